@@ -1,0 +1,29 @@
+"""The folder is the registry: `maps/gm.py` is `--maps gm`. Parts are listed without being imported."""
+
+import importlib
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+
+from bids_app.errors import UsageError
+
+ROOMS = ("maps", "classifiers", "explainers")
+
+
+def names(room: str) -> list[str]:
+    """The parts of a room, sorted; files that begin with an underscore are machinery shared by the room."""
+    folder = str(Path(__file__).parent / room)
+    return sorted(part.name for part in pkgutil.iter_modules([folder]) if not part.name.startswith("_"))
+
+
+def check(room: str, chosen: tuple[str, ...]) -> None:
+    """Raise UsageError, with the names that exist, unless every chosen name is a part of the room; nothing is imported."""
+    unknown = [name for name in chosen if name not in names(room)]
+    if unknown:
+        raise UsageError(f"--{room}: there is no {', '.join(unknown)}; choose from {', '.join(names(room))}")
+
+
+def load(room: str, name: str) -> ModuleType:
+    """Import one part of a room."""
+    check(room, (name,))
+    return importlib.import_module(f"bids_app.{room}.{name}")

@@ -1,0 +1,87 @@
+"""The entry points: arguments -> settings -> a level -> exit code."""
+
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bids_app import cli, settings
+from bids_app.errors import PellucidError
+
+UNKNOWN_LEVEL = 17
+log = logging.getLogger("pellucid")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`pellucid BIDS_DIR OUT_DIR {participant,group}`; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    return _guard(lambda: _level(words))
+
+
+def phantom(argv: Sequence[str] | None = None) -> int:
+    """`pellucid-phantom OUT`; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    return _guard(lambda: _phantom(words))
+
+
+def _level(words: Sequence[str]) -> int:
+    given = cli.parse(words)
+    bids_dir, output_dir, level = (given.pop(name) for name in ("bids_dir", "output_dir", "level"))
+    if level not in cli.LEVELS:
+        print(f"pellucid: unknown analysis level {level!r}; choose from {', '.join(cli.LEVELS)}", file=sys.stderr)
+        return UNKNOWN_LEVEL
+    chosen = settings.build(level, bids_dir.absolute(), output_dir.absolute(), given=given)
+    if chosen.both.write_config:
+        import tomli_w
+
+        print(tomli_w.dumps(settings.to_dict(chosen)), end="")
+        return 0
+    _start(chosen.other.verbose, chosen.compute.omp_nthreads)
+    if level == "participant":
+        from bids_app import participant as stage
+    else:
+        from bids_app import group as stage
+    return stage.run(chosen)
+
+
+def _phantom(words: Sequence[str]) -> int:
+    given = cli.phantom(words)
+    _start(0, 1)
+    from bids_app.phantom.write import write
+
+    out = given.pop("out")
+    write(out.absolute(), **given)
+    log.info("wrote %s", out)
+    return 0
+
+
+def _start(verbose: int, threads: int) -> None:
+    """Logs go to stderr; thread counts are set before any library reads them."""
+    level = (logging.INFO, logging.DEBUG)[min(verbose, 1)]
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    log.setLevel(level)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+        os.environ[name] = str(threads)
+    os.environ["NIPYPE_NO_ET"] = "1"  # nipype asks for its newest version over the network otherwise
+    os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def _guard(work: Callable[[], int]) -> int:
+    """A user's mistake is one message; our own bug is a traceback in a file that one line names."""
+    try:
+        return work()
+    except PellucidError as error:
+        print(f"pellucid: {error}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        print("pellucid: interrupted; what is finished is kept, run again to go on", file=sys.stderr)
+        return 130
+    except Exception as error:
+        place = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path("/tmp")
+        file = place / f"pellucid-crash-{time.strftime('%Y%m%d-%H%M%S')}.txt"
+        file.write_text(traceback.format_exc())
+        print(f"pellucid: our bug, sorry: {type(error).__name__}; please report it with {file}", file=sys.stderr)
+        return PellucidError.code

@@ -1,0 +1,246 @@
+"""Settings: frozen sections, one a stage, from the command line, a TOML file and a recipe, in that order of precedence."""
+
+import tomllib
+import types
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from bids_app.errors import MissingInputError, UsageError
+
+
+@dataclass(frozen=True)
+class Select:
+    """Which people, sessions and files."""
+
+    participant_label: tuple[str, ...] = ()
+    session_label: tuple[str, ...] = ()
+    task_id: str | None = None
+    bids_filter_file: Path | None = None
+    bids_database_dir: Path | None = None
+    skip_bids_validation: bool = False
+    derivatives: dict[str, Path] = field(default_factory=dict)
+    exclude: Path | None = None
+
+
+@dataclass(frozen=True)
+class Both:
+    """What both levels share."""
+
+    recipe: tuple[str, ...] = ()
+    atlas: tuple[str, ...] = ()
+    model: Path | None = None
+    write_config: bool = False
+
+
+@dataclass(frozen=True)
+class Participant:
+    """From scans to maps. An empty `registration` means what each map asks for."""
+
+    maps: tuple[str, ...] = ("gm",)
+    output_space: str = "MNI152NLin2009cAsym"
+    resolution: float | None = None
+    registration: str | None = None
+    intensity: str = "zscore"
+    brain_mask: str | None = None
+    fallback_preprocessing: bool = False
+    denoise: str | None = None
+    band: tuple[str, ...] = ()
+    dummy_scans: int | None = None
+    fd_threshold: float | None = None
+    network_maps: Path | None = None
+    save_series: bool = False
+    sloppy: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """From maps to classifiers, heatmaps and the report. None for smoothing and adjusting means what each map asks for."""
+
+    analysis: str | None = None
+    label: str | None = None
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    label_from_id: str | None = None
+    phenotype: Path | None = None
+    keep_together: str | None = None
+    sessions: str | None = None
+    site: str | None = None
+    adjust_for: tuple[str, ...] | None = None
+    combat_keep: tuple[str, ...] = ()
+    harmonize: str | None = None
+    smoothing: float | None = None
+    classifiers: tuple[str, ...] = ("svm", "cnn3d")
+    explainers: tuple[str, ...] = ("gradcam", "weights", "pattern")
+    explain_target: str = "predicted"
+    explain_checks: bool = False
+    folds: int = 5
+    folds_file: Path | None = None
+    repeats: int = 1
+    leave_site_out: bool = False
+    permutations: int = 0
+    max_mean_fd: float | None = None
+    min_minutes: float | None = None
+    reference_map: Path | None = None
+    allow_confounded: bool = False
+    weights: str | None = None
+    maps_from: dict[str, Path] = field(default_factory=dict)
+    training_list: Path | None = None
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How much of which machine."""
+
+    nprocs: int = 1
+    omp_nthreads: int = 1
+    mem_mb: int | None = None
+    device: str = "auto"
+    use_plugin: Path | None = None
+    work_dir: Path | None = None
+    random_seed: int = 1
+    stop_on_first_crash: bool = False
+
+
+@dataclass(frozen=True)
+class Other:
+    """What changes no result."""
+
+    config_file: Path | None = None
+    reports_only: bool = False
+    radiological: bool = False
+    write_graph: bool = False
+    resource_monitor: bool = False
+    bids_exec_spec: bool = False
+    notrack: bool = False
+    verbose: int = 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run, whole."""
+
+    bids_dir: Path
+    output_dir: Path
+    level: str
+    select: Select = Select()
+    both: Both = Both()
+    participant: Participant = Participant()
+    group: Group = Group()
+    compute: Compute = Compute()
+    other: Other = Other()
+
+    @property
+    def work_dir(self) -> Path:
+        """Where what can be computed again is kept."""
+        return self.compute.work_dir or self.output_dir / ".work"
+
+
+SECTIONS = {"select": Select, "both": Both, "participant": Participant, "group": Group, "compute": Compute, "other": Other}
+
+# Parsed from the start so that command lines stay valid; each leaves this list with the part that reads it.
+NOT_YET = frozenset(
+    "task_id bids_database_dir recipe model denoise band dummy_scans fd_threshold network_maps save_series label_from_id phenotype "
+    "combat_keep harmonize explain_checks folds_file leave_site_out permutations max_mean_fd min_minutes reference_map "
+    "allow_confounded weights maps_from training_list reports_only resource_monitor bids_exec_spec".split()
+)
+CHOICES = {
+    "registration": ("affine", "syn"),
+    "intensity": ("zscore", "minmax"),
+    "sessions": ("first", "all", "mean"),
+    "device": ("auto", "cpu", "cuda"),
+}
+LEAST = {"folds": 2, "repeats": 1, "nprocs": 1, "omp_nthreads": 1, "smoothing": 0, "random_seed": 0, "mem_mb": 512}
+
+
+def build(level: str, bids_dir: Path, output_dir: Path, *, given: Mapping[str, Any]) -> Settings:
+    """Merge what was given on the command line over the settings file that it names; check every value.
+
+    Raises UsageError for an unknown key or a value that cannot be, MissingInputError for a settings file that is not there.
+    """
+    values = {**_from_toml(given.get("config_file")), **given}
+    owner = {item.name: name for name, section in SECTIONS.items() for item in fields(section)}
+    unknown = sorted(set(values) - set(owner))
+    if unknown:
+        raise UsageError(f"unknown setting: {', '.join(unknown)}")
+    parts: dict[str, Any] = {}
+    for name, section in SECTIONS.items():
+        hints = get_type_hints(section)
+        mine = {key: _coerce(key, value, hints[key]) for key, value in values.items() if owner[key] == name}
+        parts[name] = section(**mine)
+        _check(parts[name])
+    return Settings(bids_dir=bids_dir, output_dir=output_dir, level=level, **parts)
+
+
+def to_dict(settings: Settings) -> dict[str, Any]:
+    """The sections as plain values for TOML; unset values and machine paths of the positions are left out."""
+    return {name: _plain(asdict(getattr(settings, name))) for name in SECTIONS}
+
+
+def _from_toml(path: str | Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    if not Path(path).is_file():
+        raise MissingInputError(f"--config-file: there is no file {path}")
+    try:
+        text = tomllib.loads(Path(path).read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"--config-file {path} is not TOML: {error}") from error
+    values: dict[str, Any] = {}
+    for key, value in text.items():
+        if key in SECTIONS and isinstance(value, dict):
+            values.update(value)
+        else:
+            values[key] = value
+    return values
+
+
+def _coerce(key: str, value: Any, hint: Any) -> Any:
+    """Turn a TOML or command-line value into the type of its field."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return None if value is None else _coerce(key, value, inner[0])
+    try:
+        if origin is tuple:
+            return tuple(_coerce(key, item, inner[0]) for item in _listed(value))
+        if origin is dict:
+            return {str(name): _coerce(key, item, inner[1]) for name, item in value.items()}
+        if hint is bool and not isinstance(value, bool):
+            raise TypeError
+        return hint(value)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{option(key)}: {value!r} is not a {getattr(hint, '__name__', 'value of the right kind')}") from error
+
+
+def _listed(value: Any) -> list[Any]:
+    return [value] if isinstance(value, str | Path) else list(value)
+
+
+def _check(section: Any) -> None:
+    for item in fields(section):
+        value = getattr(section, item.name)
+        if item.name in NOT_YET and value != _default(item):
+            raise UsageError(f"{option(item.name)} is not there yet in this version; leave it out")
+        if value is None:
+            continue
+        if item.name in CHOICES and value not in CHOICES[item.name]:
+            raise UsageError(f"{option(item.name)}: choose from {', '.join(CHOICES[item.name])}, not {value!r}")
+        if item.name in LEAST and value < LEAST[item.name]:
+            raise UsageError(f"{option(item.name)} has to be at least {LEAST[item.name]}, not {value}")
+
+
+def _default(item: Any) -> Any:
+    return item.default_factory() if callable(item.default_factory) else item.default
+
+
+def option(key: str) -> str:
+    """The command-line spelling of a setting."""
+    return "--" + key.replace("_", "-")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
