@@ -1,0 +1,15 @@
+"""One classifier a file: a torch network to be trained, or a linear model that fits itself.
+
+Each file has `TAKES` and `build(channels, classes, shape, *, voxel_mm, seed) -> torch.nn.Module`; the module has
+`.takes`, the same text:
+
+- "volumes": the input is (batch, channels, X, Y, Z), zero outside the mask, and `shape` is (X, Y, Z);
+- "vectors": the input is (batch, channels * voxels), the voxels in the mask, one channel after the other, and `shape`
+  is (voxels,).
+
+Values are scaled voxel by voxel (over the training people mean 0, SD 1), and the output is logits (batch, classes),
+whose softmax is the probability. A network names its last spatial layer `.cam_layer`, and its file gives the training
+defaults `EPOCHS`, `LEARNING_RATE`, `WEIGHT_DECAY` and `BATCH_SIZE`. A model that fits itself has `fit(x, y, *, seed)
+-> None`; a linear one also `.linear` (torch.nn.Linear) and the buffer `.centre`, and its logits are linear(x -
+centre). The saved state is `state_dict()` alone.
+"""

@@ -1,0 +1,15 @@
+"""One way of showing what a trained classifier uses a file.
+
+Each file has a docstring with the citation, `SIGN` ("both", or "positive" where only the positive part speaks for the
+class), `UNIT` (the colour bar's text), `OF` ("person", "model" or "both") and `check(classifier) -> str | None`, the
+reason why it does not suit a classifier.
+
+- Of a person: `explain(classifier, x, target, *, mask) -> float32 array`. For a classifier that takes "volumes" x is
+  (channels, X, Y, Z) and the map (X, Y, Z), zero outside the mask; for one that takes "vectors" x is (channels *
+  voxels,) and the map (voxels,), summed over channels.
+- Of a model: `describe(classifier, x_train) -> float32 array (classes, channels * voxels)`, x_train (n, channels *
+  voxels) being the scaled training people.
+
+Maps are raw and signed, in the unit given, never scaled per person. Hooks are removed afterwards; mode, weights and
+gradients are as before.
+"""

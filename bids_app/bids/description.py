@@ -1,0 +1,91 @@
+"""What OUT_DIR says of itself: dataset_description.json, README.md, .bidsignore."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from bids_app import __version__
+from bids_app.bids.outputs import write_root
+
+BIDS_VERSION = "1.10.0"
+
+# Folders stand here without a slash: the validator does not honour a trailing one.
+IGNORED = (
+    "*_boldmap.*", "*_statmap.*", "*_timeseries.*", "*_relmat.*", "*_xfm.*", "*_morph.*", "*.html", "qc.tsv", "figures",
+    "group", "log", ".tmp", ".work",
+)  # fmt: skip
+
+README = """# Outputs of Pellucid {version}
+
+Made from: {name}.{derivatives}
+
+Pellucid classifies people by diagnosis from MRI and shows what the classifiers used. Research use only; not for
+diagnosis. Start with `index.html`; each person has a page `sub-<label>.html`, each analysis one in
+`group/<analysis>/report.html`.
+
+## What is private
+
+Everything here but `group/<analysis>/share/` is data about single people or can be traced to them, and must be handled
+like the input data set: images and tables under `sub-*`, the pages about people, `qc.tsv`, and in `group/<analysis>/`
+the lists of people, folds and predictions, the audit and the trained models. A model, or a mean over few people, can
+tell who took part. Pictures show only what lies inside the brain mask, so that no face can be recognised; the images
+themselves are not de-faced.
+
+## What may be shared
+
+`group/<analysis>/share/` holds aggregates only, and groups of fewer than 10 people are left out of it. That folder is
+meant to be sent to a colleague, as far as the terms of the input data set allow.
+
+## How to read it
+
+Names follow BIDS Derivatives. Maps are in the space named by `space-`, unsmoothed and unscaled; the `.json` files
+beside them say how each was made. What BIDS does not know yet is listed in `.bidsignore`.
+"""
+
+
+def describe(out: Path, *, bids_dir: Path, derivatives: Mapping[str, Path]) -> None:
+    """Write the three root files; sources are named by title, DOI and version, never by a path of this machine.
+
+    Raises CannotWriteError.
+    """
+    source = _description(bids_dir)
+    name = source.get("Name") or bids_dir.resolve().name
+    used = {label: _description(path) for label, path in sorted(derivatives.items())}
+    description: dict[str, object] = {
+        "Name": f"Pellucid: {name}",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "pellucid", "Version": __version__}],
+    }
+    if sources := [entry for entry in map(_source, (source, *used.values())) if entry]:
+        description["SourceDatasets"] = sources
+    write_root(out, "dataset_description.json", json.dumps(description, indent=2, ensure_ascii=False) + "\n")
+    made = "; ".join(f"{label} ({_generator(stated)})" for label, stated in used.items())
+    text = README.format(version=__version__, name=name, derivatives=f" Derivatives used: {made}." if made else "")
+    write_root(out, "README.md", text)
+    write_root(out, ".bidsignore", "\n".join(IGNORED) + "\n")
+
+
+def _description(folder: Path) -> dict[str, object]:
+    """Return what a data set says of itself; nothing where --skip-bids-validation let it pass without."""
+    file = folder / "dataset_description.json"
+    if not file.is_file():
+        return {}
+    try:
+        stated = json.loads(file.read_bytes())
+    except ValueError:
+        return {}  # `open_dataset` has refused it, or was told not to
+    return stated if isinstance(stated, dict) else {}
+
+
+def _source(stated: Mapping[str, object]) -> dict[str, str]:
+    """Return what identifies a source everywhere: its DOI, and the version where one is stated."""
+    doi, version = stated.get("DatasetDOI"), stated.get("DatasetVersion")
+    return {key: str(value) for key, value in (("DOI", doi), ("Version", version)) if value}
+
+
+def _generator(stated: Mapping[str, object]) -> str:
+    made_by = stated.get("GeneratedBy")
+    if not isinstance(made_by, list) or not made_by or not isinstance(made_by[0], dict):
+        return "pipeline not stated"
+    return " ".join(str(made_by[0][key]) for key in ("Name", "Version") if key in made_by[0]) or "pipeline not stated"

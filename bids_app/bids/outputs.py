@@ -1,0 +1,198 @@
+"""How outputs are named, and how they come to stand in the tree only when complete."""
+
+import json
+import os
+import platform
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bids_app.errors import CannotWriteError, DataError
+
+# The order of the BIDS schema, with XCP-D's `stat` before `desc`.
+ORDER = (
+    "task", "acq", "ce", "rec", "dir", "run", "echo", "part", "hemi", "space", "from", "to", "mode", "atlas", "seg",
+    "scale", "res", "den", "label", "stat", "desc",
+)  # fmt: skip
+
+STALE_DAYS = 2
+
+
+def label(text: str) -> str:
+    """Drop what a BIDS label may not hold: a_b-c -> abc. Raises DataError where nothing is left."""
+    kept = re.sub(r"[^0-9A-Za-z]", "", text)
+    if not kept:
+        raise DataError(f"{text!r} has no letter (a to z) or digit, so no file can be named after it: rename it.")
+    return kept
+
+
+def camel(text: str) -> str:
+    """Join the words of a text, each with a capital: cnn3d/gm -> Cnn3dGm."""
+    return label("".join(word[0].upper() + word[1:] for word in re.split(r"[^0-9A-Za-z]+", text) if word))
+
+
+def filename(participant: str | None, session: str | None, suffix: str, extension: str, **entities: str | None) -> str:
+    """Spell a BIDS file name, entities in the order of the standard; those that are None are left out.
+
+    `participant` None names a file of the group. A Python keyword takes a trailing underscore (`from_`).
+    """
+    given = {name.removesuffix("_"): value for name, value in entities.items() if value is not None}
+    if unknown := set(given) - set(ORDER):
+        raise ValueError(f"no BIDS entity: {', '.join(sorted(unknown))}")
+    pairs = [("sub", participant), ("ses", session), *((name, given.get(name)) for name in ORDER)]
+    for name, value in pairs:
+        if value is not None and not re.fullmatch(r"[0-9A-Za-z+]+", value):
+            raise ValueError(f"{name}-{value} is not alphanumeric: pass it through label() first")
+    return "_".join([*(f"{name}-{value}" for name, value in pairs if value is not None), suffix]) + extension
+
+
+def folder(out: Path, participant: str | None, session: str | None, datatype: str) -> Path:
+    """Return where files of a kind stand (`anat`, `func`, `figures`, `log`); it is not made."""
+    person = out if participant is None else out / f"sub-{participant}"
+    return (person if session is None else person / f"ses-{session}") / datatype
+
+
+def check_output(out: Path, bids_dir: Path) -> None:
+    """Refuse an output folder that cannot be written or would spoil a data set, before anything is written.
+
+    Inside the input only BIDS_DIR/derivatives/NAME is allowed, as BIDS recommends. Raises CannotWriteError.
+    """
+    place, source = out.resolve(), bids_dir.resolve()
+    if place == source or (place.is_relative_to(source) and source / "derivatives" not in place.parents):
+        better = bids_dir / "derivatives" / "pellucid"
+        raise CannotWriteError(f"the output folder {out} lies in the input data set: choose one outside, or {better}.")
+    there = next(parent for parent in (place, *place.parents) if os.path.lexists(parent))
+    if not there.is_dir():
+        raise CannotWriteError(f"{out} cannot be made: {there} is a file. Choose another output folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise CannotWriteError(f"{there} cannot be written: change its permissions, or choose another output folder.")
+    if _is_foreign(place / "dataset_description.json"):
+        raise CannotWriteError(f"{out} holds another data set, not Pellucid's outputs: choose another output folder.")
+
+
+def _is_foreign(description: Path) -> bool:
+    if not description.is_file():
+        return False
+    try:
+        stated = json.loads(description.read_bytes())
+        return all(entry["Name"] != "pellucid" for entry in stated.get("GeneratedBy", []))
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return True  # whatever it is, we did not write it
+
+
+def _place() -> str:
+    """Name this host and its space of process numbers: jobs in containers share the first, not the second."""
+    namespace = Path("/proc/self/ns/pid")
+    inode = namespace.stat().st_ino if namespace.exists() else 0
+    return f"{re.sub(r'[^0-9A-Za-z]', '', platform.node())}{inode}"
+
+
+@contextmanager
+def staging(out: Path) -> Iterator[Path]:
+    """Give a fresh folder under OUT/.tmp to write into; `publish` it before the end, for it is removed then.
+
+    Raises CannotWriteError.
+    """
+    try:
+        (out / ".tmp").mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}_{_place()}_", dir=out / ".tmp"))
+    except OSError as error:
+        raise _cannot_write(out, error) from error
+    try:
+        yield fresh
+    finally:
+        shutil.rmtree(fresh)
+
+
+def publish(staged: Path, out: Path) -> list[str]:
+    """Move every staged file to its place under OUT, pages (HTML) last; each appears whole. Returns their paths in OUT.
+
+    Raises CannotWriteError.
+    """
+    files = sorted(path.relative_to(staged) for path in staged.rglob("*") if not path.is_dir())
+    # The sort is stable: a page never shows pictures that are not there yet.
+    files.sort(key=lambda path: path.suffix == ".html")
+    for file in files:
+        try:
+            (out / file).parent.mkdir(parents=True, exist_ok=True)
+            (staged / file).replace(out / file)
+        except OSError as error:
+            raise _cannot_write(out / file, error) from error
+    return [file.as_posix() for file in files]
+
+
+def _cannot_write(path: Path, error: OSError) -> CannotWriteError:
+    return CannotWriteError(
+        f"{path} cannot be written ({error.strerror}): check permissions and free space, or choose another folder."
+    )
+
+
+def sweep(out: Path) -> None:
+    """Remove from OUT/.tmp what killed processes of this host left, and what is 2 days old of other hosts."""
+    if not (out / ".tmp").is_dir():
+        return
+    for left in sorted((out / ".tmp").iterdir()):
+        try:
+            if left.is_dir() and _is_abandoned(left):
+                shutil.rmtree(left)
+        except FileNotFoundError:
+            continue  # its owner or another sweep was faster
+
+
+def _is_abandoned(left: Path) -> bool:
+    pid, _, rest = left.name.partition("_")
+    place = rest.split("_")[0]
+    if pid.isdigit() and place == _place():
+        return not _is_alive(int(pid))
+    return time.time() - left.stat().st_mtime > STALE_DAYS * 24 * 3600
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # it lives, as another user
+    return True
+
+
+def write_root(out: Path, name: str, text: str) -> None:
+    """Write a file of OUT whole or not at all, and only if its content differs, so that many jobs can share OUT.
+
+    Raises CannotWriteError.
+    """
+    file = out / name
+    if file.is_file() and file.read_bytes() == text.encode():
+        return
+    with staging(out) as fresh:
+        staged = fresh / name
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        staged.write_text(text, encoding="utf-8", newline="\n")
+        publish(fresh, out)
+
+
+def _marker(participant: str, session: str | None) -> str:
+    return f"sub-{participant}/log/done{'' if session is None else f'_ses-{session}'}.json"
+
+
+def mark_done(out: Path, participant: str, session: str | None, key: str, files: Iterable[str | Path]) -> None:
+    """Note that a person's outputs (paths in OUT) are complete for the settings whose hash is `key`."""
+    paths = sorted((out / file).relative_to(out).as_posix() for file in files)
+    write_root(out, _marker(participant, session), json.dumps({"key": key, "files": paths}, indent=2) + "\n")
+
+
+def is_done(out: Path, participant: str, session: str | None, key: str) -> bool:
+    """Say whether a person was finished with the same settings and every output still stands."""
+    marker = out / _marker(participant, session)
+    if not marker.is_file():
+        return False
+    try:
+        noted = json.loads(marker.read_bytes())
+        return bool(noted["key"] == key) and all((out / file).is_file() for file in noted["files"])
+    except (ValueError, KeyError, TypeError):
+        return False  # a marker that cannot be read vouches for nothing: the person is computed again

@@ -1,0 +1,128 @@
+"""participants.tsv: who the people are, and which class each belongs to."""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bids_app.errors import DataError, MissingInputError, UsageError
+
+log = logging.getLogger("pellucid")
+
+# Compared without case, spaces and signs; the first that a file has is taken.
+SYNONYMS = {
+    "age": (
+        "age", "ageyears", "ageinyears", "ageyrs", "ageatscan", "agescan", "scanage", "ageatscanyears", "ageatmri",
+        "ageatfirstscan", "ageatfirstscanyears", "ageatsession", "ageatacquisition",
+    ),
+    "sex": ("sex", "gender", "biologicalsex", "sexatbirth"),
+    "site": (
+        "site", "siteid", "sitename", "scanner", "scannerid", "scannerserialnumber", "center", "centerid", "centre",
+        "centreid",
+    ),
+}  # fmt: skip
+WRITTEN = "_as_written"
+MOST_CLASSES = 10
+
+_SEXES = {"f": "F", "female": "F", "woman": "F", "m": "M", "male": "M", "man": "M"}
+_MISSING = ("", "n/a", "N/A", "nan", "NaN")
+_AGE = re.compile(r"[<>]?\s*(\d+(?:\.\d+)?)\s*(?:\+|y|yrs?|years?)?", re.IGNORECASE)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read participants.tsv: strings, n/a as NA, indexed by the label without "sub-".
+
+    Adds `age` (years, float; "89+" is 89), `sex` ("F", "M", or as written where not recognised) and `site` where a
+    synonym is found. Where a column has such a name already and its values change, those written are kept as
+    `age_as_written` and so on. Raises MissingInputError, and DataError for a file without unique participant_id.
+    """
+    if not path.is_file():
+        raise MissingInputError(f"{path.name} is not in {path.parent}: the group level reads people's classes from it.")
+    frame = _strings(path)
+    if "participant_id" not in frame:
+        there = ", ".join(map(str, frame))
+        raise DataError(f"{path.name} has no participant_id column; it has: {there}. Is it separated by tabs?")
+    frame = frame.dropna(how="all")
+    if rows := [int(row) + 2 for row in frame.index[frame["participant_id"].isna()]]:
+        raise DataError(f"{path.name} has no participant_id in line {', '.join(map(str, rows))}: fill in or delete it.")
+    labels = frame.pop("participant_id").str.removeprefix("sub-")
+    if twice := sorted(set(labels[labels.duplicated()])):
+        raise DataError(f"{path.name} lists people more than once: {', '.join(twice)}. Keep one line for each.")
+    frame.index = pd.Index(labels.astype(object), name="participant_id")
+    return _with_synonyms(frame)
+
+
+def _strings(path: Path) -> pd.DataFrame:
+    """Read the table as it stands, spaces round values and names stripped."""
+    try:
+        frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig", quoting=3)
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{path.name} is not a table of tab-separated UTF-8 text: {error}") from error
+    frame.columns = pd.Index([str(column).strip() for column in frame.columns])
+    if twice := sorted(set(frame.columns[frame.columns.duplicated()])):
+        raise DataError(f"{path.name} has columns of one name: {', '.join(twice)}. Rename or delete one of them.")
+    for column in frame:
+        values = frame[column].astype("string").str.strip()
+        frame[column] = values.mask(values.isin(_MISSING))
+    return frame
+
+
+def _with_synonyms(frame: pd.DataFrame) -> pd.DataFrame:
+    plain = {str(column): re.sub(r"[^a-z]", "", str(column).lower()) for column in frame}
+    added = frame.copy()
+    for name, synonyms in SYNONYMS.items():
+        candidates = [column for word in synonyms for column in plain if plain[column] == word]
+        if name in plain:
+            candidates.insert(0, name)
+        if not candidates:
+            continue
+        written = frame[candidates[0]]
+        value = _years(written) if name == "age" else _sexes(written) if name == "sex" else written
+        if candidates[0] == name and not written.equals(value.astype("string").str.removesuffix(".0")):
+            added[name + WRITTEN] = written
+        added[name] = value
+    return added
+
+
+def _years(written: "pd.Series[str]") -> "pd.Series[float]":
+    """Turn ages as people write them into years; what is no number of years is n/a and logged."""
+    matches = {value: _AGE.fullmatch(value) for value in written.dropna().unique()}
+    if odd := sorted(value for value, match in matches.items() if match is None):
+        log.warning("ages that are not a number of years count as n/a: %s", ", ".join(odd[:10]))
+    years = {value: float(match[1]) for value, match in matches.items() if match}
+    return written.map(years).astype(float)
+
+
+def _sexes(written: "pd.Series[str]") -> "pd.Series[str]":
+    """Write F and M where the word says so; numbers are not guessed at."""
+    return written.map(lambda value: value if pd.isna(value) else _SEXES.get(value.lower(), value)).astype("string")
+
+
+def classes(frame: pd.DataFrame, *, column: str, mapping: Mapping[str, Sequence[str]]) -> "pd.Series[str]":
+    """Give each person a class by `mapping` (class -> values of `column`); NA for n/a and for values of no class.
+
+    An empty mapping makes each value a class. Raises DataError for a column or a value that does not exist, and
+    UsageError for a value in two classes or more than 10 values without a mapping.
+    """
+    if column not in frame:
+        there = ", ".join(str(name) for name in frame if not str(name).endswith(WRITTEN))
+        raise DataError(f"participants.tsv has no column {column}; it has: {there}. Name one of them with --label.")
+    values = frame[column + WRITTEN] if column + WRITTEN in frame else frame[column]
+    values = values.astype("string")
+    counts = Counter(sorted(values.dropna()))
+    shown = ", ".join(f"{value} ({count})" for value, count in list(counts.items())[:20]) or "nothing but n/a"
+    if not mapping:
+        if len(counts) > MOST_CLASSES:
+            raise UsageError(f"column {column} has {len(counts)} values: say with --classes which of them are classes.")
+        return values.rename("class")
+    classed: dict[str, str] = {}
+    for name, members in mapping.items():
+        for value in members:
+            if classed.setdefault(value, name) != name:
+                raise UsageError(f"--classes puts {value} into two classes, {classed[value]} and {name}.")
+    if unknown := [value for value in classed if value not in counts]:
+        raise DataError(f"column {column} has no value {', '.join(unknown)}; it has: {shown}. Mend --classes.")
+    return values.map(classed).astype("string").rename("class")

@@ -1,0 +1,34 @@
+"""Linear algebra of people by people: what a linear model needs of many voxels, without a voxel-by-voxel matrix or a
+copy of the data.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHUNK = 1 << 15  # voxels in memory at once, as float64
+
+
+def chunks(voxels: int) -> Iterator[slice]:
+    """Slices that cover range(voxels)."""
+    for start in range(0, voxels, CHUNK):
+        yield slice(start, min(start + CHUNK, voxels))
+
+
+def gram(x: NDArray[Any], centre: NDArray[Any]) -> NDArray[np.float64]:
+    """Inner products (n, n) of the people of x (n, voxels) after `centre` (voxels,) is taken off."""
+    product = np.zeros((len(x), len(x)))
+    for part in chunks(x.shape[1]):
+        block = x[:, part].astype(np.float64) - centre[part]
+        product += block @ block.T
+    return product
+
+
+def combine(coefficients: NDArray[Any], x: NDArray[Any], centre: NDArray[Any]) -> NDArray[np.float64]:
+    """Sums over people (k, voxels) of coefficients (k, n) times x (n, voxels) less `centre` (voxels,)."""
+    total = np.empty((len(coefficients), x.shape[1]))
+    for part in chunks(x.shape[1]):
+        total[:, part] = coefficients @ (x[:, part].astype(np.float64) - centre[part])
+    return total

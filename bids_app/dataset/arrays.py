@@ -1,0 +1,96 @@
+"""All people's values of one map as one array on disk, so that memory grows with an image and not with people."""
+
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from bids_app.dataset.grid import Grid
+from bids_app.errors import DataError
+
+FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
+
+
+def stack(
+    files: Sequence[Path | tuple[Path, ...]],
+    grid: Grid,
+    folder: Path,
+    *,
+    smoothing_mm: float = 0.0,
+    progress: Iterable[int] | None = None,
+) -> Path:
+    """Write the people's in-mask values, float32 (people, voxels), for np.load(mmap_mode="r"), and return the file.
+
+    A person with a tuple of several files gets their mean. Values are smoothed on the whole volume by a Gaussian of
+    `smoothing_mm` FWHM. The file is named by a hash of its inputs and used again when it is there. `progress` may be a
+    progress bar over range(len(files)).
+    Raises DataError, which names the file, for another grid or for a value in the mask that is not finite.
+    """
+    rows = [(one,) if isinstance(one, Path) else one for one in files]
+    target = folder / f"{_content(rows, grid, smoothing_mm)}.npy"
+    if target.exists():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f".{target.stem}.{os.getpid()}.npy"
+    try:
+        table = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float32, shape=(len(rows), grid.voxels))
+        for index in range(len(rows)) if progress is None else progress:
+            table[index] = np.mean([_values(path, grid, smoothing_mm) for path in rows[index]], axis=0)
+        table.flush()
+        del table
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return target
+
+
+def _values(path: Path, grid: Grid, smoothing_mm: float) -> NDArray[np.float32]:
+    """The in-mask values (voxels,) of one image, smoothed."""
+    try:
+        image: Any = nib.load(path)
+        volume = np.asarray(image.dataobj, dtype=np.float32)
+    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as problem:
+        raise DataError(
+            f"{path.name} cannot be read ({problem}); run the participant level again for this person"
+        ) from problem
+    if not grid.same_place(volume.shape, image.affine):
+        raise DataError(
+            f"{path.name} (shape {volume.shape}, voxels of {_edges(image.affine)} mm) is not on the analysis grid "
+            f"(shape {grid.mask.shape}, {_edges(grid.affine)} mm); "
+            "run the participant level again with one --resolution and --output-space"
+        )
+    bad = int((~np.isfinite(grid.vector(volume))).sum())
+    if bad:
+        raise DataError(
+            f"{path.name} has {bad} voxels in the brain mask that are not finite (NaN); "
+            "mend the image or --exclude the person"
+        )
+    if smoothing_mm > 0:
+        sigma = [smoothing_mm / FWHM_PER_SIGMA / edge for edge in grid.voxel_mm]
+        # a NaN outside the mask would be smeared into it
+        volume = gaussian_filter(np.nan_to_num(volume, copy=False, posinf=0.0, neginf=0.0), sigma, mode="constant")
+    return np.asarray(grid.vector(volume), dtype=np.float32)
+
+
+def _edges(affine: NDArray[np.float64]) -> str:
+    return " x ".join(f"{edge:.2f}" for edge in nib.affines.voxel_sizes(affine))
+
+
+def _content(rows: list[tuple[Path, ...]], grid: Grid, smoothing_mm: float) -> str:
+    """A hash of what decides the array: files by name, size and time of change, mask, affine and smoothing."""
+    digest = hashlib.sha256(f"{smoothing_mm!r} {grid.mask.shape}".encode())
+    digest.update(np.packbits(grid.mask).tobytes())
+    digest.update(grid.affine.tobytes())
+    for paths in rows:
+        for path in paths:
+            state = path.stat()
+            digest.update(f"\n{path.name} {state.st_size} {state.st_mtime_ns}".encode())
+        digest.update(b"\n--")
+    return digest.hexdigest()[:32]

@@ -1,0 +1,151 @@
+"""Who is used and who is left out, and why: one row a person, or a person's session."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bids_app.errors import DataError, MissingInputError, UsageError
+
+Found = Mapping[tuple[str, str | None], Mapping[str, Path]]
+COVARIATES = {"age": "age", "sex": "sex", "site": "site"}
+
+
+def collect(
+    frame: pd.DataFrame,
+    classes: "pd.Series[Any]",
+    found: Found,
+    *,
+    maps: tuple[str, ...],
+    label: str,
+    sessions: str | None = None,
+    covariates: Mapping[str, str] | None = None,
+    excluded: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Everyone in participants.tsv and everyone with images, with the reason of those who are not used.
+
+    frame: participants.tsv, indexed by participant without "sub-"; classes: class name or NA, same index; found: map
+    files by (participant, session) and map; label: the column the classes came from; covariates: output column ->
+    column of frame (default age, sex, site); excluded: participant -> reason. Columns: participant_id, session_id,
+    class, used, reason, the covariates, tiv (mL), source, and for each map a tuple of files, several when sessions are
+    averaged.
+    Raises UsageError for several sessions without `sessions` (first, all, mean), DataError when maps of several people
+    were made with different parameters, MissingInputError for a map without sidecar.
+    """
+    named = COVARIATES if covariates is None else covariates
+    rows: list[dict[str, Any]] = []
+    for person in sorted({*frame.index, *(participant for participant, _ in found)}):
+        reason = _why_not(person, frame, classes, label, excluded or {})
+        visits = {session: files for (participant, session), files in found.items() if participant == person}
+        known = {new: frame[old].get(person, pd.NA) if old in frame else pd.NA for new, old in named.items()}
+        base = {"participant_id": person, "class": classes.get(person, pd.NA), "used": False, "reason": reason} | known
+        rows.extend(base | part for part in _visits(visits, maps, reason, sessions))
+    _refuse_sessions(rows, sessions)
+    table = pd.DataFrame([_with_sidecars(row, maps) for row in rows])
+    _check_parameters(table[table["used"]], maps)
+    first = ["participant_id", "session_id", "class", "used", "reason"]
+    return table[[*first, *named, "tiv", "source", *maps]]
+
+
+def _why_not(
+    person: str, frame: pd.DataFrame, classes: "pd.Series[Any]", label: str, excluded: Mapping[str, str]
+) -> str:
+    """Why a person is left out whatever images there are; empty when nothing speaks against it."""
+    if person not in frame.index:
+        return "not in participants.tsv"
+    if person in excluded:
+        return f"excluded: {excluded[person]}"
+    if not pd.isna(classes.get(person, pd.NA)):
+        return ""
+    value = frame[label].get(person, pd.NA) if label in frame else pd.NA
+    return f"{label} is n/a" if pd.isna(value) else f"{label} value {value} is not in --classes"
+
+
+def _visits(
+    visits: Mapping[str | None, Mapping[str, Path]], maps: tuple[str, ...], reason: str, sessions: str | None
+) -> list[dict[str, Any]]:
+    """The rows of one person: sessions with every map are used as `sessions` says."""
+    complete = {name: files for name, files in visits.items() if all(one in files for one in maps)}
+    nothing: dict[str, Any] = {"session_id": pd.NA} | dict.fromkeys(maps, ())
+    if reason or not complete:
+        names = [name for name in visits if name is not None]
+        lacking = [one for one in maps if not any(one in files for files in visits.values())] or list(maps)
+        why = reason or f"no image for {', '.join(lacking)}" + (
+            " in one session" if len(visits) > 1 and len(maps) > 1 else ""
+        )
+        return [nothing | {"reason": why, "session_id": names[0] if len(names) == 1 else pd.NA}]
+    order = sorted(complete, key=lambda name: name or "")
+    if sessions == "mean":
+        files = {one: tuple(complete[name][one] for name in order) for one in maps}
+        return [nothing | files | {"used": True, "session_id": (order[0] or pd.NA) if len(order) == 1 else pd.NA}]
+    chosen = order[:1] if sessions == "first" else order
+    return [
+        nothing | {one: (complete[name][one],) for one in maps} | {"used": True, "session_id": name or pd.NA}
+        for name in chosen
+    ]
+
+
+def _refuse_sessions(rows: list[dict[str, Any]], sessions: str | None) -> None:
+    """Raise UsageError when people have several sessions and nobody said what to do with them."""
+    if sessions not in (None, "first", "all", "mean"):
+        raise UsageError(f"--sessions {sessions}: choose from first, all, mean")
+    count = Counter(row["participant_id"] for row in rows if row["used"])
+    several = [person for person, number in count.items() if number > 1]
+    if sessions is None and several:
+        listed = []
+        for person in several[:3]:
+            names = [str(row["session_id"]) for row in rows if row["participant_id"] == person]
+            listed.append(f"{person} ({', '.join(names)})")
+        more = f" and {len(several) - 3} more people" if len(several) > 3 else ""
+        raise UsageError(
+            f"several sessions: {'; '.join(listed)}{more}; say with --sessions which count: first, all (a sample each, "
+            "kept on one side of a split) or mean"
+        )
+
+
+def _with_sidecars(row: dict[str, Any], maps: tuple[str, ...]) -> dict[str, Any]:
+    """The row with what the maps' sidecars say: brain size in mL (mean over sessions), source, parameters."""
+    told = {one: [_sidecar(path) for path in row[one]] for one in maps}
+    parts = [part for of_map in told.values() for part in of_map]
+    sizes = [
+        float(part["TotalIntracranialVolume"]) for part in parts if part.get("TotalIntracranialVolume") is not None
+    ]
+    sources = sorted({str(part["PreprocessingSource"]) for part in parts if part.get("PreprocessingSource")})
+    parameters = {one: [part.get("MapParameters", {}) for part in of_map] for one, of_map in told.items()}
+    size = sum(sizes) / len(sizes) if sizes else float("nan")
+    return row | {"tiv": size, "source": " + ".join(sources) or pd.NA, "parameters": parameters}
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
+    beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    try:
+        read: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
+    except FileNotFoundError as problem:
+        raise MissingInputError(
+            f"{beside.name} is not there beside its map; run the participant level again"
+        ) from problem
+    except json.JSONDecodeError as problem:
+        raise DataError(f"{beside.name} is not JSON ({problem}); run the participant level again") from problem
+    return read
+
+
+def _check_parameters(used: pd.DataFrame, maps: tuple[str, ...]) -> None:
+    """Raise DataError, naming a person of the majority and one who differs, unless each map was made in one way."""
+    for one in maps:
+        told = zip(used["participant_id"], used["parameters"], strict=True)
+        made = [(person, part) for person, parameters in told for part in parameters[one]]
+        for key in sorted({key for _, part in made for key in part}):
+            values = [(person, json.dumps(part.get(key), sort_keys=True)) for person, part in made]
+            usual = Counter(value for _, value in values).most_common(1)[0][0]
+            others = [(person, value) for person, value in values if value != usual]
+            if others:
+                same = next(person for person, value in values if value == usual)
+                odd, other = others[0]
+                raise DataError(
+                    f"the {one} maps were made in different ways: {key} is {usual} for {same} and {other} for {odd} "
+                    f"({len(others)} of {len(values)} maps differ); "
+                    f"run the participant level again with {key} {usual} for {odd}"
+                )

@@ -1,0 +1,37 @@
+"""Voxelwise scaling to the training people's mean and SD."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+FLOOR = 0.1  # of the 95th percentile of the voxels' SDs
+
+
+def fit(x: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
+    """`mean` and `sd` (voxels,) over x (people, voxels), training people only.
+
+    Where grey matter is nearly absent its SD is nearly zero, and dividing by it would make noise as large as a disease:
+    an SD is at least a tenth of the 95th percentile of all voxels' SDs. The 95th percentile stands for a voxel that
+    varies as the map does, whatever part of the mask is empty, and is not moved by a few outlying voxels. All-constant
+    data get SD 1.
+    """
+    mean = np.zeros(x.shape[1])
+    for values in x:
+        mean += values
+    mean /= len(x)
+    squares = np.zeros(x.shape[1])
+    for values in x:
+        squares += (values - mean) ** 2
+    sd = np.sqrt(squares / max(len(x) - 1, 1))
+    floor = FLOOR * np.percentile(sd, 95)
+    if floor == 0.0:
+        floor = FLOOR * sd.max() or 1.0
+    return {"mean": mean.astype(np.float32), "sd": np.maximum(sd, floor).astype(np.float32)}
+
+
+def transform(x: NDArray[np.float32], arrays: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
+    """x (people, voxels) less the training mean, in training SDs."""
+    scaled: NDArray[np.float32] = np.subtract(x, arrays["mean"], dtype=np.float32)
+    scaled /= np.asarray(arrays["sd"], np.float32)
+    return scaled

@@ -1,0 +1,31 @@
+"""The brain itself in template space, its intensity scaled within the mask; affine by default, so that atrophy stays."""
+
+import numpy as np
+
+from bids_app.errors import DataError
+
+SOURCE = "t1w"
+UNIT = "scaled intensity"
+ENTITIES = {"desc": "{intensity}"}
+SUFFIX = "T1w"
+REGISTRATION = "affine"
+REGION = "brain"
+SMOOTHING_MM = 0.0
+ADJUST_FOR = ()
+ATLASES = ("aal", "harvard_oxford")
+
+
+def compute(t1w: np.ndarray, *, mask: np.ndarray, intensity: str) -> np.ndarray:
+    """Brain scaled over the mask's voxels: `zscore` (mean 0, SD 1) or `minmax` (0 to 1); 0 outside.
+
+    `t1w` (X, Y, Z): bias-corrected intensities in template space. `mask` (X, Y, Z): the person's own brain there.
+    Raises DataError where the brain has one intensity only.
+    """
+    inside = mask > 0
+    values = t1w[inside].astype(np.float64)
+    centre, spread = (values.mean(), values.std()) if intensity == "zscore" else (values.min(), np.ptp(values))
+    if not spread > 0:
+        raise DataError("the brain has one intensity only; its T1w cannot be scaled")
+    scaled = np.zeros(t1w.shape, dtype=np.float32)
+    scaled[inside] = (values - centre) / spread
+    return scaled

@@ -1,0 +1,53 @@
+"""Spine 1: scans -> maps in standard space -> one report a person."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from bids_app.bids import description, inputs, outputs
+from bids_app.report import index
+from bids_app.settings import Settings
+from bids_app.workflow import people, plan
+
+log = logging.getLogger("pellucid")
+
+
+def run(settings: Settings) -> int:
+    """Make the maps of all people selected; returns 0, or 1 if some failed (the others are finished)."""
+    outputs.check_output(settings.output_dir, settings.bids_dir)
+    dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
+    planned = plan.make(dataset, settings)
+    outputs.sweep(settings.output_dir)
+    description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
+    log.info("%d to do, %d done before, %d that cannot be used", len(planned.jobs), len(planned.done), len(planned.failed))
+
+    failed = {**planned.failed, **people.run(planned, settings)}
+
+    rows = _rows(settings.output_dir, failed)
+    index.write(settings.output_dir / "index.html", rows)
+    outputs.write_root(settings.output_dir, "qc.tsv", index.qc(rows))
+    for name, reason in failed.items():
+        log.warning("%s failed: %s", name, reason)
+    finished = len(planned.jobs) + len(planned.failed) + len(planned.done) - len(failed)
+    log.info("%d done, %d failed; see %s", finished, len(failed), settings.output_dir / "index.html")
+    return 1 if failed else 0
+
+
+def _rows(out: Path, failed: dict[str, str]) -> list[dict[str, Any]]:
+    """Everyone whose page stands in OUT_DIR, and who failed now."""
+    pages = sorted(path.stem for path in out.glob("sub-*.html"))
+    rows = []
+    for name in sorted({*pages, *failed}):
+        participant, _, session = name.removeprefix("sub-").partition("_ses-")
+        row = {"participant_id": participant, "session_id": session or None, "status": failed.get(name, "done")}
+        rows.append({**row, "report": f"{name}.html" if name in pages else None, **_numbers(out, participant, session or None)})
+    return rows
+
+
+def _numbers(out: Path, participant: str, session: str | None) -> dict[str, Any]:
+    """Volumes (mL) and the source of a person's preprocessing, from any map's sidecar."""
+    for sidecar in sorted(outputs.folder(out, participant, session, "anat").glob("*_space-*.json")):
+        stated = json.loads(sidecar.read_text())
+        return {**{name: round(value, 1) for name, value in stated["TissueVolumes"].items()}, "source": stated["PreprocessingSource"]}
+    return {}

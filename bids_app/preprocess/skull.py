@@ -1,0 +1,28 @@
+"""An image that came without its skull is recognised."""
+
+import numpy as np
+from scipy import ndimage
+
+BRAIN_ML = (650.0, 2300.0)
+BACKGROUND_SHARE = 0.3
+BORDER_SHARE = 0.02
+
+
+def stripped(values: np.ndarray, *, voxel_ml: float) -> np.ndarray | None:
+    """The mask (X, Y, Z) of an image that has no skull, or None if it has one.
+
+    A skull-stripped image has one exact background value over much of the field, and the rest is a single piece as large as
+    a brain (650 to 2300 mL) that hardly touches the border; a whole head, even a de-faced one, is larger or noisy outside.
+    """
+    background = values.flat[0]
+    inside = values != background
+    if (~inside).mean() < BACKGROUND_SHARE:
+        return None
+    pieces, count = ndimage.label(inside)
+    if count == 0:
+        return None
+    mask = ndimage.binary_fill_holes(pieces == np.bincount(pieces.ravel())[1:].argmax() + 1)
+    volume = mask.sum() * voxel_ml
+    faces = np.concatenate([mask.take(end, axis).ravel() for axis in range(3) for end in (0, -1)])
+    whole = BRAIN_ML[0] <= volume <= BRAIN_ML[1] and faces.mean() < BORDER_SHARE
+    return mask if whole else None

@@ -1,0 +1,74 @@
+"""A heatmap and labels -> a table of regions."""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from bids_app.errors import DataError
+
+OUTSIDE = "outside the atlas"
+
+
+def table(
+    heatmap: np.ndarray,
+    labels: np.ndarray,
+    names: dict[int, str],
+    mask: np.ndarray,
+    *,
+    sign: Literal["both", "positive"],
+    voxel_ml: float,
+) -> pd.DataFrame:
+    """Where a heatmap's mass lies: a row a region, by rank, then a row for what is outside the atlas.
+
+    heatmap, labels, mask (bool): (X, Y, Z) on one grid. A region that the mask does not reach has no row. Columns:
+    region; voxels, in the mask; volume_ml; coverage, the share of the region's voxels that is in the mask; mean; p95,
+    the 95th percentile (of magnitudes when both signs count); maximum, the value of the largest magnitude (the largest
+    value when only positive ones count); mass, the sum of magnitudes (of positive values); share, of the mask's mass,
+    which sums to 1 (NA where there is none); rank, by the mean's magnitude (by the mean), ties sharing the lowest.
+    Raises DataError where the heatmap is not finite in the mask, ValueError where the grids differ.
+    """
+    if not heatmap.shape == labels.shape == mask.shape:
+        raise ValueError(f"not on one grid: heatmap {heatmap.shape}, labels {labels.shape}, mask {mask.shape}")
+    inside = mask.astype(bool)
+    values, found = heatmap[inside].astype(np.float64), labels[inside]
+    if not np.isfinite(values).all():
+        raise DataError(f"the heatmap is not finite in {np.count_nonzero(~np.isfinite(values))} voxels of the mask")
+    size = int(labels.max(initial=0)) + 1
+    frame = _rows(values, found, np.bincount(labels.ravel(), minlength=size), both=sign == "both")
+    frame["volume_ml"] = frame["voxels"] * voxel_ml
+    total = frame["mass"].sum()
+    frame["share"] = frame["mass"] / total if total > 0 else np.nan
+    return _ranked(frame, names, both=sign == "both")
+
+
+def _rows(values: np.ndarray, found: np.ndarray, whole: np.ndarray, *, both: bool) -> pd.DataFrame:
+    """Figures of every label, 0 included, indexed by label; `whole` counts each label's voxels wherever they are."""
+    strength = np.abs(values) if both else values
+    order = np.lexsort((strength, found))
+    values, strength, found = values[order], strength[order], found[order]
+    voxels = np.bincount(found, minlength=len(whole))
+    last = np.cumsum(voxels) - 1
+    some = voxels > 0
+    first, last, count = (last - voxels + 1)[some], last[some], voxels[some]
+    frame = pd.DataFrame({"voxels": voxels, "coverage": voxels / np.maximum(whole, 1)})
+    frame["mass"] = np.bincount(found, weights=np.maximum(strength, 0), minlength=len(whole))
+    frame.loc[some, "mean"] = np.bincount(found, weights=values, minlength=len(whole))[some] / count
+    frame.loc[some, "maximum"] = values[last]
+    # The percentile lies between two ordered values, as numpy's default has it.
+    place = 0.95 * (count - 1)
+    below = first + np.floor(place).astype(int)
+    frame.loc[some, "p95"] = strength[below] + (place % 1) * (strength[np.minimum(below + 1, last)] - strength[below])
+    return frame
+
+
+def _ranked(frame: pd.DataFrame, names: dict[int, str], *, both: bool) -> pd.DataFrame:
+    """Regions by rank, with their names, then what is outside; columns in their final order."""
+    regions = frame[(frame.index > 0) & (frame["voxels"] > 0)].copy()
+    regions["region"] = [names.get(int(label), str(label)) for label in regions.index]
+    by = regions["mean"].abs() if both else regions["mean"]
+    regions["rank"] = by.rank(method="min", ascending=False).astype("Int64")
+    outside = frame.loc[[0]].assign(region=OUTSIDE, rank=pd.array([pd.NA], dtype="Int64"), coverage=np.nan)
+    columns = ["region", "voxels", "volume_ml", "coverage", "mean", "p95", "maximum", "mass", "share", "rank"]
+    ordered = regions.sort_values("rank", kind="stable")
+    return pd.concat([ordered[columns], outside[columns]], ignore_index=True)

@@ -1,0 +1,87 @@
+"""The pictures of scores: ROC curves and confusion matrices, one panel a cell."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from sklearn.metrics import confusion_matrix, roc_curve
+
+COLORS = ("#0b6e99", "#c8501e", "#3a7d34", "#7b4ba0", "#a07b00", "#b0306a")
+ROC_NOTE = (
+    "Scores of different folds are pooled only for this picture; "
+    "the AUROC in the table is computed within each fold's model."
+)
+
+
+def roc(predictions: pd.DataFrame, classes: Sequence[str], path: Path) -> None:
+    """Draw the out-of-fold ROC curve of every cell, one thin line a repeat.
+
+    `predictions` has the columns cell, repeat, true and probability_<class>; the first of `classes` is the reference.
+    Two classes give one curve (the second class against the first), more give one against the rest each.
+    """
+    against = [classes[1]] if len(classes) == 2 else list(classes)
+    with _panels(predictions, path, note=ROC_NOTE) as panels:
+        for axes, table in panels:
+            axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
+            for color, name in zip(COLORS * len(against), against, strict=False):
+                for number, (_, repeat) in enumerate(table.groupby("repeat")):
+                    if repeat["true"].eq(name).nunique() < 2:
+                        continue
+                    false, true, _ = roc_curve(repeat["true"].eq(name), repeat[f"probability_{name}"])
+                    axes.plot(false, true, color=color, linewidth=1.4, alpha=0.8, label=None if number else name)
+            axes.set(
+                xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="1 - specificity", ylabel="sensitivity", aspect="equal"
+            )
+            axes.legend(loc="lower right", fontsize=8, frameon=False, title="class found", title_fontsize=8)
+
+
+def confusion(predictions: pd.DataFrame, classes: Sequence[str], path: Path) -> None:
+    """Draw the confusion matrix of every cell: people (mean over repeats) and the percentage of their true class."""
+    with _panels(predictions, path, note="People, out of fold; in brackets the share of their true class.") as panels:
+        for axes, table in panels:
+            repeats = table["repeat"].nunique()
+            counts = confusion_matrix(table["true"], table["predicted"], labels=list(classes)) / repeats
+            rows = counts.sum(axis=1, keepdims=True)
+            share = np.divide(counts, rows, out=np.zeros_like(counts), where=rows > 0)
+            axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+            for (row, column), count in np.ndenumerate(counts):
+                text = f"{count:.0f}" if repeats == 1 else f"{count:.1f}"
+                ink = "white" if share[row, column] > 0.6 else "black"
+                axes.text(
+                    column, row, f"{text}\n({share[row, column]:.0%})", ha="center", va="center", color=ink, fontsize=9
+                )
+            names = [_short(name) for name in classes]
+            axes.set_xticks(range(len(classes)), names, rotation=30 if max(map(len, names)) > 9 else 0)
+            axes.set_yticks(range(len(classes)), names)
+            axes.set(xlabel="predicted", ylabel="true")
+
+
+@contextmanager
+def _panels(predictions: pd.DataFrame, path: Path, *, note: str) -> Iterator[list[tuple[Axes, pd.DataFrame]]]:
+    groups = list(predictions.groupby("cell", sort=False))
+    across = min(3, len(groups))
+    down = math.ceil(len(groups) / across)
+    figure = Figure(figsize=(max(3.3 * across, 6.6), 3.3 * down + 0.35), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(down, across, squeeze=False).ravel()
+    for axes in grid[len(groups) :]:
+        axes.set_visible(False)
+    panels = []
+    for axes, (cell, table) in zip(grid, groups, strict=False):
+        axes.set_title(_short(str(cell), 34), fontsize=10)
+        axes.tick_params(labelsize=8)
+        panels.append((axes, table))
+    yield panels
+    figure.supxlabel(note, fontsize=8, color="#555555")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def _short(text: str, length: int = 16) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,215 @@
+"""The report of a group analysis: what was found first, then everything that it rests on."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from nibabel.nifti1 import Nifti1Image
+
+from bids_app.regions.tables import OUTSIDE
+from bids_app.report import curves, figures, people
+from bids_app.report.page import number, render, save
+from bids_app.report.viewer import interactive
+
+TOP = 15
+ORDER = ("rank", "region", "volume_ml", "voxels", "coverage", "mean", "p95", "maximum", "mass", "share")
+NOT_A_FINDING = "not distinguishable from chance: these maps show what the model used on these people, not a finding"
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """A mean heatmap of one cell, method and explained class, with its region table for each atlas.
+
+    `people` is the number of held-out people that it is the mean of, or None for a model's own map (one a fold, from
+    training people). `sign` is 'both' or 'positive'. `regions` have the columns of regions/tables.py.
+    """
+
+    cell: str
+    method: str
+    explained: str
+    people: int | None
+    unit: str
+    sign: str
+    image: Nifti1Image
+    regions: dict[str, pd.DataFrame]
+    effective_resolution_mm: float | None = None
+
+
+def write(
+    path: Path,
+    *,
+    analysis: str,
+    findings: list[str],
+    claims: dict[str, bool],
+    samples: pd.DataFrame,
+    scores: pd.DataFrame,
+    predictions: pd.DataFrame,
+    heatmaps: list[Heatmap],
+    atlas_notes: dict[str, str],
+    settings_toml: str,
+    methods: str,
+    references: list[str],
+    template: Nifti1Image,
+    mask: Nifti1Image,
+    classes: tuple[str, ...] | None = None,
+    radiological: bool = False,
+    version: str = "",
+) -> None:
+    """Write the page, and its pictures and viewers into `figures/` beside it.
+
+    `claims` says of each cell whether it differs from chance (a cell that is lacking does not). `classes` is in order,
+    the reference first; left out, the order is that of the probability columns. Above the maps of a cell without a
+    claim it says so.
+    """
+    order = classes or tuple(
+        c.removeprefix("probability_") for c in predictions.columns if c.startswith("probability_")
+    )
+    folder = path.parent / "figures"
+    curves.roc(predictions, order, folder / "roc.png")
+    curves.confusion(predictions, order, folder / "confusion.png")
+    drawn = [
+        _draw(heatmap, index, folder, template=template, mask=mask, notes=atlas_notes, radiological=radiological)
+        for index, heatmap in enumerate(heatmaps, start=1)
+    ]
+    cells = list(dict.fromkeys([*scores["cell"], *(heatmap.cell for heatmap in heatmaps)]))
+    page = render(
+        "group.html",
+        title=f"{analysis} - Pellucid",
+        analysis=analysis,
+        findings=findings,
+        used=people.used(samples, order),
+        left_out=people.left_out(samples),
+        scores=_scores(scores, claims),
+        classes=order,
+        cells=[
+            {"name": cell, "claim": claims.get(cell, False), "maps": [one for one in drawn if one["cell"] == cell]}
+            for cell in cells
+        ],
+        not_a_finding=NOT_A_FINDING,
+        settings=settings_toml,
+        methods=methods,
+        references=references,
+        version=version,
+    )
+    save(path, page)
+
+
+def _draw(
+    heatmap: Heatmap,
+    index: int,
+    folder: Path,
+    *,
+    template: Nifti1Image,
+    mask: Nifti1Image,
+    notes: dict[str, str],
+    radiological: bool,
+) -> dict[str, Any]:
+    title = f"{heatmap.cell}, {heatmap.method}, explaining {heatmap.explained}"
+    stem = (
+        f"heatmap-{index:02d}-"
+        + re.sub(r"[^A-Za-z0-9]+", "", f"{heatmap.cell}{heatmap.method}{heatmap.explained}")[:60]
+    )
+    threshold = figures.heatmap(
+        heatmap.image,
+        template,
+        mask,
+        folder / f"{stem}.png",
+        title=title,
+        unit=heatmap.unit,
+        sign=heatmap.sign,
+        radiological=radiological,
+    )
+    interactive(
+        heatmap.image,
+        template,
+        folder / f"{stem}.html",
+        mask=mask,
+        threshold=threshold,
+        title=title,
+        unit=heatmap.unit,
+        sign=heatmap.sign,
+        radiological=radiological,
+    )
+    return {
+        "cell": heatmap.cell,
+        "title": f"{heatmap.method}, explaining {heatmap.explained}",
+        "caption": _caption(heatmap, threshold),
+        "picture": f"figures/{stem}.png",
+        "viewer": f"figures/{stem}.html",
+        "regions": [_regions(atlas, table, notes.get(atlas, "")) for atlas, table in heatmap.regions.items()],
+    }
+
+
+def _caption(heatmap: Heatmap, threshold: float) -> str:
+    if heatmap.people is None:
+        whose = "The model's own map: one a fold, from its training people, then the mean over folds"
+    else:
+        whose = f"Mean over {heatmap.people} held-out {'person' if heatmap.people == 1 else 'people'}"
+    value = "value" if heatmap.sign == "positive" else "absolute value"
+    parts = [
+        f"{whose}; method {heatmap.method}; the class explained is {heatmap.explained}; unit: {heatmap.unit}.",
+        "This heatmap is zero everywhere in the brain."
+        if threshold == 0.0
+        else f"Drawn: the tenth of the brain's voxels with the largest {value} (at least {number(threshold)}); the "
+        "grey part of the colour bar is below that. The scale ends at the 99.5th percentile.",
+    ]
+    if heatmap.effective_resolution_mm is not None:
+        parts.append(
+            f"The method cannot tell places apart that are closer than about {heatmap.effective_resolution_mm:.0f} mm."
+        )
+    return " ".join(parts)
+
+
+def _regions(atlas: str, table: pd.DataFrame, note: str) -> dict[str, Any]:
+    outside = table["region"].eq(OUTSIDE)
+    ranked = table[~outside].sort_values("rank", kind="stable")
+    units = {"volume_ml": "volume (mL)", "share": "share of mass", "coverage": "covered"}
+    columns = [c for c in ORDER if c in table]
+
+    def rows(part: pd.DataFrame) -> list[list[str]]:
+        return [[_region_cell(column, row[column]) for column in columns] for row in part.to_dict("records")]
+
+    return {
+        "atlas": atlas,
+        "note": note,
+        "columns": [units.get(column, column) for column in columns],
+        "top": rows(ranked.head(TOP)),
+        "rest": rows(ranked.iloc[TOP:]),
+        "outside": rows(table[outside]),
+    }
+
+
+def _region_cell(column: str, value: object) -> str:
+    text = number(value)
+    if text == "n/a" and column in ("rank", "coverage"):
+        return "-"
+    if text != "n/a" and column in ("share", "coverage"):
+        return f"{float(str(value)):.1%}"
+    return text
+
+
+def _scores(scores: pd.DataFrame, claims: dict[str, bool]) -> list[dict[str, str]]:
+    def interval(row: dict[Any, Any], name: str) -> str:
+        middle, low, high = (_two(row.get(f"{name}{end}")) for end in ("", "_low", "_high"))
+        return middle if low == "n/a" else f"{middle} ({low} to {high})"
+
+    return [
+        {
+            "cell": str(row["cell"]),
+            "repeat": number(row["repeat"]),
+            "people": number(row["n"]),
+            "balanced accuracy (95 % interval)": interval(row, "balanced_accuracy"),
+            "AUROC (95 % interval)": interval(row, "auroc"),
+            "sensitivity": interval(row, "sensitivity"),
+            "specificity": interval(row, "specificity"),
+            "differs from chance": "yes" if claims.get(str(row["cell"]), False) else "no",
+        }
+        for row in scores.to_dict("records")
+    ]
+
+
+def _two(value: object) -> str:
+    text = number(value)
+    return text if text == "n/a" else f"{float(str(value)):.2f}"

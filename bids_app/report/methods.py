@@ -1,0 +1,171 @@
+"""The methods in words, and the references that they cite."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bids_app import catalogue
+from bids_app.report.page import number
+
+REFERENCES: dict[str, str] = tomllib.loads(Path(__file__).with_name("references.toml").read_text(encoding="utf-8"))
+
+AUTHOR = r"\b([A-Z][\w'-]+)(?: et al\.?| (?:&|and) [A-Z][\w'-]+)?"
+YEAR = r"((?:19|20)\d\d)"
+ATLAS_CITATIONS = (
+    ("aal", "Tzourio-Mazoyer 2002; Rolls 2015"),
+    ("harvard", "Desikan 2006"),
+    ("juelich", "Eickhoff 2005"),
+)
+
+
+def participant(
+    *,
+    maps: Sequence[str],
+    registration: str | Mapping[str, str],
+    resolution: float,
+    space: str,
+    mask_method: str,
+    source: str,
+    sloppy: bool,
+) -> str:
+    """How one person's maps were made, as paragraphs.
+
+    `registration` is 'affine' or 'syn', for all maps or by map; `resolution` in mm; `mask_method` says in words where
+    the mask came from; `source` is 'pellucid' or 'fmriprep'. Raises UsageError for a map that does not exist.
+    """
+    kinds = registration if isinstance(registration, Mapping) else dict.fromkeys(maps, registration)
+    parts = [_borrowed(kinds, space) if source == "fmriprep" else _own(kinds, space, mask_method)]
+    lines = [f"- {name} ({_kind(kinds[name])}): {_about('maps', name)}" for name in maps]
+    parts.append(f"Maps were written at {number(resolution)} mm in {space}, neither smoothed nor scaled further:")
+    parts.append("\n".join(lines))
+    if sloppy:
+        parts.append(
+            "This run was sloppy: bias correction, registration and segmentation stopped early and ran on coarse "
+            "grids. It shows that the software works; its maps are not for analysis."
+        )
+    parts.append("Inputs and outputs follow BIDS (Gorgolewski 2016); the steps were run by Nipype (Gorgolewski 2011).")
+    return "\n\n".join(parts)
+
+
+def group(
+    *,
+    cells: Sequence[str],
+    classes: Mapping[str, int],
+    folds: int,
+    repeats: int,
+    smoothing: Mapping[str, float],
+    adjust: Mapping[str, Sequence[str]],
+    explainers: Sequence[str],
+    version: str,
+    atlases: Sequence[str] = (),
+) -> str:
+    """How classifiers were trained, judged and explained, as paragraphs.
+
+    `cells` are 'classifier/map+map'; `classes` counts people, the reference first; `smoothing` (FWHM in mm) and
+    `adjust` (covariates) are by map. Raises UsageError for a part that does not exist.
+    """
+    people = ", ".join(f"{count} {name}" for name, count in classes.items())
+    again = "once" if repeats == 1 else f"{repeats} times, with other folds each time"
+    parts = [
+        f"{sum(classes.values())} people ({people}) were used. They were split into {folds} folds, with the classes "
+        f"in like proportion, {again}; all images of one person lie in one fold. Each model was trained on the people "
+        "of all other folds, and predicted only those of its own.",
+        _preparation(smoothing, adjust),
+        "The cells, every one of which is reported:",
+        "\n".join(f"- {cell}: {_about('classifiers', cell.partition('/')[0])}" for cell in cells),
+        "Scores are of people, out of fold. Balanced accuracy is the mean of the classes' shares that were predicted "
+        "rightly; its interval joins those of the shares (Wilson 1927) by variance estimates recovery (Zou & Donner "
+        "2008). AUROC is over pairs of people whom the same model predicted; its interval is from a bootstrap of "
+        "people within class, or, where all pairs are in order or none is, a score interval (Newcombe 2006). All "
+        "intervals are of 95 %; people who share a training set are not independent, which the intervals leave out of "
+        "account.",
+    ]
+    if explainers:
+        parts += [
+            "Heatmaps are of held-out people, or of each fold's model; each model's maps were divided by one number "
+            "of that model (the SD over its training people) before the mean was taken over folds, and none was "
+            "scaled per person:",
+            "\n".join(f"- {name}: {_about('explainers', name)}" for name in explainers),
+        ]
+    if atlases:
+        named = [name + next((f" ({c})" for key, c in ATLAS_CITATIONS if key in name.lower()), "") for name in atlases]
+        parts.append(
+            f"Regions are those of {', '.join(named)}; voxels that an atlas does not name are counted as outside it."
+        )
+    parts.append(
+        f"Made with Pellucid {version}; pictures with nilearn (Abraham 2014); steps run by Nipype (Gorgolewski 2011)."
+    )
+    return "\n\n".join(parts)
+
+
+def cited(text: str) -> list[str]:
+    """The references whose author and year stand in a text ('Good 2001', 'Good et al. 2001'), alphabetically."""
+    return [REFERENCES[key] for key in _keys(text)]
+
+
+def _keys(text: str) -> list[str]:
+    found = {(author, year) for author, year in re.findall(rf"{AUTHOR},? \(?{YEAR}\b", text)}
+    return [key for key in REFERENCES if (key.split()[0], key[-4:]) in found]
+
+
+def _own(kinds: Mapping[str, str], space: str, mask_method: str) -> str:
+    nonlinear = (
+        ", then by symmetric diffeomorphic registration (SyN; Avants 2008) for the maps that call for it"
+        if "syn" in kinds.values()
+        else ""
+    )
+    return (
+        f"The T1w image was corrected for slow changes of intensity within the brain mask (N4; Tustison 2010). Brain "
+        f"mask: {mask_method}. The brain was registered to the {space} template (Fonov 2009) with ANTs (Tustison "
+        f"2021), by an affine transform{nonlinear}. Grey matter, white matter and CSF were told apart in the person's "
+        "own space by Atropos (Avants 2011), with nilearn's template priors (Abraham 2014) of grey and white matter "
+        "brought there; the prior of the CSF is the mask less both. Volumes are sums of these probabilities; TIV is "
+        "the sum of the three tissues."
+    )
+
+
+def _borrowed(kinds: Mapping[str, str], space: str) -> str:
+    affine = (
+        " The affine transform, for the maps that call for it, was found with ANTs (Tustison 2021)."
+        if "affine" in kinds.values()
+        else ""
+    )
+    return (
+        f"The T1w image, its brain mask, its tissue probabilities and its nonlinear transform to {space} (Fonov 2009) "
+        f"are those of fMRIPrep (Esteban 2019), taken as they are.{affine} Volumes are sums of the probabilities; TIV "
+        "is the sum of the three tissues."
+    )
+
+
+def _preparation(smoothing: Mapping[str, float], adjust: Mapping[str, Sequence[str]]) -> str:
+    smoothed = [f"{name} was smoothed with a Gaussian of {number(mm)} mm FWHM" for name, mm in smoothing.items() if mm]
+    adjusted = [f"{', '.join(columns)} ({name})" for name, columns in adjust.items() if columns]
+    text = ("; ".join(smoothed) or "No map was smoothed") + ". "
+    if adjusted:
+        text += f"What the covariates explain linearly of each voxel was taken away: {'; '.join(adjusted)}. "
+    return text + (
+        "Each voxel was scaled to mean 0 and SD 1, small SDs raised to a floor. All of this was fitted on the "
+        "training people of a fold alone."
+    )
+
+
+def _kind(name: str) -> str:
+    return {"affine": "affine", "syn": "affine and SyN"}.get(name, name)
+
+
+def _about(room: str, name: str) -> str:
+    """The first paragraph of a part's docstring with what the rest of it cites: by key where known, else whole."""
+    # read, not imported: the process that writes reports must not load torch
+    catalogue.check(room, (name,))
+    source = (Path(catalogue.__file__).parent / room / f"{name}.py").read_text(encoding="utf-8")
+    first, _, rest = (ast.get_docstring(ast.parse(source)) or name).strip().partition("\n\n")
+    first, rest = " ".join(first.split()), " ".join(rest.split())
+    already = _keys(first)
+    sources = [key for key in _keys(rest) if key not in already]
+    for piece in re.split(r";|\. (?=[A-Z])", rest):
+        named = re.search(rf"{AUTHOR},? {YEAR}", piece)
+        if named and not _keys(piece):
+            sources.append(piece[named.start() :].partition(" (")[0].strip(" ."))
+    return f"{first.rstrip('.')} ({'; '.join(sources)})." if sources else first

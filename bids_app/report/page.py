@@ -1,0 +1,79 @@
+"""Templates to HTML: one environment with escaping on, and the filters that the templates use."""
+
+import math
+import os
+import re
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+RESEARCH_USE = "Research use only; not for diagnosis."
+_LINK = re.compile(r"https?://[^\s<>\"']+[^\s<>\"'.,;)]")
+
+
+def render(template: str, **values: object) -> str:
+    """The page that a template under `templates/` makes of some values; all values are escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, prose=prose, linked=linked, breakable=breakable)
+    return environment.get_template(template).render(research_use=RESEARCH_USE, **values)
+
+
+def number(value: object, digits: int = 3) -> str:
+    """A number with some significant digits; 'n/a' where it is missing."""
+    if isinstance(value, bool | str):
+        return str(value)
+    as_float = float("nan") if value is None or value is pd.NA else float(value)  # type: ignore[arg-type]
+    if math.isnan(as_float):
+        return "n/a"
+    if as_float.is_integer() and abs(as_float) < 1e6:
+        return str(int(as_float))
+    return f"{as_float:.{digits}g}" if abs(as_float) < 10**digits else f"{as_float:.0f}"
+
+
+def linked(text: str) -> Markup:
+    """Text with its web addresses as links, everything else escaped."""
+    parts, last = [], 0
+    for found in _LINK.finditer(text):
+        address = escape(found.group())
+        parts += [escape(text[last : found.start()]), Markup('<a href="{0}">{0}</a>').format(address)]
+        last = found.end()
+    return Markup("").join([*parts, escape(text[last:])])
+
+
+def breakable(text: str) -> Markup:
+    """Text whose lines may break after an underscore, as the names of regions have them."""
+    return escape(text).replace("_", Markup("_<wbr>"))
+
+
+def prose(text: str) -> Markup:
+    """Paragraphs (set apart by an empty line), `## ` headings and `- ` lists, escaped."""
+    blocks = []
+    for block in re.split(r"\n\s*\n", text.strip()):
+        lines = [line.strip() for line in block.splitlines()]
+        if lines[0].startswith("#"):
+            blocks.append(Markup("<h3>{}</h3>").format(lines[0].lstrip("# ")))
+            lines = lines[1:]
+        if lines and all(line.startswith("- ") for line in lines):
+            items = Markup("").join(Markup("<li>{}</li>").format(linked(line[2:])) for line in lines)
+            blocks.append(Markup("<ul>{}</ul>").format(items))
+        elif lines and lines[0]:
+            blocks.append(Markup("<p>{}</p>").format(linked(" ".join(lines))))
+    return Markup("\n").join(blocks)
+
+
+def save(path: Path, page: str) -> None:
+    """Write a page as UTF-8, with its folder: whole or not at all, and only if it differs from what stands there."""
+    if path.is_file() and path.read_text(encoding="utf-8") == page:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(page, encoding="utf-8", newline="\n")
+    unfinished.replace(path)

@@ -1,0 +1,179 @@
+"""One cell, one fold: fit on its training people, predict and explain those held out, keep the model."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from bids_app import catalogue
+from bids_app.dataset.folds import Split
+from bids_app.dataset.grid import Grid
+from bids_app.errors import DataError, UsageError
+from bids_app.training import heatmaps, loop, models, prepare, seeds
+
+
+def run(
+    *,
+    cell: str,
+    classifier: str,
+    maps: tuple[str, ...],
+    arrays: Mapping[str, Path],
+    grid_file: Path,
+    people: Path,
+    classes: tuple[str, ...],
+    split: Split,
+    explainers: Sequence[str] = (),
+    adjust: Mapping[str, tuple[str, ...]],
+    seed: int,
+    device: str = "auto",
+    threads: int = 1,
+    epochs: int | None = None,
+    folder: Path,
+    settings: Mapping[str, Any],
+) -> None:
+    """Write predictions, losses, heatmap_<method>.npy, model_<method>.npy, heatmaps.json and model/ into `folder`.
+
+    arrays: map -> float32 (people, voxels) in the row order of `people`, a table of participant_id, session_id,
+    class and the covariates that `adjust` names by map. `epochs` None: as the classifier's file says.
+    heatmap_*: (held-out people, classes, voxels in the mask); model_*: (classes, voxels). heatmaps.json: a method's
+    `person_sd` and `model_sd`, by which its maps are divided before folds are averaged, or why it was `refused`.
+    Raises DataError when table and arrays disagree or a covariate is missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    text = {"participant_id": str, "session_id": str, "class": str}
+    table = pd.read_csv(people, sep="\t", dtype=text, keep_default_na=False, na_values=["n/a", ""])
+    own_seed = seeds.derive(seed, cell, split.repeat, split.fold)
+    with loop.threads(threads):
+        everyone = _everyone(table, {one: arrays[one] for one in maps}, adjust, classes)
+        training, held_out = everyone.rows(split.train), everyone.rows(split.test)
+        y = np.array([classes.index(name) for name in table["class"].iloc[list(split.train)]])
+        preparation = prepare.fit(training, maps=maps, columns=adjust, grid=Grid.read(grid_file))
+        module = models.build(classifier, preparation, len(classes), seed=own_seed)
+        # what fits itself does so in numpy, on the CPU
+        where = "cpu" if hasattr(module, "fit") else resolve(device)
+        losses = _fit(
+            module,
+            classifier,
+            preparation.vectors(training),
+            y,
+            preparation=preparation,
+            epochs=epochs,
+            seed=own_seed,
+            device=where,
+        )
+        model = models.Model(cell, classifier, classes, preparation, module.to(where).eval(), own_seed, settings, where)
+        told = _predictions(model, table.iloc[list(split.test)], split, model.predict(held_out))
+        told.to_csv(folder / "predictions.tsv", sep="\t", index=False)
+        course = pd.DataFrame({"epoch": range(1, len(losses) + 1), "loss": losses})
+        course.to_csv(folder / "losses.tsv", sep="\t", index=False)
+        _explain(model, explainers, training, held_out, folder)
+        models.save(model, folder / "model")
+
+
+def resolve(device: str) -> str:
+    """cpu or cuda for auto. Raises UsageError when cuda is asked for and not there."""
+    there = torch.cuda.is_available()
+    if device.startswith("cuda") and not there:
+        raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
+    return device if device != "auto" else ("cuda" if there else "cpu")
+
+
+def _fit(
+    module: torch.nn.Module,
+    classifier: str,
+    x: NDArray[np.float32],
+    y: NDArray[np.int64],
+    *,
+    preparation: prepare.Preparation,
+    epochs: int | None,
+    seed: int,
+    device: str,
+) -> list[float]:
+    """Train a network as its file says, or let a classifier fit itself (which has no losses to tell)."""
+    if hasattr(module, "fit"):
+        fit: Any = module.fit
+        fit(x, y, seed=seed)
+        return []
+    part = catalogue.load("classifiers", classifier)
+    return loop.train(
+        module,
+        lambda rows: preparation.volumes(x[rows]),
+        y,
+        epochs=part.EPOCHS if epochs is None else epochs,
+        learning_rate=part.LEARNING_RATE,
+        weight_decay=part.WEIGHT_DECAY,
+        batch_size=part.BATCH_SIZE,
+        seed=seed,
+        device=device,
+    )
+
+
+def _explain(
+    model: models.Model, names: Sequence[str], training: prepare.People, held_out: prepare.People, folder: Path
+) -> None:
+    """Write the maps of every explainer that suits the classifier, and heatmaps.json."""
+    chosen, refused = heatmaps.suitable(names, model.module)
+    told: dict[str, dict[str, Any]] = {name: {"refused": why} for name, why in refused.items()}
+    for name, explainer in chosen.items():
+        told[name] = {}
+        if explainer.OF in ("person", "both"):
+            heatmaps.write_people(explainer, model, held_out, path=folder / f"heatmap_{name}.npy")
+            told[name]["person_sd"] = heatmaps.spread(explainer, model, training)
+        if explainer.OF in ("model", "both"):
+            described = heatmaps.describe(explainer, model, model.preparation.vectors(training))
+            np.save(folder / f"model_{name}.npy", described)
+            told[name]["model_sd"] = float(described.std(dtype=np.float64))
+    (folder / "heatmaps.json").write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _everyone(
+    table: pd.DataFrame, arrays: Mapping[str, Path], adjust: Mapping[str, tuple[str, ...]], classes: tuple[str, ...]
+) -> prepare.People:
+    """All rows, mapped from disk; raise DataError when table, arrays, classes and covariates do not fit each other."""
+    values = {one: np.load(path, mmap_mode="r") for one, path in arrays.items()}
+    for one, x in values.items():
+        if len(x) != len(table):
+            raise DataError(
+                f"the {one} array has {len(x)} rows, the table of people {len(table)}; remove the work folder"
+            )
+    unknown = sorted(set(table["class"].astype(str)) - set(classes))
+    if unknown:
+        raise DataError(f"people have the class {', '.join(unknown)}, the analysis knows {', '.join(classes)}")
+    wanted = dict.fromkeys(column for one in arrays for column in adjust.get(one, ()))
+    return prepare.People(values, {name: _numbers(table, name) for name in wanted})
+
+
+def _numbers(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    """A column to be adjusted for, (people,); raise DataError that names the people who lack it."""
+    if name not in table:
+        raise DataError(f"there is no column {name} to adjust for; choose from {', '.join(table.columns)}")
+    numbers = pd.to_numeric(table[name], errors="coerce")
+    bad = table.loc[numbers.isna(), "participant_id"].tolist()
+    if bad:
+        who = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
+        raise DataError(f"{name} is to be adjusted for, and is missing or not a number for {who}; --exclude them")
+    return numbers.to_numpy(float)
+
+
+def _predictions(
+    model: models.Model, table: pd.DataFrame, split: Split, probability: NDArray[np.float64]
+) -> pd.DataFrame:
+    """The rows of predictions.tsv of the people held out."""
+    session = table["session_id"] if "session_id" in table else pd.Series("n/a", table.index)
+    columns = {
+        "participant_id": table["participant_id"].to_numpy(),
+        "session_id": session.fillna("n/a").to_numpy(),
+        "cell": model.cell,
+        "repeat": split.repeat,
+        "fold": split.fold,
+        "true": table["class"].to_numpy(),
+        "predicted": [model.classes[index] for index in probability.argmax(axis=1)],
+    }
+    return pd.DataFrame(
+        columns | {f"probability_{name}": probability[:, index] for index, name in enumerate(model.classes)}
+    )

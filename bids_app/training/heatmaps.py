@@ -1,0 +1,64 @@
+"""Heatmaps of held-out people and of models, as values in the mask."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bids_app import catalogue
+from bids_app.training.models import Model
+from bids_app.training.prepare import People
+
+
+def suitable(names: Sequence[str], module: torch.nn.Module) -> tuple[dict[str, ModuleType], dict[str, str]]:
+    """The explainers that apply to a classifier, and of the others why they do not."""
+    chosen, refused = {}, {}
+    for name in names:
+        explainer = catalogue.load("explainers", name)
+        why = explainer.check(module)
+        if why:
+            refused[name] = why
+        else:
+            chosen[name] = explainer
+    return chosen, refused
+
+
+def each(explainer: ModuleType, model: Model, people: People) -> Iterator[NDArray[np.float32]]:
+    """Each person's heatmaps (classes, voxels in the mask), one for every class explained; never scaled per person."""
+    mask = model.preparation.grid.cropped.mask
+    for person in range(len(people)):
+        x = model.tensor(people, person)
+        maps = [explainer.explain(model.module, x, target, mask=mask) for target in range(len(model.classes))]
+        yield np.stack([one[mask] if one.ndim == mask.ndim else one for one in maps])
+
+
+def write_people(explainer: ModuleType, model: Model, people: People, *, path: Path) -> None:
+    """Write float32 (people, classes, voxels) as .npy, a person at a time."""
+    shape = (len(people), len(model.classes), model.preparation.grid.voxels)
+    table = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    for row, heatmap in enumerate(each(explainer, model, people)):
+        table[row] = heatmap
+    table.flush()
+
+
+def spread(explainer: ModuleType, model: Model, people: People) -> float:
+    """The SD of a method's values over people, classes and voxels: the number by which a model's maps are divided.
+
+    Given the training people, it makes the models of several folds comparable without looking at anybody held out.
+    """
+    count, total, squares = 0, 0.0, 0.0
+    for heatmap in each(explainer, model, people):
+        count += heatmap.size
+        total += float(heatmap.sum(dtype=np.float64))
+        squares += float(np.square(heatmap, dtype=np.float64).sum())
+    return float(np.sqrt(max(squares / count - (total / count) ** 2, 0.0)))
+
+
+def describe(explainer: ModuleType, model: Model, x_train: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A model's own map (classes, voxels), summed over channels, from prepared training vectors."""
+    channels = explainer.describe(model.module, x_train)
+    summed: NDArray[np.float32] = channels.reshape(len(channels), len(model.preparation.maps), -1).sum(axis=1)
+    return summed

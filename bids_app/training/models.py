@@ -1,0 +1,132 @@
+"""A trained classifier with everything that was fitted for it; saved as safetensors and TOML, without anyone's name."""
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+from safetensors.numpy import save as to_bytes
+
+from bids_app import __version__, catalogue
+from bids_app.dataset.grid import Grid
+from bids_app.errors import DataError, MissingInputError
+from bids_app.training.prepare import People, Preparation
+
+WEIGHTS, CARD = "weights.safetensors", "model.toml"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """One fold's classifier, by name, and its `module`, from prepared people to logits (batch, classes)."""
+
+    cell: str
+    classifier: str
+    classes: tuple[str, ...]
+    preparation: Preparation
+    module: torch.nn.Module
+    seed: int
+    settings: Mapping[str, Any]
+    device: str = "cpu"
+
+    def predict(self, people: People) -> NDArray[np.float64]:
+        """Probabilities (people, classes), the softmax of the logits, of people as they are before preparation.
+
+        They go through one at a time, so that nobody's number depends on their company.
+        """
+        rows = []
+        self.module.eval()
+        with torch.inference_mode():
+            for person in range(len(people)):
+                logits = self.module(self.tensor(people, person)[None])[0]
+                rows.append(torch.softmax(logits.double(), dim=0).cpu().numpy())
+        return np.array(rows).reshape(len(people), len(self.classes))
+
+    def tensor(self, people: People, person: int) -> torch.Tensor:
+        """One person, prepared, on the device: (channels, X, Y, Z), or (channels * voxels,), as the module takes."""
+        prepared = self.preparation.vectors(people.rows(slice(person, person + 1)))
+        if self.module.takes == "volumes":
+            prepared = self.preparation.volumes(prepared)
+        return torch.from_numpy(prepared[0]).to(self.device)
+
+
+def build(classifier: str, preparation: Preparation, classes: int, *, seed: int) -> torch.nn.Module:
+    """An untrained module from the catalogue, for what the preparation gives."""
+    part = catalogue.load("classifiers", classifier)
+    box = preparation.grid.cropped
+    shape = (box.voxels,) if part.TAKES == "vectors" else box.mask.shape
+    module: torch.nn.Module = part.build(len(preparation.maps), classes, shape, voxel_mm=box.voxel_mm, seed=seed)
+    return module
+
+
+def save(model: Model, folder: Path) -> None:
+    """Write weights, fitted arrays and mask to `weights.safetensors`, the rest to `model.toml`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {f"classifier.{name}": tensor.cpu().numpy() for name, tensor in model.module.state_dict().items()}
+    preparation = model.preparation
+    arrays = state | dict(preparation.arrays) | {"grid.mask": preparation.grid.mask}
+    # its own writer would make a file that only its owner can read
+    content = to_bytes({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)})
+    (folder / WEIGHTS).write_bytes(content)
+    card = {
+        "pellucid_version": __version__,
+        "cell": model.cell,
+        "classifier": model.classifier,
+        "maps": list(preparation.maps),
+        "classes": list(model.classes),
+        "seed": model.seed,
+        "weights_sha256": _hash(folder / WEIGHTS),
+        "grid": {"shape": list(preparation.grid.mask.shape), "affine": preparation.grid.affine.tolist()},
+        "adjust": {one: list(columns) for one, columns in preparation.columns.items()},
+        "settings": dict(model.settings),
+    }
+    (folder / CARD).write_text(tomli_w.dumps(card), encoding="utf-8")
+
+
+def load(folder: Path, *, device: str = "cpu") -> Model:
+    """Read what `save` wrote.
+
+    Raises MissingInputError when a file is not there, DataError when the weights are not those of model.toml.
+    """
+    lacking = [name for name in (WEIGHTS, CARD) if not (folder / name).is_file()]
+    if lacking:
+        raise MissingInputError(
+            f"{folder} has no {' and no '.join(lacking)}; give the folder of a model that the group level wrote"
+        )
+    card = tomllib.loads((folder / CARD).read_text(encoding="utf-8"))
+    if card["weights_sha256"] != _hash(folder / WEIGHTS):
+        raise DataError(f"{folder / WEIGHTS} is not the file that {CARD} describes; copy the model again")
+    arrays = load_file(folder / WEIGHTS)
+    grid = Grid(arrays.pop("grid.mask"), np.array(card["grid"]["affine"]))
+    fitted = {name: array for name, array in arrays.items() if not name.startswith("classifier.")}
+    columns = {one: tuple(names) for one, names in card["adjust"].items()}
+    preparation = Preparation(tuple(card["maps"]), columns, grid, fitted)
+    module = build(card["classifier"], preparation, len(card["classes"]), seed=card["seed"])
+    module.load_state_dict(
+        {
+            name.removeprefix("classifier."): torch.from_numpy(array)
+            for name, array in arrays.items()
+            if name not in fitted
+        }
+    )
+    return Model(
+        card["cell"],
+        card["classifier"],
+        tuple(card["classes"]),
+        preparation,
+        module.to(device).eval(),
+        card["seed"],
+        card["settings"],
+        device,
+    )
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

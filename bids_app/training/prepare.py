@@ -1,0 +1,93 @@
+"""From in-mask values of people to what a classifier sees: adjusted, scaled, one channel a map."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_app.dataset import adjust, scale
+from bids_app.dataset.grid import Grid
+from bids_app.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class People:
+    """What is known of some people: values in the mask (people, voxels) by map, covariates (people,) by name."""
+
+    values: Mapping[str, NDArray[np.float32]]
+    covariates: Mapping[str, NDArray[np.float64]]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.values.values())))
+
+    def rows(self, chosen: Sequence[int] | slice) -> "People":
+        """Some of them; a list of rows is a copy in memory."""
+        index = chosen if isinstance(chosen, slice) else list(chosen)
+        return People(
+            {one: np.asarray(x[index]) for one, x in self.values.items()},
+            {name: column[index] for name, column in self.covariates.items()},
+        )
+
+    def design(self, columns: Sequence[str]) -> NDArray[np.float64]:
+        """Covariates (people, k)."""
+        return np.column_stack([self.covariates[name] for name in columns])
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """What was fitted on training people: arrays "<step>.<map>.<name>"; `columns` are adjusted for, by map."""
+
+    maps: tuple[str, ...]
+    columns: Mapping[str, tuple[str, ...]]
+    grid: Grid
+    arrays: Mapping[str, NDArray[np.generic]]
+
+    def vectors(self, people: People) -> NDArray[np.float32]:
+        """(people, channels * voxels), channel after channel.
+
+        Each person's numbers are the same whoever else is prepared beside them.
+        Raises DataError for a covariate or map that lacks.
+        """
+        _look(people, self.maps, self.columns)
+        voxels = self.grid.voxels
+        prepared = np.empty((len(people), len(self.maps) * voxels), np.float32)
+        for channel, one in enumerate(self.maps):
+            x = people.values[one]
+            if self.columns[one]:
+                x = adjust.transform(x, people.design(self.columns[one]), self._of("adjust", one))
+            prepared[:, channel * voxels : (channel + 1) * voxels] = scale.transform(x, self._of("scale", one))
+        return prepared
+
+    def volumes(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(people, channels, X, Y, Z) in the box round the mask, zero outside the mask, of what `vectors` returned."""
+        mask = self.grid.cropped.mask
+        volumes = np.zeros((len(vectors), len(self.maps), *mask.shape), np.float32)
+        volumes[:, :, mask] = vectors.reshape(len(vectors), len(self.maps), -1)
+        return volumes
+
+    def _of(self, step: str, one: str) -> dict[str, NDArray[np.generic]]:
+        start = f"{step}.{one}."
+        return {name.removeprefix(start): array for name, array in self.arrays.items() if name.startswith(start)}
+
+
+def fit(people: People, *, maps: tuple[str, ...], columns: Mapping[str, Sequence[str]], grid: Grid) -> Preparation:
+    """Fit adjustment and scaling of each map on training people; memory: a copy of one map's values."""
+    chosen = {one: tuple(columns.get(one, ())) for one in maps}
+    _look(people, maps, chosen)
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for one in maps:
+        x = people.values[one]
+        if chosen[one]:
+            fitted = adjust.fit(x, people.design(chosen[one]))
+            arrays |= {f"adjust.{one}.{name}": array for name, array in fitted.items()}
+            x = adjust.transform(x, people.design(chosen[one]), fitted)
+        arrays |= {f"scale.{one}.{name}": array for name, array in scale.fit(x).items()}
+    return Preparation(maps, chosen, grid, arrays)
+
+
+def _look(people: People, maps: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
+    lacking = [one for one in maps if one not in people.values]
+    lacking += [name for chosen in columns.values() for name in chosen if name not in people.covariates]
+    if lacking:
+        raise DataError(f"the classifier needs {', '.join(dict.fromkeys(lacking))}, which these people do not have")

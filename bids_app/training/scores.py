@@ -1,0 +1,163 @@
+"""Scores of out-of-fold predictions, at the level of people, with intervals."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from bids_app.errors import DataError
+
+Z = float(norm.ppf(0.975))
+RESAMPLES = 1000
+
+Bounds = tuple[float, float]
+
+
+def table(predictions: pd.DataFrame, classes: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
+    """One row a cell and repeat: n, balanced_accuracy, auroc, for two classes sensitivity, specificity; _low, _high.
+
+    predictions: participant_id, cell, repeat, fold, true, predicted, probability_<class>; several rows of a person
+    (sessions) count as one, by their mean probability. Sensitivity is of the second class, specificity of the first,
+    the reference. Intervals are of 95 %. Raises DataError when a class has no predictions.
+    """
+    rows = []
+    for (cell, repeat), part in predictions.groupby(["cell", "repeat"], sort=False):
+        people = by_person(part, classes)
+        true = np.array([list(classes).index(name) for name in people["true"]])
+        predicted = np.array([list(classes).index(name) for name in people["predicted"]])
+        missing = [name for index, name in enumerate(classes) if not (true == index).any()]
+        if missing:
+            raise DataError(
+                f"{cell}: nobody of class {', '.join(missing)} was predicted, so that no score can be given"
+            )
+        probability = people[[f"probability_{name}" for name in classes]].to_numpy(float)
+        counts = [
+            (int((predicted[true == index] == index).sum()), int((true == index).sum()))
+            for index in range(len(classes))
+        ]
+        row = {"cell": cell, "repeat": repeat, "n": len(people)} | _named("balanced_accuracy", *balanced(counts))
+        if len(classes) == 2:
+            for name, (right, n) in zip(("specificity", "sensitivity"), counts, strict=True):
+                row |= _named(name, right / n, wilson(right, n))
+        area, bounds = auroc_interval(
+            true, probability, people["fold"].to_numpy(), seed=_seed(seed, str(cell), str(repeat))
+        )
+        rows.append(row | _named("auroc", area, bounds))
+    return pd.DataFrame(rows)
+
+
+def by_person(part: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """One row a person (and true class): fold, mean probabilities over sessions, and the class they say."""
+    columns = [f"probability_{name}" for name in classes]
+    whole = part.groupby(["participant_id", "true"], as_index=False, sort=True).agg(
+        {"fold": "first", "predicted": "first"} | dict.fromkeys(columns, "mean")
+    )
+    if len(whole) < len(part):
+        whole["predicted"] = [classes[index] for index in whole[columns].to_numpy(float).argmax(axis=1)]
+    return whole
+
+
+def wilson(right: int, n: int) -> Bounds:
+    """The 95 % interval of a proportion (Wilson 1927, J Am Stat Assoc 22:209)."""
+    p = right / n
+    centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
+    # at 0 and 1 the closed form misses the edge by rounding
+    return (0.0 if right == 0 else centre - half), (1.0 if right == n else centre + half)
+
+
+def balanced(counts: Sequence[tuple[int, int]]) -> tuple[float, Bounds]:
+    """The mean of the classes' proportions (right, n) and its interval, from their Wilson intervals by MOVER.
+
+    A bootstrap of a perfect score would be [1, 1] however few people there are; the method of variance estimates
+    recovery (Zou & Donner 2008, Stat Med 27:1693) keeps the single proportions' intervals.
+    """
+    shares = [right / n for right, n in counts]
+    bounds = [wilson(right, n) for right, n in counts]
+    mean = sum(shares) / len(shares)
+    below = math.hypot(*(share - low for share, (low, _) in zip(shares, bounds, strict=True))) / len(shares)
+    above = math.hypot(*(high - share for share, (_, high) in zip(shares, bounds, strict=True))) / len(shares)
+    return mean, (max(mean - below, 0.0), min(mean + above, 1.0))
+
+
+def auroc(positive: NDArray[np.bool_], score: NDArray[np.float64], fold: NDArray[np.generic]) -> float:
+    """The share of pairs (one person of the class, one not, predicted by one fold's model) in order; ties are half.
+
+    Scores of different models have no common scale, so pairs across folds are not compared. NaN without any pair.
+    """
+    order, valid = _pairs(positive, score, fold)
+    return float(order.sum() / valid.sum()) if valid.any() else math.nan
+
+
+def auroc_interval(
+    true: NDArray[np.int64], probability: NDArray[np.float64], fold: NDArray[np.generic], *, seed: int
+) -> tuple[float, Bounds]:
+    """AUROC (over two classes: mean of one against the rest), its interval by 1000 resamples of people within class.
+
+    true (n,), probability (n, classes), fold (n,). Where all pairs are in order, or none, the bootstrap has no spread,
+    and Newcombe's score interval is given (2006, Stat Med 25:559, method 5).
+    """
+    weights = _resamples(true, np.random.default_rng(seed))
+    wanted = [1] if probability.shape[1] == 2 else list(range(probability.shape[1]))
+    areas, resampled, score_bounds = [], [], []
+    for index in wanted:
+        positive = true == index
+        order, valid = _pairs(positive, probability[:, index], fold)
+        if not valid.any():
+            return math.nan, (math.nan, math.nan)
+        areas.append(float(order.sum() / valid.sum()))
+        ours, others = weights[:, positive], weights[:, ~positive]
+        pairs = ((ours @ valid) * others).sum(axis=1)
+        in_order = ((ours @ order) * others).sum(axis=1)
+        resampled.append(np.divide(in_order, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0))
+        score_bounds.append(newcombe(areas[-1], int(positive.sum()), int((~positive).sum())))
+    mean = sum(areas) / len(areas)
+    if mean in (0.0, 1.0):
+        return mean, (min(low for low, _ in score_bounds), max(high for _, high in score_bounds))
+    low, high = np.nanpercentile(np.mean(resampled, axis=0), [2.5, 97.5]).tolist()
+    return mean, (low, high)
+
+
+def newcombe(area: float, positives: int, negatives: int) -> Bounds:
+    """The 95 % score interval of an AUROC: Hanley & McNeil's variance, N = (m + n) / 2 (Newcombe 2006, method 5)."""
+    mean_n = (positives + negatives) / 2
+
+    def distance(theta: float) -> float:
+        spread = 1 + (mean_n - 1) * ((1 - theta) / (2 - theta) + theta / (1 + theta))
+        return float((area - theta) ** 2 - Z**2 * theta * (1 - theta) * spread / (positives * negatives))
+
+    inside = min(max(area, 1e-9), 1 - 1e-9)
+    low = 0.0 if area == 0.0 else float(brentq(distance, 1e-12, inside))
+    high = 1.0 if area == 1.0 else float(brentq(distance, inside, 1 - 1e-12))
+    return low, high
+
+
+def _pairs(
+    positive: NDArray[np.bool_], score: NDArray[np.float64], fold: NDArray[np.generic]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How each pair (positives, negatives) is ordered, 1, 0.5 or 0, and which pairs count."""
+    difference = score[positive][:, None] - score[~positive][None, :]
+    valid = (fold[positive][:, None] == fold[~positive][None, :]).astype(float)
+    return (0.5 * (np.sign(difference) + 1)) * valid, valid
+
+
+def _resamples(true: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float64]:
+    """How often each person is drawn, (resamples, n), every class drawn at its own size."""
+    weights = np.zeros((RESAMPLES, len(true)))
+    for index in np.unique(true):
+        rows = np.flatnonzero(true == index)
+        weights[:, rows] = random.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), RESAMPLES)
+    return weights
+
+
+def _named(name: str, value: float, bounds: Bounds) -> dict[str, float]:
+    return {name: value, f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
+
+
+def _seed(seed: int, cell: str, repeat: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"scores {seed} {cell} {repeat}".encode()).digest()[:8], "little")

@@ -1,0 +1,99 @@
+"""Runs a graph under a plugin and tells who failed and why."""
+
+import itertools
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from nipype import config
+from nipype import logging as nipype_logging
+from nipype.pipeline.engine import Node, Workflow
+from tqdm import tqdm
+
+from bids_app.errors import MissingInputError, UsageError
+from bids_app.settings import Settings
+from bids_app.workflow import plugin
+
+log = logging.getLogger("pellucid")
+ERROR = re.compile(r"^\s*(?:\w+\.)*(\w*(?:Error|Exception|Interrupt)): (.+)$", flags=re.MULTILINE)
+LOCAL = "MultiProc"
+
+
+def keep_crashes(part: Workflow | Node, folder: Path) -> None:
+    """Send the crash files of these nodes to `folder`, as text, and remove what an earlier run left there."""
+    for old in folder.glob("crash-*"):
+        old.unlink()
+    for node in [part] if isinstance(part, Node) else part._get_all_nodes():
+        node.config = {"execution": {"crashdump_dir": str(folder), "crashfile_format": "txt"}}
+
+
+def run(graph: Workflow, settings: Settings, *, last: str, total: int, what: str, preload: list[str]) -> None:
+    """Run the graph; a bar counts the nodes called `last`. Nodes that fail leave a crash file, and the others go on."""
+    config.update_config(
+        {
+            "execution": {
+                "stop_on_first_crash": settings.compute.stop_on_first_crash,
+                "crashfile_format": "txt",
+                "crashdump_dir": str(settings.work_dir / "log"),
+                "remove_unnecessary_outputs": False,
+                "poll_sleep_duration": 0.1,
+                "check_version": False,
+            },
+            "logging": {"workflow_level": "CRITICAL", "interface_level": "CRITICAL", "utils_level": "CRITICAL"},
+        }
+    )
+    if settings.other.verbose < 2:
+        nipype_logging.update_logging(config)
+    if settings.other.write_graph:
+        graph.write_graph(dotfilename=str(settings.work_dir / f"{graph.name}.dot"), graph2use="orig", format="svg")
+    with tqdm(total=total, desc=what, unit="", disable=None, leave=False) as bar:
+        runner = _plugin(settings, _counting(bar, last, what, total), preload)
+        try:
+            graph.run(plugin=runner)
+        except RuntimeError as error:  # nipype's way to say at the end that nodes failed; their crash files say why
+            log.debug("%s", error)
+
+
+def reason(*folders: Path) -> str:
+    """The error in the newest crash file of the first folder that has one, in one line, with the file's name."""
+    found_in = [sorted(folder.glob("crash-*"), key=lambda file: file.stat().st_mtime) for folder in folders]
+    files = next((each for each in found_in if each), [])
+    if not files:
+        return "it was not computed, and no crash file says why"
+    found = ERROR.findall(files[-1].read_text(errors="replace"))
+    kind, message = found[-1] if found else ("Error", "see the file")
+    text = message if kind in ("DataError", "MissingInputError", "MemoryError") else f"{kind}: {message}"
+    return f"{text.strip()} [log/{files[-1].name}]"
+
+
+def _counting(bar: tqdm, last: str, what: str, total: int) -> Callable[[Any, str], None]:
+    ended = itertools.count(1)
+
+    def count(node: Any, status: str) -> None:
+        log.debug("%s: %s", node.fullname, status)
+        if status == "end" and node.name == last:
+            bar.update()
+            log.info("%s: %d of %d", what, next(ended), total)
+
+    return count
+
+
+def _plugin(settings: Settings, callback: Callable[[Any, str], None], preload: list[str]) -> Any:
+    file = settings.compute.use_plugin
+    if file is None:
+        made = plugin.make(nprocs=settings.compute.nprocs, mem_mb=settings.compute.mem_mb, preload=preload)
+        made._status_callback = callback
+        return made
+    if not file.is_file():
+        raise MissingInputError(f"--use-plugin: there is no file {file}")
+    stated = yaml.safe_load(file.read_text())
+    if not isinstance(stated, dict) or "plugin" not in stated:
+        raise UsageError(f"--use-plugin {file.name}: it has to state `plugin:` and, if wanted, `plugin_args:`")
+    name = stated["plugin"]
+    module = __import__("nipype.pipeline.plugins", fromlist=[name])
+    if not hasattr(module, f"{name}Plugin"):
+        raise UsageError(f"--use-plugin {file.name}: nipype has no plugin {name}")
+    return getattr(module, f"{name}Plugin")(plugin_args={**stated.get("plugin_args", {}), "status_callback": callback})

@@ -1,0 +1,104 @@
+"""The graph of a participant run: one small workflow a person, one node a map."""
+
+from dataclasses import asdict
+from typing import Any
+
+from nipype.pipeline.engine import Node, Workflow
+
+from bids_app.bids import outputs
+from bids_app.settings import Settings
+from bids_app.workflow import execute, plan
+from bids_app.workflow.call import node
+
+STEPS = "bids_app.workflow.anatomical"
+PRELOAD = ["bids_app.workflow.anatomical", "bids_app.workflow.templates"]
+
+
+def run(planned: plan.Plan, settings: Settings) -> dict[str, str]:
+    """Compute all jobs of the plan; returns the reason of each failure by BIDS name."""
+    if not planned.jobs:
+        return {}
+    whole = Workflow("participants", base_dir=str(settings.work_dir))
+    template = _template(planned, settings)
+    shared = settings.work_dir / "log"
+    execute.keep_crashes(template, shared)
+    logs = {}
+    for job in planned.jobs:
+        person, needing = _person(job, planned, settings)
+        whole.connect([(template, person, [("out", f"{name}.templates") for name in needing])])
+        logs[job.name] = outputs.folder(settings.output_dir, job.participant, None, "log")
+        logs[job.name].mkdir(parents=True, exist_ok=True)
+        execute.keep_crashes(person, logs[job.name])
+    execute.run(whole, settings, last="finish", total=len(planned.jobs), what="people", preload=PRELOAD)
+    failed = [job for job in planned.jobs if not outputs.is_done(settings.output_dir, job.participant, job.session, job.key)]
+    return {job.name: execute.reason(logs[job.name], shared) for job in failed}
+
+
+def _template(planned: plan.Plan, settings: Settings) -> Node:
+    return node(
+        f"templates_{planned.jobs[0].key}",
+        "bids_app.workflow.templates:prepare",
+        mem_gb=1.5,
+        n_procs=settings.compute.omp_nthreads,
+        cache=str(settings.work_dir),
+        space=settings.participant.output_space,
+        resolution=planned.resolution,
+        sloppy=settings.participant.sloppy,
+        seed=settings.compute.random_seed,
+    )
+
+
+def _person(job: plan.Job, planned: plan.Plan, settings: Settings) -> tuple[Workflow, list[str]]:
+    """One person's nodes, and the names of those that need the template."""
+    person = Workflow(f"{job.name.replace('-', '_')}_{job.key}")
+    kinds = plan.kinds(settings)
+    anatomy, needing = _anatomy(person, job, planned, settings, sorted(set(kinds.values())))
+    finish = _finish(job, planned, settings, kinds)
+    person.connect([(anatomy, finish, [("out", "anat")])])
+    for kind in sorted(set(kinds.values())):
+        sources = node(f"to_template_{kind}", f"{STEPS}:to_template", mem_gb=2, connected=("anat", "templates"), kind=kind)
+        person.connect([(anatomy, sources, [("out", "anat")]), (sources, finish, [("out", f"sources_{kind}")])])
+        needing.append(sources.name)
+        for name in (name for name, its in kinds.items() if its == kind):
+            parameters = {"intensity": settings.participant.intensity}
+            made = node(f"map_{name}", f"{STEPS}:make_map", mem_gb=1, connected=("sources",), map_name=name, parameters=parameters)
+            person.connect([(sources, made, [("out", "sources")]), (made, finish, [("out", f"map_{name}")])])
+    return person, [*needing, finish.name]
+
+
+def _anatomy(
+    person: Workflow, job: plan.Job, planned: plan.Plan, settings: Settings, kinds: list[str]
+) -> tuple[Node, list[str]]:
+    """Native anatomy and its transforms, by us or from a derivative; returns the last node and who needs the template."""
+    common: dict[str, Any] = {"sloppy": settings.participant.sloppy}
+    seeded = {**common, "seed": settings.compute.random_seed}
+    threads = settings.compute.omp_nthreads
+    warps = node("register", f"{STEPS}:register", mem_gb=2.5, n_procs=threads, connected=("anat", "templates"), kinds=kinds, **seeded)
+    if job.borrowed:
+        native = node("borrow", f"{STEPS}:borrow", mem_gb=2, **job.borrowed)
+        if "affine" not in kinds:
+            person.add_nodes([native])
+            return native, []
+        person.connect([(native, warps, [("out", "anat")])])
+        return warps, [warps.name]
+    given = {"t1w": job.t1w, "brain_mask": job.brain_mask, "template": planned.head}
+    native = node("native", f"{STEPS}:native", mem_gb=2.5, n_procs=threads, **given, **seeded)
+    tissues = node("segment", f"{STEPS}:segment", mem_gb=3, n_procs=threads, connected=("anat", "templates"), **common)
+    person.connect([(native, warps, [("out", "anat")]), (warps, tissues, [("out", "anat")])])
+    return tissues, [warps.name, tissues.name]
+
+
+def _finish(job: plan.Job, planned: plan.Plan, settings: Settings, kinds: dict[str, str]) -> Node:
+    chosen = asdict(settings.participant)
+    return node(
+        "finish",
+        "bids_app.workflow.finish:person",
+        mem_gb=1.5,
+        connected=("anat", "templates", *(f"map_{name}" for name in kinds), *(f"sources_{kind}" for kind in sorted(set(kinds.values())))),
+        job=asdict(job),
+        kinds=kinds,
+        chosen={name: chosen[name] for name in ("output_space", "intensity", "sloppy")} | {"resolution": planned.resolution},
+        bids_dir=str(settings.bids_dir),
+        output_dir=str(settings.output_dir),
+        radiological=settings.other.radiological,
+    )

@@ -1,0 +1,73 @@
+"""The template on the grids that a run needs, with its priors: made once, kept in the work folder by content."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import ants
+import nibabel as nib
+import numpy as np
+
+from bids_app import __version__
+from bids_app.atlases import templates
+from bids_app.preprocess import normalise
+from bids_app.preprocess.conform import plain
+
+FINE_MM = 2.0
+COARSE_MM = 4.0
+TISSUES = ("gm", "wm")
+
+
+def prepare(*, cache: str, space: str, resolution: float, sloppy: bool, seed: int) -> dict[str, str]:
+    """Files of the template: `target` (brain to register to), `target_gm`, `target_wm` (priors there), and on the output
+    grid `brain`, `mask`, `gm`, `wm`. Safe when several processes make them at once."""
+    key = hashlib.sha256(repr((space, resolution, sloppy, seed, __version__)).encode()).hexdigest()[:12]
+    folder = Path(cache) / f"template-{space}-{key}"
+    if not folder.is_dir():
+        making = folder.with_name(f"{folder.name}.{os.uname().nodename}-{os.getpid()}")
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(parents=True)
+        _make(making, space=space, resolution=resolution, sloppy=sloppy, seed=seed)
+        try:
+            making.rename(folder)
+        except OSError:  # another process was first, with the same content
+            shutil.rmtree(making)
+    names = ("target", "brain", "mask", *TISSUES, *(f"target_{tissue}" for tissue in TISSUES))
+    return {name: str(folder / f"{name}.nii.gz") for name in names}
+
+
+def _make(folder: Path, *, space: str, resolution: float, sloppy: bool, seed: int) -> None:
+    fine = templates.brain(space)
+    inside = nib.Nifti1Image((fine.get_fdata() > 0).astype(np.float32), fine.affine)
+    for name, mm in (("target", COARSE_MM if sloppy else FINE_MM), ("brain", resolution)):
+        shape, affine = templates.grid(space, mm)
+        mask = templates.resample(inside, shape, affine, order="linear").get_fdata() > 0.5
+        # Coarser voxels blur the brain's edge outwards, and a registration would blow brains up to that size.
+        brain = templates.resample(fine, shape, affine, order="linear").get_fdata() * mask
+        _save(folder, name, nib.Nifti1Image(brain, affine))
+        if name == "brain":
+            _save(folder, "mask", nib.Nifti1Image(mask.astype(np.float32), affine))
+    _warp_priors(folder, seed=seed, sloppy=sloppy)
+
+
+def _warp_priors(folder: Path, *, seed: int, sloppy: bool) -> None:
+    """nilearn's priors are of another template, so they are registered to this one (brain to brain)."""
+    target, brain, mask = (ants.image_read(str(folder / f"{name}.nii.gz")) for name in ("target", "brain", "mask"))
+    moving = _ants(folder, "moving", templates.brain(templates.PRIOR_SPACE))
+    start = normalise.affine(target, moving, folder=str(folder), name="prior", seed=seed)
+    warps = normalise.syn(target, moving, start, folder=str(folder), name="prior", seed=seed, sloppy=sloppy)
+    for tissue in TISSUES:
+        prior = _ants(folder, "moving", templates.tissue_prior(tissue))
+        for name, grid in ((tissue, brain * mask), (f"target_{tissue}", target)):
+            ants.image_write(ants.apply_transforms(grid, prior, warps.forward), str(folder / f"{name}.nii.gz"))
+    (folder / "moving.nii.gz").unlink()
+
+
+def _save(folder: Path, name: str, image: nib.Nifti1Image) -> None:
+    plain(np.asarray(image.dataobj, dtype=np.float32), image.affine).to_filename(folder / f"{name}.nii.gz")
+
+
+def _ants(folder: Path, name: str, image: nib.Nifti1Image) -> ants.ANTsImage:
+    _save(folder, name, image)
+    return ants.image_read(str(folder / f"{name}.nii.gz"))

@@ -1,0 +1,169 @@
+"""The input data set: people, scans, filters, metadata."""
+
+import json
+import logging
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bids_app.bids.inputs import Scan, anatomical_scans, metadata, open_dataset, select
+from bids_app.errors import DataError, NotBidsError, NothingSelectedError, UsageError
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"\x1f\x8b")
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "dataset_description.json").write_text(json.dumps({"Name": "Trial", "BIDSVersion": "1.10.0"}))
+    touch(tmp_path, *(f"sub-{label}/anat/sub-{label}_T1w.nii.gz" for label in ("02", "01", "10")))
+    return tmp_path
+
+
+def scans(root, *, person="01", **options):
+    return [(scan.session, scan.path.name) for scan in anatomical_scans(open_dataset(root), person, **options)]
+
+
+def test_people_are_found_sorted(root):
+    (root / "sub-03.html").touch()
+    dataset = open_dataset(root)
+    assert (dataset.name, dataset.participants) == ("Trial", ("01", "02", "10"))
+
+
+def test_a_thousand_people_are_found_in_milliseconds(root):
+    for number in range(1000):
+        (root / f"sub-x{number:04}").mkdir()
+    start = time.process_time()
+    dataset = open_dataset(root)
+    scans_of_one = anatomical_scans(dataset, "01")
+    assert time.process_time() - start < 0.2
+    assert len(dataset.participants) == 1003
+    assert len(scans_of_one) == 1
+
+
+def test_what_is_no_data_set_is_refused_with_what_to_do(root, tmp_path):
+    with pytest.raises(NotBidsError, match="does not exist"):
+        open_dataset(root / "nowhere")
+    with pytest.raises(NotBidsError, match="is a file"):
+        open_dataset(root / "dataset_description.json")
+    (root / "dataset_description.json").write_text("{")
+    with pytest.raises(NotBidsError, match="--skip-bids-validation"):
+        open_dataset(root)
+    (root / "dataset_description.json").unlink()
+    with pytest.raises(NotBidsError, match=r"no dataset_description\.json"):
+        open_dataset(root)
+    assert open_dataset(root, validate=False).name == root.name
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NotBidsError, match=r"no sub-\* folder"):
+        open_dataset(tmp_path / "empty", validate=False)
+
+
+def test_selection_takes_labels_with_and_without_prefix(root):
+    dataset = open_dataset(root)
+    assert select(dataset, ["sub-10", "01", "10"]) == ("01", "10")
+    assert select(dataset, []) == dataset.participants
+
+
+def test_selection_of_unknown_people_names_them_and_those_that_exist(root):
+    with pytest.raises(NothingSelectedError, match=r"lacks: 1, 99\. It has: 01, 02, 10"):
+        select(open_dataset(root), ["01", "sub-99", "1"])
+
+
+def test_one_scan_a_session_the_first_by_name_and_the_rest_is_logged(root, caplog):
+    touch(root, *(f"sub-01/ses-{s}/anat/sub-01_ses-{s}_run-{r}_T1w.nii" for s in "ba" for r in ("02", "01")))
+    touch(root, "sub-01/ses-a/anat/sub-01_ses-a_T2w.nii.gz", "sub-01/ses-a/anat/sub-01_ses-a_run-1_part-phase_T1w.nii")
+    touch(root, "sub-01/ses-a/anat/sub-02_ses-a_T1w.nii.gz", "sub-01/ses-a/anat/notes_T1w.nii.gz")
+    with caplog.at_level(logging.WARNING, "pellucid"):
+        assert scans(root) == [
+            (None, "sub-01_T1w.nii.gz"),
+            ("a", "sub-01_ses-a_run-01_T1w.nii"),
+            ("b", "sub-01_ses-b_run-01_T1w.nii"),
+        ]
+    assert "not used: sub-01_ses-a_run-02_T1w.nii" in caplog.text
+    assert scans(root, sessions=("ses-b",)) == [("b", "sub-01_ses-b_run-01_T1w.nii")]
+    assert scans(root, sessions=("c",)) == []
+    assert scans(root, person="nobody") == []
+
+
+def test_a_broken_link_counts_as_a_scan(root):
+    (root / "sub-02/anat/sub-02_T1w.nii.gz").unlink()
+    (root / "sub-02/anat/sub-02_T1w.nii.gz").symlink_to("../../.git/annex/objects/x/y/y")
+    assert scans(root, person="02") == [(None, "sub-02_T1w.nii.gz")]
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"run": 2}, "sub-01_acq-mprage_run-02_T1w.nii.gz"),
+        ({"acquisition": ["space", "mprage"], "run": "02"}, "sub-01_acq-mprage_run-02_T1w.nii.gz"),
+        ({"acquisition": "acq-space"}, "sub-01_acq-space_T1w.nii.gz"),
+        ({"acquisition": None}, "sub-01_T1w.nii.gz"),
+        ({"acquisition": "*", "run": "Query.NONE"}, "sub-01_acq-space_T1w.nii.gz"),
+        ({"suffix": "T1w", "datatype": "anat", "extension": "nii.gz", "echo": "Query.OPTIONAL"}, "sub-01_T1w.nii.gz"),
+        ({"reconstruction": "norm"}, None),
+        ({"suffix": "T2w"}, None),
+        ({"session": "1"}, None),
+    ],
+)
+def test_filters_choose_as_fmriprep_does(root, filters, expected):
+    touch(root, *(f"sub-01/anat/sub-01_{name}_T1w.nii.gz" for name in ("acq-space", "acq-mprage_run-02")))
+    assert scans(root, filters=filters) == ([(None, expected)] if expected else [])
+
+
+def test_an_unknown_entity_of_a_filter_is_named(root):
+    with pytest.raises(UsageError, match="colour"):
+        scans(root, filters={"colour": "red"})
+
+
+def sidecar(root, name, **fields):
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(json.dumps(fields))
+
+
+def test_metadata_is_inherited_and_only_what_is_allowed_is_copied(root):
+    touch(root, "sub-01/ses-a/anat/sub-01_ses-a_run-1_T1w.nii.gz")
+    sidecar(root, "T1w.json", MagneticFieldStrength=3, EchoTime=0.002, Manufacturer="Maker", InstitutionName="Hospital")
+    sidecar(root, "sub-01/sub-01_T1w.json", EchoTime=0.003, DeviceSerialNumber="1234", PatientName="Somebody")
+    sidecar(root, "sub-01/ses-a/anat/sub-01_ses-a_run-1_T1w.json", SkullStripped=True, AcquisitionTime="10:00")
+    sidecar(root, "T2w.json", FlipAngle=9)
+    sidecar(root, "sub-02/anat/sub-02_T1w.json", FlipAngle=5)
+    dataset = open_dataset(root)
+    scan = anatomical_scans(dataset, "01", sessions=("a",))[0]
+    assert metadata(dataset, scan) == {
+        "Manufacturer": "Maker", "MagneticFieldStrength": 3, "EchoTime": 0.003, "SkullStripped": True,
+    }  # fmt: skip
+
+
+def test_metadata_of_a_scan_that_is_not_fetched_is_still_read(root):
+    (root / "sub-01/anat/sub-01_T1w.nii.gz").unlink()
+    (root / "sub-01/anat/sub-01_T1w.nii.gz").symlink_to("../../.git/annex/objects/x/y/y")
+    sidecar(root, "sub-01/anat/sub-01_T1w.json", EchoTime=0.003)
+    dataset = open_dataset(root)
+    assert metadata(dataset, anatomical_scans(dataset, "01")[0]) == {"EchoTime": 0.003}
+
+
+def test_metadata_does_without_sidecars_and_description_and_reads_nobody_else(root):
+    (root / "dataset_description.json").unlink()
+    (root / "sub-02/anat/sub-02_T1w.json").write_text("{broken")
+    (root / "task-rest_bold.json").write_text("{broken")
+    dataset = open_dataset(root, validate=False)
+    assert metadata(dataset, anatomical_scans(dataset, "01")[0]) == {}
+
+
+def test_a_broken_sidecar_is_named(root):
+    (root / "sub-01/anat/sub-01_T1w.json").write_text("{broken")
+    dataset = open_dataset(root)
+    with pytest.raises(DataError, match=r"sub-01: a sidecar of sub-01_T1w\.nii\.gz cannot be read.*sub-01_T1w\.json"):
+        metadata(dataset, Scan("01", None, root / "sub-01/anat/sub-01_T1w.nii.gz"))
+
+
+def test_pybids_is_imported_only_when_metadata_is_asked_for():
+    rooms = "inputs, annex, derivatives, outputs, description"
+    code = f"import sys; from bids_app.bids import {rooms}; print({{'bids', 'pandas', 'numpy'}} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -1,0 +1,311 @@
+"""What samples, arrays, folds and fitted arrays promise, against plain re-implementations."""
+
+import json
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from bids_app.dataset import adjust, arrays, folds, samples, scale
+from bids_app.dataset.grid import Grid
+from bids_app.errors import DataError, MissingInputError, UsageError
+
+AFFINE = np.array([[2.0, 0, 0, -10], [0, 3, 0, -20], [0, 0, 4, 5], [0, 0, 0, 1]])
+
+
+@pytest.fixture
+def grid():
+    mask = np.zeros((7, 8, 9), bool)
+    mask[2:6, 1:7, 3:8] = np.random.default_rng(0).random((4, 6, 5)) > 0.3
+    return Grid(mask, AFFINE)
+
+
+@pytest.fixture
+def images(tmp_path, grid):
+    random = np.random.default_rng(1)
+    paths = []
+    for index in range(4):
+        path = tmp_path / f"sub-{index}_gm.nii.gz"
+        nib.Nifti1Image(random.normal(size=grid.mask.shape).astype(np.float32), AFFINE).to_filename(path)
+        paths.append(path)
+    return paths
+
+
+def write(path: Path, volume: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    nib.Nifti1Image(volume.astype(np.float32), affine).to_filename(path)
+    return path
+
+
+class TestGrid:
+    def test_a_vector_survives_the_way_through_a_volume(self, grid):
+        vector = np.arange(1.0, grid.voxels + 1)
+        volume = grid.volume(vector)
+        np.testing.assert_array_equal(grid.vector(volume), vector)
+        assert not volume[~grid.mask].any()
+
+    def test_the_cropped_grid_has_the_same_voxels_in_the_same_order_and_place(self, grid):
+        box = grid.cropped
+        world = nib.affines.apply_affine(grid.affine, np.argwhere(grid.mask))
+        np.testing.assert_allclose(nib.affines.apply_affine(box.affine, np.argwhere(box.mask)), world)
+        assert box.mask.size < grid.mask.size
+
+    def test_it_is_read_as_it_was_written(self, grid, tmp_path):
+        grid.write(tmp_path / "grid.npz")
+        again = Grid.read(tmp_path / "grid.npz")
+        np.testing.assert_array_equal(again.mask, grid.mask)
+        np.testing.assert_array_equal(again.affine, grid.affine)
+        assert again.voxel_mm == (2.0, 3.0, 4.0)
+
+    def test_an_empty_mask_is_refused(self):
+        with pytest.raises(DataError, match="at least one voxel"):
+            Grid(np.zeros((2, 2, 2), bool), AFFINE)
+
+
+class TestStack:
+    def test_rows_are_the_smoothed_in_mask_values(self, images, grid, tmp_path):
+        stacked = np.load(arrays.stack(images, grid, tmp_path / "work", smoothing_mm=6), mmap_mode="r")
+        sigma = 6 / np.sqrt(8 * np.log(2)) / np.array([2, 3, 4])
+        for row, path in zip(stacked, images, strict=True):
+            plain = gaussian_filter(nib.load(path).get_fdata(), sigma, mode="constant")
+            np.testing.assert_allclose(row, plain[grid.mask], atol=1e-6)
+        assert stacked.dtype == np.float32
+
+    def test_several_files_of_a_person_are_averaged(self, images, grid, tmp_path):
+        stacked = np.load(arrays.stack([(images[0], images[1]), images[2]], grid, tmp_path / "work"))
+        plain = [nib.load(path).get_fdata()[grid.mask] for path in images[:3]]
+        np.testing.assert_allclose(stacked, [(plain[0] + plain[1]) / 2, plain[2]], atol=1e-6)
+
+    def test_it_is_used_again_until_a_file_mask_or_smoothing_changes(self, images, grid, tmp_path):
+        first = arrays.stack(images, grid, tmp_path / "work")
+        made = first.stat().st_mtime_ns
+        assert arrays.stack(images, grid, tmp_path / "work") == first
+        assert first.stat().st_mtime_ns == made
+        other = Grid(np.roll(grid.mask, 1, axis=0), grid.affine)
+        different = {first, arrays.stack(images, grid, tmp_path / "work", smoothing_mm=1)}
+        different |= {
+            arrays.stack(images, other, tmp_path / "work"),
+            arrays.stack(images[::-1], grid, tmp_path / "work"),
+        }
+        os.utime(images[0], ns=(1, 1))
+        different.add(arrays.stack(images, grid, tmp_path / "work"))
+        assert len(different) == 5
+        assert {path.name for path in (tmp_path / "work").iterdir()} == {path.name for path in different}
+
+    @pytest.mark.parametrize("moved", ["shape", "origin"])
+    def test_another_grid_is_refused_by_name_and_nothing_is_left(self, images, grid, tmp_path, moved):
+        affine = AFFINE + (np.eye(4, k=3) * 0.5 if moved == "origin" else 0)
+        shape = (7, 8, 10) if moved == "shape" else grid.mask.shape
+        odd = write(tmp_path / "sub-odd_gm.nii.gz", np.ones(shape), affine)
+        with pytest.raises(DataError, match=r"sub-odd_gm.*is not on the analysis grid"):
+            arrays.stack([*images, odd], grid, tmp_path / "work")
+        assert not list((tmp_path / "work").iterdir())
+
+    def test_nan_in_the_mask_is_refused_before_smoothing_and_outside_it_is_not_smeared(self, grid, tmp_path):
+        volume = np.ones(grid.mask.shape)
+        volume[0, 0, 0] = np.nan
+        outside = write(tmp_path / "sub-outside_gm.nii.gz", volume)
+        assert np.isfinite(np.load(arrays.stack([outside], grid, tmp_path / "work", smoothing_mm=8))).all()
+        volume[tuple(np.argwhere(grid.mask)[0])] = np.nan
+        inside = write(tmp_path / "sub-inside_gm.nii.gz", volume)
+        with pytest.raises(DataError, match=r"sub-inside_gm.nii.gz has 1 voxels"):
+            arrays.stack([inside], grid, tmp_path / "work", smoothing_mm=8)
+
+    def test_a_truncated_image_is_refused_by_name(self, images, grid, tmp_path):
+        images[1].write_bytes(images[1].read_bytes()[:600])
+        with pytest.raises(DataError, match=r"sub-1_gm.nii.gz cannot be read"):
+            arrays.stack(images, grid, tmp_path / "work")
+
+
+class TestFolds:
+    def test_everybody_is_held_out_once_a_repeat_with_the_classes_in_proportion(self):
+        classes = ["a"] * 20 + ["b"] * 10
+        splits = folds.stratified(classes, folds=5, repeats=3, seed=1)
+        assert [(split.repeat, split.fold) for split in splits] == [(r, f) for r in range(3) for f in range(5)]
+        for repeat in range(3):
+            held_out = [row for split in splits if split.repeat == repeat for row in split.test]
+            assert sorted(held_out) == list(range(30))
+        assert all([classes[row] for row in split.test].count("a") == 4 for split in splits)
+        assert all(sorted(split.train + split.test) == list(range(30)) for split in splits)
+
+    def test_the_seed_decides(self):
+        classes = ["a", "b"] * 12
+        assert folds.stratified(classes, folds=3, seed=4) == folds.stratified(classes, folds=3, seed=4)
+        assert folds.stratified(classes, folds=3, seed=4) != folds.stratified(classes, folds=3, seed=5)
+
+    def test_a_group_stays_on_one_side_even_when_it_has_both_classes(self):
+        groups = [f"family{row // 3}" for row in range(36)]
+        classes = ["a" if row % 3 else "b" for row in range(36)]
+        for split in folds.stratified(classes, groups, folds=4, repeats=2, seed=0):
+            assert not {groups[row] for row in split.train} & {groups[row] for row in split.test}
+
+    @pytest.mark.parametrize(
+        ("train", "test", "groups"),
+        [
+            ((0, 1), (1, 2), ("p", "q", "r")),
+            ((0, 1), (2,), ("p", "q", "p")),
+            ((0, 0), (1,), ("p", "q")),
+            ((), (0,), ("p",)),
+        ],
+    )
+    def test_a_split_that_leaks_cannot_be_made(self, train, test, groups):
+        with pytest.raises(DataError):
+            folds.Split(0, 0, train, test, groups)
+
+    def test_a_class_with_too_few_people_is_told_what_would_do(self):
+        with pytest.raises(
+            DataError, match=r"class b has 3 people, --folds 5 needs at least 5: use --folds 3 or merge classes"
+        ):
+            folds.stratified(["a"] * 9 + ["b"] * 3, folds=5)
+        # six sessions of two people are two people
+        with pytest.raises(DataError, match="class b has 2 people"):
+            folds.stratified(["a"] * 9 + ["b"] * 6, [*"012345678", *"xxxyyy"], folds=3)
+        with pytest.raises(DataError, match=r"class b has 1 people.*leave it out"):
+            folds.stratified(["a"] * 9 + ["b"], folds=2)
+
+    def test_one_class_or_one_fold_is_refused(self):
+        with pytest.raises(UsageError, match="--classes"):
+            folds.stratified(["a"] * 9, folds=3)
+        with pytest.raises(UsageError, match="at least 2"):
+            folds.stratified(["a", "b"] * 9, folds=1)
+
+
+class TestAdjust:
+    def test_it_equals_the_residuals_of_plain_least_squares_plus_the_mean(self):
+        random = np.random.default_rng(0)
+        covariates = np.column_stack([random.normal(1500, 120, 30), random.integers(20, 70, 30)])
+        x = (random.normal(size=(30, 50)) + covariates @ random.normal(size=(2, 50)) / 100).astype(np.float32)
+        design = np.column_stack([np.ones(30), covariates])
+        residuals = x - design @ np.linalg.lstsq(design, x.astype(float), rcond=None)[0]
+        adjusted = adjust.transform(x, covariates, adjust.fit(x, covariates))
+        np.testing.assert_allclose(adjusted, residuals + x.mean(axis=0), atol=2e-4)
+
+    def test_a_new_person_at_the_training_mean_is_left_as_they_are(self):
+        random = np.random.default_rng(0)
+        covariates, x = random.normal(size=(12, 1)), random.normal(size=(12, 5)).astype(np.float32)
+        new = random.normal(size=(1, 5)).astype(np.float32)
+        np.testing.assert_array_equal(
+            adjust.transform(new, covariates.mean(axis=0)[None], adjust.fit(x, covariates)), new
+        )
+
+    def test_a_constant_column_is_dropped_and_that_is_recorded(self):
+        random = np.random.default_rng(0)
+        varying, x = random.normal(size=(12, 1)), random.normal(size=(12, 5)).astype(np.float32)
+        fitted = adjust.fit(x, np.column_stack([np.full(12, 1400.1), varying]))
+        assert fitted["kept"].tolist() == [False, True]
+        # even a person who differs in it is not moved by it
+        moved = adjust.transform(x, np.column_stack([np.full(12, 9999.0), varying]), fitted)
+        np.testing.assert_allclose(moved, adjust.transform(x, varying, adjust.fit(x, varying)), atol=1e-6)
+
+    def test_a_person_gets_the_same_numbers_whoever_is_beside_them(self):
+        random = np.random.default_rng(0)
+        covariates, x = random.normal(size=(40, 3)), random.normal(size=(40, 1001)).astype(np.float32)
+        fitted = adjust.fit(x, covariates)
+        np.testing.assert_array_equal(
+            adjust.transform(x[7:8], covariates[7:8], fitted), adjust.transform(x, covariates, fitted)[7:8]
+        )
+
+    def test_missing_values_and_too_many_columns_are_refused(self):
+        x = np.ones((4, 5), np.float32)
+        with pytest.raises(DataError, match="missing"):
+            adjust.fit(x, np.array([[1.0], [2], [np.nan], [4]]))
+        with pytest.raises(DataError, match="too many"):
+            adjust.fit(x, np.random.default_rng(0).normal(size=(4, 3)))
+
+
+class TestScale:
+    def test_training_voxels_get_mean_zero_and_sd_one(self):
+        x = np.random.default_rng(0).normal(5, 3, (40, 60)).astype(np.float32)
+        scaled = scale.transform(x, scale.fit(x))
+        np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-5)
+        np.testing.assert_allclose(scaled.std(axis=0, ddof=1), 1, atol=1e-5)
+
+    def test_a_nearly_constant_voxel_does_not_explode(self):
+        random = np.random.default_rng(0)
+        x = random.normal(size=(40, 100)).astype(np.float32)
+        x[:, 3] = 1e-7 * random.normal(size=40)
+        new = np.ones((1, 100), np.float32)
+        assert abs(scale.transform(new, scale.fit(x))[0, 3]) < 15
+        assert np.isfinite(scale.transform(new, scale.fit(np.ones((5, 100), np.float32)))).all()
+
+
+class TestSamples:
+    @pytest.fixture
+    def found(self, tmp_path):
+        def make(people, maps=("gm",), **fields):
+            found = {}
+            for person, session in people:
+                for one in maps:
+                    path = tmp_path / f"sub-{person}_ses-{session}_{one}.nii.gz"
+                    path.touch()
+                    told = {
+                        "TotalIntracranialVolume": 1400.0,
+                        "PreprocessingSource": "pellucid",
+                        "MapParameters": {"Resolution": 2},
+                    }
+                    path.with_name(path.name.replace(".nii.gz", ".json")).write_text(json.dumps(told | fields))
+                    found.setdefault((person, session), {})[one] = path
+            return found
+
+        return make
+
+    @pytest.fixture
+    def frame(self):
+        people = pd.DataFrame(
+            {"group": ["HC", "MA", pd.NA, "XX", "HC"], "age": ["31", "42", "50", "60", pd.NA]}, index=[*"abcde"]
+        )
+        return people, pd.Series(["control", "patient", pd.NA, pd.NA, "control"], index=[*"abcde"])
+
+    def test_everybody_is_listed_with_the_reason_why_they_are_left_out(self, frame, found):
+        images = found([(person, None) for person in "abcdz"])
+        table = samples.collect(*frame, images, maps=("gm",), label="group").set_index("participant_id")
+        assert table["used"].to_dict() == {"a": True, "b": True, "c": False, "d": False, "e": False, "z": False}
+        assert table["reason"].to_dict() == {
+            "a": "", "b": "", "c": "group is n/a", "d": "group value XX is not in --classes", "e": "no image for gm",
+            "z": "not in participants.tsv",
+        }  # fmt: skip
+        assert table.loc["a", ["class", "age", "tiv", "source"]].tolist() == ["control", "31", 1400.0, "pellucid"]
+        assert table.loc["a", "gm"] == (images["a", None]["gm"],)
+        assert pd.isna(table.loc["a", "site"])
+
+    def test_the_excluded_are_told_apart_and_a_person_needs_every_map(self, frame, found):
+        images = found([("a", None), ("b", None)], maps=("gm", "wm"))
+        del images["b", None]["wm"]
+        table = samples.collect(*frame, images, maps=("gm", "wm"), label="group", excluded={"a": "moved"}).set_index(
+            "participant_id"
+        )
+        assert table.loc["a", "reason"] == "excluded: moved"
+        assert table.loc["b", "reason"] == "no image for wm"
+
+    def test_several_sessions_are_refused_until_it_is_said_what_they_mean(self, frame, found):
+        images = found([("a", "1"), ("a", "2"), ("b", "1")])
+        with pytest.raises(UsageError, match=r"a \(1, 2\).*--sessions.*first, all.*mean"):
+            samples.collect(*frame, images, maps=("gm",), label="group")
+
+        def used(sessions):
+            table = samples.collect(*frame, images, maps=("gm",), label="group", sessions=sessions)
+            return [(row.participant_id, row.session_id, len(row.gm)) for row in table[table["used"]].itertuples()]
+
+        assert used("first") == [("a", "1", 1), ("b", "1", 1)]
+        assert used("all") == [("a", "1", 1), ("a", "2", 1), ("b", "1", 1)]
+        assert [(person, count) for person, _, count in used("mean")] == [("a", 2), ("b", 1)]
+
+    def test_maps_made_in_different_ways_are_refused_with_two_people_and_what_would_mend_it(self, frame, found):
+        images = found([("a", None), ("b", None)]) | found([("e", None)], MapParameters={"Resolution": 3})
+        with pytest.raises(
+            DataError, match=r"Resolution is 2 for a and 3 for e .*run the participant level again with Resolution 2"
+        ):
+            samples.collect(*frame, images, maps=("gm",), label="group")
+
+    def test_those_who_are_left_out_may_differ(self, frame, found):
+        images = found([("a", None), ("b", None)]) | found([("d", None)], MapParameters={"Resolution": 3})
+        assert samples.collect(*frame, images, maps=("gm",), label="group")["used"].sum() == 2
+
+    def test_a_map_without_its_sidecar_is_named(self, frame, found, tmp_path):
+        images = found([("a", None)])
+        (tmp_path / "sub-a_ses-None_gm.json").unlink()
+        with pytest.raises(MissingInputError, match=r"sub-a_ses-None_gm\.json"):
+            samples.collect(*frame, images, maps=("gm",), label="group")

@@ -1,0 +1,279 @@
+"""Every explainer: right where the answer is known, refused where it does not fit; the classifier is left as it was."""
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import LayerGradCam
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.image import scale_cam_image
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import nn
+
+from bids_app import catalogue
+from bids_app.errors import DataError
+from bids_app.explainers._geometry import cells, upsample
+
+SHAPE = (17, 20, 16)
+MASK = np.ones(SHAPE, bool)
+MASK[:2] = False
+
+
+def classifier_of(name, classes=2):
+    """A classifier that has learnt a little, its training people and one person to be explained."""
+    part = catalogue.load("classifiers", name)
+    random = np.random.default_rng(0)
+    volumes = (random.standard_normal((12, *SHAPE)) * MASK).astype(np.float32)
+    y = np.arange(12) % classes
+    if part.TAKES == "vectors":
+        x = volumes[:, MASK]
+        classifier = part.build(1, classes, (x.shape[1],), voxel_mm=(3.0,) * 3, seed=0)
+        classifier.fit(x, y, seed=0)
+        return classifier, x, torch.from_numpy(x[0])
+    classifier = part.build(1, classes, SHAPE, voxel_mm=(3.0,) * 3, seed=0)
+    steps = torch.optim.SGD(classifier.parameters(), lr=0.1)
+    nn.functional.cross_entropy(classifier(torch.from_numpy(volumes[:, None])), torch.from_numpy(y)).backward()
+    steps.step()
+    return classifier, volumes.reshape(12, -1), torch.from_numpy(volumes[:1])
+
+
+def pairs(kind):
+    """Explainers that have a function, each with every classifier that suits it."""
+    for name in catalogue.names("explainers"):
+        explainer = catalogue.load("explainers", name)
+        for classifier in catalogue.names("classifiers"):
+            if hasattr(explainer, kind) and explainer.check(classifier_of(classifier)[0]) is None:
+                yield name, classifier
+
+
+def mapped(name, classifier, x, train, target=1):
+    """The map of class 1, of a person or of the model, whichever the explainer has."""
+    explainer = catalogue.load("explainers", name)
+    if explainer.OF == "model":
+        return explainer.describe(classifier, train)[target]
+    return explainer.explain(classifier, x, target, mask=MASK)
+
+
+every_pair = pytest.mark.parametrize(("name", "kind"), sorted({*pairs("explain"), *pairs("describe")}))
+
+
+@pytest.mark.parametrize("name", catalogue.names("explainers"))
+def test_it_declares_sign_unit_what_it_is_of_and_its_source(name):
+    explainer = catalogue.load("explainers", name)
+    assert explainer.SIGN in ("both", "positive")
+    assert explainer.UNIT
+    assert hasattr(explainer, "explain") == (explainer.OF in ("person", "both"))
+    assert hasattr(explainer, "describe") == (explainer.OF in ("model", "both"))
+    assert "doi:" in explainer.__doc__
+
+
+@pytest.mark.parametrize("name", catalogue.names("explainers"))
+def test_a_wrong_pair_is_refused_with_the_reason(name):
+    reason = catalogue.load("explainers", name).check(nn.Flatten())
+    assert reason is None or name in reason
+
+
+@every_pair
+def test_maps_are_finite_not_all_zero_and_of_the_image_s_grid(name, kind):
+    classifier, train, x = classifier_of(kind)
+    values = mapped(name, classifier, x, train)
+    assert values.shape == (SHAPE if classifier.takes == "volumes" else (int(MASK.sum()),))
+    assert values.dtype == np.float32
+    assert np.isfinite(values).all()
+    assert values.any()
+    if values.shape == SHAPE:
+        assert not values[~MASK].any()
+
+
+@every_pair
+@pytest.mark.parametrize("training", [True, False])
+def test_weights_gradients_mode_and_hooks_are_as_before(name, kind, training):
+    classifier, train, x = classifier_of(kind)
+    classifier.train(training)
+    state = {key: value.clone() for key, value in classifier.state_dict().items()}
+    gradients = [None if one.grad is None else one.grad.clone() for one in classifier.parameters()]
+    mapped(name, classifier, x, train)
+    assert all(torch.equal(value, state[key]) for key, value in classifier.state_dict().items())
+    for one, before in zip(classifier.parameters(), gradients, strict=True):
+        assert (one.grad is None) == (before is None)
+        assert before is None or torch.equal(one.grad, before)
+    assert all(module.training == training for module in classifier.modules())
+    assert not any(module._forward_hooks or module._backward_hooks for module in classifier.modules())
+    assert x.grad is None
+    assert not x.requires_grad
+
+
+@every_pair
+def test_other_weights_give_another_map(name, kind):
+    classifier, train, x = classifier_of(kind)
+    before = mapped(name, classifier, x, train)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in classifier.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    after = mapped(name, classifier, x, train)
+    assert abs(np.corrcoef(before.ravel(), after.ravel())[0, 1]) < 0.9
+
+
+class Plain(nn.Module):
+    """Two strided convolutions, a mean over space and a linear head."""
+
+    takes = "volumes"
+
+    def __init__(self, kernels=(3, 3), strides=(2, 2), paddings=(1, 1), symmetric=False):
+        super().__init__()
+        torch.manual_seed(0)
+        k, s, p = kernels, strides, paddings
+        first, second = nn.Conv3d(1, 4, k[0], s[0], p[0]), nn.Conv3d(4, 4, k[1], s[1], p[1])
+        self.features = nn.Sequential(first, nn.ReLU(), second, nn.ReLU())
+        self.cam_layer = self.features
+        self.head = nn.Linear(4, 2)
+        if symmetric:
+            with torch.no_grad():
+                for layer in (first, second):
+                    layer.weight.copy_((layer.weight + layer.weight.flip(2)) / 2)
+
+    def forward(self, x):
+        return self.head(self.features(x).mean((2, 3, 4)))
+
+
+def test_gradcam_equals_captum_and_pytorch_grad_cam_before_scaling():
+    network, x = Plain().eval(), torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0))
+    raw = catalogue.load("explainers", "gradcam").raw(network, x, 1)
+    captum = LayerGradCam(network, network.cam_layer).attribute(x[None].requires_grad_(), target=1)
+    assert raw == pytest.approx(captum[0, 0].detach().numpy(), abs=1e-7)
+    method = GradCAM(network, [network.cam_layer])
+    scaled = method(x[None], [ClassifierOutputTarget(1)])[0]
+    method.activations_and_grads.release()
+    size = SHAPE[::-1]  # pytorch-grad-cam takes width first
+    resized = np.maximum(scale_cam_image(np.maximum(raw, 0)[None], size), 0)
+    assert scale_cam_image(resized)[0] == pytest.approx(scaled, abs=1e-5)
+
+
+def test_gradcam_of_mean_features_and_a_linear_head_is_the_class_activation_map():
+    network, x = Plain().eval(), torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features = network.features(x[None])[0]
+        cam = torch.einsum("k,kxyz->xyz", network.head.weight[1], features) / features[0].numel()
+    assert catalogue.load("explainers", "gradcam").raw(network, x, 1) == pytest.approx(cam.numpy(), abs=1e-6)
+
+
+def test_gradcam_of_a_flipped_image_is_the_flipped_map():
+    network, x = Plain(symmetric=True).eval(), torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0))
+    explain = catalogue.load("explainers", "gradcam").explain
+    full = np.ones(SHAPE, bool)
+    flipped = explain(network, x.flip(1), 1, mask=full)
+    assert flipped == pytest.approx(explain(network, x, 1, mask=full)[::-1], abs=1e-6)
+    assert np.abs(flipped).max() > 1e-4
+
+
+@pytest.mark.parametrize("shape", [(16, 18, 14), (17, 21, 15), (16, 21, 19)])
+@pytest.mark.parametrize(
+    ("kernels", "strides", "paddings"),
+    [((3, 3), (2, 2), (1, 1)), ((5, 3), (2, 1), (2, 0)), ((2, 3), (2, 2), (0, 1))],
+)
+def test_a_bright_voxel_peaks_where_it_was_planted(shape, kernels, strides, paddings):
+    network = Plain(kernels, strides, paddings).eval()
+    with torch.no_grad():
+        for layer in (network.features[0], network.features[2]):
+            layer.weight.fill_(1)
+            layer.bias.zero_()
+        network.head.weight.fill_(1)
+    where = cells(network, network.cam_layer, shape)
+    planted = tuple(round(start + step * 2) for start, step in zip(where.start, where.step, strict=True))
+    x = torch.zeros(1, *shape)
+    x[(0, *planted)] = 1
+    heat = catalogue.load("explainers", "gradcam").explain(network, x, 1, mask=np.ones(shape, bool))
+    centre = np.argwhere(heat >= heat.max() * 0.999).mean(0)
+    assert np.abs(centre - planted).max() <= max(where.step) / 2
+
+
+def test_cells_are_centred_where_their_gradient_is():
+    shape = (16, 19, 22)
+    network = Plain((5, 4), (2, 3), (1, 2))
+    network.features.insert(2, nn.MaxPool3d(2, 1))
+    where = cells(network, network.cam_layer, shape)
+    linear = nn.Sequential(network.features[0], nn.AvgPool3d(2, 1), network.features[3])
+    with torch.no_grad():
+        for layer in (linear[0], linear[2]):
+            layer.weight.fill_(1)
+    x = torch.zeros(1, 1, *shape, requires_grad=True)
+    out = linear(x)
+    assert out.shape[2:] == where.shape
+    (gradient,) = torch.autograd.grad(out[0, 0, 1, 1, 2], x)
+    weight = gradient[0, 0].abs().double().numpy()
+    mean = [np.average(np.indices(shape)[axis], weights=weight) for axis in range(3)]
+    cell = np.array((1, 1, 2))
+    assert mean == pytest.approx(np.array(where.start) + np.array(where.step) * cell)
+
+
+def test_a_straight_ramp_stays_straight_between_centres_and_is_held_beyond():
+    network = Plain()
+    where = cells(network, network.cam_layer, (17, 20, 16))
+    ramp = where.start[0] + where.step[0] * np.arange(where.shape[0])
+    up = upsample(np.broadcast_to(ramp[:, None, None], where.shape), where, (17, 20, 16))
+    expected = np.clip(np.arange(17), ramp[0], ramp[-1])
+    assert up == pytest.approx(np.broadcast_to(expected[:, None, None], up.shape), abs=1e-5)
+
+
+def test_layers_that_are_no_chain_are_refused():
+    network = Plain()
+    where = cells(network, network.cam_layer, SHAPE)
+    with pytest.raises(ValueError, match="no plain chain"):
+        upsample(np.zeros((9, 9, 9)), where, SHAPE)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_contributions_add_up_to_the_logit_less_that_of_the_training_mean(classes):
+    classifier, train, x = classifier_of("svm", classes)
+    explain = catalogue.load("explainers", "weights").explain
+    with torch.no_grad():
+        gain = classifier(x[None])[0] - classifier(torch.from_numpy(train).mean(0)[None])[0]
+    for target in range(classes):
+        assert explain(classifier, x, target, mask=MASK).sum() == pytest.approx(float(gain[target]), abs=1e-5)
+
+
+def test_weights_and_contributions_of_a_known_linear_model():
+    classifier = catalogue.load("classifiers", "svm").build(2, 2, (3,), voxel_mm=(1.0,) * 3, seed=0)
+    rows = torch.tensor([[1.0, 0, 0, 0, 0, 2], [-1, 3, 0, 0, 1, 0]])
+    with torch.no_grad():
+        classifier.linear.weight.copy_(rows)
+        classifier.centre.fill_(1)
+    explainer, mask = catalogue.load("explainers", "weights"), np.array([True, True, False, True])
+    assert explainer.describe(classifier, np.zeros((2, 6))) == pytest.approx(rows.numpy())
+    assert explainer.explain(classifier, torch.full((6,), 3.0), 1, mask=mask).tolist() == [-2, 8, 0]
+
+
+def linear_people(seed=0, n=400):
+    """Voxel 0 holds the effect and a nuisance, voxel 1 the nuisance alone (a suppressor), voxel 2 neither."""
+    random = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    nuisance = random.standard_normal(n)
+    x = np.stack([y - 0.5 + nuisance, nuisance, random.standard_normal(n)], axis=1)
+    x += 0.05 * random.standard_normal((n, 3))
+    return (x - x.mean(0)).astype(np.float32), y
+
+
+def test_the_pattern_is_covariance_times_weights_over_variance():
+    x, y = linear_people()
+    classifier = catalogue.load("classifiers", "svm").build(1, 2, (3,), voxel_mm=(1.0,) * 3, seed=0)
+    classifier.fit(x, y, seed=0)
+    found = catalogue.load("explainers", "pattern").describe(classifier, x)
+    for row, w in zip(found, classifier.linear.weight.detach().double().numpy(), strict=True):
+        covariance = np.cov(x.T.astype(float))
+        assert row == pytest.approx(covariance @ w / (w @ covariance @ w), rel=1e-4, abs=1e-6)
+
+
+def test_the_pattern_leaves_out_a_suppressor_that_the_weights_use():
+    x, y = linear_people()
+    classifier = catalogue.load("classifiers", "svm").build(1, 2, (3,), voxel_mm=(1.0,) * 3, seed=0)
+    classifier.fit(x, y, seed=0)
+    weight = catalogue.load("explainers", "weights").describe(classifier, x)[1]
+    pattern = catalogue.load("explainers", "pattern").describe(classifier, x)[1]
+    assert weight[1] < -0.8 * weight[0] < 0
+    assert abs(pattern[1]) < 0.3 * pattern[0]
+
+
+def test_a_decision_that_never_varies_has_no_pattern():
+    classifier = catalogue.load("classifiers", "svm").build(1, 2, (3,), voxel_mm=(1.0,) * 3, seed=0)
+    with pytest.raises(DataError, match="same decision"):
+        catalogue.load("explainers", "pattern").describe(classifier, linear_people()[0])

@@ -1,0 +1,166 @@
+"""Region tables against a slow re-implementation, voxel by voxel, and against planted truth."""
+
+import time
+
+import nibabel
+import numpy as np
+import pytest
+
+from bids_app.atlases import atlas, templates
+from bids_app.errors import DataError
+from bids_app.regions.atlas_on_grid import on_grid
+from bids_app.regions.tables import OUTSIDE, table
+
+SHAPE = (9, 8, 7)
+NAMES = {1: "one", 2: "two", 5: "five", 9: "nine"}
+
+
+def atlas_of(labels: np.ndarray, affine: np.ndarray) -> atlas.Atlas:
+    named = {int(label): f"region {label}" for label in np.unique(labels) if label}
+    return atlas.Atlas("Toy", labels, named, affine, "unknown", "none", "not stated", "not stated")
+
+
+@pytest.fixture
+def made():
+    rng = np.random.default_rng(3)
+    labels = rng.choice([0, 1, 2, 5], SHAPE, p=[0.4, 0.3, 0.2, 0.1]).astype(np.int32)
+    mask = rng.random(SHAPE) < 0.7
+    labels[0, 0, 0], mask[0, 0, 0] = 9, False  # a region that the mask does not reach
+    return rng.normal(size=SHAPE).astype(np.float32), labels, mask
+
+
+def slowly(heatmap, labels, mask, *, sign):
+    """The definitions, one voxel at a time."""
+    found = {}
+    everywhere = {}
+    for at in np.ndindex(*SHAPE):
+        label = int(labels[at])
+        everywhere[label] = everywhere.get(label, 0) + 1
+        if mask[at]:
+            found.setdefault(label, []).append(float(heatmap[at]))
+    mass = {k: sum(abs(x) if sign == "both" else max(x, 0) for x in v) for k, v in found.items()}
+    rows = {}
+    for label, values in found.items():
+        strength = [abs(x) for x in values] if sign == "both" else values
+        rows[label] = {
+            "voxels": len(values),
+            "volume_ml": len(values) * 0.027,
+            "coverage": len(values) / everywhere[label],
+            "mean": sum(values) / len(values),
+            "p95": np.percentile(strength, 95),
+            "maximum": max(values, key=abs) if sign == "both" else max(values),
+            "mass": mass[label],
+            "share": mass[label] / sum(mass.values()),
+        }
+    return rows
+
+
+@pytest.mark.parametrize("sign", ["both", "positive"])
+def test_every_figure_is_that_of_the_definition(sign, made):
+    heatmap, labels, mask = made
+    found = table(heatmap, labels, NAMES, mask, sign=sign, voxel_ml=0.027).set_index("region")
+    expected = slowly(heatmap, labels, mask, sign=sign)
+    assert set(found.index) == {NAMES[label] for label in expected if label} | {OUTSIDE}
+    assert found.index[-1] == OUTSIDE
+    for label, row in expected.items():
+        for figure, value in row.items():
+            if label or figure != "coverage":
+                assert found.loc[NAMES.get(label, OUTSIDE), figure] == pytest.approx(value, rel=1e-5), (label, figure)
+    order = sorted(
+        (label for label in expected if label),
+        key=lambda label: -(abs(expected[label]["mean"]) if sign == "both" else expected[label]["mean"]),
+    )
+    assert list(found.index[:-1]) == [NAMES[label] for label in order]
+    assert list(found["rank"][:-1]) == [1, 2, 3]
+    assert found["rank"].isna().iloc[-1]
+    assert found["share"].sum() == pytest.approx(1)
+
+
+def test_regions_of_one_mean_share_the_lowest_rank():
+    labels = np.arange(1, 5, dtype=np.int32).reshape(4, 1, 1)
+    heatmap = np.array([1.0, -2.0, 2.0, 0.5]).reshape(4, 1, 1)
+    named = dict(enumerate("abcd", start=1))
+    both = table(heatmap, labels, named, np.ones((4, 1, 1), bool), sign="both", voxel_ml=1)
+    assert dict(zip(both["region"][:-1], both["rank"][:-1], strict=True)) == {"b": 1, "c": 1, "a": 3, "d": 4}
+    positive = table(heatmap, labels, named, np.ones((4, 1, 1), bool), sign="positive", voxel_ml=1)
+    assert list(positive["region"]) == ["c", "a", "d", "b", OUTSIDE]
+    assert positive["mass"].iloc[3] == 0
+    assert positive["mass"].iloc[-1] == 0
+
+
+def test_half_of_the_heat_outside_the_atlas_is_a_share_of_one_half():
+    labels = np.zeros((4, 4, 4), np.int32)
+    labels[:2] = 1
+    found = table(np.ones((4, 4, 4)), labels, {1: "half"}, np.ones((4, 4, 4), bool), sign="both", voxel_ml=1)
+    assert list(found["region"]) == ["half", OUTSIDE]
+    assert list(found["share"]) == [0.5, 0.5]
+
+
+def test_a_map_without_mass_has_no_shares(made):
+    _, labels, mask = made
+    found = table(np.zeros(SHAPE), labels, NAMES, mask, sign="both", voxel_ml=1)
+    assert found["share"].isna().all()
+    assert list(found["rank"][:-1]) == [1, 1, 1]
+
+
+def test_what_is_not_finite_in_the_mask_is_refused_and_outside_it_does_not_count(made):
+    heatmap, labels, mask = made
+    before = table(heatmap, labels, NAMES, mask, sign="both", voxel_ml=1)
+    heatmap[~mask] = np.nan
+    assert before.equals(table(heatmap, labels, NAMES, mask, sign="both", voxel_ml=1))
+    heatmap[np.argwhere(mask)[0][0], np.argwhere(mask)[0][1], np.argwhere(mask)[0][2]] = np.inf
+    with pytest.raises(DataError, match="in 1 voxels"):
+        table(heatmap, labels, NAMES, mask, sign="both", voxel_ml=1)
+    with pytest.raises(ValueError, match="not on one grid"):
+        table(heatmap[1:], labels, NAMES, mask, sign="both", voxel_ml=1)
+
+
+def test_an_empty_mask_leaves_the_row_of_what_is_outside(made):
+    heatmap, labels, mask = made
+    found = table(heatmap, labels, NAMES, np.zeros_like(mask), sign="both", voxel_ml=1)
+    assert list(found["region"]) == [OUTSIDE]
+    assert list(found["voxels"]) == [0]
+
+
+def rotated(degrees: float) -> np.ndarray:
+    angle = np.deg2rad(degrees)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    return nibabel.affines.from_matvec(turn @ np.diag([1.7, 2.1, 2.9]), [-3.3, 1.2, -4.4])
+
+
+@pytest.mark.parametrize(
+    "affine",
+    [
+        nibabel.affines.from_matvec(np.diag([-2.0, 2, 2]), [9.3, -5.2, -6.1]),
+        nibabel.affines.from_matvec([[0, 0, 2.5], [-2, 0, 0], [0, -1.5, 0]], [-8.3, 7.2, 5.1]),
+        rotated(23),
+    ],
+    ids=["flipped", "permuted", "oblique"],
+)
+def test_an_atlas_on_a_grid_is_the_nearest_voxel_by_world_coordinates(affine):
+    labels = np.random.default_rng(1).integers(0, 6, (8, 7, 6)).astype(np.int32)
+    # no centre lies midway between two voxels
+    shape, grid_affine = (10, 9, 8), nibabel.affines.from_matvec(np.diag([1.9, 2.3, 2.0]), [-9.13, -9.46, -7.77])
+    found = on_grid(atlas_of(labels, affine), shape, grid_affine)
+    assert found.dtype == np.int32
+    for at in np.ndindex(*shape):
+        world = nibabel.affines.apply_affine(grid_affine, at)
+        nearest = np.round(nibabel.affines.apply_affine(np.linalg.inv(affine), world)).astype(int)
+        inside = all(0 <= index < size for index, size in zip(nearest, labels.shape, strict=True))
+        assert found[at] == (labels[tuple(nearest)] if inside else 0)
+
+
+def test_a_blob_planted_in_a_region_ranks_it_first_and_the_table_is_fast():
+    shape, affine = templates.grid("MNI152NLin2009cAsym", 2)
+    regions = atlas.load("aal")
+    labels = on_grid(regions, shape, affine)
+    # planted by millimetres, not through the atlas: 5 mm round the middle of the left putamen
+    at = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    apart = np.linalg.norm(nibabel.affines.apply_affine(affine, at) - [-25, 3, 2], axis=-1)
+    heatmap = np.where(apart < 5, -3.0, 0.0) + np.random.default_rng(0).normal(scale=0.05, size=shape)
+    mask = templates.resample(templates.brain("MNI152NLin2009cAsym"), shape, affine, order="linear").get_fdata() > 1
+    begin = time.perf_counter()
+    found = table(heatmap, labels, regions.names, mask, sign="both", voxel_ml=0.008)
+    assert time.perf_counter() - begin < 1
+    assert found["region"][0] == "Putamen_L"
+    assert found["mean"][0] < 0

@@ -1,0 +1,410 @@
+"""Reports: what is drawn lies where it should, nothing outside the brain is drawn, and pages say what they must."""
+
+import re
+import warnings
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.image import imread
+from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
+
+from bids_app import catalogue
+from bids_app.errors import DataError, UsageError
+from bids_app.report import curves, figures, group, index, methods, page, person, viewer
+from bids_app.report.mosaic import Mosaic, dilated, only
+
+HOSTILE = '<script>alert("x")</script>'
+
+
+@pytest.fixture(scope="module")
+def template():
+    return load_mni152_template(resolution=4)
+
+
+@pytest.fixture(scope="module")
+def mask(template):
+    brain = load_mni152_brain_mask(resolution=4)
+    return nib.Nifti1Image(np.asarray(brain.dataobj).astype(np.uint8), brain.affine)
+
+
+@pytest.fixture(scope="module")
+def blob(mask):
+    """Values of 1 within 14 mm of (-30, -20, 20): in the left hemisphere."""
+    away = np.linalg.norm(world(mask) - np.array([-30, -20, 20]), axis=-1)
+    return nib.Nifti1Image((away < 14).astype(np.float32), mask.affine)
+
+
+def world(image):
+    voxels = np.moveaxis(np.indices(image.shape), 0, -1)
+    return voxels @ image.affine[:3, :3].T + image.affine[:3, 3]
+
+
+def reoriented(image, codes):
+    change = nib.orientations.ornt_transform(
+        nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(tuple(codes))
+    )
+    return image.as_reoriented(change)
+
+
+def colored(picture):
+    """Where a picture (rows, columns, 4) has a colour, that is, is not grey."""
+    rgb = imread(picture)[..., :3]
+    return (rgb.max(axis=-1) - rgb.min(axis=-1)) > 0.25
+
+
+def test_every_figure_of_a_brain_is_written_and_not_blank(template, mask, blob, tmp_path):
+    dseg = nib.Nifti1Image(
+        np.where(np.asarray(blob.dataobj) > 0, 2, np.asarray(mask.dataobj)).astype(np.uint8), mask.affine
+    )
+    figures.segmentation(template, mask, dseg, tmp_path / "segmentation.png")
+    figures.registration(template, mask, tmp_path / "registration.png", template_gm=blob)
+    figures.map_panel(blob, template, mask, tmp_path / "map.png", title="gm", unit="mL per mL")
+    figures.heatmap(blob, template, mask, tmp_path / "heat.png", title="a heatmap", unit="logit")
+    written = sorted(tmp_path.glob("*.png"))
+    assert len(written) == 4
+    for picture in written:
+        assert imread(picture)[..., :3].var() > 0.005, picture.name
+        assert picture.stat().st_size < 1_000_000, picture.name
+
+
+@pytest.mark.parametrize(("codes", "radiological"), [("RAS", False), ("LAS", False), ("PIR", True)])
+def test_what_is_left_in_the_brain_is_on_the_side_labelled_l(template, mask, blob, codes, radiological):
+    mosaic = Mosaic(reoriented(template, codes), reoriented(mask, codes), radiological=radiological)
+    mosaic.overlay(reoriented(blob, codes), threshold=0.5, colormap="hot", limits=(0, 1))
+    sides = 0
+    for axes in mosaic.rows[0].axes.values():
+        letters = {text.get_text(): text.get_position()[0] for text in axes.ax.texts if text.get_text() in "LR"}
+        *_, overlay = axes.ax.images
+        drawn = np.argwhere(~np.ma.getmaskarray(overlay.get_array()))
+        if not len(drawn):
+            continue
+        low, high = sorted(overlay.get_extent()[:2])
+        across = overlay.get_array().shape[1]
+        x = low + (high - low) * (drawn[:, 1].mean() + 0.5) / across
+        place = axes.ax.transAxes.inverted().transform(axes.ax.transData.transform((x, 0)))[0]
+        assert abs(place - letters["L"]) < abs(place - letters["R"])
+        assert x == pytest.approx(-30, abs=4)
+        sides += 1
+    assert sides >= 1
+
+
+def test_a_saved_heatmap_shows_a_left_blob_in_the_left_half_of_each_cut(template, mask, blob, tmp_path):
+    figures.heatmap(blob, template, mask, tmp_path / "left.png", title="", unit="u")
+    figures.heatmap(blob, template, mask, tmp_path / "right.png", title="", unit="u", radiological=True)
+    left, right = (colored(tmp_path / name)[:230, :1090] for name in ("left.png", "right.png"))
+    assert left.any()
+    assert right.any()
+    assert np.argwhere(left)[:, 1].mean() < np.argwhere(right)[:, 1].mean() - 20
+
+
+def test_no_intensity_outside_the_dilated_mask_is_drawn(template, mask, tmp_path):
+    outside = np.asarray(dilated(mask).dataobj) == 0
+    head = np.asarray(template.dataobj, dtype=np.float32).copy()
+    plain = nib.Nifti1Image(np.where(outside, 0, head), template.affine)
+    head[outside] = 50 * head.max()  # a bright face, and all else round the brain
+    figures.segmentation(nib.Nifti1Image(head, template.affine), mask, None, tmp_path / "face.png")
+    figures.segmentation(plain, mask, None, tmp_path / "none.png")
+    np.testing.assert_array_equal(imread(tmp_path / "face.png"), imread(tmp_path / "none.png"))
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "AIR"])
+def test_a_blanked_image_keeps_every_voxel_at_its_place_and_none_outside(template, mask, codes):
+    image, near = reoriented(template, codes), reoriented(dilated(mask, margin_mm=6.0), codes)
+    cut = only(image, near)
+    voxels = np.rint((world(cut) - image.affine[:3, 3]) @ np.linalg.inv(image.affine[:3, :3]).T).astype(int)
+    expected = np.where(np.asarray(near.dataobj) > 0, np.asarray(image.dataobj), 0)
+    np.testing.assert_allclose(np.asarray(cut.dataobj), expected[tuple(np.moveaxis(voxels, -1, 0))], rtol=1e-6)
+    assert np.asarray(cut.dataobj).sum(dtype=float) == pytest.approx(expected.sum(dtype=float), rel=1e-6)
+
+
+def test_the_dilated_mask_is_every_voxel_within_the_margin():
+    mask = nib.Nifti1Image(np.zeros((11, 9, 7), np.uint8), np.diag([2.0, 3.0, 4.0, 1.0]))
+    mask.dataobj[5, 4, 3] = 1
+    away = np.linalg.norm((np.moveaxis(np.indices(mask.shape), 0, -1) - [5, 4, 3]) * [2.0, 3.0, 4.0], axis=-1)
+    np.testing.assert_array_equal(np.asarray(dilated(mask, margin_mm=6.0).dataobj) > 0, away <= 6.0)
+
+
+def test_an_empty_mask_is_refused(template, mask, tmp_path):
+    with pytest.raises(DataError, match="brain mask is empty"):
+        figures.segmentation(
+            template, nib.Nifti1Image(np.zeros(mask.shape, np.uint8), mask.affine), None, tmp_path / "x.png"
+        )
+
+
+def test_oblique_images_are_drawn_without_a_warning(template, mask, tmp_path):
+    turn = np.eye(4)
+    turn[:3, :3] = [[0.94, -0.34, 0], [0.34, 0.94, 0], [0, 0, 1]]
+    turned = [nib.Nifti1Image(np.asarray(one.dataobj), turn @ one.affine) for one in (template, mask)]
+    figures.segmentation(*turned, turned[1], tmp_path / "oblique.png")
+    assert imread(tmp_path / "oblique.png")[..., :3].var() > 0.005
+
+
+def test_a_heatmap_shows_the_strongest_tenth_of_the_brain(mask):
+    values = np.zeros(mask.shape, np.float32)
+    inside = np.asarray(mask.dataobj) > 0
+    values[inside] = np.random.default_rng(0).normal(size=inside.sum())
+    values[~inside] = 1e6  # what lies outside the mask does not count
+    low, threshold, high = figures.heat_limits(nib.Nifti1Image(values, mask.affine), mask, sign="both")
+    assert (np.abs(values[inside]) >= threshold).mean() == pytest.approx(0.10, abs=0.002)
+    assert low == -high
+    assert threshold < high < 4
+    low, threshold, _ = figures.heat_limits(nib.Nifti1Image(values, mask.affine), mask, sign="positive")
+    assert low == 0
+    assert (values[inside] >= threshold).mean() == pytest.approx(0.10, abs=0.002)
+
+
+def test_heatmaps_that_are_zero_or_nearly_so_are_drawn_and_say_so(template, mask, tmp_path):
+    zero = nib.Nifti1Image(np.zeros(mask.shape, np.float32), mask.affine)
+    assert figures.heatmap(zero, template, mask, tmp_path / "zero.png", title="z", unit="u") == 0.0
+    assert not colored(tmp_path / "zero.png").any()
+    one = np.zeros(mask.shape, np.float32)
+    one[tuple(np.argwhere(np.asarray(mask.dataobj) > 0)[500])] = 2.0
+    assert (
+        0
+        < figures.heatmap(nib.Nifti1Image(one, mask.affine), template, mask, tmp_path / "o.png", title="", unit="u")
+        <= 2
+    )
+
+
+def test_a_heatmap_that_is_not_finite_is_refused(template, mask, tmp_path):
+    values = np.where(np.asarray(mask.dataobj) > 0, np.nan, 0).astype(np.float32)
+    with pytest.raises(DataError, match="not finite"):
+        figures.heatmap(nib.Nifti1Image(values, mask.affine), template, mask, tmp_path / "x.png", title="", unit="u")
+
+
+def test_no_figure_stays_open(template, mask, tmp_path):
+    from matplotlib import pyplot
+
+    figures.segmentation(template, mask, None, tmp_path / "x.png")
+    assert pyplot.get_fignums() == []
+
+
+def predictions(cells=("svm/gm", "cnn3d/gm"), repeats=1):
+    rng = np.random.default_rng(1)
+    rows = []
+    for cell in cells:
+        for repeat in range(1, repeats + 1):
+            for number in range(12):
+                p = float(rng.uniform())
+                rows.append({
+                    "participant_id": f"{number:02d}", "session_id": None, "cell": cell, "repeat": repeat,
+                    "fold": number % 3, "true": ("control", "patient")[number % 2],
+                    "predicted": ("control", "patient")[int(p > 0.5)],
+                    "probability_control": 1 - p, "probability_patient": p,
+                })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_roc_and_confusion_have_a_panel_for_every_cell(tmp_path, repeats):
+    table = predictions(repeats=repeats)
+    curves.roc(table, ("control", "patient"), tmp_path / "roc.png")
+    curves.confusion(table, ("control", "patient"), tmp_path / "confusion.png")
+    for name in ("roc.png", "confusion.png"):
+        picture = imread(tmp_path / name)[..., :3]
+        left, right = np.array_split(picture, 2, axis=1)
+        assert left.var() > 0.01
+        assert right.var() > 0.01
+
+
+@pytest.fixture(scope="module")
+def report(template, mask, blob, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("analysis") / "group" / "migraine"
+    names = [f"Region_{number:02d}" for number in range(20)]
+    regions = pd.DataFrame({
+        "region": [*names, "outside the atlas"], "voxels": 10, "volume_ml": 0.64, "mean": 1.0, "p95": 2.0,
+        "maximum": 3.0, "mass": 4.0, "share": 1 / 21, "rank": pd.array([*range(1, 21), pd.NA], dtype="Int64"),
+    })  # fmt: skip
+    heatmaps = [
+        group.Heatmap("svm/gm", "weights", "patient", 6, "SD", "both", blob, {"AAL": regions}),
+        group.Heatmap("cnn3d/gm", "gradcam", HOSTILE, 6, "SD", "positive", blob, {"AAL": regions}, 8.0),
+    ]
+    samples = pd.DataFrame({
+        "participant_id": [*(f"{number:02d}" for number in range(12)), HOSTILE, "99"], "session_id": None,
+        "class": ["control", "patient"] * 7, "used": [True] * 12 + [False] * 2,
+        "reason": [None] * 12 + ["no image", "group is n/a"], "age": [30.0] * 11 + [None] * 3, "sex": ["F", None] * 7,
+        "site": HOSTILE, "tiv": 1400.0, "source": "pellucid",
+    })  # fmt: skip
+    scores = pd.DataFrame([
+        {"cell": cell, "repeat": 1, "n": 12, "balanced_accuracy": 0.7, "balanced_accuracy_low": 0.5,
+         "balanced_accuracy_high": 0.8, "auroc": 0.75, "auroc_low": 0.6, "auroc_high": 0.9, "sensitivity": 0.7,
+         "specificity": 0.7}
+        for cell in ("svm/gm", "cnn3d/gm")
+    ])  # fmt: skip
+    group.write(
+        folder / "report.html", analysis="migraine", findings=["The first finding.", "The second finding."],
+        claims={"svm/gm": True, "cnn3d/gm": False}, samples=samples, scores=scores, predictions=predictions(),
+        heatmaps=heatmaps, atlas_notes={"AAL": "declares MNIColin27"}, settings_toml='label = "group"\n',
+        methods="Words (Good 2001).", references=methods.cited("Good 2001"), template=template, mask=mask,
+    )  # fmt: skip
+    return folder
+
+
+def test_the_group_report_says_what_was_found_before_all_else(report):
+    text = (report / "report.html").read_text()
+    order = [
+        "The first finding.", "Research use only; not for diagnosis.", 'id="people"', 'id="scores"', "roc.png",
+        "confusion.png", 'id="heatmaps"', 'id="settings"', 'id="methods"', 'id="references"', 'id="words"',
+    ]  # fmt: skip
+    places = [text.index(one) for one in order]
+    assert places == sorted(places)
+    assert "not where the disease is" in text
+    assert "declares MNIColin27" in text
+    assert "n/a for 1" in text
+
+
+def test_a_cell_without_a_claim_says_so_before_its_maps_and_no_other_does(report):
+    text = (report / "report.html").read_text()
+    assert text.count(group.NOT_A_FINDING) == 1
+    svm, box, cnn = text.index("heatmap-01"), text.index(group.NOT_A_FINDING), text.index("heatmap-02")
+    assert svm < box < cnn
+
+
+def test_the_region_table_always_shows_what_lies_outside_the_atlas(report):
+    text = (report / "report.html").read_text().replace("<wbr>", "")
+    shown, hidden = text.split("5 more regions")[0], text.split("5 more regions")[1]
+    assert "Region_14" in shown
+    assert "Region_15" not in shown
+    assert "Region_15" in hidden
+    assert shown.index("Region_14") < shown.index("outside the atlas")
+
+
+def test_every_picture_of_the_group_report_exists_and_no_path_is_absolute(report):
+    text = (report / "report.html").read_text()
+    files = re.findall(r'<(?:img|iframe)[^>]* src="([^"]+)"', text)
+    assert len(files) == 6
+    for file in files:
+        assert (report / file).is_file(), file
+    assert str(report) not in text
+    assert not re.search(r'(src|href)="(/|file:|[A-Za-z]:\\)', text)
+
+
+def test_nothing_hostile_reaches_a_page_unescaped(report):
+    pages = [report / "report.html", *(report / "figures").glob("*.html")]
+    assert len(pages) == 3
+    for written in pages:
+        assert HOSTILE not in written.read_text()
+    assert "&lt;script&gt;alert" in (report / "report.html").read_text()
+
+
+def test_viewers_need_no_network(report):
+    for viewer_page in (report / "figures").glob("*.html"):
+        text = viewer_page.read_text()
+        assert not re.search(r'(src|href)="(https?:)?//', text)
+        assert "unit: SD" in text
+        assert viewer_page.stat().st_size < 1_000_000
+
+
+def test_a_viewer_of_a_heatmap_that_is_zero_is_written(template, mask, tmp_path):
+    zero = nib.Nifti1Image(np.zeros(mask.shape, np.float32), mask.affine)
+    viewer.interactive(zero, template, tmp_path / "zero.html", mask=mask, threshold=0.0, title="z", unit="u")
+    assert (tmp_path / "zero.html").stat().st_size > 10_000
+
+
+def test_the_person_report_holds_what_it_must(tmp_path):
+    (tmp_path / "sub-01" / "figures").mkdir(parents=True)
+    (tmp_path / "sub-01" / "figures" / "mask.png").write_bytes(b"")
+    person.write(
+        tmp_path / "sub-01.html", participant="01", session="2",
+        figures=[person.Figure("Mask", "A caption.", "sub-01/figures/mask.png")],
+        volumes={"GM": 600.0, "WM": 500.0, "CSF": 300.0, "TIV": 1400.0}, facts={"site": HOSTILE},
+        checks=["the mask is small"], methods="One.\n\n- two\n- three", references=["A. https://doi.org/10.1/x."],
+        version="9.9",
+    )  # fmt: skip
+    text = (tmp_path / "sub-01.html").read_text()
+    for must in ("sub-01, ses-2", "600.0", "42.9 %", "the mask is small", "<li>two</li>", "9.9", page.RESEARCH_USE):
+        assert must in text
+    assert '<a href="https://doi.org/10.1/x">https://doi.org/10.1/x</a>.' in text
+    assert HOSTILE not in text
+    assert str(tmp_path) not in text
+    for file in re.findall(r'<img src="([^"]+)"', text):
+        assert (tmp_path / file).is_file()
+
+
+def test_the_index_lists_failures_first_and_the_table_keeps_to_its_columns(tmp_path):
+    rows = [
+        {"participant_id": "01", "session_id": None, "status": "done", "report": "sub-01.html", "GM": 601.25},
+        {"participant_id": "02", "session_id": "a", "status": f"the image\tis {HOSTILE}", "report": None},
+    ]
+    index.write(tmp_path / "index.html", rows)
+    text = (tmp_path / "index.html").read_text()
+    assert text.index("<td>02</td>") < text.index("<td>01</td>")
+    assert HOSTILE not in text
+    assert 'href="sub-01.html"' in text
+    table = index.qc(rows).splitlines()
+    assert table[0].split("\t") == ["participant_id", "session_id", "status", "GM"]
+    assert [len(line.split("\t")) for line in table] == [4, 4, 4]
+    assert table[1].split("\t") == ["01", "n/a", "done", "601.25"]
+
+
+def test_methods_cite_what_was_done_and_nothing_else():
+    given = {"resolution": 2, "space": "MNI152NLin2009cAsym", "mask_method": "given by --brain-mask", "sloppy": False}
+    syn = methods.participant(maps=["gm"], registration="syn", source="pellucid", **given)
+    affine = methods.participant(maps=["t1w"], registration="affine", source="pellucid", **given)
+    borrowed = methods.participant(maps=["gm"], registration="syn", source="fmriprep", **given)
+    assert "Avants 2008" in syn
+    assert "Avants 2008" not in affine
+    assert "Tustison 2010" not in borrowed
+    assert [one.split()[0] for one in methods.cited(borrowed)] == [
+        "Esteban",
+        "Fonov",
+        "Good",
+        "Gorgolewski",
+        "Gorgolewski",
+    ]
+    for text in (syn, affine, borrowed):
+        named = set(re.findall(r"([A-Z]\w+(?:-\w+)?(?: & \w+)?) (?:et al\. )?((?:19|20)\d\d)", text))
+        assert len(methods.cited(text)) == len(named)
+
+
+def test_the_methods_of_a_group_name_every_part_that_was_used():
+    text = methods.group(
+        cells=[f"{name}/gm" for name in catalogue.names("classifiers")], classes={"control": 20, "patient": 19},
+        folds=5, repeats=2, smoothing={"gm": 8.0, "t1w": 0.0}, adjust={"gm": ("tiv",), "t1w": ()},
+        explainers=catalogue.names("explainers"), version="9.9", atlases=["AAL"],
+    )  # fmt: skip
+    for must in ("39 people (20 control, 19 patient)", "5 folds", "2 times", "8 mm", "tiv (gm)", "Rolls 2015", "9.9"):
+        assert must in text
+    for name in (*catalogue.names("classifiers"), *catalogue.names("explainers")):
+        assert re.search(rf"^- {name}\b.*: [A-Z].{{20,}}", text, flags=re.MULTILINE), name
+    assert "t1w was smoothed" not in text
+    with pytest.raises(UsageError, match="there is no tarot"):
+        methods.group(
+            cells=["tarot/gm"],
+            classes={"a": 1},
+            folds=2,
+            repeats=1,
+            smoothing={},
+            adjust={},
+            explainers=[],
+            version="1",
+        )
+
+
+def test_a_page_that_stays_the_same_is_not_written_again_and_nothing_else_is_left(tmp_path):
+    for text, ino_stays in (("a", None), ("a", True), ("b", False)):
+        before = (tmp_path / "x.html").stat().st_ino if (tmp_path / "x.html").exists() else None
+        page.save(tmp_path / "x.html", text)
+        assert ino_stays is None or (before == (tmp_path / "x.html").stat().st_ino) == ino_stays
+    assert [one.name for one in tmp_path.iterdir()] == ["x.html"]
+    assert (tmp_path / "x.html").read_text() == "b"
+
+
+def test_every_reference_of_the_methods_has_an_address():
+    for key, reference in methods.REFERENCES.items():
+        assert "https://doi.org/10." in reference
+        assert key.rsplit(" ", 1)[1] in reference
+        assert reference.startswith(key.split()[0])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "n/a"), (float("nan"), "n/a"), (np.float32("nan"), "n/a"), (pd.NA, "n/a"), (3.0, "3"), (np.int64(7), "7"),
+     (0.123456, "0.123"), (1234.56, "1235"), ("x", "x"), (True, "True"), (-0.00012345, "-0.000123")],
+)  # fmt: skip
+def test_numbers_are_shown_with_three_digits_and_missing_ones_as_such(value, text):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert page.number(value) == text

@@ -1,0 +1,329 @@
+"""Nothing leaks, planted effects are found, nothing is found in noise, and a saved model gives the same numbers."""
+
+import json
+import tomllib
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from bids_app.dataset import folds
+from bids_app.dataset.grid import Grid
+from bids_app.errors import DataError, MissingInputError
+from bids_app.training import fold, loop, models, prepare, scores, seeds
+
+CLASSES = ("control", "patient")
+AFFINE = np.diag([6.0, 6.0, 6.0, 1.0])
+TSV = {"sep": "\t", "dtype": {"participant_id": str}}
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A function that writes noise for 24 people, less an effect in some voxels of patients, and says how to run it."""
+
+    def make(effect=0.0, *, people=24, seed=0, maps=("gm",)):
+        random = np.random.default_rng(seed)
+        mask = np.zeros((14, 15, 16), bool)
+        mask[1:13, 2:13, 2:15] = True
+        mask[1, 2, 2] = False
+        grid = Grid(mask, AFFINE)
+        table = pd.DataFrame({"participant_id": [f"{row:03}" for row in range(people)], "session_id": "n/a"})
+        table["class"] = np.array(CLASSES)[np.arange(people) % 2]
+        table["tiv"] = random.normal(1500, 120, people)
+        where = np.zeros(mask.shape, bool)
+        where[4:8, 4:8, 4:8] = True
+        arrays = {}
+        for one in maps:
+            x = random.normal(size=(people, grid.voxels)) + 0.002 * table["tiv"].to_numpy()[:, None]
+            x[np.ix_(np.arange(people) % 2 == 1, grid.vector(where))] -= effect
+            arrays[one] = tmp_path / f"{one}.npy"
+            np.save(arrays[one], x.astype(np.float32))
+        grid.write(tmp_path / "grid.npz")
+        table.to_csv(tmp_path / "people.tsv", sep="\t", index=False)
+        splits = folds.stratified(table["class"].tolist(), table["participant_id"].tolist(), folds=3, seed=seed)
+        common = {
+            "maps": maps, "arrays": arrays, "grid_file": tmp_path / "grid.npz", "people": tmp_path / "people.tsv",
+            "classes": CLASSES, "adjust": dict.fromkeys(maps, ("tiv",)), "seed": 1, "device": "cpu",
+            "settings": {"smoothing_mm": 4.0},
+        }  # fmt: skip
+        return common, splits, grid.vector(where)
+
+    return make
+
+
+def train(common, split, folder, classifier="svm", **options):
+    fold.run(cell=f"{classifier}/gm", classifier=classifier, split=split, folder=folder, **(common | options))
+    return folder
+
+
+class TestLeaks:
+    @pytest.mark.parametrize("classifier", ["svm", "cnn3d"])
+    def test_the_held_out_leave_no_trace_in_what_was_fitted(self, study, tmp_path, classifier):
+        common, splits, _ = study(1.0)
+        how = {"epochs": 1, "explainers": ("weights", "gradcam", "pattern")}
+        first = train(common, splits[0], tmp_path / "first", classifier, **how)
+        for path in common["arrays"].values():
+            x = np.load(path)
+            x[list(splits[0].test)] = np.random.default_rng(99).normal(7, 3, (len(splits[0].test), x.shape[1]))
+            np.save(path, x)
+        people = pd.read_csv(common["people"], **TSV)
+        people.loc[list(splits[0].test), "tiv"] = 2000.0 + np.arange(len(splits[0].test))
+        people.to_csv(common["people"], sep="\t", index=False)
+        second = train(common, splits[0], tmp_path / "second", classifier, **how)
+        for name in ("model/weights.safetensors", "model/model.toml", "losses.tsv", "heatmaps.json"):
+            assert (first / name).read_bytes() == (second / name).read_bytes(), name
+        assert (first / "predictions.tsv").read_text() != (second / "predictions.tsv").read_text()
+
+    def test_a_models_files_name_nobody(self, study, tmp_path):
+        common, splits, _ = study()
+        people = pd.read_csv(common["people"], **TSV)
+        people["participant_id"] = "SECRET" + people["participant_id"]
+        people.to_csv(common["people"], sep="\t", index=False)
+        folder = train(common, splits[0], tmp_path / "out")
+        assert "SECRET" in (folder / "predictions.tsv").read_text()
+        for path in (folder / "model").iterdir():
+            assert b"SECRET" not in path.read_bytes()
+            assert str(tmp_path).encode() not in path.read_bytes()
+
+
+class TestFinding:
+    @pytest.mark.parametrize(("classifier", "method"), [("svm", "weights"), ("cnn3d", "gradcam")])
+    def test_a_planted_effect_is_found_where_it_was_planted(self, study, tmp_path, classifier, method):
+        common, splits, planted = study(2.5)
+        parts = [train(common, split, tmp_path / str(split.fold), classifier, explainers=(method,)) for split in splits]
+        table = pd.concat([pd.read_csv(part / "predictions.tsv", **TSV) for part in parts])
+        assert sorted(table["participant_id"]) == [f"{row:03}" for row in range(24)]
+        assert scores.table(table, CLASSES)["balanced_accuracy"][0] >= 0.8
+        for part in parts:
+            heatmaps = np.load(part / f"heatmap_{method}.npy")
+            assert heatmaps.shape == (8, 2, planted.size)
+            true = pd.read_csv(part / "predictions.tsv", **TSV)["true"]
+            mean = heatmaps[(true == "patient").to_numpy(), 1].mean(axis=0)
+            assert mean[planted].mean() > mean[~planted].mean() + mean[~planted].std()
+
+    def test_nothing_is_found_in_noise(self, study, tmp_path):
+        found = []
+        for seed in range(6):
+            common, splits, _ = study(0.0, seed=seed)
+            parts = [train(common, split, tmp_path / f"{seed}-{split.fold}") for split in splits]
+            found.append(
+                scores.table(pd.concat([pd.read_csv(part / "predictions.tsv", **TSV) for part in parts]), CLASSES)
+            )
+        rows = pd.concat(found)
+        # the mean of six accuracies of 24 people has a SD of 0.04
+        assert abs(rows["balanced_accuracy"].mean() - 0.5) < 0.15
+        assert rows["balanced_accuracy_low"].gt(0.5).sum() <= 1
+
+    def test_brain_size_alone_is_not_found_once_it_is_adjusted_for(self, study, tmp_path):
+        common, splits, _ = study()
+        people = pd.read_csv(common["people"], **TSV)
+        size = np.where(people["class"] == "patient", 1300.0, 1700.0) + np.random.default_rng(4).normal(
+            0, 20, len(people)
+        )
+        people.assign(tiv=size).to_csv(common["people"], sep="\t", index=False)
+        x = np.random.default_rng(5).normal(size=np.load(common["arrays"]["gm"]).shape) + 0.01 * size[:, None]
+        np.save(common["arrays"]["gm"], x.astype(np.float32))
+
+        def accuracy(name, adjust):
+            parts = [train(common, split, tmp_path / f"{name}{split.fold}", adjust=adjust) for split in splits]
+            tables = pd.concat([pd.read_csv(part / "predictions.tsv", **TSV) for part in parts])
+            return scores.table(tables, CLASSES)["balanced_accuracy"][0]
+
+        assert accuracy("raw", {}) == 1.0
+        assert accuracy("adjusted", {"gm": ("tiv",)}) < 0.8
+
+
+class TestFold:
+    def test_methods_that_do_not_suit_are_told_and_the_others_written(self, study, tmp_path):
+        common, splits, planted = study(1.0)
+        folder = train(common, splits[0], tmp_path / "out", explainers=("weights", "gradcam", "pattern"))
+        told = json.loads((folder / "heatmaps.json").read_text())
+        assert "network" in told["gradcam"]["refused"]
+        assert not (folder / "heatmap_gradcam.npy").exists()
+        assert np.load(folder / "model_pattern.npy").shape == (2, planted.size)
+        # what is told of the training people is the SD of their maps
+        model = models.load(folder / "model")
+        people = everyone(common).rows(splits[0].train)
+        linear = model.module.linear.weight.detach().numpy()
+        deviation = model.preparation.vectors(people) - model.module.centre.numpy()
+        plain = np.stack([deviation * row for row in linear]).std(dtype=float)
+        assert told["weights"]["person_sd"] == pytest.approx(plain, rel=1e-5)
+
+    def test_weights_times_deviation_add_up_to_the_change_of_the_logit(self, study, tmp_path):
+        common, splits, _ = study(1.0)
+        folder = train(common, splits[0], tmp_path / "out", explainers=("weights",))
+        model = models.load(folder / "model")
+        people = everyone(common)
+        mean = model.module(model.module.centre[None]).detach().numpy()[0]
+        for row, person in enumerate(splits[0].test):
+            logits = model.module(model.tensor(people, person)[None]).detach().numpy()[0]
+            np.testing.assert_allclose(
+                np.load(folder / "heatmap_weights.npy")[row].sum(axis=1), logits - mean, atol=1e-4
+            )
+
+    def test_several_maps_are_channels_of_one_heatmap(self, study, tmp_path):
+        common, splits, planted = study(1.0, maps=("gm", "wm"))
+        for classifier, method in (("svm", "weights"), ("cnn3d", "gradcam")):
+            folder = train(common, splits[0], tmp_path / classifier, classifier, epochs=1, explainers=(method,))
+            assert np.load(folder / f"heatmap_{method}.npy").shape == (8, 2, planted.size)
+            assert models.load(folder / "model").preparation.maps == ("gm", "wm")
+
+    def test_people_without_a_number_to_adjust_for_are_named(self, study, tmp_path):
+        common, splits, _ = study()
+        people = pd.read_csv(common["people"], **TSV)
+        people.loc[[3, 5], "tiv"] = np.nan
+        people.to_csv(common["people"], sep="\t", index=False, na_rep="n/a")
+        with pytest.raises(DataError, match=r"tiv .*003, 005.*--exclude"):
+            train(common, splits[0], tmp_path / "out")
+
+    def test_a_table_of_other_people_than_the_array_is_refused(self, study, tmp_path):
+        common, splits, _ = study()
+        pd.read_csv(common["people"], **TSV).iloc[1:].to_csv(common["people"], sep="\t", index=False)
+        with pytest.raises(DataError, match="24 rows, the table of people 23"):
+            train(common, splits[0], tmp_path / "out")
+
+
+class TestModels:
+    @pytest.mark.parametrize("classifier", ["svm", "cnn3d"])
+    def test_a_loaded_model_gives_the_numbers_of_training_to_the_last_digit(self, study, tmp_path, classifier):
+        common, splits, _ = study(1.0)
+        folder = train(common, splits[1], tmp_path / "out", classifier, epochs=2)
+        told = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str)
+        model = models.load(folder / "model")
+        with loop.threads(1):
+            together = model.predict(everyone(common))[list(splits[1].test)]
+            alone = model.predict(everyone(common).rows(splits[1].test[2:3]))
+        np.testing.assert_array_equal(
+            together, told[["probability_control", "probability_patient"]].map(float).to_numpy()
+        )
+        np.testing.assert_array_equal(alone[0], together[2])
+        np.testing.assert_allclose(together.sum(axis=1), 1)
+        assert [CLASSES[index] for index in together.argmax(axis=1)] == told["predicted"].tolist()
+
+    def test_its_card_says_what_it_is(self, study, tmp_path):
+        common, splits, _ = study()
+        card = tomllib.loads((train(common, splits[0], tmp_path / "out") / "model" / "model.toml").read_text())
+        assert (card["cell"], card["maps"], card["classes"]) == ("svm/gm", ["gm"], list(CLASSES))
+        assert card["adjust"] == {"gm": ["tiv"]}
+        assert card["settings"] == {"smoothing_mm": 4.0}
+        assert card["grid"]["shape"] == [14, 15, 16]
+
+    def test_changed_weights_and_missing_files_are_refused(self, study, tmp_path):
+        common, splits, _ = study()
+        folder = train(common, splits[0], tmp_path / "out") / "model"
+        weights = folder / "weights.safetensors"
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1
+        weights.write_bytes(content)
+        with pytest.raises(DataError, match=r"not the file that model\.toml describes"):
+            models.load(folder)
+        weights.unlink()
+        with pytest.raises(MissingInputError, match=r"weights\.safetensors"):
+            models.load(folder)
+
+    def test_people_without_the_map_are_refused(self, study, tmp_path):
+        common, splits, _ = study()
+        model = models.load(train(common, splits[0], tmp_path / "out") / "model")
+        people = everyone(common)
+        with pytest.raises(DataError, match="needs tiv"):
+            model.predict(replace(people, covariates={}))
+
+
+class TestSeeds:
+    def test_the_same_seed_gives_the_same_bytes_and_every_fold_its_own(self, study, tmp_path):
+        common, splits, _ = study(1.0)
+        first = train(common, splits[0], tmp_path / "a", "cnn3d", epochs=1)
+        torch.rand(3)  # what was drawn before does not matter
+        second = train(common, splits[0], tmp_path / "b", "cnn3d", epochs=1)
+        for name in ("model/weights.safetensors", "predictions.tsv", "losses.tsv"):
+            assert (first / name).read_bytes() == (second / name).read_bytes()
+        assert (
+            len({seeds.derive(seed, cell, r, f) for seed in (0, 1) for cell in "ab" for r in (0, 1) for f in (0, 1)})
+            == 16
+        )
+
+    def test_torchs_own_state_is_left_as_it_was(self):
+        before, cudnn = torch.get_rng_state(), torch.backends.cudnn.deterministic
+        with loop.seeded(3, "cpu"), loop.threads(2):
+            torch.rand(5)
+        assert torch.equal(torch.get_rng_state(), before)
+        assert torch.backends.cudnn.deterministic == cudnn
+
+
+class TestLoop:
+    def network(self):
+        torch.manual_seed(0)
+        return torch.nn.Sequential(
+            torch.nn.Conv3d(1, 4, 3),
+            torch.nn.ReLU(),
+            torch.nn.AdaptiveAvgPool3d(1),
+            torch.nn.Flatten(),
+            torch.nn.Linear(4, 2),
+        )
+
+    def test_the_loss_falls_and_the_network_learns(self):
+        random = np.random.default_rng(0)
+        y = np.arange(20) % 2
+        x = (random.normal(size=(20, 1, 6, 6, 6)) + 2 * y[:, None, None, None, None]).astype(np.float32)
+        network = self.network()
+        losses = loop.train(network, lambda rows: x[rows], y, epochs=40, learning_rate=0.02, seed=0, device="cpu")
+        assert len(losses) == 40
+        assert losses[-1] < 0.3 * losses[0]
+        assert (network(torch.from_numpy(x)).argmax(dim=1).numpy() == y).all()
+
+    def test_the_rarer_class_weighs_as_much_as_the_other(self):
+        # with nothing to be learnt and classes of 18 and 2, the answer is half and half
+        y, x = np.array([0] * 18 + [1] * 2), np.zeros((20, 1, 6, 6, 6), np.float32)
+        network = self.network()
+        loop.train(network, lambda rows: x[rows], y, epochs=60, learning_rate=0.05, batch_size=20, seed=0, device="cpu")
+        share = torch.softmax(network(torch.from_numpy(x[:1])), dim=1)[0, 1].item()
+        assert share == pytest.approx(0.5, abs=0.05)
+
+    def test_everybody_is_seen_once_an_epoch_and_nobody_alone(self):
+        seen = []
+
+        def batch(rows):
+            seen.append(rows.tolist())
+            return np.ones((len(rows), 1, 6, 6, 6), np.float32)
+
+        loop.train(self.network(), batch, np.arange(17) % 2, epochs=2, batch_size=8, seed=0, device="cpu")
+        assert sorted(row for rows in seen[:3] for row in rows) == list(range(17))
+        assert min(len(rows) for rows in seen) > 1
+        assert seen[:3] != seen[3:]
+
+    def test_what_augments_gets_each_batch(self):
+        marks = []
+
+        def augment(x, noise):
+            marks.append(torch.rand(1, generator=noise).item())
+            return x
+
+        x = np.ones((6, 1, 6, 6, 6), np.float32)
+        loop.train(
+            self.network(), lambda rows: x[rows], np.arange(6) % 2, epochs=3, seed=0, device="cpu", augment=augment
+        )
+        assert len(set(marks)) == 3
+
+
+class TestPrepare:
+    def test_volumes_hold_the_vectors_in_the_box_and_zero_outside_the_mask(self, study):
+        common, splits, _ = study(maps=("gm", "wm"))
+        people = everyone(common)
+        grid = Grid.read(common["grid_file"])
+        preparation = prepare.fit(people.rows(splits[0].train), maps=("gm", "wm"), columns={"gm": ("tiv",)}, grid=grid)
+        vectors = preparation.vectors(people)
+        volumes = preparation.volumes(vectors)
+        box = grid.cropped
+        assert volumes.shape == (24, 2, *box.mask.shape)
+        np.testing.assert_array_equal(volumes[3, 1][box.mask], vectors[3, grid.voxels :])
+        assert not volumes[:, :, ~box.mask].any()
+        training = vectors[list(splits[0].train)]
+        np.testing.assert_allclose(training.mean(axis=0), 0, atol=1e-4)
+
+
+def everyone(common):
+    table = pd.read_csv(common["people"], **TSV)
+    values = {one: np.load(path, mmap_mode="r") for one, path in common["arrays"].items()}
+    return prepare.People(values, {"tiv": table["tiv"].to_numpy()})
