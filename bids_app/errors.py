@@ -7,6 +7,12 @@ class PellucidError(Exception):
     code = 70
 
 
+class FailedError(PellucidError):
+    """Some of the work failed; what is finished is kept."""
+
+    code = 1
+
+
 class NotBidsError(PellucidError):
     """The folder is not a BIDS data set."""
 

@@ -120,7 +120,7 @@ def _explain(
     chosen, refused = heatmaps.suitable(names, model.module)
     told: dict[str, dict[str, Any]] = {name: {"refused": why} for name, why in refused.items()}
     for name, explainer in chosen.items():
-        told[name] = {}
+        told[name] = {"sign": explainer.SIGN, "unit": explainer.UNIT, "of": explainer.OF}
         if explainer.OF in ("person", "both"):
             heatmaps.write_people(explainer, model, held_out, path=folder / f"heatmap_{name}.npy")
             told[name]["person_sd"] = heatmaps.spread(explainer, model, training)

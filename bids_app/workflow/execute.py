@@ -31,7 +31,7 @@ def keep_crashes(part: Workflow | Node, folder: Path) -> None:
 
 
 def run(graph: Workflow, settings: Settings, *, last: str, total: int, what: str, preload: list[str]) -> None:
-    """Run the graph; a bar counts the nodes called `last`. Nodes that fail leave a crash file, and the others go on."""
+    """Run the graph; a bar counts the nodes whose names begin with `last`. Nodes that fail leave a crash file, and the others go on."""
     config.update_config(
         {
             "execution": {
@@ -74,7 +74,7 @@ def _counting(bar: tqdm, last: str, what: str, total: int) -> Callable[[Any, str
 
     def count(node: Any, status: str) -> None:
         log.debug("%s: %s", node.fullname, status)
-        if status == "end" and node.name == last:
+        if status == "end" and node.name.startswith(last):
             bar.update()
             log.info("%s: %d of %d", what, next(ended), total)
 

@@ -1,0 +1,79 @@
+"""The results of all folds, put together: predictions, and maps averaged over people and folds."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean heatmap of one cell, method and class, (voxels,); `people` is None for a model's own map, one a fold."""
+
+    cell: str
+    method: str
+    explained: str
+    people: int | None
+    unit: str
+    sign: str
+    values: NDArray[np.float32]
+
+
+def predictions(folders: Sequence[Path]) -> pd.DataFrame:
+    """Out-of-fold predictions of all cells and folds, one row a sample and repeat."""
+    text = {"participant_id": str, "session_id": str, "true": str, "predicted": str}
+    tables = [pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=text, keep_default_na=False) for folder in folders]
+    return pd.concat(tables, ignore_index=True)
+
+
+def means(folders: Sequence[Path], cell: str, classes: Sequence[str]) -> Iterator[Mean]:
+    """Mean maps of one cell, its folds in `folders`.
+
+    Of people: for each class the mean over the held-out people who belong to it, that class explained. Of models: the mean
+    over folds, for each class but the reference. Each model's maps are first divided by that model's spread over its
+    training people, so that no fold weighs more for its scale.
+    """
+    about = [json.loads((folder / "heatmaps.json").read_text()) for folder in folders]
+    told = [pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str, keep_default_na=False) for folder in folders]
+    for method, its in about[0].items():
+        if "refused" in its:
+            continue
+        if its["of"] in ("person", "both"):
+            for index, name in enumerate(classes):
+                yield _of_people(folders, about, told, cell, method, index, name)
+        else:
+            for index, name in enumerate(classes):
+                if index:
+                    yield _of_models(folders, about, cell, method, index, name)
+
+
+def _of_people(
+    folders: Sequence[Path], about: list[Any], told: list[pd.DataFrame], cell: str, method: str, index: int, name: str
+) -> Mean:
+    total, count, people = np.float32(0), 0, set()
+    for folder, its, table in zip(folders, about, told, strict=True):
+        rows = np.flatnonzero(table["true"] == name)
+        maps = np.load(folder / f"heatmap_{method}.npy", mmap_mode="r")
+        for row in rows:
+            total = total + maps[row, index] / (its[method]["person_sd"] or 1.0)
+        count += len(rows)
+        people |= set(table["participant_id"].iloc[rows])
+    return Mean(cell, method, name, len(people), _unit(about[0][method]), about[0][method]["sign"], np.asarray(total / count))
+
+
+def _of_models(folders: Sequence[Path], about: list[Any], cell: str, method: str, index: int, name: str) -> Mean:
+    each = [
+        np.load(folder / f"model_{method}.npy", mmap_mode="r")[index] / (its[method]["model_sd"] or 1.0)
+        for folder, its in zip(folders, about, strict=True)
+    ]
+    values = np.mean(each, axis=0, dtype=np.float64).astype(np.float32)
+    return Mean(cell, method, name, None, _unit(about[0][method]), about[0][method]["sign"], values)
+
+
+def _unit(about: dict[str, Any]) -> str:
+    return f"{about['unit']} (in SDs of its model)"

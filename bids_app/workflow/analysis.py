@@ -1,0 +1,209 @@
+"""What a group run will do, looked through before anything is computed: people, classes, maps, folds, cells."""
+
+import hashlib
+import itertools
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from bids_app import __version__, catalogue
+from bids_app.atlases import atlas
+from bids_app.bids import inputs, outputs, participants
+from bids_app.dataset import folds, samples
+from bids_app.dataset.folds import Split
+from bids_app.errors import DataError, MissingInputError, UsageError
+from bids_app.settings import Settings
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One classifier on one or more maps as channels."""
+
+    classifier: str
+    maps: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """As in tables: `svm/gm`."""
+        return f"{self.classifier}/{'+'.join(self.maps)}"
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One run of the group level. `samples` has everyone; `used` those who take part, in the row order of all arrays."""
+
+    name: str
+    classes: tuple[str, ...]
+    cells: list[Cell]
+    samples: pd.DataFrame
+    used: pd.DataFrame
+    splits: list[Split]
+    adjust: dict[str, tuple[str, ...]]
+    smoothing: dict[str, float]
+    atlases: dict[str, tuple[str, ...]]
+    space: str
+    resolution: float
+    sloppy: bool
+    key: str
+
+
+def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
+    """Check the whole plan. Raises UsageError, DataError or MissingInputError, each with what to do."""
+    group, maps = settings.group, settings.participant.maps
+    for room, chosen in (("maps", maps), ("classifiers", group.classifiers), ("explainers", group.explainers)):
+        catalogue.check(room, chosen)
+    parts = {name: catalogue.load("maps", name) for name in maps}
+    atlases = {name: settings.both.atlas or part.ATLASES for name, part in parts.items()}
+    atlas.check(tuple(dict.fromkeys(itertools.chain(*atlases.values()))))
+    frame = participants.read(dataset.root / "participants.tsv")
+    labelled = _classes(frame, settings)
+    names = tuple(group.classes) or tuple(sorted(labelled.dropna().unique()))
+    everyone = _samples(dataset, frame, labelled, settings)
+    used = everyone[everyone["used"]].reset_index(drop=True)
+    _check_people(used, everyone, names, maps, settings)
+    stated = json.loads(_sidecar(used[maps[0]][0][0]).read_text())["MapParameters"]
+    splits = folds.stratified(
+        used["class"].tolist(), _together(used, frame, settings), folds=group.folds, repeats=group.repeats, seed=settings.compute.random_seed
+    )
+    analysis = outputs.label(group.analysis or group.label or "analysis")
+    return Analysis(
+        name=analysis,
+        classes=names,
+        cells=_cells(group.classifiers, maps, analysis, names),
+        samples=everyone,
+        used=used,
+        splits=splits,
+        adjust={name: _columns(group.adjust_for, part.ADJUST_FOR) for name, part in parts.items()},
+        smoothing={name: part.SMOOTHING_MM if group.smoothing is None else group.smoothing for name, part in parts.items()},
+        atlases=atlases,
+        space=stated["Space"],
+        resolution=stated["ResolutionMm"],
+        sloppy=settings.participant.sloppy,
+        key=_key(used, maps, settings),
+    )
+
+
+def _classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
+    group = settings.group
+    if group.label is None:
+        raise UsageError(f"--label: name the diagnosis column of participants.tsv; it has {', '.join(map(str, frame.columns))}")
+    if group.keep_together is not None and group.keep_together == group.label:
+        raise UsageError("--keep-together names the label column: every class would lie whole on one side of each fold")
+    return participants.classes(frame, column=group.label, mapping=group.classes)
+
+
+def _samples(dataset: inputs.Dataset, frame: pd.DataFrame, labelled: "pd.Series[str]", settings: Settings) -> pd.DataFrame:
+    people = inputs.select(dataset, settings.select.participant_label) if settings.select.participant_label else None
+    found = _found(settings, set(people) if people else None)
+    if people:
+        frame, labelled = frame[frame.index.isin(people)], labelled[labelled.index.isin(people)]
+    site = settings.group.site
+    if site is not None and site not in frame:
+        raise DataError(f"--site: participants.tsv has no column {site}; it has {', '.join(map(str, frame.columns))}")
+    covariates = {"age": "age", "sex": "sex", "site": site or "site"}
+    wanted = [*_columns(settings.group.adjust_for, ())]
+    covariates |= {name: name for name in wanted if name not in (*covariates, "tiv")}
+    return samples.collect(
+        frame,
+        labelled,
+        found,
+        maps=settings.participant.maps,
+        label=str(settings.group.label),
+        sessions=settings.group.sessions,
+        covariates=covariates,
+        excluded=_excluded(settings.select.exclude),
+    )
+
+
+def _found(settings: Settings, people: set[str] | None) -> dict[tuple[str, str | None], dict[str, Path]]:
+    """The maps that stand in OUT_DIR, by person and session."""
+    chosen = settings.participant
+    res = outputs.label(f"{chosen.resolution:g}".replace(".", "p")) if chosen.resolution else "*"
+    sessions = {name.removeprefix("ses-") for name in settings.select.session_label}
+    found: dict[tuple[str, str | None], dict[str, Path]] = {}
+    for name in chosen.maps:
+        part = catalogue.load("maps", name)
+        entities = "_".join(f"{key}-{value.format(intensity=chosen.intensity)}" for key, value in part.ENTITIES.items())
+        pattern = f"sub-*_space-{chosen.output_space}_res-{res}_{entities}_{part.SUFFIX}.nii.gz"
+        for path in sorted([*settings.output_dir.glob(f"sub-*/anat/{pattern}"), *settings.output_dir.glob(f"sub-*/ses-*/anat/{pattern}")]):
+            who = inputs.entities(path.name) or {}
+            key = (who["sub"], who.get("ses"))
+            if (people is not None and key[0] not in people) or (sessions and key[1] not in sessions):
+                continue
+            if name in found.setdefault(key, {}):
+                raise UsageError(f"{name} of sub-{key[0]} stands in several voxel sizes in OUT_DIR; choose one with --resolution")
+            found[key][name] = path
+    return found
+
+
+def _check_people(used: pd.DataFrame, everyone: pd.DataFrame, names: tuple[str, ...], maps: tuple[str, ...], settings: Settings) -> None:
+    if len(names) < 2:
+        raise UsageError(f"--classes: at least two classes are needed, not {', '.join(names) or 'none'}")
+    counts = used["class"].value_counts()
+    lacking = [name for name in names if counts.get(name, 0) < 2]
+    if lacking:
+        reasons = everyone.loc[~everyone["used"], "reason"].value_counts().head(3)
+        why = "; ".join(f"{count} people: {reason}" for reason, count in reasons.items())
+        command = f"pellucid BIDS_DIR OUT_DIR participant --maps {' '.join(maps)}"
+        raise DataError(
+            f"the class {lacking[0]} has {counts.get(lacking[0], 0)} people with images ({why}). Make the maps first with\n  {command}"
+            if not len(used)
+            else f"the class {lacking[0]} has {counts.get(lacking[0], 0)} people with images, too few to train on ({why})"
+        )
+
+
+def _together(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> list[str]:
+    """What stays on one side of a fold: a person, or all people of one value of --keep-together."""
+    column = settings.group.keep_together
+    if column is None:
+        return used["participant_id"].tolist()
+    if column not in frame:
+        raise DataError(f"--keep-together: participants.tsv has no column {column}; it has {', '.join(map(str, frame.columns))}")
+    own = used["participant_id"].map(frame[column])
+    return [f"sub-{person}" if pd.isna(value) else f"{column} {value}" for person, value in zip(used["participant_id"], own, strict=True)]
+
+
+def _cells(classifiers: tuple[str, ...], maps: tuple[str, ...], analysis: str, classes: tuple[str, ...]) -> list[Cell]:
+    cells = [Cell(classifier, (name,)) for classifier in classifiers for name in maps]
+    planned = [description(analysis, cell.name, one) for cell in cells for one in classes]
+    twice = sorted({name for name in planned if planned.count(name) > 1})
+    if twice:
+        raise UsageError(f"two outputs would share the name desc-{twice[0]}; rename the classes or the analysis")
+    return cells
+
+
+def description(analysis: str, cell: str, one: str) -> str:
+    """The `desc` of a heatmap: analysis, cell and class explained."""
+    return outputs.label(analysis) + outputs.camel(cell) + outputs.camel(one)
+
+
+def _columns(chosen: tuple[str, ...] | None, default: tuple[str, ...]) -> tuple[str, ...]:
+    if chosen is None:
+        return default
+    return () if chosen == ("none",) else chosen
+
+
+def _excluded(path: Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    if not path.is_file():
+        raise MissingInputError(f"--exclude: there is no file {path}")
+    table = pd.read_csv(path, sep="\t", dtype=str)
+    if "participant_id" not in table:
+        raise DataError(f"--exclude {path.name} has no column participant_id; it has {', '.join(table.columns)}")
+    reasons = table["reason"] if "reason" in table else pd.Series("listed", table.index)
+    return dict(zip(table["participant_id"].str.removeprefix("sub-"), reasons.fillna("listed"), strict=True))
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+
+
+def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> str:
+    """Hash of everything that the classifiers depend on."""
+    stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for name in maps for files in used[name] for path in files]
+    chosen = [asdict(settings.group), settings.participant.sloppy, settings.compute.random_seed, settings.compute.omp_nthreads]
+    text = json.dumps([stamps, used["class"].tolist(), chosen, __version__], default=str, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,143 @@
+"""What the nodes of an analysis left -> tables, mean maps with their regions, and the files of `group/<analysis>`."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import tomli_w
+
+from bids_app import __version__, settings
+from bids_app.bids import outputs
+from bids_app.dataset.grid import Grid
+from bids_app.preprocess.conform import plain
+from bids_app.regions.tables import table
+from bids_app.report.group import Heatmap
+from bids_app.settings import Settings
+from bids_app.training import results
+from bids_app.workflow.analysis import Analysis, Cell
+from bids_app.workflow.training import fold_folder
+
+
+def fold_folders(analysis: Analysis, cell: Cell, work: Path) -> list[Path]:
+    """Where each fold of a cell was kept."""
+    return [fold_folder(work, cell.name, split.repeat, split.fold) for split in analysis.splits]
+
+
+def predictions(analysis: Analysis, work: Path) -> pd.DataFrame:
+    """All cells, out of fold."""
+    return results.predictions([folder for cell in analysis.cells for folder in fold_folders(analysis, cell, work)])
+
+
+def heatmaps(analysis: Analysis, work: Path) -> list[Heatmap]:
+    """Mean maps of every cell, method and class, each with the region tables of its map's atlases."""
+    made = []
+    for cell in analysis.cells:
+        grid = Grid.read(work / f"grid_{cell.maps[0]}.npz")
+        atlases = {name: _atlas(work, name) for name in analysis.atlases[cell.maps[0]]}
+        for mean in results.means(fold_folders(analysis, cell, work), cell.name, analysis.classes):
+            volume = grid.volume(mean.values)
+            regions = {about["name"]: _regions(volume, labels, about, grid, mean.sign) for labels, about in atlases.values()}
+            image = plain(volume, grid.affine)
+            made.append(Heatmap(mean.cell, mean.method, mean.explained, mean.people, mean.unit, mean.sign, image, regions))
+    return made
+
+
+def atlas_notes(analysis: Analysis, work: Path) -> dict[str, str]:
+    """What each atlas declares about its space, and what was done about it."""
+    found = [_atlas(work, name)[1] for name in dict.fromkeys(name for each in analysis.atlases.values() for name in each)]
+    return {about["name"]: about["note"] for about in found}
+
+
+def fold_table(analysis: Analysis) -> pd.DataFrame:
+    """Who was in which role in which fold."""
+    who = analysis.used[["participant_id", "session_id"]].fillna("n/a")
+    rows = [
+        {**who.iloc[row].to_dict(), "repeat": split.repeat, "fold": split.fold, "role": role}
+        for split in analysis.splits
+        for role, members in (("train", split.train), ("test", split.test))
+        for row in members
+    ]
+    return pd.DataFrame(rows)
+
+
+def region_table(maps: list[Heatmap]) -> pd.DataFrame:
+    """Ranked regions of every cell, method, class and atlas."""
+    parts = [
+        rows.assign(cell=one.cell, method=one.method, explained=one.explained, atlas=atlas)
+        for one in maps
+        for atlas, rows in one.regions.items()
+    ]
+    whole = pd.concat(parts, ignore_index=True)
+    first = ["cell", "method", "explained", "atlas"]
+    return whole[[*first, *(column for column in whole if column not in first)]]
+
+
+def shown(chosen: Settings) -> str:
+    """The settings as TOML, with the names alone of folders and files of this machine."""
+    return tomli_w.dumps(_nameless(settings.to_dict(chosen)))
+
+
+def stage(
+    folder: Path, analysis: Analysis, work: Path, *, tables: dict[str, pd.DataFrame], maps: list[Heatmap], settings_toml: str
+) -> None:
+    """Write the tables, mean maps and models of an analysis into a staged `group/<analysis>`."""
+    folder.mkdir(parents=True)
+    for name, content in tables.items():
+        content.to_csv(folder / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g")
+    (folder / "settings.toml").write_text(settings_toml)
+    for one in maps:
+        _mean(folder, one, analysis)
+    for cell in analysis.cells:
+        for place, split in zip(fold_folders(analysis, cell, work), analysis.splits, strict=True):
+            shutil.copytree(place / "model", folder / "models" / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
+
+
+def _mean(folder: Path, one: Heatmap, analysis: Analysis) -> None:
+    stem = outputs.filename(
+        None,
+        None,
+        "statmap",
+        "",
+        space=analysis.space,
+        res=f"{analysis.resolution:g}".replace(".", "p"),
+        stat=outputs.label(one.method),
+        desc=outputs.camel(one.cell) + outputs.camel(one.explained),
+    )
+    one.image.to_filename(folder / f"{stem}.nii.gz")
+    over = f"mean over {one.people} held-out people" if one.people is not None else "mean over the models of all folds"
+    sidecar = {
+        "Description": f"{over}: what {one.cell} used for the class {one.explained}; not where a disease is",
+        "Method": one.method,
+        "Cell": one.cell,
+        "ExplainedClass": one.explained,
+        "People": one.people,
+        "Units": one.unit,
+        "Sign": one.sign,
+        "Space": analysis.space,
+        "PellucidVersion": __version__,
+    }
+    (folder / f"{stem}.json").write_text(json.dumps(sidecar, indent=2) + "\n")
+
+
+def _atlas(work: Path, name: str) -> tuple[np.ndarray, dict[str, Any]]:
+    """Labels (X, Y, Z) on the maps' grid, and what atlas.json says."""
+    slug = "".join(letter for letter in Path(name).name if letter.isalnum())
+    place = work.parent / (work / "atlases" / slug).read_text()
+    return np.asarray(nib.load(place / "labels.nii.gz").dataobj), json.loads((place / "atlas.json").read_text())
+
+
+def _regions(volume: np.ndarray, labels: np.ndarray, about: dict[str, Any], grid: Grid, sign: str) -> pd.DataFrame:
+    names = {int(number): text for number, text in about["names"].items()}
+    return table(volume, labels, names, grid.mask, sign=sign, voxel_ml=float(np.prod(grid.voxel_mm)) / 1000)
+
+
+def _nameless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _nameless(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_nameless(item) for item in value]
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value

@@ -1,0 +1,64 @@
+"""Atlases on the grid of the maps: transformed where both templates are there, the mismatch stated where they are not."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import ants
+import nibabel as nib
+import numpy as np
+
+from bids_app import __version__
+from bids_app.atlases import atlas, templates
+from bids_app.errors import MissingInputError
+from bids_app.preprocess import normalise
+from bids_app.preprocess.conform import plain
+from bids_app.regions.atlas_on_grid import on_grid
+
+
+def place(*, cache: str, name: str, template: dict[str, str], space: str, seed: int, sloppy: bool) -> str:
+    """Write `labels.nii.gz` and `atlas.json` (region names, a note about space) for one atlas; returns their folder."""
+    grid = nib.load(template["mask"])
+    stamp = (name, space, grid.shape, grid.affine.tolist(), seed, sloppy, __version__)
+    folder = Path(cache) / f"atlas-{hashlib.sha256(repr(stamp).encode()).hexdigest()[:12]}"
+    if folder.is_dir():
+        return str(folder)
+    making = folder.with_name(f"{folder.name}.{os.uname().nodename}-{os.getpid()}")
+    making.mkdir(parents=True)
+    found = atlas.load(name)
+    labels, note = _labels(found, grid, template, making, space=space, seed=seed, sloppy=sloppy)
+    plain(labels.astype(np.int32), grid.affine).to_filename(making / "labels.nii.gz")
+    content = {"name": found.name, "note": note, "citation": found.citation, "names": {str(key): text for key, text in found.names.items()}}
+    (making / "atlas.json").write_text(json.dumps(content, indent=2))
+    try:
+        making.rename(folder)
+    except OSError:  # another process was first, with the same content
+        shutil.rmtree(making)
+    return str(folder)
+
+
+def _labels(
+    found: atlas.Atlas, grid: nib.Nifti1Image, files: dict[str, str], folder: Path, *, space: str, seed: int, sloppy: bool
+) -> tuple[np.ndarray, str]:
+    if found.space == space:
+        return on_grid(found, grid.shape, grid.affine), f"declares {space}, the space of the maps"
+    try:
+        brain = templates.brain(found.space)
+    except MissingInputError:
+        note = f"declares {found.space}; shown on {space} without a transform, so borders may be off by some millimetres"
+        return on_grid(found, grid.shape, grid.affine), note
+    moving = _ants(brain, folder / "moving.nii.gz")
+    target = ants.image_read(files["target"])
+    start = normalise.affine(target, moving, folder=str(folder), name="atlas", seed=seed)
+    warps = normalise.syn(target, moving, start, folder=str(folder), name="atlas", seed=seed, sloppy=sloppy)
+    image = _ants(nib.Nifti1Image(found.labels.astype(np.float32), found.affine), folder / "moving.nii.gz")
+    warped = ants.apply_transforms(ants.image_read(files["mask"]), image, warps.forward, interpolator="nearestNeighbor")
+    (folder / "moving.nii.gz").unlink()
+    return np.rint(warped.numpy()), f"declares {found.space}; transformed to {space} by registering the two templates' brains"
+
+
+def _ants(image: nib.Nifti1Image, path: Path) -> ants.ANTsImage:
+    plain(np.asarray(image.dataobj, dtype=np.float32), image.affine).to_filename(path)
+    return ants.image_read(str(path))
