@@ -11,13 +11,13 @@ ROOMS = ("maps", "classifiers", "explainers")
 
 
 def names(room: str) -> list[str]:
-    """The parts of a room, sorted; files that begin with an underscore are machinery shared by the room."""
+    """The parts of a room, sorted; a file that begins with an underscore is machinery of the room."""
     folder = str(Path(__file__).parent / room)
     return sorted(part.name for part in pkgutil.iter_modules([folder]) if not part.name.startswith("_"))
 
 
 def check(room: str, chosen: tuple[str, ...]) -> None:
-    """Raise UsageError, with the names that exist, unless every chosen name is a part of the room; nothing is imported."""
+    """Raise UsageError, with the names that exist, unless every name is a part of the room; nothing is imported."""
     unknown = [name for name in chosen if name not in names(room)]
     if unknown:
         raise UsageError(f"--{room}: there is no {', '.join(unknown)}; choose from {', '.join(names(room))}")

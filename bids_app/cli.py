@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse(argv: Sequence[str]) -> dict[str, Any]:
-    """The options that were given, by setting name, with `bids_dir`, `output_dir` and `level`; `_` and `-` both work."""
+    """The options given, by setting name, with `bids_dir`, `output_dir` and `level`; `_` and `-` both work."""
     words = [_dashes(word) for word in argv]
     given = vars(parser().parse_args(words))
     for name, pairs in (("derivatives", _derivatives), ("classes", _classes), ("maps_from", _pairs)):
@@ -31,10 +31,10 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def parser() -> Parser:
-    """The whole command line; unset options are absent from the result, so that a settings file can fill them."""
+    """The whole command line; options that are not given are absent, so that a settings file can fill them."""
     whole = Parser(
         prog="pellucid",
-        description="Classify people by diagnosis from MRI, show where the evidence lies, and say whether to believe it.",
+        description="Classify people by diagnosis from MRI, show where the evidence lies, and judge it.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
@@ -49,26 +49,36 @@ def parser() -> Parser:
 def _select(whole: Parser) -> None:
     group = whole.add_argument_group("select")
     group.add_argument("--participant-label", nargs="+", metavar="LABEL", help="people, with or without sub-")
-    group.add_argument("--session-label", "--session-id", nargs="+", metavar="LABEL", help="sessions, with or without ses-")
+    group.add_argument(
+        "--session-label", "--session-id", nargs="+", metavar="LABEL", help="sessions, with or without ses-"
+    )
     group.add_argument("-t", "--task-id", metavar="TASK", help="BOLD task")
-    group.add_argument("--bids-filter-file", type=Path, metavar="FILE", help="JSON of entities for t1w, as for fMRIPrep")
+    group.add_argument(
+        "--bids-filter-file", type=Path, metavar="FILE", help="JSON of entities for t1w, as for fMRIPrep"
+    )
     group.add_argument("--bids-database-dir", type=Path, metavar="DIR", help="pybids database")
     group.add_argument("--skip-bids-validation", action="store_true", help="go on without dataset_description.json")
-    group.add_argument("-d", "--derivatives", "--datasets", nargs="+", metavar="NAME=PATH", help="fmriprep=PATH: use its outputs")
+    group.add_argument(
+        "-d", "--derivatives", "--datasets", nargs="+", metavar="NAME=PATH", help="fmriprep=PATH: use its outputs"
+    )
     group.add_argument("--exclude", type=Path, metavar="FILE", help="TSV: participant_id, session_id, reason")
 
 
 def _both(whole: Parser) -> None:
     group = whole.add_argument_group("both levels")
     group.add_argument("--recipe", nargs="+", metavar="NAME|FILE", help="settings of a published study")
-    group.add_argument("--atlas", nargs="+", metavar="NAME|FILE", help="for region tables; each map names its own otherwise")
+    group.add_argument(
+        "--atlas", nargs="+", metavar="NAME|FILE", help="for region tables; each map names its own otherwise"
+    )
     group.add_argument("--model", type=Path, metavar="DIR", help="a trained analysis to apply")
     group.add_argument("--write-config", action="store_true", help="print the whole settings as TOML and stop")
 
 
 def _participant(whole: Parser) -> None:
     group = whole.add_argument_group("participant: anatomy")
-    group.add_argument("--maps", nargs="+", metavar="NAME", help=f"{', '.join(catalogue.names('maps'))} (gm; both levels)")
+    group.add_argument(
+        "--maps", nargs="+", metavar="NAME", help=f"{', '.join(catalogue.names('maps'))} (gm; both levels)"
+    )
     group.add_argument("--output-space", metavar="SPACE", help="template (MNI152NLin2009cAsym)")
     group.add_argument("--resolution", type=float, metavar="MM", help="voxel size of the maps (2; 3 with --sloppy)")
     group.add_argument("--registration", metavar="affine|syn", help="syn for tissue maps, affine for t1w unless given")
@@ -83,7 +93,9 @@ def _functional(whole: Parser) -> None:
     group.add_argument("--denoise", metavar="NAME|none", help="nilearn strategy")
     group.add_argument("--band", nargs="+", metavar="HZ", help="LOW HIGH, or none")
     group.add_argument("--dummy-scans", type=int, metavar="N", help="volumes to drop at the start")
-    group.add_argument("--fd-threshold", type=float, metavar="MM", help="framewise displacement above which volumes drop")
+    group.add_argument(
+        "--fd-threshold", type=float, metavar="MM", help="framewise displacement above which volumes drop"
+    )
     group.add_argument("--network-maps", type=Path, metavar="FILE", help="4D maps for dual regression")
     group.add_argument("--save-series", action="store_true", help="write the denoised series")
 
@@ -98,7 +110,9 @@ def _group(whole: Parser) -> None:
     group.add_argument("--keep-together", metavar="COLUMN", help="people of one value stay on one side of a fold")
     group.add_argument("--sessions", metavar="first|all|mean", help="where people have several sessions")
     group.add_argument("--site", metavar="COLUMN", help="site or scanner column")
-    group.add_argument("--adjust-for", nargs="+", metavar="COLUMN", help="regress out (tiv for gm and wm); none to switch off")
+    group.add_argument(
+        "--adjust-for", nargs="+", metavar="COLUMN", help="regress out (tiv for gm and wm); none to switch off"
+    )
     group.add_argument("--combat-keep", nargs="+", metavar="COLUMN", help="columns that ComBat preserves")
     group.add_argument("--harmonize", metavar="combat", help="remove site")
     group.add_argument("--smoothing", type=float, metavar="MM", help="full width at half maximum; each map has its own")
@@ -145,7 +159,9 @@ def _other(whole: Parser) -> None:
     group.add_argument("--config-file", type=Path, metavar="FILE", help="settings, TOML; the command line wins")
     group.add_argument("--reports-only", action="store_true", help="make the reports again")
     group.add_argument("--radiological", action="store_true", help="left of the person on the right of the picture")
-    group.add_argument("--write-graph", action="store_true", help="write the graph of nodes as .dot into the work folder")
+    group.add_argument(
+        "--write-graph", action="store_true", help="write the graph of nodes as .dot into the work folder"
+    )
     group.add_argument("--resource-monitor", action="store_true", help="record memory and processors")
     group.add_argument("--bids-exec-spec", action="store_true", help="print the Boutiques descriptor")
     group.add_argument("--notrack", action="store_true", help="accepted; there is no tracking")
@@ -155,15 +171,21 @@ def _other(whole: Parser) -> None:
 
 def phantom(argv: Sequence[str]) -> dict[str, Any]:
     """The command line of pellucid-phantom."""
-    whole = Parser(prog="pellucid-phantom", description="Write a BIDS data set with a planted, known effect.", allow_abbrev=False)
+    whole = Parser(
+        prog="pellucid-phantom", description="Write a BIDS data set with a planted, known effect.", allow_abbrev=False
+    )
     whole.add_argument("out", type=Path, help="a folder that does not exist yet")
     whole.add_argument("--people", type=int, default=24, metavar="N", help="half are patients (24)")
     whole.add_argument("--region", default="Putamen_L", metavar="NAME", help="region of the atlas that lacks tissue")
     whole.add_argument("--atlas", default="aal", metavar="NAME|FILE", help="atlas of the region (aal)")
-    whole.add_argument("--effect", type=float, default=0.3, metavar="X", help="fraction of tissue that patients lack (0.3)")
+    whole.add_argument(
+        "--effect", type=float, default=0.3, metavar="X", help="fraction of tissue that patients lack (0.3)"
+    )
     whole.add_argument("--resolution", type=float, default=3.0, metavar="MM", help="voxel size (3)")
     whole.add_argument("--random-seed", type=int, default=1, metavar="N", help="same seed, same files (1)")
-    whole.add_argument("--base", type=Path, metavar="BIDS", help="plant the effect in these people in place of the template")
+    whole.add_argument(
+        "--base", type=Path, metavar="BIDS", help="plant the effect in these people in place of the template"
+    )
     whole.add_argument("--version", action="version", version=f"pellucid {__version__}")
     return vars(whole.parse_args([_dashes(word) for word in argv]))
 
@@ -192,7 +214,7 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
 
 def _derivatives(words: Sequence[str]) -> dict[str, str]:
     """NAME=PATH, or a bare path, which is taken for fMRIPrep's."""
-    return dict(word.split("=", 1) if "=" in word else ("fmriprep", word) for word in words)
+    return _pairs([word if "=" in word else f"fmriprep={word}" for word in words])
 
 
 def _classes(words: Sequence[str]) -> dict[str, list[str]]:

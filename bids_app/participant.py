@@ -20,7 +20,9 @@ def run(settings: Settings) -> int:
     planned = plan.make(dataset, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
-    log.info("%d to do, %d done before, %d that cannot be used", len(planned.jobs), len(planned.done), len(planned.failed))
+    log.info(
+        "%d to do, %d done before, %d that cannot be used", len(planned.jobs), len(planned.done), len(planned.failed)
+    )
 
     failed = {**planned.failed, **people.run(planned, settings)}
 
@@ -41,7 +43,9 @@ def _rows(out: Path, failed: dict[str, str]) -> list[dict[str, Any]]:
     for name in sorted({*pages, *failed}):
         participant, _, session = name.removeprefix("sub-").partition("_ses-")
         row = {"participant_id": participant, "session_id": session or None, "status": failed.get(name, "done")}
-        rows.append({**row, "report": f"{name}.html" if name in pages else None, **_numbers(out, participant, session or None)})
+        rows.append(
+            {**row, "report": f"{name}.html" if name in pages else None, **_numbers(out, participant, session or None)}
+        )
     return rows
 
 
@@ -49,5 +53,8 @@ def _numbers(out: Path, participant: str, session: str | None) -> dict[str, Any]
     """Volumes (mL) and the source of a person's preprocessing, from any map's sidecar."""
     for sidecar in sorted(outputs.folder(out, participant, session, "anat").glob("*_space-*.json")):
         stated = json.loads(sidecar.read_text())
-        return {**{name: round(value, 1) for name, value in stated["TissueVolumes"].items()}, "source": stated["PreprocessingSource"]}
+        return {
+            **{name: round(value, 1) for name, value in stated["TissueVolumes"].items()},
+            "source": stated["PreprocessingSource"],
+        }
     return {}

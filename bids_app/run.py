@@ -1,5 +1,6 @@
 """The entry points: arguments -> settings -> a level -> exit code."""
 
+import importlib
 import logging
 import os
 import sys
@@ -40,11 +41,8 @@ def _level(words: Sequence[str]) -> int:
         print(tomli_w.dumps(settings.to_dict(chosen)), end="")
         return 0
     _start(chosen.other.verbose, chosen.compute.omp_nthreads)
-    if level == "participant":
-        from bids_app import participant as stage
-    else:
-        from bids_app import group as stage
-    return stage.run(chosen)
+    stage = importlib.import_module(f"bids_app.{level}")
+    return int(stage.run(chosen))
 
 
 def _phantom(words: Sequence[str]) -> int:

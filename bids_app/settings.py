@@ -1,4 +1,4 @@
-"""Settings: frozen sections, one a stage, from the command line, a TOML file and a recipe, in that order of precedence."""
+"""Settings: frozen sections, one a stage, from the command line, a TOML file and a recipe, the first winning."""
 
 import tomllib
 import types
@@ -56,7 +56,7 @@ class Participant:
 
 @dataclass(frozen=True)
 class Group:
-    """From maps to classifiers, heatmaps and the report. None for smoothing and adjusting means what each map asks for."""
+    """From maps to classifiers, heatmaps and report. None for smoothing and adjusting means what each map asks for."""
 
     analysis: str | None = None
     label: str | None = None
@@ -136,14 +136,25 @@ class Settings:
         return self.compute.work_dir or self.output_dir / ".work"
 
 
-SECTIONS = {"select": Select, "both": Both, "participant": Participant, "group": Group, "compute": Compute, "other": Other}
+SECTIONS = {
+    "select": Select,
+    "both": Both,
+    "participant": Participant,
+    "group": Group,
+    "compute": Compute,
+    "other": Other,
+}
 
 # Parsed from the start so that command lines stay valid; each leaves this list with the part that reads it.
 NOT_YET = frozenset(
-    "task_id bids_database_dir recipe model denoise band dummy_scans fd_threshold network_maps save_series label_from_id phenotype "
-    "combat_keep harmonize explain_checks folds_file leave_site_out permutations max_mean_fd min_minutes reference_map "
-    "allow_confounded weights maps_from training_list reports_only resource_monitor bids_exec_spec".split()
-)
+    {
+        "task_id", "bids_database_dir", "recipe", "model", "denoise", "band", "dummy_scans", "fd_threshold",
+        "network_maps", "save_series", "label_from_id", "phenotype", "combat_keep", "harmonize",
+        "explain_checks", "folds_file", "leave_site_out", "permutations", "max_mean_fd", "min_minutes",
+        "reference_map", "allow_confounded", "weights", "maps_from", "training_list", "reports_only",
+        "resource_monitor", "bids_exec_spec",
+    }
+)  # fmt: skip
 CHOICES = {
     "registration": ("affine", "syn"),
     "intensity": ("zscore", "minmax"),
@@ -156,7 +167,7 @@ LEAST = {"folds": 2, "repeats": 1, "nprocs": 1, "omp_nthreads": 1, "smoothing": 
 def build(level: str, bids_dir: Path, output_dir: Path, *, given: Mapping[str, Any]) -> Settings:
     """Merge what was given on the command line over the settings file that it names; check every value.
 
-    Raises UsageError for an unknown key or a value that cannot be, MissingInputError for a settings file that is not there.
+    Raises UsageError for an unknown key or a bad value, MissingInputError for a settings file that is not there.
     """
     values = {**_from_toml(given.get("config_file")), **given}
     owner = {item.name: name for name, section in SECTIONS.items() for item in fields(section)}
@@ -173,8 +184,11 @@ def build(level: str, bids_dir: Path, output_dir: Path, *, given: Mapping[str, A
 
 
 def to_dict(settings: Settings) -> dict[str, Any]:
-    """The sections as plain values for TOML; unset values and machine paths of the positions are left out."""
-    return {name: _plain(asdict(getattr(settings, name))) for name in SECTIONS}
+    """The sections as plain values for TOML, to be read back; what is unset, or only says how to read, is left out."""
+    whole = {name: _plain(asdict(getattr(settings, name))) for name in SECTIONS}
+    del whole["both"]["write_config"]
+    whole["other"].pop("config_file", None)
+    return whole
 
 
 def _from_toml(path: str | Path | None) -> dict[str, Any]:
@@ -205,11 +219,20 @@ def _coerce(key: str, value: Any, hint: Any) -> Any:
             return tuple(_coerce(key, item, inner[0]) for item in _listed(value))
         if origin is dict:
             return {str(name): _coerce(key, item, inner[1]) for name, item in value.items()}
-        if hint is bool and not isinstance(value, bool):
-            raise TypeError
-        return hint(value)
+        return _scalar(value, hint)
     except (TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{option(key)}: {value!r} is not a {getattr(hint, '__name__', 'value of the right kind')}") from error
+        raise UsageError(
+            f"{option(key)}: {value!r} is not a {getattr(hint, '__name__', 'value of the right kind')}"
+        ) from error
+
+
+def _scalar(value: Any, hint: Any) -> Any:
+    """One value: 2.5 is not cut to 2, and a list is no text. Paths are absolute, as nodes run in their own folders."""
+    if (hint is bool) != isinstance(value, bool) or isinstance(value, list | dict):
+        raise TypeError
+    if hint is int and isinstance(value, float):
+        raise TypeError
+    return Path(value).absolute() if hint is Path else hint(value)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The brain itself in template space, its intensity scaled within the mask; affine by default, so that atrophy stays."""
+"""The brain in template space, its intensity scaled within the mask; affine by default, so that atrophy stays."""
 
 import numpy as np
 
@@ -19,13 +19,13 @@ def compute(t1w: np.ndarray, *, mask: np.ndarray, intensity: str) -> np.ndarray:
     """Brain scaled over the mask's voxels: `zscore` (mean 0, SD 1) or `minmax` (0 to 1); 0 outside.
 
     `t1w` (X, Y, Z): bias-corrected intensities in template space. `mask` (X, Y, Z): the person's own brain there.
-    Raises DataError where the brain has one intensity only.
+    Raises DataError where the brain has one intensity only, or no voxel.
     """
     inside = mask > 0
     values = t1w[inside].astype(np.float64)
+    if values.size == 0 or values.min() == values.max():
+        raise DataError("the brain has one intensity only, or no voxel; its T1w cannot be scaled")
     centre, spread = (values.mean(), values.std()) if intensity == "zscore" else (values.min(), np.ptp(values))
-    if not spread > 0:
-        raise DataError("the brain has one intensity only; its T1w cannot be scaled")
     scaled = np.zeros(t1w.shape, dtype=np.float32)
     scaled[inside] = (values - centre) / spread
     return scaled

@@ -16,7 +16,7 @@ ATLASES = ("juelich", "harvard_oxford")
 def compute(density: np.ndarray, *, jacobian: np.ndarray) -> np.ndarray:
     """White-matter volume per template volume, unsmoothed.
 
-    `density` (X, Y, Z): probability of white matter, 0 to 1, warped to the template. `jacobian` (X, Y, Z): determinant of the
-    composed affine and warp. Good et al. 2001, NeuroImage 14:21.
+    `density` (X, Y, Z): probability of white matter, 0 to 1, warped to the template. `jacobian` (X, Y, Z): determinant
+    of the composed affine and warp. Good et al. 2001, NeuroImage 14:21.
     """
-    return (density * jacobian).astype(np.float32)
+    return np.asarray(density * jacobian, dtype=np.float32)

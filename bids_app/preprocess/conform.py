@@ -2,6 +2,7 @@
 
 import zlib
 from pathlib import Path
+from typing import cast
 
 import nibabel as nib
 import numpy as np
@@ -16,14 +17,16 @@ def load(path: Path) -> nib.Nifti1Image:
     """Read and check a structural image of any orientation and voxel size.
 
     Returns float32, RAS+ axis order, qform equal to sform.
-    Raises DataError, one sentence that says what is wrong, for a truncated file, a series, NaN, a constant image, a header
-    without orientation or with shears.
+    Raises DataError, one sentence that says what is wrong, for a truncated file, a series, NaN, a constant image, a
+    header without orientation or with shears.
     """
     try:
-        image = nib.load(path)
+        image = cast(nib.Nifti1Image, nib.load(path))
         values = np.asarray(image.dataobj, dtype=np.float32)
     except (OSError, EOFError, zlib.error, ValueError, nib.filebasedimages.ImageFileError) as error:
-        raise DataError(f"{path.name} cannot be read ({type(error).__name__}: {error}); it may be truncated: fetch it again") from error
+        raise DataError(
+            f"{path.name} cannot be read ({type(error).__name__}: {error}); it may be truncated: fetch it again"
+        ) from error
     values = values.reshape(values.shape[:3]) if values.size == np.prod(values.shape[:3]) else values
     _check_values(path.name, values)
     _check_header(path.name, image)
@@ -42,10 +45,14 @@ def plain(values: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
 
 def _check_values(name: str, values: np.ndarray) -> None:
     if values.ndim != 3 or min(values.shape) < MIN_VOXELS:
-        raise DataError(f"{name} has the shape {values.shape}; a 3D head of at least {MIN_VOXELS} voxels a side is needed")
+        raise DataError(
+            f"{name} has the shape {values.shape}; a 3D head of at least {MIN_VOXELS} voxels a side is needed"
+        )
     bad = int(values.size - np.isfinite(values).sum())
     if bad:
-        raise DataError(f"{name} has {bad} voxels that are NaN or infinite; replace them (by 0 where they are background)")
+        raise DataError(
+            f"{name} has {bad} voxels that are NaN or infinite; replace them (by 0 where they are background)"
+        )
     if values.min() == values.max():
         raise DataError(f"{name} is {values.min():g} everywhere; there is no brain in it")
 
@@ -53,7 +60,9 @@ def _check_values(name: str, values: np.ndarray) -> None:
 def _check_header(name: str, image: nib.Nifti1Image) -> None:
     header = image.header
     if isinstance(header, nib.Nifti1Header) and not (header["qform_code"] or header["sform_code"]):
-        raise DataError(f"{name} has neither a qform nor a sform: left and right are unknown; convert it again from DICOM")
+        raise DataError(
+            f"{name} has neither a qform nor a sform: left and right are unknown; convert it again from DICOM"
+        )
     axes = image.affine[:3, :3] / np.linalg.norm(image.affine[:3, :3], axis=0)
     if np.abs(axes.T @ axes - np.eye(3)).max() > MAX_SHEAR:
         raise DataError(f"{name} has a sheared sform; resample it to right-angled voxels")

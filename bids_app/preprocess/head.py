@@ -10,7 +10,13 @@ SLOPPY_MM = 4.0
 
 
 def brain_mask(
-    head: ants.ANTsImage, template: ants.ANTsImage, template_mask: ants.ANTsImage, *, folder: str, seed: int, sloppy: bool
+    head: ants.ANTsImage,
+    template: ants.ANTsImage,
+    template_mask: ants.ANTsImage,
+    *,
+    folder: str,
+    seed: int,
+    sloppy: bool,
 ) -> ants.ANTsImage:
     """Brain mask of a whole head by nonlinear registration to a template that has a head and a mask.
 

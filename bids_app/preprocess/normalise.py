@@ -8,13 +8,13 @@ import numpy as np
 
 # Coarse images need a metric that sees edges: with few iterations mutual information blows the brain up by a fifth.
 FINE = {"reg_iterations": (100, 70, 20)}
-SLOPPY = {"reg_iterations": (15, 8, 3), "syn_metric": "CC", "syn_sampling": 2}
+SLOPPY = {"reg_iterations": (15, 8, 1), "syn_metric": "CC", "syn_sampling": 1}
 TRIM = (0.01, 0.99)
 
 
 @dataclass(frozen=True)
 class Warps:
-    """Lists of transform files in ANTs' order: `forward` takes the moving image to the fixed one's grid, `inverse` back."""
+    """Transform files in ANTs' order: `forward` takes the moving image to the fixed one's grid, `inverse` back."""
 
     forward: list[str]
     inverse: list[str]
@@ -22,14 +22,14 @@ class Warps:
 
 
 def trimmed(image: ants.ANTsImage) -> ants.ANTsImage:
-    """The image with its darkest and brightest hundredth (of what is not 0) cut off: they spoil registration metrics."""
+    """The image with its darkest and brightest hundredth (of what is not 0) cut off: they spoil metrics."""
     values = image.numpy()
     low, high = np.quantile(values[values > 0], TRIM)
     return image.new_image_like(np.where(values > 0, values.clip(low, high), 0).astype(np.float32))
 
 
 def affine(fixed: ants.ANTsImage, moving: ants.ANTsImage, *, folder: str, name: str, seed: int) -> Warps:
-    """Affine registration (12 parameters) by global correlation, which kept brains nearer to the template's size than MI."""
+    """Affine registration (12 parameters) by global correlation, which kept brains nearer to the template's size."""
     found = ants.registration(
         fixed, trimmed(moving), "Affine", aff_metric="GC", outprefix=f"{folder}/{name}_", random_seed=seed
     )
@@ -40,7 +40,7 @@ def affine(fixed: ants.ANTsImage, moving: ants.ANTsImage, *, folder: str, name: 
 def syn(
     fixed: ants.ANTsImage, moving: ants.ANTsImage, start: Warps, *, folder: str, name: str, seed: int, sloppy: bool
 ) -> Warps:
-    """Symmetric diffeomorphic registration (Avants et al. 2008) on top of an affine one; fewer iterations with `sloppy`."""
+    """Symmetric diffeomorphic registration (Avants et al. 2008) after an affine one; few iterations with `sloppy`."""
     found = ants.registration(
         fixed,
         trimmed(moving),
@@ -66,4 +66,5 @@ def jacobian(field: Path, grid: ants.ANTsImage) -> np.ndarray:
 
     Affine and warp are one field here, so the affine's determinant is in it; not its logarithm.
     """
-    return ants.create_jacobian_determinant_image(grid, str(field), do_log=False).numpy()
+    determinant: np.ndarray = ants.create_jacobian_determinant_image(grid, str(field), do_log=False).numpy()
+    return determinant

@@ -11,8 +11,9 @@ BORDER_SHARE = 0.02
 def stripped(values: np.ndarray, *, voxel_ml: float) -> np.ndarray | None:
     """The mask (X, Y, Z) of an image that has no skull, or None if it has one.
 
-    A skull-stripped image has one exact background value over much of the field, and the rest is a single piece as large as
-    a brain (650 to 2300 mL) that hardly touches the border; a whole head, even a de-faced one, is larger or noisy outside.
+    A skull-stripped image has one exact background value over much of the field, and the rest is one piece as large
+    as a brain (650 to 2300 mL) that hardly touches the border; a whole head, even a de-faced one, is larger or noisy
+    outside.
     """
     background = values.flat[0]
     inside = values != background

@@ -11,7 +11,9 @@ def correct_bias(t1w: ants.ANTsImage, mask: ants.ANTsImage, *, sloppy: bool) -> 
     """N4 (Tustison et al. 2010, IEEE TMI 29:1310) within the brain mask."""
     shrink = 4 if max(t1w.spacing) < 1.5 else 2
     iterations = [20, 20, 10] if sloppy else [50, 50, 50, 50]
-    return ants.n4_bias_field_correction(t1w, mask=mask, shrink_factor=shrink, convergence={"iters": iterations, "tol": 1e-7})
+    return ants.n4_bias_field_correction(
+        t1w, mask=mask, shrink_factor=shrink, convergence={"iters": iterations, "tol": 1e-7}
+    )
 
 
 def segment(

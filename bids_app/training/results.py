@@ -27,16 +27,18 @@ class Mean:
 def predictions(folders: Sequence[Path]) -> pd.DataFrame:
     """Out-of-fold predictions of all cells and folds, one row a sample and repeat."""
     text = {"participant_id": str, "session_id": str, "true": str, "predicted": str}
-    tables = [pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=text, keep_default_na=False) for folder in folders]
+    tables = [
+        pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=text, keep_default_na=False) for folder in folders
+    ]
     return pd.concat(tables, ignore_index=True)
 
 
 def means(folders: Sequence[Path], cell: str, classes: Sequence[str]) -> Iterator[Mean]:
     """Mean maps of one cell, its folds in `folders`.
 
-    Of people: for each class the mean over the held-out people who belong to it, that class explained. Of models: the mean
-    over folds, for each class but the reference. Each model's maps are first divided by that model's spread over its
-    training people, so that no fold weighs more for its scale.
+    Of people: for each class the mean over the held-out people who belong to it, that class explained. Of models: the
+    mean over folds, for each class but the reference. Each model's maps are first divided by that model's spread over
+    its training people, so that no fold weighs more for its scale.
     """
     about = [json.loads((folder / "heatmaps.json").read_text()) for folder in folders]
     told = [pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str, keep_default_na=False) for folder in folders]
@@ -55,15 +57,14 @@ def means(folders: Sequence[Path], cell: str, classes: Sequence[str]) -> Iterato
 def _of_people(
     folders: Sequence[Path], about: list[Any], told: list[pd.DataFrame], cell: str, method: str, index: int, name: str
 ) -> Mean:
-    total, count, people = np.float32(0), 0, set()
+    parts, people = [], set()
     for folder, its, table in zip(folders, about, told, strict=True):
         rows = np.flatnonzero(table["true"] == name)
         maps = np.load(folder / f"heatmap_{method}.npy", mmap_mode="r")
-        for row in rows:
-            total = total + maps[row, index] / (its[method]["person_sd"] or 1.0)
-        count += len(rows)
+        parts += [(maps[row, index] / (its[method]["person_sd"] or 1.0)) for row in rows]
         people |= set(table["participant_id"].iloc[rows])
-    return Mean(cell, method, name, len(people), _unit(about[0][method]), about[0][method]["sign"], np.asarray(total / count))
+    values = np.asarray(np.mean(parts, axis=0), dtype=np.float32)
+    return Mean(cell, method, name, len(people), _unit(about[0][method]), about[0][method]["sign"], values)
 
 
 def _of_models(folders: Sequence[Path], about: list[Any], cell: str, method: str, index: int, name: str) -> Mean:
@@ -71,7 +72,7 @@ def _of_models(folders: Sequence[Path], about: list[Any], cell: str, method: str
         np.load(folder / f"model_{method}.npy", mmap_mode="r")[index] / (its[method]["model_sd"] or 1.0)
         for folder, its in zip(folders, about, strict=True)
     ]
-    values = np.mean(each, axis=0, dtype=np.float64).astype(np.float32)
+    values = np.asarray(np.mean(each, axis=0), dtype=np.float32)
     return Mean(cell, method, name, None, _unit(about[0][method]), about[0][method]["sign"], values)
 
 

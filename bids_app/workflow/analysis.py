@@ -32,7 +32,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Analysis:
-    """One run of the group level. `samples` has everyone; `used` those who take part, in the row order of all arrays."""
+    """One run of the group level. `samples` has everyone; `used` who takes part, in the row order of all arrays."""
 
     name: str
     classes: tuple[str, ...]
@@ -62,10 +62,15 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     names = tuple(group.classes) or tuple(sorted(labelled.dropna().unique()))
     everyone = _samples(dataset, frame, labelled, settings)
     used = everyone[everyone["used"]].reset_index(drop=True)
-    _check_people(used, everyone, names, maps, settings)
+    _check_people(used, everyone, names, maps)
+    _check_target(group.explain_target, names)
     stated = json.loads(_sidecar(used[maps[0]][0][0]).read_text())["MapParameters"]
     splits = folds.stratified(
-        used["class"].tolist(), _together(used, frame, settings), folds=group.folds, repeats=group.repeats, seed=settings.compute.random_seed
+        used["class"].tolist(),
+        _together(used, frame, settings),
+        folds=group.folds,
+        repeats=group.repeats,
+        seed=settings.compute.random_seed,
     )
     analysis = outputs.label(group.analysis or group.label or "analysis")
     return Analysis(
@@ -76,7 +81,9 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
         used=used,
         splits=splits,
         adjust={name: _columns(group.adjust_for, part.ADJUST_FOR) for name, part in parts.items()},
-        smoothing={name: part.SMOOTHING_MM if group.smoothing is None else group.smoothing for name, part in parts.items()},
+        smoothing={
+            name: part.SMOOTHING_MM if group.smoothing is None else group.smoothing for name, part in parts.items()
+        },
         atlases=atlases,
         space=stated["Space"],
         resolution=stated["ResolutionMm"],
@@ -88,13 +95,17 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
 def _classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
     group = settings.group
     if group.label is None:
-        raise UsageError(f"--label: name the diagnosis column of participants.tsv; it has {', '.join(map(str, frame.columns))}")
+        raise UsageError(
+            f"--label: name the diagnosis column of participants.tsv; it has {', '.join(map(str, frame.columns))}"
+        )
     if group.keep_together is not None and group.keep_together == group.label:
         raise UsageError("--keep-together names the label column: every class would lie whole on one side of each fold")
     return participants.classes(frame, column=group.label, mapping=group.classes)
 
 
-def _samples(dataset: inputs.Dataset, frame: pd.DataFrame, labelled: "pd.Series[str]", settings: Settings) -> pd.DataFrame:
+def _samples(
+    dataset: inputs.Dataset, frame: pd.DataFrame, labelled: "pd.Series[str]", settings: Settings
+) -> pd.DataFrame:
     people = inputs.select(dataset, settings.select.participant_label) if settings.select.participant_label else None
     found = _found(settings, set(people) if people else None)
     if people:
@@ -127,18 +138,25 @@ def _found(settings: Settings, people: set[str] | None) -> dict[tuple[str, str |
         part = catalogue.load("maps", name)
         entities = "_".join(f"{key}-{value.format(intensity=chosen.intensity)}" for key, value in part.ENTITIES.items())
         pattern = f"sub-*_space-{chosen.output_space}_res-{res}_{entities}_{part.SUFFIX}.nii.gz"
-        for path in sorted([*settings.output_dir.glob(f"sub-*/anat/{pattern}"), *settings.output_dir.glob(f"sub-*/ses-*/anat/{pattern}")]):
+        for path in sorted(
+            [
+                *settings.output_dir.glob(f"sub-*/anat/{pattern}"),
+                *settings.output_dir.glob(f"sub-*/ses-*/anat/{pattern}"),
+            ]
+        ):
             who = inputs.entities(path.name) or {}
             key = (who["sub"], who.get("ses"))
             if (people is not None and key[0] not in people) or (sessions and key[1] not in sessions):
                 continue
             if name in found.setdefault(key, {}):
-                raise UsageError(f"{name} of sub-{key[0]} stands in several voxel sizes in OUT_DIR; choose one with --resolution")
+                raise UsageError(
+                    f"{name} of sub-{key[0]} stands in several voxel sizes in OUT_DIR; choose one with --resolution"
+                )
             found[key][name] = path
     return found
 
 
-def _check_people(used: pd.DataFrame, everyone: pd.DataFrame, names: tuple[str, ...], maps: tuple[str, ...], settings: Settings) -> None:
+def _check_people(used: pd.DataFrame, everyone: pd.DataFrame, names: tuple[str, ...], maps: tuple[str, ...]) -> None:
     if len(names) < 2:
         raise UsageError(f"--classes: at least two classes are needed, not {', '.join(names) or 'none'}")
     counts = used["class"].value_counts()
@@ -146,12 +164,11 @@ def _check_people(used: pd.DataFrame, everyone: pd.DataFrame, names: tuple[str, 
     if lacking:
         reasons = everyone.loc[~everyone["used"], "reason"].value_counts().head(3)
         why = "; ".join(f"{count} people: {reason}" for reason, count in reasons.items())
-        command = f"pellucid BIDS_DIR OUT_DIR participant --maps {' '.join(maps)}"
-        raise DataError(
-            f"the class {lacking[0]} has {counts.get(lacking[0], 0)} people with images ({why}). Make the maps first with\n  {command}"
-            if not len(used)
-            else f"the class {lacking[0]} has {counts.get(lacking[0], 0)} people with images, too few to train on ({why})"
-        )
+        todo = "merge classes, or leave this one out of --classes"
+        if used.empty:
+            todo = f"make the maps first with\n  pellucid BIDS_DIR OUT_DIR participant --maps {' '.join(maps)}"
+        few = f"the class {lacking[0]} has {counts.get(lacking[0], 0)} people with maps, too few to train on"
+        raise DataError(f"{few} ({why}); {todo}")
 
 
 def _together(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> list[str]:
@@ -160,9 +177,19 @@ def _together(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> li
     if column is None:
         return used["participant_id"].tolist()
     if column not in frame:
-        raise DataError(f"--keep-together: participants.tsv has no column {column}; it has {', '.join(map(str, frame.columns))}")
+        raise DataError(
+            f"--keep-together: participants.tsv has no column {column}; it has {', '.join(map(str, frame.columns))}"
+        )
     own = used["participant_id"].map(frame[column])
-    return [f"sub-{person}" if pd.isna(value) else f"{column} {value}" for person, value in zip(used["participant_id"], own, strict=True)]
+    return [
+        f"sub-{person}" if pd.isna(value) else f"{column} {value}"
+        for person, value in zip(used["participant_id"], own, strict=True)
+    ]
+
+
+def _check_target(target: str, names: tuple[str, ...]) -> None:
+    if target not in ("true", "predicted", *names):
+        raise UsageError(f"--explain-target {target}: choose from true, predicted, {', '.join(names)}")
 
 
 def _cells(classifiers: tuple[str, ...], maps: tuple[str, ...], analysis: str, classes: tuple[str, ...]) -> list[Cell]:
@@ -203,7 +230,17 @@ def _sidecar(path: Path) -> Path:
 
 def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> str:
     """Hash of everything that the classifiers depend on."""
-    stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for name in maps for files in used[name] for path in files]
-    chosen = [asdict(settings.group), settings.participant.sloppy, settings.compute.random_seed, settings.compute.omp_nthreads]
+    stamps = [
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for name in maps
+        for files in used[name]
+        for path in files
+    ]
+    chosen = [
+        asdict(settings.group),
+        settings.participant.sloppy,
+        settings.compute.random_seed,
+        settings.compute.omp_nthreads,
+    ]
     text = json.dumps([stamps, used["class"].tolist(), chosen, __version__], default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""The steps of a T1w as nodes call them: files in, files out, in the node's own folder. The mathematics is in other rooms."""
+"""The steps of a T1w as nodes call them: files in, files out, in the node's folder; the mathematics is elsewhere."""
 
 import inspect
 from pathlib import Path
@@ -44,7 +44,9 @@ def register(*, anat: Files, templates: Files, kinds: list[str], seed: int, slop
     start = normalise.affine(target, brain, folder=str(Path.cwd()), name="t1w", seed=seed)
     found = {"affine": vars(start)}
     if "syn" in kinds and "syn" not in anat.get("warps", {}):
-        found["syn"] = vars(normalise.syn(target, brain, start, folder=str(Path.cwd()), name="t1w", seed=seed, sloppy=sloppy))
+        found["syn"] = vars(
+            normalise.syn(target, brain, start, folder=str(Path.cwd()), name="t1w", seed=seed, sloppy=sloppy)
+        )
     return {**anat, "warps": {**found, **anat.get("warps", {})}}
 
 
@@ -65,7 +67,7 @@ def segment(*, anat: Files, templates: Files, sloppy: bool) -> Files:
 
 
 def to_template(*, kind: str, anat: Files, templates: Files) -> Files:
-    """What maps are made of, on the output grid: `t1w`, `gm`, `wm`, `csf`, `mask`, `jacobian`, by one kind of transform."""
+    """What maps are made of, on the output grid by one transform: `t1w`, `gm`, `wm`, `csf`, `mask`, `jacobian`."""
     grid, brain = _read(templates["brain"]), _brain_only(anat)
     forward = anat["warps"][kind]["forward"]
     field = normalise.composed(forward, grid, brain, folder=str(Path.cwd()), name="whole")
@@ -82,7 +84,7 @@ def to_template(*, kind: str, anat: Files, templates: Files) -> Files:
 def make_map(*, map_name: str, sources: Files, parameters: Files) -> str:
     """One map of the catalogue; what `compute` names is taken from the sources or the parameters. Returns its file."""
     part = catalogue.load("maps", map_name)
-    wanted = [key for key in inspect.signature(part.compute).parameters][1:]
+    wanted = list(inspect.signature(part.compute).parameters)[1:]
     images = {key: nib.load(sources[key]) for key in (part.SOURCE, *wanted) if key in sources}
     arrays = {key: np.asarray(image.dataobj, dtype=np.float32) for key, image in images.items()}
     given = {key: arrays[key] if key in arrays else parameters[key] for key in wanted}
@@ -97,10 +99,15 @@ def totals(sources: Files, volumes: dict[str, float]) -> dict[str, float]:
     voxel_ml = float(np.prod(image.header.get_zooms()[:3])) / 1000
     jacobian = np.asarray(image.dataobj)
     warped = {name: np.asarray(nib.load(sources[name.lower()]).dataobj) for name in tissues.LABELS}
-    return {name: float((values * jacobian).sum(dtype=np.float64) * voxel_ml / volumes[name]) for name, values in warped.items()}
+    return {
+        name: float((values * jacobian).sum(dtype=np.float64) * voxel_ml / volumes[name])
+        for name, values in warped.items()
+    }
 
 
-def _brain(image: nib.Nifti1Image, given: str | None, template: list[str] | None, *, seed: int, sloppy: bool) -> tuple[np.ndarray, str]:
+def _brain(
+    image: nib.Nifti1Image, given: str | None, template: list[str] | None, *, seed: int, sloppy: bool
+) -> tuple[np.ndarray, str]:
     values = np.asarray(image.dataobj)
     if given is not None:
         mask = nib.as_closest_canonical(nib.load(given))

@@ -43,7 +43,9 @@ class Call(IOBase):
         return {"out": self._out}
 
 
-def node(name: str, function: str, *, mem_gb: float, n_procs: int = 1, connected: tuple[str, ...] = (), **arguments: Any) -> Node:
+def node(
+    name: str, function: str, *, mem_gb: float, n_procs: int = 1, connected: tuple[str, ...] = (), **arguments: Any
+) -> Node:
     """A node that calls `function` with `arguments`; the names in `connected` come from other nodes' `out`."""
     made = Node(Call([*arguments, *connected], function=function), name=name, mem_gb=mem_gb, n_procs=n_procs)
     for key, value in arguments.items():

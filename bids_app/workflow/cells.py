@@ -6,14 +6,15 @@ from typing import Any
 
 from nipype.pipeline.engine import Node, Workflow
 
+from bids_app.dataset.folds import Split
 from bids_app.errors import FailedError
 from bids_app.settings import Settings
 from bids_app.workflow import execute
-from bids_app.workflow.analysis import Analysis
+from bids_app.workflow.analysis import Analysis, Cell
 from bids_app.workflow.call import node
 
 STEPS = "bids_app.workflow.training"
-PRELOAD = ["nilearn", "pandas", "sklearn.svm"]
+PRELOAD = ["bids_app.workflow.training", "bids_app.training.fold"]
 
 
 def folder(analysis: Analysis, settings: Settings) -> Path:
@@ -22,10 +23,12 @@ def folder(analysis: Analysis, settings: Settings) -> Path:
 
 
 def run(analysis: Analysis, settings: Settings) -> Path:
-    """Train and explain every cell in every fold. Returns the folder; raises FailedError, which names the node that failed."""
+    """Train and explain every cell in every fold. Returns the folder; raises FailedError with the reason."""
     work = folder(analysis, settings)
     work.mkdir(parents=True, exist_ok=True)
-    written = analysis.used.drop(columns=list(analysis.smoothing)).assign(session_id=analysis.used["session_id"].fillna("n/a"))
+    written = analysis.used.drop(columns=list(analysis.smoothing)).assign(
+        session_id=analysis.used["session_id"].fillna("n/a")
+    )
     written.to_csv(work / "people.tsv", sep="\t", index=False, na_rep="n/a")
     graph = Workflow("nodes", base_dir=str(work))
     template = _template(analysis, settings)
@@ -34,15 +37,18 @@ def run(analysis: Analysis, settings: Settings) -> Path:
     stacks = {name: _stack(name, analysis, work) for name in analysis.smoothing}
     for stack in stacks.values():
         graph.connect([(template, stack, [("out", "template")])])
+    shared = _shared(analysis, settings, work)
     for cell in analysis.cells:
         for split in analysis.splits:
-            train = _train(cell, split, analysis, settings, work)
+            train = _train(cell, split, shared)
             graph.connect([(stacks[name], train, [("out", f"array_{name}")]) for name in cell.maps])
     logs = work / "log"
     logs.mkdir(exist_ok=True)
     execute.keep_crashes(graph, logs)
+    chosen = {"classifiers": settings.group.classifiers, "explainers": settings.group.explainers}
+    parts = [f"bids_app.{room}.{name}" for room, names in chosen.items() for name in names]
     total = len(analysis.cells) * len(analysis.splits)
-    execute.run(graph, settings, last="train_", total=total, what="folds trained", preload=PRELOAD)
+    execute.run(graph, settings, last="train_", total=total, what="folds trained", preload=[*PRELOAD, *parts])
     if any(logs.glob("crash-*")):
         raise FailedError(f"the analysis stopped: {execute.reason(logs)}; what is finished is kept in the work folder")
     return work
@@ -92,30 +98,35 @@ def _stack(name: str, analysis: Analysis, work: Path) -> Node:
     )
 
 
-def _train(cell: Any, split: Any, analysis: Analysis, settings: Settings, work: Path) -> Node:
-    group = settings.group
-    place = f"{cell.classifier}_{'_'.join(cell.maps)}_repeat_{split.repeat}_fold_{split.fold}"
+def _train(cell: Cell, split: Split, plan: dict[str, Any]) -> Node:
     return node(
-        f"train_{place}",
+        f"train_{cell.classifier}_{'_'.join(cell.maps)}_repeat_{split.repeat}_fold_{split.fold}",
         f"{STEPS}:train",
         mem_gb=3,
-        n_procs=settings.compute.omp_nthreads,
+        n_procs=plan["threads"],
         connected=tuple(f"array_{name}" for name in cell.maps),
         cell=cell.name,
         classifier=cell.classifier,
         maps=list(cell.maps),
-        classes=list(analysis.classes),
         split=asdict(split),
-        explainers=list(group.explainers),
-        target=group.explain_target,
-        adjust={name: list(analysis.adjust[name]) for name in cell.maps},
-        smoothing={name: analysis.smoothing[name] for name in cell.maps},
-        analysis=analysis.name,
-        space=analysis.space,
-        resolution=analysis.resolution,
-        seed=settings.compute.random_seed,
-        device=settings.compute.device,
-        threads=settings.compute.omp_nthreads,
-        work=str(work),
-        output_dir=str(settings.output_dir),
+        plan=plan,
     )
+
+
+def _shared(analysis: Analysis, settings: Settings, work: Path) -> dict[str, Any]:
+    """What every cell and fold needs to know of the analysis, in values that nipype can hash."""
+    return {
+        "analysis": analysis.name,
+        "classes": list(analysis.classes),
+        "explainers": list(settings.group.explainers),
+        "target": settings.group.explain_target,
+        "adjust": {name: list(columns) for name, columns in analysis.adjust.items()},
+        "smoothing": dict(analysis.smoothing),
+        "space": analysis.space,
+        "resolution": analysis.resolution,
+        "seed": settings.compute.random_seed,
+        "device": settings.compute.device,
+        "threads": settings.compute.omp_nthreads,
+        "work": str(work),
+        "output_dir": str(settings.output_dir),
+    }

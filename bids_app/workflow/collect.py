@@ -1,22 +1,17 @@
-"""What the nodes of an analysis left -> tables, mean maps with their regions, and the files of `group/<analysis>`."""
+"""What the nodes of an analysis left -> tables, and mean maps with their regions."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
-import tomli_w
 
-from bids_app import __version__, settings
-from bids_app.bids import outputs
 from bids_app.dataset.grid import Grid
 from bids_app.preprocess.conform import plain
 from bids_app.regions.tables import table
 from bids_app.report.group import Heatmap
-from bids_app.settings import Settings
 from bids_app.training import results
 from bids_app.workflow.analysis import Analysis, Cell
 from bids_app.workflow.training import fold_folder
@@ -40,15 +35,21 @@ def heatmaps(analysis: Analysis, work: Path) -> list[Heatmap]:
         atlases = {name: _atlas(work, name) for name in analysis.atlases[cell.maps[0]]}
         for mean in results.means(fold_folders(analysis, cell, work), cell.name, analysis.classes):
             volume = grid.volume(mean.values)
-            regions = {about["name"]: _regions(volume, labels, about, grid, mean.sign) for labels, about in atlases.values()}
+            regions = {
+                about["name"]: _regions(volume, labels, about, grid, mean.sign) for labels, about in atlases.values()
+            }
             image = plain(volume, grid.affine)
-            made.append(Heatmap(mean.cell, mean.method, mean.explained, mean.people, mean.unit, mean.sign, image, regions))
+            made.append(
+                Heatmap(mean.cell, mean.method, mean.explained, mean.people, mean.unit, mean.sign, image, regions)
+            )
     return made
 
 
 def atlas_notes(analysis: Analysis, work: Path) -> dict[str, str]:
     """What each atlas declares about its space, and what was done about it."""
-    found = [_atlas(work, name)[1] for name in dict.fromkeys(name for each in analysis.atlases.values() for name in each)]
+    found = [
+        _atlas(work, name)[1] for name in dict.fromkeys(name for each in analysis.atlases.values() for name in each)
+    ]
     return {about["name"]: about["note"] for about in found}
 
 
@@ -76,53 +77,6 @@ def region_table(maps: list[Heatmap]) -> pd.DataFrame:
     return whole[[*first, *(column for column in whole if column not in first)]]
 
 
-def shown(chosen: Settings) -> str:
-    """The settings as TOML, with the names alone of folders and files of this machine."""
-    return tomli_w.dumps(_nameless(settings.to_dict(chosen)))
-
-
-def stage(
-    folder: Path, analysis: Analysis, work: Path, *, tables: dict[str, pd.DataFrame], maps: list[Heatmap], settings_toml: str
-) -> None:
-    """Write the tables, mean maps and models of an analysis into a staged `group/<analysis>`."""
-    folder.mkdir(parents=True)
-    for name, content in tables.items():
-        content.to_csv(folder / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g")
-    (folder / "settings.toml").write_text(settings_toml)
-    for one in maps:
-        _mean(folder, one, analysis)
-    for cell in analysis.cells:
-        for place, split in zip(fold_folders(analysis, cell, work), analysis.splits, strict=True):
-            shutil.copytree(place / "model", folder / "models" / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
-
-
-def _mean(folder: Path, one: Heatmap, analysis: Analysis) -> None:
-    stem = outputs.filename(
-        None,
-        None,
-        "statmap",
-        "",
-        space=analysis.space,
-        res=f"{analysis.resolution:g}".replace(".", "p"),
-        stat=outputs.label(one.method),
-        desc=outputs.camel(one.cell) + outputs.camel(one.explained),
-    )
-    one.image.to_filename(folder / f"{stem}.nii.gz")
-    over = f"mean over {one.people} held-out people" if one.people is not None else "mean over the models of all folds"
-    sidecar = {
-        "Description": f"{over}: what {one.cell} used for the class {one.explained}; not where a disease is",
-        "Method": one.method,
-        "Cell": one.cell,
-        "ExplainedClass": one.explained,
-        "People": one.people,
-        "Units": one.unit,
-        "Sign": one.sign,
-        "Space": analysis.space,
-        "PellucidVersion": __version__,
-    }
-    (folder / f"{stem}.json").write_text(json.dumps(sidecar, indent=2) + "\n")
-
-
 def _atlas(work: Path, name: str) -> tuple[np.ndarray, dict[str, Any]]:
     """Labels (X, Y, Z) on the maps' grid, and what atlas.json says."""
     slug = "".join(letter for letter in Path(name).name if letter.isalnum())
@@ -133,11 +87,3 @@ def _atlas(work: Path, name: str) -> tuple[np.ndarray, dict[str, Any]]:
 def _regions(volume: np.ndarray, labels: np.ndarray, about: dict[str, Any], grid: Grid, sign: str) -> pd.DataFrame:
     names = {int(number): text for number, text in about["names"].items()}
     return table(volume, labels, names, grid.mask, sign=sign, voxel_ml=float(np.prod(grid.voxel_mm)) / 1000)
-
-
-def _nameless(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _nameless(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_nameless(item) for item in value]
-    return Path(value).name if isinstance(value, str) and value.startswith("/") else value

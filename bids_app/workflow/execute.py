@@ -31,7 +31,7 @@ def keep_crashes(part: Workflow | Node, folder: Path) -> None:
 
 
 def run(graph: Workflow, settings: Settings, *, last: str, total: int, what: str, preload: list[str]) -> None:
-    """Run the graph; a bar counts the nodes whose names begin with `last`. Nodes that fail leave a crash file, and the others go on."""
+    """Run the graph; a bar counts the nodes whose names begin with `last`. Failed nodes leave crash files."""
     config.update_config(
         {
             "execution": {

@@ -101,7 +101,11 @@ def _native(stage: Path, who: tuple[str, str | None], anat: Files, space: str) -
 def _map(stage: Path, who: tuple[str, str | None], name: str, file: str, parameters: Files, measured: Files) -> None:
     part = catalogue.load("maps", name)
     stem = map_stem(
-        name, who, space=parameters["Space"], resolution=parameters["ResolutionMm"], intensity=parameters.get("Intensity", "")
+        name,
+        who,
+        space=parameters["Space"],
+        resolution=parameters["ResolutionMm"],
+        intensity=parameters.get("Intensity", ""),
     )
     folder = _folder(stage, who, "anat")
     shutil.copyfile(file, folder / f"{stem}.nii.gz")
@@ -129,7 +133,14 @@ def _volumes(stage: Path, who: tuple[str, str | None], measured: Files) -> None:
 
 
 def _draw(
-    stage: Path, who: tuple[str, str | None], anat: Files, templates: Files, sources: Files, maps: Files, *, radiological: bool
+    stage: Path,
+    who: tuple[str, str | None],
+    anat: Files,
+    templates: Files,
+    sources: Files,
+    maps: Files,
+    *,
+    radiological: bool,
 ) -> list[page.Figure]:
     """Every picture shows the brain only."""
     load = nib.load
@@ -142,12 +153,18 @@ def _draw(
 
     shown = []
     figure, file = placed("Brain mask and tissues", "Outlines on the bias-corrected T1w in native space.", "tissues")
-    figures.segmentation(native, load(anat["native"]["mask"]), load(anat["tissues"]["dseg"]), file, radiological=radiological)
+    figures.segmentation(
+        native, load(anat["native"]["mask"]), load(anat["tissues"]["dseg"]), file, radiological=radiological
+    )
     shown.append(figure)
     for kind, files in sources.items():
-        caption = "The person's brain in template space under the template's outline and its grey matter (50 % probability)."
+        caption = (
+            "The person's brain in template space under the template's outline and its grey matter (50 % probability)."
+        )
         figure, file = placed(f"Registration to the template ({kind})", caption, outputs.label(f"registration{kind}"))
-        figures.registration(load(files["t1w"]), mask, file, template_gm=load(templates["gm"]), radiological=radiological)
+        figures.registration(
+            load(files["t1w"]), mask, file, template_gm=load(templates["gm"]), radiological=radiological
+        )
         shown.append(figure)
     for name, path in maps.items():
         part = catalogue.load("maps", name)
@@ -158,7 +175,9 @@ def _draw(
     return shown
 
 
-def _page(stage: Path, job: Files, kinds: Files, chosen: Files, anat: Files, measured: Files, drawn: list[page.Figure]) -> None:
+def _page(
+    stage: Path, job: Files, kinds: Files, chosen: Files, anat: Files, measured: Files, drawn: list[page.Figure]
+) -> None:
     facts = {"Preprocessed by": measured["source"], **anat["native"]["facts"]}
     checks = [
         f"The modulated total of {tissue} ({kind}) is {share:.3f} of its native volume: look at the registration"
@@ -167,7 +186,9 @@ def _page(stage: Path, job: Files, kinds: Files, chosen: Files, anat: Files, mea
         if tissue != "CSF" and abs(share - 1) > TOLERANCE
     ]
     for kind, each in measured["totals"].items():
-        facts[f"Modulated total over native volume ({kind})"] = ", ".join(f"{name} {share:.4f}" for name, share in each.items())
+        facts[f"Modulated total over native volume ({kind})"] = ", ".join(
+            f"{name} {share:.4f}" for name, share in each.items()
+        )
     text = methods.participant(
         maps=list(kinds),
         registration=kinds,

@@ -11,7 +11,7 @@ from bids_app.workflow import execute, plan
 from bids_app.workflow.call import node
 
 STEPS = "bids_app.workflow.anatomical"
-PRELOAD = ["bids_app.workflow.anatomical", "bids_app.workflow.templates"]
+PRELOAD = ["bids_app.workflow.anatomical", "bids_app.workflow.templates", "bids_app.workflow.finish", "bids"]
 
 
 def run(planned: plan.Plan, settings: Settings) -> dict[str, str]:
@@ -30,7 +30,9 @@ def run(planned: plan.Plan, settings: Settings) -> dict[str, str]:
         logs[job.name].mkdir(parents=True, exist_ok=True)
         execute.keep_crashes(person, logs[job.name])
     execute.run(whole, settings, last="finish", total=len(planned.jobs), what="people", preload=PRELOAD)
-    failed = [job for job in planned.jobs if not outputs.is_done(settings.output_dir, job.participant, job.session, job.key)]
+    failed = [
+        job for job in planned.jobs if not outputs.is_done(settings.output_dir, job.participant, job.session, job.key)
+    ]
     return {job.name: execute.reason(logs[job.name], shared) for job in failed}
 
 
@@ -56,12 +58,21 @@ def _person(job: plan.Job, planned: plan.Plan, settings: Settings) -> tuple[Work
     finish = _finish(job, planned, settings, kinds)
     person.connect([(anatomy, finish, [("out", "anat")])])
     for kind in sorted(set(kinds.values())):
-        sources = node(f"to_template_{kind}", f"{STEPS}:to_template", mem_gb=2, connected=("anat", "templates"), kind=kind)
+        sources = node(
+            f"to_template_{kind}", f"{STEPS}:to_template", mem_gb=2, connected=("anat", "templates"), kind=kind
+        )
         person.connect([(anatomy, sources, [("out", "anat")]), (sources, finish, [("out", f"sources_{kind}")])])
         needing.append(sources.name)
         for name in (name for name, its in kinds.items() if its == kind):
             parameters = {"intensity": settings.participant.intensity}
-            made = node(f"map_{name}", f"{STEPS}:make_map", mem_gb=1, connected=("sources",), map_name=name, parameters=parameters)
+            made = node(
+                f"map_{name}",
+                f"{STEPS}:make_map",
+                mem_gb=1,
+                connected=("sources",),
+                map_name=name,
+                parameters=parameters,
+            )
             person.connect([(sources, made, [("out", "sources")]), (made, finish, [("out", f"map_{name}")])])
     return person, [*needing, finish.name]
 
@@ -69,11 +80,19 @@ def _person(job: plan.Job, planned: plan.Plan, settings: Settings) -> tuple[Work
 def _anatomy(
     person: Workflow, job: plan.Job, planned: plan.Plan, settings: Settings, kinds: list[str]
 ) -> tuple[Node, list[str]]:
-    """Native anatomy and its transforms, by us or from a derivative; returns the last node and who needs the template."""
+    """Native anatomy and its transforms, ours or a derivative's; returns the last node and who needs the template."""
     common: dict[str, Any] = {"sloppy": settings.participant.sloppy}
     seeded = {**common, "seed": settings.compute.random_seed}
     threads = settings.compute.omp_nthreads
-    warps = node("register", f"{STEPS}:register", mem_gb=2.5, n_procs=threads, connected=("anat", "templates"), kinds=kinds, **seeded)
+    warps = node(
+        "register",
+        f"{STEPS}:register",
+        mem_gb=2.5,
+        n_procs=threads,
+        connected=("anat", "templates"),
+        kinds=kinds,
+        **seeded,
+    )
     if job.borrowed:
         native = node("borrow", f"{STEPS}:borrow", mem_gb=2, **job.borrowed)
         if "affine" not in kinds:
@@ -94,10 +113,16 @@ def _finish(job: plan.Job, planned: plan.Plan, settings: Settings, kinds: dict[s
         "finish",
         "bids_app.workflow.finish:person",
         mem_gb=1.5,
-        connected=("anat", "templates", *(f"map_{name}" for name in kinds), *(f"sources_{kind}" for kind in sorted(set(kinds.values())))),
+        connected=(
+            "anat",
+            "templates",
+            *(f"map_{name}" for name in kinds),
+            *(f"sources_{kind}" for kind in sorted(set(kinds.values()))),
+        ),
         job=asdict(job),
         kinds=kinds,
-        chosen={name: chosen[name] for name in ("output_space", "intensity", "sloppy")} | {"resolution": planned.resolution},
+        chosen={name: chosen[name] for name in ("output_space", "intensity", "sloppy")}
+        | {"resolution": planned.resolution},
         bids_dir=str(settings.bids_dir),
         output_dir=str(settings.output_dir),
         radiological=settings.other.radiological,

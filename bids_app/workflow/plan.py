@@ -67,7 +67,9 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Plan:
     jobs: list[Job] = []
     failed: dict[str, str] = {}
     for participant in labels:
-        scans = inputs.anatomical_scans(dataset, participant, sessions=settings.select.session_label, filters=_filters(settings))
+        scans = inputs.anatomical_scans(
+            dataset, participant, sessions=settings.select.session_label, filters=_filters(settings)
+        )
         if not scans:
             log.info("sub-%s has no T1w image and is left out", participant)
         for scan in scans:
@@ -88,7 +90,10 @@ def _job(dataset: inputs.Dataset, scan: inputs.Scan, settings: Settings) -> Job:
     if "fmriprep" in settings.select.derivatives:
         try:
             found = derivatives.fmriprep(
-                settings.select.derivatives["fmriprep"], scan.participant, scan.session, space=settings.participant.output_space
+                settings.select.derivatives["fmriprep"],
+                scan.participant,
+                scan.session,
+                space=settings.participant.output_space,
             )
             source, borrowed = "fmriprep", {name: str(path) for name, path in asdict(found).items()}
             t1w = found.t1w
@@ -96,7 +101,9 @@ def _job(dataset: inputs.Dataset, scan: inputs.Scan, settings: Settings) -> Job:
             if not settings.participant.fallback_preprocessing:
                 raise MissingInputError(f"{error} (--fallback-preprocessing preprocesses such people here)") from error
     for path in [t1w, *map(Path, borrowed.values())]:
-        if reason := annex.why_unreadable(path, dataset.root if path == scan.path else settings.select.derivatives["fmriprep"]):
+        if reason := annex.why_unreadable(
+            path, dataset.root if path == scan.path else settings.select.derivatives["fmriprep"]
+        ):
             raise MissingInputError(reason)
     mask = _mask(scan, settings.participant.brain_mask) if not borrowed else None
     files = sorted({str(t1w), *borrowed.values(), *([mask] if mask else [])})
@@ -106,7 +113,10 @@ def _job(dataset: inputs.Dataset, scan: inputs.Scan, settings: Settings) -> Job:
 def _key(files: list[str], settings: Settings) -> str:
     """Hash of the input files (name, size, time) and of every setting that a map depends on."""
     stamps = [(Path(path).name, Path(path).stat().st_size, Path(path).stat().st_mtime_ns) for path in files]
-    chosen = asdict(settings.participant) | {"seed": settings.compute.random_seed, "threads": settings.compute.omp_nthreads}
+    chosen = asdict(settings.participant) | {
+        "seed": settings.compute.random_seed,
+        "threads": settings.compute.omp_nthreads,
+    }
     text = json.dumps([stamps, chosen, settings.other.radiological, __version__], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -128,8 +138,9 @@ def _head(jobs: list[Job]) -> list[str] | None:
     whole = [job.name for job in jobs if job.source == "pellucid" and job.brain_mask is None and _has_skull(job)]
     if whole:
         raise MissingInputError(
-            f"{len(whole)} images show a whole head ({', '.join(whole[:5])}{', ...' if len(whole) > 5 else ''}), and no template "
-            f"with a head is in TEMPLATEFLOW_HOME. Get it with\n  {templates.HEAD_COMMAND}\nor give --brain-mask"
+            f"{len(whole)} images show a whole head ({', '.join(whole[:5])}{', ...' if len(whole) > 5 else ''}), "
+            f"and no template with a head is in TEMPLATEFLOW_HOME. Get it with\n  {templates.HEAD_COMMAND}\n"
+            "or give --brain-mask"
         )
     return None
 
@@ -165,5 +176,3 @@ def _nothing(failed: dict[str, str]) -> None:
 
 def _name(scan: inputs.Scan) -> str:
     return f"sub-{scan.participant}" + (f"_ses-{scan.session}" if scan.session else "")
-
-

@@ -1,6 +1,6 @@
 """nipype's MultiProc with a process for each node, so that a killed worker fails its own node and no other.
 
-nipype's own pool waits for ever when a worker is killed (nipy/nipype#2548), and Python's executor gives up on all that run.
+nipype's own pool waits for ever when a worker is killed, and Python's executor then gives up on all that run.
 """
 
 import logging
@@ -58,8 +58,8 @@ def _death(node: Any, code: int | None) -> str:
     """One line about a worker that ended without an answer."""
     how = f"by signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
     return (
-        f"MemoryError: the process of {node.fullname} ended {how}; if nobody stopped it, memory ran out: it was planned "
-        f"with {node.mem_gb:g} GB. Lower --nprocs, or give more memory\n"
+        f"MemoryError: the process of {node.fullname} ended {how}; if nobody stopped it, memory ran out: "
+        f"it was planned with {node.mem_gb:g} GB. Lower --nprocs, or give more memory\n"
     )
 
 
@@ -71,7 +71,7 @@ class OneProcessEach(MultiProcPlugin):
         self.pool.shutdown()
         self.pool = ProcessEach(plugin_args.get("preload", []))
 
-    def _sort_jobs(self, jobids: Any, scheduler: str = "tsort") -> list[int]:
+    def _sort_jobs(self, jobids: Any, scheduler: str = "tsort") -> list[int]:  # noqa: ARG002 - nipype passes it
         """Person by person: what was begun is finished before another is begun."""
         return sorted(jobids, key=lambda job: self.procs[job].fullname.rpartition(".")[0])
 
@@ -81,4 +81,3 @@ def make(*, nprocs: int, mem_mb: int | None, preload: list[str]) -> OneProcessEa
     memory = {} if mem_mb is None else {"memory_gb": mem_mb / 1000}
     os.environ["NIPYPE_NO_ET"] = "1"
     return OneProcessEach({"n_procs": nprocs, "raise_insufficient": False, "preload": preload, **memory})
-

@@ -1,4 +1,4 @@
-"""Atlases on the grid of the maps: transformed where both templates are there, the mismatch stated where they are not."""
+"""Atlases on the grid of the maps: transformed where both templates are there, else the mismatch is stated."""
 
 import hashlib
 import json
@@ -30,7 +30,12 @@ def place(*, cache: str, name: str, template: dict[str, str], space: str, seed: 
     found = atlas.load(name)
     labels, note = _labels(found, grid, template, making, space=space, seed=seed, sloppy=sloppy)
     plain(labels.astype(np.int32), grid.affine).to_filename(making / "labels.nii.gz")
-    content = {"name": found.name, "note": note, "citation": found.citation, "names": {str(key): text for key, text in found.names.items()}}
+    content = {
+        "name": found.name,
+        "note": note,
+        "citation": found.citation,
+        "names": {str(key): text for key, text in found.names.items()},
+    }
     (making / "atlas.json").write_text(json.dumps(content, indent=2))
     try:
         making.rename(folder)
@@ -40,14 +45,23 @@ def place(*, cache: str, name: str, template: dict[str, str], space: str, seed: 
 
 
 def _labels(
-    found: atlas.Atlas, grid: nib.Nifti1Image, files: dict[str, str], folder: Path, *, space: str, seed: int, sloppy: bool
+    found: atlas.Atlas,
+    grid: nib.Nifti1Image,
+    files: dict[str, str],
+    folder: Path,
+    *,
+    space: str,
+    seed: int,
+    sloppy: bool,
 ) -> tuple[np.ndarray, str]:
     if found.space == space:
         return on_grid(found, grid.shape, grid.affine), f"declares {space}, the space of the maps"
     try:
         brain = templates.brain(found.space)
     except MissingInputError:
-        note = f"declares {found.space}; shown on {space} without a transform, so borders may be off by some millimetres"
+        note = (
+            f"declares {found.space}; shown on {space} without a transform, so borders may be off by some millimetres"
+        )
         return on_grid(found, grid.shape, grid.affine), note
     moving = _ants(brain, folder / "moving.nii.gz")
     target = ants.image_read(files["target"])
@@ -56,7 +70,9 @@ def _labels(
     image = _ants(nib.Nifti1Image(found.labels.astype(np.float32), found.affine), folder / "moving.nii.gz")
     warped = ants.apply_transforms(ants.image_read(files["mask"]), image, warps.forward, interpolator="nearestNeighbor")
     (folder / "moving.nii.gz").unlink()
-    return np.rint(warped.numpy()), f"declares {found.space}; transformed to {space} by registering the two templates' brains"
+    return np.rint(
+        warped.numpy()
+    ), f"declares {found.space}; transformed to {space} by registering the two templates' brains"
 
 
 def _ants(image: nib.Nifti1Image, path: Path) -> ants.ANTsImage:

@@ -20,8 +20,8 @@ TISSUES = ("gm", "wm")
 
 
 def prepare(*, cache: str, space: str, resolution: float, sloppy: bool, seed: int) -> dict[str, str]:
-    """Files of the template: `target` (brain to register to), `target_gm`, `target_wm` (priors there), and on the output
-    grid `brain`, `mask`, `gm`, `wm`. Safe when several processes make them at once."""
+    """Files of the template: `target` (brain to register to) with `target_gm` and `target_wm` (priors), and on the
+    output grid `brain`, `mask`, `gm`, `wm`. Safe when several processes make them at once."""
     key = hashlib.sha256(repr((space, resolution, sloppy, seed, __version__)).encode()).hexdigest()[:12]
     folder = Path(cache) / f"template-{space}-{key}"
     if not folder.is_dir():

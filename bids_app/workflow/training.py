@@ -14,6 +14,7 @@ from bids_app.dataset import arrays
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
 from bids_app.preprocess.conform import plain
+from bids_app.workflow.analysis import description
 
 Files = dict[str, Any]
 TERRITORY = 0.1
@@ -43,36 +44,47 @@ def place_atlas(*, cache: str, atlas_name: str, link: str, template: Files, spac
     return found
 
 
-def train(
-    *, cell: str, classifier: str, maps: list[str], classes: list[str], split: Files, explainers: list[str], target: str,
-    adjust: dict[str, list[str]], smoothing: dict[str, float], analysis: str, space: str, resolution: float, seed: int,
-    device: str, threads: int, work: str, output_dir: str, **stacked: str,
-) -> str:  # fmt: skip
-    """One cell in one fold, then the heatmaps of those held out into their folders. Returns the fold's folder."""
+def train(*, cell: str, classifier: str, maps: list[str], split: Files, plan: Files, **stacked: str) -> str:
+    """One cell in one fold, then the heatmaps of those held out into their folders. Returns the fold's folder.
+
+    `stacked` has the array of each map as `array_<name>`; `plan` is what all nodes of an analysis share (cells.py).
+    """
     from bids_app.training import fold
 
-    place = fold_folder(Path(work), cell, split["repeat"], split["fold"])
-    settings = {"smoothing_mm": smoothing, "adjust_for": adjust, "space": space, "resolution_mm": resolution}
+    work = Path(plan["work"])
+    grid_file = work / f"grid_{maps[0]}.npz"
+    place = fold_folder(work, cell, split["repeat"], split["fold"])
+    adjust = {name: tuple(plan["adjust"][name]) for name in maps}
+    stated = {
+        "smoothing_mm": {name: plan["smoothing"][name] for name in maps},
+        "adjusted_for": {name: list(columns) for name, columns in adjust.items()},
+        "space": plan["space"],
+        "resolution_mm": plan["resolution"],
+    }
     fold.run(
         cell=cell,
         classifier=classifier,
         maps=tuple(maps),
         arrays={name: Path(stacked[f"array_{name}"]) for name in maps},
-        grid_file=Path(work) / f"grid_{maps[0]}.npz",
-        people=Path(work) / "people.tsv",
-        classes=tuple(classes),
-        split=Split(**{key: tuple(value) if isinstance(value, list | tuple) else value for key, value in split.items()}),
-        explainers=tuple(explainers),
-        adjust={name: tuple(columns) for name, columns in adjust.items()},
-        seed=seed,
-        device=device,
-        threads=threads,
+        grid_file=grid_file,
+        people=work / "people.tsv",
+        classes=tuple(plan["classes"]),
+        split=Split(**{key: tuple(value) if isinstance(value, list) else value for key, value in split.items()}),
+        explainers=tuple(plan["explainers"]),
+        adjust=adjust,
+        seed=plan["seed"],
+        device=plan["device"],
+        threads=plan["threads"],
         folder=place,
-        settings=settings,
+        settings=stated,
     )
-    stated = {"Cell": cell, "Maps": maps, "Space": space, "Resolution": f"{resolution:g} mm", "SmoothingMm": smoothing, "AdjustedFor": adjust}
-    _publish_heatmaps(place, Path(output_dir), analysis, classes, target, Grid.read(Path(work) / f"grid_{maps[0]}.npz"), stated)
+    _publish_heatmaps(place, plan, Grid.read(grid_file), {"Cell": cell, "Maps": maps, **_sidecar(stated)})
     return str(place)
+
+
+def _sidecar(stated: Files) -> Files:
+    """Settings spelled as in BIDS sidecars: smoothing_mm -> SmoothingMm."""
+    return {"".join(word.capitalize() for word in key.split("_")): value for key, value in stated.items()}
 
 
 def fold_folder(work: Path, cell: str, repeat: int, number: int) -> Path:
@@ -80,10 +92,9 @@ def fold_folder(work: Path, cell: str, repeat: int, number: int) -> Path:
     return work / "folds" / cell / f"repeat-{repeat}_fold-{number}"
 
 
-def _publish_heatmaps(
-    place: Path, out: Path, analysis: str, classes: list[str], target: str, grid: Grid, stated: Files
-) -> None:
-    """Each held-out person's heatmap of one class (`target`: predicted, true, or a class by name), raw, on the maps' grid."""
+def _publish_heatmaps(place: Path, plan: Files, grid: Grid, stated: Files) -> None:
+    """Each held-out person's heatmap of one class (`target`: predicted, true, or a name), raw, on the maps' grid."""
+    out, target = Path(plan["output_dir"]), plan["target"]
     told = pd.read_csv(place / "predictions.tsv", sep="\t", dtype=str, keep_default_na=False)
     methods = json.loads((place / "heatmaps.json").read_text())
     with outputs.staging(out) as stage:
@@ -93,27 +104,40 @@ def _publish_heatmaps(
             maps = np.load(place / f"heatmap_{method}.npy", mmap_mode="r")
             for row, person in enumerate(told.to_dict("records")):
                 explained = person[target] if target in ("predicted", "true") else target
-                values = np.asarray(maps[row, classes.index(explained)])
-                _one(stage, person, method, about, explained, analysis, grid, values, stated)
+                values = np.asarray(maps[row, plan["classes"].index(explained)])
+                _one(
+                    stage,
+                    person,
+                    explained,
+                    {"Analysis": plan["analysis"], "Method": method, **stated},
+                    about,
+                    grid,
+                    values,
+                )
         outputs.publish(stage, out)
 
 
 def _one(
-    stage: Path, person: Files, method: str, about: Files, explained: str, analysis: str, grid: Grid, values: np.ndarray, stated: Files
+    stage: Path, person: Files, explained: str, stated: Files, about: Files, grid: Grid, values: np.ndarray
 ) -> None:
     session = None if person["session_id"] in ("", "n/a") else person["session_id"]
-    repeat = "" if person["repeat"] == "1" else f"Repeat{person['repeat']}"
-    desc = outputs.label(analysis) + outputs.camel(stated["Cell"]) + outputs.camel(explained) + repeat
-    res = stated["Resolution"].split()[0].replace(".", "p")
+    repeat = f"Repeat{person['repeat']}" if int(person["repeat"]) else ""
     stem = outputs.filename(
-        person["participant_id"], session, "statmap", "", space=stated["Space"], res=res, stat=outputs.label(method), desc=desc
+        person["participant_id"],
+        session,
+        "statmap",
+        "",
+        space=stated["Space"],
+        res=f"{stated['ResolutionMm']:g}".replace(".", "p"),
+        stat=outputs.label(stated["Method"]),
+        desc=description(stated["Analysis"], stated["Cell"], explained) + repeat,
     )
     folder = outputs.folder(stage, person["participant_id"], session, "anat")
     folder.mkdir(parents=True, exist_ok=True)
     plain(grid.volume(values.astype(np.float32)), grid.affine).to_filename(folder / f"{stem}.nii.gz")
     sidecar = {
-        "Description": f"What {stated['Cell']} used of this held-out person for the class {explained}; not where a disease is",
-        "Method": method,
+        "Description": f"What {stated['Cell']} used of this held-out person for {explained}; not where a disease is",
+        **stated,
         "Units": about["unit"],
         "Sign": about["sign"],
         "ModelSpread": about["person_sd"],
@@ -123,6 +147,5 @@ def _one(
         "Fold": int(person["fold"]),
         "HeldOut": True,
         "PellucidVersion": __version__,
-        **stated,
     }
     (folder / f"{stem}.json").write_text(json.dumps(sidecar, indent=2) + "\n")

@@ -1,0 +1,135 @@
+"""The files of `group/<analysis>`: tables, mean maps, models, settings, methods and the report."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import pandas as pd
+import tomli_w
+
+from bids_app import __version__, settings
+from bids_app.bids import outputs
+from bids_app.report import group as page
+from bids_app.report import methods
+from bids_app.report.group import Heatmap
+from bids_app.settings import Settings
+from bids_app.workflow import templates
+from bids_app.workflow.analysis import Analysis
+from bids_app.workflow.collect import atlas_notes, fold_folders, region_table
+
+Verdicts = dict[str, tuple[bool, str]]
+
+
+def stage(
+    folder: Path,
+    analysis: Analysis,
+    work: Path,
+    *,
+    chosen: Settings,
+    tables: dict[str, pd.DataFrame],
+    verdicts: Verdicts,
+    maps: list[Heatmap],
+) -> None:
+    """Write everything about an analysis into a staged `group/<analysis>`."""
+    folder.mkdir(parents=True)
+    for name, content in {**tables, "regions": region_table(maps)}.items():
+        content.to_csv(folder / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g")
+    (folder / "settings.toml").write_text(_shown(chosen))
+    for one in maps:
+        _mean(folder, one, analysis)
+    for cell in analysis.cells:
+        for place, split in zip(fold_folders(analysis, cell, work), analysis.splits, strict=True):
+            shutil.copytree(place / "model", folder / "models" / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
+    _report(folder, analysis, chosen, tables, verdicts, maps, atlas_notes(analysis, work))
+
+
+def _report(
+    folder: Path,
+    planned: Analysis,
+    chosen: Settings,
+    tables: dict[str, pd.DataFrame],
+    verdicts: Verdicts,
+    maps: list[Heatmap],
+    notes: dict[str, str],
+) -> None:
+    counts = planned.used["class"].value_counts()
+    text = methods.group(
+        cells=[cell.name for cell in planned.cells],
+        classes={name: int(counts[name]) for name in planned.classes},
+        folds=chosen.group.folds,
+        repeats=chosen.group.repeats,
+        smoothing=planned.smoothing,
+        adjust=planned.adjust,
+        explainers=chosen.group.explainers,
+        version=__version__,
+        atlases=list(notes),
+    )
+    (folder / "methods.md").write_text(text + "\n")
+    files = templates.prepare(
+        cache=str(chosen.work_dir),
+        space=planned.space,
+        resolution=planned.resolution,
+        sloppy=planned.sloppy,
+        seed=chosen.compute.random_seed,
+    )
+    page.write(
+        folder / "report.html",
+        analysis=planned.name,
+        findings=[sentence for _, sentence in verdicts.values()],
+        claims={name: claim for name, (claim, _) in verdicts.items()},
+        samples=tables["samples"],
+        scores=tables["scores"],
+        predictions=tables["predictions"],
+        heatmaps=maps,
+        atlas_notes=notes,
+        settings_toml=_shown(chosen),
+        methods=text,
+        references=methods.cited(text),
+        template=nib.load(files["brain"]),
+        mask=nib.load(files["mask"]),
+        classes=planned.classes,
+        radiological=chosen.other.radiological,
+        version=__version__,
+    )
+
+
+def _mean(folder: Path, one: Heatmap, analysis: Analysis) -> None:
+    stem = outputs.filename(
+        None,
+        None,
+        "statmap",
+        "",
+        space=analysis.space,
+        res=f"{analysis.resolution:g}".replace(".", "p"),
+        stat=outputs.label(one.method),
+        desc=outputs.camel(one.cell) + outputs.camel(one.explained),
+    )
+    one.image.to_filename(folder / f"{stem}.nii.gz")
+    over = f"mean over {one.people} held-out people" if one.people is not None else "mean over the models of all folds"
+    sidecar = {
+        "Description": f"{over}: what {one.cell} used for the class {one.explained}; not where a disease is",
+        "Method": one.method,
+        "Cell": one.cell,
+        "ExplainedClass": one.explained,
+        "People": one.people,
+        "Units": one.unit,
+        "Sign": one.sign,
+        "Space": analysis.space,
+        "PellucidVersion": __version__,
+    }
+    (folder / f"{stem}.json").write_text(json.dumps(sidecar, indent=2) + "\n")
+
+
+def _shown(chosen: Settings) -> str:
+    """The settings as TOML, with the names alone of folders and files of this machine."""
+    return tomli_w.dumps(_nameless(settings.to_dict(chosen)))
+
+
+def _nameless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _nameless(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_nameless(item) for item in value]
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
