@@ -1,9 +1,11 @@
 """The entry points: arguments -> settings -> a level -> exit code."""
 
+import contextlib
 import importlib
 import logging
 import os
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -19,13 +21,13 @@ log = logging.getLogger("pellucid")
 def main(argv: Sequence[str] | None = None) -> int:
     """`pellucid BIDS_DIR OUT_DIR {participant,group}`; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return _guard(lambda: _level(words))
+    return _guard(lambda: _level(words), words)
 
 
 def phantom(argv: Sequence[str] | None = None) -> int:
     """`pellucid-phantom OUT`; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return _guard(lambda: _phantom(words))
+    return _guard(lambda: _phantom(words), words)
 
 
 def _level(words: Sequence[str]) -> int:
@@ -67,7 +69,7 @@ def _start(verbose: int, threads: int) -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")
 
 
-def _guard(work: Callable[[], int]) -> int:
+def _guard(work: Callable[[], int], words: Sequence[str]) -> int:
     """A user's mistake is one message; our own bug is a traceback in a file that one line names."""
     try:
         return work()
@@ -78,8 +80,15 @@ def _guard(work: Callable[[], int]) -> int:
         print("pellucid: interrupted; what is finished is kept, run again to go on", file=sys.stderr)
         return 130
     except Exception as error:
-        place = Path.cwd() if os.access(Path.cwd(), os.W_OK) else Path("/tmp")
-        file = place / f"pellucid-crash-{time.strftime('%Y%m%d-%H%M%S')}.txt"
+        file = _crash_folder(words) / f"pellucid-crash-{time.strftime('%Y%m%d-%H%M%S')}.txt"
         file.write_text(traceback.format_exc())
         print(f"pellucid: our bug, sorry: {type(error).__name__}; please report it with {file}", file=sys.stderr)
         return PellucidError.code
+
+
+def _crash_folder(words: Sequence[str]) -> Path:
+    """OUT_DIR/logs where that stands, else the current folder, else the one for temporary files."""
+    places = [Path.cwd(), Path(tempfile.gettempdir())]
+    with contextlib.suppress(PellucidError):
+        places.insert(0, cli.parse(words)["output_dir"] / "logs")
+    return next((place for place in places if place.is_dir() and os.access(place, os.W_OK)), places[-1])

@@ -19,3 +19,16 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real data are not here: set PELLUCID_TEST_DATA to a folder that holds ds002748, structural, ...")
     return folder
+
+
+@pytest.fixture(scope="session")
+def phantom_maps(tmp_path_factory):
+    """A phantom of eight people at 4 mm and the output folder of its sloppy participant level (gm)."""
+    from bids_app.phantom.write import write
+    from bids_app.run import main
+
+    folder = tmp_path_factory.mktemp("phantom")
+    write(folder / "bids", people=8, resolution=4.0, random_seed=1)
+    work = ["--sloppy", "--resolution", "4", "--nprocs", "2"]
+    assert main([str(folder / "bids"), str(folder / "out"), "participant", *work]) == 0
+    return folder / "bids", folder / "out"

@@ -1,5 +1,8 @@
 """Native space -> template space and back (ANTs through antspyx). Images are ANTsImages, transforms are files."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import numpy as np
 FINE = {"reg_iterations": (100, 70, 20)}
 SLOPPY = {"reg_iterations": (15, 8, 1), "syn_metric": "CC", "syn_sampling": 1}
 TRIM = (0.01, 0.99)
+EDGE = 2
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,20 @@ class Warps:
     invert: list[bool]
 
 
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Fix the random sampling of registrations: antspyx 0.6.3 does not hand its `random_seed` on to ANTs."""
+    before = os.environ.get("ANTS_RANDOM_SEED")
+    os.environ["ANTS_RANDOM_SEED"] = str(seed)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["ANTS_RANDOM_SEED"]
+        else:
+            os.environ["ANTS_RANDOM_SEED"] = before
+
+
 def trimmed(image: ants.ANTsImage) -> ants.ANTsImage:
     """The image with its darkest and brightest hundredth (of what is not 0) cut off: they spoil metrics."""
     values = image.numpy()
@@ -30,9 +48,8 @@ def trimmed(image: ants.ANTsImage) -> ants.ANTsImage:
 
 def affine(fixed: ants.ANTsImage, moving: ants.ANTsImage, *, folder: str, name: str, seed: int) -> Warps:
     """Affine registration (12 parameters) by global correlation, which kept brains nearer to the template's size."""
-    found = ants.registration(
-        fixed, trimmed(moving), "Affine", aff_metric="GC", outprefix=f"{folder}/{name}_", random_seed=seed
-    )
+    with _seeded(seed):
+        found = ants.registration(fixed, trimmed(moving), "Affine", aff_metric="GC", outprefix=f"{folder}/{name}_")
     matrix = found["fwdtransforms"][0]
     return Warps([matrix], [matrix], [True])
 
@@ -41,15 +58,15 @@ def syn(
     fixed: ants.ANTsImage, moving: ants.ANTsImage, start: Warps, *, folder: str, name: str, seed: int, sloppy: bool
 ) -> Warps:
     """Symmetric diffeomorphic registration (Avants et al. 2008) after an affine one; few iterations with `sloppy`."""
-    found = ants.registration(
-        fixed,
-        trimmed(moving),
-        "SyNOnly",
-        initial_transform=start.forward[0],
-        outprefix=f"{folder}/{name}_syn_",
-        random_seed=seed,
-        **(SLOPPY if sloppy else FINE),
-    )
+    with _seeded(seed):
+        found = ants.registration(
+            fixed,
+            trimmed(moving),
+            "SyNOnly",
+            initial_transform=start.forward[0],
+            outprefix=f"{folder}/{name}_syn_",
+            **(SLOPPY if sloppy else FINE),
+        )
     warp = next(path for path in found["fwdtransforms"] if path.endswith("Warp.nii.gz"))
     back = next(path for path in found["invtransforms"] if path.endswith("InverseWarp.nii.gz"))
     return Warps([warp, start.forward[0]], [start.forward[0], back], [True, False])
@@ -66,5 +83,6 @@ def jacobian(field: Path, grid: ants.ANTsImage) -> np.ndarray:
 
     Affine and warp are one field here, so the affine's determinant is in it; not its logarithm.
     """
-    determinant: np.ndarray = ants.create_jacobian_determinant_image(grid, str(field), do_log=False).numpy()
-    return determinant
+    values = ants.create_jacobian_determinant_image(grid, str(field), do_log=False).numpy()
+    inner = (slice(EDGE, -EDGE),) * 3  # nearer to the border ANTs' differences reach outside of the field
+    return np.pad(values[inner], EDGE, mode="edge")

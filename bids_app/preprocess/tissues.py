@@ -1,5 +1,9 @@
 """Native T1w -> three tissue probabilities (Atropos with priors; Avants et al. 2011, Neuroinformatics 9:381)."""
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import ants
 import numpy as np
 
@@ -17,7 +21,13 @@ def correct_bias(t1w: ants.ANTsImage, mask: ants.ANTsImage, *, sloppy: bool) -> 
 
 
 def segment(
-    t1w: ants.ANTsImage, mask: ants.ANTsImage, prior_gm: ants.ANTsImage, prior_wm: ants.ANTsImage, *, sloppy: bool
+    t1w: ants.ANTsImage,
+    mask: ants.ANTsImage,
+    prior_gm: ants.ANTsImage,
+    prior_wm: ants.ANTsImage,
+    *,
+    folder: str,
+    sloppy: bool,
 ) -> dict[str, ants.ANTsImage]:
     """Probabilities of GM, WM and CSF on the grid of `t1w`; they sum to 1 in the mask and are 0 outside.
 
@@ -30,15 +40,28 @@ def segment(
     gm, wm = (ants.crop_image(prior, mask).numpy().clip(0, 1) * inside.numpy() for prior in (prior_gm, prior_wm))
     csf = (inside.numpy() - gm - wm).clip(0, 1)
     priors = [box.new_image_like(values.astype(np.float32)) for values in (gm, wm, csf)]
-    found = ants.atropos(
-        a=box,
-        x=inside,
-        i=priors,
-        priorweight=PRIOR_WEIGHT,
-        m="[0.1,1x1x1]",
-        c="[2,0.0001]" if sloppy else "[5,0.0001]",
-    )["probabilityimages"]
+    with _temporary_files(folder):
+        found = ants.atropos(
+            a=box,
+            x=inside,
+            i=priors,
+            priorweight=PRIOR_WEIGHT,
+            m="[0.1,1x1x1]",
+            c="[2,0.0001]" if sloppy else "[5,0.0001]",
+        )["probabilityimages"]
     return {name: ants.decrop_image(image, t1w * 0) for name, image in zip(LABELS, found, strict=True)}
+
+
+@contextmanager
+def _temporary_files(folder: str) -> Iterator[None]:
+    """antspyx's atropos leaves its files in the common temporary folder; here they are made in `folder` and removed."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(dir=folder) as fresh:
+        tempfile.tempdir = fresh
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def volumes(tissues: dict[str, np.ndarray], *, voxel_ml: float) -> dict[str, float]:

@@ -58,7 +58,7 @@ def segment(*, anat: Files, templates: Files, sloppy: bool) -> Files:
         ants.apply_transforms(t1w, _read(templates[f"target_{name}"]), best["inverse"], whichtoinvert=best["invert"])
         for name in ("gm", "wm")
     ]
-    found = tissues.segment(t1w, mask, *priors, sloppy=sloppy)
+    found = tissues.segment(t1w, mask, *priors, folder=str(Path.cwd()), sloppy=sloppy)
     for name, image in found.items():
         ants.image_write(image, f"{name.lower()}.nii.gz")
     images = {name: image.numpy() for name, image in found.items()}

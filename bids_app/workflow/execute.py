@@ -13,6 +13,7 @@ from nipype import logging as nipype_logging
 from nipype.pipeline.engine import Node, Workflow
 from tqdm import tqdm
 
+from bids_app.bids import outputs
 from bids_app.errors import MissingInputError, UsageError
 from bids_app.settings import Settings
 from bids_app.workflow import plugin
@@ -23,11 +24,20 @@ LOCAL = "MultiProc"
 
 
 def keep_crashes(part: Workflow | Node, folder: Path) -> None:
-    """Send the crash files of these nodes to `folder`, as text, and remove what an earlier run left there."""
+    """Send the crash files of these nodes to `folder`, as text, and remove what an earlier run left there.
+
+    Workers know a node's own configuration only: what counts in its hash has to stand here, or it is computed twice.
+    """
     for old in folder.glob("crash-*"):
         old.unlink()
     for node in [part] if isinstance(part, Node) else part._get_all_nodes():
-        node.config = {"execution": {"crashdump_dir": str(folder), "crashfile_format": "txt"}}
+        node.config = {
+            "execution": {
+                "crashdump_dir": str(folder),
+                "crashfile_format": "txt",
+                "remove_unnecessary_outputs": False,
+            }
+        }
 
 
 def run(graph: Workflow, settings: Settings, *, last: str, total: int, what: str, preload: list[str]) -> None:
@@ -55,6 +65,10 @@ def run(graph: Workflow, settings: Settings, *, last: str, total: int, what: str
             graph.run(plugin=runner)
         except RuntimeError as error:  # nipype's way to say at the end that nodes failed; their crash files say why
             log.debug("%s", error)
+        finally:
+            if isinstance(runner, plugin.OneProcessEach):
+                runner.stop()
+            outputs.sweep(settings.output_dir)
 
 
 def reason(*folders: Path) -> str:

@@ -23,6 +23,8 @@ class ProcessEach(Executor):
     def __init__(self, preload: list[str]) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([*PRELOAD, *preload])
+        self._lock = threading.Lock()  # a process that is started looks at how all others ended, and two may not
+        self._workers: set[Any] = set()
 
     def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future:
         """Start at once; nipype itself counts processors and memory."""
@@ -36,15 +38,26 @@ class ProcessEach(Executor):
         receiver, sender = self._context.Pipe(duplex=False)
         worker = self._context.Process(target=_work, args=(sender, function, args, kwargs))
         try:
-            worker.start()
+            with self._lock:
+                worker.start()
+                self._workers.add(worker)
             sender.close()
             future.set_result(receiver.recv())
             worker.join()
         except EOFError:
-            worker.join()
+            with self._lock:
+                worker.join()
             future.set_result({"result": None, "traceback": [_death(node, worker.exitcode)], "taskid": taskid})
         except Exception as error:
             future.set_result({"result": None, "traceback": [f"{type(error).__name__}: {error}"], "taskid": taskid})
+        self._workers.discard(worker)
+
+    def stop(self) -> None:
+        """End what still runs; Python would wait for it otherwise."""
+        for worker in list(self._workers):
+            worker.terminate()
+        for worker in list(self._workers):
+            worker.join()
 
 
 def _work(sender: Connection, function: Any, args: tuple, kwargs: dict) -> None:
@@ -70,6 +83,10 @@ class OneProcessEach(MultiProcPlugin):
         super().__init__(plugin_args={**plugin_args, "mp_context": "forkserver"})
         self.pool.shutdown()
         self.pool = ProcessEach(plugin_args.get("preload", []))
+
+    def stop(self) -> None:
+        """End what still runs, after an interrupt or at the first crash."""
+        self.pool.stop()
 
     def _sort_jobs(self, jobids: Any, scheduler: str = "tsort") -> list[int]:  # noqa: ARG002 - nipype passes it
         """Person by person: what was begun is finished before another is begun."""

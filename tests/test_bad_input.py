@@ -1,0 +1,362 @@
+"""What people do wrong, and what data are like: one clear message, the right exit code, nothing half-written."""
+
+import gzip
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_app import participant
+from bids_app.atlases import templates
+from bids_app.run import main
+
+PELLUCID = Path(sys.executable).parent / "pellucid"
+TWO = ("--label", "group", "--classes", "control", "patient")
+
+
+def bids(root: Path, *people: str) -> Path:
+    """A data set whose images stand but hold nothing."""
+    for person in people:
+        (root / f"sub-{person}" / "anat").mkdir(parents=True)
+        (root / f"sub-{person}" / "anat" / f"sub-{person}_T1w.nii.gz").write_bytes(b"")
+    (root / "dataset_description.json").write_text(json.dumps({"Name": "small", "BIDSVersion": "1.10.0"}))
+    return root
+
+
+def standing(folder: Path) -> dict[str, int]:
+    """Every file of a folder, and when it was written."""
+    return {str(path): path.stat().st_mtime_ns for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def tell(capsys):
+    """Run the command line; returns the exit code and the one message."""
+
+    def run(*words: str | Path) -> tuple[int, str]:
+        code = main([str(word) for word in words])
+        told = capsys.readouterr().err
+        assert told.count("pellucid:") == 1
+        assert "Traceback" not in told
+        return code, told.strip()
+
+    return run
+
+
+@pytest.fixture
+def group(tell, phantom_maps):
+    """Run the group level on the phantom's maps, which has to leave them as they were."""
+    data, out = phantom_maps
+
+    def run(*words: str, data: Path = data, out: Path = out) -> tuple[int, str]:
+        before = standing(out)
+        result = tell(data, out, "group", "--sloppy", *words)
+        assert {path: when for path, when in standing(out).items() if path not in before} == {}
+        return result
+
+    return run
+
+
+# the data set
+
+
+@pytest.mark.parametrize("level", ["participant", "group"])
+def test_a_folder_that_is_not_bids(tell, tmp_path, level):
+    (tmp_path / "data").mkdir()
+    code, told = tell(tmp_path / "data", tmp_path / "out", level, "--label", "group")
+    assert code == 16
+    assert "no dataset_description.json" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_does_not_exist(tell, tmp_path):
+    code, told = tell(tmp_path / "nowhere", tmp_path / "out", "participant")
+    assert code == 16
+    assert "nowhere does not exist" in told
+
+
+def test_people_who_are_not_there(tell, tmp_path):
+    data = bids(tmp_path / "data", "01", "02")
+    code, told = tell(data, tmp_path / "out", "participant", "--participant-label", "02", "sub-07")
+    assert code == 18
+    assert "lacks: 07" in told
+    assert "01, 02" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_data_set_without_t1w(tell, tmp_path):
+    data = bids(tmp_path / "data")
+    (data / "sub-01" / "func").mkdir(parents=True)
+    code, told = tell(data, tmp_path / "out", "participant")
+    assert code == 18
+    assert "has a T1w image" in told
+
+
+def test_images_that_were_not_fetched_name_the_command(tell, shared_data, tmp_path):
+    code, told = tell(shared_data / "ds000030-not-fetched", tmp_path / "out", "participant")
+    assert code == 66
+    assert "datalad get sub-10159/anat/sub-10159_T1w.nii.gz" in told
+    assert "more" in told.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_annex_that_is_not_mounted_is_told_from_images_that_were_not_fetched(tell, tmp_path):
+    data = bids(tmp_path / "study" / "data", "01")
+    image = data / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    image.unlink()
+    image.symlink_to("../../../../.git/annex/objects/0V/MM/MD5E-s9--6dd.nii.gz/MD5E-s9--6dd.nii.gz")
+    code, told = tell(data, tmp_path / "out", "participant")
+    assert code == 66
+    assert f"its annex at {tmp_path / '.git/annex'} is not mounted" in told
+    assert "datalad get" not in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_whole_head_without_a_head_template_names_the_command_that_gets_it(tell, shared_data, tmp_path, monkeypatch):
+    data = bids(tmp_path / "data", "01")
+    image = data / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    shutil.copyfile(shared_data / "structural" / "anat_reorient.nii.gz", image)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path / "empty"))
+    code, told = tell(data, tmp_path / "out", "participant")
+    assert code == 66
+    assert "whole head (sub-01)" in told
+    assert templates.HEAD_COMMAND in told
+    assert "--brain-mask" in told
+    assert not (tmp_path / "out").exists()
+
+
+# the output folder
+
+
+def test_an_output_folder_inside_the_input(tell, tmp_path):
+    data = bids(tmp_path / "data", "01")
+    before = standing(data)
+    for out in (data, data / "out", data / "sub-01"):
+        code, told = tell(data, out, "participant")
+        assert code == 73
+        assert str(data / "derivatives" / "pellucid") in told
+    assert standing(data) == before
+
+
+@pytest.mark.parametrize("place", ["taken", "taken/out"])
+def test_an_output_folder_where_a_file_is_in_the_way(tell, tmp_path, place):
+    data = bids(tmp_path / "data", "01")
+    (tmp_path / "taken").write_text("a file")
+    code, told = tell(data, tmp_path / place, "participant")
+    assert code == 73
+    assert "taken is a file" in told
+    assert (tmp_path / "taken").read_text() == "a file"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_output_folder_without_permission(tell, tmp_path):
+    (tmp_path / "shut").mkdir(mode=0o500)
+    code, told = tell(bids(tmp_path / "data", "01"), tmp_path / "shut" / "out", "participant")
+    assert code == 73
+    assert "permissions" in told
+
+
+def test_an_output_folder_that_holds_another_data_set(tell, tmp_path):
+    code, told = tell(bids(tmp_path / "data", "01"), bids(tmp_path / "other", "01"), "participant")
+    assert code == 73
+    assert "another data set" in told
+
+
+# images: one run of four people, of whom one can be used
+
+
+@pytest.fixture(scope="module")
+def ragged(phantom_maps, tmp_path_factory):
+    """The finished run, its data set and its output folder. The template is taken from the work of the phantom."""
+    source, made = phantom_maps
+    data, out = bids(tmp_path_factory.mktemp("ragged") / "data", "01", "02", "03", "04"), None
+    images = [data / f"sub-0{n}" / "anat" / f"sub-0{n}_T1w.nii.gz" for n in range(1, 5)]
+    whole = next(source.glob("sub-*/anat/*_T1w.nii.gz"))
+    image = nib.load(whole)
+    values = image.get_fdata(dtype=np.float32)
+    shutil.copyfile(whole, images[0])
+    images[1].write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    nib.Nifti1Image(np.zeros_like(values), image.affine).to_filename(images[2])
+    values[2, 2, 2:5] = np.nan
+    nib.Nifti1Image(values, image.affine).to_filename(images[3])
+    out = data.parent / "out"
+    words = [PELLUCID, data, out, "participant", "--sloppy", "--resolution", "4", "-w", made / ".work"]
+    return subprocess.run(words, capture_output=True, text=True, check=False), data, out
+
+
+def test_people_with_bad_images_fail_by_name_and_the_other_is_finished(ragged):
+    done, _, out = ragged
+    assert done.returncode == 1, done.stderr
+    told = [line for line in done.stderr.splitlines() if " failed: " in line]
+    for person, why in (("02", "truncated"), ("03", "is 0 everywhere"), ("04", "3 voxels that are NaN")):
+        (line,) = [line for line in told if f"sub-{person} failed" in line]
+        assert why in line
+    assert len(told) == 3
+    assert "Traceback" not in done.stderr
+    assert "1 done, 3 failed" in done.stderr
+    assert (out / "sub-01.html").is_file()
+    assert len(list(out.glob("sub-01/anat/*_label-GM_*probseg.nii.gz"))) == 1
+
+
+def test_nothing_of_a_failed_person_stands_but_the_reason(ragged):
+    _, _, out = ragged
+    for person in ("02", "03", "04"):
+        assert {path.parent.name for path in (out / f"sub-{person}").rglob("*") if path.is_file()} == {"log"}
+        assert not (out / f"sub-{person}.html").exists()
+    assert list((out / ".tmp").iterdir()) == []
+    rows = dict(line.split("\t")[0:3:2] for line in (out / "qc.tsv").read_text().splitlines()[1:])
+    assert rows.keys() == {"sub-01", "sub-02", "sub-03", "sub-04"}
+    assert "truncated" in (out / "qc.tsv").read_text()
+
+
+def test_a_compressed_image_is_checked_to_its_end(ragged):
+    _, data, _ = ragged
+    with pytest.raises(EOFError), gzip.open(data / "sub-02" / "anat" / "sub-02_T1w.nii.gz") as file:
+        file.read()
+
+
+# labels and classes
+
+
+def test_no_label_lists_the_columns(group):
+    code, told = group()
+    assert code == 64
+    assert "group, age, sex, site" in told
+
+
+def test_a_label_that_does_not_exist_lists_the_columns(group):
+    code, told = group("--label", "diagnosis")
+    assert code == 65
+    assert "no column diagnosis" in told
+    assert "group, age, sex, site" in told
+
+
+def test_a_class_that_does_not_exist_lists_the_values(group):
+    code, told = group("--label", "group", "--classes", "control", "patients")
+    assert code == 65
+    assert "no value patients" in told
+    assert "control (4), patient (4)" in told
+
+
+def test_one_class_is_too_few(group):
+    code, told = group("--label", "group", "--classes", "patient")
+    assert code == 64
+    assert "two classes" in told
+
+
+def test_a_class_with_too_few_people_for_the_folds_says_how_many_can_be(group):
+    code, told = group(*TWO, "--folds", "5")
+    assert code == 65
+    assert "class control has 4 people, --folds 5 needs at least 5: use --folds 4" in told
+
+
+def test_keep_together_equal_to_the_label(group):
+    code, told = group(*TWO, "--keep-together", "group")
+    assert code == 64
+    assert "--keep-together names the label column" in told
+
+
+@pytest.mark.parametrize("option", ["--keep-together", "--site"])
+def test_a_column_that_does_not_exist_lists_those_that_do(group, option):
+    code, told = group(*TWO, "--folds", "2", option, "scanner")
+    assert code == 65
+    assert f"{option}: participants.tsv has no column scanner" in told
+    assert "group, age, sex, site" in told
+
+
+@pytest.mark.parametrize(
+    ("option", "there"), [("--maps", "gm"), ("--classifiers", "svm"), ("--explainers", "gradcam"), ("--atlas", "aal")]
+)
+def test_a_part_that_does_not_exist_lists_those_that_do(group, option, there):
+    code, told = group(*TWO, option, "telepathy")
+    assert code == 64
+    assert "telepathy" in told
+    assert there in told.lower()
+
+
+# maps
+
+
+def test_no_maps_at_all_prints_the_participant_command(group, phantom_maps, tmp_path):
+    code, told = group(*TWO, "--maps", "gm", "wm", out=tmp_path / "out")
+    assert code == 65
+    assert "pellucid BIDS_DIR OUT_DIR participant --maps gm wm" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_map_that_was_not_made_prints_the_participant_command(group):
+    code, told = group(*TWO, "--maps", "gm", "wm")
+    assert code == 65
+    assert "no image for wm" in told
+    assert "pellucid BIDS_DIR OUT_DIR participant --maps gm wm" in told
+
+
+def test_several_sessions_are_refused_and_listed_unless_it_is_said_which_count(group, phantom_maps, tmp_path):
+    _, made = phantom_maps
+    out = tmp_path / "out"
+    for file in made.glob("sub-*/anat/*_label-GM_*probseg.*"):
+        for session in ("ses-1", "ses-2"):
+            person = file.parts[-3]
+            folder = out / person / session / "anat"
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, folder / file.name.replace(person, f"{person}_{session}"))
+    code, told = group(*TWO, out=out)
+    assert code == 64
+    assert "(1, 2)" in told
+    assert "and 5 more people" in told
+    assert "--sessions" in told
+    assert not (out / "group").exists()
+
+
+# ourselves
+
+
+def failing(error: BaseException):
+    def run(settings: object) -> int:
+        raise error
+
+    return run
+
+
+def test_our_own_bug_leaves_a_traceback_in_a_file_that_one_line_names(tell, tmp_path, monkeypatch):
+    monkeypatch.setattr(participant, "run", failing(ZeroDivisionError("ours")))
+    monkeypatch.chdir(tmp_path)
+    code, told = tell("data", "out", "participant")
+    assert code == 70
+    (file,) = tmp_path.glob("pellucid-crash-*.txt")
+    assert str(file) in told
+    assert "ZeroDivisionError: ours" in file.read_text()
+    (tmp_path / "out" / "logs").mkdir(parents=True)
+    _, told = tell("data", "out", "participant")
+    (file,) = (tmp_path / "out" / "logs").glob("pellucid-crash-*.txt")
+    assert file.name in told
+
+
+def test_an_interrupt_is_no_bug(tell, tmp_path, monkeypatch):
+    monkeypatch.setattr(participant, "run", failing(KeyboardInterrupt()))
+    code, told = tell("data", tmp_path / "out", "participant")
+    assert code == 130
+    assert "run again to go on" in told
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_leaves_nothing_half_written_and_is_finished_by_the_next(phantom_maps, tmp_path):
+    data, _ = phantom_maps
+    words = [PELLUCID, data, tmp_path / "out", "participant", "--sloppy", "--resolution", "4", "--nprocs", "2"]
+    with subprocess.Popen([*words, "--participant-label", "01", "02"], stderr=subprocess.PIPE, text=True) as run:
+        while not list((tmp_path / "out").glob(".work/participants/sub_0*/native")):
+            assert run.poll() is None
+        run.send_signal(signal.SIGINT)
+        _, told = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "interrupted" in told
+    assert not (tmp_path / "out" / ".tmp").exists() or list((tmp_path / "out" / ".tmp").iterdir()) == []
+    assert list((tmp_path / "out").glob("sub-*/anat")) == []
+    assert subprocess.run([*words, "--participant-label", "01", "02"], check=False).returncode == 0

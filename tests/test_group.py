@@ -1,0 +1,135 @@
+"""The group level from the maps of a phantom: what is written, what is said, and that labels never leak."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_app.dataset.grid import Grid
+from bids_app.run import main
+
+OPTIONS = ["--label", "group", "--classes", "control", "patient", "--folds", "2", "--sloppy", "--nprocs", "2"]
+
+
+@pytest.fixture(scope="module")
+def analysed(phantom_maps):
+    """The group level's folder, over eight people of a phantom at 4 mm."""
+    bids, out = phantom_maps
+    assert main([str(bids), str(out), "group", "--analysis", "trial_1", *OPTIONS]) == 0
+    return bids, out, out / "group" / "trial1"
+
+
+def test_every_person_is_predicted_once_by_a_model_that_never_saw_them(analysed):
+    _, _, folder = analysed
+    told = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype={"participant_id": str})
+    folds = pd.read_csv(folder / "folds.tsv", sep="\t", dtype={"participant_id": str})
+    for cell, rows in told.groupby("cell"):
+        assert sorted(rows["participant_id"]) == sorted(folds["participant_id"].unique()), cell
+    trained = folds[folds["role"] == "train"].set_index(["participant_id", "fold"]).index
+    assert not [row for row in told.itertuples() if (row.participant_id, row.fold) in trained]
+    assert np.allclose(told.filter(like="probability_").sum(axis=1), 1)
+
+
+def test_balanced_accuracy_in_the_table_is_that_of_the_predictions(analysed):
+    _, _, folder = analysed
+    told = pd.read_csv(folder / "predictions.tsv", sep="\t")
+    scores = pd.read_csv(folder / "scores.tsv", sep="\t").set_index("cell")
+    for cell, rows in told.groupby("cell"):
+        shares = [(part["predicted"] == part["true"]).mean() for _, part in rows.groupby("true")]
+        assert scores.loc[cell, "balanced_accuracy"] == pytest.approx(np.mean(shares), abs=1e-5)
+
+
+def test_svm_heatmaps_of_a_person_sum_to_their_distance_from_the_mean_logit(analysed):
+    """weights times deviation, over all voxels, is the logit less the logit at the training mean (0 for the SVM's centre)."""
+    _, out, folder = analysed
+    told = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str).query("cell == 'svm/gm'")
+    offsets = {}
+    for row in told.itertuples():
+        (file,) = out.glob(f"sub-{row.participant_id}/anat/*_stat-weights_desc-trial1SvmGm*_statmap.nii.gz")
+        about = json.loads(file.with_name(file.name.replace(".nii.gz", ".json")).read_text())
+        assert about["HeldOut"] and about["ExplainedClass"] == row.predicted and about["Fold"] == int(row.fold)
+        own = float(getattr(row, f"probability_{row.predicted}"))
+        offsets.setdefault((row.fold, row.predicted), []).append(nib.load(file).get_fdata().sum() - np.log(own / (1 - own)) / 2)
+    for values in offsets.values():
+        assert np.ptp(values) < 1e-3
+
+
+def test_mean_heatmap_is_the_mean_of_the_people_divided_by_their_models_spread(analysed):
+    _, out, folder = analysed
+    told = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str).query("cell == 'svm/gm' and true == 'patient'")
+    if (told["predicted"] != "patient").any():
+        told = told[told["predicted"] == "patient"]
+        pytest.skip("a patient was taken for a control, whose published map explains the other class")
+    parts = []
+    for person in told["participant_id"]:
+        (file,) = out.glob(f"sub-{person}/anat/*_stat-weights_desc-trial1SvmGmPatient_statmap.nii.gz")
+        about = json.loads(file.with_name(file.name.replace(".nii.gz", ".json")).read_text())
+        parts.append(nib.load(file).get_fdata() / about["ModelSpread"])
+    (mean,) = folder.glob("*_stat-weights_desc-SvmGmPatient_statmap.nii.gz")
+    assert np.allclose(nib.load(mean).get_fdata(), np.mean(parts, axis=0), atol=1e-4)
+
+
+def test_heatmaps_lie_on_the_grid_of_their_maps_and_are_zero_outside_the_analysed_tissue(analysed):
+    _, out, folder = analysed
+    (grid_file,) = (out / ".work").glob("analysis-trial1-*/grid_gm.npz")
+    grid = Grid.read(grid_file)
+    files = [*folder.glob("*_statmap.nii.gz"), *out.glob("sub-*/anat/*_statmap.nii.gz")]
+    assert len(files) == 5 + 2 * 8
+    for file in files:
+        image = nib.load(file)
+        assert grid.same_place(image.shape, image.affine)
+        assert not np.asarray(image.dataobj)[~grid.mask].any()
+
+
+def test_region_shares_sum_to_one_with_what_lies_outside_the_atlas(analysed):
+    _, _, folder = analysed
+    regions = pd.read_csv(folder / "regions.tsv", sep="\t")
+    assert set(regions["atlas"]) == {"AAL", "HarvardOxford"}
+    for _, rows in regions.groupby(["cell", "method", "explained", "atlas"]):
+        assert rows["share"].sum() == pytest.approx(1, abs=1e-4)
+        assert rows.iloc[-1]["region"] == "outside the atlas"
+
+
+def test_report_says_first_what_was_found_and_holds_no_path_of_the_machine(analysed):
+    bids, out, folder = analysed
+    text = (folder / "report.html").read_text()
+    assert text.index("What was found") < text.index("Scores") < text.index("Heatmaps")
+    for name in ("report.html", "settings.toml", "methods.md", "samples.tsv"):
+        assert str(out) not in (folder / name).read_text()
+        assert str(bids) not in (folder / name).read_text()
+
+
+def test_saved_models_name_nobody(analysed):
+    _, _, folder = analysed
+    files = list((folder / "models").rglob("model.toml"))
+    assert len(files) == 2 * 2
+    assert not [file for file in files if "sub-" in file.read_text()]
+
+
+def test_people_without_images_and_without_label_are_listed_with_the_reason(phantom_maps, tmp_path):
+    bids, out = phantom_maps
+    copy = tmp_path / "bids"
+    copy.mkdir()
+    for name in ("dataset_description.json", "participants.tsv"):
+        (copy / name).write_text((bids / name).read_text())
+    for person in bids.glob("sub-*"):
+        (copy / person.name).mkdir()
+    table = pd.read_csv(copy / "participants.tsv", sep="\t", dtype=str)
+    extra = pd.DataFrame([{**table.iloc[0], "participant_id": "sub-99"}])
+    table.loc[0, "group"] = "n/a"
+    pd.concat([table, extra]).to_csv(copy / "participants.tsv", sep="\t", index=False)
+    assert main([str(copy), str(out), "group", "--analysis", "left", "--classifiers", "svm", *OPTIONS]) == 0
+    samples = pd.read_csv(out / "group" / "left" / "samples.tsv", sep="\t", dtype=str).set_index("participant_id")
+    assert samples.loc["99", "reason"] == "no image for gm"
+    assert samples.loc[table.loc[0, "participant_id"].removeprefix("sub-"), "reason"] == "group is n/a"
+    assert "sub-99" in (out / "group" / "left" / "report.html").read_text() or "99" in samples.index
+
+
+def test_same_seed_gives_the_same_predictions_whatever_the_number_of_processes(analysed):
+    bids, out, folder = analysed
+    again = ["--analysis", "again", *OPTIONS[:-1], "1", "-w", str(out / ".work2")]
+    assert main([str(bids), str(out), "group", *again]) == 0
+    first, second = ((out / "group" / name / "predictions.tsv").read_bytes() for name in ("trial1", "again"))
+    assert first == second

@@ -1,0 +1,149 @@
+"""Contract tests of every map, and each map against a slow, plain re-implementation of its definition."""
+
+import inspect
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+from bids_app import catalogue
+from bids_app.atlases import atlas
+from bids_app.bids import outputs
+from bids_app.errors import DataError
+from bids_app.workflow import finish
+
+NAMES = catalogue.names("maps")
+SHAPE = (9, 8, 7)
+# What `anatomical.to_template` makes, and the parameters that `people` gives to a map.
+SOURCES = {"t1w", "mask", "gm", "wm", "csf", "jacobian"}
+PARAMETERS = {"intensity"}
+TISSUE_MAPS = ("gm", "wm")
+
+
+@pytest.fixture(scope="module")
+def supplied():
+    rng = np.random.default_rng(1)
+    mask = np.zeros(SHAPE, dtype=np.float32)
+    mask[2:7, 2:7, 1:6] = 1
+    arrays = {name: (rng.random(SHAPE) * mask).astype(np.float32) for name in ("gm", "wm", "csf")}
+    arrays |= {"mask": mask, "jacobian": (0.5 + rng.random(SHAPE)).astype(np.float32)}
+    return arrays | {"t1w": (400 * rng.random(SHAPE) + 100).astype(np.float32) * mask, "intensity": "zscore"}
+
+
+def needs(part):
+    return list(inspect.signature(part.compute).parameters)[1:]
+
+
+def computed(part, supplied, **changed):
+    given = supplied | changed
+    return part.compute(given[part.SOURCE], **{name: given[name] for name in needs(part)})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_constants_are_stated(name):
+    part = catalogue.load("maps", name)
+    assert part.SOURCE in SOURCES
+    assert part.UNIT
+    assert isinstance(part.UNIT, str)
+    assert part.REGISTRATION in ("affine", "syn")
+    assert part.REGION in ("gm", "wm", "brain")
+    assert isinstance(part.SMOOTHING_MM, float)
+    assert part.SMOOTHING_MM >= 0
+    assert isinstance(part.ADJUST_FOR, tuple)
+    assert part.ATLASES
+    assert set(part.ATLASES) <= set(atlas.names())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_entities_and_suffix_spell_a_bids_name(name):
+    part = catalogue.load("maps", name)
+    assert part.SUFFIX.isalnum()
+    assert set(part.ENTITIES) <= set(outputs.ORDER)
+    stem = finish.map_stem(name, ("01", "1"), space="MNI152NLin2009cAsym", resolution=1.5, intensity="zscore")
+    assert re.fullmatch(r"sub-01_ses-1_space-MNI152NLin2009cAsym_res-1p5(_[a-z]+-[0-9A-Za-z]+)+_[0-9A-Za-z]+", stem)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_docstrings_say_what_it_is_and_what_each_array_holds(name):
+    part = catalogue.load("maps", name)
+    assert part.__doc__
+    assert part.__doc__.splitlines()[0].endswith(".")
+    assert "(X, Y, Z)" in part.compute.__doc__
+    if name in TISSUE_MAPS:
+        assert re.search(r"\b(19|20)\d\d, ", part.compute.__doc__), "no citation with a year"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_workflow_supplies_all_that_it_needs(name):
+    parameters = list(inspect.signature(catalogue.load("maps", name).compute).parameters.values())
+    assert all(each.kind is each.KEYWORD_ONLY and each.default is each.empty for each in parameters[1:])
+    assert {each.name for each in parameters[1:]} <= SOURCES | PARAMETERS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_result_is_finite_float32_of_the_same_shape_and_the_input_is_unchanged(name, supplied):
+    before = {key: np.copy(value) for key, value in supplied.items()}
+    result = computed(catalogue.load("maps", name), supplied)
+    assert result.shape == SHAPE
+    assert result.dtype == np.float32
+    assert np.isfinite(result).all()
+    for key, value in before.items():
+        np.testing.assert_array_equal(supplied[key], value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_outside_the_brain_it_is_zero(name, supplied):
+    assert not computed(catalogue.load("maps", name), supplied)[supplied["mask"] == 0].any()
+
+
+@pytest.mark.parametrize("name", TISSUE_MAPS)
+def test_tissue_maps_are_density_times_jacobian_voxel_by_voxel(name, supplied):
+    expected = np.zeros(SHAPE)
+    for voxel in itertools.product(*map(range, SHAPE)):
+        expected[voxel] = float(supplied[name][voxel]) * float(supplied["jacobian"][voxel])
+    np.testing.assert_allclose(computed(catalogue.load("maps", name), supplied), expected, rtol=1e-6)
+
+
+def test_t1w_zscore_has_mean_0_and_sd_1_in_the_mask(supplied):
+    values = computed(catalogue.load("maps", "t1w"), supplied)[supplied["mask"] > 0]
+    assert values.mean() == pytest.approx(0, abs=1e-5)
+    assert values.std() == pytest.approx(1, abs=1e-5)
+
+
+def test_t1w_minmax_runs_from_0_to_1_in_the_mask(supplied):
+    values = computed(catalogue.load("maps", "t1w"), supplied, intensity="minmax")[supplied["mask"] > 0]
+    assert values.min() == 0
+    assert values.max() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("intensity", ["zscore", "minmax"])
+def test_t1w_does_not_depend_on_the_scanners_scale(supplied, intensity):
+    part = catalogue.load("maps", "t1w")
+    scaled = computed(part, supplied, intensity=intensity, t1w=supplied["t1w"] * np.float32(7.5))
+    np.testing.assert_allclose(scaled, computed(part, supplied, intensity=intensity), atol=1e-5)
+
+
+@pytest.mark.parametrize("intensity", ["zscore", "minmax"])
+@pytest.mark.parametrize("value", [0.0, 0.1, 1000.0])
+def test_t1w_of_one_intensity_is_refused(supplied, intensity, value):
+    constant = np.full(SHAPE, value, dtype=np.float32)
+    with pytest.raises(DataError, match="one intensity"):
+        computed(catalogue.load("maps", "t1w"), supplied, intensity=intensity, t1w=constant)
+
+
+def test_t1w_of_an_empty_mask_is_refused(supplied):
+    with pytest.raises(DataError):
+        computed(catalogue.load("maps", "t1w"), supplied, mask=np.zeros(SHAPE, dtype=np.float32))
+
+
+@pytest.mark.parametrize("session", [None, "1"])
+def test_no_two_maps_share_a_name(session):
+    stems = [
+        finish.map_stem(name, ("01", session), space="MNI152NLin2009cAsym", resolution=2.0, intensity=intensity)
+        for name in NAMES
+        for intensity in ("zscore", "minmax")
+        if intensity == "zscore" or "{intensity}" in str(catalogue.load("maps", name).ENTITIES)
+    ]
+    assert len(stems) == len({stem.lower() for stem in stems})
+    assert len(stems) >= len(NAMES)

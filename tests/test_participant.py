@@ -1,0 +1,376 @@
+"""The participant level end to end on an invented data set, in processes of its own as users run it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ants
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_app.phantom.write import write
+
+BIN = Path(sys.executable).parent
+SPACE = "MNI152NLin2009cAsym"
+COARSE = ("--sloppy", "--resolution", "4", "--nprocs", "2")
+GM = f"space-{SPACE}_res-4_label-GM_desc-modulated_probseg"
+WM = f"space-{SPACE}_res-4_label-WM_desc-modulated_probseg"
+T1W = f"space-{SPACE}_res-4_desc-zscore_T1w"
+SPY = """
+import sys
+class Spy:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            with open({log!r}, "a") as file:
+                file.write(" ".join(sys.argv) + "\\n")
+            raise ImportError("a participant run imports torch")
+sys.meta_path.insert(0, Spy())
+with open({log!r} + ".seen", "a") as file:
+    file.write(f"{{__import__('os').getpid()}}\\n")
+"""
+
+
+def pellucid(*words, **environment):
+    """Run as from a shell; returns the exit code and what stood on stderr."""
+    command = [BIN / "pellucid", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+def sidecar(path):
+    return json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())
+
+
+def values(path):
+    return nib.load(path).get_fdata()
+
+
+def anat(out, name, session=None):
+    folder = out / f"sub-{name}" / (f"ses-{session}" if session else "") / "anat"
+    return folder, f"sub-{name}_" + (f"ses-{session}_" if session else "")
+
+
+def map_file(out, name, stem, session=None):
+    folder, prefix = anat(out, name, session)
+    return folder / f"{prefix}{stem}.nii.gz"
+
+
+def correlation(one, other):
+    return np.corrcoef(values(one).ravel(), values(other).ravel())[0, 1]
+
+
+def one_person(bids, folder, *, names=("01",)):
+    """A data set of some of the people."""
+    folder.mkdir()
+    shutil.copyfile(bids / "dataset_description.json", folder / "dataset_description.json")
+    for name in names:
+        shutil.copytree(bids / f"sub-{name}", folder / f"sub-{name}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bids(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("participant") / "bids", people=4, resolution=4.0, random_seed=3)
+
+
+@pytest.fixture(scope="session")
+def ran(bids):
+    """All people's maps, made by processes that tell when torch is imported: OUT, work folder, log of the spy."""
+    home = bids.parent
+    (home / "spy").mkdir()
+    log = home / "torch.log"
+    (home / "spy" / "sitecustomize.py").write_text(SPY.format(log=str(log)))
+    words = (bids, home / "out", "participant", "--maps", "gm", "wm", "t1w", *COARSE, "-w", home / "work")
+    code, stderr = pellucid(*words, PYTHONPATH=str(home / "spy"))
+    assert code == 0, stderr
+    return home / "out", home / "work", log
+
+
+@pytest.fixture(scope="session")
+def out(ran):
+    return ran[0]
+
+
+@pytest.fixture(scope="session")
+def template(ran):
+    """A work folder that holds the template alone, so that further runs need not make it again."""
+    folder = ran[1].parent / "template"
+    for found in ran[1].glob("template-*"):
+        shutil.copytree(found, folder / found.name)
+    return folder
+
+
+@pytest.fixture
+def work(template, tmp_path):
+    return shutil.copytree(template, tmp_path / "work")
+
+
+# what is written
+
+
+def test_outputs_are_named_as_designed(out):
+    for name in ("dataset_description.json", "README.md", ".bidsignore", "index.html", "qc.tsv"):
+        assert (out / name).is_file()
+    for person in ("01", "02", "03", "04"):
+        folder, prefix = anat(out, person)
+        assert (out / f"sub-{person}.html").is_file()
+        for stem in (GM, WM, T1W, "desc-preproc_T1w", "desc-brain_mask", "dseg"):
+            assert (folder / f"{prefix}{stem}.nii.gz").is_file()
+            assert (folder / f"{prefix}{stem}.json").is_file()
+        assert len(list(folder.glob(f"{prefix}from-T1w_to-{SPACE}_mode-image_desc-*_xfm.*"))) == 3
+        assert len(list((folder.parent / "figures").glob("*.png"))) == 6
+    assert not list((out / ".tmp").iterdir())
+
+
+def test_the_tree_is_valid_bids(out):
+    command = [BIN / "bids-validator-deno", "--format", "json", out]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == []
+
+
+def test_sidecars_state_what_the_group_level_needs(out):
+    stated = sidecar(map_file(out, "01", GM))
+    assert stated["MapParameters"] | {"Version": ""} == {
+        "Map": "gm", "Registration": "syn", "Space": SPACE, "ResolutionMm": 4.0, "Sloppy": True, "Version": ""
+    }  # fmt: skip
+    assert sidecar(map_file(out, "01", T1W))["MapParameters"]["Intensity"] == "zscore"
+    assert sidecar(map_file(out, "01", T1W))["MapParameters"]["Registration"] == "affine"
+    assert stated["PreprocessingSource"] == "pellucid"
+    assert stated["RawScan"] == "sub-01/anat/sub-01_T1w.nii.gz"
+    assert stated["Units"] == "mL of grey matter per mL of template"
+    volumes = stated["TissueVolumes"]
+    assert stated["TotalIntracranialVolume"] == volumes["TIV"]
+    assert volumes["TIV"] == pytest.approx(sum(volumes[name] for name in ("GM", "WM", "CSF")))
+    assert 900 < volumes["TIV"] < 2300
+
+
+def test_nothing_names_a_folder_of_this_machine(out):
+    for file in [*out.rglob("*.json"), *out.rglob("*.html"), *out.rglob("*.tsv"), *out.glob("README.md")]:
+        assert str(out.parent) not in file.read_text(), file
+
+
+@pytest.mark.parametrize("person", ["01", "02", "03", "04"])
+def test_modulated_totals_are_the_native_volumes(out, person):
+    """Measured from what is published: the map's sum against the volume in the table."""
+    table = dict(
+        line.split("\t")[:2] for line in (anat(out, person)[0] / f"sub-{person}_desc-volumes_morph.tsv").open()
+    )
+    for tissue, stem in (("GM", GM), ("WM", WM)):
+        total = values(map_file(out, person, stem)).sum() * 0.064
+        assert total == pytest.approx(float(table[tissue]), rel=0.01)
+        stated = sidecar(map_file(out, person, stem))["ModulatedTotalOverNative"]
+        assert stated[tissue] == pytest.approx(total / float(table[tissue]), rel=1e-4)
+
+
+def test_the_brain_mask_is_that_of_the_stripped_image(bids, out):
+    raw = nib.as_closest_canonical(nib.load(bids / "sub-01" / "anat" / "sub-01_T1w.nii.gz")).get_fdata()
+    mask = values(map_file(out, "01", "desc-brain_mask")) > 0
+    brain = raw != raw.flat[0]
+    assert 2 * (mask & brain).sum() / (mask.sum() + brain.sum()) > 0.99
+    labels = values(map_file(out, "01", "dseg"))
+    assert set(np.unique(labels)) == {0, 1, 2, 3}
+    assert ((labels > 0) == mask).all()
+
+
+def test_maps_lie_on_the_grid_of_the_template(out, template):
+    grid = nib.load(next(template.glob("template-*/mask.nii.gz")))
+    for stem in (GM, WM, T1W):
+        image = nib.load(map_file(out, "02", stem))
+        assert image.shape == grid.shape
+        np.testing.assert_allclose(image.affine, grid.affine, atol=1e-3)
+        assert image.get_data_dtype() == np.float32
+
+
+def test_no_process_imports_torch(ran):
+    log = ran[2]
+    seen = Path(f"{log}.seen").read_text().split()
+    assert len(seen) > 2, "the spy was not there"
+    assert not log.exists(), log.read_text()
+
+
+# running again
+
+
+def test_a_second_run_computes_nothing(bids, ran):
+    out, work, _ = ran
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    begun = time.monotonic()
+    code, stderr = pellucid(bids, out, "participant", "--maps", "gm", "wm", "t1w", *COARSE, "-w", work)
+    assert code == 0
+    assert "0 to do, 4 done before" in stderr
+    assert time.monotonic() - begun < 20
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_done_people_are_known_without_the_work_folder(bids, ran, tmp_path):
+    words = (bids, ran[0], "participant", "--maps", "gm", "wm", "t1w", *COARSE, "-w", tmp_path / "other")
+    code, stderr = pellucid(*words)
+    assert code == 0
+    assert "0 to do, 4 done before" in stderr
+
+
+def test_another_setting_a_lost_file_or_a_changed_scan_is_computed_again(bids, ran, work, tmp_path):
+    out = tmp_path / "out"
+    small = one_person(bids, tmp_path / "bids", names=("01", "02"))
+    words = (small, out, "participant", *COARSE, "-w", work)
+    code, stderr = pellucid(*words, "--maps", "gm")
+    assert code == 0, stderr
+    assert not map_file(out, "01", WM).exists()
+    map_file(out, "02", GM).unlink()
+    code, stderr = pellucid(*words, "--maps", "gm")
+    assert code == 0
+    assert "1 to do, 1 done before" in stderr
+    assert map_file(out, "02", GM).exists()
+    shutil.copyfile(small / "sub-02/anat/sub-02_T1w.nii.gz", small / "sub-01/anat/sub-01_T1w.nii.gz")
+    code, stderr = pellucid(*words, "--maps", "gm", "wm")
+    assert code == 0
+    assert "2 to do, 0 done before" in stderr
+    assert correlation(map_file(out, "01", WM), map_file(out, "02", WM)) > 0.9999
+    np.testing.assert_allclose(values(map_file(out, "02", GM)), values(map_file(ran[0], "02", GM)), atol=1e-3)
+
+
+# other ways
+
+
+def fmriprep_like(out, work, folder, name):
+    """What fMRIPrep would have written about a person, made of our own files; the transform is one h5."""
+    steps = next(work.glob(f"participants/sub_{name}_*"))
+    anatomy = folder / f"sub-{name}" / "anat"
+    anatomy.mkdir(parents=True)
+    prefix = f"sub-{name}_"
+    for stem in ("desc-preproc_T1w", "desc-brain_mask"):
+        shutil.copyfile(map_file(out, name, stem), anatomy / f"{prefix}{stem}.nii.gz")
+    for tissue in ("GM", "WM", "CSF"):
+        shutil.copyfile(
+            steps / "segment" / f"{tissue.lower()}.nii.gz", anatomy / f"{prefix}label-{tissue}_probseg.nii.gz"
+        )
+    ours = anat(out, name)[0] / f"{prefix}from-T1w_to-{SPACE}_mode-image_desc-syn"
+    affine = ants.read_transform(f"{ours}2_xfm.mat")
+    warp = ants.transform_from_displacement_field(ants.image_read(f"{ours}1_xfm.nii.gz"))
+    both = ants.compose_ants_transforms([warp, affine])
+    ants.write_transform(both, str(anatomy / f"{prefix}from-T1w_to-{SPACE}_mode-image_xfm.h5"))
+    (folder / "dataset_description.json").write_text('{"Name": "fMRIPrep", "BIDSVersion": "1.10.0"}')
+    return folder
+
+
+def test_a_derivative_gives_the_same_maps_and_whom_it_lacks_fails_by_name(bids, ran, work, tmp_path):
+    derivative = fmriprep_like(*ran[:2], tmp_path / "fmriprep", "01")
+    small = one_person(bids, tmp_path / "bids", names=("01", "02"))
+    out = tmp_path / "out"
+    words = (small, out, "participant", "--maps", "gm", "wm", *COARSE, "-w", work, "-d", f"fmriprep={derivative}")
+    code, stderr = pellucid(*words)
+    assert code == 1, stderr
+    assert "sub-02" in stderr
+    assert "--fallback-preprocessing" in stderr
+    assert "Traceback" not in stderr
+    assert not (out / "sub-02.html").exists()
+    for stem in (GM, WM):
+        assert correlation(map_file(out, "01", stem), map_file(ran[0], "01", stem)) > 0.99
+        own = values(map_file(ran[0], "01", stem)).sum()
+        assert values(map_file(out, "01", stem)).sum() == pytest.approx(own, rel=0.01)
+    assert sidecar(map_file(out, "01", GM))["PreprocessingSource"] == "fmriprep"
+
+    code, stderr = pellucid(*words, "--fallback-preprocessing")
+    assert code == 0, stderr
+    sources = {name: sidecar(map_file(out, name, GM))["PreprocessingSource"] for name in ("01", "02")}
+    assert sources == {"01": "fmriprep", "02": "pellucid"}
+    rows = [line.split("\t")[-1] for line in (out / "qc.tsv").read_text().splitlines()]
+    assert rows == ["source", "fmriprep", "pellucid"]
+
+
+def with_sessions(bids, folder):
+    """One person scanned twice; the second scan is another person's, so that both differ."""
+    one_person(bids, folder, names=("01",))
+    for session, person in (("1", "01"), ("2", "02")):
+        target = folder / "sub-01" / f"ses-{session}" / "anat"
+        target.mkdir(parents=True)
+        scan = bids / f"sub-{person}" / "anat" / f"sub-{person}_T1w.nii.gz"
+        shutil.copyfile(scan, target / f"sub-01_ses-{session}_T1w.nii.gz")
+    shutil.rmtree(folder / "sub-01" / "anat")
+    return folder
+
+
+def test_sessions_have_folders_of_their_own(bids, ran, work, tmp_path):
+    data, out = with_sessions(bids, tmp_path / "bids"), tmp_path / "out"
+    code, stderr = pellucid(data, out, "participant", "--maps", "gm", *COARSE, "-w", work)
+    assert code == 0, stderr
+    for session, person in (("1", "01"), ("2", "02")):
+        assert (out / f"sub-01_ses-{session}.html").is_file()
+        assert correlation(map_file(out, "01", GM, session), map_file(ran[0], person, GM)) > 0.9999
+        assert sidecar(map_file(out, "01", GM, session))["RawScan"].startswith(f"sub-01/ses-{session}/anat")
+    assert not (out / "sub-01" / "anat").exists()
+    pictures = [path.name for path in (out / "sub-01" / "figures").iterdir()]
+    assert len(pictures) == 6
+    assert all("ses-1" in name or "ses-2" in name for name in pictures)
+    done = subprocess.run([BIN / "bids-validator-deno", "--format", "json", out], capture_output=True, check=False)
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == []
+
+
+def test_t1w_alone_needs_no_warp(bids, ran, work, tmp_path):
+    out = tmp_path / "out"
+    small = one_person(bids, tmp_path / "bids")
+    code, stderr = pellucid(small, out, "participant", "--maps", "t1w", *COARSE, "-w", work)
+    assert code == 0, stderr
+    assert correlation(map_file(out, "01", T1W), map_file(ran[0], "01", T1W)) > 0.9999
+    assert not list(work.rglob("t1w_syn*"))
+    assert not list(out.rglob("*desc-syn*"))
+    brain = values(map_file(out, "01", T1W))
+    assert brain[brain != 0].mean() == pytest.approx(0, abs=1e-3)
+    assert brain[brain != 0].std() == pytest.approx(1, abs=1e-3)
+
+
+def test_affine_can_be_forced_and_a_mask_given(bids, ran, work, tmp_path):
+    """The mask lacks a slab of the brain, so that it is seen whether it was used."""
+    small = one_person(bids, tmp_path / "bids")
+    raw = nib.load(small / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
+    given = (raw.get_fdata() != raw.get_fdata().flat[0]).astype(np.uint8)
+    given[:, : raw.shape[1] // 3] = 0
+    nib.Nifti1Image(given, raw.affine).to_filename(tmp_path / "mask-01.nii.gz")
+    out = tmp_path / "out"
+    words = (small, out, "participant", "--maps", "gm", "--registration", "affine", *COARSE, "-w", work)
+    code, stderr = pellucid(*words, "--brain-mask", tmp_path / "mask-{participant}.nii.gz")
+    assert code == 0, stderr
+    assert values(map_file(out, "01", "desc-brain_mask")).sum() == given.sum()
+    stated = sidecar(map_file(out, "01", GM))
+    assert stated["MapParameters"]["Registration"] == "affine"
+    assert stated["ModulatedTotalOverNative"]["GM"] == pytest.approx(1, abs=0.01)
+    assert "--brain-mask" in (out / "sub-01.html").read_text()
+
+
+def test_a_mask_that_is_not_there_or_on_another_grid_fails_by_name(bids, work, tmp_path):
+    small = one_person(bids, tmp_path / "bids", names=("01", "02"))
+    nib.Nifti1Image(np.ones((20, 20, 20), dtype=np.uint8), np.eye(4)).to_filename(tmp_path / "mask-01.nii.gz")
+    words = (small, tmp_path / "out", "participant", "--maps", "gm", *COARSE, "-w", work)
+    code, stderr = pellucid(*words, "--brain-mask", tmp_path / "mask-{participant}.nii.gz")
+    assert code == 1, stderr
+    assert "sub-01 failed: --brain-mask mask-01.nii.gz is not on the grid of its T1w" in stderr
+    assert "sub-02 failed: --brain-mask: there is no mask-02.nii.gz for sub-02" in stderr
+
+
+@pytest.mark.slow
+def test_bad_images_fail_by_name_and_the_others_are_finished(bids, work, tmp_path):
+    small = one_person(bids, tmp_path / "bids", names=("01", "02", "03", "04"))
+    scans = {name: small / f"sub-{name}" / "anat" / f"sub-{name}_T1w.nii.gz" for name in ("01", "02", "03", "04")}
+    scans["02"].write_bytes(scans["02"].read_bytes()[:5000])
+    image = nib.load(scans["03"])
+    nib.Nifti1Image(image.get_fdata(dtype=np.float32) * 0, image.affine).to_filename(scans["03"])
+    holes = image.get_fdata(dtype=np.float32) + 0
+    holes[5, 5, 5] = np.nan
+    nib.Nifti1Image(holes, image.affine).to_filename(scans["04"])
+    out = tmp_path / "out"
+    code, stderr = pellucid(small, out, "participant", "--maps", "gm", *COARSE, "-w", work)
+    assert code == 1
+    for name, reason in (("02", "truncated"), ("03", "0 everywhere"), ("04", "1 voxels that are NaN")):
+        line = next(line for line in stderr.splitlines() if f"sub-{name} failed" in line)
+        assert reason in line
+        assert not (out / f"sub-{name}.html").exists()
+    assert map_file(out, "01", GM).is_file()
+    assert "Traceback" not in stderr

@@ -1,0 +1,214 @@
+"""From words to settings: spellings, precedence, values that cannot be, and what is not there yet."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from bids_app import cli, run, settings
+from bids_app.errors import MissingInputError, UsageError
+
+ACTIONS = {action.dest: action for action in cli.parser()._actions}
+
+
+def built(*words: str, level: str = "group") -> settings.Settings:
+    given = cli.parse(["BIDS", "OUT", level, *words])
+    for name in ("bids_dir", "output_dir", "level"):
+        given.pop(name)
+    return settings.build(level, Path("/BIDS"), Path("/OUT"), given=given)
+
+
+def spelled(action: argparse.Action) -> list[str]:
+    """An option with a value that is not its default."""
+    option = next(text for text in action.option_strings if text.startswith("--"))
+    return [option] if action.nargs == 0 else [option, "HERE=3" if action.dest == "maps_from" else "3"]
+
+
+def toml(folder: Path, text: str) -> str:
+    file = folder / "chosen.toml"
+    file.write_text(text)
+    return str(file)
+
+
+def test_nothing_given_means_the_defaults():
+    sections = {name: section() for name, section in settings.SECTIONS.items()}
+    assert built() == settings.Settings(Path("/BIDS"), Path("/OUT"), "group", **sections)
+    assert built().work_dir == Path("/OUT/.work")
+
+
+def test_every_option_is_a_setting_and_every_setting_an_option():
+    positions = {"bids_dir", "output_dir", "level", "help", "version"}
+    fields = {field.name for section in settings.SECTIONS.values() for field in dataclasses.fields(section)}
+    assert set(ACTIONS) - positions == fields
+
+
+def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_path):
+    file = toml(tmp_path, '[group]\nfolds = 3\nlabel = "dx"\n[compute]\nrandom_seed = 7\n')
+    chosen = built("--config-file", file, "--folds", "4")
+    assert chosen.group.folds == 4
+    assert chosen.group.label == "dx"
+    assert chosen.compute.random_seed == 7
+    assert chosen.group.repeats == 1
+
+
+def test_a_file_may_do_without_sections(tmp_path):
+    chosen = built("--config-file", toml(tmp_path, 'folds = 3\nmaps = ["gm", "wm"]\nclassifiers = "svm"\n'))
+    assert chosen.group.folds == 3
+    assert chosen.participant.maps == ("gm", "wm")
+    assert chosen.group.classifiers == ("svm",)
+
+
+@pytest.mark.parametrize("text", ["foldz = 3", "[group]\nfoldz = 3", "[foldz]\nfolds = 3"])
+def test_an_unknown_key_of_a_file_is_named(tmp_path, text):
+    with pytest.raises(UsageError, match="unknown setting: foldz"):
+        built("--config-file", toml(tmp_path, text))
+
+
+def test_a_file_that_is_not_toml_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"chosen\.toml is not TOML"):
+        built("--config-file", toml(tmp_path, "folds: 3"))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(MissingInputError, match=r"no file .*nowhere\.toml"):
+        built("--config-file", str(tmp_path / "nowhere.toml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [
+        ("folds = 2.5", "--folds"),
+        ("folds = true", "--folds"),
+        ('folds = "few"', "--folds"),
+        ('sloppy = "yes"', "--sloppy"),
+        ("label = ['a', 'b']", "--label"),
+        ("classes = ['a', 'b']", "--classes"),
+        ("maps = 3", "--maps"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named_with_its_option(tmp_path, text, option):
+    with pytest.raises(UsageError, match=option):
+        built("--config-file", toml(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--folds", "1"),
+        ("--nprocs", "0"),
+        ("--random-seed", "-1"),
+        ("--device", "tpu"),
+        ("--registration", "rigid"),
+        ("--sessions", "last"),
+        ("--folds", "few"),
+        ("--fold", "3"),
+        ("--no-such-option",),
+    ],
+)
+def test_a_word_that_cannot_be_exits_64_and_names_the_option(words, capsys):
+    assert run.main(["BIDS", "OUT", "group", *words]) == 64
+    told = capsys.readouterr().err
+    assert words[0] in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("name", sorted(settings.NOT_YET))
+def test_an_option_whose_part_is_not_there_yet_says_so_and_exits_64(name, capsys, tmp_path):
+    out = tmp_path / "out"
+    words = spelled(ACTIONS[name])
+    assert run.main([str(tmp_path), str(out), "group", *words]) == 64
+    assert f"{words[0]} is not there yet in this version" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", sorted(settings.NOT_YET))
+def test_an_option_whose_part_is_not_there_yet_may_stand_at_its_default(name):
+    field = next(f for section in settings.SECTIONS.values() for f in dataclasses.fields(section) if f.name == name)
+    settings.build("group", Path("/BIDS"), Path("/OUT"), given={name: settings._default(field)})
+
+
+def test_underscores_and_dashes_are_one_spelling_and_values_are_left_alone():
+    assert built("--keep_together", "mother_id").group.keep_together == "mother_id"
+    assert built("--keep-together=mother_id").group.keep_together == "mother_id"
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        (("--session-label", "1"), ("--session-id", "1"), ("--session_id", "1")),
+        (("--derivatives", "fmriprep=/D"), ("-d", "fmriprep=/D"), ("--datasets", "fmriprep=/D"), ("-d", "/D")),
+        (("--nprocs", "2"), ("--nthreads", "2"), ("--n-cpus", "2"), ("--n_cpus", "2")),
+        (("--mem-mb", "4000"), ("--mem", "4000"), ("--mem_mb", "4000")),
+        (("--work-dir", "/W"), ("-w", "/W"), ("--work_dir", "/W")),
+        (("--verbose",), ("-v",)),
+    ],
+)
+def test_aliases_go_to_one_option(spellings):
+    every = [built(*words) for words in spellings]
+    assert all(one == every[0] for one in every)
+    assert every[0] != built()
+
+
+def test_task_has_a_short_spelling():
+    assert cli.parse(["B", "O", "group", "-t", "rest"]) == cli.parse(["B", "O", "group", "--task_id", "rest"])
+
+
+@pytest.mark.parametrize(
+    ("text", "megabytes"), [("4000", 4000), ("32G", 32000), ("32GB", 32000), ("1.5g", 1500), ("900 MB", 900)]
+)
+def test_memory_is_in_megabytes_or_as_written(text, megabytes):
+    assert built("--mem", text).compute.mem_mb == megabytes
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("32", "for gigabytes say 32G"), ("much", "'much' is not a size"), ("0.1G", "at least 512")]
+)
+def test_memory_that_cannot_be_meant_is_refused_with_a_hint(text, told):
+    with pytest.raises(UsageError, match=told):
+        built("--mem-mb", text)
+
+
+def test_classes_are_named_and_the_first_is_the_reference():
+    assert built("--classes", "patient=MA,MO", "HC").group.classes == {"patient": ("MA", "MO"), "HC": ("HC",)}
+    assert list(built("--classes", "HC", "patient=MA,MO").group.classes) == ["HC", "patient"]
+
+
+def test_a_class_named_twice_is_refused():
+    with pytest.raises(UsageError, match="names HC twice"):
+        built("--classes", "HC", "HC=MA")
+
+
+@pytest.mark.parametrize("words", [("fmriprep=/D",), ("/D",)])
+def test_derivatives_are_named_or_fmripreps(words):
+    assert built("-d", *words).select.derivatives == {"fmriprep": Path("/D")}
+
+
+@pytest.mark.parametrize(("option", "section", "name"), [("--work-dir", "compute", "work_dir"), ("-d", "select", "x")])
+def test_paths_are_absolute_because_nodes_run_in_folders_of_their_own(option, section, name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    chosen = getattr(built(option, "near" if name == "work_dir" else "x=near"), section)
+    path = chosen.work_dir if name == "work_dir" else chosen.derivatives["x"]
+    assert path == tmp_path / "near"
+
+
+def test_the_settings_that_are_written_give_the_same_settings_when_read(tmp_path, capsys):
+    words = [
+        "--label", "dx", "--classes", "control=HC", "patient=MA,MO", "--maps", "gm", "wm", "--mem", "8G", "--sloppy",
+        "-d", "fmriprep=/D", "--adjust-for", "none", "--smoothing", "6", "--participant-label", "01", "sub-02",
+    ]  # fmt: skip
+    assert run.main(["BIDS", "OUT", "group", *words, "--write-config"]) == 0
+    file = toml(tmp_path, capsys.readouterr().out)
+    again = built("--config-file", file)
+    assert dataclasses.replace(again, other=built().other) == built(*words)
+    assert list(again.group.classes) == ["control", "patient"]
+
+
+def test_an_unknown_level_exits_17_and_lists_the_levels(capsys, tmp_path):
+    assert run.main([str(tmp_path), str(tmp_path / "out"), "session"]) == 17
+    assert "unknown analysis level 'session'; choose from participant, group" in capsys.readouterr().err
+
+
+def test_too_few_words_exit_64(capsys):
+    assert run.main(["BIDS"]) == 64
+    assert "--help lists all options" in capsys.readouterr().err

@@ -1,0 +1,253 @@
+"""Graphs of plain functions: one that is killed takes nobody with it, and only what is missing is computed again."""
+
+import importlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from nipype.pipeline.engine import Workflow
+
+from bids_app import settings
+from bids_app.errors import DataError
+from bids_app.workflow import execute, plugin
+from bids_app.workflow.call import node
+
+HERE = __name__  # imported by every worker, so nothing heavy is imported above
+GB = 0.2
+
+
+def count(*, folder: str, who: str) -> str:
+    """Leave a line in a file of this name each time it is called."""
+    with (Path(folder) / who).open("a") as file:
+        file.write(f"{os.getpid()} {Path.cwd()}\n")
+    return who
+
+
+def last(*, folder: str, who: str, before: str) -> str:
+    return count(folder=folder, who=f"{who}-after-{before}")
+
+
+def die(*, folder: str, who: str) -> str:
+    """End as a process does whose memory the kernel wants back, unless a file says that all is well now."""
+    if not (Path(folder) / "well").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return count(folder=folder, who=who)
+
+
+def refuse(*, folder: str, who: str) -> str:
+    raise DataError(f"{who} cannot be used: it is empty")
+
+
+def stumble(*, folder: str, who: str) -> str:
+    return str({}["no such key"])
+
+
+def wait(*, folder: str, who: str) -> str:
+    count(folder=folder, who=who)
+    time.sleep(60)
+    return who
+
+
+def chosen(folder: Path, *words: tuple[str, object]) -> settings.Settings:
+    given = {"work_dir": folder / "work", "nprocs": 2, "verbose": 2, **dict(words)}
+    return settings.build("participant", folder / "bids", folder / "out", given=given)
+
+
+def person(folder: Path, name: str, function: str) -> Workflow:
+    """Two nodes, the second of which needs the first."""
+    part = Workflow(name)
+    first = node(f"first_{name}", f"{HERE}:{function}", mem_gb=GB, folder=str(folder), who=name)
+    second = node("finish", f"{HERE}:last", mem_gb=GB, connected=("before",), folder=str(folder), who=name)
+    part.connect([(first, second, [("out", "before")])])
+    return part
+
+
+def run(folder: Path, people: dict[str, str], *words: tuple[str, object]) -> dict[str, str]:
+    """Run a graph of people; returns the reason of everyone whose last step left nothing."""
+    whole = Workflow("whole", base_dir=str(folder / "work"))
+    for name, function in people.items():
+        part = person(folder, name, function)
+        (folder / "log" / name).mkdir(parents=True, exist_ok=True)
+        whole.add_nodes([part])
+        execute.keep_crashes(part, folder / "log" / name)
+    execute.run(whole, chosen(folder, *words), last="finish", total=len(people), what="people", preload=[])
+    lacking = [name for name in people if not (folder / f"{name}-after-{name}").exists()]
+    return {name: execute.reason(folder / "log" / name) for name in lacking}
+
+
+@pytest.fixture
+def templates() -> ModuleType:
+    return importlib.import_module("bids_app.workflow.templates")
+
+
+def times(folder: Path, name: str) -> int:
+    file = folder / name
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def test_a_node_calls_a_function_in_its_own_folder(tmp_path):
+    made = node("one", f"{HERE}:count", mem_gb=GB, folder=str(tmp_path), who="a")
+    made.base_dir = str(tmp_path / "work")
+    assert made.run().outputs.out == "a"
+    assert (tmp_path / "a").read_text().split()[1] == str(tmp_path / "work" / "one")
+
+
+def test_a_node_whose_function_does_not_exist_fails(tmp_path):
+    made = node("one", f"{HERE}:no_such_function", mem_gb=GB)
+    made.base_dir = str(tmp_path)
+    with pytest.raises(Exception, match="no_such_function"):
+        made.run()
+
+
+def test_a_killed_worker_fails_its_own_node_only_and_is_the_only_one_computed_again(tmp_path):
+    people = {"a": "count", "b": "die", "c": "count", "d": "count"}
+    failed = run(tmp_path, people)
+    assert list(failed) == ["b"]
+    assert "first_b ended by signal SIGKILL" in failed["b"]
+    assert "memory ran out" in failed["b"]
+    assert f"planned with {GB} GB" in failed["b"]
+    assert len(list((tmp_path / "log" / "b").glob("crash-*.txt"))) == 1
+    assert [times(tmp_path, f"{name}-after-{name}") for name in people] == [1, 0, 1, 1]
+
+    (tmp_path / "well").touch()
+    assert run(tmp_path, people) == {}
+    assert [times(tmp_path, f"{name}-after-{name}") for name in people] == [1, 1, 1, 1]
+    assert [times(tmp_path, name) for name in people] == [1, 1, 1, 1]
+    assert list((tmp_path / "log" / "b").glob("crash-*")) == []
+
+
+def test_what_is_told_of_a_failure_is_the_mistake_in_one_line(tmp_path):
+    failed = run(tmp_path, {"a": "refuse", "b": "stumble"})
+    assert failed["a"].startswith("a cannot be used: it is empty [log/crash-")
+    assert failed["b"].startswith("KeyError: 'no such key' [log/crash-")
+
+
+def test_an_interrupted_run_leaves_no_process_behind(tmp_path):
+    code = (
+        f"import sys; from pathlib import Path; import {HERE} as here\n"
+        f"try: here.run(Path({str(tmp_path)!r}), {{'a': 'wait', 'b': 'wait'}})\n"
+        "except KeyboardInterrupt: sys.exit(130)\n"
+    )
+    environment = {**os.environ, "NIPYPE_NO_ET": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL) as whole:
+        deadline = time.monotonic() + 60
+        while times(tmp_path, "a") + times(tmp_path, "b") < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        whole.send_signal(signal.SIGINT)
+        assert whole.wait(timeout=20) == 130
+    workers = [int((tmp_path / name).read_text().split()[0]) for name in "ab"]
+    assert [worker for worker in workers if Path(f"/proc/{worker}").exists()] == []
+
+
+def test_a_person_who_was_begun_is_finished_before_another_is_begun():
+    procs = [SimpleNamespace(fullname=f"whole.{name}.{step}") for step in ("native", "finish") for name in ("b", "a")]
+    sort = plugin.OneProcessEach._sort_jobs
+    names = [procs[job].fullname for job in sort(SimpleNamespace(procs=procs), range(4))]
+    assert names == ["whole.a.native", "whole.a.finish", "whole.b.native", "whole.b.finish"]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [(-9, "by signal SIGKILL"), (-15, "by signal SIGTERM"), (1, "exit code 1"), (None, "exit code")]
+)
+def test_how_a_worker_died_is_told(code, told):
+    line = plugin._death(SimpleNamespace(fullname="whole.a.native", mem_gb=2.5), code)
+    assert told in line
+    assert "whole.a.native" in line
+    assert "2.5 GB" in line
+
+
+CRASH = """Node: participants.sub_01.native
+Working directory: somewhere
+
+Node inputs:
+
+function = bids_app.workflow.anatomical:native
+
+Traceback (most recent call last):
+  File "multiproc.py", line 67, in run_node
+nipype.pipeline.engine.nodes.NodeExecutionError: Exception raised while executing Node native.
+
+Traceback:
+	Traceback (most recent call last):
+	{raised}
+"""
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        ("bids_app.errors.DataError: sub-01_T1w.nii.gz is 0 everywhere", "sub-01_T1w.nii.gz is 0 everywhere"),
+        ("bids_app.errors.MissingInputError: there is no mask", "there is no mask"),
+        ("numpy.exceptions.AxisError: axis 3", "AxisError: axis 3"),
+        ("ValueError: a: b", "ValueError: a: b"),
+    ],
+)
+def test_the_reason_is_the_last_error_of_the_crash_file(tmp_path, raised, told):
+    (tmp_path / "crash-1.txt").write_text(CRASH.format(raised=raised))
+    assert execute.reason(tmp_path) == f"{told} [log/crash-1.txt]"
+
+
+def test_the_reason_is_of_the_newest_file_of_the_first_folder_that_has_one(tmp_path):
+    own, shared = tmp_path / "own", tmp_path / "shared"
+    for folder, name, age in ((own, "old", 9), (own, "new", 5), (shared, "newest", 1)):
+        folder.mkdir(exist_ok=True)
+        file = folder / f"crash-{name}.txt"
+        file.write_text(CRASH.format(raised=f"ValueError: {name}"))
+        os.utime(file, (time.time() - age,) * 2)
+    assert execute.reason(own, shared) == "ValueError: new [log/crash-new.txt]"
+    assert execute.reason(tmp_path, shared) == "ValueError: newest [log/crash-newest.txt]"
+    assert "no crash file says why" in execute.reason(tmp_path)
+
+
+def test_a_template_that_another_process_made_meanwhile_is_taken_and_nothing_is_left(tmp_path, monkeypatch, templates):
+    asked = {"cache": str(tmp_path), "space": "MNI152NLin2009cAsym", "resolution": 8.0, "sloppy": True, "seed": 1}
+    made = []
+
+    def make(folder: Path, **how: object) -> None:
+        made.append(how)
+        (folder / "mask.nii.gz").write_text("ours")
+        theirs = folder.with_name(folder.name.split(".")[0])
+        theirs.mkdir()
+        (theirs / "mask.nii.gz").write_text("theirs")
+
+    monkeypatch.setattr(templates, "_make", make)
+    files = templates.prepare(**asked)
+    assert Path(files["mask"]).read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [Path(files["mask"]).parent]
+    assert templates.prepare(**asked) == files
+    assert len(made) == 1
+    assert templates.prepare(**{**asked, "resolution": 6.0}) != files
+
+
+def test_a_template_that_could_not_be_made_does_not_stand(tmp_path, monkeypatch, templates):
+    def make(folder: Path, **how: object) -> None:
+        (folder / "mask.nii.gz").write_text("half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(templates, "_make", make)
+    asked = {"cache": str(tmp_path), "space": "MNI152NLin2009cAsym", "resolution": 8.0, "sloppy": True, "seed": 1}
+    with pytest.raises(OSError, match="no space left"):
+        templates.prepare(**asked)
+    monkeypatch.setattr(templates, "_make", lambda folder, **_: (folder / "mask.nii.gz").write_text("whole"))
+    assert Path(templates.prepare(**asked)["mask"]).read_text() == "whole"
+
+
+@pytest.mark.slow
+def test_a_template_that_two_make_at_once_stands_whole(tmp_path, templates):
+    asked = {"cache": str(tmp_path), "space": "MNI152NLin2009cAsym", "resolution": 8.0, "sloppy": True, "seed": 1}
+    both = [multiprocessing.get_context("spawn").Process(target=templates.prepare, kwargs=asked) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert [one.exitcode for one in both] == [0, 0]
+    (folder,) = tmp_path.iterdir()
+    files = templates.prepare(**asked)
+    assert {Path(file).parent for file in files.values()} == {folder}
+    assert all(Path(file).is_file() for file in files.values())
