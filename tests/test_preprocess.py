@@ -444,6 +444,16 @@ def test_a_registered_brain_has_the_templates_outline(brain, template, tmp_path)
     assert dice(back, inside.numpy() > 0) > 0.95
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_same_seed_gives_the_same_transform(brain, template, tmp_path, seed):
+    moving, target = read(brain, tmp_path / "brain.nii.gz"), ants.image_read(template["target"])
+    found = []
+    for name in ("one", "other"):
+        start = normalise.affine(target, moving, folder=str(tmp_path), name=name, seed=seed)
+        found.append(ants.read_transform(start.forward[0]).parameters)
+    np.testing.assert_array_equal(*found)
+
+
 # whole heads
 
 
@@ -459,15 +469,19 @@ def head_mask(shared_data, tmp_path, name, *, sloppy):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sloppy", "least"), [(True, 0.88), (False, 0.90)])
-def test_mask_of_a_whole_head_agrees_with_its_tissues(shared_data, tmp_path, sloppy, least):
+@pytest.mark.parametrize(("sloppy", "least"), [(True, 0.95), (False, 0.97)])
+def test_mask_of_a_whole_head_holds_its_tissue(shared_data, tmp_path, sloppy, least):
     found = head_mask(shared_data, tmp_path, "anat_reorient", sloppy=sloppy)
-    truth = np.zeros(found.shape, dtype=bool)
-    for tissue in ("gm", "wm", "csf"):
-        mask = nib.as_closest_canonical(nib.load(shared_data / "structural" / f"anatomical_{tissue}_mask.nii.gz"))
-        truth |= np.asarray(mask.dataobj) > 0
-    print("Dice", dice(found, truth))
-    assert dice(found, truth) > least
+    tissue = np.zeros(found.shape, dtype=bool)
+    for name in ("gm", "wm"):
+        image = nib.as_closest_canonical(nib.load(shared_data / "structural" / f"anatomical_{name}_mask.nii.gz"))
+        tissue |= np.asarray(image.dataobj) > 0
+    # These masks hold scalp and muscle too: what stays of them in one piece when thin things are taken off is brain.
+    pieces, _ = ndimage.label(ndimage.binary_opening(tissue, iterations=2))
+    core = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+    print("share of the core in the mask", found[core].mean(), "volume", found.sum() * 0.027)
+    assert found[core].mean() > least
+    assert 900 < found.sum() * 0.027 < 1400
 
 
 @pytest.mark.slow

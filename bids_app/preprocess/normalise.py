@@ -29,7 +29,7 @@ class Warps:
 def _seeded(seed: int) -> Iterator[None]:
     """Fix the random sampling of registrations: antspyx 0.6.3 does not hand its `random_seed` on to ANTs."""
     before = os.environ.get("ANTS_RANDOM_SEED")
-    os.environ["ANTS_RANDOM_SEED"] = str(seed)
+    os.environ["ANTS_RANDOM_SEED"] = str(seed or 2**31 - 1)  # ANTs takes 0 as "by the clock"
     try:
         yield
     finally:

@@ -76,7 +76,7 @@ def _atlas(name: str, analysis: Analysis, settings: Settings) -> Node:
         mem_gb=2,
         connected=("template",),
         cache=str(settings.work_dir),
-        atlas_name=name,
+        atlas_name=str(Path(name).absolute()) if Path(name).is_file() else name,  # nodes run in folders of their own
         link=str(work / "atlases" / slug),
         space=analysis.space,
         seed=settings.compute.random_seed,

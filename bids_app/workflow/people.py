@@ -109,7 +109,7 @@ def _anatomy(
 
 def _finish(job: plan.Job, planned: plan.Plan, settings: Settings, kinds: dict[str, str]) -> Node:
     chosen = asdict(settings.participant)
-    return node(
+    made = node(
         "finish",
         "bids_app.workflow.finish:person",
         mem_gb=1.5,
@@ -127,3 +127,5 @@ def _finish(job: plan.Job, planned: plan.Plan, settings: Settings, kinds: dict[s
         output_dir=str(settings.output_dir),
         radiological=settings.other.radiological,
     )
+    made.overwrite = True  # a person comes here only when outputs are lacking, whatever the work folder remembers
+    return made

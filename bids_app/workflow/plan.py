@@ -124,7 +124,7 @@ def _key(files: list[str], settings: Settings) -> str:
 def _mask(scan: inputs.Scan, pattern: str | None) -> str | None:
     if pattern is None:
         return None
-    path = Path(pattern.format(participant=scan.participant, session=scan.session or ""))
+    path = Path(pattern.format(participant=scan.participant, session=scan.session or "")).absolute()
     if not path.is_file():
         raise MissingInputError(f"--brain-mask: there is no {path.name} for {_name(scan)}")
     return str(path)
