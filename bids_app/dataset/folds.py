@@ -52,8 +52,8 @@ def stratified(
             parts = StratifiedGroupKFold(folds, shuffle=True, random_state=state).split(classes, classes, names)
         else:
             parts = StratifiedKFold(folds, shuffle=True, random_state=state).split(classes, classes)
-        for fold, (train, test) in enumerate(parts):
-            split = Split(repeat, fold, tuple(train.tolist()), tuple(test.tolist()), names)
+        for fold, (train, test) in enumerate(parts, start=1):
+            split = Split(repeat + 1, fold, tuple(train.tolist()), tuple(test.tolist()), names)
             _check_training(split, classes)
             splits.append(split)
     return splits

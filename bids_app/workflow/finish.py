@@ -81,7 +81,7 @@ def _native(stage: Path, who: tuple[str, str | None], anat: Files, space: str) -
     folder = _folder(stage, who, "anat")
     native = anat["native"]
     for source, suffix, entities, sidecar in (
-        (native["t1w"], "T1w", {"desc": "preproc"}, {"SkullStripped": False}),
+        (native["t1w"], "T1w", {"desc": "preproc"}, {"SkullStripped": "skull-stripped" in native["facts"]["Brain mask"]}),
         (native["mask"], "mask", {"desc": "brain"}, {"Type": "Brain", "RawSources": []}),
         (anat["tissues"]["dseg"], "dseg", {}, {"LabelMap": {"GM": 1, "WM": 2, "CSF": 3}}),
     ):

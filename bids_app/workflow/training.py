@@ -121,7 +121,7 @@ def _one(
     stage: Path, person: Files, explained: str, stated: Files, about: Files, grid: Grid, values: np.ndarray
 ) -> None:
     session = None if person["session_id"] in ("", "n/a") else person["session_id"]
-    repeat = f"Repeat{person['repeat']}" if int(person["repeat"]) else ""
+    repeat = f"Repeat{person['repeat']}" if int(person["repeat"]) > 1 else ""
     stem = outputs.filename(
         person["participant_id"],
         session,
