@@ -387,6 +387,13 @@ def test_segmenting_leaves_no_temporary_file(onion, tmp_path, monkeypatch):
     assert not [*common.iterdir(), *own.iterdir()]
 
 
+def test_segmenting_again_gives_the_same(onion, tmp_path):
+    _, images, found = onion
+    given = [images[name] for name in ("t1w", "mask", "GM", "WM")]
+    for name, image in tissues.segment(*given, folder=str(tmp_path), sloppy=True).items():
+        np.testing.assert_array_equal(image.numpy(), found[name])
+
+
 def test_bias_is_taken_out(onion):
     truth, images, _ = onion
     gradient = np.linspace(0.7, 1.3, 44, dtype=np.float32)[:, None, None]

@@ -48,6 +48,7 @@ def segment(
             priorweight=PRIOR_WEIGHT,
             m="[0.1,1x1x1]",
             c="[2,0.0001]" if sloppy else "[5,0.0001]",
+            r=0,  # the order of voxels is drawn by the clock otherwise
         )["probabilityimages"]
     return {name: ants.decrop_image(image, t1w * 0) for name, image in zip(LABELS, found, strict=True)}
 
