@@ -18,7 +18,7 @@ def run(settings: Settings) -> int:
     planned = analysis.make(dataset, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
-    counts = planned.used["class"].value_counts()
+    counts = planned.used.groupby("class")["participant_id"].nunique()
     log.info(
         "%s; %d left out",
         ", ".join(f"{counts[name]} {name}" for name in planned.classes),

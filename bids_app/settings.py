@@ -161,7 +161,16 @@ CHOICES = {
     "sessions": ("first", "all", "mean"),
     "device": ("auto", "cpu", "cuda"),
 }
-LEAST = {"folds": 2, "repeats": 1, "nprocs": 1, "omp_nthreads": 1, "smoothing": 0, "random_seed": 0, "mem_mb": 512}
+LEAST = {
+    "folds": 2,
+    "repeats": 1,
+    "nprocs": 1,
+    "omp_nthreads": 1,
+    "smoothing": 0,
+    "random_seed": 0,
+    "mem_mb": 512,
+    "resolution": 0.5,
+}
 
 
 def build(level: str, bids_dir: Path, output_dir: Path, *, given: Mapping[str, Any]) -> Settings:
@@ -248,7 +257,7 @@ def _check(section: Any) -> None:
             continue
         if item.name in CHOICES and value not in CHOICES[item.name]:
             raise UsageError(f"{option(item.name)}: choose from {', '.join(CHOICES[item.name])}, not {value!r}")
-        if item.name in LEAST and value < LEAST[item.name]:
+        if item.name in LEAST and not value >= LEAST[item.name]:
             raise UsageError(f"{option(item.name)} has to be at least {LEAST[item.name]}, not {value}")
 
 

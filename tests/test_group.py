@@ -42,16 +42,19 @@ def test_balanced_accuracy_in_the_table_is_that_of_the_predictions(analysed):
 
 
 def test_svm_heatmaps_of_a_person_sum_to_their_distance_from_the_mean_logit(analysed):
-    """weights times deviation, over all voxels, is the logit less the logit at the training mean (0 for the SVM's centre)."""
+    """weights times deviation, summed over all voxels, is the logit less the logit at the training mean."""
     _, out, folder = analysed
     told = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str).query("cell == 'svm/gm'")
     offsets = {}
     for row in told.itertuples():
         (file,) = out.glob(f"sub-{row.participant_id}/anat/*_stat-weights_desc-trial1SvmGm*_statmap.nii.gz")
         about = json.loads(file.with_name(file.name.replace(".nii.gz", ".json")).read_text())
-        assert about["HeldOut"] and about["ExplainedClass"] == row.predicted and about["Fold"] == int(row.fold)
+        assert about["HeldOut"]
+        assert (about["ExplainedClass"], about["Fold"]) == (row.predicted, int(row.fold))
         own = float(getattr(row, f"probability_{row.predicted}"))
-        offsets.setdefault((row.fold, row.predicted), []).append(nib.load(file).get_fdata().sum() - np.log(own / (1 - own)) / 2)
+        offsets.setdefault((row.fold, row.predicted), []).append(
+            nib.load(file).get_fdata().sum() - np.log(own / (1 - own)) / 2
+        )
     for values in offsets.values():
         assert np.ptp(values) < 1e-3
 
@@ -128,7 +131,7 @@ def test_people_without_images_and_without_label_are_listed_with_the_reason(phan
 
 
 def test_same_seed_gives_the_same_predictions_whatever_the_number_of_processes(analysed):
-    bids, out, folder = analysed
+    bids, out, _ = analysed
     again = ["--analysis", "again", *OPTIONS[:-1], "1", "-w", str(out / ".work2")]
     assert main([str(bids), str(out), "group", *again]) == 0
     first, second = ((out / "group" / name / "predictions.tsv").read_bytes() for name in ("trial1", "again"))

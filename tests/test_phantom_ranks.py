@@ -1,4 +1,4 @@
-"""Planted effects are found where they were planted, and nothing is found where nothing was: ten seeds chosen beforehand.
+"""Planted effects are found where they were planted, and nothing where nothing was: ten seeds chosen beforehand.
 
 Run it with `scripts/test -m slow -s tests/test_phantom_ranks.py`; it prints every figure.
 """
@@ -64,7 +64,8 @@ def _figures(folder):
     report = (folder / "report.html").read_text()
     found = {}
     for cell, method in METHODS:
-        rows = regions.query("cell == @cell and method == @method and explained == 'patient' and atlas == 'AAL'")
+        wanted = (cell, method, "patient", "AAL")
+        rows = regions[(regions[["cell", "method", "explained", "atlas"]] == wanted).all(axis=1)]
         found[f"rank {method}"] = int(rows.set_index("region").loc[REGION, "rank"])
     for cell in ("svm/gm", "cnn3d/gm"):
         name = cell.split("/")[0]

@@ -186,6 +186,11 @@ def mark_done(out: Path, participant: str, session: str | None, key: str, files:
     write_root(out, _marker(participant, session), json.dumps({"key": key, "files": paths}, indent=2) + "\n")
 
 
+def mark_undone(out: Path, participant: str, session: str | None) -> None:
+    """Forget that a person was finished, before other outputs take the place of what the note vouches for."""
+    (out / _marker(participant, session)).unlink(missing_ok=True)
+
+
 def is_done(out: Path, participant: str, session: str | None, key: str) -> bool:
     """Say whether a person was finished with the same settings and every output still stands."""
     marker = out / _marker(participant, session)

@@ -87,7 +87,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
         atlases=atlases,
         space=stated["Space"],
         resolution=stated["ResolutionMm"],
-        sloppy=settings.participant.sloppy,
+        sloppy=stated["Sloppy"],
         key=_key(used, maps, settings),
     )
 
@@ -159,7 +159,7 @@ def _found(settings: Settings, people: set[str] | None) -> dict[tuple[str, str |
 def _check_people(used: pd.DataFrame, everyone: pd.DataFrame, names: tuple[str, ...], maps: tuple[str, ...]) -> None:
     if len(names) < 2:
         raise UsageError(f"--classes: at least two classes are needed, not {', '.join(names) or 'none'}")
-    counts = used["class"].value_counts()
+    counts = used.groupby("class")["participant_id"].nunique()
     lacking = [name for name in names if counts.get(name, 0) < 2]
     if lacking:
         reasons = everyone.loc[~everyone["used"], "reason"].value_counts().head(3)
@@ -242,5 +242,6 @@ def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> str:
         settings.compute.random_seed,
         settings.compute.omp_nthreads,
     ]
-    text = json.dumps([stamps, used["class"].tolist(), chosen, __version__], default=str, sort_keys=True)
+    people = used.drop(columns=list(maps)).to_csv(index=False)
+    text = json.dumps([stamps, people, chosen, __version__], default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bids_app.dataset.grid import Grid
+from bids_app.errors import UsageError
 from bids_app.preprocess.conform import plain
 from bids_app.regions.tables import table
 from bids_app.report.group import Heatmap
@@ -72,6 +73,8 @@ def region_table(maps: list[Heatmap]) -> pd.DataFrame:
         for one in maps
         for atlas, rows in one.regions.items()
     ]
+    if not parts:
+        raise UsageError("--explainers: none of them suits a classifier of this analysis; see the log of refusals")
     whole = pd.concat(parts, ignore_index=True)
     first = ["cell", "method", "explained", "atlas"]
     return whole[[*first, *(column for column in whole if column not in first)]]

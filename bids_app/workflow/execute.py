@@ -42,23 +42,20 @@ def keep_crashes(part: Workflow | Node, folder: Path) -> None:
 
 def run(graph: Workflow, settings: Settings, *, last: str, total: int, what: str, preload: list[str]) -> None:
     """Run the graph; a bar counts the nodes whose names begin with `last`. Failed nodes leave crash files."""
-    config.update_config(
-        {
-            "execution": {
-                "stop_on_first_crash": settings.compute.stop_on_first_crash,
-                "crashfile_format": "txt",
-                "crashdump_dir": str(settings.work_dir / "log"),
-                "remove_unnecessary_outputs": False,
-                "poll_sleep_duration": 0.1,
-                "check_version": False,
-            },
-            "logging": {"workflow_level": "CRITICAL", "interface_level": "CRITICAL", "utils_level": "CRITICAL"},
-        }
-    )
+    config.update_config({"logging": dict.fromkeys(("workflow_level", "interface_level", "utils_level"), "CRITICAL")})
     if settings.other.verbose < 2:
         nipype_logging.update_logging(config)
-    if settings.other.write_graph:
-        graph.write_graph(dotfilename=str(settings.work_dir / f"{graph.name}.dot"), graph2use="orig", format="svg")
+    # The graph has a copy of nipype's configuration from when it was made, and its plugin reads that.
+    graph.config["execution"] |= {
+        "stop_on_first_crash": str(settings.compute.stop_on_first_crash).lower(),
+        "crashfile_format": "txt",
+        "crashdump_dir": str(settings.work_dir / "log"),
+        "remove_unnecessary_outputs": "false",
+        "poll_sleep_duration": "0.1",
+        "check_version": "false",
+    }
+    if settings.other.write_graph:  # `dot` is written without graphviz; drawing it is left to the user
+        graph.write_graph(dotfilename=str(settings.work_dir / f"{graph.name}.dot"), graph2use="orig", format="dot")
     with tqdm(total=total, desc=what, unit="", disable=None, leave=False) as bar:
         runner = _plugin(settings, _counting(bar, last, what, total), preload)
         try:
@@ -110,4 +107,6 @@ def _plugin(settings: Settings, callback: Callable[[Any, str], None], preload: l
     module = __import__("nipype.pipeline.plugins", fromlist=[name])
     if not hasattr(module, f"{name}Plugin"):
         raise UsageError(f"--use-plugin {file.name}: nipype has no plugin {name}")
-    return getattr(module, f"{name}Plugin")(plugin_args={**stated.get("plugin_args", {}), "status_callback": callback})
+    return getattr(module, f"{name}Plugin")(
+        plugin_args={**(stated.get("plugin_args") or {}), "status_callback": callback}
+    )

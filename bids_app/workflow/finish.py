@@ -41,6 +41,7 @@ def person(
         _volumes(stage, who, measured)
         drawn = _draw(stage, who, anat, templates, sources, maps, radiological=radiological)
         _page(stage, job, kinds, chosen, anat, measured, drawn)
+        outputs.mark_undone(out, *who)
         written = outputs.publish(stage, out)
     outputs.mark_done(out, *who, job["key"], written)
     return written
@@ -81,7 +82,12 @@ def _native(stage: Path, who: tuple[str, str | None], anat: Files, space: str) -
     folder = _folder(stage, who, "anat")
     native = anat["native"]
     for source, suffix, entities, sidecar in (
-        (native["t1w"], "T1w", {"desc": "preproc"}, {"SkullStripped": "skull-stripped" in native["facts"]["Brain mask"]}),
+        (
+            native["t1w"],
+            "T1w",
+            {"desc": "preproc"},
+            {"SkullStripped": "skull-stripped" in native["facts"]["Brain mask"]},
+        ),
         (native["mask"], "mask", {"desc": "brain"}, {"Type": "Brain", "RawSources": []}),
         (anat["tissues"]["dseg"], "dseg", {}, {"LabelMap": {"GM": 1, "WM": 2, "CSF": 3}}),
     ):

@@ -63,6 +63,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Plan:
     """Look for every file that the run needs. What concerns a person fails that person; what concerns all is raised."""
     catalogue.check("maps", settings.participant.maps)
     templates.brain(settings.participant.output_space)
+    _check_derivatives(settings)
     labels = inputs.select(dataset, settings.select.participant_label)
     jobs: list[Job] = []
     failed: dict[str, str] = {}
@@ -83,6 +84,15 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Plan:
     todo = [job for job, done in zip(jobs, finished, strict=True) if not done]
     before = [job for job, done in zip(jobs, finished, strict=True) if done]
     return Plan(todo, before, failed, _head(todo), resolution(settings))
+
+
+def _check_derivatives(settings: Settings) -> None:
+    unknown = sorted(set(settings.select.derivatives) - {"fmriprep"})
+    if unknown:
+        raise UsageError(f"--derivatives {unknown[0]}: only fmriprep=PATH is understood")
+    for name, path in settings.select.derivatives.items():
+        if not path.is_dir():
+            raise MissingInputError(f"--derivatives {name}: there is no folder {path}")
 
 
 def _job(dataset: inputs.Dataset, scan: inputs.Scan, settings: Settings) -> Job:
@@ -124,7 +134,10 @@ def _key(files: list[str], settings: Settings) -> str:
 def _mask(scan: inputs.Scan, pattern: str | None) -> str | None:
     if pattern is None:
         return None
-    path = Path(pattern.format(participant=scan.participant, session=scan.session or "")).absolute()
+    try:
+        path = Path(pattern.format(participant=scan.participant, session=scan.session or "")).absolute()
+    except (KeyError, IndexError, ValueError) as error:
+        raise UsageError(f"--brain-mask {pattern}: only {{participant}} and {{session}} are filled in") from error
     if not path.is_file():
         raise MissingInputError(f"--brain-mask: there is no {path.name} for {_name(scan)}")
     return str(path)

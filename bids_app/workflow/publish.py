@@ -54,7 +54,7 @@ def _report(
     maps: list[Heatmap],
     notes: dict[str, str],
 ) -> None:
-    counts = planned.used["class"].value_counts()
+    counts = planned.used.groupby("class")["participant_id"].nunique()
     text = methods.group(
         cells=[cell.name for cell in planned.cells],
         classes={name: int(counts[name]) for name in planned.classes},
