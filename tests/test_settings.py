@@ -125,7 +125,9 @@ def test_an_option_whose_part_is_not_there_yet_says_so_and_exits_64(name, capsys
 @pytest.mark.parametrize("name", sorted(settings.NOT_YET))
 def test_an_option_whose_part_is_not_there_yet_may_stand_at_its_default(name):
     field = next(f for section in settings.SECTIONS.values() for f in dataclasses.fields(section) if f.name == name)
-    settings.build("group", Path("/BIDS"), Path("/OUT"), given={name: settings._default(field)})
+    default = settings._default(field)
+    made = settings.build("group", Path("/BIDS"), Path("/OUT"), given={name: default})
+    assert made == settings.build("group", Path("/BIDS"), Path("/OUT"), given={})
 
 
 def test_underscores_and_dashes_are_one_spelling_and_values_are_left_alone():
