@@ -123,11 +123,25 @@ def test_people_without_images_and_without_label_are_listed_with_the_reason(phan
     extra = pd.DataFrame([{**table.iloc[0], "participant_id": "sub-99"}])
     table.loc[0, "group"] = "n/a"
     pd.concat([table, extra]).to_csv(copy / "participants.tsv", sep="\t", index=False)
+    (out / "group" / "left").mkdir(parents=True)
+    (out / "group" / "left" / "of-an-earlier-run.tsv").write_text("stale")
     assert main([str(copy), str(out), "group", "--analysis", "left", "--classifiers", "svm", *OPTIONS]) == 0
+    assert not (out / "group" / "left" / "of-an-earlier-run.tsv").exists()
     samples = pd.read_csv(out / "group" / "left" / "samples.tsv", sep="\t", dtype=str).set_index("participant_id")
     assert samples.loc["99", "reason"] == "no image for gm"
     assert samples.loc[table.loc[0, "participant_id"].removeprefix("sub-"), "reason"] == "group is n/a"
     assert "sub-99" in (out / "group" / "left" / "report.html").read_text() or "99" in samples.index
+
+
+@pytest.mark.parametrize(
+    ("column", "why"), [("sex", "holds words"), ("shoe_size", "no such column"), ("tiv_typo", "no such column")]
+)
+def test_a_covariate_that_cannot_be_used_is_refused_before_anything_is_computed(phantom_maps, capsys, column, why):
+    bids, out = phantom_maps
+    work = out / f".work-{column}"
+    assert main([str(bids), str(out), "group", "--adjust-for", column, *OPTIONS, "-w", str(work)]) == 65
+    assert why in capsys.readouterr().err
+    assert not work.exists()
 
 
 def test_same_seed_gives_the_same_predictions_whatever_the_number_of_processes(analysed):

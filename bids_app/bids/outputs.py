@@ -125,6 +125,12 @@ def publish(staged: Path, out: Path) -> list[str]:
     return [file.as_posix() for file in files]
 
 
+def retire(place: Path, old: Path) -> None:
+    """Take a folder of an earlier run out of the tree, into a staging folder that is removed; none is no error."""
+    if place.is_dir():
+        place.rename(old / place.name)
+
+
 def _cannot_write(path: Path, error: OSError) -> CannotWriteError:
     return CannotWriteError(
         f"{path} cannot be written ({error.strerror}): check permissions and free space, or choose another folder."

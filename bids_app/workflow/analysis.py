@@ -64,6 +64,8 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     used = everyone[everyone["used"]].reset_index(drop=True)
     _check_people(used, everyone, names, maps)
     _check_target(group.explain_target, names)
+    adjust = {name: _columns(group.adjust_for, part.ADJUST_FOR) for name, part in parts.items()}
+    _check_adjust(used, tuple(dict.fromkeys(itertools.chain(*adjust.values()))))
     stated = json.loads(_sidecar(used[maps[0]][0][0]).read_text())["MapParameters"]
     splits = folds.stratified(
         used["class"].tolist(),
@@ -80,7 +82,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
         samples=everyone,
         used=used,
         splits=splits,
-        adjust={name: _columns(group.adjust_for, part.ADJUST_FOR) for name, part in parts.items()},
+        adjust=adjust,
         smoothing={
             name: part.SMOOTHING_MM if group.smoothing is None else group.smoothing for name, part in parts.items()
         },
@@ -185,6 +187,22 @@ def _together(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> li
         f"sub-{person}" if pd.isna(value) else f"{column} {value}"
         for person, value in zip(used["participant_id"], own, strict=True)
     ]
+
+
+def _check_adjust(used: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    """Covariates have to be there, numeric, and known of everyone who is used."""
+    for column in columns:
+        known = used[column].notna()
+        numbers = pd.to_numeric(used[column], errors="coerce")
+        if not known.any():
+            raise DataError(f"--adjust-for {column}: participants.tsv has no such column, or it is n/a for everyone")
+        if (known & numbers.isna()).any():
+            raise DataError(f"--adjust-for {column}: it holds words; code them as numbers in a column of their own")
+        if not known.all():
+            who = ", ".join(used.loc[~known, "participant_id"].head(5))
+            raise DataError(
+                f"--adjust-for {column}: it is n/a for {(~known).sum()} people ({who}, ...); --exclude them"
+            )
 
 
 def _check_target(target: str, names: tuple[str, ...]) -> None:
