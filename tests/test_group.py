@@ -59,19 +59,22 @@ def test_svm_heatmaps_of_a_person_sum_to_their_distance_from_the_mean_logit(anal
         assert np.ptp(values) < 1e-3
 
 
-def test_mean_heatmap_is_the_mean_of_the_people_divided_by_their_models_spread(analysed):
+@pytest.mark.parametrize(
+    ("cell", "method", "name"), [("svm/gm", "weights", "SvmGm"), ("cnn3d/gm", "gradcam", "Cnn3dGm")]
+)
+def test_mean_heatmap_is_the_mean_of_held_out_patients_divided_by_their_models_spread(analysed, cell, method, name):
     _, out, folder = analysed
-    told = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str).query("cell == 'svm/gm' and true == 'patient'")
-    if (told["predicted"] != "patient").any():
-        told = told[told["predicted"] == "patient"]
-        pytest.skip("a patient was taken for a control, whose published map explains the other class")
+    (work,) = (out / ".work").glob("analysis-trial1-*")
     parts = []
-    for person in told["participant_id"]:
-        (file,) = out.glob(f"sub-{person}/anat/*_stat-weights_desc-trial1SvmGmPatient_statmap.nii.gz")
-        about = json.loads(file.with_name(file.name.replace(".nii.gz", ".json")).read_text())
-        parts.append(nib.load(file).get_fdata() / about["ModelSpread"])
-    (mean,) = folder.glob("*_stat-weights_desc-SvmGmPatient_statmap.nii.gz")
-    assert np.allclose(nib.load(mean).get_fdata(), np.mean(parts, axis=0), atol=1e-4)
+    for fold in sorted((work / "folds" / cell).iterdir()):
+        spread = json.loads((fold / "heatmaps.json").read_text())[method]["person_sd"]
+        told = pd.read_csv(fold / "predictions.tsv", sep="\t")
+        maps = np.load(fold / f"heatmap_{method}.npy")
+        parts += [maps[row, 1] / spread for row in range(len(told)) if told["true"][row] == "patient"]
+    assert len(parts) == 4
+    (file,) = folder.glob(f"*_stat-{method}_desc-{name}Patient_statmap.nii.gz")
+    mean = Grid.read(work / "grid_gm.npz").vector(nib.load(file).get_fdata())
+    assert np.allclose(mean, np.mean(parts, axis=0), atol=1e-4)
 
 
 def test_heatmaps_lie_on_the_grid_of_their_maps_and_are_zero_outside_the_analysed_tissue(analysed):

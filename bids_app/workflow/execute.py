@@ -20,7 +20,6 @@ from bids_app.workflow import plugin
 
 log = logging.getLogger("pellucid")
 ERROR = re.compile(r"^\s*(?:\w+\.)*(\w*(?:Error|Exception|Interrupt)): (.+)$", flags=re.MULTILINE)
-LOCAL = "MultiProc"
 
 
 def keep_crashes(part: Workflow | Node, folder: Path) -> None:
