@@ -36,9 +36,8 @@ def run(settings: Settings) -> int:
     people = planned.samples.drop(columns=list(planned.smoothing))
     tables = {"samples": people, "folds": collect.fold_table(planned), "predictions": told, "scores": judged}
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
-        folder = stage / "group" / planned.name
-        publish.stage(folder, planned, work, chosen=settings, tables=tables, verdicts=verdicts, maps=maps)
-        outputs.retire(settings.output_dir / "group" / planned.name, old)
+        publish.stage(stage, planned, work, chosen=settings, tables=tables, verdicts=verdicts, maps=maps)
+        publish.retire(settings.output_dir, planned.name, old)
         outputs.publish(stage, settings.output_dir)
     for _, sentence in verdicts.values():
         log.info("%s", sentence)

@@ -114,6 +114,18 @@ def test_svm_is_surer_of_people_when_there_is_something_to_learn():
     assert machines[1].slope > 5 * machines[0].slope
 
 
+def test_svm_is_not_surer_for_having_seen_the_same_person_in_another_session():
+    x, y = people(n=16, effect=0)
+    twice, both = np.concatenate([x, x]), np.concatenate([y, y])
+    svm = catalogue.load("classifiers", "svm")
+    slopes = []
+    for groups in (None, [f"person {row % 16}" for row in range(32)]):
+        machine = svm.build(1, 2, (300,), voxel_mm=VOXEL_MM, seed=0)
+        machine.fit(twice, both, seed=0, groups=groups)
+        slopes.append(float(machine.slope))
+    assert slopes[0] > 1 > slopes[1]
+
+
 def test_svm_says_which_class_has_nobody():
     machine = made("svm", shape=(5, 4, 3))
     with pytest.raises(DataError, match="class 1 has nobody"):

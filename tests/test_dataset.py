@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from bids_app.dataset import adjust, arrays, folds, samples, scale
+from bids_app.bids import exclusions
+from bids_app.dataset import adjust, arrays, covariates, folds, samples, scale
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, MissingInputError, UsageError
 
@@ -274,9 +275,9 @@ class TestSamples:
     def test_the_excluded_are_told_apart_and_a_person_needs_every_map(self, frame, found):
         images = found([("a", None), ("b", None)], maps=("gm", "wm"))
         del images["b", None]["wm"]
-        table = samples.collect(*frame, images, maps=("gm", "wm"), label="group", excluded={"a": "moved"}).set_index(
-            "participant_id"
-        )
+        excluded = {("a", None): "moved"}
+        table = samples.collect(*frame, images, maps=("gm", "wm"), label="group", excluded=excluded)
+        table = table.set_index("participant_id")
         assert table.loc["a", "reason"] == "excluded: moved"
         assert table.loc["b", "reason"] == "no image for wm"
 
@@ -292,6 +293,20 @@ class TestSamples:
         assert used("first") == [("a", "1", 1), ("b", "1", 1)]
         assert used("all") == [("a", "1", 1), ("a", "2", 1), ("b", "1", 1)]
         assert [(person, count) for person, _, count in used("mean")] == [("a", 2), ("b", 1)]
+
+    def test_an_excluded_session_leaves_the_others_of_that_person(self, frame, found):
+        images = found([("a", "1"), ("a", "2"), ("b", "1")])
+        excluded = {("a", "1"): "moved", ("b", "1"): "artefact"}
+        table = samples.collect(*frame, images, maps=("gm",), label="group", excluded=excluded)
+        assert [(row.participant_id, row.session_id) for row in table[table["used"]].itertuples()] == [("a", "2")]
+        assert table.set_index("participant_id").loc["b", "reason"] == "excluded: ses-1: artefact"
+
+    def test_people_who_lack_a_needed_covariate_are_listed_with_it(self, frame, found):
+        images = found([(person, None) for person in "abe"])
+        table = samples.collect(*frame, images, maps=("gm",), label="group", needed=("age", "tiv"))
+        table = table.set_index("participant_id")
+        assert table["used"].to_dict() == {"a": True, "b": True, "c": False, "d": False, "e": False}
+        assert table.loc["e", "reason"] == "age is n/a, and is adjusted for"
 
     def test_maps_made_in_different_ways_are_refused_with_two_people_and_what_would_mend_it(self, frame, found):
         images = found([("a", None), ("b", None)]) | found([("e", None)], MapParameters={"Resolution": 3})
@@ -309,3 +324,33 @@ class TestSamples:
         (tmp_path / "sub-a_ses-None_gm.json").unlink()
         with pytest.raises(MissingInputError, match=r"sub-a_ses-None_gm\.json"):
             samples.collect(*frame, images, maps=("gm",), label="group")
+
+
+class TestCovariates:
+    def test_words_become_one_column_for_each_value_but_the_first_and_numbers_stay(self):
+        table = pd.DataFrame({"sex": ["M", "F", "M"], "age": ["31", "42", "50"], "site": ["c", "a", "a"]})
+        coded, names = covariates.code(table, ("age", "sex", "site"))
+        assert names == {"age": ("age",), "sex": ("sex[M]",), "site": ("site[c]",)}
+        assert coded["sex[M]"].tolist() == [1, 0, 1]
+        assert coded["site[c]"].tolist() == [1, 0, 0]
+        assert coded["age"].tolist() == ["31", "42", "50"]
+
+    def test_words_that_nobody_shares_are_refused(self):
+        with pytest.raises(DataError, match="differ between all 2 people"):
+            covariates.code(pd.DataFrame({"name": ["x", "y"]}), ("name",))
+
+
+class TestExclusions:
+    def test_a_session_or_a_whole_person_is_left_out(self, tmp_path):
+        file = tmp_path / "out.tsv"
+        file.write_text("participant_id\tsession_id\treason\nsub-a\tn/a\tmoved\nb\tses-1\tn/a\n")
+        read = exclusions.read(file)
+        assert read == {("a", None): "moved", ("b", "1"): "listed"}
+        asked = [("a", "2"), ("b", "1"), ("b", "2"), ("c", None)]
+        assert [exclusions.reason(read, *who) for who in asked] == ["moved", "listed", None, None]
+
+    def test_a_table_without_names_is_refused(self, tmp_path):
+        file = tmp_path / "out.tsv"
+        file.write_text("subject\na\n")
+        with pytest.raises(DataError, match="no column participant_id; it has subject"):
+            exclusions.read(file)

@@ -136,9 +136,23 @@ def test_people_without_images_and_without_label_are_listed_with_the_reason(phan
     assert "sub-99" in (out / "group" / "left" / "report.html").read_text() or "99" in samples.index
 
 
-@pytest.mark.parametrize(
-    ("column", "why"), [("sex", "holds words"), ("shoe_size", "no such column"), ("tiv_typo", "no such column")]
-)
+def test_people_keep_the_heatmaps_of_the_last_run_alone_and_get_lost_ones_back(phantom_maps):
+    bids, out = phantom_maps
+    for target in ("control", "patient"):
+        options = ["--analysis", "target", "--explain-target", target, "--classifiers", "svm", *OPTIONS]
+        assert main([str(bids), str(out), "group", *options]) == 0
+    made = sorted(out.glob("sub-*/anat/*_desc-targetSvmGm*_statmap.nii.gz"))
+    assert len(made) == 8
+    assert all("desc-targetSvmGmPatient" in file.name for file in made)
+    listed = pd.read_csv(out / "group" / "target" / "heatmaps.tsv", sep="\t", dtype=str)
+    assert sorted(listed["file"]) == [str(file.relative_to(out)) for file in made]
+    assert len(list(out.glob("sub-*/anat/*_desc-targetSvmGm*_statmap.json"))) == 8
+    made[0].unlink()
+    assert main([str(bids), str(out), "group", *options]) == 0
+    assert made[0].is_file()
+
+
+@pytest.mark.parametrize(("column", "why"), [("participant", "no such column"), ("shoe_size", "no such column")])
 def test_a_covariate_that_cannot_be_used_is_refused_before_anything_is_computed(phantom_maps, capsys, column, why):
     bids, out = phantom_maps
     work = out / f".work-{column}"

@@ -8,13 +8,14 @@ Cortes & Vapnik 1995, Machine Learning 20:273-297; Mourao-Miranda et al. 2005, N
 through scikit-learn.
 """
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.svm import SVC
 
 from bids_app.classifiers import _slope
@@ -50,10 +51,11 @@ class LinearSVM(torch.nn.Module):
         logits: torch.Tensor = self.linear(x - self.centre)
         return logits
 
-    def fit(self, x: NDArray[Any], y: NDArray[np.int_], *, seed: int) -> None:
+    def fit(self, x: NDArray[Any], y: NDArray[np.int_], *, seed: int, groups: Sequence[str] | None = None) -> None:
         """Learn from people x (n, voxels) of classes y (n,), 0 to classes - 1. Raises DataError for an empty class.
 
-        The slope is from inner folds of these people; it stays 1 where a class has a single one.
+        The slope is from inner folds of these people, which keep `groups` (n,) together (default: every row its own);
+        it stays 1 where there are no such folds with all classes in training.
         """
         classes = self.linear.out_features
         people = np.bincount(y, minlength=classes)
@@ -66,9 +68,8 @@ class LinearSVM(torch.nn.Module):
             raise DataError("all training people have the same values in every voxel; look at the maps")
         kernel /= size
         alpha, intercept = _solve(kernel, y, classes)
-        slope = 1.0
-        if people.min() > 1:
-            slope = _slope.fit(_inner_decisions(kernel, y, classes, seed=seed), y)
+        splits = _inner_folds(y, range(len(y)) if groups is None else groups, classes, seed=seed)
+        slope = _slope.fit(_inner_decisions(kernel, y, classes, splits), y) if splits else 1.0
         with torch.no_grad():
             self.linear.weight.copy_(torch.from_numpy(combine(slope * alpha / size, x, centre)))
             self.linear.bias.copy_(torch.from_numpy(slope * intercept))
@@ -110,15 +111,32 @@ def _machine(kernel: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[
     return alpha, float(machine.intercept_[0])
 
 
+def _inner_folds(
+    y: NDArray[np.int_], groups: Sequence[str] | range, classes: int, *, seed: int
+) -> list[tuple[NDArray[np.int_], NDArray[np.int_]]]:
+    """Stratified (train, test) rows with no group on both sides; none where a training side would lack a class."""
+    names = np.asarray(groups)
+    folds = min(INNER_FOLDS, *(len(np.unique(names[y == one])) for one in range(classes)))
+    if folds < 2:
+        return []
+    if len(np.unique(names)) == len(names):
+        splits = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(y, y))
+    else:
+        splits = list(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(y, y, names))
+    return splits if all(len(np.unique(y[train])) == classes for train, _ in splits) else []
+
+
 def _inner_decisions(
-    kernel: NDArray[np.float64], y: NDArray[np.int_], classes: int, *, seed: int
+    kernel: NDArray[np.float64],
+    y: NDArray[np.int_],
+    classes: int,
+    splits: list[tuple[NDArray[np.int_], NDArray[np.int_]]],
 ) -> NDArray[np.float64]:
     """Decisions (n, classes) on every training person by machines that had not seen them; blocks of the one kernel,
     no voxel is read again.
     """
     decisions = np.empty((len(y), classes))
-    folds = StratifiedKFold(min(INNER_FOLDS, int(np.bincount(y).min())), shuffle=True, random_state=seed)
-    for train, test in folds.split(kernel, y):
+    for train, test in splits:
         alpha, intercept = _solve(kernel[np.ix_(train, train)], y[train], classes)
         decisions[test] = kernel[np.ix_(test, train)] @ alpha.T + intercept
     return decisions

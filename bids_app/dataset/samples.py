@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from bids_app.bids import exclusions
+from bids_app.bids.exclusions import Exclusions
 from bids_app.errors import DataError, MissingInputError, UsageError
 
 Found = Mapping[tuple[str, str | None], Mapping[str, Path]]
@@ -23,45 +25,61 @@ def collect(
     label: str,
     sessions: str | None = None,
     covariates: Mapping[str, str] | None = None,
-    excluded: Mapping[str, str] | None = None,
+    excluded: Exclusions | None = None,
+    needed: tuple[str, ...] = (),
 ) -> pd.DataFrame:
     """Everyone in participants.tsv and everyone with images, with the reason of those who are not used.
 
     frame: participants.tsv, indexed by participant without "sub-"; classes: class name or NA, same index; found: map
     files by (participant, session) and map; label: the column the classes came from; covariates: output column ->
-    column of frame (default age, sex, site); excluded: participant -> reason. Columns: participant_id, session_id,
-    class, used, reason, the covariates, tiv (mL), source, and for each map a tuple of files, several when sessions are
-    averaged.
+    column of frame (default age, sex, site); excluded: (participant, session or None) -> reason; needed: columns
+    without which nobody is used. Columns: participant_id, session_id, class, used, reason, the covariates, tiv (mL),
+    source, and for each map a tuple of files, several when sessions are averaged.
     Raises UsageError for several sessions without `sessions` (first, all, mean), DataError when maps of several people
     were made with different parameters, MissingInputError for a map without sidecar.
     """
     named = COVARIATES if covariates is None else covariates
+    out = excluded or {}
     rows: list[dict[str, Any]] = []
     for person in sorted({*frame.index, *(participant for participant, _ in found)}):
-        reason = _why_not(person, frame, classes, label, excluded or {})
         visits = {session: files for (participant, session), files in found.items() if participant == person}
+        left = {session: files for session, files in visits.items() if not exclusions.reason(out, person, session)}
+        reason = _why_not(person, frame, classes, label, out) or ("" if left or not visits else _excluded(out, person))
         known = {new: frame[old].get(person, pd.NA) if old in frame else pd.NA for new, old in named.items()}
         base = {"participant_id": person, "class": classes.get(person, pd.NA), "used": False, "reason": reason} | known
-        rows.extend(base | part for part in _visits(visits, maps, reason, sessions))
+        rows.extend(base | part for part in _visits(left or visits, maps, reason, sessions))
     _refuse_sessions(rows, sessions)
-    table = pd.DataFrame([_with_sidecars(row, maps) for row in rows])
+    table = _without_unknown(pd.DataFrame([_with_sidecars(row, maps) for row in rows]), needed)
     _check_parameters(table[table["used"]], maps)
     first = ["participant_id", "session_id", "class", "used", "reason"]
     return table[[*first, *named, "tiv", "source", *maps]]
 
 
-def _why_not(
-    person: str, frame: pd.DataFrame, classes: "pd.Series[Any]", label: str, excluded: Mapping[str, str]
-) -> str:
+def _why_not(person: str, frame: pd.DataFrame, classes: "pd.Series[Any]", label: str, excluded: Exclusions) -> str:
     """Why a person is left out whatever images there are; empty when nothing speaks against it."""
     if person not in frame.index:
         return "not in participants.tsv"
-    if person in excluded:
-        return f"excluded: {excluded[person]}"
+    if (person, None) in excluded:
+        return f"excluded: {excluded[person, None]}"
     if not pd.isna(classes.get(person, pd.NA)):
         return ""
     value = frame[label].get(person, pd.NA) if label in frame else pd.NA
     return f"{label} is n/a" if pd.isna(value) else f"{label} value {value} is not in --classes"
+
+
+def _excluded(excluded: Exclusions, person: str) -> str:
+    """The reasons of a person all of whose sessions are excluded."""
+    reasons = [f"ses-{session}: {why}" for (who, session), why in sorted(excluded.items()) if who == person]
+    return f"excluded: {', '.join(reasons)}"
+
+
+def _without_unknown(table: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:
+    """Nobody is used whose value of a needed column is n/a."""
+    for column in needed:
+        lacking = table["used"] & table[column].isna()
+        table.loc[lacking, "reason"] = f"{column} is n/a, and is adjusted for"
+        table.loc[lacking, "used"] = False
+    return table
 
 
 def _visits(

@@ -61,6 +61,7 @@ def run(
             classifier,
             preparation.vectors(training),
             y,
+            groups=[split.groups[row] for row in split.train],
             preparation=preparation,
             epochs=epochs,
             seed=own_seed,
@@ -89,6 +90,7 @@ def _fit(
     x: NDArray[np.float32],
     y: NDArray[np.int64],
     *,
+    groups: list[str],
     preparation: prepare.Preparation,
     epochs: int | None,
     seed: int,
@@ -97,7 +99,7 @@ def _fit(
     """Train a network as its file says, or let a classifier fit itself (which has no losses to tell)."""
     if hasattr(module, "fit"):
         fit: Any = module.fit
-        fit(x, y, seed=seed)
+        fit(x, y, seed=seed, groups=groups)
         return []
     part = catalogue.load("classifiers", classifier)
     return loop.train(

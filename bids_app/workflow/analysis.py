@@ -10,10 +10,10 @@ import pandas as pd
 
 from bids_app import __version__, catalogue
 from bids_app.atlases import atlas
-from bids_app.bids import inputs, outputs, participants
-from bids_app.dataset import folds, samples
+from bids_app.bids import exclusions, inputs, outputs, participants
+from bids_app.dataset import covariates, folds, samples
 from bids_app.dataset.folds import Split
-from bids_app.errors import DataError, MissingInputError, UsageError
+from bids_app.errors import DataError, UsageError
 from bids_app.settings import Settings
 
 
@@ -60,12 +60,14 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     frame = participants.read(dataset.root / "participants.tsv")
     labelled = _classes(frame, settings)
     names = tuple(group.classes) or tuple(sorted(labelled.dropna().unique()))
-    everyone = _samples(dataset, frame, labelled, settings)
+    chosen = {name: _columns(group.adjust_for, part.ADJUST_FOR) for name, part in parts.items()}
+    needed = tuple(dict.fromkeys(itertools.chain(*chosen.values())))
+    everyone = _samples(dataset, frame, labelled, settings, needed)
     used = everyone[everyone["used"]].reset_index(drop=True)
     _check_people(used, everyone, names, maps)
     _check_target(group.explain_target, names)
-    adjust = {name: _columns(group.adjust_for, part.ADJUST_FOR) for name, part in parts.items()}
-    _check_adjust(used, tuple(dict.fromkeys(itertools.chain(*adjust.values()))))
+    used, coded = covariates.code(used, needed)
+    adjust = {name: tuple(itertools.chain(*(coded[one] for one in columns))) for name, columns in chosen.items()}
     stated = json.loads(_sidecar(used[maps[0]][0][0]).read_text())["MapParameters"]
     splits = folds.stratified(
         used["class"].tolist(),
@@ -106,7 +108,11 @@ def _classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
 
 
 def _samples(
-    dataset: inputs.Dataset, frame: pd.DataFrame, labelled: "pd.Series[str]", settings: Settings
+    dataset: inputs.Dataset,
+    frame: pd.DataFrame,
+    labelled: "pd.Series[str]",
+    settings: Settings,
+    needed: tuple[str, ...],
 ) -> pd.DataFrame:
     people = inputs.select(dataset, settings.select.participant_label) if settings.select.participant_label else None
     found = _found(settings, set(people) if people else None)
@@ -115,9 +121,12 @@ def _samples(
     site = settings.group.site
     if site is not None and site not in frame:
         raise DataError(f"--site: participants.tsv has no column {site}; it has {', '.join(map(str, frame.columns))}")
-    covariates = {"age": "age", "sex": "sex", "site": site or "site"}
-    wanted = [*_columns(settings.group.adjust_for, ())]
-    covariates |= {name: name for name in wanted if name not in (*covariates, "tiv")}
+    known = {"age": "age", "sex": "sex", "site": site or "site"}
+    known |= {name: name for name in needed if name not in (*known, "tiv")}
+    for name, column in known.items():
+        if name in needed and (column not in frame or frame[column].isna().all()):
+            there = ", ".join(map(str, frame.columns))
+            raise DataError(f"--adjust-for {name}: no such column in participants.tsv with a value; it has {there}")
     return samples.collect(
         frame,
         labelled,
@@ -125,8 +134,9 @@ def _samples(
         maps=settings.participant.maps,
         label=str(settings.group.label),
         sessions=settings.group.sessions,
-        covariates=covariates,
-        excluded=_excluded(settings.select.exclude),
+        covariates=known,
+        excluded=exclusions.read(settings.select.exclude),
+        needed=needed,
     )
 
 
@@ -189,22 +199,6 @@ def _together(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> li
     ]
 
 
-def _check_adjust(used: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    """Covariates have to be there, numeric, and known of everyone who is used."""
-    for column in columns:
-        known = used[column].notna()
-        numbers = pd.to_numeric(used[column], errors="coerce")
-        if not known.any():
-            raise DataError(f"--adjust-for {column}: participants.tsv has no such column, or it is n/a for everyone")
-        if (known & numbers.isna()).any():
-            raise DataError(f"--adjust-for {column}: it holds words; code them as numbers in a column of their own")
-        if not known.all():
-            who = ", ".join(used.loc[~known, "participant_id"].head(5))
-            raise DataError(
-                f"--adjust-for {column}: it is n/a for {(~known).sum()} people ({who}, ...); --exclude them"
-            )
-
-
 def _check_target(target: str, names: tuple[str, ...]) -> None:
     if target not in ("true", "predicted", *names):
         raise UsageError(f"--explain-target {target}: choose from true, predicted, {', '.join(names)}")
@@ -228,18 +222,6 @@ def _columns(chosen: tuple[str, ...] | None, default: tuple[str, ...]) -> tuple[
     if chosen is None:
         return default
     return () if chosen == ("none",) else chosen
-
-
-def _excluded(path: Path | None) -> dict[str, str]:
-    if path is None:
-        return {}
-    if not path.is_file():
-        raise MissingInputError(f"--exclude: there is no file {path}")
-    table = pd.read_csv(path, sep="\t", dtype=str)
-    if "participant_id" not in table:
-        raise DataError(f"--exclude {path.name} has no column participant_id; it has {', '.join(table.columns)}")
-    reasons = table["reason"] if "reason" in table else pd.Series("listed", table.index)
-    return dict(zip(table["participant_id"].str.removeprefix("sub-"), reasons.fillna("listed"), strict=True))
 
 
 def _sidecar(path: Path) -> Path:

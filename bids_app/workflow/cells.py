@@ -128,5 +128,4 @@ def _shared(analysis: Analysis, settings: Settings, work: Path) -> dict[str, Any
         "device": settings.compute.device,
         "threads": settings.compute.omp_nthreads,
         "work": str(work),
-        "output_dir": str(settings.output_dir),
     }

@@ -10,7 +10,7 @@ import numpy as np
 
 from bids_app import __version__, catalogue
 from bids_app.atlases import templates
-from bids_app.bids import annex, derivatives, inputs, outputs
+from bids_app.bids import annex, derivatives, exclusions, inputs, outputs
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
 from bids_app.preprocess import conform, skull
 from bids_app.settings import Settings
@@ -65,6 +65,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Plan:
     templates.brain(settings.participant.output_space)
     _check_derivatives(settings)
     labels = inputs.select(dataset, settings.select.participant_label)
+    excluded = exclusions.read(settings.select.exclude)
     jobs: list[Job] = []
     failed: dict[str, str] = {}
     for participant in labels:
@@ -74,6 +75,9 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Plan:
         if not scans:
             log.info("sub-%s has no T1w image and is left out", participant)
         for scan in scans:
+            if why := exclusions.reason(excluded, scan.participant, scan.session):
+                log.info("%s is excluded: %s", _name(scan), why)
+                continue
             try:
                 jobs.append(_job(dataset, scan, settings))
             except (DataError, MissingInputError) as error:
@@ -181,7 +185,7 @@ def _filters(settings: Settings) -> dict[str, object] | None:
 
 def _nothing(failed: dict[str, str]) -> None:
     if not failed:
-        raise NothingSelectedError("none of the people selected has a T1w image in sub-*/[ses-*/]anat")
+        raise NothingSelectedError("nobody who is selected, and not excluded, has a T1w image in sub-*/[ses-*/]anat")
     lines = [f"  {name}: {reason}" for name, reason in list(failed.items())[:5]]
     more = f"\n  and {len(failed) - 5} more" if len(failed) > 5 else ""
     raise MissingInputError(f"no person can be used; {len(failed)} images cannot be read:\n" + "\n".join(lines) + more)

@@ -15,7 +15,7 @@ from bids_app.report import group as page
 from bids_app.report import methods
 from bids_app.report.group import Heatmap
 from bids_app.settings import Settings
-from bids_app.workflow import templates
+from bids_app.workflow import heatmaps, templates
 from bids_app.workflow.analysis import Analysis
 from bids_app.workflow.collect import atlas_notes, fold_folders, region_table
 
@@ -23,7 +23,7 @@ Verdicts = dict[str, tuple[bool, str]]
 
 
 def stage(
-    folder: Path,
+    staged: Path,
     analysis: Analysis,
     work: Path,
     *,
@@ -32,9 +32,12 @@ def stage(
     verdicts: Verdicts,
     maps: list[Heatmap],
 ) -> None:
-    """Write everything about an analysis into a staged `group/<analysis>`."""
+    """Write everything about an analysis into a staged OUT_DIR: `group/<analysis>`, and people's heatmaps."""
+    folder = staged / "group" / analysis.name
     folder.mkdir(parents=True)
-    for name, content in {**tables, "regions": region_table(maps)}.items():
+    folds = [place for cell in analysis.cells for place in fold_folders(analysis, cell, work)]
+    made = heatmaps.stage(staged, folds)
+    for name, content in {**tables, "regions": region_table(maps), "heatmaps": made}.items():
         content.to_csv(folder / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g")
     (folder / "settings.toml").write_text(_shown(chosen))
     for one in maps:
@@ -43,6 +46,12 @@ def stage(
         for place, split in zip(fold_folders(analysis, cell, work), analysis.splits, strict=True):
             shutil.copytree(place / "model", folder / "models" / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
     _report(folder, analysis, chosen, tables, verdicts, maps, atlas_notes(analysis, work))
+
+
+def retire(out: Path, name: str, old: Path) -> None:
+    """Take what an earlier run of an analysis wrote out of OUT_DIR, into a folder that is removed."""
+    heatmaps.retire(out, name, old)
+    outputs.retire(out / "group" / name, old)
 
 
 def _report(

@@ -1,20 +1,16 @@
 """The steps of a group run as nodes call them: files in, files out. The mathematics is in other rooms."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
 
-from bids_app import __version__, catalogue
-from bids_app.bids import outputs
+from bids_app import catalogue
 from bids_app.dataset import arrays
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
-from bids_app.preprocess.conform import plain
-from bids_app.workflow.analysis import description
+from bids_app.workflow import heatmaps
 
 Files = dict[str, Any]
 TERRITORY = 0.1
@@ -45,7 +41,7 @@ def place_atlas(*, cache: str, atlas_name: str, link: str, template: Files, spac
 
 
 def train(*, cell: str, classifier: str, maps: list[str], split: Files, plan: Files, **stacked: str) -> str:
-    """One cell in one fold, then the heatmaps of those held out into their folders. Returns the fold's folder.
+    """One cell in one fold, and the heatmaps of those held out as files. Returns the fold's folder.
 
     `stacked` has the array of each map as `array_<name>`; `plan` is what all nodes of an analysis share (cells.py).
     """
@@ -78,7 +74,7 @@ def train(*, cell: str, classifier: str, maps: list[str], split: Files, plan: Fi
         folder=place,
         settings=stated,
     )
-    _publish_heatmaps(place, plan, Grid.read(grid_file), {"Cell": cell, "Maps": maps, **_sidecar(stated)})
+    heatmaps.write(place, plan, Grid.read(grid_file), {"Cell": cell, "Maps": maps, **_sidecar(stated)})
     return str(place)
 
 
@@ -90,62 +86,3 @@ def _sidecar(stated: Files) -> Files:
 def fold_folder(work: Path, cell: str, repeat: int, number: int) -> Path:
     """Where a fold's results are kept."""
     return work / "folds" / cell / f"repeat-{repeat}_fold-{number}"
-
-
-def _publish_heatmaps(place: Path, plan: Files, grid: Grid, stated: Files) -> None:
-    """Each held-out person's heatmap of one class (`target`: predicted, true, or a name), raw, on the maps' grid."""
-    out, target = Path(plan["output_dir"]), plan["target"]
-    told = pd.read_csv(place / "predictions.tsv", sep="\t", dtype=str, keep_default_na=False)
-    methods = json.loads((place / "heatmaps.json").read_text())
-    with outputs.staging(out) as stage:
-        for method, about in methods.items():
-            if "refused" in about or about["of"] == "model":
-                continue
-            maps = np.load(place / f"heatmap_{method}.npy", mmap_mode="r")
-            for row, person in enumerate(told.to_dict("records")):
-                explained = person[target] if target in ("predicted", "true") else target
-                values = np.asarray(maps[row, plan["classes"].index(explained)])
-                _one(
-                    stage,
-                    person,
-                    explained,
-                    {"Analysis": plan["analysis"], "Method": method, **stated},
-                    about,
-                    grid,
-                    values,
-                )
-        outputs.publish(stage, out)
-
-
-def _one(
-    stage: Path, person: Files, explained: str, stated: Files, about: Files, grid: Grid, values: np.ndarray
-) -> None:
-    session = None if person["session_id"] in ("", "n/a") else person["session_id"]
-    repeat = f"Repeat{person['repeat']}" if int(person["repeat"]) > 1 else ""
-    stem = outputs.filename(
-        person["participant_id"],
-        session,
-        "statmap",
-        "",
-        space=stated["Space"],
-        res=f"{stated['ResolutionMm']:g}".replace(".", "p"),
-        stat=outputs.label(stated["Method"]),
-        desc=description(stated["Analysis"], stated["Cell"], explained) + repeat,
-    )
-    folder = outputs.folder(stage, person["participant_id"], session, "anat")
-    folder.mkdir(parents=True, exist_ok=True)
-    plain(grid.volume(values.astype(np.float32)), grid.affine).to_filename(folder / f"{stem}.nii.gz")
-    sidecar = {
-        "Description": f"What {stated['Cell']} used of this held-out person for {explained}; not where a disease is",
-        **stated,
-        "Units": about["unit"],
-        "Sign": about["sign"],
-        "ModelSpread": about["person_sd"],
-        "ExplainedClass": explained,
-        "PredictedClass": person["predicted"],
-        "Repeat": int(person["repeat"]),
-        "Fold": int(person["fold"]),
-        "HeldOut": True,
-        "PellucidVersion": __version__,
-    }
-    (folder / f"{stem}.json").write_text(json.dumps(sidecar, indent=2) + "\n")

@@ -1,0 +1,39 @@
+"""--exclude FILE: people, or sessions of people, who are left out and why."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from bids_app.errors import DataError, MissingInputError
+
+Exclusions = Mapping[tuple[str, str | None], str]
+
+
+def read(path: Path | None) -> Exclusions:
+    """Reason by person and session, labels without "sub-" and "ses-"; session None: the whole person.
+
+    A table separated by tabs: participant_id, and if wanted session_id (n/a: all of them) and reason. Raises
+    MissingInputError without the file, DataError without the column or without anyone's name in a line.
+    """
+    if path is None:
+        return {}
+    if not path.is_file():
+        raise MissingInputError(f"--exclude: there is no file {path}")
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, na_values=["n/a", ""])
+    if "participant_id" not in table:
+        raise DataError(f"--exclude {path.name} has no column participant_id; it has {', '.join(table.columns)}")
+    if table["participant_id"].isna().any():
+        raise DataError(f"--exclude {path.name} has a line without participant_id")
+    table = table.reindex(columns=["participant_id", "session_id", "reason"]).astype(object)
+    return {
+        (person.removeprefix("sub-"), None if pd.isna(session) else session.removeprefix("ses-")): (
+            "listed" if pd.isna(reason) else reason
+        )
+        for person, session, reason in table.itertuples(index=False)
+    }
+
+
+def reason(exclusions: Exclusions, person: str, session: str | None) -> str | None:
+    """Why this session is left out, or None."""
+    return exclusions.get((person, None)) or exclusions.get((person, session))
