@@ -26,27 +26,34 @@ def run(settings: Settings) -> int:
 
     failed = {**planned.failed, **people.run(planned, settings)}
 
-    rows = _rows(settings.output_dir, failed)
-    index.write(settings.output_dir / "index.html", rows)
-    outputs.write_root(settings.output_dir, "qc.tsv", index.qc(rows))
+    for job in planned.done:
+        outputs.mark_well(settings.output_dir, job.participant, job.session)
     for name, reason in failed.items():
         log.warning("%s failed: %s", name, reason)
+        outputs.mark_failed(settings.output_dir, *_who(name), reason)
+    rows = _rows(settings.output_dir)
+    index.write(settings.output_dir / "index.html", rows)
+    outputs.write_root(settings.output_dir, "qc.tsv", index.qc(rows))
     finished = len(planned.jobs) + len(planned.failed) + len(planned.done) - len(failed)
     log.info("%d done, %d failed; see %s", finished, len(failed), settings.output_dir / "index.html")
     return 1 if failed else 0
 
 
-def _rows(out: Path, failed: dict[str, str]) -> list[dict[str, Any]]:
-    """Everyone whose page stands in OUT_DIR, and who failed now."""
-    pages = sorted(path.stem for path in out.glob("sub-*.html"))
+def _rows(out: Path) -> list[dict[str, Any]]:
+    """Everyone whose page stands in OUT_DIR, and who failed there, in this job or another."""
+    pages = {_who(path.stem): path.name for path in out.glob("sub-*.html")}
+    failed = outputs.failures(out)
     rows = []
-    for name in sorted({*pages, *failed}):
-        participant, _, session = name.removeprefix("sub-").partition("_ses-")
-        row = {"participant_id": participant, "session_id": session or None, "status": failed.get(name, "done")}
-        rows.append(
-            {**row, "report": f"{name}.html" if name in pages else None, **_numbers(out, participant, session or None)}
-        )
+    for who in sorted({*pages, *failed}, key=lambda who: (who[0], who[1] or "")):
+        row = {"participant_id": who[0], "session_id": who[1], "status": failed.get(who, "done")}
+        rows.append({**row, "report": pages.get(who), **_numbers(out, *who)})
     return rows
+
+
+def _who(name: str) -> tuple[str, str | None]:
+    """sub-01_ses-1 -> 01, 1."""
+    participant, _, session = name.removeprefix("sub-").partition("_ses-")
+    return participant, session or None
 
 
 def _numbers(out: Path, participant: str, session: str | None) -> dict[str, Any]:

@@ -285,3 +285,18 @@ def test_a_truncated_file_is_refused(tmp_path):
     path.write_bytes(b"not an image")
     with pytest.raises(DataError, match=r"cut\.nii\.gz is not a readable NIfTI image"):
         atlas.load(str(path))
+
+
+def test_a_users_atlas_is_told_by_its_content_and_two_of_one_name_are_refused(tmp_path):
+    one = image(tmp_path / "a/atlas-Own_dseg.nii.gz", np.ones((2, 2, 2), np.uint8))
+    two = image(tmp_path / "b/atlas-Own_dseg.nii.gz", np.full((2, 2, 2), 2, np.uint8))
+    assert atlas.name(str(one)) == atlas.load(str(one)).name == "Own"
+    assert atlas.stamp(str(one)) != atlas.stamp(str(two))
+    before = atlas.stamp(str(one))
+    (tmp_path / "a/atlas-Own_dseg.tsv").write_text("index\tname\n1\tall\n")
+    assert atlas.stamp(str(one)) != before
+    assert atlas.stamp("Harvard-Oxford") == atlas.stamp("harvard_oxford")
+    with pytest.raises(UsageError, match="two are called own"):
+        atlas.check((str(one), str(two)))
+    with pytest.raises(UsageError, match="two are called aal"):
+        atlas.check(("AAL", "aal"))

@@ -229,3 +229,12 @@ def test_a_marker_that_cannot_be_read_vouches_for_nothing(tmp_path):
     for text in ("", "{", "[]", "{}", '{"key": "abc"}'):
         (tmp_path / "sub-01/log/done.json").write_text(text)
         assert not outputs.is_done(tmp_path, "01", None, "abc")
+
+
+def test_who_failed_is_known_to_every_job_until_they_are_finished(tmp_path):
+    outputs.mark_failed(tmp_path, "01", None, "truncated")
+    outputs.mark_failed(tmp_path, "02", "a", "all zero")
+    assert outputs.failures(tmp_path) == {("01", None): "truncated", ("02", "a"): "all zero"}
+    outputs.mark_done(tmp_path, "01", None, "key", [])
+    outputs.mark_well(tmp_path, "02", "b")
+    assert outputs.failures(tmp_path) == {("02", "a"): "all zero"}

@@ -1,6 +1,8 @@
 """The group level from the maps of a phantom: what is written, what is said, and that labels never leak."""
 
 import json
+import shutil
+import tomllib
 
 import nibabel as nib
 import numpy as np
@@ -47,7 +49,7 @@ def test_svm_heatmaps_of_a_person_sum_to_their_distance_from_the_mean_logit(anal
     told = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str).query("cell == 'svm/gm'")
     offsets = {}
     for row in told.itertuples():
-        (file,) = out.glob(f"sub-{row.participant_id}/anat/*_stat-weights_desc-trial1SvmGm*_statmap.nii.gz")
+        (file,) = out.glob(f"{row.participant_id}/anat/*_stat-weights_desc-trial1SvmGm*_statmap.nii.gz")
         about = json.loads(file.with_name(file.name.replace(".nii.gz", ".json")).read_text())
         assert about["HeldOut"]
         assert (about["ExplainedClass"], about["Fold"]) == (row.predicted, int(row.fold))
@@ -131,9 +133,9 @@ def test_people_without_images_and_without_label_are_listed_with_the_reason(phan
     assert main([str(copy), str(out), "group", "--analysis", "left", "--classifiers", "svm", *OPTIONS]) == 0
     assert not (out / "group" / "left" / "of-an-earlier-run.tsv").exists()
     samples = pd.read_csv(out / "group" / "left" / "samples.tsv", sep="\t", dtype=str).set_index("participant_id")
-    assert samples.loc["99", "reason"] == "no image for gm"
-    assert samples.loc[table.loc[0, "participant_id"].removeprefix("sub-"), "reason"] == "group is n/a"
-    assert "sub-99" in (out / "group" / "left" / "report.html").read_text() or "99" in samples.index
+    assert samples.loc["sub-99", "reason"] == "no image for gm"
+    assert samples.loc[table.loc[0, "participant_id"], "reason"] == "group is n/a"
+    assert "sub-99" in (out / "group" / "left" / "report.html").read_text()
 
 
 def test_people_keep_the_heatmaps_of_the_last_run_alone_and_get_lost_ones_back(phantom_maps):
@@ -150,6 +152,21 @@ def test_people_keep_the_heatmaps_of_the_last_run_alone_and_get_lost_ones_back(p
     made[0].unlink()
     assert main([str(bids), str(out), "group", *options]) == 0
     assert made[0].is_file()
+
+
+def test_words_can_be_adjusted_for_and_people_without_one_are_listed(phantom_maps, tmp_path):
+    bids, out = phantom_maps
+    copy = shutil.copytree(bids, tmp_path / "bids")
+    table = pd.read_csv(copy / "participants.tsv", sep="\t", dtype=str)
+    table.loc[1, "sex"] = "n/a"
+    table.to_csv(copy / "participants.tsv", sep="\t", index=False)
+    options = ["--analysis", "sex", "--classifiers", "svm", "--adjust-for", "sex", "tiv", *OPTIONS]
+    assert main([str(copy), str(out), "group", *options]) == 0
+    samples = pd.read_csv(out / "group" / "sex" / "samples.tsv", sep="\t", dtype=str).set_index("participant_id")
+    left_out = samples[samples["used"] == "False"]["reason"].to_dict()
+    assert left_out == {table.loc[1, "participant_id"]: "sex is n/a, and is adjusted for"}
+    cards = [tomllib.loads(file.read_text()) for file in (out / "group" / "sex" / "models").rglob("model.toml")]
+    assert [card["adjust"] for card in cards] == [{"gm": ["sex[M]", "tiv"]}] * 2
 
 
 @pytest.mark.parametrize(("column", "why"), [("participant", "no such column"), ("shoe_size", "no such column")])

@@ -226,6 +226,17 @@ def test_what_is_lost_is_published_again_from_the_work_folder(bids, ran):
     assert lost.read_bytes() == before
 
 
+def test_another_choice_of_maps_or_of_pictures_does_not_register_again(bids, ran, tmp_path):
+    _, work, _ = ran
+    (step,) = work.glob("participants/sub_02_*/register")
+    before = {file: file.stat().st_mtime_ns for file in step.iterdir()}
+    words = (bids, tmp_path / "other", "participant", "--participant-label", "02", *COARSE, "-w", work)
+    code, stderr = pellucid(*words, "--maps", "wm", "--radiological")
+    assert code == 0, stderr
+    assert {file: file.stat().st_mtime_ns for file in step.iterdir()} == before
+    assert (values(map_file(tmp_path / "other", "02", WM)) == values(map_file(ran[0], "02", WM))).all()
+
+
 @pytest.mark.slow
 def test_another_setting_or_a_changed_scan_is_computed_again(bids, ran, work, tmp_path):
     out = tmp_path / "out"

@@ -336,7 +336,7 @@ def test_the_index_lists_failures_first_and_the_table_keeps_to_its_columns(tmp_p
     table = index.qc(rows).splitlines()
     assert table[0].split("\t") == ["participant_id", "session_id", "status", "GM"]
     assert [len(line.split("\t")) for line in table] == [4, 4, 4]
-    assert table[1].split("\t") == ["01", "n/a", "done", "601.25"]
+    assert table[1].split("\t") == ["sub-01", "n/a", "done", "601.25"]
 
 
 def test_methods_cite_what_was_done_and_nothing_else():

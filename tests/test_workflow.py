@@ -1,5 +1,6 @@
 """Graphs of plain functions: one that is killed takes nobody with it, and only what is missing is computed again."""
 
+import getpass
 import importlib
 import multiprocessing
 import os
@@ -212,14 +213,15 @@ def test_a_template_that_another_process_made_meanwhile_is_taken_and_nothing_is_
     def make(folder: Path, **how: object) -> None:
         made.append(how)
         (folder / "mask.nii.gz").write_text("ours")
-        theirs = folder.with_name(folder.name.split(".")[0])
+        theirs = tmp_path / folder.name
         theirs.mkdir()
         (theirs / "mask.nii.gz").write_text("theirs")
 
     monkeypatch.setattr(templates, "_make", make)
     files = templates.prepare(**asked)
     assert Path(files["mask"]).read_text() == "theirs"
-    assert list(tmp_path.iterdir()) == [Path(files["mask"]).parent]
+    assert {path.name for path in tmp_path.iterdir()} == {Path(files["mask"]).parent.name, ".tmp"}
+    assert not any((tmp_path / ".tmp").iterdir())
     assert templates.prepare(**asked) == files
     assert len(made) == 1
     assert templates.prepare(**{**asked, "resolution": 6.0}) != files
@@ -251,3 +253,17 @@ def test_a_template_that_two_make_at_once_stands_whole(tmp_path, templates):
     files = templates.prepare(**asked)
     assert {Path(file).parent for file in files.values()} == {folder}
     assert all(Path(file).is_file() for file in files.values())
+
+
+def test_crash_files_name_neither_this_machine_nor_who_ran_it(tmp_path):
+    run(tmp_path, {"b": "stumble"})
+    (file,) = (tmp_path / "log" / "b").glob("crash-*.txt")
+    execute.nameless(file.parent, chosen(tmp_path))
+    (file,) = file.parent.glob("crash-*.txt")
+    text = file.read_text()
+    assert "KeyError: 'no such key'" in text
+    assert "WORK_DIR" in text
+    for private in (tmp_path / "work", sys.prefix, Path.home(), getpass.getuser()):
+        assert str(private) not in file.name
+    for private in (tmp_path / "work", sys.prefix, f"{Path.home()}/"):
+        assert str(private) not in text

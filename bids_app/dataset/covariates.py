@@ -12,7 +12,8 @@ def code(table: pd.DataFrame, columns: tuple[str, ...]) -> tuple[pd.DataFrame, d
     value but the first in alphabetic order (treatment coding). Values are those of everyone in the table: that somebody
     has a value says nothing of anyone's class. Raises DataError for a column of words with as many values as people.
     """
-    coded, names = table.copy(), {}
+    coded = table.copy()
+    names: dict[str, tuple[str, ...]] = {}
     for column in columns:
         if pd.to_numeric(table[column], errors="coerce").notna().all():
             names[column] = (column,)

@@ -31,6 +31,8 @@ def qc(rows: list[dict[str, Any]]) -> str:
     table = csv.writer(text, delimiter="\t", lineterminator="\n")
     table.writerow(columns)
     for row in sorted(rows, key=_name):
+        session = row.get("session_id")
+        row = row | {"participant_id": f"sub-{row['participant_id']}", "session_id": session and f"ses-{session}"}
         table.writerow([" ".join(number(row.get(column), 6).split()) for column in columns])
     return text.getvalue()
 

@@ -38,12 +38,12 @@ def borrow(*, t1w: str, mask: str, gm: str, wm: str, csf: str, transform: str) -
     }
 
 
-def register(*, anat: Files, templates: Files, kinds: list[str], seed: int, sloppy: bool) -> Files:
-    """Add `warps`, the transforms to the template by kind (`affine`, `syn`); one that is there already is kept."""
+def register(*, anat: Files, templates: Files, nonlinear: bool, seed: int, sloppy: bool) -> Files:
+    """Add `warps`, the transforms to the template by kind (`affine`, and `syn` where wanted)."""
     target, brain = _read(templates["target"]), _brain_only(anat)
     start = normalise.affine(target, brain, folder=str(Path.cwd()), name="t1w", seed=seed)
     found = {"affine": vars(start)}
-    if "syn" in kinds and "syn" not in anat.get("warps", {}):
+    if nonlinear:
         found["syn"] = vars(
             normalise.syn(target, brain, start, folder=str(Path.cwd()), name="t1w", seed=seed, sloppy=sloppy)
         )

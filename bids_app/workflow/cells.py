@@ -6,12 +6,14 @@ from typing import Any
 
 from nipype.pipeline.engine import Node, Workflow
 
+from bids_app.atlases import atlas
 from bids_app.dataset.folds import Split
 from bids_app.errors import FailedError
 from bids_app.settings import Settings
 from bids_app.workflow import execute
 from bids_app.workflow.analysis import Analysis, Cell
 from bids_app.workflow.call import node
+from bids_app.workflow.training import atlas_link
 
 STEPS = "bids_app.workflow.training"
 PRELOAD = ["bids_app.workflow.training", "bids_app.training.fold"]
@@ -49,6 +51,7 @@ def run(analysis: Analysis, settings: Settings) -> Path:
     parts = [f"bids_app.{room}.{name}" for room, names in chosen.items() for name in names]
     total = len(analysis.cells) * len(analysis.splits)
     execute.run(graph, settings, last="train_", total=total, what="folds trained", preload=[*PRELOAD, *parts])
+    execute.nameless(logs, settings)
     if any(logs.glob("crash-*")):
         raise FailedError(f"the analysis stopped: {execute.reason(logs)}; what is finished is kept in the work folder")
     return work
@@ -68,16 +71,16 @@ def _template(analysis: Analysis, settings: Settings) -> Node:
 
 
 def _atlas(name: str, analysis: Analysis, settings: Settings) -> Node:
-    work = folder(analysis, settings)
-    slug = "".join(letter for letter in Path(name).name if letter.isalnum())
+    link = atlas_link(folder(analysis, settings), name)
     return node(
-        f"atlas_{slug}",
+        f"atlas_{link.name}",
         f"{STEPS}:place_atlas",
         mem_gb=2,
         connected=("template",),
         cache=str(settings.work_dir),
         atlas_name=str(Path(name).absolute()) if Path(name).is_file() else name,  # nodes run in folders of their own
-        link=str(work / "atlases" / slug),
+        stamp=atlas.stamp(name),
+        link=str(link),
         space=analysis.space,
         seed=settings.compute.random_seed,
         sloppy=analysis.sloppy,

@@ -15,7 +15,7 @@ from bids_app.regions.tables import table
 from bids_app.report.group import Heatmap
 from bids_app.training import results
 from bids_app.workflow.analysis import Analysis, Cell
-from bids_app.workflow.training import fold_folder
+from bids_app.workflow.training import atlas_link, fold_folder
 
 
 def fold_folders(analysis: Analysis, cell: Cell, work: Path) -> list[Path]:
@@ -82,8 +82,7 @@ def region_table(maps: list[Heatmap]) -> pd.DataFrame:
 
 def _atlas(work: Path, name: str) -> tuple[np.ndarray, dict[str, Any]]:
     """Labels (X, Y, Z) on the maps' grid, and what atlas.json says."""
-    slug = "".join(letter for letter in Path(name).name if letter.isalnum())
-    place = work.parent / (work / "atlases" / slug).read_text()
+    place = work.parent / atlas_link(work, name).read_text()
     return np.asarray(nib.load(place / "labels.nii.gz").dataobj), json.loads((place / "atlas.json").read_text())
 
 

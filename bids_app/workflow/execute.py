@@ -1,8 +1,10 @@
 """Runs a graph under a plugin and tells who failed and why."""
 
+import getpass
 import itertools
 import logging
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,9 @@ log = logging.getLogger("pellucid")
 ERROR = re.compile(r"^\s*(?:\w+\.)*(\w*(?:Error|Exception|Interrupt)): (.+)$", flags=re.MULTILINE)
 
 
+LOGIN = re.compile(rf"^(crash-\d+-\d+-){re.escape(getpass.getuser())}-")
+
+
 def keep_crashes(part: Workflow | Node, folder: Path) -> None:
     """Send the crash files of these nodes to `folder`, as text, and remove what an earlier run left there.
 
@@ -37,6 +42,22 @@ def keep_crashes(part: Workflow | Node, folder: Path) -> None:
                 "remove_unnecessary_outputs": False,
             }
         }
+
+
+def nameless(folder: Path, settings: Settings) -> None:
+    """Take this machine's folders and the login out of the crash files of `folder`: users send them to us.
+
+    nipype names them crash-DATE-TIME-LOGIN-NODE-ID.txt.
+    """
+    named = {"BIDS_DIR": settings.bids_dir, "OUT_DIR": settings.output_dir, "WORK_DIR": settings.work_dir}
+    named |= {"PYTHON": Path(sys.prefix), "PELLUCID": Path(__file__).parents[2], "~": Path.home()}
+    places = sorted(((str(path), name) for name, path in named.items()), key=lambda place: -len(place[0]))
+    for file in folder.glob("crash-*.txt"):
+        text = file.read_text(errors="replace")
+        for path, name in places:
+            text = text.replace(path, name)
+        file.write_text(text)
+        file.rename(file.with_name(LOGIN.sub(r"\1", file.name)))
 
 
 def run(graph: Workflow, settings: Settings, *, last: str, total: int, what: str, preload: list[str]) -> None:
@@ -64,7 +85,8 @@ def run(graph: Workflow, settings: Settings, *, last: str, total: int, what: str
         finally:
             if isinstance(runner, plugin.OneProcessEach):
                 runner.stop()
-            outputs.sweep(settings.output_dir)
+            for place in (settings.output_dir, settings.work_dir):
+                outputs.sweep(place)
 
 
 def reason(*folders: Path) -> str:

@@ -26,10 +26,12 @@ def run(planned: plan.Plan, settings: Settings) -> dict[str, str]:
     for job in planned.jobs:
         person, needing = _person(job, planned, settings)
         whole.connect([(template, person, [("out", f"{name}.templates") for name in needing])])
-        logs[job.name] = outputs.folder(settings.output_dir, job.participant, None, "log")
+        logs[job.name] = outputs.folder(settings.output_dir, job.participant, job.session, "log")
         logs[job.name].mkdir(parents=True, exist_ok=True)
         execute.keep_crashes(person, logs[job.name])
     execute.run(whole, settings, last="finish", total=len(planned.jobs), what="people", preload=PRELOAD)
+    for folder in (shared, *logs.values()):
+        execute.nameless(folder, settings)
     failed = [
         job for job in planned.jobs if not outputs.is_done(settings.output_dir, job.participant, job.session, job.key)
     ]
@@ -38,7 +40,7 @@ def run(planned: plan.Plan, settings: Settings) -> dict[str, str]:
 
 def _template(planned: plan.Plan, settings: Settings) -> Node:
     return node(
-        f"templates_{planned.jobs[0].key}",
+        f"templates_{planned.jobs[0].inputs}",
         "bids_app.workflow.templates:prepare",
         mem_gb=1.5,
         n_procs=settings.compute.omp_nthreads,
@@ -52,7 +54,7 @@ def _template(planned: plan.Plan, settings: Settings) -> Node:
 
 def _person(job: plan.Job, planned: plan.Plan, settings: Settings) -> tuple[Workflow, list[str]]:
     """One person's nodes, and the names of those that need the template."""
-    person = Workflow(f"{job.name.replace('-', '_')}_{job.key}")
+    person = Workflow(f"{job.name.replace('-', '_')}_{job.inputs}")
     kinds = plan.kinds(settings)
     anatomy, needing = _anatomy(person, job, planned, settings, sorted(set(kinds.values())))
     finish = _finish(job, planned, settings, kinds)
@@ -90,7 +92,7 @@ def _anatomy(
         mem_gb=2.5,
         n_procs=threads,
         connected=("anat", "templates"),
-        kinds=kinds,
+        nonlinear="syn" in kinds and not job.borrowed,
         **seeded,
     )
     if job.borrowed:

@@ -20,13 +20,18 @@ log = logging.getLogger("pellucid")
 
 @dataclass(frozen=True)
 class Job:
-    """One person in one session: the image, who preprocesses it, and the hash of all that its maps depend on."""
+    """One person in one session: the image, who preprocesses it, and two hashes.
+
+    `inputs` is that of the files, and names the work folder, where nodes know by their own settings what is to be done
+    again; `key` is that of all that the outputs depend on.
+    """
 
     participant: str
     session: str | None
     scan: str
     t1w: str
     source: str
+    inputs: str
     key: str
     borrowed: dict[str, str] = field(default_factory=dict)
     brain_mask: str | None = None
@@ -121,17 +126,23 @@ def _job(dataset: inputs.Dataset, scan: inputs.Scan, settings: Settings) -> Job:
             raise MissingInputError(reason)
     mask = _mask(scan, settings.participant.brain_mask) if not borrowed else None
     files = sorted({str(t1w), *borrowed.values(), *([mask] if mask else [])})
-    return Job(scan.participant, scan.session, str(scan.path), str(t1w), source, _key(files, settings), borrowed, mask)
-
-
-def _key(files: list[str], settings: Settings) -> str:
-    """Hash of the input files (name, size, time) and of every setting that a map depends on."""
     stamps = [(Path(path).name, Path(path).stat().st_size, Path(path).stat().st_mtime_ns) for path in files]
-    chosen = asdict(settings.participant) | {
+    hashes = _hash([stamps]), _hash([stamps, _chosen(settings)])
+    return Job(scan.participant, scan.session, str(scan.path), str(t1w), source, *hashes, borrowed, mask)
+
+
+def _chosen(settings: Settings) -> dict[str, object]:
+    """Every setting that an output of a person depends on."""
+    return asdict(settings.participant) | {
+        "maps": sorted(settings.participant.maps),
         "seed": settings.compute.random_seed,
         "threads": settings.compute.omp_nthreads,
+        "radiological": settings.other.radiological,
     }
-    text = json.dumps([stamps, chosen, settings.other.radiological, __version__], sort_keys=True, default=str)
+
+
+def _hash(parts: list[object]) -> str:
+    text = json.dumps([*parts, __version__], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

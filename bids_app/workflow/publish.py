@@ -38,7 +38,7 @@ def stage(
     folds = [place for cell in analysis.cells for place in fold_folders(analysis, cell, work)]
     made = heatmaps.stage(staged, folds)
     for name, content in {**tables, "regions": region_table(maps), "heatmaps": made}.items():
-        content.to_csv(folder / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g")
+        _spelled(content).to_csv(folder / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g")
     (folder / "settings.toml").write_text(_shown(chosen))
     for one in maps:
         _mean(folder, one, analysis)
@@ -134,6 +134,16 @@ def _mean(folder: Path, one: Heatmap, analysis: Analysis) -> None:
 def _shown(chosen: Settings) -> str:
     """The settings as TOML, with the names alone of folders and files of this machine."""
     return tomli_w.dumps(_nameless(settings.to_dict(chosen)))
+
+
+def _spelled(table: pd.DataFrame) -> pd.DataFrame:
+    """People and sessions as in participants.tsv and sessions.tsv: sub-01, ses-1."""
+    spelled = table.copy()
+    for column, prefix in (("participant_id", "sub-"), ("session_id", "ses-")):
+        if column in spelled:
+            known = spelled[column].notna() & spelled[column].ne("n/a")
+            spelled[column] = spelled[column].astype(object).where(~known, prefix + spelled[column].astype(str))
+    return spelled
 
 
 def _nameless(value: Any) -> Any:

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import shutil
 from pathlib import Path
 
 import ants
@@ -16,32 +14,31 @@ from bids_app.errors import MissingInputError
 from bids_app.preprocess import normalise
 from bids_app.preprocess.conform import plain
 from bids_app.regions.atlas_on_grid import on_grid
+from bids_app.workflow import cache as kept
 
 
-def place(*, cache: str, name: str, template: dict[str, str], space: str, seed: int, sloppy: bool) -> str:
-    """Write `labels.nii.gz` and `atlas.json` (region names, a note about space) for one atlas; returns their folder."""
+def place(*, cache: str, name: str, stamp: str, template: dict[str, str], space: str, seed: int, sloppy: bool) -> str:
+    """Write `labels.nii.gz` and `atlas.json` (region names, a note about space) for one atlas; returns their folder.
+
+    `stamp` is the atlas's own (`atlas.stamp`).
+    """
     grid = nib.load(template["mask"])
-    stamp = (name, space, grid.shape, grid.affine.tolist(), seed, sloppy, __version__)
-    folder = Path(cache) / f"atlas-{hashlib.sha256(repr(stamp).encode()).hexdigest()[:12]}"
-    if folder.is_dir():
-        return str(folder)
-    making = folder.with_name(f"{folder.name}.{os.uname().nodename}-{os.getpid()}")
-    making.mkdir(parents=True)
-    found = atlas.load(name)
-    labels, note = _labels(found, grid, template, making, space=space, seed=seed, sloppy=sloppy)
-    plain(labels.astype(np.int32), grid.affine).to_filename(making / "labels.nii.gz")
-    content = {
-        "name": found.name,
-        "note": note,
-        "citation": found.citation,
-        "names": {str(key): text for key, text in found.names.items()},
-    }
-    (making / "atlas.json").write_text(json.dumps(content, indent=2))
-    try:
-        making.rename(folder)
-    except OSError:  # another process was first, with the same content
-        shutil.rmtree(making)
-    return str(folder)
+    depends = (stamp, space, grid.shape, grid.affine.tolist(), seed, sloppy, __version__)
+    key = hashlib.sha256(repr(depends).encode()).hexdigest()[:12]
+
+    def make(making: Path) -> None:
+        found = atlas.load(name)
+        labels, note = _labels(found, grid, template, making, space=space, seed=seed, sloppy=sloppy)
+        plain(labels.astype(np.int32), grid.affine).to_filename(making / "labels.nii.gz")
+        content = {
+            "name": found.name,
+            "note": note,
+            "citation": found.citation,
+            "names": {str(key): text for key, text in found.names.items()},
+        }
+        (making / "atlas.json").write_text(json.dumps(content, indent=2))
+
+    return str(kept.folder(cache, f"atlas-{key}", make))
 
 
 def _labels(

@@ -1,8 +1,6 @@
 """The template on the grids that a run needs, with its priors: made once, kept in the work folder by content."""
 
 import hashlib
-import os
-import shutil
 from pathlib import Path
 
 import ants
@@ -13,6 +11,7 @@ from bids_app import __version__
 from bids_app.atlases import templates
 from bids_app.preprocess import normalise
 from bids_app.preprocess.conform import plain
+from bids_app.workflow import cache as kept
 
 FINE_MM = 2.0
 COARSE_MM = 4.0
@@ -21,18 +20,13 @@ TISSUES = ("gm", "wm")
 
 def prepare(*, cache: str, space: str, resolution: float, sloppy: bool, seed: int) -> dict[str, str]:
     """Files of the template: `target` (brain to register to) with `target_gm` and `target_wm` (priors), and on the
-    output grid `brain`, `mask`, `gm`, `wm`. Safe when several processes make them at once."""
+    output grid `brain`, `mask`, `gm`, `wm`."""
     key = hashlib.sha256(repr((space, resolution, sloppy, seed, __version__)).encode()).hexdigest()[:12]
-    folder = Path(cache) / f"template-{space}-{key}"
-    if not folder.is_dir():
-        making = folder.with_name(f"{folder.name}.{os.uname().nodename}-{os.getpid()}")
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir(parents=True)
-        _make(making, space=space, resolution=resolution, sloppy=sloppy, seed=seed)
-        try:
-            making.rename(folder)
-        except OSError:  # another process was first, with the same content
-            shutil.rmtree(making)
+    folder = kept.folder(
+        cache,
+        f"template-{space}-{key}",
+        lambda making: _make(making, space=space, resolution=resolution, sloppy=sloppy, seed=seed),
+    )
     names = ("target", "brain", "mask", *TISSUES, *(f"target_{tissue}" for tissue in TISSUES))
     return {name: str(folder / f"{name}.nii.gz") for name in names}
 

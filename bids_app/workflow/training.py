@@ -7,6 +7,8 @@ import nibabel as nib
 import numpy as np
 
 from bids_app import catalogue
+from bids_app.atlases import atlas
+from bids_app.bids import outputs
 from bids_app.dataset import arrays
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
@@ -30,11 +32,11 @@ def stack(*, template: Files, map_name: str, files: list[list[str]], smoothing_m
     return str(arrays.stack(paths, grid, Path(work), smoothing_mm=smoothing_mm))
 
 
-def place_atlas(*, cache: str, atlas_name: str, link: str, template: Files, space: str, seed: int, sloppy: bool) -> str:
-    """An atlas on the maps' grid; `link` names where the analysis finds it."""
+def place_atlas(*, atlas_name: str, link: str, **chosen: Any) -> str:
+    """An atlas on the maps' grid (`spaces.place`); `link` names where the analysis finds it."""
     from bids_app.workflow import spaces
 
-    found = spaces.place(cache=cache, name=atlas_name, template=template, space=space, seed=seed, sloppy=sloppy)
+    found = spaces.place(name=atlas_name, **chosen)
     Path(link).parent.mkdir(parents=True, exist_ok=True)
     Path(link).write_text(Path(found).name)
     return found
@@ -81,6 +83,11 @@ def train(*, cell: str, classifier: str, maps: list[str], split: Files, plan: Fi
 def _sidecar(stated: Files) -> Files:
     """Settings spelled as in BIDS sidecars: smoothing_mm -> SmoothingMm."""
     return {"".join(word.capitalize() for word in key.split("_")): value for key, value in stated.items()}
+
+
+def atlas_link(work: Path, name: str) -> Path:
+    """The file that names where an atlas on the maps' grid is kept."""
+    return work / "atlases" / outputs.label(atlas.name(name))
 
 
 def fold_folder(work: Path, cell: str, repeat: int, number: int) -> Path:

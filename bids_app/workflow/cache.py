@@ -1,0 +1,23 @@
+"""Folders that are made once and kept in the work folder, by a name that says all that they depend on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bids_app.bids import outputs
+
+
+def folder(cache: str, name: str, make: Callable[[Path], None]) -> Path:
+    """The folder of that name, filled by `make` unless it stands already; several processes may make it at once."""
+    place = Path(cache) / name
+    if place.is_dir():
+        return place
+    with outputs.staging(Path(cache)) as stage:
+        making = stage / name
+        making.mkdir()
+        make(making)
+        try:
+            making.rename(place)
+        except OSError:  # another process was first, with the same content
+            if not place.is_dir():
+                raise
+    return place
