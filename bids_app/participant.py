@@ -8,7 +8,7 @@ from typing import Any
 from bids_app.bids import description, inputs, outputs
 from bids_app.report import index
 from bids_app.settings import Settings
-from bids_app.workflow import people, plan
+from bids_app.workflow import cite, people, plan
 
 log = logging.getLogger("pellucid")
 
@@ -20,6 +20,7 @@ def run(settings: Settings) -> int:
     planned = plan.make(dataset, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
+    cite.write(planned, settings)
     log.info(
         "%d to do, %d done before, %d that cannot be used", len(planned.jobs), len(planned.done), len(planned.failed)
     )

@@ -4,8 +4,10 @@ import contextlib
 import importlib
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -59,7 +61,9 @@ def _phantom(words: Sequence[str]) -> int:
 
 
 def _start(verbose: int, threads: int) -> None:
-    """Logs go to stderr; thread counts are set before any library reads them."""
+    """Logs go to stderr; thread counts are set before any library reads them; SIGTERM ends the workers too."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _stop)
     level = (logging.INFO, logging.DEBUG)[min(verbose, 1)]
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     log.setLevel(level)
@@ -67,6 +71,12 @@ def _start(verbose: int, threads: int) -> None:
         os.environ[name] = str(threads)
     os.environ["NIPYPE_NO_ET"] = "1"  # nipype asks for its newest version over the network otherwise
     os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def _stop(number: int, _: object) -> None:
+    """Batch systems end a job so; leaving by an exception lets `finally` clean up."""
+    print("pellucid: stopped from outside; what is finished is kept, run again to go on", file=sys.stderr)
+    sys.exit(128 + number)
 
 
 def _guard(work: Callable[[], int], words: Sequence[str]) -> int:
@@ -87,8 +97,10 @@ def _guard(work: Callable[[], int], words: Sequence[str]) -> int:
 
 
 def _crash_folder(words: Sequence[str]) -> Path:
-    """OUT_DIR/logs where that stands, else the current folder, else the one for temporary files."""
+    """OUT_DIR/logs where OUT_DIR stands, else the current folder, else the one for temporary files."""
     places = [Path.cwd(), Path(tempfile.gettempdir())]
-    with contextlib.suppress(PellucidError):
-        places.insert(0, cli.parse(words)["output_dir"] / "logs")
+    with contextlib.suppress(PellucidError, OSError):
+        logs = cli.parse(words)["output_dir"] / "logs"
+        logs.mkdir(exist_ok=True)
+        places.insert(0, logs)
     return next((place for place in places if place.is_dir() and os.access(place, os.W_OK)), places[-1])

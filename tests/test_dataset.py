@@ -291,6 +291,10 @@ class TestSamples:
             return [(row.participant_id, row.session_id, len(row.gm)) for row in table[table["used"]].itertuples()]
 
         assert used("first") == [("a", "1", 1), ("b", "1", 1)]
+        images |= found([("b", "10"), ("b", "2")])
+        del images["b", "1"]
+        assert used("first") == [("a", "1", 1), ("b", "2", 1)]
+        images = found([("a", "1"), ("a", "2"), ("b", "1")])
         assert used("all") == [("a", "1", 1), ("a", "2", 1), ("b", "1", 1)]
         assert [(person, count) for person, _, count in used("mean")] == [("a", 2), ("b", 1)]
 

@@ -12,7 +12,7 @@ from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 
 from bids_app import catalogue
 from bids_app.errors import DataError, UsageError
-from bids_app.report import curves, figures, group, index, methods, page, person, viewer
+from bids_app.report import citation, curves, figures, group, index, methods, page, person, viewer
 from bids_app.report.mosaic import Mosaic, dilated, only
 
 HOSTILE = '<script>alert("x")</script>'
@@ -337,6 +337,21 @@ def test_the_index_lists_failures_first_and_the_table_keeps_to_its_columns(tmp_p
     assert table[0].split("\t") == ["participant_id", "session_id", "status", "GM"]
     assert [len(line.split("\t")) for line in table] == [4, 4, 4]
     assert table[1].split("\t") == ["sub-01", "n/a", "done", "601.25"]
+
+
+def test_what_a_paper_is_to_cite_is_written_three_ways_with_the_same_references():
+    given = {"resolution": 2, "space": "MNI152NLin2009cAsym", "mask_method": "given by --brain-mask", "sloppy": False}
+    text = methods.participant(maps=["gm"], registration="syn", source="pellucid", **given)
+    made = citation.files([text], version="0.0")
+    dois = [one.rpartition("https://doi.org/")[2] for one in methods.cited(text)]
+    assert len(dois) > 5
+    for content in made.values():
+        assert not [doi for doi in dois if doi not in content]
+    entries = re.findall(r"@misc\{(\w+),\n  author = \{(.+)\},\n  year = \{(\d{4})\}", made["CITATION.bib"])
+    assert len({key for key, _, _ in entries}) == len(dois)
+    assert ("Tustison2010", "Tustison, NJ and others", "2010") in entries
+    two = citation.files(["as by Zou & Donner 2008"], version="0.0")["CITATION.bib"]
+    assert "author = {Zou, GY and Donner, A}" in two
 
 
 def test_methods_cite_what_was_done_and_nothing_else():

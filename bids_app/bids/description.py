@@ -12,7 +12,7 @@ BIDS_VERSION = "1.10.0"
 # Folders stand here without a slash: the validator does not honour a trailing one.
 IGNORED = (
     "*_boldmap.*", "*_statmap.*", "*_timeseries.*", "*_relmat.*", "*_xfm.*", "*_morph.*", "*.html", "qc.tsv", "figures",
-    "group", "log", ".tmp", ".work",
+    "group", "log", "logs", ".tmp", ".work",
 )  # fmt: skip
 
 README = """# Outputs of Pellucid {version}

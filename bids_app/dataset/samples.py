@@ -1,6 +1,7 @@
 """Who is used and who is left out, and why: one row a person, or a person's session."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -95,7 +96,7 @@ def _visits(
             " in one session" if len(visits) > 1 and len(maps) > 1 else ""
         )
         return [nothing | {"reason": why, "session_id": names[0] if len(names) == 1 else pd.NA}]
-    order = sorted(complete, key=lambda name: name or "")
+    order = sorted(complete, key=_natural)
     if sessions == "mean":
         files = {one: tuple(complete[name][one] for name in order) for one in maps}
         return [nothing | files | {"used": True, "session_id": (order[0] or pd.NA) if len(order) == 1 else pd.NA}]
@@ -104,6 +105,11 @@ def _visits(
         nothing | {one: (complete[name][one],) for one in maps} | {"used": True, "session_id": name or pd.NA}
         for name in chosen
     ]
+
+
+def _natural(name: str | None) -> list[tuple[int, str]]:
+    """Sessions in the order in which people count: 2 before 10."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.findall(r"\d+|\D+", name or "")]
 
 
 def _refuse_sessions(rows: list[dict[str, Any]], sessions: str | None) -> None:

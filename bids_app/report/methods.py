@@ -13,6 +13,7 @@ REFERENCES: dict[str, str] = tomllib.loads(Path(__file__).with_name("references.
 
 AUTHOR = r"\b([A-Z][\w'-]+)(?: et al\.?| (?:&|and) [A-Z][\w'-]+)?"
 YEAR = r"((?:19|20)\d\d)"
+SLOPPY = "That shows that the software works; such maps are not for analysis."
 ATLAS_CITATIONS = (
     ("aal", "Tzourio-Mazoyer 2002; Rolls 2015"),
     ("harvard", "Desikan 2006"),
@@ -43,7 +44,7 @@ def participant(
     if sloppy:
         parts.append(
             "This run was sloppy: bias correction, registration and segmentation stopped early and ran on coarse "
-            "grids. It shows that the software works; its maps are not for analysis."
+            f"grids. {SLOPPY}"
         )
     parts.append("Inputs and outputs follow BIDS (Gorgolewski 2016); the steps were run by Nipype (Gorgolewski 2011).")
     return "\n\n".join(parts)
@@ -60,6 +61,7 @@ def group(
     explainers: Sequence[str],
     version: str,
     atlases: Sequence[str] = (),
+    sloppy: bool = False,
 ) -> str:
     """How classifiers were trained, judged and explained, as paragraphs.
 
@@ -72,6 +74,7 @@ def group(
         f"{sum(classes.values())} people ({people}) were used. They were split into {folds} folds, with the classes "
         f"in like proportion, {again}; all images of one person lie in one fold. Each model was trained on the people "
         "of all other folds, and predicted only those of its own.",
+        *([f"The maps were made sloppily. {SLOPPY}"] if sloppy else []),
         _preparation(smoothing, adjust),
         "The cells, every one of which is reported:",
         "\n".join(f"- {cell}: {_about('classifiers', cell.partition('/')[0])}" for cell in cells),

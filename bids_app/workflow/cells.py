@@ -17,6 +17,7 @@ from bids_app.workflow.training import atlas_link
 
 STEPS = "bids_app.workflow.training"
 PRELOAD = ["bids_app.workflow.training", "bids_app.training.fold"]
+BRAIN_MM3, COPIES = 1.9e6, 4
 
 
 def folder(analysis: Analysis, settings: Settings) -> Path:
@@ -42,7 +43,7 @@ def run(analysis: Analysis, settings: Settings) -> Path:
     shared = _shared(analysis, settings, work)
     for cell in analysis.cells:
         for split in analysis.splits:
-            train = _train(cell, split, shared)
+            train = _train(cell, split, shared, mem_gb=_memory(analysis, cell))
             graph.connect([(stacks[name], train, [("out", f"array_{name}")]) for name in cell.maps])
     logs = work / "log"
     logs.mkdir(exist_ok=True)
@@ -101,11 +102,17 @@ def _stack(name: str, analysis: Analysis, work: Path) -> Node:
     )
 
 
-def _train(cell: Cell, split: Split, plan: dict[str, Any]) -> Node:
+def _memory(analysis: Analysis, cell: Cell) -> float:
+    """GB that training may take: the people's values as they are, adjusted, and scaled, beside the libraries."""
+    values = len(analysis.used) * len(cell.maps) * BRAIN_MM3 / analysis.resolution**3
+    return 1.5 + COPIES * values * 4e-9
+
+
+def _train(cell: Cell, split: Split, plan: dict[str, Any], *, mem_gb: float) -> Node:
     return node(
         f"train_{cell.classifier}_{'_'.join(cell.maps)}_repeat_{split.repeat}_fold_{split.fold}",
         f"{STEPS}:train",
-        mem_gb=3,
+        mem_gb=mem_gb,
         n_procs=plan["threads"],
         connected=tuple(f"array_{name}" for name in cell.maps),
         cell=cell.name,

@@ -74,6 +74,7 @@ def _report(
         explainers=chosen.group.explainers,
         version=__version__,
         atlases=list(notes),
+        sloppy=planned.sloppy,
     )
     (folder / "methods.md").write_text(text + "\n")
     files = templates.prepare(
