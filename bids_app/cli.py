@@ -1,7 +1,6 @@
 """The command line: argparse only, one short function an argument group. Nothing heavy is imported here."""
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -146,7 +145,7 @@ def _compute(whole: Parser) -> None:
     group = whole.add_argument_group("compute")
     group.add_argument("--nprocs", "--nthreads", "--n-cpus", type=int, metavar="N", help="processes at once (1)")
     group.add_argument("--omp-nthreads", type=int, metavar="N", help="threads a process (1); results depend on it")
-    group.add_argument("--mem-mb", "--mem", type=_megabytes, metavar="MB", help="memory for all; 32G works too")
+    group.add_argument("--mem-mb", "--mem", metavar="MB", help="memory for all; 32G works too")
     group.add_argument("--device", metavar="auto|cpu|cuda", help="where networks are trained (auto)")
     group.add_argument("--use-plugin", type=Path, metavar="FILE", help="nipype plugin, YAML")
     group.add_argument("-w", "--work-dir", type=Path, metavar="DIR", help="work folder (OUT_DIR/.work)")
@@ -193,16 +192,6 @@ def phantom(argv: Sequence[str]) -> dict[str, Any]:
 def _dashes(word: str) -> str:
     name, equals, value = word.partition("=")
     return name.replace("_", "-") + equals + value if name.startswith("--") else word
-
-
-def _megabytes(text: str) -> int:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MG]?)B?", text.strip(), flags=re.IGNORECASE)
-    if match is None:
-        raise UsageError(f"--mem-mb: {text!r} is not a size; say 32000 or 32G")
-    number, unit = float(match[1]), match[2].upper()
-    if not unit and number < 512:
-        raise UsageError(f"--mem-mb {text} means {text} MB, which is too little; for gigabytes say {text}G")
-    return int(number * 1000 if unit == "G" else number)
 
 
 def _pairs(words: Sequence[str]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Settings: frozen sections, one a stage, from the command line, a TOML file and a recipe, the first winning."""
 
+import re
 import tomllib
 import types
 from collections.abc import Mapping
@@ -179,6 +180,8 @@ def build(level: str, bids_dir: Path, output_dir: Path, *, given: Mapping[str, A
     Raises UsageError for an unknown key or a bad value, MissingInputError for a settings file that is not there.
     """
     values = {**_from_toml(given.get("config_file")), **given}
+    if values.get("mem_mb") is not None:
+        values["mem_mb"] = _megabytes(values["mem_mb"])
     owner = {item.name: name for name, section in SECTIONS.items() for item in fields(section)}
     unknown = sorted(set(values) - set(owner))
     if unknown:
@@ -212,6 +215,9 @@ def _from_toml(path: str | Path | None) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in text.items():
         if key in SECTIONS and isinstance(value, dict):
+            strange = sorted(set(value) - {item.name for item in fields(SECTIONS[key])})
+            if strange:
+                raise UsageError(f"unknown setting in [{key}] of {Path(path).name}: {', '.join(strange)}")
             values.update(value)
         else:
             values[key] = value
@@ -242,6 +248,18 @@ def _scalar(value: Any, hint: Any) -> Any:
     if hint is int and isinstance(value, float):
         raise TypeError
     return Path(value).absolute() if hint is Path else hint(value)
+
+
+def _megabytes(size: object) -> int:
+    """32000, 32000M or 32G."""
+    text = str(size)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MG]?)B?", text.strip(), flags=re.IGNORECASE)
+    if match is None:
+        raise UsageError(f"--mem-mb: {text!r} is not a size; say 32000 or 32G")
+    number, unit = float(match[1]), match[2].upper()
+    if not unit and number < 512:
+        raise UsageError(f"--mem-mb {text} means {text} MB, which is too little; for gigabytes say {text}G")
+    return int(number * 1000 if unit == "G" else number)
 
 
 def _listed(value: Any) -> list[Any]:
