@@ -61,7 +61,7 @@ def test_a_file_may_do_without_sections(tmp_path):
 
 @pytest.mark.parametrize("text", ["foldz = 3", "[group]\nfoldz = 3", "[foldz]\nfolds = 3"])
 def test_an_unknown_key_of_a_file_is_named(tmp_path, text):
-    with pytest.raises(UsageError, match="unknown setting.*: foldz"):
+    with pytest.raises(UsageError, match=r"unknown setting.*: foldz"):
         built("--config-file", toml(tmp_path, text))
 
 
