@@ -64,7 +64,7 @@ def _figures(folder):
     report = (folder / "report.html").read_text()
     found = {}
     for cell, method in METHODS:
-        wanted = (cell, method, "patient", "AAL")
+        wanted = [cell, method, "patient", "AAL"]
         rows = regions[(regions[["cell", "method", "explained", "atlas"]] == wanted).all(axis=1)]
         found[f"rank {method}"] = int(rows.set_index("region").loc[REGION, "rank"])
     for cell in ("svm/gm", "cnn3d/gm"):
