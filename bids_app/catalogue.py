@@ -17,8 +17,11 @@ def names(room: str) -> list[str]:
 
 
 def check(room: str, chosen: tuple[str, ...]) -> None:
-    """Raise UsageError, with the names that exist, unless every name is a part of the room; nothing is imported."""
-    unknown = [name for name in chosen if name not in names(room)]
+    """Raise UsageError, with the names that exist, unless every name is a part of the room; nothing is imported.
+
+    What follows a dash names one image of a part that has several (`networks-SMN`).
+    """
+    unknown = [name for name in chosen if name.partition("-")[0] not in names(room)]
     if unknown:
         raise UsageError(f"--{room}: there is no {', '.join(unknown)}; choose from {', '.join(names(room))}")
 
@@ -26,4 +29,4 @@ def check(room: str, chosen: tuple[str, ...]) -> None:
 def load(room: str, name: str) -> ModuleType:
     """Import one part of a room."""
     check(room, (name,))
-    return importlib.import_module(f"bids_app.{room}.{name}")
+    return importlib.import_module(f"bids_app.{room}.{name.partition('-')[0]}")

@@ -233,6 +233,24 @@ class TestScale:
         assert np.isfinite(scale.transform(new, scale.fit(np.ones((5, 100), np.float32)))).all()
 
 
+class TestForms:
+    @pytest.mark.parametrize(("form", "mean", "sd"), [("raw", 50.0, 4.0), ("mean", 1.0, 0.08), ("zscore", 0.0, 1.0)])
+    def test_a_map_is_scaled_by_its_own_values_where_it_is_not_zero(self, tmp_path, grid, form, mean, sd):
+        random = np.random.default_rng(5)
+        volume = np.where(grid.mask, 50 + 4 * random.standard_normal(grid.mask.shape), 0)
+        inside = volume[grid.mask]
+        volume[grid.mask] = 50 + 4 * (inside - inside.mean()) / inside.std()
+        file = arrays.stack([write(tmp_path / "a.nii.gz", volume)], grid, tmp_path, form=form)
+        values = np.load(file)[0]
+        assert values.mean() == pytest.approx(mean, abs=1e-4)
+        assert values.std() == pytest.approx(sd, abs=1e-4)
+
+    def test_a_map_without_values_has_no_form(self, tmp_path, grid):
+        file = write(tmp_path / "empty.nii.gz", np.zeros(grid.mask.shape))
+        with pytest.raises(DataError, match=r"empty\.nii\.gz has no values"):
+            arrays.stack([file], grid, tmp_path, form="mean")
+
+
 class TestSamples:
     @pytest.fixture
     def found(self, tmp_path):
@@ -248,7 +266,7 @@ class TestSamples:
                         "MapParameters": {"Resolution": 2},
                     }
                     path.with_name(path.name.replace(".nii.gz", ".json")).write_text(json.dumps(told | fields))
-                    found.setdefault((person, session), {})[one] = path
+                    found.setdefault((person, session), {})[one] = (path,)
             return found
 
         return make
@@ -269,7 +287,7 @@ class TestSamples:
             "z": "not in participants.tsv",
         }  # fmt: skip
         assert table.loc["a", ["class", "age", "tiv", "source"]].tolist() == ["control", "31", 1400.0, "pellucid"]
-        assert table.loc["a", "gm"] == (images["a", None]["gm"],)
+        assert table.loc["a", "gm"] == images["a", None]["gm"]
         assert pd.isna(table.loc["a", "site"])
 
     def test_the_excluded_are_told_apart_and_a_person_needs_every_map(self, frame, found):
@@ -311,6 +329,16 @@ class TestSamples:
         table = table.set_index("participant_id")
         assert table["used"].to_dict() == {"a": True, "b": True, "c": False, "d": False, "e": False}
         assert table.loc["e", "reason"] == "age is n/a, and is adjusted for"
+
+    def test_who_moved_more_or_has_less_is_left_out_with_the_number(self, frame, found):
+        images = found([("a", None)], MeanFramewiseDisplacement=0.2, MinutesLeft=7.0)
+        images |= found([("b", None)], MeanFramewiseDisplacement=0.6, MinutesLeft=7.0)
+        images |= found([("e", None)], MeanFramewiseDisplacement=0.1, MinutesLeft=3.0)
+        limits = {"max_mean_fd": 0.5, "min_minutes": 5.0}
+        table = samples.collect(*frame, images, maps=("gm",), label="group", **limits).set_index("participant_id")
+        assert table["used"].to_dict() == {"a": True, "b": False, "c": False, "d": False, "e": False}
+        assert table.loc["b", "reason"] == "mean FD 0.60 mm is over 0.5"
+        assert table.loc["e", "reason"] == "BOLD left 3.00 minutes is under 5"
 
     def test_maps_made_in_different_ways_are_refused_with_two_people_and_what_would_mend_it(self, frame, found):
         images = found([("a", None), ("b", None)]) | found([("e", None)], MapParameters={"Resolution": 3})

@@ -13,11 +13,19 @@ from bids_app.bids import outputs
 from bids_app.errors import DataError
 from bids_app.workflow import finish
 
-NAMES = catalogue.names("maps")
+EVERY = catalogue.names("maps")
+NAMES = [name for name in EVERY if catalogue.load("maps", name).SUFFIX != "boldmap"]
+BOLD = [name for name in EVERY if name not in NAMES]
 SHAPE = (9, 8, 7)
 # What `anatomical.to_template` makes, and the parameters that `people` gives to a map.
 SOURCES = {"t1w", "mask", "gm", "wm", "csf", "jacobian"}
 PARAMETERS = {"intensity"}
+# What `functional.series` makes, and what `functional.make_map` gives to a map of BOLD beside it.
+SERIES = {"denoised", "filtered"}
+GIVEN = {
+    "mask", "tr", "kept", "band", "alff_definition", "strength", "neighbours", "parcels", "network_maps",
+    "network_names",
+}  # fmt: skip
 TISSUE_MAPS = ("gm", "wm")
 
 
@@ -40,10 +48,31 @@ def computed(part, supplied, **changed):
     return part.compute(given[part.SOURCE], **{name: given[name] for name in needs(part)})
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.fixture(scope="module")
+def bold(supplied):
+    rng = np.random.default_rng(2)
+    mask = supplied["mask"] > 0
+    voxels = int(mask.sum())
+    series = (rng.standard_normal((voxels, 120)).cumsum(axis=1) + 1000).astype(np.float32)
+    series[3] = 1000
+    options = {"alff_definition": "mean", "strength": "mean-r", "neighbours": 27, "tr": 2.0, "band": (0.01, 0.08)}
+    networks = rng.standard_normal((voxels, 3)).astype(np.float32)
+    arrays = {"mask": mask, "kept": np.ones(120, bool), "parcels": (np.arange(voxels) % 5).astype(np.int32)}
+    return series, options | arrays | {"network_maps": networks, "network_names": ("a", "b", "c")}
+
+
+def of_bold(name, bold):
+    series, given = bold
+    part = catalogue.load("maps", name)
+    made = part.compute(series, **{key: given[key] for key in needs(part)})
+    return made if isinstance(made, dict) else {name: made}
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_constants_are_stated(name):
     part = catalogue.load("maps", name)
-    assert part.SOURCE in SOURCES
+    assert part.SOURCE in (SERIES if name in BOLD else SOURCES)
+    assert part.FORM in ("raw", "mean", "zscore")
     assert part.UNIT
     assert isinstance(part.UNIT, str)
     assert part.REGISTRATION in ("affine", "syn")
@@ -64,21 +93,47 @@ def test_entities_and_suffix_spell_a_bids_name(name):
     assert re.fullmatch(r"sub-01_ses-1_space-MNI152NLin2009cAsym_res-1p5(_[a-z]+-[0-9A-Za-z]+)+_[0-9A-Za-z]+", stem)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_docstrings_say_what_it_is_and_what_each_array_holds(name):
     part = catalogue.load("maps", name)
     assert part.__doc__
     assert part.__doc__.splitlines()[0].endswith(".")
-    assert "(X, Y, Z)" in part.compute.__doc__
-    if name in TISSUE_MAPS:
+    assert ("(voxels, time)" if name in BOLD else "(X, Y, Z)") in part.compute.__doc__
+    if name in (*TISSUE_MAPS, *BOLD):
         assert re.search(r"\b(19|20)\d\d, ", part.compute.__doc__), "no citation with a year"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_the_workflow_supplies_all_that_it_needs(name):
     parameters = list(inspect.signature(catalogue.load("maps", name).compute).parameters.values())
     assert all(each.kind is each.KEYWORD_ONLY and each.default is each.empty for each in parameters[1:])
-    assert {each.name for each in parameters[1:]} <= SOURCES | PARAMETERS
+    assert {each.name for each in parameters[1:]} <= (GIVEN if name in BOLD else SOURCES | PARAMETERS)
+
+
+@pytest.mark.parametrize("name", BOLD)
+def test_a_map_of_bold_is_finite_float32_a_voxel_and_zero_where_nothing_changes(name, bold):
+    series, given = bold
+    before = {key: np.copy(value) for key, value in {**given, "series": series}.items()}
+    made = of_bold(name, bold)
+    for values in made.values():
+        assert values.shape == (len(series),)
+        assert values.dtype == np.float32
+        assert np.isfinite(values).all()
+        assert values.any()
+        assert name == "rfcs" or values[3] == 0  # rfcs paints a region's value on all of its voxels
+    for key, value in before.items():
+        np.testing.assert_array_equal({**given, "series": series}[key], value)
+
+
+@pytest.mark.parametrize("name", BOLD)
+def test_names_of_a_map_of_bold_spell_bids_names(name, bold):
+    part = catalogue.load("maps", name)
+    spelled = []
+    for key in of_bold(name, bold):
+        stat, _, named = key.partition("_")
+        entities = {entity: value.format(stat=stat, name=named) for entity, value in part.ENTITIES.items()}
+        spelled.append(outputs.filename("01", None, part.SUFFIX, ".nii.gz", task="rest", space="MNI", **entities))
+    assert len(set(spelled)) == len(spelled)
 
 
 @pytest.mark.parametrize("name", NAMES)

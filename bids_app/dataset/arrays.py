@@ -24,17 +24,19 @@ def stack(
     folder: Path,
     *,
     smoothing_mm: float = 0.0,
+    form: str = "raw",
     progress: Iterable[int] | None = None,
 ) -> Path:
     """Write the people's in-mask values, float32 (people, voxels), for np.load(mmap_mode="r"), and return the file.
 
-    A person with a tuple of several files gets their mean. Values are smoothed on the whole volume by a Gaussian of
-    `smoothing_mm` FWHM. The file is named by a hash of its inputs and used again when it is there. `progress` may be a
-    progress bar over range(len(files)).
+    A person with a tuple of several files gets their mean. Each image is brought into its form by its own values where
+    it is not zero: "mean" divides by their mean, "zscore" takes their mean off and divides by their SD, "raw" leaves
+    them. It is then smoothed on the whole volume by a Gaussian of `smoothing_mm` FWHM. The file is named by a hash of
+    its inputs and used again when it is there. `progress` may be a progress bar over range(len(files)).
     Raises DataError, which names the file, for another grid or for a value in the mask that is not finite.
     """
     rows = [(one,) if isinstance(one, Path) else one for one in files]
-    target = folder / f"{_content(rows, grid, smoothing_mm)}.npy"
+    target = folder / f"{_content(rows, grid, smoothing_mm, form)}.npy"
     if target.exists():
         return target
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +44,7 @@ def stack(
     try:
         table = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float32, shape=(len(rows), grid.voxels))
         for index in range(len(rows)) if progress is None else progress:
-            table[index] = np.mean([_values(path, grid, smoothing_mm) for path in rows[index]], axis=0)
+            table[index] = np.mean([_values(path, grid, smoothing_mm, form) for path in rows[index]], axis=0)
         table.flush()
         del table
         unfinished.replace(target)
@@ -51,8 +53,8 @@ def stack(
     return target
 
 
-def _values(path: Path, grid: Grid, smoothing_mm: float) -> NDArray[np.float32]:
-    """The in-mask values (voxels,) of one image, smoothed."""
+def _values(path: Path, grid: Grid, smoothing_mm: float, form: str) -> NDArray[np.float32]:
+    """The in-mask values (voxels,) of one image, in its form and smoothed."""
     try:
         image: Any = nib.load(path)
         volume = np.asarray(image.dataobj, dtype=np.float32)
@@ -72,6 +74,7 @@ def _values(path: Path, grid: Grid, smoothing_mm: float) -> NDArray[np.float32]:
             f"{path.name} has {bad} voxels in the brain mask that are not finite (NaN); "
             "mend the image or --exclude the person"
         )
+    volume = _formed(volume, form, path.name)
     if smoothing_mm > 0:
         sigma = [smoothing_mm / FWHM_PER_SIGMA / edge for edge in grid.voxel_mm]
         # a NaN outside the mask would be smeared into it
@@ -79,13 +82,27 @@ def _values(path: Path, grid: Grid, smoothing_mm: float) -> NDArray[np.float32]:
     return np.asarray(grid.vector(volume), dtype=np.float32)
 
 
+def _formed(volume: NDArray[np.float32], form: str, name: str) -> NDArray[np.float32]:
+    """A volume scaled by its own values where it is not zero; it stays zero elsewhere."""
+    if form == "raw":
+        return volume
+    inside = np.isfinite(volume) & (volume != 0)
+    values = volume[inside].astype(np.float64)
+    divisor = (values.mean() if form == "mean" else values.std()) if values.size else 0.0
+    if divisor == 0:
+        raise DataError(f"{name} has no values that vary round a mean, so no {form} form; --exclude the person")
+    formed = np.zeros_like(volume)
+    formed[inside] = (values - (0.0 if form == "mean" else values.mean())) / divisor
+    return formed
+
+
 def _edges(affine: NDArray[np.float64]) -> str:
     return " x ".join(f"{edge:.2f}" for edge in nib.affines.voxel_sizes(affine))
 
 
-def _content(rows: list[tuple[Path, ...]], grid: Grid, smoothing_mm: float) -> str:
-    """A hash of what decides the array: files by name, size and time of change, mask, affine and smoothing."""
-    digest = hashlib.sha256(f"{smoothing_mm!r} {grid.mask.shape}".encode())
+def _content(rows: list[tuple[Path, ...]], grid: Grid, smoothing_mm: float, form: str) -> str:
+    """A hash of what decides the array: files by name, size and time of change, mask, affine, smoothing and form."""
+    digest = hashlib.sha256(f"{smoothing_mm!r} {form} {grid.mask.shape}".encode())
     digest.update(np.packbits(grid.mask).tobytes())
     digest.update(grid.affine.tobytes())
     for paths in rows:

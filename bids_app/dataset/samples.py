@@ -13,7 +13,8 @@ from bids_app.bids import exclusions
 from bids_app.bids.exclusions import Exclusions
 from bids_app.errors import DataError, MissingInputError, UsageError
 
-Found = Mapping[tuple[str, str | None], Mapping[str, Path]]
+Files = Mapping[str, tuple[Path, ...]]
+Found = Mapping[tuple[str, str | None], Files]
 COVARIATES = {"age": "age", "sex": "sex", "site": "site"}
 
 
@@ -28,14 +29,17 @@ def collect(
     covariates: Mapping[str, str] | None = None,
     excluded: Exclusions | None = None,
     needed: tuple[str, ...] = (),
+    max_mean_fd: float | None = None,
+    min_minutes: float | None = None,
 ) -> pd.DataFrame:
     """Everyone in participants.tsv and everyone with images, with the reason of those who are not used.
 
     frame: participants.tsv, indexed by participant without "sub-"; classes: class name or NA, same index; found: map
-    files by (participant, session) and map; label: the column the classes came from; covariates: output column ->
-    column of frame (default age, sex, site); excluded: (participant, session or None) -> reason; needed: columns
-    without which nobody is used. Columns: participant_id, session_id, class, used, reason, the covariates, tiv (mL),
-    source, and for each map a tuple of files, several when sessions are averaged.
+    files by (participant, session) and map, one a run; label: the column the classes came from; covariates: output
+    column -> column of frame (default age, sex, site); excluded: (participant, session or None) -> reason; needed:
+    columns without which nobody is used; max_mean_fd (mm), min_minutes: who moved more, or has less BOLD left, is not
+    used. Columns: participant_id, session_id, class, used, reason, the covariates, tiv (mL), mean_fd (mm), minutes (of
+    BOLD), source, and for each map a tuple of files, several when runs or sessions are averaged.
     Raises UsageError for several sessions without `sessions` (first, all, mean), DataError when maps of several people
     were made with different parameters, MissingInputError for a map without sidecar.
     """
@@ -51,9 +55,10 @@ def collect(
         rows.extend(base | part for part in _visits(left or visits, maps, reason, sessions))
     _refuse_sessions(rows, sessions)
     table = _without_unknown(pd.DataFrame([_with_sidecars(row, maps) for row in rows]), needed)
+    table = _without_moved(table, max_mean_fd, min_minutes)
     _check_parameters(table[table["used"]], maps)
     first = ["participant_id", "session_id", "class", "used", "reason"]
-    return table[[*first, *named, "tiv", "source", *maps]]
+    return table[[*first, *named, "tiv", "mean_fd", "minutes", "source", *maps]]
 
 
 def _why_not(person: str, frame: pd.DataFrame, classes: "pd.Series[Any]", label: str, excluded: Exclusions) -> str:
@@ -83,8 +88,23 @@ def _without_unknown(table: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFra
     return table
 
 
+def _without_moved(table: pd.DataFrame, max_mean_fd: float | None, min_minutes: float | None) -> pd.DataFrame:
+    """Nobody is used who moved more, or has less BOLD left; without BOLD nothing is asked."""
+    limits = [("mean_fd", "mean FD", "mm", max_mean_fd, 1), ("minutes", "BOLD left", "minutes", min_minutes, -1)]
+    for column, words, unit, limit, sign in limits:
+        if limit is None:
+            continue
+        beyond = table["used"] & (sign * (table[column] - limit) > 0)
+        side = "over" if sign > 0 else "under"
+        table.loc[beyond, "reason"] = [
+            f"{words} {value:.2f} {unit} is {side} {limit:g}" for value in table.loc[beyond, column]
+        ]
+        table.loc[beyond, "used"] = False
+    return table
+
+
 def _visits(
-    visits: Mapping[str | None, Mapping[str, Path]], maps: tuple[str, ...], reason: str, sessions: str | None
+    visits: Mapping[str | None, Files], maps: tuple[str, ...], reason: str, sessions: str | None
 ) -> list[dict[str, Any]]:
     """The rows of one person: sessions with every map are used as `sessions` says."""
     complete = {name: files for name, files in visits.items() if all(one in files for one in maps)}
@@ -98,11 +118,11 @@ def _visits(
         return [nothing | {"reason": why, "session_id": names[0] if len(names) == 1 else pd.NA}]
     order = sorted(complete, key=_natural)
     if sessions == "mean":
-        files = {one: tuple(complete[name][one] for name in order) for one in maps}
+        files = {one: tuple(path for name in order for path in complete[name][one]) for one in maps}
         return [nothing | files | {"used": True, "session_id": (order[0] or pd.NA) if len(order) == 1 else pd.NA}]
     chosen = order[:1] if sessions == "first" else order
     return [
-        nothing | {one: (complete[name][one],) for one in maps} | {"used": True, "session_id": name or pd.NA}
+        nothing | {one: complete[name][one] for one in maps} | {"used": True, "session_id": name or pd.NA}
         for name in chosen
     ]
 
@@ -140,7 +160,17 @@ def _with_sidecars(row: dict[str, Any], maps: tuple[str, ...]) -> dict[str, Any]
     sources = sorted({str(part["PreprocessingSource"]) for part in parts if part.get("PreprocessingSource")})
     parameters = {one: [part.get("MapParameters", {}) for part in of_map] for one, of_map in told.items()}
     size = sum(sizes) / len(sizes) if sizes else float("nan")
-    return row | {"tiv": size, "source": " + ".join(sources) or pd.NA, "parameters": parameters}
+    size_and_motion = {"tiv": size, **_motion(told)}
+    return row | size_and_motion | {"source": " + ".join(sources) or pd.NA, "parameters": parameters}
+
+
+def _motion(told: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:
+    """Mean FD (mm) over the runs, and minutes of BOLD left in all of them; NaN without BOLD."""
+    runs = next((parts for parts in told.values() if any("MinutesLeft" in part for part in parts)), [])
+    moved = [float(part["MeanFramewiseDisplacement"]) for part in runs if part.get("MeanFramewiseDisplacement")]
+    minutes = [float(part["MinutesLeft"]) for part in runs if "MinutesLeft" in part]
+    mean = sum(moved) / len(moved) if moved else float("nan")
+    return {"mean_fd": mean, "minutes": sum(minutes) if minutes else float("nan")}
 
 
 def _sidecar(path: Path) -> dict[str, Any]:

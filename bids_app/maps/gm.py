@@ -8,6 +8,7 @@ ENTITIES = {"label": "GM", "desc": "modulated"}
 SUFFIX = "probseg"
 REGISTRATION = "syn"
 REGION = "gm"
+FORM = "raw"
 SMOOTHING_MM = 8.0
 ADJUST_FOR = ("tiv",)
 ATLASES = ("aal", "harvard_oxford")

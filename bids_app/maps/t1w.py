@@ -10,6 +10,7 @@ ENTITIES = {"desc": "{intensity}"}
 SUFFIX = "T1w"
 REGISTRATION = "affine"
 REGION = "brain"
+FORM = "raw"
 SMOOTHING_MM = 0.0
 ADJUST_FOR = ()
 ATLASES = ("aal", "harvard_oxford")

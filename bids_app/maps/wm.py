@@ -8,6 +8,7 @@ ENTITIES = {"label": "WM", "desc": "modulated"}
 SUFFIX = "probseg"
 REGISTRATION = "syn"
 REGION = "wm"
+FORM = "raw"
 SMOOTHING_MM = 8.0
 ADJUST_FOR = ("tiv",)
 ATLASES = ("juelich", "harvard_oxford")

@@ -1,0 +1,101 @@
+"""Regional homogeneity: how alike a voxel's neighbours rise and fall, as Kendall's coefficient of concordance W.
+
+W = (12 sum R^2 - 3 M^2 N (N + 1)^2) / (M^2 N (N^2 - 1) - M sum(t^3 - t)), with R the sum over M series of the average
+ranks at a volume, N volumes and t the lengths of runs of ties (Zang et al. 2004; Kendall & Gibbons 1990).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_app.errors import UsageError
+from bids_app.maps import _jit, _ranks, _series
+
+SOURCE = "filtered"
+UNIT = "Kendall's W (0 to 1)"
+ENTITIES = {"stat": "reho"}
+SUFFIX = "boldmap"
+REGISTRATION = "syn"
+REGION = "gm"
+FORM = "mean"
+SMOOTHING_MM = 6.0
+ADJUST_FOR = ()
+ATLASES = ("aal", "harvard_oxford")
+REACH = {7: 1, 19: 2, 27: 3}  # neighbours: along how many axes at once they may lie one voxel away
+CHUNK = 4096
+
+
+def compute(series: NDArray[np.float32], *, mask: NDArray[np.bool_], neighbours: int) -> NDArray[np.float32]:
+    """Kendall's W of each voxel with those neighbours that lie in the mask; 0 to 1.
+
+    `series` (voxels, time), in any unit: band-passed, unsmoothed, censored volumes taken out; `mask` (X, Y, Z), true at
+    those voxels. A voxel that has no neighbour, or is constant, is 0; a constant neighbour agrees with nobody. Raises
+    DataError for a mask that is empty or of another size, or under 3 volumes; UsageError unless 7, 19 or 27 neighbours.
+    Zang et al. 2004, NeuroImage 22:394.
+    """
+    _series.check(series, mask=mask)
+    near = _near(mask, neighbours)
+    ranks, squares = _ranks.ranked(np.ascontiguousarray(series, np.float32), judges=neighbours)
+    found = np.zeros(len(series), np.float32)
+    agree = _agreement if _jit.available() else _agreement_by_numpy
+    agree(ranks, squares, near, found)
+    return found
+
+
+def count(mask: NDArray[np.bool_], neighbours: int) -> NDArray[np.int32]:
+    """M of each voxel of the mask (voxels,): itself and its neighbours in the mask, at most `neighbours`."""
+    found: NDArray[np.int32] = (_near(mask, neighbours) >= 0).sum(axis=1, dtype=np.int32)
+    return found
+
+
+def _near(mask: NDArray[np.bool_], neighbours: int) -> NDArray[np.int32]:
+    """Rows of the series within reach of each voxel (voxels, neighbours), -1 where there is none in the mask."""
+    if neighbours not in REACH:
+        raise UsageError(f"{neighbours} neighbours: choose 7, 19 or 27")
+    rows = np.full(np.add(mask.shape, 2), -1, np.int32)
+    rows[1:-1, 1:-1, 1:-1][mask] = np.arange(np.count_nonzero(mask), dtype=np.int32)
+    steps = np.argwhere(np.ones((3, 3, 3))) - 1
+    steps = steps[np.abs(steps).sum(axis=1) <= REACH[neighbours]]
+    moves = steps @ np.array([rows.shape[1] * rows.shape[2], rows.shape[2], 1])
+    here = np.flatnonzero(rows.ravel() >= 0)
+    near: NDArray[np.int32] = rows.ravel()[here[:, None] + moves]
+    return near
+
+
+@_jit.jitted()
+def _agreement(
+    ranks: _ranks.Ranks, squares: NDArray[np.int64], near: NDArray[np.int32], found: NDArray[np.float32]
+) -> None:
+    volumes = ranks.shape[1]
+    total = np.empty(volumes, ranks.dtype)
+    for voxel in range(len(near)):
+        total[:] = 0
+        judges, own = 0, np.int64(0)
+        for neighbour in range(near.shape[1]):
+            row = near[voxel, neighbour]
+            if row >= 0:
+                judges += 1
+                own += squares[row]
+                for time in range(volumes):
+                    total[time] += ranks[row, time]
+        if judges > 1 and squares[voxel] > 0:
+            shared = np.int64(0)
+            for time in range(volumes):
+                shared += np.int64(total[time]) * np.int64(total[time])
+            found[voxel] = shared / (judges * own)
+
+
+def _agreement_by_numpy(
+    ranks: _ranks.Ranks, squares: NDArray[np.int64], near: NDArray[np.int32], found: NDArray[np.float32]
+) -> None:
+    for start in range(0, len(near), CHUNK):
+        rows = near[start : start + CHUNK]
+        there = rows >= 0
+        total = np.zeros((len(rows), ranks.shape[1]), ranks.dtype)
+        for neighbour in range(rows.shape[1]):
+            has = there[:, neighbour]
+            total[has] += ranks[rows[has, neighbour]]
+        shared = (total.astype(np.int64) ** 2).sum(axis=1)
+        judges = there.sum(axis=1)
+        own = np.where(there, squares[rows], 0).sum(axis=1)
+        varies = (judges > 1) & (squares[start : start + CHUNK] > 0)
+        found[start : start + CHUNK][varies] = shared[varies] / (judges * own)[varies]

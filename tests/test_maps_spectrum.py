@@ -1,0 +1,200 @@
+"""ALFF and fALFF against slow re-implementations of each definition, and Lomb-Scargle against scipy's."""
+
+import numpy as np
+import pytest
+from scipy import signal
+
+from bids_app.errors import DataError, UsageError
+from bids_app.maps import _spectrum, alff, falff
+
+BAND = (0.01, 0.08)
+FALFF = tuple(name for name in _spectrum.DEFINITIONS if name != "xcpd")
+
+
+def series(volumes, voxels=40, seed=0):
+    """Noise about 10,000, whole numbers with ties, slow drift, and constant voxels."""
+    rng = np.random.default_rng(seed)
+    values = 10_000 + 50 * rng.standard_normal((voxels, volumes))
+    values[10:20] = np.round(values[10:20] / 25)
+    values[20:25] += 3 * np.arange(volumes)
+    values[[3, 30]] = 7.7
+    return values.astype(np.float32)
+
+
+def computed(part, values, definition, *, tr=2.0, kept=None, band=BAND):
+    kept = np.ones(values.shape[1], bool) if kept is None else kept
+    return part.compute(values, tr=tr, kept=kept, band=band, alff_definition=definition)
+
+
+def whole_transform(values, length):
+    """|X_k| of one series, k = 0 ... length / 2, by the sum that defines it."""
+    waves = np.outer(np.arange(length // 2 + 1), np.arange(len(values)))
+    return np.abs(np.exp(-2j * np.pi * waves / length) @ values)
+
+
+def slow(values, definition, tr, band):
+    """ALFF and fALFF of one series, each as its program or paper writes it."""
+    y = values.astype(np.float64)
+    n = len(y)
+    straight = signal.detrend(y)
+    if definition == "xcpd":
+        frequencies, power = signal.periodogram(y, 1 / tr, scaling="spectrum")
+        low, high = (np.abs(frequencies - edge).argmin() for edge in band)
+        return 2 * np.mean(np.sqrt(power)[low:high]), None
+    if definition == "cpac":
+        spectrum = np.fft.fft(straight)
+        frequency = np.rint(np.abs(np.fft.fftfreq(n)) * n)
+        out = (frequency < np.rint(band[0] * n * tr)) | (frequency > np.rint(band[1] * n * tr)) | (frequency == 0)
+        filtered = np.fft.ifft(np.where(out, 0, spectrum)).real
+        return filtered.std(ddof=1), filtered.std(ddof=1) / straight.std(ddof=1)
+    length = 2 ** int(np.ceil(np.log2(n))) if definition == "dpabi" else n
+    size = whole_transform(straight, length)
+    if definition == "afni":
+        low, high, top = round(band[0] * n * tr), round(band[1] * n * tr), n // 2
+        numerator = sum(size[k] for k in range(1, top) if low <= k <= high)
+        return 2 * numerator / np.sqrt(n), numerator / sum(size[1:top])
+    amplitude = 2 * size / n
+    if definition == "mean" and n % 2 == 0:
+        amplitude[-1] /= 2
+    frequency = np.arange(length // 2 + 1) / (length * tr)
+    inside = (frequency > 0) & (frequency > band[0] - 1e-9) & (frequency < band[1] + 1e-9)
+    return amplitude[inside].mean(), amplitude[inside].sum() / amplitude[1:].sum()
+
+
+@pytest.mark.parametrize("definition", _spectrum.DEFINITIONS)
+@pytest.mark.parametrize(("volumes", "tr", "band"), [(64, 3.0, BAND), (75, 2.0, (0.01, 0.1)), (50, 2.0, (0.1, 0.25))])
+def test_each_definition_is_its_slow_re_implementation(definition, volumes, tr, band):
+    values = series(volumes)
+    amplitude = computed(alff, values, definition, tr=tr, band=band)
+    share = None if definition == "xcpd" else computed(falff, values, definition, tr=tr, band=band)
+    assert amplitude.dtype == np.float32
+    for voxel in range(len(values)):
+        if voxel in (3, 30):
+            assert amplitude[voxel] == 0
+            assert share is None or share[voxel] == 0
+            continue
+        expected, expected_share = slow(values[voxel], definition, tr, band)
+        assert amplitude[voxel] == pytest.approx(expected, rel=1e-5)
+        if share is not None:
+            assert share[voxel] == pytest.approx(expected_share, rel=1e-5)
+
+
+@pytest.mark.parametrize("definition", ["mean", "afni", "xcpd"])
+@pytest.mark.parametrize("volumes", [80, 81])
+def test_over_gaps_it_is_lomb_scargle_as_scipy_has_it(definition, volumes):
+    rng = np.random.default_rng(2)
+    kept = rng.random(volumes) > 0.2
+    values = series(volumes)[:, kept]
+    found = computed(alff, values, definition, kept=kept)
+    times, tr, n = np.flatnonzero(kept) * 2.0, 2.0, kept.sum()
+    frequency = np.arange(1, volumes // 2 + 1) / (volumes * tr)
+    low, high = (np.abs(frequency - edge).argmin() for edge in BAND)
+    inside = slice(round(BAND[0] * volumes * tr) - 1, round(BAND[1] * volumes * tr))
+    if definition == "mean":
+        inside = (frequency >= BAND[0] - 1e-9) & (frequency <= BAND[1] + 1e-9)
+    for voxel in (0, 1, 12, 22):
+        y = values[voxel].astype(np.float64)
+        if definition == "xcpd":
+            y = (y - y.mean()) / y.std()
+            power = signal.lombscargle(times, y, 2 * np.pi * frequency, normalize=True)
+            expected = 2 * np.mean(np.sqrt(power[low:high])) * values[voxel].astype(np.float64).std()
+        else:
+            y = y - np.polyval(np.polyfit(times, y, 1), times)
+            fits = np.abs(signal.lombscargle(times, y, 2 * np.pi * frequency[inside], normalize="amplitude"))
+            expected = fits.mean() if definition == "mean" else np.sqrt(n) * fits.sum()
+        assert found[voxel] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("volumes", [64, 75])
+@pytest.mark.parametrize("definition", ["mean", "afni", "xcpd"])
+def test_lomb_scargle_without_gaps_is_the_fourier_transform(volumes, definition):
+    values, kept = series(volumes), np.ones(volumes, bool)
+    how = _spectrum.plan(definition, tr=2.0, kept=kept, band=BAND)
+    basis = _spectrum._lomb_scargle(kept, trend=how.trend, power=definition == "xcpd")
+    part = values - values[:, :1]
+    direct = _spectrum._amplitudes(values, how)[:, 1:] * 2 / volumes
+    np.testing.assert_allclose(np.abs((part @ basis).view(np.complex64))[:, 1:], direct, rtol=1e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("volumes", [120, 121])
+def test_a_sine_of_the_band_keeps_its_amplitude_over_gaps(volumes):
+    """To 2 %: what the gaps leave of the sine has a mean, which is taken off before."""
+    kept = np.random.default_rng(3).random(volumes) > 0.15
+    times = np.arange(volumes)[kept]
+    values = 4.5 * np.sin(2 * np.pi * 9 * times / volumes + 0.7)
+    basis = _spectrum._lomb_scargle(kept, trend=False, power=False)
+    cosine, sine = ((values - values.mean()) @ basis).reshape(-1, 2)[9]
+    assert np.hypot(cosine, sine) == pytest.approx(4.5, rel=0.02)
+
+
+@pytest.mark.parametrize("definition", _spectrum.DEFINITIONS)
+def test_it_grows_with_the_signal_and_knows_no_offset_and_no_trend(definition):
+    values = series(80)[4:14] - np.float32(10_000)
+    found = computed(alff, values, definition)
+    np.testing.assert_allclose(computed(alff, 8 * values, definition), 8 * found, rtol=1e-6)
+    np.testing.assert_allclose(computed(alff, values + np.float32(512), definition), found, rtol=2e-5)
+    if definition != "xcpd":
+        ramp = np.arange(80, dtype=np.float32)
+        np.testing.assert_allclose(computed(alff, values + ramp, definition), found, rtol=2e-5)
+
+
+@pytest.mark.parametrize("definition", FALFF)
+def test_the_share_is_between_0_and_1_and_1_for_the_whole_band(definition):
+    values = series(80)[4:12]
+    share = computed(falff, values, definition)
+    assert ((share > 0) & (share < 1)).all()
+    np.testing.assert_allclose(computed(falff, values, definition, band=(0.0, 0.25)), 1, rtol=1e-5)
+
+
+def test_without_a_band_it_is_that_of_the_literature():
+    values = series(90)
+    np.testing.assert_array_equal(computed(alff, values, "mean", band=None), computed(alff, values, "mean"))
+
+
+@pytest.mark.parametrize("part", [alff, falff])
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"tr": 0.0}, "repetition time is 0"),
+        ({"tr": float("nan")}, "repetition time is nan"),
+        ({"band": (0.01, 0.3)}, "above 0.25 Hz"),
+        ({"band": (0.001, 0.002)}, "none of them is in the band"),
+        ({"values": np.zeros((4, 2), np.float32)}, "2 volumes are left"),
+        ({"kept": np.ones(79, bool)}, "79 volumes were kept, and the series have 80"),
+        ({"values": np.zeros((0, 80), np.float32)}, "mask is empty"),
+        ({"values": np.zeros((4, 4, 80), np.float32)}, "3 axes"),
+    ],
+)
+def test_what_cannot_be_computed_is_refused(part, changed, told):
+    with pytest.raises(DataError, match=told):
+        computed(part, **({"values": series(80), "definition": "mean"} | changed))
+
+
+@pytest.mark.parametrize("definition", ["dpabi", "cpac"])
+def test_definitions_without_a_meaning_over_gaps_are_refused(definition):
+    kept = np.ones(80, bool)
+    kept[40] = False
+    with pytest.raises(DataError, match="no meaning over the gaps that 1 censored"):
+        computed(alff, series(80)[:, kept], definition, kept=kept)
+
+
+@pytest.mark.parametrize(
+    ("part", "definition", "band", "told"),
+    [(falff, "xcpd", BAND, "no falff"), (alff, "sum", BAND, "choose from"), (alff, "mean", (0.1, 0.01), "lower")],
+)
+def test_what_nobody_defined_is_a_usage_error(part, definition, band, told):
+    with pytest.raises(UsageError, match=told):
+        computed(part, series(80), definition, band=band)
+
+
+@pytest.mark.parametrize("definition", _spectrum.DEFINITIONS)
+def test_on_a_real_scan_each_definition_is_the_slow_one(shared_data, definition):
+    import nibabel as nib
+
+    inside = np.asarray(nib.load(shared_data / "feeds" / "mask.nii.gz").dataobj) > 0
+    values = np.asarray(nib.load(shared_data / "feeds" / "bold.nii.gz").dataobj)[inside].astype(np.float32)
+    found = computed(alff, values, definition, tr=3.0)
+    assert np.isfinite(found).all()
+    for voxel in range(0, len(values), 1000):
+        if values[voxel].std() > 0:
+            assert found[voxel] == pytest.approx(slow(values[voxel], definition, 3.0, BAND)[0], rel=1e-5)

@@ -1,0 +1,140 @@
+"""Strengths of connectivity against the whole matrix of correlations, voxel by voxel and region by region."""
+
+import numpy as np
+import pytest
+
+from bids_app.errors import DataError, UsageError
+from bids_app.maps import _jit, _strength, fcs, rfcs
+
+
+@pytest.fixture(params=["numba", "numpy"])
+def way(request, monkeypatch):
+    """Both ways through the kernels."""
+    if request.param == "numpy":
+        monkeypatch.setattr(_jit, "available", lambda: False)
+    elif not _jit.available():
+        pytest.skip("numba is not installed")
+    return request.param
+
+
+def series(voxels=90, volumes=40, *, seed=0, mean=10_000.0):
+    """BOLD-like: networks that rise and fall together or against each other, noise, ties, constant voxels."""
+    rng = np.random.default_rng(seed)
+    shared = rng.standard_normal((6, volumes))
+    values = mean + 30 * (rng.standard_normal((voxels, 6)) @ shared + rng.standard_normal((voxels, volumes)))
+    values[::3] = np.round(values[::3] / 30)
+    values[[5, voxels // 2]] = mean
+    return values.astype(np.float32)
+
+
+def slow(values, kind):
+    """Each strength by two loops over the float64 correlations of what varies."""
+    varies = np.flatnonzero(np.ptp(values, axis=1) > 0)
+    r = np.corrcoef(values[varies].astype(np.float64))
+    found = np.zeros(len(values))
+    for i, voxel in enumerate(varies):
+        others = np.delete(r[i], i)
+        found[voxel] = {
+            "mean-r": lambda x: x.mean(),
+            "mean-z": lambda x: np.arctanh(x).mean(),
+            "abs": lambda x: np.abs(x).mean(),
+            "positive-squared": lambda x: sum(each**2 for each in x if each > 0) / len(x),
+            "weighted-degree": lambda x: sum(each for each in x if each > 0.25),
+            "binary-degree": lambda x: sum(each > 0.25 for each in x),
+        }[kind](others)
+    return found
+
+
+@pytest.mark.parametrize("tile", [_strength.TILE, 16])
+@pytest.mark.parametrize("kind", _strength.STRENGTHS)
+def test_each_strength_is_what_the_whole_matrix_gives(way, kind, tile, monkeypatch):
+    monkeypatch.setattr(_strength, "TILE", tile)
+    values = series()
+    found = fcs.compute(values, strength=kind)
+    assert found.dtype == np.float32
+    assert found[5] == found[45] == 0
+    np.testing.assert_allclose(found, slow(values, kind), rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("mean", [0.0, 10_000.0])
+def test_the_mean_correlation_by_its_identity_is_that_of_the_matrix(way, mean):
+    values = series(700, 120, mean=mean)
+    np.testing.assert_allclose(fcs.compute(values, strength="mean-r"), slow(values, "mean-r"), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", _strength.STRENGTHS)
+def test_it_knows_no_scale_and_no_offset(way, kind):
+    values = np.round(series(mean=0.0))
+    rng = np.random.default_rng(1)
+    changed = values * 2.0 ** rng.integers(-9, 9, (90, 1)) + 2.0 ** rng.integers(0, 5, (90, 1))
+    found = fcs.compute(changed.astype(np.float32), strength=kind)
+    np.testing.assert_allclose(found, fcs.compute(values, strength=kind), rtol=1e-4, atol=1e-5)
+
+
+def test_the_mean_of_fishers_z_is_finite_where_two_voxels_are_the_same(way):
+    values = series(20, mean=0.0)
+    values[7] = 3 * values[8]
+    found = fcs.compute(values, strength="mean-z")
+    assert np.isfinite(found).all()
+    assert found[8] > np.arctanh(_strength.SURE) / 18 - 1
+
+
+@pytest.mark.parametrize("kind", _strength.STRENGTHS)
+def test_constant_voxels_are_0_and_nobodys_others(way, kind):
+    values = series()
+    varies = np.ptp(values, axis=1) > 0
+    found = fcs.compute(values, strength=kind)
+    np.testing.assert_allclose(found[varies], fcs.compute(values[varies], strength=kind), rtol=1e-6, atol=1e-7)
+    assert not fcs.compute(np.full((9, 20), 3.3, np.float32), strength=kind).any()
+    assert not fcs.compute(values[4:6], strength=kind).any()
+
+
+@pytest.mark.parametrize("kind", _strength.STRENGTHS)
+def test_regional_strength_is_that_of_the_regions_means(way, kind):
+    values = series(200)
+    parcels = np.random.default_rng(2).choice([0, 3, 4, 11, 70, 2001], 200).astype(np.int32)
+    values[parcels == 70] = 12.5
+    found = rfcs.compute(values, parcels=parcels, strength=kind)
+    labels = [3, 4, 11, 70, 2001]
+    means = np.array([values[parcels == label].astype(np.float64).mean(axis=0) for label in labels])
+    means[3] = 12.5
+    expected = dict(zip(labels, slow(means, kind), strict=True)) | {0: 0.0}
+    np.testing.assert_allclose(found, [expected[label] for label in parcels], rtol=1e-5, atol=2e-6)
+    assert found.dtype == np.float32
+    assert not found[parcels == 0].any()
+
+
+@pytest.mark.parametrize("kind", _strength.STRENGTHS)
+def test_on_a_real_scan_it_is_what_the_matrix_gives(shared_data, kind):
+    import nibabel as nib
+
+    inside = np.asarray(nib.load(shared_data / "feeds" / "mask.nii.gz").dataobj) > 0
+    image = np.asarray(nib.load(shared_data / "feeds" / "bold.nii.gz").dataobj)
+    values = image[inside].astype(np.float32)[::40]
+    np.testing.assert_allclose(fcs.compute(values, strength=kind), slow(values, kind), rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (np.zeros((0, 20), np.float32), "mask is empty"),
+        (np.zeros((9, 2), np.float32), "2 volumes are left"),
+        (np.zeros((3, 3, 20), np.float32), "3 axes"),
+    ],
+)
+def test_what_cannot_be_computed_is_refused(values, told):
+    with pytest.raises(DataError, match=told):
+        fcs.compute(values, strength="mean-r")
+    with pytest.raises(DataError, match=told):
+        rfcs.compute(values, parcels=np.zeros(len(values), np.int32), strength="mean-r")
+
+
+@pytest.mark.parametrize(("parcels", "told"), [(np.ones(90), "1 regions"), (np.ones(8), "8 voxels in the mask")])
+def test_an_atlas_that_gives_no_two_regions_is_refused(parcels, told):
+    with pytest.raises(DataError, match=told):
+        rfcs.compute(series(), parcels=parcels.astype(np.int32), strength="mean-r")
+
+
+def test_other_strengths_are_refused():
+    with pytest.raises(UsageError, match="choose from mean-r"):
+        fcs.compute(series(), strength="median")
