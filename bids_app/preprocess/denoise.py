@@ -1,0 +1,215 @@
+"""Takes out of time series what motion, tissue signals and drift explain, and band-passes them.
+
+Least squares on confounds (Friston et al. 1996, MRM 35:346; Ciric et al. 2017, NeuroImage 154:174); volumes with much
+motion are dropped and interpolated for the filter alone (Power et al. 2012, NeuroImage 59:2142); data and confounds
+pass the same filter before the fit (Lindquist et al. 2019, Hum Brain Mapp 40:2358). Order and numbers are those of
+nilearn.signal.clean, but that a trend runs over true time where volumes are dropped, and that all of them are
+interpolated (nilearn 0.14 passes over one if the volume as far from the other end is dropped too).
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import interpolate, linalg, signal
+
+from bids_app.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ORDER = 5  # of the Butterworth filter, run forth and back: nilearn's
+CONSTANT = 1e-9  # a confound whose SD is this part of its largest value, or less, is constant
+DEPENDENT = 1e-9  # a confound of which this part, or less, is not in the others is one of them
+ROWS = 8192  # voxels at a time
+LONG = 2000  # volumes up to which one matrix product is faster than running the filter
+
+Matrix = NDArray[np.float64]
+
+
+def clean(
+    series: NDArray[np.float32],
+    *,
+    tr: float,
+    confounds: "pd.DataFrame | None",
+    kept: NDArray[np.bool_],
+    band: tuple[float, float] | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the series without confounds, and those band-passed too; both (voxels, kept volumes), the first demeaned.
+
+    `series` (voxels, time); `confounds` (time, k), finite on the kept volumes; `band` in Hz, low 0 for a low-pass.
+    Without confounds the first is the very series; without a band the second is the first.
+    Denoised: intercept, linear trend and confounds, fitted on the kept volumes. Filtered: dropped volumes between kept
+    ones are interpolated (cubic spline), trends removed, series and confounds filtered, dropped volumes removed, the
+    filtered confounds fitted. Dropped volumes at the ends are left out of the filter, as a spline runs away there.
+    Raises DataError for confounds of another length, a TR, a band or a number of volumes that cannot be used.
+    """
+    check(series.shape[1], tr=tr, confounds=confounds, kept=kept, band=band)
+    table = None if confounds is None else _values(confounds, kept)
+    compact = series if kept.all() else np.ascontiguousarray(series[:, kept])
+    denoised = compact if table is None else _denoised(compact, np.flatnonzero(kept), table)
+    if band is None:
+        return denoised, denoised
+    return denoised, _filtered(compact, np.flatnonzero(kept), table, tr=tr, band=band)
+
+
+def check(
+    volumes: int,
+    *,
+    tr: float,
+    confounds: "pd.DataFrame | None",
+    kept: NDArray[np.bool_],
+    band: tuple[float, float] | None,
+) -> None:
+    """Raise DataError, with the numbers, for what `clean` would refuse before it looks at any value."""
+    if not (np.isfinite(tr) and tr > 0):
+        raise DataError(f"the repetition time is {tr:g} s; it must be above 0")
+    for what, rows in (("the table of confounds", None if confounds is None else len(confounds)), ("kept", len(kept))):
+        if rows is not None and rows != volumes:
+            raise DataError(f"{what} has {rows} rows and the BOLD image {volumes} volumes; they are of different runs")
+    left = int(kept.sum())
+    if left < 3:
+        raise DataError(f"{left} of {volumes} volumes are kept, too few for anything; raise --fd-threshold")
+    if band is None:
+        return
+    low, high = band
+    nyquist = 0.5 / tr
+    if not 0 <= low < high:
+        raise DataError(f"--band {low:g} {high:g}: the first must be 0 or more, and below the second")
+    if high >= nyquist:
+        raise DataError(
+            f"--band {low:g} {high:g} reaches to or above {nyquist:g} Hz, the highest frequency that a repetition time "
+            f"of {tr:g} s can show; lower it"
+        )
+    if bins(left, tr=tr, band=band) == 0:
+        raise DataError(
+            f"{left} kept volumes of {tr:g} s show frequencies {1 / (left * tr):.3g} Hz apart, and none lies in "
+            f"--band {low:g} {high:g}; widen it, or leave this run out"
+        )
+    span = int(np.ptp(np.flatnonzero(kept))) + 1
+    if span <= _padding(_sos(tr, band)):
+        raise DataError(
+            f"{span} volumes are too few for the filter of --band {low:g} {high:g}, which needs more than "
+            f"{_padding(_sos(tr, band))}; leave this run out, or use --band none"
+        )
+
+
+def bins(volumes: int, *, tr: float, band: tuple[float, float]) -> int:
+    """How many frequencies above 0 that so many volumes can tell apart lie in the band."""
+    frequencies = np.arange(1, volumes // 2 + 1) / (volumes * tr)
+    slack = 1e-9 / tr
+    return int(((frequencies >= band[0] - slack) & (frequencies <= band[1] + slack)).sum())
+
+
+def _values(confounds: "pd.DataFrame", kept: NDArray[np.bool_]) -> Matrix:
+    """The confounds of the kept volumes, (kept, k)."""
+    table = confounds.to_numpy(dtype=np.float64)[kept]
+    bad = ~np.isfinite(table)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise DataError(
+            f"the confound {confounds.columns[column]} is missing in {int(bad[:, column].sum())} kept volumes "
+            f"(first: volume {np.flatnonzero(kept)[row] + 1}); mend the table, or choose another --denoise"
+        )
+    return table
+
+
+def _denoised(series: NDArray[np.float32], times: NDArray[np.intp], table: Matrix) -> NDArray[np.float32]:
+    """Residuals of intercept, trend over true time, and confounds. series (voxels, kept), times (kept,) in volumes."""
+    trend = np.column_stack([np.ones(len(times)), times - times.mean()])
+    trend /= np.linalg.norm(trend, axis=0)
+    fitted = _basis(table - trend @ (trend.T @ table), np.abs(table).max(axis=0, initial=0))
+    _check_left(len(times) - 2, fitted.shape[1], table.shape[1], f"{len(times)} kept volumes")
+    design = np.hstack([trend, fitted]).astype(np.float32)
+
+    def apply(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(rows - rows @ design @ design.T, dtype=np.float32)
+
+    return _by_chunks(series, apply)
+
+
+def _filtered(
+    series: NDArray[np.float32],
+    times: NDArray[np.intp],
+    table: Matrix | None,
+    *,
+    tr: float,
+    band: tuple[float, float],
+) -> NDArray[np.float32]:
+    """Interpolated, detrended, filtered and fitted. series (voxels, kept) -> (voxels, kept)."""
+    sos = _sos(tr, band)
+    design = np.zeros((len(times), 0))
+    if table is not None:
+        passed = _pass(table.T, times, sos).T
+        design = _basis(passed - passed.mean(axis=0), np.abs(table).max(axis=0, initial=0))
+        found = bins(len(times), tr=tr, band=band)
+        what = f"{len(times)} kept volumes with {found} frequencies in --band {band[0]:g} {band[1]:g}"
+        _check_left(2 * found, design.shape[1], table.shape[1], what)
+    if len(times) > LONG:
+
+        def apply(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+            passed = _pass(rows.astype(np.float64), times, sos)
+            return (passed - (passed @ design) @ design.T).astype(np.float32)
+
+    else:
+        # every step is linear in the series, so the steps done on unit pulses make one matrix
+        pulses = _pass(np.eye(len(times)), times, sos)
+        operator = (pulses - (pulses @ design) @ design.T).astype(np.float32)
+
+        def apply(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+            return rows @ operator
+
+    return _by_chunks(series, apply)
+
+
+def _pass(rows: Matrix, times: NDArray[np.intp], sos: Matrix) -> Matrix:
+    """Interpolate rows (n, kept) over dropped volumes, detrend, filter forth and back, and drop again."""
+    span = np.arange(times[0], times[-1] + 1)
+    whole = rows if len(span) == len(times) else interpolate.CubicSpline(times, rows, axis=1)(span)
+    return signal.sosfiltfilt(sos, signal.detrend(whole, axis=1), axis=1)[:, times - times[0]]
+
+
+def _sos(tr: float, band: tuple[float, float]) -> Matrix:
+    low, high = band
+    if low == 0:
+        return signal.butter(ORDER, high, btype="lowpass", fs=1 / tr, output="sos")
+    return signal.butter(ORDER, (low, high), btype="bandpass", fs=1 / tr, output="sos")
+
+
+def _padding(sos: Matrix) -> int:
+    """The volumes by which scipy.signal.sosfiltfilt lengthens a series at either end."""
+    alike = min(int((sos[:, 2] == 0).sum()), int((sos[:, 5] == 0).sum()))
+    return int(3 * (2 * len(sos) + 1 - alike))
+
+
+def _basis(table: Matrix, largest: NDArray[np.float64]) -> Matrix:
+    """An orthonormal basis of demeaned columns (kept, k); constant and dependent ones are left out."""
+    sd = table.std(axis=0)
+    table = table[:, sd > CONSTANT * largest] / sd[sd > CONSTANT * largest]
+    if not table.size:
+        return np.zeros((len(table), 0))
+    q, r, _ = linalg.qr(table, mode="economic", pivoting=True)
+    size = np.abs(np.diag(r))
+    return np.asarray(q[:, size > DEPENDENT * size[0]], dtype=np.float64)
+
+
+def _check_left(freedom: int, fitted: int, columns: int, what: str) -> None:
+    """Raise DataError where as many confounds are fitted as the series have degrees of freedom."""
+    if fitted >= freedom:
+        raise DataError(
+            f"{columns} confounds ({fitted} of them independent) leave nothing of {what} ({max(freedom, 0)} degrees "
+            "of freedom); use a --denoise with fewer confounds, drop fewer volumes, widen the band, or leave this run "
+            "out"
+        )
+
+
+def _by_chunks(
+    series: NDArray[np.float32], apply: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """Apply a linear map that takes constants to 0; the mean goes first, as float32 holds few digits below it."""
+    out = np.empty_like(series)
+    for first in range(0, len(series), ROWS):
+        rows = series[first : first + ROWS]
+        out[first : first + ROWS] = apply(rows - rows.mean(axis=1, dtype=np.float64, keepdims=True).astype(np.float32))
+    return out

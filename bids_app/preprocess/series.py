@@ -1,0 +1,232 @@
+"""A 4D BOLD file and its mask -> the time series of the mask's voxels, read once, straight to float32."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, sparse
+
+from bids_app.errors import DataError
+
+BLOCK_BYTES = 1 << 23  # of the file that are held at a time
+SAME_PLACE_MM = 1e-3
+TR_TOLERANCE = 0.01  # of the TR: headers are float32, and sidecars are rounded
+BOLD_KINDS = "iuf"
+
+Grid = tuple[tuple[int, int, int], NDArray[np.float64]]
+
+
+def load(
+    bold: Path, mask: Path, *, onto: Grid | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
+    """Read the series of a mask's voxels: series (voxels, time), mask (X, Y, Z), affine (4, 4) to world RAS+ mm.
+
+    Voxels come in numpy's C order, `data[mask]`. `onto` is the shape and affine of another grid in the same space:
+    each volume is interpolated linearly at its voxels, and so is the mask, of which more than half is kept. The file
+    is unpacked a few volumes at a time, and only the mask's voxels are kept.
+    Raises DataError for an image that is not 4D, cannot be read, is constant or not finite, and for a mask that is
+    empty or of another grid.
+    """
+    image = _header(bold)
+    inside = _mask(mask, image, bold.name)
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if onto is None or _same(onto, (inside.shape, affine)):
+        where: tuple[NDArray[np.intp], ...] = np.nonzero(inside)
+        weights = None
+    else:
+        inside, where, weights = _linear(inside, affine, onto)
+        affine = np.asarray(onto[1], dtype=np.float64)
+    try:
+        series = _read(bold, image, where, weights)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise DataError(
+            f"{bold.name} cannot be read ({type(error).__name__}: {error}); it may be truncated: fetch it again"
+        ) from error
+    _check_values(bold.name, series)
+    return series, inside, affine
+
+
+def repetition_time(bold: Path, *, stated: object = None) -> float:
+    """The TR in seconds: what the sidecar states, else the header; where both say something they must agree.
+
+    Raises DataError for a TR that is missing, not above 0, or another one in the header than in the sidecar.
+    """
+    image = _header(bold)
+    _, unit = image.header.get_xyzt_units()
+    written = float(image.header.get_zooms()[3]) * {"msec": 1e-3, "usec": 1e-6}.get(unit, 1.0)
+    if stated is None:
+        if not (np.isfinite(written) and written > 0):
+            raise DataError(
+                f"{bold.name} has no repetition time: its header says {written:g} s and no sidecar states "
+                "RepetitionTime; add it to the sidecar, in seconds"
+            )
+        return written
+    if isinstance(stated, bool) or not isinstance(stated, int | float) or not (np.isfinite(stated) and stated > 0):
+        raise DataError(f"the sidecar of {bold.name} states RepetitionTime {stated!r}; seconds above 0 are needed")
+    # libraries write 1 without a unit, or 0, where nobody has set a TR
+    unset = written == 0 or (written == 1 and unit == "unknown")
+    if not unset and not abs(written - stated) <= TR_TOLERANCE * stated:
+        raise DataError(
+            f"{bold.name} has a repetition time of {written:g} s in its header and of {stated:g} s in its sidecar; "
+            "mend the wrong one"
+        )
+    return float(stated)
+
+
+def _header(bold: Path) -> nib.Nifti1Image:
+    """The image, its voxels not read yet. Raises DataError for what is no series of volumes."""
+    try:
+        image = nib.load(bold)
+    except (OSError, EOFError, zlib.error, nib.filebasedimages.ImageFileError) as error:
+        raise DataError(
+            f"{bold.name} cannot be read ({type(error).__name__}: {error}); it may be truncated: fetch it again"
+        ) from error
+    if not isinstance(image, nib.Nifti1Image):
+        raise DataError(f"{bold.name} is no NIfTI image; convert it")
+    if len(image.shape) != 4 or image.shape[3] < 2:
+        raise DataError(
+            f"{bold.name} has the shape {image.shape}; a 4D series of volumes is needed, and this is a "
+            f"{'single volume' if len(image.shape) < 5 else 'file of more dimensions'}"
+        )
+    if image.get_data_dtype().kind not in BOLD_KINDS:
+        raise DataError(f"{bold.name} holds {image.get_data_dtype()} values; real numbers are needed")
+    return image
+
+
+def _mask(mask: Path, image: nib.Nifti1Image, name: str) -> NDArray[np.bool_]:
+    try:
+        found = cast(nib.Nifti1Image, nib.load(mask))
+        inside = np.asarray(found.dataobj) > 0.5
+    except (OSError, EOFError, zlib.error, ValueError, nib.filebasedimages.ImageFileError) as error:
+        raise DataError(f"{mask.name} cannot be read ({type(error).__name__}: {error}); fetch it again") from error
+    grid = (inside.shape, np.asarray(found.affine))
+    if not _same(grid, (image.shape[:3], image.affine)):
+        raise DataError(
+            f"{mask.name} has the grid {_told(*grid)} and {name} the grid {_told(image.shape[:3], image.affine)}; "
+            "give the mask that was made with this image"
+        )
+    if not inside.any():
+        raise DataError(f"{mask.name} is empty: no voxel is inside the brain")
+    return inside
+
+
+def _same(one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
+    return tuple(one[0]) == tuple(other[0]) and np.allclose(one[1], other[1], rtol=0, atol=SAME_PLACE_MM)
+
+
+def _told(shape: tuple[int, ...], affine: NDArray[np.float64]) -> str:
+    sizes = " x ".join(f"{size:.3g}" for size in nib.affines.voxel_sizes(affine))
+    origin = ", ".join(f"{value:.4g}" for value in affine[:3, 3])
+    return f"{' x '.join(map(str, shape))} of {sizes} mm with its first voxel at {origin}"
+
+
+def _linear(
+    inside: NDArray[np.bool_], affine: NDArray[np.float64], onto: Grid
+) -> tuple[NDArray[np.bool_], tuple[NDArray[np.intp], ...], sparse.csr_array]:
+    """The mask on another grid, the source voxels that it needs (3 x (sources,)), and weights (voxels, sources)."""
+    shape = onto[0]
+    steps = np.linalg.inv(affine) @ onto[1]
+    points = steps[:3, :3] @ np.indices(shape).reshape(3, -1) + steps[:3, 3:]
+    last = np.array(inside.shape)[:, None] - 1
+    within = ((points > -SAME_PLACE_MM) & (points < last + SAME_PLACE_MM)).all(axis=0)
+    nearest = np.rint(np.clip(points, 0, last)).astype(np.intp)
+    within &= ndimage.maximum_filter(inside, 3)[tuple(nearest)]  # the rest of the field is far from the mask
+    points = np.clip(points[:, within], 0, last)
+    low = np.minimum(np.floor(points).astype(np.intp), np.maximum(last - 1, 0))
+    share = points - low
+    corners, parts = [], []
+    for corner in np.ndindex(2, 2, 2):
+        side = np.array(corner)[:, None]
+        corners.append(np.ravel_multi_index(tuple(np.minimum(low + side, last)), inside.shape))
+        parts.append(np.prod(np.where(side == 1, share, 1 - share), axis=0))
+    sources, weights = np.stack(corners, axis=1), np.stack(parts, axis=1)
+    kept = (weights * inside.ravel()[sources]).sum(axis=1) > 0.5
+    if not kept.any():
+        raise DataError("the BOLD mask has no voxel on the grid that --resolution asks for; check its space")
+    new = np.zeros(int(np.prod(shape)), dtype=bool)
+    new[np.flatnonzero(within)[kept]] = True
+    needed, column = np.unique(sources[kept], return_inverse=True)
+    rows = np.repeat(np.arange(int(kept.sum())), 8)
+    matrix = sparse.csr_array(
+        (weights[kept].ravel().astype(np.float32), (rows, column.ravel())), shape=(int(kept.sum()), len(needed))
+    )
+    return new.reshape(shape), np.unravel_index(needed, inside.shape), matrix
+
+
+def _read(
+    bold: Path,
+    image: nib.Nifti1Image,
+    where: tuple[NDArray[np.intp], ...],
+    weights: sparse.csr_array | None,
+) -> NDArray[np.float32]:
+    """The series at the voxels `where`, or at weighted sums of them, block of volumes after block."""
+    proxy = cast(nib.arrayproxy.ArrayProxy, image.dataobj)
+    volume, volumes = int(np.prod(image.shape[:3])), image.shape[3]
+    at = np.ravel_multi_index(where, image.shape[:3], order="F")  # x runs fastest in a file
+    series = np.empty((len(at) if weights is None else weights.shape[0], volumes), dtype=np.float32)
+    step = max(1, BLOCK_BYTES // (volume * proxy.dtype.itemsize))
+    block = np.empty((step, volume), dtype=proxy.dtype)
+    with _unpacked(bold) as file:
+        _skip(file, proxy.offset)
+        for first in range(0, volumes, step):
+            count = min(step, volumes - first)
+            _fill(file, block[:count])
+            values = block[:count].take(at, axis=1).astype(np.float32)
+            if (proxy.slope, proxy.inter) != (1, 0):
+                values *= np.float32(proxy.slope)
+                values += np.float32(proxy.inter)
+            series[:, first : first + count] = values.T if weights is None else weights @ values.T
+        while file.read(BLOCK_BYTES):  # the checksum is compared at the end of a file, not before
+            pass
+    return series
+
+
+@contextmanager
+def _unpacked(bold: Path) -> Iterator[BinaryIO]:
+    """The bytes of an image; gzip by isal where it is installed, which is twice as fast as zlib."""
+    if bold.suffix != ".gz":
+        with bold.open("rb") as file:
+            yield file
+        return
+    try:
+        from isal import igzip, isal_zlib
+    except ImportError:  # there are no wheels for every processor
+        with gzip.open(bold) as file:
+            yield cast(BinaryIO, file)
+        return
+    try:
+        with igzip.open(bold) as file:
+            yield file
+    except isal_zlib.error as error:  # type: ignore[misc] # it is an exception, and of no standard kind
+        raise OSError(str(error)) from error
+
+
+def _skip(file: BinaryIO, count: int) -> None:
+    if len(file.read(count)) < count:
+        raise EOFError("the file ends within its header")
+
+
+def _fill(file: BinaryIO, block: NDArray[Any]) -> None:
+    """Read as many bytes as a C-contiguous array holds."""
+    rest = block.data.cast("B")
+    while rest:
+        count = file.readinto(rest)  # type: ignore[attr-defined]
+        if not count:
+            raise EOFError("the file ends before its last volume")
+        rest = rest[count:]
+
+
+def _check_values(name: str, series: NDArray[np.float32]) -> None:
+    """Raise DataError for values that are not finite in the mask, or for a series that never changes."""
+    bad = int((~np.isfinite(series.sum(axis=1, dtype=np.float64))).sum())
+    if bad:
+        raise DataError(f"{name} has {bad} voxels in its mask that are NaN or infinite at some time; mend the image")
+    if (series == series[:, :1]).all():
+        what = "0" if not series.any() else "constant in time"
+        raise DataError(f"{name} is {what} everywhere in its mask; there is no signal in it")

@@ -1,0 +1,118 @@
+"""Which confounds are taken out and which volumes are left: by a strategy's name, and by how far a head has moved.
+
+`24p-wm-csf`: six motion parameters, their differences and the squares of both (Friston et al. 1996, MRM 35:346;
+Satterthwaite et al. 2013, NeuroImage 64:240) with the mean signals of CSF and white matter; the others are nilearn's
+(Wang et al. 2024, PLoS Comput Biol 20:e1011942).
+"""
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_app.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOTION = tuple(
+    f"{axis}{term}"
+    for term in ("", "_derivative1", "_power2", "_derivative1_power2")
+    for axis in ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
+)
+OWN = {"24p-wm-csf": (*MOTION, "csf", "white_matter")}
+NILEARN = ("simple", "scrubbing", "compcor", "ica_aroma")
+STRATEGIES = (*OWN, *NILEARN, "none")
+
+
+def read_confounds(path: Path) -> "pd.DataFrame":
+    """A table of confounds, (time, columns), n/a as NaN. Raises DataError for what is no table of numbers."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, sep="\t")
+        return table.astype(np.float64)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path.name} cannot be read as a table of confounds: {error}") from error
+
+
+def choose(
+    name: str, confounds: Path, *, bold: Path | None = None, fd_threshold: float = 0.5
+) -> tuple["pd.DataFrame | None", NDArray[np.bool_]]:
+    """The confounds of a strategy, (time, k), None for "none", and which volumes it keeps, (time,).
+
+    `confounds` is fMRIPrep's table, its JSON file beside it; `bold` is looked at by name alone. Every strategy but
+    "none" drops the volumes before the steady state, and "scrubbing" those with much motion and pieces of fewer than 5
+    volumes between them. A value that is missing in the first row alone is that of the second, as nilearn has it.
+    Raises UsageError for an unknown name, DataError for a table that lacks what the strategy needs.
+    """
+    if name not in STRATEGIES:
+        raise UsageError(f"--denoise {name}: known are {', '.join(STRATEGIES)}")
+    table = read_confounds(confounds)
+    kept = np.ones(len(table), dtype=bool)
+    if name == "none":
+        return None, kept
+    if name in NILEARN:
+        return _by_nilearn(name, confounds, kept, bold=bold, fd_threshold=fd_threshold)
+    if missing := [column for column in OWN[name] if column not in table]:
+        raise DataError(
+            f"{confounds.name} lacks {len(missing)} of the {len(OWN[name])} columns that --denoise {name} needs: "
+            f"{', '.join(missing[:6])}{', ...' if len(missing) > 6 else ''}; choose another --denoise"
+        )
+    unsteady = [column for column in table if str(column).startswith("non_steady_state")]
+    kept &= ~(table[unsteady] > 0).to_numpy().any(axis=1)
+    chosen = table[list(OWN[name])].copy()
+    if len(chosen) > 1:
+        chosen.iloc[0] = chosen.iloc[0].fillna(chosen.iloc[1])
+    return chosen, kept
+
+
+def _by_nilearn(
+    name: str, confounds: Path, kept: NDArray[np.bool_], *, bold: Path | None, fd_threshold: float
+) -> tuple["pd.DataFrame", NDArray[np.bool_]]:
+    """What nilearn's loader takes from the table; it wants an image's name beside the table, not the image."""
+    from nilearn.interfaces.fmriprep import load_confounds_strategy
+
+    desc = "smoothAROMAnonaggr" if name == "ica_aroma" else "preproc"
+    if name == "ica_aroma" and (bold is None or f"_desc-{desc}_" not in bold.name):
+        raise DataError(
+            f"--denoise ica_aroma needs fMRIPrep's desc-{desc}_bold, which {bold.name if bold else 'is not here'} is "
+            "not; choose another --denoise"
+        )
+    options = {"fd_threshold": fd_threshold if fd_threshold > 0 else np.inf} if name == "scrubbing" else {}
+    image = confounds.with_name(f"{confounds.name.split('_desc-confounds')[0]}_desc-{desc}_bold.nii.gz")
+    try:
+        with warnings.catch_warnings():
+            # `check` says it with the numbers
+            warnings.filterwarnings("ignore", "All volumes were marked as motion outliers", RuntimeWarning)
+            table, steady = load_confounds_strategy(str(image), name, **options)
+    except (ValueError, KeyError) as error:
+        raise DataError(f"{confounds.name} cannot serve --denoise {name}: {error}") from error
+    if steady is not None:
+        kept = np.isin(np.arange(len(kept)), steady)
+    return table, kept
+
+
+def censored(fd: NDArray[np.float64], *, threshold: float) -> NDArray[np.bool_]:
+    """Say which volumes are kept, (time,): those whose framewise displacement (mm) is not above the threshold.
+
+    A threshold of 0 or less keeps all. The first volume's displacement is unknown (NaN), and it is kept.
+    Raises DataError where another one is NaN.
+    """
+    fd = np.asarray(fd, dtype=np.float64)
+    unknown = np.flatnonzero(np.isnan(fd[1:])) + 1
+    if threshold <= 0:
+        return np.ones(len(fd), dtype=bool)
+    if len(unknown):
+        raise DataError(
+            f"framewise_displacement is missing in {len(unknown)} rows after the first (first: row {unknown[0] + 1}); "
+            "mend the table of confounds, or switch dropping off with --fd-threshold 0"
+        )
+    return ~(fd > threshold)
+
+
+def minutes(kept: NDArray[np.bool_], tr: float) -> float:
+    """The time that the kept volumes last, in minutes."""
+    return float(kept.sum()) * tr / 60

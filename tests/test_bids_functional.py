@@ -1,0 +1,252 @@
+"""BOLD runs, their sidecars, and fMRIPrep's outputs of them; pybids is the truth for inheritance."""
+
+import json
+import logging
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+
+from bids_app.bids.derivatives_bold import fmriprep_bold, fmriprep_sessions
+from bids_app.bids.functional import BOLD_FIELDS, bold_scans, metadata
+from bids_app.bids.inputs import open_dataset
+from bids_app.errors import DataError, MissingInputError, UsageError
+
+SPACE = "MNI152NLin2009cAsym"
+PARTS = (f"space-{SPACE}_desc-preproc_bold.nii.gz", f"space-{SPACE}_desc-brain_mask.nii.gz")
+TABLE = "desc-confounds_timeseries.tsv"
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def sidecar(root, name, **fields):
+    touch(root, name)
+    (root / name).write_text(json.dumps(fields))
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "dataset_description.json").write_text(json.dumps({"Name": "Trial", "BIDSVersion": "1.10.0"}))
+    touch(tmp_path, "sub-01/func/sub-01_task-rest_bold.nii.gz")
+    return tmp_path
+
+
+def labels(root, **options):
+    return [(run.session, run.label) for run in bold_scans(open_dataset(root), "01", **options)]
+
+
+def test_all_runs_of_all_sessions_are_found_and_nothing_else(root):
+    for session in "ba":
+        for run in ("2", "1"):
+            touch(root, f"sub-01/ses-{session}/func/sub-01_ses-{session}_task-rest_dir-AP_run-{run}_bold.nii.gz")
+    func = "sub-01/ses-a/func/sub-01_ses-a_task-rest"
+    touch(
+        root, f"{func}_sbref.nii.gz", f"{func}_run-3_part-phase_bold.nii.gz", f"{func}_bold.json", f"{func}_events.tsv"
+    )
+    touch(root, "sub-01/ses-a/func/sub-02_ses-a_task-rest_bold.nii.gz", "sub-01/ses-a/func/notes_bold.nii.gz")
+    runs = [(session, f"task-rest_dir-AP_run-{run}") for session in "ab" for run in "12"]
+    assert labels(root) == [(None, "task-rest"), *runs]
+    assert labels(root, sessions=("ses-b",)) == runs[2:]
+    assert labels(root, sessions=("c",)) == []
+    assert [run.run for run in bold_scans(open_dataset(root), "01")] == [None, "1", "2", "1", "2"]
+
+
+def test_one_image_stands_for_a_run_that_is_there_twice(root, caplog):
+    touch(root, "sub-01/func/sub-01_task-rest_bold.nii")
+    with caplog.at_level(logging.WARNING, "pellucid"):
+        (run,) = bold_scans(open_dataset(root), "01")
+    assert run.path.name == "sub-01_task-rest_bold.nii"
+    assert "not used: sub-01_task-rest_bold.nii.gz" in caplog.text
+
+
+def test_several_tasks_want_a_choice_that_is_listed(root):
+    touch(root, "sub-01/func/sub-01_task-nback_bold.nii.gz")
+    with pytest.raises(UsageError, match=r"sub-01 has BOLD runs of 2 tasks: nback, rest; choose one with --task-id"):
+        labels(root)
+    assert labels(root, task="rest") == labels(root, task="task-rest") == [(None, "task-rest")]
+    assert labels(root, task="movie") == []
+    assert labels(root, filters={"task": "nback"}) == [(None, "task-nback")]
+
+
+def test_multi_echo_is_refused_unless_one_echo_is_chosen(root):
+    touch(root, *(f"sub-01/func/sub-01_task-me_echo-{echo}_bold.nii.gz" for echo in "123"))
+    with pytest.raises(UsageError, match=r"multi-echo BOLD \(echoes 1, 2, 3\).*fMRIPrep.*\{\"echo\": 2\}"):
+        labels(root, task="me")
+    assert labels(root, task="me", filters={"echo": 2}) == [(None, "task-me_echo-2")]
+    assert labels(root, task="rest") == [(None, "task-rest")]
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"run": 2}, ["task-rest_acq-mb_run-02"]),
+        ({"acquisition": "mb"}, ["task-rest_acq-mb_run-01", "task-rest_acq-mb_run-02"]),
+        ({"acquisition": None, "suffix": "bold", "datatype": "func"}, ["task-rest"]),
+        ({"suffix": "sbref"}, []),
+    ],
+)
+def test_filters_choose_runs(root, filters, expected):
+    touch(root, *(f"sub-01/func/sub-01_task-rest_acq-mb_run-{run}_bold.nii.gz" for run in ("01", "02")))
+    assert [label for _, label in labels(root, filters=filters)] == expected
+
+
+def test_an_unknown_entity_of_a_filter_is_named(root):
+    with pytest.raises(UsageError, match="filter for bold names an unknown entity, colour"):
+        labels(root, filters={"colour": "red"})
+
+
+def test_metadata_is_inherited_as_pybids_has_it(root):
+    touch(root, "sub-01/ses-a/func/sub-01_ses-a_task-rest_run-1_bold.nii.gz")
+    sidecar(root, "bold.json", EchoTime=0.03, Manufacturer="Maker", FlipAngle=80)
+    sidecar(root, "task-rest_bold.json", RepetitionTime=2.0, TaskName="rest", FlipAngle=70, InstitutionName="Hospital")
+    sidecar(root, "task-nback_bold.json", RepetitionTime=9.0, SliceEncodingDirection="i")
+    sidecar(root, "task-rest_run-2_bold.json", EchoTime=9.0)
+    sidecar(root, "T1w.json", EchoTime=9.0)
+    sidecar(root, "sub-01/sub-01_bold.json", FlipAngle=60, DeviceSerialNumber="1234")
+    name = "sub-01/ses-a/func/sub-01_ses-a_task-rest_run-1_bold.json"
+    sidecar(root, name, SliceTiming=[0, 1.0, 0.5], SliceEncodingDirection="k-", AcquisitionTime="10:00")
+    dataset = open_dataset(root)
+    (scan,) = bold_scans(dataset, "01", sessions=("a",))
+    found = metadata(dataset, scan)
+    assert found == {
+        "RepetitionTime": 2.0, "EchoTime": 0.03, "TaskName": "rest", "FlipAngle": 60, "Manufacturer": "Maker",
+        "SliceTiming": [0, 1.0, 0.5], "SliceEncodingDirection": "k-",
+    }  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import bids
+
+        layout = bids.BIDSLayout(root, validate=False)
+        truth = layout.get_metadata(str(scan.path.resolve()))
+        layout.connection_manager.engine.dispose()
+    assert {field: value for field, value in truth.items() if field in BOLD_FIELDS} == found
+
+
+def test_broken_sidecars_of_this_run_are_named_and_others_are_not_read(root):
+    dataset = open_dataset(root)
+    (scan,) = bold_scans(dataset, "01")
+    touch(
+        root, "sub-01/func/sub-01_task-nback_bold.json", "sub-02/func/sub-02_task-rest_bold.json", "odd name_bold.json"
+    )
+    assert metadata(dataset, scan) == {}
+    for content in ("{broken", "[1]"):
+        (root / "task-rest_bold.json").write_text(content)
+        with pytest.raises(DataError, match=r"sidecar task-rest_bold\.json of sub-01_task-rest_bold\.nii\.gz cannot"):
+            metadata(dataset, scan)
+
+
+@pytest.fixture
+def derived(tmp_path):
+    folder = tmp_path / "fmriprep"
+    write(folder / "sub-01/func", "sub-01_task-rest")
+    return folder
+
+
+def write(folder, prefix, parts=(*PARTS, TABLE)):
+    touch(folder, *(f"{prefix}_{part}" for part in parts))
+
+
+def test_image_mask_and_confounds_of_fmriprep_are_found_among_others(derived):
+    func = derived / "sub-01/func"
+    others = ["desc-coreg_boldref.nii.gz", "desc-brain_mask.nii.gz", "space-T1w_desc-preproc_bold.nii.gz"]
+    others += [part.replace(SPACE, "MNI152NLin6Asym") for part in PARTS]
+    others += ["echo-1_desc-preproc_bold.nii.gz", f"echo-1_space-{SPACE}_desc-preproc_bold.nii.gz"]
+    others += [
+        f"space-{SPACE}_boldref.nii.gz",
+        "hemi-L_space-fsaverage5_bold.func.gii",
+        "space-fsLR_den-91k_bold.dtseries.nii",
+    ]
+    write(func, "sub-01_task-rest", others)
+    sidecar(func, f"sub-01_task-rest_space-{SPACE}_desc-preproc_bold.json", RepetitionTime=2, SkullStripped=False)
+    (run,) = fmriprep_bold(derived, "01", None, space=SPACE)
+    assert [path.name for path in (run.bold, run.mask, run.confounds)] == [
+        f"sub-01_task-rest_{p}" for p in (*PARTS, TABLE)
+    ]
+    assert (run.task, run.session, run.run, run.tr, run.label) == ("rest", None, None, 2.0, "task-rest")
+
+
+def test_a_repetition_time_may_stand_above_or_nowhere(derived):
+    assert fmriprep_bold(derived, "01", None, space=SPACE)[0].tr is None
+    sidecar(derived, "task-rest_bold.json", RepetitionTime=1.5)
+    assert fmriprep_bold(derived, "01", None, space=SPACE)[0].tr == 1.5
+    sidecar(derived, "task-rest_bold.json", RepetitionTime="slow")
+    with pytest.raises(DataError, match="states RepetitionTime 'slow'"):
+        fmriprep_bold(derived, "01", None, space=SPACE)
+
+
+def test_runs_and_sessions_come_with_their_own_files(derived):
+    old = [*(part.replace("_desc", "_res-2_desc") for part in PARTS), "desc-confounds_regressors.tsv"]
+    for run in "21":
+        write(derived / "sub-01/ses-a/func", f"sub-01_ses-a_task-rest_run-{run}", old)
+    runs = fmriprep_bold(derived, "01", "a", space=SPACE)
+    assert [(run.run, run.session) for run in runs] == [("1", "a"), ("2", "a")]
+    assert runs[1].confounds.name == "sub-01_ses-a_task-rest_run-2_desc-confounds_regressors.tsv"
+    assert runs[1].mask.name == f"sub-01_ses-a_task-rest_run-2_space-{SPACE}_res-2_desc-brain_mask.nii.gz"
+    assert fmriprep_sessions(derived, "01") == [None, "a"]
+    assert fmriprep_sessions(derived, "02") == []
+
+
+def test_of_several_resolutions_one_is_taken_and_the_choice_is_told(derived, caplog):
+    for res in "12":
+        write(
+            derived / "sub-01/func", "sub-01_task-rest", [part.replace("_desc", f"_res-{res}_desc") for part in PARTS]
+        )
+    with caplog.at_level(logging.WARNING, "pellucid"):
+        (run,) = fmriprep_bold(derived, "01", None, space=SPACE)
+    assert run.bold.name == f"sub-01_task-rest_{PARTS[0]}"
+    assert "not used: sub-01_task-rest_space-MNI152NLin2009cAsym_res-1_desc-preproc_bold.nii.gz" in caplog.text
+    (run,) = fmriprep_bold(derived, "01", None, space=SPACE, resolution="2")
+    assert "_res-2_" in run.bold.name
+    assert "_res-2_" in run.mask.name
+
+
+def test_exactly_what_is_lacking_is_named(derived):
+    write(derived / "sub-01/func", "sub-01_task-rest_run-2", PARTS[:1])
+    with pytest.raises(MissingInputError) as caught:
+        fmriprep_bold(derived, "01", None, space=SPACE)
+    lacking = f"task-rest_run-2_{PARTS[1]}, task-rest_run-2_{TABLE} (looked in sub-01/func)"
+    assert str(caught.value).startswith(f"sub-01: fmriprep lacks {lacking}")
+    with pytest.raises(MissingInputError, match=rf"task-\*_space-T1w_desc-preproc.*there is task-rest in {SPACE}"):
+        fmriprep_bold(derived, "01", None, space="T1w")
+    with pytest.raises(MissingInputError, match=r"task-movie_space.*there is task-rest in"):
+        fmriprep_bold(derived, "01", None, space=SPACE, task="movie")
+    with pytest.raises(MissingInputError, match="looked in sub-02/ses-a/func; there is no such image of any task"):
+        fmriprep_bold(derived, "02", "a", space=SPACE)
+
+
+def test_a_task_is_chosen_and_aroma_is_another_image(derived):
+    write(derived / "sub-01/func", "sub-01_task-nback")
+    with pytest.raises(UsageError, match="2 tasks: nback, rest"):
+        fmriprep_bold(derived, "01", None, space=SPACE)
+    assert [run.task for run in fmriprep_bold(derived, "01", None, space=SPACE, task="nback")] == ["nback"]
+    aroma = ["space-MNI152NLin6Asym_desc-smoothAROMAnonaggr_bold.nii.gz", PARTS[1].replace(SPACE, "MNI152NLin6Asym")]
+    write(derived / "sub-01/func", "sub-01_task-rest", aroma)
+    (run,) = fmriprep_bold(derived, "01", None, space="MNI152NLin6Asym", desc="smoothAROMAnonaggr")
+    assert run.bold.name.endswith(aroma[0])
+
+
+def test_one_of_a_thousand_people_is_found_at_once(root, derived):
+    for number in range(1000):
+        label = f"sub-x{number:04}"
+        write(derived / label / "func", f"{label}_task-rest")
+        touch(root, f"{label}/func/{label}_task-rest_bold.nii.gz", f"{label}/func/{label}_task-rest_bold.json")
+    (root / "sub-x0500/func/sub-x0500_task-rest_bold.json").write_text('{"RepetitionTime": 2}')
+    start = time.process_time()
+    dataset = open_dataset(root)
+    (scan,) = bold_scans(dataset, "x0500")
+    assert metadata(dataset, scan) == {"RepetitionTime": 2}
+    assert fmriprep_bold(derived, "x0500", None, space=SPACE)[0].bold.exists()
+    assert time.process_time() - start < 0.5
+
+
+def test_pybids_and_numpy_are_not_imported():
+    rooms = "functional, derivatives_bold"
+    code = f"import sys; from bids_app.bids import {rooms}; print({{'bids', 'numpy'}} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
