@@ -91,20 +91,28 @@ def own_shape(brain: Brain, rng: np.random.Generator) -> Field:
 
 
 def sample_brain(brain: Brain, sources: list[Field], posed: Array, shape: tuple[int, ...], scanner: Array) -> Array:
-    """The brain (X, Y, Z) in the scanner, 0 outside; all maps are composed and the template is interpolated once.
-
-    Order: the pose, then each field, from the scanner back to the template.
-    """
-    to_voxels = np.linalg.inv(brain.affine)
-    points = transform(positions(shape).reshape(3, -1), posed @ scanner)
-    image = np.zeros(points.shape[1], np.float32)
-    kept = np.flatnonzero(ndimage.map_coordinates(brain.near, transform(points, to_voxels), order=0))
-    points = points[:, kept]
-    for field in sources:
-        points = field.source(points)
-    voxels = transform(points, to_voxels)
+    """The brain (X, Y, Z) in the scanner, 0 outside; all maps are composed and the template is interpolated once."""
+    image = np.zeros(int(np.prod(shape)), np.float32)
+    kept, points = places(brain, sources, posed, shape, scanner)
+    voxels = transform(points, np.linalg.inv(brain.affine))
     inside = ndimage.map_coordinates(brain.mask, voxels, order=1) > 0.5
     image[kept[inside]] = ndimage.map_coordinates(
         brain.coefficients, voxels[:, inside], order=3, mode="nearest", prefilter=False
     )
     return image.reshape(shape)
+
+
+def places(
+    brain: Brain, sources: list[Field], posed: Array, shape: tuple[int, ...], scanner: Array
+) -> tuple[NDArray[np.intp], Array]:
+    """Which voxels of a scanner's grid (flat indices) may see the brain, and where in the template's world (3, N).
+
+    Order: the pose, then each field, from the scanner back to the template. Which they are, no field decides.
+    """
+    points = transform(positions(shape).reshape(3, -1), posed @ scanner)
+    near = ndimage.map_coordinates(brain.near, transform(points, np.linalg.inv(brain.affine)), order=0)
+    kept = np.flatnonzero(near)
+    points = points[:, kept]
+    for field in sources:
+        points = field.source(points)
+    return kept, points

@@ -23,19 +23,42 @@ COLUMNS: dict[str, dict[str, object]] = {
     },
 }
 
+WITH_BOLD: dict[str, object] = {
+    "Description": "Whether the effect was planted in the person's images",
+    "Levels": {"control": "Nothing planted", "patient": "The region named in sourcedata/phantom.json differs"},
+}
+
 README = """# {name}
 
 {statement}
 
 {source}
-In the images of patients one region, {region} of the atlas {atlas}, has {percent:g} % less volume than without the
-effect: it is contracted, keeps its intensities, and the tissue round it moves in. Nothing else differs between the
+{planted} Nothing else differs between the
 groups. The region is taken where the coordinates of the atlas put it, in whatever space that was drawn. The truth is in
 `sourcedata/phantom.json`.
 
 Real effects of a disease are smaller, wider and unlike each other in different people, and real scanners add more than
 this. A method that finds this region works as it should; how many people a study needs cannot be learned from it.
 """
+
+SHRUNK = (
+    "In the images of patients one region, {region} of the atlas {atlas}, has {percent:g} % less volume than without "
+    "the\neffect: it is contracted, keeps its intensities, and the tissue round it moves in."
+)
+
+RUNS = """Everybody has a BOLD run too, made of the same brain: slow fluctuations (0.01 to 0.08 Hz) of grey matter,
+shared within five networks, within the regions of the atlas AAL and between neighbours; smooth and white noise, drift,
+pulsation of white matter and CSF, a head that moves and what that adds, slices measured one after the other. It is not
+distorted. The networks are in `sourcedata/network-maps.nii.gz`.
+
+In patients the {kind} of the fluctuations differs, by {size:g}, in one region, {region} of the atlas {atlas}:
+{meaning}."""
+
+MEANINGS = {
+    "amplitude": "they are 1 + that number times as large",
+    "coherence": "that part of each voxel's own variance becomes its neighbours' too (below 0: the other way)",
+    "connectivity": "that part of the region's own variance becomes its network's too (below 0: the other way)",
+}
 
 INVENTED = """Synthetic T1-weighted images of people who do not exist. Each is the skull-stripped template
 MNI152NLin2009cAsym (ICBM 152; Fonov et al. 2011, doi:10.1016/j.neuroimage.2010.07.033) in a random smooth deformation,
@@ -73,11 +96,20 @@ def describe(folder: Path, truth: Mapping[str, object], *, base: str | None) -> 
         name=name,
         statement=STATEMENT,
         source=FROM_BASE.format(base=base) if base else INVENTED,
-        region=truth["region"],
-        atlas=truth["atlas"],
-        percent=100 * float(str(truth["effect"])),
+        planted=_planted(truth),
     )
     (folder / "README").write_text(text, encoding="utf-8")
+
+
+def _planted(truth: Mapping[str, object]) -> str:
+    """What was done to the region, in words."""
+    named = {"region": truth["region"], "atlas": truth["atlas"]}
+    percent = 100 * float(str(truth["effect"]))
+    bold = truth.get("bold")
+    if not isinstance(bold, Mapping):
+        return SHRUNK.format(**named, percent=percent)
+    runs = RUNS.format(**named, kind=bold["effect"], size=bold["size"], meaning=MEANINGS[bold["effect"]])
+    return f"{runs}\n\n{SHRUNK.format(**named, percent=percent)}" if percent else runs
 
 
 def write_participants(

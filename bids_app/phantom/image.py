@@ -1,4 +1,4 @@
-"""One T1w image with its sidecar, under its BIDS name."""
+"""Images with their sidecars: a T1w under its BIDS name, and series."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,3 +27,15 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     nibabel.save(conform.plain(values, affine), folder / outputs.filename(participant, session, "T1w", ".nii.gz"))
     write_json(folder / outputs.filename(participant, session, "T1w", ".json"), sidecar)
+
+
+def save_series(
+    path: Path, series: NDArray[np.generic], affine: Array, *, tr: float, sidecar: Mapping[str, object]
+) -> None:
+    """Write a series (X, Y, Z, volumes), a volume every `tr` seconds; the sidecar says so too."""
+    image = conform.plain(series, affine)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header.set_zooms((*image.header.get_zooms()[:3], tr))
+    nibabel.save(image, path)
+    about = {"TaskName": "rest", "RepetitionTime": tr, "SkullStripped": True, **sidecar}
+    write_json(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), about)

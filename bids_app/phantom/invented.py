@@ -6,7 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bids_app.atlases import templates
-from bids_app.phantom import anatomy, description, people
+from bids_app.phantom import anatomy, bold, description, functional, people
 from bids_app.phantom.image import save
 from bids_app.phantom.region import Region, remaining, shrink
 from bids_app.phantom.scanner import acquire
@@ -16,23 +16,50 @@ SIDECAR = {"Manufacturer": "Pellucid phantom", "MagneticFieldStrength": 3, "Skul
 
 
 def write_images(
-    folder: Path, region: Region, *, count: int, effect: float, resolution: float, random_seed: int
+    folder: Path,
+    region: Region,
+    *,
+    count: int,
+    effect: float,
+    resolution: float,
+    random_seed: int,
+    plan: bold.Plan | None = None,
+    tree: Path | None = None,
 ) -> dict[str, object]:
-    """Write the images and the table of `count` people; returns what is to be known about them."""
+    """Write the images and the table of `count` people; returns what is to be known about them.
+
+    With `plan` everybody has a BOLD run, and with `tree`, a folder, derivatives there.
+    """
     template = templates.brain(SPACE)
     brain = anatomy.prepare(template.get_fdata(dtype=np.float32), template.affine, resolution_mm=resolution)
     shape, scanner = anatomy.scanner_grid(template.shape, template.affine, resolution_mm=resolution)
+    study = None
+    if plan:
+        study = functional.prepare(
+            brain, template, region, plan=plan, resolution_mm=resolution, tree=tree, random_seed=random_seed
+        )
     planted = shrink(region, effect=effect)
     crowd = people.invent(count, random_seed=random_seed)
     for index, person in enumerate(tqdm(crowd, desc="phantom", unit="person", disable=None)):
         rng = people.generator(random_seed, people.PERSON, index)
         posed = anatomy.pose(rng)
         fields = [anatomy.own_shape(brain, rng)] + [planted] * (person.group == people.PATIENT)
-        seen = acquire(anatomy.sample_brain(brain, fields, posed, shape, scanner), rng, white=brain.white)
-        save(folder, person.label, None, seen, scanner, sidecar=SIDECAR)
+        image = anatomy.sample_brain(brain, fields, posed, shape, scanner)
+        save(folder, person.label, None, acquire(image, rng, white=brain.white), scanner, sidecar=SIDECAR)
+        if study:
+            functional.write_person(folder, study, index, person, image, scanner, fields, posed)
     rows = [{"participant_id": f"sub-{one.label}", "group": one.group, **_invented(one)} for one in crowd]
-    description.write_participants(folder, rows, described=description.COLUMNS)
-    return {"people": count, "resolution_mm": resolution, "remaining_share": round(remaining(region, planted), 4)}
+    of_group = {"group": description.WITH_BOLD} if study else {}
+    description.write_participants(folder, rows, described=description.COLUMNS | of_group)
+    known: dict[str, object] = {
+        "people": count,
+        "resolution_mm": resolution,
+        "remaining_share": round(remaining(region, planted), 4),
+    }
+    if study is None:
+        return known
+    functional.write_networks(folder / "sourcedata")
+    return known | {"bold": study.truth()}
 
 
 def _invented(person: people.Person) -> dict[str, str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 CONTROL, PATIENT = "control", "patient"
-TABLE, PERSON, BASE_GROUP, BASE_PERSON = range(4)
+TABLE, PERSON, BASE_GROUP, BASE_PERSON, BOLD = range(5)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,16 @@ from pathlib import Path
 
 from bids_app.atlases import atlas as atlases
 from bids_app.errors import CannotWriteError, UsageError
-from bids_app.phantom import description, invented
+from bids_app.phantom import description, fluctuations, invented
 from bids_app.phantom import region as regions
+from bids_app.phantom.bold import Plan
 
 FEWEST = 4
 FINEST_MM, COARSEST_MM = 0.7, 6.0
+FINEST_BOLD_MM = 3.0
+SHRINKAGE = 0.3  # where nothing else is planted
+LARGEST_FACTOR = 10
+TR_S = (0.2, 5.0)
 
 
 def write(
@@ -20,22 +25,34 @@ def write(
     people: int = 24,
     region: str = "Putamen_L",
     atlas: str = "aal",
-    effect: float = 0.3,
+    effect: float | None = None,
     resolution: float = 3.0,
     random_seed: int = 1,
     base: Path | None = None,
+    bold: float | None = None,
+    bold_effect: str = "amplitude",
+    bold_volumes: int = 120,
+    tr: float = 2.0,
+    derivatives: Path | None = None,
 ) -> Path:
     """Write raw BIDS at `out`: T1w images of controls, and of patients who lack the part `effect` of a region.
 
     The region is named as in the atlas; resolution in mm. With `base`, a BIDS folder, the people are all of those with
     a T1w image there, half of them made patients, and `people` and `resolution` do not count.
+    With `bold`, a number, everybody has a resting-state run too, in which patients' region differs by that much in
+    `bold_effect` (see fluctuations.planted), and `effect` is 0 unless given, in place of 0.3; `tr` in s. `derivatives`
+    is a folder for what fMRIPrep would have made of these people.
     The same arguments give the same files; another effect gives the same people, but for the patients' region.
     All is checked before anything is written, and the folder stands only when it is complete.
     Raises UsageError, MissingInputError, NotBidsError, DataError, CannotWriteError.
     """
     out = Path(out)
+    effect = (SHRINKAGE if bold is None else 0.0) if effect is None else effect
     _check_numbers(people=people, effect=effect, resolution=resolution, random_seed=random_seed)
+    plan = _bold(bold, bold_effect, bold_volumes, tr, resolution, base=base, derivatives=derivatives)
     _check_place(out, base)
+    if derivatives is not None:
+        _check_tree(Path(derivatives), out)
     source = atlases.load(atlas)
     planted = regions.find(source, region)
     truth: dict[str, object] = {
@@ -49,12 +66,41 @@ def write(
     }
     if base:
         return _in_base(out, base, planted, truth, effect=effect, random_seed=random_seed)
-    with _staged(out) as folder:
+    with _staged(out) as folder, _tree(derivatives, out, folder) as tree:
         more = invented.write_images(
-            folder, planted, count=people, effect=effect, resolution=resolution, random_seed=random_seed
+            folder,
+            planted,
+            count=people,
+            effect=effect,
+            resolution=resolution,
+            random_seed=random_seed,
+            plan=plan,
+            tree=tree,
         )
         description.describe(folder, truth | more, base=None)
     return out
+
+
+def _bold(
+    size: float | None,
+    effect: str,
+    volumes: int,
+    tr: float,
+    resolution: float,
+    *,
+    base: Path | None,
+    derivatives: Path | None,
+) -> Plan | None:
+    """What BOLD is to be made, if any. Raises UsageError for options that do not go together."""
+    if size is None and derivatives is not None:
+        raise UsageError("--derivatives: they are written with BOLD only; add --bold EFFECT_SIZE")
+    if size is None:
+        return None
+    if base:
+        raise UsageError("--bold: BOLD is made of invented people only; leave out --base or --bold")
+    plan = Plan(effect, size, volumes, tr, max(resolution, FINEST_BOLD_MM))
+    _check_plan(plan)
+    return plan
 
 
 def _in_base(
@@ -80,6 +126,39 @@ def _check_numbers(*, people: int, effect: float, resolution: float, random_seed
         raise UsageError(f"--resolution {resolution}: voxels of {FINEST_MM} to {COARSEST_MM} mm can be made")
     if random_seed < 0:
         raise UsageError(f"--random-seed {random_seed}: a seed is 0 or more")
+
+
+def _check_plan(plan: Plan) -> None:
+    if plan.kind not in fluctuations.KINDS:
+        raise UsageError(f"--bold-effect {plan.kind}: choose from {', '.join(fluctuations.KINDS)}")
+    if plan.kind == "amplitude" and not -1 <= plan.size <= LARGEST_FACTOR:
+        raise UsageError(
+            f"--bold {plan.size}: fluctuations are 1 + this number times as large; give -1 to {LARGEST_FACTOR}, as 0.5"
+        )
+    if plan.kind != "amplitude" and not -1 <= plan.size <= 1:
+        raise UsageError(f"--bold {plan.size}: a part of the variance is moved, from -1 to 1; give one, as 0.5")
+    if not TR_S[0] <= plan.tr <= TR_S[1]:
+        raise UsageError(f"--tr {plan.tr}: {TR_S[0]} to {TR_S[1]} seconds can be made")
+    fluctuations.bins(plan.volumes, plan.tr)
+
+
+def _check_tree(tree: Path, out: Path) -> None:
+    """Raise CannotWriteError unless `tree` is free, and not `out` or round it."""
+    _check_place(tree, None)
+    if out.resolve().is_relative_to(tree.resolve()):
+        raise CannotWriteError(f"{tree} would hold the data set; give --derivatives a place beside it or within it")
+
+
+@contextmanager
+def _tree(tree: Path | None, out: Path, folder: Path) -> Iterator[Path | None]:
+    """Where the derivatives stand until all is complete: within the hidden folder of `out`, or one of their own."""
+    if tree is None:
+        yield None
+    elif tree.resolve().is_relative_to(out.resolve()):
+        yield folder / tree.resolve().relative_to(out.resolve())
+    else:
+        with _staged(tree) as staged:
+            yield staged
 
 
 def _check_place(out: Path, base: Path | None) -> None:

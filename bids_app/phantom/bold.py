@@ -1,0 +1,190 @@
+"""A BOLD run of an invented person: slow fluctuations, drift, noise of several kinds, and a head that moves."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_app.phantom import anatomy, fluctuations, movement
+from bids_app.phantom.deformation import Array, transform
+from bids_app.phantom.function import TISSUES, Function
+from bids_app.phantom.region import Field
+
+SIGNAL = {"GM": 1000.0, "WM": 850.0, "CSF": 1300.0}
+EDGE = 20.0  # a voxel that is darker lies outside
+# All of these in percent of a voxel's mean, but the white noise, of that of grey matter.
+FLUCTUATION, WHITE, SMOOTH, DRIFT, ARTEFACT, DROP_PER_MM = 1.5, 1.0, 0.4, 0.5, 0.2, 0.5
+PULSE = {"GM": (0.2, 0.2), "WM": (0.6, 0.2), "CSF": (0.2, 1.5)}  # of white matter's course and of CSF's
+SMOOTH_FIELDS, DRIFTS = 20, 3
+SMOOTH_MM, ARTEFACT_MM, DRIFT_MM = 8.0, 15.0, 20.0
+PERSON_SPREAD = 0.1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured, and what is planted in patients: kind and size of the effect (see fluctuations.planted)."""
+
+    kind: str
+    size: float
+    volumes: int
+    tr: float
+    resolution_mm: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the scanner wrote, and the truth behind it.
+
+    raw: int16 (X, Y, Z, volumes) on the grid with `affine`; slice_times (Z,) in s. still: float32 (N, volumes), what
+    the voxels `seen` (flat indices, N) show were the head still and all slices measured in the middle of the TR.
+    tissues (3, N) in the order of TISSUES; moved: the six parameters (volumes, 6).
+    """
+
+    raw: NDArray[np.int16]
+    affine: Array
+    slice_times: Array
+    still: Array
+    seen: NDArray[np.intp]
+    tissues: Array
+    moved: Array
+
+
+def acquire(
+    brain: anatomy.Brain,
+    function: Function,
+    fields: list[Field],
+    posed: Array,
+    grid: tuple[tuple[int, ...], Array],
+    *,
+    plan: Plan,
+    patient: bool,
+    rng: np.random.Generator,
+) -> Run:
+    """One person's run on a scanner's grid (shape, affine); `fields` and `posed` are those of the person's T1w.
+
+    The random numbers are the same whatever is planted.
+    """
+    shape, scanner = grid
+    slow, structured, head, white = rng.spawn(4)
+    kept, points = anatomy.places(brain, fields, posed, shape, scanner)
+    tissues = function.tissues_at(points)
+    base = np.zeros(shape, np.float32)
+    base.ravel()[kept] = np.array(list(SIGNAL.values()), np.float32) @ tissues
+    inside = ndimage.binary_dilation(base > EDGE, iterations=2).ravel()[kept]
+    times = slice_times(shape[2], plan.tr)
+    later = times[np.unravel_index(kept, shape)[2]][inside] - plan.tr / 2
+    still, sliced = _fluctuations(function, points, kept, shape, inside, later, plan=plan, patient=patient, rng=slow)
+    moved = movement.parameters(plan.volumes, head)
+    shared = _structured(kept, shape, tissues, moved, structured, plan=plan)[inside]
+    noise = white.standard_normal((len(kept), plan.volumes), dtype=np.float32)[inside]
+    noise *= np.float32(WHITE / 100 * SIGNAL["GM"])
+    for percent in (still, sliced):
+        percent *= tissues[TISSUES.index("GM"), inside][:, None]
+        percent += shared
+    seen = kept[inside]
+    still = base.ravel()[seen][:, None] * (1 + still / 100) + noise
+    raw = _move(base, seen, scanner, moved, 1 + sliced / 100, noise)
+    return Run(raw, scanner, times, still, seen, tissues[:, inside], moved)
+
+
+def slice_times(slices: int, tr: float) -> Array:
+    """When each slice is measured, s after the volume begins: every second one first, from below."""
+    order = np.r_[0:slices:2, 1:slices:2]
+    times = np.empty(slices)
+    times[order] = (np.arange(slices) * tr / slices).round(4)
+    return times
+
+
+def drifts(volumes: int, count: int) -> Array:
+    """The slowest cosines (count, volumes) of the discrete cosine transform, from half a period in the run."""
+    middle = (np.arange(volumes) + 0.5) / volumes
+    cosines: Array = np.cos(np.pi * np.outer(np.arange(1, count + 1), middle))
+    return cosines
+
+
+def _fluctuations(
+    function: Function,
+    points: Array,
+    kept: NDArray[np.intp],
+    shape: tuple[int, ...],
+    inside: NDArray[np.bool_],
+    later: Array,
+    *,
+    plan: Plan,
+    patient: bool,
+    rng: np.random.Generator,
+) -> tuple[Array, Array]:
+    """Fluctuations (N, volumes) of pure grey matter, percent: in the middle of the TR, and when each slice is due."""
+    found = fluctuations.bins(plan.volumes, plan.tr)
+    parcels = fluctuations.Parcels(function.parcel_at(points), function.network, len(function.network) - 1)
+    amplitudes = fluctuations.coefficients(
+        parcels,
+        kept,
+        shape,
+        rng,
+        count=len(found),
+        voxel_mm=plan.resolution_mm,
+        special=fluctuations.planted(plan.kind, plan.size if patient else 0.0),
+    )[inside]
+    amplitudes *= np.float32(FLUCTUATION * np.exp(PERSON_SPREAD * rng.standard_normal()))
+    still = fluctuations.series(amplitudes, found=found, volumes=plan.volumes, tr=plan.tr)
+    sliced = fluctuations.series(amplitudes, found=found, volumes=plan.volumes, tr=plan.tr, later=later)
+    return still, sliced
+
+
+def _structured(
+    kept: NDArray[np.intp],
+    shape: tuple[int, ...],
+    tissues: Array,
+    moved: Array,
+    rng: np.random.Generator,
+    *,
+    plan: Plan,
+) -> Array:
+    """Percent (N, volumes) of what many voxels share and no one wants: smooth noise, drift, motion and pulsation."""
+    steps = np.diff(moved, axis=0, prepend=moved[:1])
+    of_motion = np.hstack([moved, steps]).T
+    of_motion = of_motion / np.maximum(of_motion.std(axis=1, keepdims=True), 1e-9)
+    smooth = rng.standard_normal((SMOOTH_FIELDS, plan.volumes)) / np.sqrt(SMOOTH_FIELDS)
+    kinds = (
+        (SMOOTH * smooth, SMOOTH_MM),
+        (DRIFT * drifts(plan.volumes, DRIFTS), DRIFT_MM),
+        (ARTEFACT * of_motion, ARTEFACT_MM),
+    )
+    percent = np.zeros((len(kept), plan.volumes), np.float32)
+    for courses, smoothness_mm in kinds:
+        sigma = smoothness_mm / plan.resolution_mm
+        fields = np.stack([_field(kept, shape, rng, sigma=sigma) for _ in courses], axis=1)
+        percent += fields @ courses.astype(np.float32)
+    pulses = rng.standard_normal((2, plan.volumes)).astype(np.float32)
+    percent += tissues.T @ (np.array([PULSE[name] for name in TISSUES], np.float32) @ pulses)
+    percent -= np.float32(DROP_PER_MM) * np.nan_to_num(movement.framewise(moved)).astype(np.float32)
+    return percent
+
+
+def _field(kept: NDArray[np.intp], shape: tuple[int, ...], rng: np.random.Generator, *, sigma: float) -> Array:
+    """Smooth random values (N,) of mean 0 and SD 1 over the grid."""
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    field = ndimage.gaussian_filter(noise, sigma, mode="wrap", truncate=3.0)
+    values: Array = ((field - field.mean()) / field.std()).ravel()[kept]
+    return values
+
+
+def _move(
+    base: Array, seen: NDArray[np.intp], scanner: Array, moved: Array, relative: Array, noise: Array
+) -> NDArray[np.int16]:
+    """The volumes int16 (X, Y, Z, volumes) of a head that moves; what fluctuates stays at its voxel.
+
+    relative, noise: (N, volumes) of the voxels `seen`. Outside the brain all is 0, inside nothing.
+    """
+    coefficients = ndimage.spline_filter(base, order=3, output=np.float32)
+    indices = np.stack(np.unravel_index(seen, base.shape)).astype(np.float32)
+    centre = scanner[:3, :3] @ ((np.array(base.shape) - 1) / 2) + scanner[:3, 3]
+    raw = np.zeros((len(moved), base.size), np.int16)
+    for number, six in enumerate(moved):
+        back = np.linalg.inv(scanner) @ np.linalg.inv(movement.rigid(six, centre)) @ scanner
+        here = ndimage.map_coordinates(coefficients, transform(indices, back), order=3, prefilter=False)
+        values = np.clip(np.rint(here * relative[:, number] + noise[:, number]), 1, np.iinfo(np.int16).max)
+        raw[number, seen] = np.where(here > EDGE, values, 0)
+    return np.moveaxis(raw.reshape(len(moved), *base.shape), 0, -1)

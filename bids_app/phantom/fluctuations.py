@@ -1,0 +1,145 @@
+"""Slow fluctuations of grey matter, and the three ways in which those of patients can differ.
+
+A voxel's fluctuation is a sum of four independent ones of the same band, whose shares of its variance add up to 1: the
+network's and the region's (each one course for all of their voxels), a local one (smooth in space), and its own.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+
+from bids_app.errors import UsageError
+from bids_app.phantom.deformation import Array
+
+KINDS = ("amplitude", "coherence", "connectivity")
+BAND_HZ = (0.01, 0.08)
+FEWEST_BINS = 3
+LOCAL_MM = 5.0  # SD of the kernel: neighbours at 3 mm share 0.9 of it
+REGIONAL_SPREAD = 0.15
+
+Complex = NDArray[np.complex64]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Parts of the variance, and what the whole is multiplied by."""
+
+    network: float = 0.3
+    regional: float = 0.2
+    local: float = 0.1
+    own: float = 0.4
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Parcels:
+    """Where the voxels of a person lie: each one's parcel (N,), and the network of each parcel; `planted` is one."""
+
+    of_voxel: NDArray[np.intp]
+    network: NDArray[np.intp]
+    planted: int
+
+
+def planted(kind: str, size: float) -> Shares:
+    """The shares in a patient's region; a `size` of 0 is everybody else's.
+
+    amplitude: the fluctuation is 1 + size times as large, with the same shares.
+    coherence: the part `size` of each voxel's own share becomes local; below 0, of the local share its own.
+    connectivity: the part `size` of the region's share becomes the network's; below 0, of the network's the region's.
+    Amplitude leaves the shares, coherence what links regions, connectivity what links neighbours in a region.
+    """
+    plain = Shares()
+    if kind == "amplitude":
+        return Shares(factor=1 + size)
+    if kind == "coherence":
+        moved = size * (plain.own if size > 0 else plain.local)
+        return Shares(local=plain.local + moved, own=plain.own - moved)
+    moved = size * (plain.regional if size > 0 else plain.network)
+    return Shares(network=plain.network + moved, regional=plain.regional - moved)
+
+
+def bins(volumes: int, tr: float) -> NDArray[np.intp]:
+    """The frequencies of the band, as multiples of 1 / (volumes * tr); UsageError where they are too few."""
+    frequencies = np.arange(volumes // 2 + 1) / (volumes * tr)
+    found = np.flatnonzero((frequencies >= BAND_HZ[0]) & (frequencies <= BAND_HZ[1]))
+    if len(found) < FEWEST_BINS:
+        raise UsageError(
+            f"--bold-volumes {volumes} with --tr {tr:g}: {volumes * tr:g} s hold {len(found)} frequencies from "
+            f"{BAND_HZ[0]} to {BAND_HZ[1]} Hz, and {FEWEST_BINS} are needed; give more volumes"
+        )
+    return found
+
+
+def courses(shape: tuple[int, ...], rng: np.random.Generator) -> Complex:
+    """Random amplitudes of the bins (..., bins), of a power that is 1 in the mean: flat in the band."""
+    parts = rng.standard_normal((2, *shape), dtype=np.float32) / np.float32(np.sqrt(2 * shape[-1]))
+    amplitudes: Complex = parts[0] + np.complex64(1j) * parts[1]
+    return amplitudes
+
+
+def coefficients(
+    parcels: Parcels,
+    kept: NDArray[np.intp],
+    shape: tuple[int, ...],
+    rng: np.random.Generator,
+    *,
+    count: int,
+    voxel_mm: float,
+    special: Shares,
+) -> Complex:
+    """Amplitudes (N, count) of the bins in the voxels `kept` of a grid, power 1; `special` holds in the planted parcel.
+
+    The random numbers do not depend on `special`, nor on where the parcels lie.
+    """
+    networks = _of_unit_power(courses((int(parcels.network.max()) + 1, count), rng))
+    regional = courses((len(parcels.network), count), rng)
+    spread = np.exp(REGIONAL_SPREAD * rng.standard_normal(len(parcels.network)))
+    own, local = courses((len(kept), count), rng), _local(kept, shape, rng, count=count, voxel_mm=voxel_mm)
+    network_of = networks[parcels.network]
+    # Without a part along its network's, so that the two shares add up in every single person.
+    regional -= (regional * network_of.conj()).sum(axis=1, keepdims=True).real * network_of
+    regional = _of_unit_power(regional)
+    every = [special if index == parcels.planted else Shares() for index in range(len(parcels.network))]
+    scale = {name: _column(every, name, spread) for name in ("network", "regional", "local", "own")}
+    coherent = scale["network"] * network_of + scale["regional"] * regional
+    at = parcels.of_voxel
+    whole: Complex = coherent[at] + scale["local"][at] * local + scale["own"][at] * own
+    return whole
+
+
+def series(
+    amplitudes: Complex, *, found: NDArray[np.intp], volumes: int, later: Array | float = 0.0, tr: float
+) -> Array:
+    """Series (N, volumes), SD 1 for a power of 1, sampled `later` s (one number, or one a voxel) than every TR."""
+    turn = np.exp(2j * np.pi * np.multiply.outer(np.asarray(later), found / (volumes * tr))).astype(np.complex64)
+    spectrum = np.zeros((len(amplitudes), volumes // 2 + 1), np.complex64)
+    spectrum[:, found] = amplitudes * turn * np.float32(volumes / np.sqrt(2))
+    values: Array = fft.irfft(spectrum, volumes, axis=1)
+    return values
+
+
+def _local(
+    kept: NDArray[np.intp], shape: tuple[int, ...], rng: np.random.Generator, *, count: int, voxel_mm: float
+) -> Complex:
+    """Amplitudes (N, count) that are smooth in space, of a power that is 1 in the mean."""
+    smooth = np.empty((len(kept), count), np.complex64)
+    for index in range(count):
+        for part, unit in enumerate((np.complex64(1), np.complex64(1j))):
+            noise = rng.standard_normal(shape, dtype=np.float32)
+            field = ndimage.gaussian_filter(noise, LOCAL_MM / voxel_mm, mode="wrap", truncate=3.0)
+            values = unit * (field / field.std()).ravel()[kept]
+            smooth[:, index] = values if part == 0 else smooth[:, index] + values
+    return smooth / np.float32(np.sqrt(2 * count))
+
+
+def _of_unit_power(amplitudes: Complex) -> Complex:
+    normed: Complex = amplitudes / np.linalg.norm(amplitudes, axis=1, keepdims=True)
+    return normed
+
+
+def _column(every: list[Shares], name: str, spread: Array) -> Array:
+    """What a share's amplitudes are multiplied by in each parcel (parcels, 1)."""
+    values = [each.factor * np.sqrt(getattr(each, name)) for each in every]
+    return (np.array(values) * spread).astype(np.float32)[:, None]
