@@ -58,6 +58,7 @@ def group(
     repeats: int,
     smoothing: Mapping[str, float],
     adjust: Mapping[str, Sequence[str]],
+    forms: Mapping[str, str] | None = None,
     explainers: Sequence[str],
     version: str,
     atlases: Sequence[str] = (),
@@ -65,8 +66,8 @@ def group(
 ) -> str:
     """How classifiers were trained, judged and explained, as paragraphs.
 
-    `cells` are 'classifier/map+map'; `classes` counts people, the reference first; `smoothing` (FWHM in mm) and
-    `adjust` (covariates) are by map. Raises UsageError for a part that does not exist.
+    `cells` are 'classifier/map+map'; `classes` counts people, the reference first; `smoothing` (FWHM in mm), `adjust`
+    (covariates) and `forms` (raw, mean, zscore) are by map. Raises UsageError for a part that does not exist.
     """
     people = ", ".join(f"{count} {name}" for name, count in classes.items())
     again = "once" if repeats == 1 else f"{repeats} times, with other folds each time"
@@ -75,7 +76,7 @@ def group(
         f"in like proportion, {again}; all images of one person lie in one fold. Each model was trained on the people "
         "of all other folds, and predicted only those of its own.",
         *([f"The maps were made sloppily. {SLOPPY}"] if sloppy else []),
-        _preparation(smoothing, adjust),
+        _preparation(smoothing, adjust, forms or {}),
         "The cells, every one of which is reported:",
         "\n".join(f"- {cell}: {_about('classifiers', cell.partition('/')[0])}" for cell in cells),
         "Scores are of people, out of fold. Balanced accuracy is the mean of the classes' shares that were predicted "
@@ -142,10 +143,13 @@ def _borrowed(kinds: Mapping[str, str], space: str) -> str:
     )
 
 
-def _preparation(smoothing: Mapping[str, float], adjust: Mapping[str, Sequence[str]]) -> str:
+def _preparation(smoothing: Mapping[str, float], adjust: Mapping[str, Sequence[str]], forms: Mapping[str, str]) -> str:
+    scaled = {"mean": "divided by its mean over the brain", "zscore": "brought to mean 0 and SD 1 over the brain"}
+    formed = [f"each person's {name} was {scaled[form]}" for name, form in forms.items() if form in scaled]
     smoothed = [f"{name} was smoothed with a Gaussian of {number(mm)} mm FWHM" for name, mm in smoothing.items() if mm]
     adjusted = [f"{', '.join(columns)} ({name})" for name, columns in adjust.items() if columns]
-    text = ("; ".join(smoothed) or "No map was smoothed") + ". "
+    text = "".join(f"{one[0].upper()}{one[1:]}. " for one in formed)
+    text += ("; ".join(smoothed) or "No map was smoothed") + ". "
     if adjusted:
         text += f"What the covariates explain linearly of each voxel was taken away: {'; '.join(adjusted)}. "
     return text + (
