@@ -96,6 +96,9 @@ def _functional(whole: Parser) -> None:
         "--fd-threshold", type=float, metavar="MM", help="framewise displacement above which volumes drop"
     )
     group.add_argument("--network-maps", type=Path, metavar="FILE", help="4D maps for dual regression")
+    group.add_argument("--alff-definition", metavar="NAME", help="mean|dpabi|afni|cpac|xcpd (mean)")
+    group.add_argument("--strength", metavar="NAME", help="of fcs and rfcs: mean-r|mean-z|abs|positive-squared|...")
+    group.add_argument("--reho-neighbours", type=int, metavar="N", help="7, 19 or 27, itself among them (27)")
     group.add_argument("--save-series", action="store_true", help="write the denoised series")
 
 
@@ -114,6 +117,9 @@ def _group(whole: Parser) -> None:
     )
     group.add_argument("--combat-keep", nargs="+", metavar="COLUMN", help="columns that ComBat preserves")
     group.add_argument("--harmonize", metavar="combat", help="remove site")
+    group.add_argument(
+        "--map-form", metavar="raw|mean|zscore", help="scale each person's map by itself; each map has its own"
+    )
     group.add_argument("--smoothing", type=float, metavar="MM", help="full width at half maximum; each map has its own")
 
 
@@ -178,15 +184,37 @@ def phantom(argv: Sequence[str]) -> dict[str, Any]:
     whole.add_argument("--region", default="Putamen_L", metavar="NAME", help="region of the atlas that lacks tissue")
     whole.add_argument("--atlas", default="aal", metavar="NAME|FILE", help="atlas of the region (aal)")
     whole.add_argument(
-        "--effect", type=float, default=0.3, metavar="X", help="fraction of tissue that patients lack (0.3)"
+        "--effect", type=float, metavar="X", help="fraction of tissue that patients lack (0.3; 0 with --bold)"
     )
     whole.add_argument("--resolution", type=float, default=3.0, metavar="MM", help="voxel size (3)")
     whole.add_argument("--random-seed", type=int, default=1, metavar="N", help="same seed, same files (1)")
     whole.add_argument(
         "--base", type=Path, metavar="BIDS", help="plant the effect in these people in place of the template"
     )
+    _phantom_bold(whole)
     whole.add_argument("--version", action="version", version=f"pellucid {__version__}")
-    return vars(whole.parse_args([_dashes(word) for word in argv]))
+    given = vars(whole.parse_args([_dashes(word) for word in argv]))
+    given = {name: value for name, value in given.items() if value is not None}
+    if "bold" not in given and (idle := sorted({"bold_effect", "bold_volumes", "tr", "derivatives"} & set(given))):
+        raise UsageError(
+            f"--{idle[0].replace('_', '-')} is about BOLD: give --bold EFFECT_SIZE as well (0 plants nothing)"
+        )
+    return given
+
+
+def _phantom_bold(whole: Parser) -> None:
+    group = whole.add_argument_group("BOLD")
+    group.add_argument(
+        "--bold", type=float, metavar="EFFECT_SIZE", help="make BOLD, with an effect of this size in patients' region"
+    )
+    group.add_argument(
+        "--bold-effect", metavar="KIND", help="what differs: amplitude|coherence|connectivity (amplitude)"
+    )
+    group.add_argument("--bold-volumes", type=int, metavar="N", help="volumes of the run (120)")
+    group.add_argument("--tr", type=float, metavar="SECONDS", help="repetition time (2)")
+    group.add_argument(
+        "--derivatives", type=Path, metavar="DIR", help="write there what fMRIPrep would have made of these people"
+    )
 
 
 def _dashes(word: str) -> str:

@@ -58,11 +58,21 @@ def _who(name: str) -> tuple[str, str | None]:
 
 
 def _numbers(out: Path, participant: str, session: str | None) -> dict[str, Any]:
-    """Volumes (mL) and the source of a person's preprocessing, from any map's sidecar."""
-    for sidecar in sorted(outputs.folder(out, participant, session, "anat").glob("*_space-*.json")):
-        stated = json.loads(sidecar.read_text())
-        return {
-            **{name: round(value, 1) for name, value in stated["TissueVolumes"].items()},
-            "source": stated["PreprocessingSource"],
-        }
-    return {}
+    """Volumes (mL), motion (mm) and minutes of BOLD, and who preprocessed, from the maps' sidecars."""
+    found: dict[str, Any] = {}
+    for stated in _stated(outputs.folder(out, participant, session, "anat"), "TissueVolumes")[:1]:
+        found |= {name: round(value, 1) for name, value in stated["TissueVolumes"].items()}
+        found["source"] = stated["PreprocessingSource"]
+    runs = _stated(outputs.folder(out, participant, session, "func"), "MinutesLeft")
+    if runs := [run for run in runs if run["MapParameters"]["Map"] == runs[0]["MapParameters"]["Map"]]:
+        moved = [run["MeanFramewiseDisplacement"] for run in runs if run["MeanFramewiseDisplacement"] is not None]
+        found["mean_fd"] = round(sum(moved) / len(moved), 3) if moved else None
+        found["minutes"] = round(sum(run["MinutesLeft"] for run in runs), 2)
+        found["source"] = found.get("source", runs[0]["PreprocessingSource"])
+    return found
+
+
+def _stated(folder: Path, key: str) -> list[dict[str, Any]]:
+    """The sidecars of maps that state something, by name."""
+    every = [json.loads(sidecar.read_text()) for sidecar in sorted(folder.glob("*_space-*.json"))]
+    return [stated for stated in every if key in stated and "MapParameters" in stated]

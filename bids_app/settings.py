@@ -52,6 +52,9 @@ class Participant:
     fd_threshold: float | None = None
     network_maps: Path | None = None
     save_series: bool = False
+    alff_definition: str = "mean"
+    strength: str = "mean-r"
+    reho_neighbours: int = 27
     sloppy: bool = False
 
 
@@ -71,6 +74,7 @@ class Group:
     combat_keep: tuple[str, ...] = ()
     harmonize: str | None = None
     smoothing: float | None = None
+    map_form: str | None = None
     classifiers: tuple[str, ...] = ("svm", "cnn3d")
     explainers: tuple[str, ...] = ("gradcam", "weights", "pattern")
     explain_target: str = "predicted"
@@ -149,29 +153,26 @@ SECTIONS = {
 # Parsed from the start so that command lines stay valid; each leaves this list with the part that reads it.
 NOT_YET = frozenset(
     {
-        "task_id", "bids_database_dir", "recipe", "model", "denoise", "band", "dummy_scans", "fd_threshold",
-        "network_maps", "save_series", "label_from_id", "phenotype", "combat_keep", "harmonize",
-        "explain_checks", "folds_file", "leave_site_out", "permutations", "max_mean_fd", "min_minutes",
+        "bids_database_dir", "recipe", "model", "dummy_scans", "label_from_id", "phenotype", "combat_keep", "harmonize",
+        "explain_checks", "folds_file", "leave_site_out", "permutations",
         "reference_map", "allow_confounded", "weights", "maps_from", "training_list", "reports_only",
         "resource_monitor", "bids_exec_spec",
     }
 )  # fmt: skip
-CHOICES = {
+CHOICES: dict[str, tuple[str | int, ...]] = {
     "registration": ("affine", "syn"),
     "intensity": ("zscore", "minmax"),
+    "alff_definition": ("mean", "dpabi", "afni", "cpac", "xcpd"),
+    "strength": ("mean-r", "mean-z", "abs", "positive-squared", "weighted-degree", "binary-degree"),
+    "reho_neighbours": (7, 19, 27),
+    "map_form": ("raw", "mean", "zscore"),
     "sessions": ("first", "all", "mean"),
     "device": ("auto", "cpu", "cuda"),
 }
 LEAST = {
-    "folds": 2,
-    "repeats": 1,
-    "nprocs": 1,
-    "omp_nthreads": 1,
-    "smoothing": 0,
-    "random_seed": 0,
-    "mem_mb": 512,
-    "resolution": 0.5,
-}
+    "folds": 2, "repeats": 1, "nprocs": 1, "omp_nthreads": 1, "smoothing": 0, "random_seed": 0, "mem_mb": 512,
+    "fd_threshold": 0, "max_mean_fd": 0, "min_minutes": 0, "resolution": 0.5,
+}  # fmt: skip
 
 
 def build(level: str, bids_dir: Path, output_dir: Path, *, given: Mapping[str, Any]) -> Settings:
@@ -274,7 +275,8 @@ def _check(section: Any) -> None:
         if value is None:
             continue
         if item.name in CHOICES and value not in CHOICES[item.name]:
-            raise UsageError(f"{option(item.name)}: choose from {', '.join(CHOICES[item.name])}, not {value!r}")
+            known = ", ".join(map(str, CHOICES[item.name]))
+            raise UsageError(f"{option(item.name)}: choose from {known}, not {value!r}")
         if item.name in LEAST and not value >= LEAST[item.name]:
             raise UsageError(f"{option(item.name)} has to be at least {LEAST[item.name]}, not {value}")
 

@@ -160,13 +160,13 @@ def test_words_can_be_adjusted_for_and_people_without_one_are_listed(phantom_map
     table = pd.read_csv(copy / "participants.tsv", sep="\t", dtype=str)
     table.loc[1, "sex"] = "n/a"
     table.to_csv(copy / "participants.tsv", sep="\t", index=False)
-    options = ["--analysis", "sex", "--classifiers", "svm", "--adjust-for", "sex", "tiv", *OPTIONS]
+    options = ["--analysis", "sex", "--classifiers", "svm", "--adjust-for", "sex", *OPTIONS]
     assert main([str(copy), str(out), "group", *options]) == 0
     samples = pd.read_csv(out / "group" / "sex" / "samples.tsv", sep="\t", dtype=str).set_index("participant_id")
     left_out = samples[samples["used"] == "False"]["reason"].to_dict()
     assert left_out == {table.loc[1, "participant_id"]: "sex is n/a, and is adjusted for"}
     cards = [tomllib.loads(file.read_text()) for file in (out / "group" / "sex" / "models").rglob("model.toml")]
-    assert [card["adjust"] for card in cards] == [{"gm": ["sex[M]", "tiv"]}] * 2
+    assert [card["adjust"] for card in cards] == [{"gm": ["sex[M]"]}] * 2
 
 
 @pytest.mark.parametrize(("column", "why"), [("participant", "no such column"), ("shoe_size", "no such column")])

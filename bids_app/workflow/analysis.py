@@ -15,6 +15,7 @@ from bids_app.dataset import covariates, folds, samples
 from bids_app.dataset.folds import Split
 from bids_app.errors import DataError, UsageError
 from bids_app.settings import Settings
+from bids_app.workflow import found
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Analysis:
-    """One run of the group level. `samples` has everyone; `used` who takes part, in the row order of all arrays."""
+    """One run of the group level. `samples` has everyone; `used` who takes part, in the row order of all arrays.
+
+    `resolutions` (mm) and `grids` are by map; a grid is named after the first map that lies on it.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -42,18 +46,25 @@ class Analysis:
     splits: list[Split]
     adjust: dict[str, tuple[str, ...]]
     smoothing: dict[str, float]
+    forms: dict[str, str]
     atlases: dict[str, tuple[str, ...]]
     space: str
-    resolution: float
+    resolutions: dict[str, float]
+    grids: dict[str, str]
     sloppy: bool
     key: str
 
 
 def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     """Check the whole plan. Raises UsageError, DataError or MissingInputError, each with what to do."""
-    group, maps = settings.group, settings.participant.maps
-    for room, chosen in (("maps", maps), ("classifiers", group.classifiers), ("explainers", group.explainers)):
+    group = settings.group
+    for room, chosen in (
+        ("maps", settings.participant.maps),
+        ("classifiers", group.classifiers),
+        ("explainers", group.explainers),
+    ):
         catalogue.check(room, chosen)
+    maps = found.names(settings)
     parts = {name: catalogue.load("maps", name) for name in maps}
     atlases = {name: settings.both.atlas or part.ATLASES for name, part in parts.items()}
     atlas.check(tuple(dict.fromkeys(itertools.chain(*atlases.values()))))
@@ -62,13 +73,13 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     names = tuple(group.classes) or tuple(sorted(labelled.dropna().unique()))
     chosen = {name: _columns(group.adjust_for, part.ADJUST_FOR) for name, part in parts.items()}
     needed = tuple(dict.fromkeys(itertools.chain(*chosen.values())))
-    everyone = _samples(dataset, frame, labelled, settings, needed)
+    everyone = _samples(dataset, frame, labelled, settings, maps, needed)
     used = everyone[everyone["used"]].reset_index(drop=True)
     _check_people(used, everyone, names, maps)
     _check_target(group.explain_target, names)
     used, coded = covariates.code(used, needed)
     adjust = {name: tuple(itertools.chain(*(coded[one] for one in columns))) for name, columns in chosen.items()}
-    stated = json.loads(_sidecar(used[maps[0]][0][0]).read_text())["MapParameters"]
+    stated = {name: json.loads(_sidecar(used[name][0][0]).read_text())["MapParameters"] for name in maps}
     splits = folds.stratified(
         used["class"].tolist(),
         _together(used, frame, settings),
@@ -88,12 +99,20 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
         smoothing={
             name: part.SMOOTHING_MM if group.smoothing is None else group.smoothing for name, part in parts.items()
         },
+        forms={name: group.map_form or part.FORM for name, part in parts.items()},
         atlases=atlases,
-        space=stated["Space"],
-        resolution=stated["ResolutionMm"],
-        sloppy=stated["Sloppy"],
+        space=settings.participant.output_space,
+        resolutions={name: its["ResolutionMm"] for name, its in stated.items()},
+        grids=_grids(used, maps),
+        sloppy=any(its["Sloppy"] for its in stated.values()),
         key=_key(used, maps, settings),
     )
+
+
+def atlases(analysis: Analysis) -> list[tuple[str, str]]:
+    """Every grid with every atlas that a map on it is looked at by."""
+    pairs = [(analysis.grids[one], name) for one, chosen in analysis.atlases.items() for name in chosen]
+    return list(dict.fromkeys(pairs))
 
 
 def _classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
@@ -112,10 +131,10 @@ def _samples(
     frame: pd.DataFrame,
     labelled: "pd.Series[str]",
     settings: Settings,
+    maps: tuple[str, ...],
     needed: tuple[str, ...],
 ) -> pd.DataFrame:
     people = inputs.select(dataset, settings.select.participant_label) if settings.select.participant_label else None
-    found = _found(settings, set(people) if people else None)
     if people:
         frame, labelled = frame[frame.index.isin(people)], labelled[labelled.index.isin(people)]
     site = settings.group.site
@@ -130,42 +149,22 @@ def _samples(
     return samples.collect(
         frame,
         labelled,
-        found,
-        maps=settings.participant.maps,
+        found.maps(settings, maps, set(people) if people else None),
+        maps=maps,
         label=str(settings.group.label),
         sessions=settings.group.sessions,
         covariates=known,
         excluded=exclusions.read(settings.select.exclude),
         needed=needed,
+        max_mean_fd=settings.group.max_mean_fd,
+        min_minutes=settings.group.min_minutes,
     )
 
 
-def _found(settings: Settings, people: set[str] | None) -> dict[tuple[str, str | None], dict[str, Path]]:
-    """The maps that stand in OUT_DIR, by person and session."""
-    chosen = settings.participant
-    res = outputs.label(f"{chosen.resolution:g}".replace(".", "p")) if chosen.resolution else "*"
-    sessions = {name.removeprefix("ses-") for name in settings.select.session_label}
-    found: dict[tuple[str, str | None], dict[str, Path]] = {}
-    for name in chosen.maps:
-        part = catalogue.load("maps", name)
-        entities = "_".join(f"{key}-{value.format(intensity=chosen.intensity)}" for key, value in part.ENTITIES.items())
-        pattern = f"sub-*_space-{chosen.output_space}_res-{res}_{entities}_{part.SUFFIX}.nii.gz"
-        for path in sorted(
-            [
-                *settings.output_dir.glob(f"sub-*/anat/{pattern}"),
-                *settings.output_dir.glob(f"sub-*/ses-*/anat/{pattern}"),
-            ]
-        ):
-            who = inputs.entities(path.name) or {}
-            key = (who["sub"], who.get("ses"))
-            if (people is not None and key[0] not in people) or (sessions and key[1] not in sessions):
-                continue
-            if name in found.setdefault(key, {}):
-                raise UsageError(
-                    f"{name} of sub-{key[0]} stands in several voxel sizes in OUT_DIR; choose one with --resolution"
-                )
-            found[key][name] = path
-    return found
+def _grids(used: pd.DataFrame, maps: tuple[str, ...]) -> dict[str, str]:
+    """For each map the first that lies on the same grid."""
+    first: dict[object, str] = {}
+    return {name: first.setdefault(found.grid(used[name][0][0]), name) for name in maps}
 
 
 def _check_people(used: pd.DataFrame, everyone: pd.DataFrame, names: tuple[str, ...], maps: tuple[str, ...]) -> None:

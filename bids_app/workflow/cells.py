@@ -7,11 +7,12 @@ from typing import Any
 from nipype.pipeline.engine import Node, Workflow
 
 from bids_app.atlases import atlas
+from bids_app.bids import outputs
 from bids_app.dataset.folds import Split
 from bids_app.errors import FailedError
 from bids_app.settings import Settings
 from bids_app.workflow import execute
-from bids_app.workflow.analysis import Analysis, Cell
+from bids_app.workflow.analysis import Analysis, Cell, atlases
 from bids_app.workflow.call import node
 from bids_app.workflow.training import atlas_link
 
@@ -35,11 +36,14 @@ def run(analysis: Analysis, settings: Settings) -> Path:
     written.to_csv(work / "people.tsv", sep="\t", index=False, na_rep="n/a")
     graph = Workflow("nodes", base_dir=str(work))
     template = _template(analysis, settings)
-    for name in dict.fromkeys(name for chosen in analysis.atlases.values() for name in chosen):
-        graph.connect([(template, _atlas(name, analysis, settings), [("out", "template")])])
+    grids = {name: _grid(name, analysis, work) for name in dict.fromkeys(analysis.grids.values())}
+    for grid in grids.values():
+        graph.connect([(template, grid, [("out", "template")])])
+    for place, name in atlases(analysis):
+        graph.connect([(grids[place], _atlas(place, name, analysis, settings), [("out", "template")])])
     stacks = {name: _stack(name, analysis, work) for name in analysis.smoothing}
-    for stack in stacks.values():
-        graph.connect([(template, stack, [("out", "template")])])
+    for name, stack in stacks.items():
+        graph.connect([(grids[analysis.grids[name]], stack, [("out", "template")])])
     shared = _shared(analysis, settings, work)
     for cell in analysis.cells:
         for split in analysis.splits:
@@ -65,16 +69,27 @@ def _template(analysis: Analysis, settings: Settings) -> Node:
         mem_gb=1.5,
         cache=str(settings.work_dir),
         space=analysis.space,
-        resolution=analysis.resolution,
+        resolution=min(analysis.resolutions.values()),
         sloppy=analysis.sloppy,
         seed=settings.compute.random_seed,
     )
 
 
-def _atlas(name: str, analysis: Analysis, settings: Settings) -> Node:
-    link = atlas_link(folder(analysis, settings), name)
+def _grid(name: str, analysis: Analysis, work: Path) -> Node:
     return node(
-        f"atlas_{link.name}",
+        f"grid_{outputs.label(name)}",
+        f"{STEPS}:place_template",
+        mem_gb=1,
+        connected=("template",),
+        like=str(analysis.used[name][0][0]),
+        folder=str(work / "grids" / outputs.label(name)),
+    )
+
+
+def _atlas(place: str, name: str, analysis: Analysis, settings: Settings) -> Node:
+    link = atlas_link(folder(analysis, settings), place, name)
+    return node(
+        f"atlas_{outputs.label(place)}_{link.name}",
         f"{STEPS}:place_atlas",
         mem_gb=2,
         connected=("template",),
@@ -91,26 +106,27 @@ def _atlas(name: str, analysis: Analysis, settings: Settings) -> Node:
 def _stack(name: str, analysis: Analysis, work: Path) -> Node:
     files = [[str(path) for path in paths] for paths in analysis.used[name]]
     return node(
-        f"stack_{name}",
+        f"stack_{outputs.label(name)}",
         f"{STEPS}:stack",
         mem_gb=1,
         connected=("template",),
         map_name=name,
         files=files,
         smoothing_mm=analysis.smoothing[name],
+        form=analysis.forms[name],
         work=str(work),
     )
 
 
 def _memory(analysis: Analysis, cell: Cell) -> float:
     """GB that training may take: the people's values as they are, adjusted, and scaled, beside the libraries."""
-    values = len(analysis.used) * len(cell.maps) * BRAIN_MM3 / analysis.resolution**3
+    values = len(analysis.used) * len(cell.maps) * BRAIN_MM3 / analysis.resolutions[cell.maps[0]] ** 3
     return 1.5 + COPIES * values * 4e-9
 
 
 def _train(cell: Cell, split: Split, plan: dict[str, Any], *, mem_gb: float) -> Node:
     return node(
-        f"train_{cell.classifier}_{'_'.join(cell.maps)}_repeat_{split.repeat}_fold_{split.fold}",
+        f"train_{cell.classifier}_{'_'.join(map(outputs.label, cell.maps))}_repeat_{split.repeat}_fold_{split.fold}",
         f"{STEPS}:train",
         mem_gb=mem_gb,
         n_procs=plan["threads"],
@@ -132,8 +148,9 @@ def _shared(analysis: Analysis, settings: Settings, work: Path) -> dict[str, Any
         "target": settings.group.explain_target,
         "adjust": {name: list(columns) for name, columns in analysis.adjust.items()},
         "smoothing": dict(analysis.smoothing),
+        "forms": dict(analysis.forms),
         "space": analysis.space,
-        "resolution": analysis.resolution,
+        "resolutions": dict(analysis.resolutions),
         "seed": settings.compute.random_seed,
         "device": settings.compute.device,
         "threads": settings.compute.omp_nthreads,

@@ -20,7 +20,9 @@ def write(planned: plan.Plan, settings: Settings) -> None:
             source=source,
             sloppy=settings.participant.sloppy,
         )
-        for source in sorted({job.source for job in (*planned.jobs, *planned.done)})
+        for source in sorted({job.source for job in (*planned.jobs, *planned.done) if job.t1w})
     ]
+    if not texts:
+        return  # each person's page has the words of its BOLD runs, which differ in volumes
     for name, text in citation.files(texts, version=__version__).items():
         outputs.write_root(settings.output_dir, f"logs/{name}", text)

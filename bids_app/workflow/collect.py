@@ -14,7 +14,7 @@ from bids_app.preprocess.conform import plain
 from bids_app.regions.tables import table
 from bids_app.report.group import Heatmap
 from bids_app.training import results
-from bids_app.workflow.analysis import Analysis, Cell
+from bids_app.workflow.analysis import Analysis, Cell, atlases
 from bids_app.workflow.training import atlas_link, fold_folder
 
 
@@ -33,11 +33,12 @@ def heatmaps(analysis: Analysis, work: Path) -> list[Heatmap]:
     made = []
     for cell in analysis.cells:
         grid = Grid.read(work / f"grid_{cell.maps[0]}.npz")
-        atlases = {name: _atlas(work, name) for name in analysis.atlases[cell.maps[0]]}
+        place = analysis.grids[cell.maps[0]]
+        named = {name: _atlas(work, place, name) for name in analysis.atlases[cell.maps[0]]}
         for mean in results.means(fold_folders(analysis, cell, work), cell.name, analysis.classes):
             volume = grid.volume(mean.values)
             regions = {
-                about["name"]: _regions(volume, labels, about, grid, mean.sign) for labels, about in atlases.values()
+                about["name"]: _regions(volume, labels, about, grid, mean.sign) for labels, about in named.values()
             }
             image = plain(volume, grid.affine)
             made.append(
@@ -48,9 +49,7 @@ def heatmaps(analysis: Analysis, work: Path) -> list[Heatmap]:
 
 def atlas_notes(analysis: Analysis, work: Path) -> dict[str, str]:
     """What each atlas declares about its space, and what was done about it."""
-    found = [
-        _atlas(work, name)[1] for name in dict.fromkeys(name for each in analysis.atlases.values() for name in each)
-    ]
+    found = [_atlas(work, place, name)[1] for place, name in atlases(analysis)]
     return {about["name"]: about["note"] for about in found}
 
 
@@ -80,10 +79,10 @@ def region_table(maps: list[Heatmap]) -> pd.DataFrame:
     return whole[[*first, *(column for column in whole if column not in first)]]
 
 
-def _atlas(work: Path, name: str) -> tuple[np.ndarray, dict[str, Any]]:
+def _atlas(work: Path, place: str, name: str) -> tuple[np.ndarray, dict[str, Any]]:
     """Labels (X, Y, Z) on the maps' grid, and what atlas.json says."""
-    place = work.parent / atlas_link(work, name).read_text()
-    return np.asarray(nib.load(place / "labels.nii.gz").dataobj), json.loads((place / "atlas.json").read_text())
+    kept = work.parent / atlas_link(work, place, name).read_text()
+    return np.asarray(nib.load(kept / "labels.nii.gz").dataobj), json.loads((kept / "atlas.json").read_text())
 
 
 def _regions(volume: np.ndarray, labels: np.ndarray, about: dict[str, Any], grid: Grid, sign: str) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from bids_app import __version__, catalogue
 from bids_app.bids import inputs, outputs
 from bids_app.report import figures, methods
 from bids_app.report import person as page
-from bids_app.workflow import anatomical
+from bids_app.workflow import anatomical, finish_bold
 
 Files = dict[str, Any]
 TOLERANCE = 0.01
@@ -22,29 +22,75 @@ def person(
     job: Files,
     kinds: dict[str, str],
     chosen: Files,
-    anat: Files,
     templates: Files,
     bids_dir: str,
     output_dir: str,
     radiological: bool,
+    bold: Files,
+    anat: Files | None = None,
     **made: Any,
 ) -> list[str]:
-    """Publish what was made: `made` holds the file of each `map_<name>` and the dictionary of each `sources_<kind>`."""
+    """Publish what was made: `made` holds the file of each `map_<name>` and the dictionary of each `sources_<kind>`,
+    and for BOLD the files of each `run_<number>`, `bold_<number>_<map>` and `atlas_<number>_<name>`.
+    """
     out, who = Path(output_dir), (job["participant"], job["session"])
-    sources = {kind: made[f"sources_{kind}"] for kind in sorted(set(kinds.values()))}
-    maps = {name: made[f"map_{name}"] for name in kinds}
-    measured = _measured(job, anat, sources, bids_dir)
     with outputs.staging(out) as stage:
-        _native(stage, who, anat, chosen["output_space"])
-        for name, file in maps.items():
-            _map(stage, who, name, file, _parameters(name, kinds[name], chosen), measured)
-        _volumes(stage, who, measured)
-        drawn = _draw(stage, who, anat, templates, sources, maps, radiological=radiological)
-        _page(stage, job, kinds, chosen, anat, measured, drawn)
+        content = (
+            _empty(job)
+            if anat is None
+            else _anatomy(stage, job, kinds, chosen, anat, templates, bids_dir, radiological, made)
+        )
+        told = _runs(job, bold, made)
+        runs = [finish_bold.run(stage, who, each, templates, bold) for each in told]
+        texts = [content["methods"], finish_bold.words(told, bold) if told else ""]
+        _page(stage, job, {**content, "methods": "\n\n".join(text for text in texts if text)}, runs)
         outputs.mark_undone(out, *who)
         written = outputs.publish(stage, out)
     outputs.mark_done(out, *who, job["key"], written)
     return written
+
+
+def _anatomy(
+    stage: Path,
+    job: Files,
+    kinds: dict[str, str],
+    chosen: Files,
+    anat: Files,
+    templates: Files,
+    bids_dir: str,
+    radiological: bool,
+    made: Files,
+) -> Files:
+    """Stage the anatomy's outputs; returns what the page says of them."""
+    who = (job["participant"], job["session"])
+    sources = {kind: made[f"sources_{kind}"] for kind in sorted(set(kinds.values()))}
+    maps = {name: made[f"map_{name}"] for name in kinds}
+    measured = _measured(job, anat, sources, bids_dir)
+    _native(stage, who, anat, chosen["output_space"])
+    for name, file in maps.items():
+        _map(stage, who, name, file, _parameters(name, kinds[name], chosen), measured)
+    _volumes(stage, who, measured)
+    drawn = _draw(stage, who, anat, templates, sources, maps, radiological=radiological)
+    return _told(kinds, chosen, anat, measured, drawn)
+
+
+def _empty(job: Files) -> Files:
+    """What a page without anatomy says."""
+    facts = {"Preprocessed by": job["source"]}
+    return {"figures": [], "volumes": {}, "facts": facts, "checks": [], "methods": ""}
+
+
+def _runs(job: Files, bold: Files, made: Files) -> list[Files]:
+    """Each BOLD run with what its nodes made."""
+    return [
+        {
+            **run,
+            "made": made[f"run_{number}"],
+            "maps": {name: made[f"bold_{number}_{name}"] for name in bold["maps"]},
+            "atlases": {label: made[f"atlas_{number}_{label}"] for label in bold["atlases"]},
+        }
+        for number, run in enumerate(job["runs"])
+    ]
 
 
 def map_stem(name: str, who: tuple[str | None, str | None], *, space: str, resolution: float, intensity: str) -> str:
@@ -95,6 +141,7 @@ def _native(stage: Path, who: tuple[str, str | None], anat: Files, space: str) -
         image = nib.load(source)
         values = image.get_fdata(dtype="float32")
         kept = nib.Nifti1Image(values if suffix == "T1w" else values.astype("uint8"), image.affine)
+        kept.header.set_xyzt_units("mm")
         kept.to_filename(folder / f"{stem}.nii.gz")
         _json(folder / f"{stem}.json", sidecar)
     for kind, warps in anat["warps"].items():
@@ -181,9 +228,7 @@ def _draw(
     return shown
 
 
-def _page(
-    stage: Path, job: Files, kinds: Files, chosen: Files, anat: Files, measured: Files, drawn: list[page.Figure]
-) -> None:
+def _told(kinds: Files, chosen: Files, anat: Files, measured: Files, drawn: list[page.Figure]) -> Files:
     facts = {"Preprocessed by": measured["source"], **anat["native"]["facts"]}
     checks = [
         f"The modulated total of {tissue} ({kind}) is {share:.3f} of its native volume: look at the registration"
@@ -204,18 +249,19 @@ def _page(
         source=measured["source"],
         sloppy=chosen["sloppy"],
     )
+    return {"figures": drawn, "volumes": measured["volumes"], "facts": facts, "checks": checks, "methods": text}
+
+
+def _page(stage: Path, job: Files, content: Files, runs: list[page.Section]) -> None:
     name = f"sub-{job['participant']}" + (f"_ses-{job['session']}" if job["session"] else "")
     page.write(
         stage / f"{name}.html",
         participant=job["participant"],
         session=job["session"],
-        figures=drawn,
-        volumes=measured["volumes"],
-        facts=facts,
-        checks=checks,
-        methods=text,
-        references=methods.cited(text),
+        **content,
+        references=methods.cited(content["methods"]),
         version=__version__,
+        functional=runs,
     )
 
 

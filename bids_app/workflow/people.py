@@ -7,7 +7,7 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_app.bids import outputs
 from bids_app.settings import Settings
-from bids_app.workflow import execute, plan
+from bids_app.workflow import execute, people_bold, plan
 from bids_app.workflow.call import node
 
 STEPS = "bids_app.workflow.anatomical"
@@ -55,9 +55,13 @@ def _template(planned: plan.Plan, settings: Settings) -> Node:
 def _person(job: plan.Job, planned: plan.Plan, settings: Settings) -> tuple[Workflow, list[str]]:
     """One person's nodes, and the names of those that need the template."""
     person = Workflow(f"{job.name.replace('-', '_')}_{job.inputs}")
-    kinds = plan.kinds(settings)
-    anatomy, needing = _anatomy(person, job, planned, settings, sorted(set(kinds.values())))
+    kinds = plan.kinds(settings) if job.t1w else {}
     finish = _finish(job, planned, settings, kinds)
+    needing = people_bold.connect(person, finish, job, settings)
+    if not kinds:
+        return person, [*needing, finish.name]
+    anatomy, others = _anatomy(person, job, planned, settings, sorted(set(kinds.values())))
+    needing += others
     person.connect([(anatomy, finish, [("out", "anat")])])
     for kind in sorted(set(kinds.values())):
         sources = node(
@@ -116,10 +120,11 @@ def _finish(job: plan.Job, planned: plan.Plan, settings: Settings, kinds: dict[s
         "bids_app.workflow.finish:person",
         mem_gb=1.5,
         connected=(
-            "anat",
             "templates",
+            *(("anat",) if kinds else ()),
             *(f"map_{name}" for name in kinds),
             *(f"sources_{kind}" for kind in sorted(set(kinds.values()))),
+            *people_bold.inputs(job, settings),
         ),
         job=asdict(job),
         kinds=kinds,
@@ -128,6 +133,7 @@ def _finish(job: plan.Job, planned: plan.Plan, settings: Settings, kinds: dict[s
         bids_dir=str(settings.bids_dir),
         output_dir=str(settings.output_dir),
         radiological=settings.other.radiological,
+        bold=people_bold.chosen(settings) if job.runs else {},
     )
     made.overwrite = True  # a person comes here only when outputs are lacking, whatever the work folder remembers
     return made

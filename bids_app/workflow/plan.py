@@ -5,6 +5,7 @@ import json
 import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +15,14 @@ from bids_app.bids import annex, derivatives, exclusions, inputs, outputs
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
 from bids_app.preprocess import conform, skull
 from bids_app.settings import Settings
+from bids_app.workflow import plan_bold
 
 log = logging.getLogger("pellucid")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One person in one session: the image, who preprocesses it, and two hashes.
+    """One person in one session: T1w and who preprocesses it, BOLD runs, and two hashes. Either may be lacking.
 
     `inputs` is that of the files, and names the work folder, where nodes know by their own settings what is to be done
     again; `key` is that of all that the outputs depend on.
@@ -28,13 +30,14 @@ class Job:
 
     participant: str
     session: str | None
-    scan: str
-    t1w: str
+    scan: str | None
+    t1w: str | None
     source: str
     inputs: str
     key: str
     borrowed: dict[str, str] = field(default_factory=dict)
     brain_mask: str | None = None
+    runs: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -59,9 +62,11 @@ def resolution(settings: Settings) -> float:
 
 
 def kinds(settings: Settings) -> dict[str, str]:
-    """The registration of each chosen map."""
+    """The registration of each chosen map of the anatomy."""
     forced = settings.participant.registration
-    return {name: forced or catalogue.load("maps", name).REGISTRATION for name in settings.participant.maps}
+    bold = plan_bold.maps(settings)
+    chosen = [name for name in settings.participant.maps if name not in bold]
+    return {name: forced or catalogue.load("maps", name).REGISTRATION for name in chosen}
 
 
 def make(dataset: inputs.Dataset, settings: Settings) -> Plan:
@@ -69,24 +74,23 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Plan:
     catalogue.check("maps", settings.participant.maps)
     templates.brain(settings.participant.output_space)
     _check_derivatives(settings)
+    plan_bold.check(settings)
     labels = inputs.select(dataset, settings.select.participant_label)
     excluded = exclusions.read(settings.select.exclude)
     jobs: list[Job] = []
     failed: dict[str, str] = {}
     for participant in labels:
-        scans = inputs.anatomical_scans(
-            dataset, participant, sessions=settings.select.session_label, filters=_filters(settings)
-        )
-        if not scans:
-            log.info("sub-%s has no T1w image and is left out", participant)
-        for scan in scans:
-            if why := exclusions.reason(excluded, scan.participant, scan.session):
-                log.info("%s is excluded: %s", _name(scan), why)
+        visits = _visits(dataset, participant, settings)
+        if not visits:
+            log.info("sub-%s has no image that is wanted and is left out", participant)
+        for session, scan in visits.items():
+            if why := exclusions.reason(excluded, participant, session):
+                log.info("%s is excluded: %s", _name(participant, session), why)
                 continue
             try:
-                jobs.append(_job(dataset, scan, settings))
+                jobs.append(_job(dataset, participant, session, scan, settings))
             except (DataError, MissingInputError) as error:
-                failed[_name(scan)] = str(error)
+                failed[_name(participant, session)] = str(error)
     if not jobs:
         _nothing(failed)
     finished = [outputs.is_done(settings.output_dir, job.participant, job.session, job.key) for job in jobs]
@@ -104,7 +108,51 @@ def _check_derivatives(settings: Settings) -> None:
             raise MissingInputError(f"--derivatives {name}: there is no folder {path}")
 
 
-def _job(dataset: inputs.Dataset, scan: inputs.Scan, settings: Settings) -> Job:
+def _visits(dataset: inputs.Dataset, participant: str, settings: Settings) -> dict[str | None, inputs.Scan | None]:
+    """A person's sessions, each with its T1w where the maps need one and there is one."""
+    found: dict[str | None, inputs.Scan | None] = {}
+    if plan_bold.maps(settings):
+        found = dict.fromkeys(plan_bold.sessions(settings, participant))
+        found = found or {None: None}  # a person without BOLD fails by name
+    if kinds(settings):
+        scans = inputs.anatomical_scans(
+            dataset, participant, sessions=settings.select.session_label, filters=_filters(settings)
+        )
+        found |= {scan.session: scan for scan in scans}
+    return found
+
+
+def _job(
+    dataset: inputs.Dataset, participant: str, session: str | None, scan: inputs.Scan | None, settings: Settings
+) -> Job:
+    runs = plan_bold.runs(settings, participant, session) if plan_bold.maps(settings) else []
+    bold = [Path(file) for run in runs for file in plan_bold.files(run)]
+    _readable(bold, settings.select.derivatives.get("fmriprep", dataset.root))
+    if scan is None:
+        return Job(participant, session, None, None, "fmriprep", *_hashes(bold, settings), runs=runs)
+    source, borrowed, t1w = _anatomy(scan, settings)
+    _readable([scan.path] if t1w == scan.path else [], dataset.root)
+    given = [t1w, *map(Path, borrowed.values())] if borrowed else []
+    _readable(given, settings.select.derivatives.get("fmriprep", dataset.root))
+    mask = _mask(scan, settings.participant.brain_mask) if not borrowed else None
+    files = sorted({t1w, *map(Path, borrowed.values()), *([Path(mask)] if mask else [])})
+    hashes = _hashes([*files, *bold], settings)
+    return Job(participant, session, str(scan.path), str(t1w), source, *hashes, borrowed, mask, runs)
+
+
+def _readable(files: list[Path], root: Path) -> None:
+    for path in files:
+        if reason := annex.why_unreadable(path, root):
+            raise MissingInputError(reason)
+
+
+def _hashes(files: list[Path], settings: Settings) -> tuple[str, str]:
+    stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return _hash([stamps]), _hash([stamps, _chosen(settings)])
+
+
+def _anatomy(scan: inputs.Scan, settings: Settings) -> tuple[str, dict[str, str], Path]:
+    """Who preprocessed a person, what is borrowed, and the T1w."""
     source, borrowed, t1w = "pellucid", {}, scan.path
     if "fmriprep" in settings.select.derivatives:
         try:
@@ -119,22 +167,14 @@ def _job(dataset: inputs.Dataset, scan: inputs.Scan, settings: Settings) -> Job:
         except MissingInputError as error:
             if not settings.participant.fallback_preprocessing:
                 raise MissingInputError(f"{error} (--fallback-preprocessing preprocesses such people here)") from error
-    for path in [t1w, *map(Path, borrowed.values())]:
-        if reason := annex.why_unreadable(
-            path, dataset.root if path == scan.path else settings.select.derivatives["fmriprep"]
-        ):
-            raise MissingInputError(reason)
-    mask = _mask(scan, settings.participant.brain_mask) if not borrowed else None
-    files = sorted({str(t1w), *borrowed.values(), *([mask] if mask else [])})
-    stamps = [(Path(path).name, Path(path).stat().st_size, Path(path).stat().st_mtime_ns) for path in files]
-    hashes = _hash([stamps]), _hash([stamps, _chosen(settings)])
-    return Job(scan.participant, scan.session, str(scan.path), str(t1w), source, *hashes, borrowed, mask)
+    return source, borrowed, t1w
 
 
 def _chosen(settings: Settings) -> dict[str, object]:
     """Every setting that an output of a person depends on."""
     return asdict(settings.participant) | {
         "maps": sorted(settings.participant.maps),
+        "atlas": settings.both.atlas if plan_bold.maps(settings) else (),
         "seed": settings.compute.random_seed,
         "threads": settings.compute.omp_nthreads,
         "radiological": settings.other.radiological,
@@ -154,7 +194,7 @@ def _mask(scan: inputs.Scan, pattern: str | None) -> str | None:
     except (KeyError, IndexError, ValueError) as error:
         raise UsageError(f"--brain-mask {pattern}: only {{participant}} and {{session}} are filled in") from error
     if not path.is_file():
-        raise MissingInputError(f"--brain-mask: there is no {path.name} for {_name(scan)}")
+        raise MissingInputError(f"--brain-mask: there is no {path.name} for {_name(scan.participant, scan.session)}")
     return str(path)
 
 
@@ -163,7 +203,8 @@ def _head(jobs: list[Job]) -> list[str] | None:
     found = templates.head()
     if found is not None:
         return [str(path) for path in found]
-    whole = [job.name for job in jobs if job.source == "pellucid" and job.brain_mask is None and _has_skull(job)]
+    raw = [job for job in jobs if job.t1w and job.source == "pellucid" and job.brain_mask is None]
+    whole = [job.name for job in raw if _has_skull(job)]
     if whole:
         raise MissingInputError(
             f"{len(whole)} images show a whole head ({', '.join(whole[:5])}{', ...' if len(whole) > 5 else ''}), "
@@ -175,7 +216,7 @@ def _head(jobs: list[Job]) -> list[str] | None:
 
 def _has_skull(job: Job) -> bool:
     try:
-        image = conform.load(Path(job.t1w))
+        image = conform.load(Path(str(job.t1w)))
     except DataError:
         return False  # the run itself fails this person, with this error
     return skull.stripped(np.asarray(image.dataobj), voxel_ml=float(np.prod(image.header.get_zooms())) / 1000) is None
@@ -202,5 +243,5 @@ def _nothing(failed: dict[str, str]) -> None:
     raise MissingInputError(f"no person can be used; {len(failed)} images cannot be read:\n" + "\n".join(lines) + more)
 
 
-def _name(scan: inputs.Scan) -> str:
-    return f"sub-{scan.participant}" + (f"_ses-{scan.session}" if scan.session else "")
+def _name(participant: str, session: str | None) -> str:
+    return f"sub-{participant}" + (f"_ses-{session}" if session else "")

@@ -70,6 +70,7 @@ def _report(
         folds=chosen.group.folds,
         repeats=chosen.group.repeats,
         smoothing=planned.smoothing,
+        forms=planned.forms,
         adjust=planned.adjust,
         explainers=chosen.group.explainers,
         version=__version__,
@@ -80,7 +81,7 @@ def _report(
     files = templates.prepare(
         cache=str(chosen.work_dir),
         space=planned.space,
-        resolution=planned.resolution,
+        resolution=min(planned.resolutions.values()),
         sloppy=planned.sloppy,
         seed=chosen.compute.random_seed,
     )
@@ -112,7 +113,7 @@ def _mean(folder: Path, one: Heatmap, analysis: Analysis) -> None:
         "statmap",
         "",
         space=analysis.space,
-        res=f"{analysis.resolution:g}".replace(".", "p"),
+        res=f"{analysis.resolutions[one.cell.partition('/')[2].partition('+')[0]]:g}".replace(".", "p"),
         stat=outputs.label(one.method),
         desc=outputs.camel(one.cell) + outputs.camel(one.explained),
     )

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 
 from bids_app import catalogue
-from bids_app.atlases import atlas
+from bids_app.atlases import atlas, templates
 from bids_app.bids import outputs
 from bids_app.dataset import arrays
 from bids_app.dataset.folds import Split
@@ -18,7 +18,7 @@ Files = dict[str, Any]
 TERRITORY = 0.1
 
 
-def stack(*, template: Files, map_name: str, files: list[list[str]], smoothing_mm: float, work: str) -> str:
+def stack(*, template: Files, map_name: str, files: list[list[str]], smoothing_mm: float, form: str, work: str) -> str:
     """All people's values of a map where its tissue can be: one float32 array on disk. Returns its file."""
     image = nib.load(template["mask"])
     inside = np.asarray(image.dataobj) > 0.5
@@ -29,7 +29,22 @@ def stack(*, template: Files, map_name: str, files: list[list[str]], smoothing_m
     grid = Grid(inside, image.affine)
     grid.write(Path(work) / f"grid_{map_name}.npz")
     paths = [tuple(Path(path) for path in each) for each in files]
-    return str(arrays.stack(paths, grid, Path(work), smoothing_mm=smoothing_mm))
+    return str(arrays.stack(paths, grid, Path(work), smoothing_mm=smoothing_mm, form=form))
+
+
+def place_template(*, template: Files, like: str, folder: str) -> Files:
+    """The template's brain, mask and priors on the grid of an image; files of `folder`, or the template's own."""
+    image, mask = nib.load(like), nib.load(template["mask"])
+    shape, affine = image.shape[:3], image.affine
+    if Grid(np.ones(shape, bool), affine).same_place(mask.shape, mask.affine):
+        return template
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    placed = dict(template)
+    for name in ("brain", "mask", "gm", "wm"):
+        image = templates.resample(nib.load(template[name]), shape, affine, order="linear")
+        placed[name] = str(Path(folder) / f"{name}.nii.gz")
+        image.to_filename(placed[name])
+    return placed
 
 
 def place_atlas(*, atlas_name: str, link: str, **chosen: Any) -> str:
@@ -55,9 +70,10 @@ def train(*, cell: str, classifier: str, maps: list[str], split: Files, plan: Fi
     adjust = {name: tuple(plan["adjust"][name]) for name in maps}
     stated = {
         "smoothing_mm": {name: plan["smoothing"][name] for name in maps},
+        "map_form": {name: plan["forms"][name] for name in maps},
         "adjusted_for": {name: list(columns) for name, columns in adjust.items()},
         "space": plan["space"],
-        "resolution_mm": plan["resolution"],
+        "resolution_mm": plan["resolutions"][maps[0]],
     }
     fold.run(
         cell=cell,
@@ -85,9 +101,9 @@ def _sidecar(stated: Files) -> Files:
     return {"".join(word.capitalize() for word in key.split("_")): value for key, value in stated.items()}
 
 
-def atlas_link(work: Path, name: str) -> Path:
-    """The file that names where an atlas on the maps' grid is kept."""
-    return work / "atlases" / outputs.label(atlas.name(name))
+def atlas_link(work: Path, place: str, name: str) -> Path:
+    """The file that names where an atlas on a grid is kept."""
+    return work / "atlases" / outputs.label(place) / outputs.label(atlas.name(name))
 
 
 def fold_folder(work: Path, cell: str, repeat: int, number: int) -> Path:

@@ -1,0 +1,188 @@
+"""What a person's BOLD runs leave in OUT_DIR: maps, tables by region, series if wanted, pictures."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from bids_app import __version__, catalogue
+from bids_app.bids import outputs
+from bids_app.preprocess.conform import plain
+from bids_app.report import functional as drawing
+from bids_app.report import methods_bold
+from bids_app.report.person import Section
+from bids_app.workflow import functional
+
+Files = dict[str, Any]
+
+
+def run(stage: Path, who: tuple[str, str | None], told: Files, templates: Files, chosen: Files) -> Section:
+    """Stage one run's outputs and return its part of the page.
+
+    told: what the plan says of the run, `made` by `functional.series`, `maps` (files by map and name) and `atlases`
+    (folder by name); chosen: settings that the outputs state.
+    """
+    made = told["made"]
+    mask = nib.load(made["mask"])
+    entities = dict(pair.split("-", 1) for pair in told["label"].split("_"))
+    resolution = _resolution(made)
+    place = {**entities, "space": chosen["space"], "res": f"{resolution:g}".replace(".", "p")}
+    folder = outputs.folder(stage, *who, "func")
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = _facts(told, made)
+    shown = []
+    for name, files in told["maps"].items():
+        part = catalogue.load("maps", name)
+        for key, file in files.items():
+            stat, _, named = key.partition("_")
+            spelled = {entity: value.format(stat=stat, name=named) for entity, value in part.ENTITIES.items()}
+            stem = outputs.filename(*who, part.SUFFIX, "", **place, **spelled)
+            (folder / f"{stem}.nii.gz").write_bytes(Path(file).read_bytes())
+            stated = {"Description": (part.__doc__ or "").splitlines()[0], "Units": part.UNIT, **facts}
+            stated["MapParameters"] = _parameters(name, chosen, resolution)
+            _json(folder / f"{stem}.json", stated)
+            shown.append(drawing.Map(key, nib.load(file), part.UNIT, caption=stated["Description"]))
+            _regions(folder, who, entities, spelled, part.SUFFIX, file, mask, told["atlases"])
+    if chosen["save_series"]:
+        _series(folder, who, place, made, mask, facts)
+    return _draw(stage, who, entities, told, shown, templates, chosen)
+
+
+def words(runs: list[Files], chosen: Files) -> str:
+    """How the maps of a person's runs were made, in words."""
+    made = runs[0]["made"]
+    options = methods_bold.Options(
+        denoise=chosen["denoise"],
+        band=made["band"],
+        fd_threshold=chosen["fd_threshold"],
+        dropped=sum(int((~np.load(run["made"]["kept"])).sum()) for run in runs),
+        resampled=chosen["resampled"],
+        parcellation=next(iter(chosen["atlases"])),
+        network_names=[name.partition("_")[2] for name in runs[0]["maps"].get("networks", {}) if "beta" in name],
+        **{name: chosen["parameters"][name] for name in ("alff_definition", "strength", "neighbours")},
+    )
+    return methods_bold.participant(
+        chosen["maps"], options, source=runs[0]["source"], space=chosen["space"], resolution=_resolution(made)
+    )
+
+
+def _resolution(made: Files) -> float:
+    """Edge of a voxel, mm; of one that is no cube, that of the cube of the same volume."""
+    return round(float(np.prod(nib.load(made["mask"]).header.get_zooms()[:3]) ** (1 / 3)), 2)
+
+
+def _facts(told: Files, made: Files) -> Files:
+    """What the sidecars say of a run beyond the parameters that all people share."""
+    kept, fd = np.load(made["kept"]), np.load(made["fd"])
+    known = fd[np.isfinite(fd)]
+    steps = ["read in the mask", "volumes dropped", "trend and confounds regressed out"]
+    if made["band"] is not None:
+        steps.append("band-pass (not for alff and falff)")
+    return {
+        "RepetitionTime": made["tr"],
+        "NumberOfVolumes": int(kept.size),
+        "NumberOfVolumesDropped": int((~kept).sum()),
+        "MinutesLeft": round(float(kept.sum()) * made["tr"] / 60, 3),
+        "MeanFramewiseDisplacement": round(float(known.mean()), 4) if known.size else None,
+        "Confounds": made["confounds"],
+        "Steps": steps,
+        "PreprocessingSource": told["source"],
+        "TaskName": told["task"],
+    }
+
+
+def _parameters(name: str, chosen: Files, resolution: float) -> Files:
+    """All that has to be the same in every person of an analysis."""
+    wanted = inspect.signature(catalogue.load("maps", name).compute).parameters
+    own = {outputs.camel(key): value for key, value in chosen["parameters"].items() if key in wanted}
+    own = {key: Path(value).name if key == "NetworkMaps" else value for key, value in own.items()}
+    cleaned = {"Denoise": chosen["denoise"], "Band": chosen["band"], "FdThreshold": chosen["fd_threshold"]}
+    place = {"Space": chosen["space"], "ResolutionMm": resolution, "Sloppy": chosen["sloppy"]}
+    return {"Map": name, **place, **cleaned, "Version": __version__, **own}
+
+
+def _regions(
+    folder: Path,
+    who: tuple[str, str | None],
+    entities: dict[str, str],
+    spelled: dict[str, str],
+    suffix: str,
+    file: str,
+    mask: nib.Nifti1Image,
+    atlases: Files,
+) -> None:
+    """One table an atlas: the mean of the map in each region, over the voxels that have BOLD."""
+    values, inside = np.asarray(nib.load(file).dataobj), np.asarray(mask.dataobj) > 0.5
+    for placed in atlases.values():
+        labels, names, called = functional.labels(placed)
+        here = labels[inside].astype(np.int64)
+        count = np.bincount(here, minlength=max(names) + 1)
+        total = np.bincount(here, weights=values[inside].astype(np.float64), minlength=max(names) + 1)
+        lines = ["index\tname\tmean\tvoxels"]
+        for index, name in names.items():
+            mean = f"{total[index] / count[index]:.6g}" if count[index] else "n/a"
+            lines.append(f"{index}\t{name}\t{mean}\t{count[index]}")
+        stem = outputs.filename(*who, suffix, ".tsv", **entities, atlas=outputs.label(called), **spelled)
+        (folder / stem).write_text("\n".join(lines) + "\n")
+
+
+def _series(
+    folder: Path, who: tuple[str, str | None], place: dict[str, str], made: Files, mask: nib.Nifti1Image, facts: Files
+) -> None:
+    """The series that `filtered` maps are made of, as `desc-denoised_bold`, with its mask."""
+    inside = np.asarray(mask.dataobj) > 0.5
+    values = np.load(made["filtered"], mmap_mode="r")
+    whole = np.zeros((*inside.shape, values.shape[1]), np.float32)
+    whole[inside] = values
+    image = plain(whole, mask.affine)
+    image.header.set_zooms((*mask.header.get_zooms()[:3], made["tr"]))
+    image.header.set_xyzt_units("mm", "sec")
+    stem = outputs.filename(*who, "bold", "", **place, desc="denoised")
+    image.to_filename(folder / f"{stem}.nii.gz")
+    _json(folder / f"{stem}.json", {**facts, "SkullStripped": True})
+    stem = outputs.filename(*who, "mask", "", **place, desc="denoised")
+    plain(inside.astype(np.uint8), mask.affine).to_filename(folder / f"{stem}.nii.gz")
+    _json(folder / f"{stem}.json", {"Type": "Brain"})
+
+
+def _draw(
+    stage: Path,
+    who: tuple[str, str | None],
+    entities: dict[str, str],
+    told: Files,
+    shown: list[drawing.Map],
+    templates: Files,
+    chosen: Files,
+) -> Section:
+    made = told["made"]
+    fd = np.load(made["fd"])
+    run = drawing.Run(
+        participant=who[0],
+        session=who[1],
+        entities=entities,
+        series=np.load(made["series"], mmap_mode="r"),
+        mask=nib.load(made["mask"]),
+        tr=made["tr"],
+        kept=np.load(made["kept"]),
+        fd=fd if np.isfinite(fd).any() else None,
+        dvars=np.load(made["dvars"]),
+        denoised=np.load(made["filtered"], mmap_mode="r"),
+    )
+    images = {name: nib.load(templates[name]) for name in ("brain", "mask", "gm", "wm")}
+    tissues = drawing.tissues({1: images["gm"], 2: images["wm"]})
+    place = drawing.Template(images["brain"], images["mask"], tissues, whose="the template's")
+    return drawing.draw(
+        run,
+        stage,
+        template=place,
+        maps=shown,
+        fd_threshold=chosen["fd_threshold"] or None,
+        radiological=chosen["radiological"],
+    )
+
+
+def _json(path: Path, content: Files) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,74 @@
+"""The maps that stand in OUT_DIR, by person and session."""
+
+from pathlib import Path
+from types import ModuleType
+
+import nibabel as nib
+
+from bids_app import catalogue
+from bids_app.bids import inputs, outputs
+from bids_app.errors import UsageError
+from bids_app.settings import Settings
+
+Found = dict[tuple[str, str | None], dict[str, tuple[Path, ...]]]
+
+
+def datatype(part: ModuleType) -> str:
+    """The BIDS folder of a map: `func` for maps of time series, `anat` for the others."""
+    return "func" if part.SUFFIX == "boldmap" else "anat"
+
+
+def names(settings: Settings) -> tuple[str, ...]:
+    """The maps of the run; one that has several named images (networks) stands for all that are found."""
+    every: list[str] = []
+    for name in settings.participant.maps:
+        part = catalogue.load("maps", name)
+        if "{name}" not in part.ENTITIES.get("desc", "") or "-" in name:
+            every.append(name)
+            continue
+        labels = {(inputs.entities(path.name) or {}).get("desc", "") for path in _files(settings, f"{name}-*", part)}
+        every += [f"{name}-{label}" for label in sorted(labels)] or [name]
+    return tuple(dict.fromkeys(every))
+
+
+def maps(settings: Settings, chosen: tuple[str, ...], people: set[str] | None) -> Found:
+    """Files by person and session, then map: the runs of one session in their order.
+
+    Raises UsageError for several tasks or voxel sizes of which none was chosen.
+    """
+    sessions = {name.removeprefix("ses-") for name in settings.select.session_label}
+    found: Found = {}
+    for name in chosen:
+        tasks, sizes = set(), set()
+        for path in _files(settings, name, catalogue.load("maps", name)):
+            who = inputs.entities(path.name) or {}
+            key = (who["sub"], who.get("ses"))
+            if (people is not None and key[0] not in people) or (sessions and key[1] not in sessions):
+                continue
+            tasks.add(who.get("task"))
+            sizes.add(who.get("res"))
+            files = found.setdefault(key, {}).get(name, ())
+            found[key][name] = (*files, path)
+        if len(tasks) > 1:
+            raise UsageError(f"{name} was made of several tasks ({', '.join(map(str, tasks))}); choose with --task-id")
+        if len(sizes) > 1:
+            raise UsageError(f"{name} stands in several voxel sizes in OUT_DIR; choose one with --resolution")
+    return found
+
+
+def grid(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Shape and affine of an image, comparable; only its header is read."""
+    image = nib.load(path)
+    return image.shape[:3], tuple(image.affine.round(4).ravel().tolist())
+
+
+def _files(settings: Settings, name: str, part: ModuleType) -> list[Path]:
+    chosen = settings.participant
+    known = {"intensity": chosen.intensity, "stat": "beta", "name": name.partition("-")[2] or "*"}
+    stated = {key: value.format(**known) for key, value in part.ENTITIES.items()}
+    res = outputs.label(f"{chosen.resolution:g}".replace(".", "p")) if chosen.resolution else "*"
+    run = f"*_task-{settings.select.task_id or '*'}_*" if datatype(part) == "func" else "*_"
+    entities = "_".join(f"{key}-{value}" for key, value in stated.items())
+    pattern = f"sub-{run}space-{chosen.output_space}_res-{res}_{entities}_{part.SUFFIX}.nii.gz"
+    folders = (f"sub-*/{datatype(part)}", f"sub-*/ses-*/{datatype(part)}")
+    return sorted(path for folder in folders for path in settings.output_dir.glob(f"{folder}/{pattern}"))

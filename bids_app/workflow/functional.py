@@ -1,0 +1,117 @@
+"""The steps of a BOLD run as nodes call them: files in, files out; the mathematics is in other rooms."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from bids_app import catalogue
+from bids_app.errors import DataError, MissingInputError
+from bids_app.preprocess import denoise, strategies
+from bids_app.preprocess import series as images
+from bids_app.preprocess.conform import plain
+from bids_app.workflow import spaces
+
+Files = dict[str, Any]
+SERIES = ("series", "denoised", "filtered", "kept", "fd", "dvars")
+
+
+def series(*, run: Files, chosen: Files, grid: list[Any] | None) -> Files:
+    """Read a run's voxels, drop volumes, denoise -> `.npy` files, `mask`, and facts (`tr`, `band`, `strategy`).
+
+    `grid` is [shape, affine] of another grid to bring it to, or None.
+    """
+    onto = None if grid is None else (tuple(grid[0]), np.array(grid[1]))
+    values, inside, affine = images.load(Path(run["bold"]), Path(run["mask"]), onto=onto)
+    tr = images.repetition_time(Path(run["bold"]), stated=run["tr"])
+    confounds = Path(run["confounds"])
+    table, kept = strategies.choose(
+        chosen["denoise"], confounds, bold=Path(run["bold"]), fd_threshold=chosen["fd_threshold"]
+    )
+    frame = strategies.read_confounds(confounds)
+    fd, dvars = (_column(frame, name) for name in ("framewise_displacement", "std_dvars"))
+    if chosen["denoise"] != "none" and chosen["fd_threshold"] > 0:
+        kept = kept & strategies.censored(fd, threshold=chosen["fd_threshold"])
+    band = None if chosen["band"] is None else (float(chosen["band"][0]), float(chosen["band"][1]))
+    denoised, filtered = denoise.clean(values, tr=tr, confounds=table, kept=kept, band=band)
+    arrays = {"series": values, "denoised": denoised, "filtered": filtered, "kept": kept, "fd": fd, "dvars": dvars}
+    for name, array in arrays.items():
+        np.save(f"{name}.npy", array)
+    plain(inside.astype(np.float32), affine).to_filename("mask.nii.gz")
+    files = {name: str(Path.cwd() / f"{name}.npy") for name in arrays}
+    columns = [] if table is None else [str(name) for name in table.columns]
+    return {**files, "mask": str(Path.cwd() / "mask.nii.gz"), "tr": tr, "band": band, "confounds": columns}
+
+
+def place_atlas(*, atlas_name: str, run: Files, templates: Files, **chosen: Any) -> str:
+    """An atlas on the grid of a run (`spaces.place`). Returns its folder."""
+    return spaces.place(name=atlas_name, template={**templates, "mask": run["mask"]}, **chosen)
+
+
+def make_map(*, map_name: str, run: Files, parameters: Files, parcels: str) -> Files:
+    """A map of the catalogue, or the several named ones that it gives: file by name. `parcels`: a placed atlas."""
+    part = catalogue.load("maps", map_name)
+    mask = nib.load(run["mask"])
+    inside = np.asarray(mask.dataobj) > 0.5
+    wanted = list(inspect.signature(part.compute).parameters)[1:]
+    given = {"mask": inside, "tr": run["tr"], "band": run["band"], "kept": np.load(run["kept"]), **parameters}
+    if "parcels" in wanted:
+        given["parcels"] = labels(parcels)[0][inside].astype(np.int32)
+    if "network_maps" in wanted:
+        given["network_maps"], given["network_names"] = _networks(parameters["network_maps"], mask, inside)
+    values = part.compute(np.load(run[part.SOURCE]), **{name: given[name] for name in wanted})
+    found = values if isinstance(values, dict) else {map_name: values}
+    files = {}
+    for name, each in found.items():
+        volume = np.zeros(inside.shape, np.float32)
+        volume[inside] = each
+        files[name] = str(Path.cwd() / f"{name}.nii.gz")
+        plain(volume, mask.affine).to_filename(files[name])
+    return files
+
+
+def labels(folder: str) -> tuple[np.ndarray, dict[int, str], str]:
+    """A placed atlas: labels (X, Y, Z), names by label, and what it is called."""
+    about = json.loads((Path(folder) / "atlas.json").read_text())
+    names = {int(label): text for label, text in about["names"].items()}
+    return np.asarray(nib.load(Path(folder) / "labels.nii.gz").dataobj), names, about["name"]
+
+
+def check_networks(path: Path | None) -> None:
+    """Raise MissingInputError or DataError unless there is a 4D image of network maps; only its header is read."""
+    if path is None or not path.is_file():
+        raise MissingInputError(f"--maps networks needs --network-maps FILE, a 4D image; there is no {path}")
+    if len(nib.load(path).shape) != 4:
+        raise DataError(f"--network-maps {path.name} has {len(nib.load(path).shape)} axes in place of 4")
+
+
+def _networks(file: str, mask: nib.Nifti1Image, inside: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Network maps (voxels, k) at a run's voxels, and their names: of FILE.tsv's column `name`, else N01, N02, ..."""
+    from nilearn.image import resample_img
+
+    image = nib.load(file)
+    placed = resample_img(
+        image, target_affine=mask.affine, target_shape=mask.shape, force_resample=True, copy_header=True
+    )
+    maps = np.asarray(placed.dataobj, dtype=np.float32)[inside]
+    beside = Path(file.removesuffix(".gz").removesuffix(".nii") + ".tsv")
+    names = [f"N{number:02d}" for number in range(1, maps.shape[1] + 1)]
+    if beside.is_file():
+        rows = [line.split("\t") for line in beside.read_text(encoding="utf-8").splitlines()]
+        names = [row[rows[0].index("name")] for row in rows[1:] if any(row)]
+    if len(names) != maps.shape[1]:
+        raise DataError(f"{beside.name} names {len(names)} networks, and the image holds {maps.shape[1]}")
+    return np.ascontiguousarray(maps), tuple(names)
+
+
+def _column(frame: Any, name: str) -> np.ndarray:
+    """A column of the confounds (time,), NaN where the table lacks it."""
+    return frame[name].to_numpy(np.float64) if name in frame else np.full(len(frame), np.nan)
+
+
+def atlas_names(chosen: tuple[str, ...], map_name: str) -> tuple[str, ...]:
+    """The atlases that a map is looked at by: those chosen, else its own."""
+    return tuple(chosen) or catalogue.load("maps", map_name).ATLASES

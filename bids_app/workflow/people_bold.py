@@ -1,0 +1,97 @@
+"""The part of a person's graph that is about BOLD: one node a run to clean it, one a map, one an atlas."""
+
+from typing import Any
+
+from nipype.pipeline.engine import Node, Workflow
+
+from bids_app.atlases import atlas
+from bids_app.atlases.templates import grid
+from bids_app.bids import outputs
+from bids_app.settings import Settings
+from bids_app.workflow import functional, plan, plan_bold
+from bids_app.workflow.call import node
+
+STEPS = "bids_app.workflow.functional"
+
+
+def chosen(settings: Settings) -> dict[str, Any]:
+    """What the outputs of BOLD state of the settings."""
+    return {
+        **plan_bold.chosen(settings),
+        "maps": list(plan_bold.maps(settings)),
+        "parameters": plan_bold.parameters(settings),
+        "atlases": _atlases(settings),
+        "space": settings.participant.output_space,
+        "sloppy": settings.participant.sloppy,
+        "resampled": settings.participant.resolution is not None,
+        "save_series": settings.participant.save_series,
+        "radiological": settings.other.radiological,
+    }
+
+
+def inputs(job: plan.Job, settings: Settings) -> list[str]:
+    """What the last step of a person gets of each run."""
+    names: list[str] = []
+    for number in range(len(job.runs)):
+        names.append(f"run_{number}")
+        names += [f"bold_{number}_{name}" for name in plan_bold.maps(settings)]
+        names += [f"atlas_{number}_{label}" for label in _atlases(settings)]
+    return names
+
+
+def connect(person: Workflow, finish: Node, job: plan.Job, settings: Settings) -> list[str]:
+    """Add the nodes of all runs to a person's graph; returns the names of those that need the template."""
+    needing = []
+    for number, run in enumerate(job.runs):
+        series = _series(number, run, settings)
+        person.connect([(series, finish, [("out", f"run_{number}")])])
+        placed = {label: _atlas(number, label, name, settings) for label, name in _atlases(settings).items()}
+        for label, each in placed.items():
+            person.connect([(series, each, [("out", "run")]), (each, finish, [("out", f"atlas_{number}_{label}")])])
+            needing.append(each.name)
+        for name in plan_bold.maps(settings):
+            made = _map(number, name, settings)
+            own = [outputs.label(atlas.name(each)) for each in functional.atlas_names(settings.both.atlas, name)]
+            person.connect([(series, made, [("out", "run")]), (placed[own[0]], made, [("out", "parcels")])])
+            person.connect([(made, finish, [("out", f"bold_{number}_{name}")])])
+    return needing
+
+
+def _series(number: int, run: dict[str, Any], settings: Settings) -> Node:
+    onto = None
+    if settings.participant.resolution is not None:
+        shape, affine = grid(settings.participant.output_space, settings.participant.resolution)
+        onto = [list(shape), affine.tolist()]
+    return node(f"series_{number}", f"{STEPS}:series", mem_gb=2, run=run, chosen=plan_bold.chosen(settings), grid=onto)
+
+
+def _atlas(number: int, label: str, name: str, settings: Settings) -> Node:
+    return node(
+        f"atlas_{number}_{label}",
+        f"{STEPS}:place_atlas",
+        mem_gb=2,
+        connected=("run", "templates"),
+        cache=str(settings.work_dir),
+        atlas_name=name,
+        stamp=atlas.stamp(name),
+        space=settings.participant.output_space,
+        seed=settings.compute.random_seed,
+        sloppy=settings.participant.sloppy,
+    )
+
+
+def _map(number: int, name: str, settings: Settings) -> Node:
+    return node(
+        f"bold_{number}_{name}",
+        f"{STEPS}:make_map",
+        mem_gb=1.5,
+        connected=("run", "parcels"),
+        map_name=name,
+        parameters=plan_bold.parameters(settings),
+    )
+
+
+def _atlases(settings: Settings) -> dict[str, str]:
+    """The atlases of all maps of BOLD, by a name that nodes can have."""
+    names = [name for one in plan_bold.maps(settings) for name in functional.atlas_names(settings.both.atlas, one)]
+    return {outputs.label(atlas.name(name)): name for name in dict.fromkeys(names)}

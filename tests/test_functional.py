@@ -1,0 +1,165 @@
+"""Maps of BOLD end to end, from what fMRIPrep would have made of a phantom's people, to the group's regions."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from nilearn.signal import clean
+
+from bids_app.phantom.write import write
+from bids_app.preprocess.strategies import OWN
+from bids_app.run import main
+
+SPACE = "MNI152NLin2009cAsym"
+MAPS = ("alff", "falff", "reho", "fcs", "rfcs")
+REGION = "Putamen_L"
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """Eight people, four of them with a larger amplitude in one region: BIDS, fMRIPrep's tree, and the maps."""
+    home = tmp_path_factory.mktemp("bold")
+    planted = {"region": REGION, "bold": 1.0, "bold_effect": "amplitude", "derivatives": home / "fmriprep"}
+    write(home / "bids", people=8, resolution=4.0, random_seed=2, **planted)
+    words = [home / "bids", home / "out", "participant", "--maps", *MAPS, "-d", f"fmriprep={home / 'fmriprep'}"]
+    assert main([*map(str, words), "--sloppy", "--nprocs", "2", "--save-series", "--atlas", "aal"]) == 0
+    return home / "bids", home / "fmriprep", home / "out"
+
+
+def the(folder: Path, pattern: str) -> Path:
+    (file,) = folder.glob(pattern)
+    return file
+
+
+def stated(image: Path) -> dict:
+    return json.loads(image.with_name(image.name.replace(".nii.gz", ".json")).read_text())
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_every_map_stands_in_func_and_its_sidecar_says_how_it_was_made(ran, name):
+    image = the(ran[2] / "sub-01" / "func", f"sub-01_task-rest_space-{SPACE}_res-*_stat-{name}_boldmap.nii.gz")
+    about = stated(image)
+    assert about["MapParameters"] | {"Denoise": "24p-wm-csf", "Band": [0.01, 0.08]} == about["MapParameters"]
+    own = {"alff": "AlffDefinition", "falff": "AlffDefinition", "reho": "Neighbours", "fcs": "Strength"}
+    assert own.get(name, "Strength") in about["MapParameters"]
+    assert about["NumberOfVolumes"] == 120
+    assert about["MinutesLeft"] == pytest.approx((120 - about["NumberOfVolumesDropped"]) * 2 / 60, abs=1e-3)
+    assert np.isfinite(nib.load(image).get_fdata()).all()
+
+
+def test_alff_is_the_mean_amplitude_of_what_nilearn_leaves_of_the_series(ran):
+    _, derivatives, out = ran
+    func = derivatives / "sub-02" / "func"
+    mask = nib.load(the(func, f"*space-{SPACE}*_desc-brain_mask.nii.gz")).get_fdata() > 0
+    series = nib.load(the(func, f"*space-{SPACE}*_desc-preproc_bold.nii.gz")).get_fdata()[mask]
+    table = pd.read_csv(the(func, "*_desc-confounds_timeseries.tsv"), sep="\t")
+    kept = ~(table["framewise_displacement"] > 0.5).to_numpy()
+    confounds = table[list(OWN["24p-wm-csf"])].bfill().to_numpy()
+    image = the(out / "sub-02" / "func", "*_stat-alff_boldmap.nii.gz")
+    assert stated(image)["NumberOfVolumesDropped"] == (~kept).sum()
+    if kept.all():
+        left = clean(series.T, confounds=confounds, detrend=True, standardize=False).T
+        amplitude = np.abs(np.fft.rfft(left, axis=1)) * 2 / left.shape[1]
+        frequency = np.fft.rfftfreq(left.shape[1], 2.0)
+        inside = (frequency > 0.01 - 1e-9) & (frequency < 0.08 + 1e-9)
+        expected = amplitude[:, inside].mean(axis=1)
+        np.testing.assert_allclose(nib.load(image).get_fdata()[mask], expected, rtol=1e-3)
+
+
+def test_a_table_of_regions_holds_their_means(ran):
+    func = ran[2] / "sub-03" / "func"
+    table = pd.read_csv(the(func, "*_atlas-AAL_stat-reho_boldmap.tsv"), sep="\t").set_index("name")
+    image = nib.load(the(func, "*_stat-reho_boldmap.nii.gz"))
+    assert len(table) == 120
+    values = image.get_fdata()
+    assert table["mean"].dropna().between(0, 1).all()
+    assert table.loc[REGION, "voxels"] > 50
+    overall = (table["mean"] * table["voxels"]).sum() / table["voxels"].sum()
+    assert overall == pytest.approx(values[values != 0].mean(), rel=0.2)
+
+
+def test_the_series_that_was_saved_is_band_passed_and_in_the_mask(ran):
+    func = ran[2] / "sub-01" / "func"
+    image = nib.load(the(func, "*_desc-denoised_bold.nii.gz"))
+    mask = nib.load(the(func, "*_desc-denoised_mask.nii.gz")).get_fdata() > 0
+    values = image.get_fdata()
+    assert not values[~mask].any()
+    power = (np.abs(np.fft.rfft(values[mask], axis=1)) ** 2).mean(axis=0)
+    frequency = np.fft.rfftfreq(values.shape[3], 2.0)
+    assert power[(frequency > 0.02) & (frequency < 0.07)].mean() > 50 * power[frequency > 0.12].mean()
+
+
+def test_a_page_shows_every_map_and_the_table_of_people_their_motion(ran):
+    out = ran[2]
+    page = (out / "sub-01.html").read_text()
+    for name in MAPS:
+        assert f"map{name}" in page
+    qc = pd.read_csv(out / "qc.tsv", sep="\t")
+    assert (qc["mean_fd"] > 0).all()
+    assert (qc["minutes"] > 2).all()
+
+
+def test_the_tree_is_valid_bids(ran):
+    command = [Path(sys.executable).parent / "bids-validator-deno", ran[2]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_a_second_run_does_nothing_and_a_person_without_bold_fails_by_name(ran, tmp_path, caplog):
+    bids, derivatives, out = ran
+    few = shutil.copytree(derivatives, tmp_path / "few", symlinks=True)
+    shutil.rmtree(few / "sub-02" / "func")
+    people = ["--participant-label", "01", "02", "--sloppy", "--save-series", "--atlas", "aal"]
+    words = [str(bids), str(out), "participant", "--maps", *MAPS, "-d"]
+    before = (out / "sub-01.html").stat().st_mtime_ns
+    assert main([*words, f"fmriprep={derivatives}", *people]) == 0
+    assert (out / "sub-01.html").stat().st_mtime_ns == before
+    assert main([str(bids), str(tmp_path / "out"), "participant", "--maps", "alff", "-d", f"fmriprep={few}", *people,
+                 "-w", str(out / ".work")]) == 1  # fmt: skip
+    assert "sub-02 failed" in caplog.text
+    assert list((tmp_path / "out").glob("sub-01/func/*_stat-alff_boldmap.nii.gz"))
+
+
+def test_the_group_finds_the_region_whose_amplitude_differs(ran):
+    bids, _, out = ran
+    words = ["--label", "group", "--classes", "control", "patient", "--folds", "2", "--classifiers", "svm"]
+    options = ["--maps", "alff", "--atlas", "aal", "--analysis", "bold", "--nprocs", "2"]
+    assert main([str(bids), str(out), "group", *words, *options]) == 0
+    regions = pd.read_csv(out / "group" / "bold" / "regions.tsv", sep="\t")
+    found = regions.query("method == 'pattern' and explained == 'patient'").set_index("region")["rank"]
+    assert found[REGION] <= 3
+    samples = pd.read_csv(out / "group" / "bold" / "samples.tsv", sep="\t")
+    assert (samples["mean_fd"] > 0).all()
+    card = the(out / "group" / "bold" / "models" / "svm", "alff/repeat-1_fold-1/model.toml").read_text()
+    assert 'alff = "mean"' in card
+
+
+def test_people_who_moved_more_or_have_less_are_left_out_with_the_reason(ran, capsys):
+    bids, _, out = ran
+    words = ["--label", "group", "--classes", "control", "patient", "--folds", "2", "--classifiers", "svm"]
+    options = ["--maps", "alff", "--atlas", "aal", "--analysis", "short", "--min-minutes", "60"]
+    assert main([str(bids), str(out), "group", *words, *options]) == 65
+    assert "minutes is under 60" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--maps", "alff"], 64, "-d fmriprep=PATH"),
+        (["--maps", "networks", "-d", "{}"], 66, "--network-maps FILE"),
+        (["--maps", "alff", "--band", "0.08", "0.01", "-d", "{}"], 64, "the first has to be below the second"),
+        (["--maps", "alff", "--denoise", "magic", "-d", "{}"], 64, "24p-wm-csf"),
+        (["--maps", "reho", "--reho-neighbours", "8", "-d", "{}"], 64, "7, 19, 27"),
+    ],
+)
+def test_what_cannot_be_done_is_told_before_anything_is_computed(ran, tmp_path, capsys, words, code, told):
+    bids, derivatives, _ = ran
+    given = [word.format(f"fmriprep={derivatives}") for word in words]
+    assert main([str(bids), str(tmp_path / "out"), "participant", *given]) == code
+    assert told in capsys.readouterr().err
