@@ -91,6 +91,7 @@ def _facts(told: Files, made: Files) -> Files:
         "Steps": steps,
         "PreprocessingSource": told["source"],
         "TaskName": told["task"],
+        "Resolution": " x ".join(f"{mm:g}" for mm in nib.load(made["mask"]).header.get_zooms()[:3]) + " mm",
     }
 
 
@@ -145,7 +146,7 @@ def _series(
     _json(folder / f"{stem}.json", {**facts, "SkullStripped": True})
     stem = outputs.filename(*who, "mask", "", **place, desc="denoised")
     plain(inside.astype(np.uint8), mask.affine).to_filename(folder / f"{stem}.nii.gz")
-    _json(folder / f"{stem}.json", {"Type": "Brain"})
+    _json(folder / f"{stem}.json", {"Type": "Brain", "Resolution": facts["Resolution"]})
 
 
 def _draw(
