@@ -436,7 +436,8 @@ def test_template_is_made_once(template):
     stamp = Path(template["mask"]).stat().st_mtime_ns
     assert templates.prepare(cache=str(cache), space=SPACE, resolution=4.0, sloppy=True, seed=1) == template
     assert Path(template["mask"]).stat().st_mtime_ns == stamp
-    assert [path.name for path in cache.iterdir()] == [Path(template["mask"]).parent.name]
+    assert {path.name for path in cache.iterdir()} == {Path(template["mask"]).parent.name, ".tmp"}
+    assert not any((cache / ".tmp").iterdir())
 
 
 def test_a_registered_brain_has_the_templates_outline(brain, template, tmp_path):
