@@ -398,6 +398,12 @@ def test_the_methods_of_a_group_name_every_part_that_was_used():
         )
 
 
+def test_papers_of_one_name_and_year_are_told_apart():
+    for text, start in (("Zou et al. 2008", "Zou QH"), ("Zou 2008", "Zou QH"), ("Zou & Donner (2008)", "Zou GY")):
+        assert [one.partition(",")[0] for one in methods.cited(text)] == [start]
+    assert len(methods.cited("Ashburner & Friston 2000; Cortes et al. 1995")) == 2
+
+
 def test_a_page_that_stays_the_same_is_not_written_again_and_nothing_else_is_left(tmp_path):
     for text, ino_stays in (("a", None), ("a", True), ("b", False)):
         before = (tmp_path / "x.html").stat().st_ino if (tmp_path / "x.html").exists() else None

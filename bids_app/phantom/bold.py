@@ -14,7 +14,7 @@ from bids_app.phantom.region import Field
 SIGNAL = {"GM": 1000.0, "WM": 850.0, "CSF": 1300.0}
 EDGE = 20.0  # a voxel that is darker lies outside
 # All of these in percent of a voxel's mean, but the white noise, of that of grey matter.
-FLUCTUATION, WHITE, SMOOTH, DRIFT, ARTEFACT, DROP_PER_MM = 1.5, 1.0, 0.4, 0.5, 0.2, 0.5
+FLUCTUATION, WHITE, SMOOTH, DRIFT, ARTEFACT, DROP_PER_MM = 2.0, 1.0, 0.4, 0.5, 0.2, 0.5
 PULSE = {"GM": (0.2, 0.2), "WM": (0.6, 0.2), "CSF": (0.2, 1.5)}  # of white matter's course and of CSF's
 SMOOTH_FIELDS, DRIFTS = 20, 3
 SMOOTH_MM, ARTEFACT_MM, DRIFT_MM = 8.0, 15.0, 20.0
@@ -180,7 +180,7 @@ def _move(
     """
     coefficients = ndimage.spline_filter(base, order=3, output=np.float32)
     indices = np.stack(np.unravel_index(seen, base.shape)).astype(np.float32)
-    centre = scanner[:3, :3] @ ((np.array(base.shape) - 1) / 2) + scanner[:3, 3]
+    centre = scanner[:3, :3] @ ndimage.center_of_mass(base) + scanner[:3, 3]
     raw = np.zeros((len(moved), base.size), np.int16)
     for number, six in enumerate(moved):
         back = np.linalg.inv(scanner) @ np.linalg.inv(movement.rigid(six, centre)) @ scanner

@@ -35,6 +35,13 @@ def columns(run: bold.Run, *, tr: float) -> tuple[dict[str, Array], dict[str, di
         "std_dvars": standard,
         "framewise_displacement": movement.framewise(run.moved),
     }
+    for name in ("global_signal", "csf", "white_matter"):
+        step = np.diff(found[name], prepend=np.nan)
+        found |= {
+            f"{name}_derivative1": step,
+            f"{name}_power2": found[name] ** 2,
+            f"{name}_derivative1_power2": step**2,
+        }
     found |= {f"cosine{number:02d}": values for number, values in enumerate(slow)}
     found |= {f"a_comp_cor_{number:02d}": values for number, values in enumerate(parts)}
     about: dict[str, dict[str, object]] = {

@@ -17,7 +17,7 @@ KINDS = ("amplitude", "coherence", "connectivity")
 BAND_HZ = (0.01, 0.08)
 FEWEST_BINS = 3
 LOCAL_MM = 5.0  # SD of the kernel: neighbours at 3 mm share 0.9 of it
-REGIONAL_SPREAD = 0.15
+REGIONAL_SPREAD = 0.1
 
 Complex = NDArray[np.complex64]
 
@@ -26,10 +26,10 @@ Complex = NDArray[np.complex64]
 class Shares:
     """Parts of the variance, and what the whole is multiplied by."""
 
-    network: float = 0.3
+    network: float = 0.25
     regional: float = 0.2
     local: float = 0.1
-    own: float = 0.4
+    own: float = 0.45
     factor: float = 1.0
 
 

@@ -11,12 +11,13 @@ from bids_app.phantom.deformation import Array
 
 AXES = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 HEAD_MM = 50.0
+TURNED = np.diag([-1.0, 1.0, 1.0])
 SLOW_MM, JITTER_MM = 0.25, 0.02
 JERKS, JERK_MM = 0.03, 0.6  # the part of the volumes in which the head leaps, and how far
 
 
 def parameters(volumes: int, rng: np.random.Generator) -> Array:
-    """Six parameters (volumes, 6) of the head's position, mm and rad, 0 in the first volume, in the order of AXES.
+    """Six parameters (volumes, 6) of where the head is, mm and rad, 0 in the first volume; signs as in `rigid`.
 
     A slow wandering, a little jitter, and now and then a leap, half of which goes back in the next volume.
     """
@@ -34,16 +35,18 @@ def parameters(volumes: int, rng: np.random.Generator) -> Array:
 def rigid(six: Array, centre: Array) -> Array:
     """The 4 x 4 matrix that takes the head of the first volume to where it is now, in RAS+ world coordinates.
 
-    About `centre`: rotated about z, then y, then x, then moved.
+    `six` has fMRIPrep's signs, which are those of FSL's MCFLIRT: how the volume has to be moved back, along axes of
+    which the first points to the left; turned clockwise about `centre` (mm, world), about z, then y, then x.
+    Jenkinson et al., NeuroImage 17, 825 (2002), doi:10.1006/nimg.2002.1132.
     """
     x, y, z = six[3:]
     about_x = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
     about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
     about_z = np.array([[np.cos(z), -np.sin(z), 0], [np.sin(z), np.cos(z), 0], [0, 0, 1]])
-    matrix = np.eye(4)
-    matrix[:3, :3] = about_x @ about_y @ about_z
-    matrix[:3, 3] = centre - matrix[:3, :3] @ centre + six[:3]
-    return matrix
+    back = np.eye(4)
+    back[:3, :3] = TURNED @ (about_x @ about_y @ about_z).T @ TURNED
+    back[:3, 3] = centre - back[:3, :3] @ centre + TURNED @ six[:3]
+    return np.asarray(np.linalg.inv(back), np.float64)
 
 
 def framewise(six: Array) -> Array:

@@ -11,7 +11,7 @@ from bids_app.report.page import number
 
 REFERENCES: dict[str, str] = tomllib.loads(Path(__file__).with_name("references.toml").read_text(encoding="utf-8"))
 
-AUTHOR = r"\b([A-Z][\w'-]+)(?: et al\.?| (?:&|and) [A-Z][\w'-]+)?"
+AUTHOR = r"\b([A-Z][\w'-]+)(?: et al\.?| (?:&|and) ([A-Z][\w'-]+))?"
 YEAR = r"((?:19|20)\d\d)"
 SLOPPY = "That shows that the software works; such maps are not for analysis."
 ATLAS_CITATIONS = (
@@ -110,8 +110,16 @@ def cited(text: str) -> list[str]:
 
 
 def _keys(text: str) -> list[str]:
-    found = {(author, year) for author, year in re.findall(rf"{AUTHOR},? \(?{YEAR}\b", text)}
-    return [key for key in REFERENCES if (key.split()[0], key[-4:]) in found]
+    """The keys of what a text cites; where two share first author and year, the second author tells them apart."""
+    found = set(re.findall(rf"{AUTHOR},? \(?{YEAR}\b", text))
+    pairs = {key: re.findall(rf"{AUTHOR} {YEAR}", key)[0] for key in REFERENCES}
+    known = set(pairs.values())
+    return [
+        key
+        for key, (first, second, year) in pairs.items()
+        if (first, second, year) in found
+        or any(one == first and when == year and (one, other, when) not in known for one, other, when in found)
+    ]
 
 
 def _own(kinds: Mapping[str, str], space: str, mask_method: str) -> str:

@@ -11,14 +11,14 @@ BAND = (0.01, 0.08)  # Hz, of ALFF and fALFF where the series were not band-pass
 STRATEGIES = {
     "24p-wm-csf": "the six motion parameters, their differences from volume to volume and the squares of both (Friston "
     "1996; Satterthwaite 2013), and the mean signals of white matter and CSF",
-    "simple": "nilearn's strategy `simple` (Wang 2024): slow cosines, 24 motion parameters, and the mean signals of "
+    "simple": "nilearn's strategy simple (Wang 2024): slow cosines, 24 motion parameters, and the mean signals of "
     "white matter and CSF",
-    "scrubbing": "nilearn's strategy `scrubbing` (Power 2012; Wang 2024): slow cosines, 24 motion parameters, and the "
+    "scrubbing": "nilearn's strategy scrubbing (Power 2012; Wang 2024): slow cosines, 24 motion parameters, and the "
     "mean signals of white matter and CSF with their differences and squares; volumes of much motion, and pieces of "
     "fewer than five volumes between them, were dropped",
-    "compcor": "nilearn's strategy `compcor` (Behzadi 2007; Wang 2024): slow cosines, 24 motion parameters, and all "
+    "compcor": "nilearn's strategy compcor (Behzadi 2007; Wang 2024): slow cosines, 24 motion parameters, and all "
     "principal components of white matter and CSF that the table of confounds holds",
-    "ica_aroma": "nilearn's strategy `ica_aroma` (Pruim 2015; Wang 2024), on series from which fMRIPrep had taken the "
+    "ica_aroma": "nilearn's strategy ica_aroma (Pruim 2015; Wang 2024), on series from which fMRIPrep had taken the "
     "motion components: slow cosines, and the mean signals of white matter and CSF",
 }
 ALFF = {
@@ -219,7 +219,7 @@ def _strength(options: Options) -> str:
 def _global(strength: str) -> str:
     form = "is" if strength == "mean-r" else "is nearly"
     return (
-        f"The strength `{strength}` has no threshold, and as such {form} a form of the global signal: the mean "
+        f"The strength {strength} has no threshold, and as such {form} a form of the global signal: the mean "
         "correlation of a series with all others is its product with the mean of all standardised series (Saad 2013). "
         "What moves the whole brain at once, as breathing and head motion do, raises it everywhere; hold it against "
         "the mean framewise displacement."

@@ -173,14 +173,14 @@ def _draw(
         denoised=np.load(made["filtered"], mmap_mode="r"),
     )
     images = {name: nib.load(templates[name]) for name in ("brain", "mask", "gm", "wm")}
-    tissues = drawing.tissues({1: images["gm"], 2: images["wm"]})
+    tissues = drawing.tissues({1: images["gm"], 2: images["wm"]}, mask=images["mask"])
     place = drawing.Template(images["brain"], images["mask"], tissues, whose="the template's")
     return drawing.draw(
         run,
         stage,
         template=place,
         maps=shown,
-        fd_threshold=chosen["fd_threshold"] or None,
+        fd_threshold=None if chosen["denoise"] == "none" else chosen["fd_threshold"] or None,
         radiological=chosen["radiological"],
     )
 

@@ -1,0 +1,189 @@
+"""One BOLD run as it came: checked, freed of its first unsteady volumes, and later resampled once to the template."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import ants
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_app.errors import DataError, UsageError
+from bids_app.preprocess import conform, motion, normalise, slicetiming
+from bids_app.preprocess.series import repetition_time
+
+LONGEST_TR = 30.0
+LOOK_AT = 50  # volumes in which the unsteady ones are sought
+UNSTEADY = 3.5
+MAD_TO_SD = 0.6745
+LEAST_SPREAD = 1e-4  # of the median: what is steadier than this is invented, and any change would be an outlier
+MIN_VOXELS = 4
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """`steady`: the run without its dummy scans, RAS+, float32; `timed`: that with its slices brought to one time.
+
+    Both are files; `timed` is `steady` where slices were not corrected, and `slice_time` (s) is None then.
+    """
+
+    steady: str
+    timed: str
+    tr: float
+    dropped: int
+    slice_time: float | None
+
+
+def load(path: Path, *, tr: float | None = None) -> nib.Nifti1Image:
+    """Read and check a BOLD run; axes stay in the order of the file, since slice times belong to that order.
+
+    `tr` is what the sidecar states, s. Returns a float32 image (X, Y, Z, T) with its TR in the header, in seconds.
+    Raises DataError for what is not 4D, cannot be read, has no orientation, or values that are not finite, is constant,
+    has an empty volume, or a TR that is missing, not above 0, or another one in the header than in the sidecar.
+    """
+    path = Path(path)
+    seconds = repetition_time(path, stated=tr)
+    if seconds > LONGEST_TR:
+        raise DataError(f"{path.name} has a repetition time of {seconds:g} s; are these milliseconds?")
+    stored = cast(nib.Nifti1Image, nib.load(path))
+    if min(stored.shape[:3]) < MIN_VOXELS:
+        raise DataError(f"{path.name} has the shape {stored.shape}; a 4D series of whole brains is needed")
+    try:
+        values = np.asarray(stored.dataobj, dtype=np.float32)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise DataError(
+            f"{path.name} cannot be read ({type(error).__name__}: {error}); it may be truncated: fetch it again"
+        ) from error
+    _check_values(path.name, values)
+    conform._check_header(path.name, stored)
+    return image(values, stored.affine, tr=seconds)
+
+
+def image(values: NDArray[np.float32], affine: NDArray[np.float64], *, tr: float) -> nib.Nifti1Image:
+    """A 4D image (X, Y, Z, T) with a plain header; the TR stands in it, in seconds."""
+    made = conform.plain(values, affine)
+    made.header.set_xyzt_units("mm", "sec")
+    made.header.set_zooms((*made.header.get_zooms()[:3], tr))
+    return made
+
+
+def dummy_scans(data: NDArray[np.float32]) -> int:
+    """How many volumes at the start are brighter than the steady state.
+
+    data (X, Y, Z, T). A volume counts if its mean lies more than 3.5 robust standard deviations (by the median absolute
+    deviation; Iglewicz & Hoaglin 1993) above the median of the first 50, and all before it do: fMRIPrep's rule, but for
+    volumes that are darker, which the approach to the steady state never makes.
+    """
+    means = data[..., :LOOK_AT].mean(axis=(0, 1, 2), dtype=np.float64)
+    middle = np.median(means)
+    spread = max(float(np.median(np.abs(means - middle))), LEAST_SPREAD * abs(float(middle)))
+    bright = MAD_TO_SD * (means - middle) > UNSTEADY * spread
+    return int(bright.argmin())
+
+
+def without_dummies(run: nib.Nifti1Image, count: int | None = None) -> tuple[nib.Nifti1Image, int]:
+    """The run without its first `count` volumes (default: as many as `dummy_scans` finds), and how many those were.
+
+    Raises UsageError where fewer than two volumes would be left.
+    """
+    values = np.asarray(run.dataobj)
+    dropped = dummy_scans(values) if count is None else count
+    if not 0 <= dropped <= values.shape[3] - 2:
+        raise UsageError(f"--dummy-scans {dropped}: the run has {values.shape[3]} volumes, and two at least must stay")
+    return image(values[..., dropped:], run.affine, tr=float(run.header.get_zooms()[3])), dropped
+
+
+def prepare(
+    path: Path,
+    *,
+    folder: str,
+    tr: float | None = None,
+    dummies: int | None = None,
+    slice_times: Sequence[float] | None = None,
+    slice_direction: str | None = None,
+) -> Prepared:
+    """Read `path`, drop dummy scans, correct slice times; writes `steady.nii` and `timed.nii` in `folder`.
+
+    `slice_times` and `slice_direction` are the sidecar's SliceTiming and SliceEncodingDirection. Motion is estimated
+    from `steady`, since the correction would spread a jerk over its neighbours in time.
+    Raises what `load`, `without_dummies` and `slicetiming.correct` raise.
+    """
+    run, dropped = without_dummies(load(path, tr=tr), dummies)
+    seconds = float(run.header.get_zooms()[3])
+    steady = f"{folder}/steady.nii"
+    _ordered(run).to_filename(steady)
+    if slice_times is None or len(set(slice_times)) < 2:
+        return Prepared(steady, steady, seconds, dropped, None)
+    axis, backwards = slicetiming.slice_axis(slice_direction)
+    times = list(slice_times)[::-1] if backwards else list(slice_times)
+    values = slicetiming.correct(np.asarray(run.dataobj), times=times, tr=seconds, axis=axis)
+    timed = f"{folder}/timed.nii"
+    _ordered(image(values, run.affine, tr=seconds)).to_filename(timed)
+    return Prepared(steady, timed, seconds, dropped, slicetiming.middle(times))
+
+
+def to_template(
+    run: nib.Nifti1Image,
+    moved: Sequence[str],
+    to_t1w: str,
+    t1w_to_template: Sequence[str],
+    grid: ants.ANTsImage,
+    path: Path,
+    *,
+    folder: str,
+) -> Path:
+    """Bring every volume to the template by one interpolation (cubic B-spline), and write them as one float32 file.
+
+    `moved`: a transform file a volume; `to_t1w`: from the BOLD reference to the T1w; `t1w_to_template`: from there to
+    the template, in ANTs' order. `grid`: a 3D image of the template's space. Transforms are composed, not applied one
+    after the other; all but a volume's own are composed once, at the very voxels of `grid`, so that nothing is
+    interpolated in them. Voxels outside a volume's field of view are 0 there. `folder` is for what is left over.
+    Raises DataError where there is not one transform for every volume.
+    """
+    if len(moved) != run.shape[3]:
+        raise DataError(f"{len(moved)} transforms for {run.shape[3]} volumes")
+    values = run.dataobj
+    volume = motion.to_ants(values[..., 0], run.affine)
+    field = normalise.composed([*t1w_to_template, to_t1w], grid, volume, folder=folder, name="bold")
+    resampled = np.zeros((*grid.shape, run.shape[3]), np.float32, order="F")
+    for number, own in enumerate(moved):
+        moving = volume.new_image_like(np.asarray(values[..., number], np.float32))
+        warped = ants.apply_transforms(grid, moving, [str(field), own], interpolator="bSpline", singleprecision=True)
+        resampled[..., number] = warped.numpy()
+    field.unlink()
+    affine = ants.to_nibabel_nifti(grid).affine
+    image(resampled, affine, tr=float(run.header.get_zooms()[3])).to_filename(path)
+    return Path(path)
+
+
+def covered(run: nib.Nifti1Image) -> NDArray[np.bool_]:
+    """The voxels (X, Y, Z) of a run at the template that lie in the field of view of every volume.
+
+    A stripped run's background, 0 at all times, is left out as well.
+    """
+    inside = np.ones(run.shape[:3], bool)
+    for number in range(run.shape[3]):
+        inside &= np.asarray(run.dataobj[..., number]) != 0
+    return inside
+
+
+def _ordered(run: nib.Nifti1Image) -> nib.Nifti1Image:
+    """The run with its axes in RAS+ order."""
+    turned = nib.as_closest_canonical(run)
+    return image(np.asarray(turned.dataobj, np.float32), turned.affine, tr=float(run.header.get_zooms()[3]))
+
+
+def _check_values(name: str, values: NDArray[np.float32]) -> None:
+    bad = sum(int((~np.isfinite(values[..., number])).sum()) for number in range(values.shape[3]))
+    if bad:
+        raise DataError(f"{name} has {bad} values that are NaN or infinite; replace them (by 0 in the background)")
+    if all(np.array_equal(values[..., number], values[..., 0]) for number in range(1, values.shape[3])):
+        what = "0" if not values[..., 0].any() else "constant in time"
+        raise DataError(f"{name} is {what} everywhere; there is no signal in it")
+    empty = [number + 1 for number in range(values.shape[3]) if np.ptp(values[..., number]) == 0]
+    if empty:
+        shown = ", ".join(str(number) for number in empty[:5])
+        raise DataError(f"{name} has {len(empty)} empty volumes of {values.shape[3]} (volume {shown}); cut them off")

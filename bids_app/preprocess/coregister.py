@@ -1,0 +1,137 @@
+"""Where a BOLD run lies in its person's T1w: a rigid registration by mutual information (Mattes et al. 2003, IEEE TMI
+22:120), and the T1w's brain and tissues brought to the BOLD reference.
+
+Susceptibility distortion is not corrected, so the match is only rigid.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import ants
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bids_app.errors import DataError
+from bids_app.preprocess import motion, tissues
+from bids_app.preprocess.normalise import _seeded
+
+LEAST_OVERLAP = 0.6
+MARGIN_MM = 6.0
+SCHEDULE = {
+    "aff_iterations": (500, 250, 100),
+    "aff_shrink_factors": (4, 2, 1),
+    "aff_smoothing_sigmas": (2, 1, 0),
+    "aff_random_sampling_rate": 0.5,
+}
+
+
+@dataclass(frozen=True)
+class Coregistered:
+    """`transform`: a file that takes the BOLD reference to the T1w; `brain` (X, Y, Z): the T1w's brain in the BOLD.
+
+    `overlap`: Dice coefficient of that brain and of what is bright in the BOLD reference.
+    """
+
+    transform: str
+    brain: NDArray[np.bool_]
+    overlap: float
+
+
+def register(
+    reference: NDArray[np.float32],
+    affine: NDArray[np.float64],
+    t1w: ants.ANTsImage,
+    t1w_mask: ants.ANTsImage,
+    *,
+    folder: str,
+    seed: int,
+) -> Coregistered:
+    """Align the BOLD reference (X, Y, Z) rigidly to a bias-corrected T1w and its brain mask.
+
+    The reference's own bias is corrected first (N4). Two beginnings are tried, the scanner's own positions and the
+    centres of mass, and the one that ends with more mutual information is taken. Writes `bold-to-t1w.mat` in `folder`.
+    Raises DataError where the two brains do not overlap afterwards.
+    """
+    rough = motion.to_ants(reference, affine)
+    bright = motion.head(rough)
+    corrected = tissues.correct_bias(rough, rough.new_image_like(bright.astype(np.float32)), sloppy=True)
+    places = _candidates(corrected, bright, t1w * t1w_mask, folder=folder, seed=seed)
+    best = max(places, key=lambda place: _information(corrected, bright, t1w * t1w_mask, place, folder))
+    file = f"{folder}/bold-to-t1w.mat"
+    motion.write_matrix(np.asarray(np.linalg.inv(best)), Path(file))
+    brain = in_bold(rough, t1w_mask, file) > 0.5
+    overlap = dice(brain, bright)
+    if overlap < LEAST_OVERLAP:
+        raise DataError(
+            f"the BOLD run and the T1w do not lie on one another: their brains overlap by {overlap:.2f} (Dice; "
+            f"{LEAST_OVERLAP} is needed); look whether both are of one person, and whether their orientations are right"
+        )
+    return Coregistered(file, brain & (reference > 0), overlap)
+
+
+def in_bold(reference: ants.ANTsImage, image: ants.ANTsImage, transform: str) -> NDArray[np.float32]:
+    """An image of the T1w's space on the grid of the BOLD reference (X, Y, Z), linearly interpolated.
+
+    It is smoothed before as a voxel of the BOLD does it: probabilities become parts of a BOLD voxel.
+    """
+    widths = zip(reference.spacing, image.spacing, strict=True)
+    sigma = [float(np.sqrt(max(bold**2 - own**2, 0) / 12)) for bold, own in widths]  # a box has this variance
+    smooth = ants.smooth_image(image, tuple(sigma), sigma_in_physical_coordinates=True) if any(sigma) else image
+    moved = ants.apply_transforms(reference, smooth, [transform], whichtoinvert=[True])
+    return np.asarray(moved.numpy(), np.float32)
+
+
+def tissues_in_bold(
+    reference: ants.ANTsImage, probabilities: Mapping[str, ants.ANTsImage], transform: str
+) -> dict[str, NDArray[np.float32]]:
+    """Tissue probabilities of the T1w, by name, on the grid of the BOLD reference (X, Y, Z), 0 to 1."""
+    return {name: in_bold(reference, image, transform).clip(0, 1) for name, image in probabilities.items()}
+
+
+def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """Twice what two masks share over what both hold; 0 where both are empty."""
+    return float(2 * (one & other).sum() / max(int(one.sum() + other.sum()), 1))
+
+
+def _candidates(
+    reference: ants.ANTsImage, bright: NDArray[np.bool_], brain: ants.ANTsImage, *, folder: str, seed: int
+) -> list[NDArray[np.float64]]:
+    """Matrices (4, 4) from the reference's world to the T1w's, one for each beginning.
+
+    The reference, with its few voxels, is the fixed image; its matrix is turned round afterwards.
+    """
+    steps = [max(1, round(MARGIN_MM / size)) for size in reference.spacing]
+    around = ndimage.binary_dilation(bright, np.ones([2 * step + 1 for step in steps]))
+    fixed = reference * reference.new_image_like(bright.astype(np.float32))
+    mask = reference.new_image_like(around.astype(np.float32))
+    found = []
+    for name, start in (("scanner", "Identity"), ("centre", None)):
+        prefix = f"{folder}/coregister-{name}_"
+        with _seeded(seed):
+            ants.registration(fixed, brain, "Rigid", initial_transform=start, mask=mask, outprefix=prefix, **SCHEDULE)
+        found.append(motion.read_matrix(Path(f"{prefix}0GenericAffine.mat")))
+        Path(f"{prefix}0GenericAffine.mat").unlink()
+    return found
+
+
+def _information(
+    reference: ants.ANTsImage,
+    bright: NDArray[np.bool_],
+    brain: ants.ANTsImage,
+    place: NDArray[np.float64],
+    folder: str,
+) -> float:
+    """Mutual information, nats, of the reference and the T1w at a place, over the head and what the T1w has there."""
+    file = Path(folder) / "coregister-tried.mat"
+    motion.write_matrix(place, file)
+    moved = ants.apply_transforms(reference, brain, [str(file)]).numpy()
+    file.unlink()
+    within = bright | (moved > 0)
+    values = (reference.numpy() * bright)[within], moved[within]
+    joint, _, _ = np.histogram2d(*values, bins=32)
+    joint /= joint.sum()
+    apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    there = joint > 0
+    return float((joint[there] * np.log(joint[there] / apart[there])).sum())

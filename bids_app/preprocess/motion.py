@@ -1,0 +1,182 @@
+"""How a head moved in a run: a rigid transform for every volume, six parameters and framewise displacement.
+
+ANTs registers each volume coarsely (mutual information), `rigid` refines it. Parameters have the signs, axes and order
+of fMRIPrep's, which are those of FSL's MCFLIRT (Jenkinson et al. 2002, NeuroImage 17:825).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ants
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from bids_app.errors import DataError
+from bids_app.preprocess import conform, rigid
+from bids_app.preprocess.normalise import _seeded
+
+PARAMETERS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
+RADIUS_MM = 50.0
+FIRST = 16  # volumes of which the reference is made
+COARSE = {"aff_iterations": (40,), "aff_shrink_factors": (2,), "aff_smoothing_sigmas": (1,)}
+TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world has x and y the other way round
+MARGIN = 2  # voxels
+MIN_MASK = 200
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Motion:
+    """`files`: one transform a volume, as ANTs takes them, from the reference's points to the volume's.
+
+    `parameters` (T, 6): trans_x, trans_y, trans_z in mm, rot_x, rot_y, rot_z in rad.
+    """
+
+    files: list[str]
+    parameters: Array
+
+
+def reference(data: NDArray[np.float32], affine: Array, *, folder: str, seed: int) -> NDArray[np.float32]:
+    """The median (X, Y, Z) of the first 16 volumes, each moved rigidly onto the middle one of them.
+
+    data (X, Y, Z, T), steady and not corrected for slice times. Raises DataError where no head is found.
+    """
+    first = data[..., :FIRST]
+    target = np.ascontiguousarray(first[..., first.shape[3] // 2], np.float32)
+    places = _matrices(first, affine, target, folder=folder, seed=seed)
+    moved = [_resampled(first[..., number], affine, place) for number, place in enumerate(places)]
+    middle: NDArray[np.float32] = np.median(np.stack(moved), axis=0).astype(np.float32)
+    return middle
+
+
+def estimate(
+    data: NDArray[np.float32], affine: Array, reference: NDArray[np.float32], *, folder: str, seed: int
+) -> Motion:
+    """Register every volume of data (X, Y, Z, T) to the reference (X, Y, Z) on the same grid.
+
+    Writes `volume-0000.mat`, ... in `folder`. Raises DataError where no head is found.
+    """
+    places = _matrices(data, affine, reference, folder=folder, seed=seed)
+    files = [f"{folder}/volume-{number:04d}.mat" for number in range(len(places))]
+    for file, place in zip(files, places, strict=True):
+        write_matrix(place, Path(file))
+    return Motion(files, parameters(places, affine, centre=centre_of_mass(reference, affine)))
+
+
+def parameters(matrices: Sequence[Array], affine: Array, *, centre: Array) -> Array:
+    """Six parameters (T, 6) of matrices (4, 4) from the reference's world (RAS+, mm) to each volume's.
+
+    They say how the volume has to be moved to lie on the reference. Axes are those of the image brought to RAS+ order,
+    the first turned round (so trans_x > 0 is a movement to the left); rotations (rad) about `centre` (mm, world) go
+    clockwise for these axes and are taken about z, then y, then x.
+    """
+    axes = np.diag([-1.0, 1.0, 1.0]) @ (affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)).T
+    found = np.empty((len(matrices), 6))
+    for number, matrix in enumerate(matrices):
+        back = np.linalg.inv(matrix)
+        found[number, :3] = axes @ (back[:3, :3] @ centre + back[:3, 3] - centre)
+        turned = axes @ back[:3, :3] @ axes.T
+        found[number, 3:] = Rotation.from_matrix(turned.T).as_euler("XYZ")
+    return found
+
+
+def displacement(parameters: Array) -> Array:
+    """Framewise displacement (T,), mm, after Power et al. 2012 (NeuroImage 59:2142); the first is NaN.
+
+    The sum of what the six parameters (T, 6) change by, rotations as arcs on a sphere of 50 mm.
+    """
+    steps = np.abs(np.diff(parameters, axis=0)) * [1, 1, 1, *[RADIUS_MM] * 3]
+    return np.concatenate([[np.nan], steps.sum(axis=1)])
+
+
+def series(
+    data: NDArray[np.float32], affine: Array, motion: Sequence[str], mask: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """The series (voxels, T) of the mask's voxels (X, Y, Z, of the reference) with the head held still; cubic splines.
+
+    data (X, Y, Z, T); `motion`: a transform file a volume. Beyond the field of view its nearest voxel is taken.
+    """
+    if len(motion) != data.shape[3]:
+        raise DataError(f"{len(motion)} transforms for {data.shape[3]} volumes")
+    held = np.empty((int(mask.sum()), data.shape[3]), np.float32)
+    for number, file in enumerate(motion):
+        held[:, number] = _resampled(data[..., number], affine, read_matrix(Path(file)), mask)
+    return held
+
+
+def centre_of_mass(values: NDArray[np.float32], affine: Array) -> Array:
+    """Of an image (X, Y, Z), mm in the world; negative values count as 0."""
+    voxel = ndimage.center_of_mass(np.maximum(values, 0))
+    return np.asarray(affine[:3, :3] @ voxel + affine[:3, 3], np.float64)
+
+
+def head(image: ants.ANTsImage) -> NDArray[np.bool_]:
+    """Where the head or brain of a BOLD volume is, roughly: (X, Y, Z). Raises DataError where there is none."""
+    inside: NDArray[np.bool_] = image.numpy() > 0
+    if np.ptp(image.numpy()) > 0:
+        inside = ants.get_mask(image).numpy() > 0
+    if inside.sum() < MIN_MASK:
+        raise DataError(f"no head was found in the BOLD run: only {inside.sum()} of its voxels are bright")
+    return inside
+
+
+def to_ants(values: NDArray[np.float32], affine: Array) -> ants.ANTsImage:
+    """An array (X, Y, Z) as ANTs has it."""
+    image = conform.plain(np.asarray(values, np.float32), affine)
+    image.header.set_xyzt_units("mm", "sec")  # antspyx prints a warning otherwise
+    return ants.from_nibabel_nifti(image)
+
+
+def read_matrix(file: Path) -> Array:
+    """A rigid or affine transform file as a matrix (4, 4) of the world in RAS+, mm."""
+    found = ants.read_transform(str(file))
+    itk, centre = np.eye(4), np.asarray(found.fixed_parameters[:3], np.float64)
+    itk[:3, :3] = np.reshape(found.parameters[:9], (3, 3))
+    itk[:3, 3] = np.asarray(found.parameters[9:12]) + centre - itk[:3, :3] @ centre
+    return np.asarray(TO_LPS @ itk @ TO_LPS)
+
+
+def write_matrix(matrix: Array, file: Path) -> None:
+    """Write a matrix (4, 4) of the world in RAS+, mm, as ANTs reads it."""
+    itk = TO_LPS @ matrix @ TO_LPS
+    made = ants.create_ants_transform(
+        transform_type="AffineTransform", dimension=3, matrix=itk[:3, :3], translation=itk[:3, 3], center=np.zeros(3)
+    )
+    ants.write_transform(made, str(file))
+
+
+def _matrices(
+    data: NDArray[np.float32], affine: Array, target: NDArray[np.float32], *, folder: str, seed: int
+) -> list[Array]:
+    """A matrix (4, 4) for every volume, from the target's world to the volume's."""
+    image = to_ants(target, affine)
+    inside = head(image)
+    mask = image.new_image_like(ndimage.binary_dilation(inside, iterations=MARGIN).astype(np.float32))
+    fixed = rigid.prepare(target, mask.numpy() > 0, affine)
+    found = []
+    for number in range(data.shape[3]):
+        volume = np.ascontiguousarray(data[..., number], np.float32)
+        prefix = Path(folder) / f"coarse-{number:04d}_"
+        with _seeded(seed):
+            ants.registration(image, image.new_image_like(volume), "Rigid", mask=mask, outprefix=str(prefix), **COARSE)
+        coarse = prefix.with_name(f"{prefix.name}0GenericAffine.mat")
+        found.append(rigid.refine(fixed, volume, read_matrix(coarse)))
+        coarse.unlink()
+    return found
+
+
+def _resampled(
+    values: NDArray[np.float32], affine: Array, place: Array, mask: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """A volume (X, Y, Z) at the reference's voxels, or at those of `mask` (n,); beyond it, its nearest voxel."""
+    wanted = np.ones(values.shape, bool) if mask is None else mask
+    voxels = np.argwhere(wanted).T
+    steps = np.linalg.inv(affine) @ place @ affine
+    places = np.clip(steps[:3, :3] @ voxels + steps[:3, 3:], 0, np.array(values.shape)[:, None] - 1)
+    coefficients = ndimage.spline_filter(values, order=3, output=np.float32)
+    found = ndimage.map_coordinates(coefficients, places, order=3, mode="mirror", prefilter=False)
+    return found.reshape(values.shape) if mask is None else found
