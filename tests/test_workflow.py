@@ -249,7 +249,8 @@ def test_a_template_that_two_make_at_once_stands_whole(tmp_path, templates):
     for one in both:
         one.join()
     assert [one.exitcode for one in both] == [0, 0]
-    (folder,) = tmp_path.iterdir()
+    (folder,) = (path for path in tmp_path.iterdir() if path.name != ".tmp")
+    assert not any((tmp_path / ".tmp").iterdir())
     files = templates.prepare(**asked)
     assert {Path(file).parent for file in files.values()} == {folder}
     assert all(Path(file).is_file() for file in files.values())
