@@ -74,18 +74,18 @@ def test_what_is_left_in_the_brain_is_on_the_side_labelled_l(template, mask, blo
     mosaic = Mosaic(reoriented(template, codes), reoriented(mask, codes), radiological=radiological)
     mosaic.overlay(reoriented(blob, codes), threshold=0.5, colormap="hot", limits=(0, 1))
     sides = 0
-    for axes in mosaic.rows[0].axes.values():
-        letters = {text.get_text(): text.get_position()[0] for text in axes.ax.texts if text.get_text() in "LR"}
-        *_, overlay = axes.ax.images
+    letters = [(text.get_text(), *text.get_position()) for text in mosaic.axes.texts if text.get_text() in "LR"]
+    for overlay in mosaic.axes.images[len(mosaic.cuts) :]:
+        first, last, bottom, top = overlay.get_extent()
         drawn = np.argwhere(~np.ma.getmaskarray(overlay.get_array()))
-        if not len(drawn):
+        low, high = min(first, last), max(first, last)
+        (cut,) = (cut for cut in mosaic.cuts if cut.bottom == bottom and low <= cut.left <= high)
+        if cut.axis != 2 or not len(drawn):
             continue
-        low, high = sorted(overlay.get_extent()[:2])
-        across = overlay.get_array().shape[1]
-        x = low + (high - low) * (drawn[:, 1].mean() + 0.5) / across
-        place = axes.ax.transAxes.inverted().transform(axes.ax.transData.transform((x, 0)))[0]
-        assert abs(place - letters["L"]) < abs(place - letters["R"])
-        assert x == pytest.approx(-30, abs=4)
+        place = first + (last - first) * (drawn[:, 1].mean() + 0.5) / overlay.get_array().shape[1]
+        own = {letter: x for letter, x, y in letters if low <= x <= high and bottom < y <= top}
+        assert place == pytest.approx(cut.place(np.array(-30.0), np.array(20.0))[0], abs=4)
+        assert abs(place - own["L"]) < abs(place - own["R"])
         sides += 1
     assert sides >= 1
 

@@ -1,22 +1,28 @@
 """A mosaic of axial, coronal and sagittal cuts of a brain, and of nothing but the brain."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from contourpy import LineType, contour_generator
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from nibabel.nifti1 import Nifti1Image
-from nilearn import plotting
 from nilearn.image import reorder_img, resample_to_img
 from scipy import ndimage
 
 from bids_app.errors import DataError
 
 MARGIN_MM = 6.0
+GAP_MM = 6.0
+LETTERS_MM = 16.0  # under each row, for its coordinates
+WIDTH, HEAD, FOOT = 11.0, 0.28, 0.34  # inch: of the picture, above the cuts, below them
 BAR = 0.91  # the share of the width that cuts may take beside a colour bar
 
 
@@ -70,6 +76,66 @@ def spread(mask: Nifti1Image, axis: int, *, cuts: int) -> list[float]:
     return [float(cut) for cut in np.unique(np.round(np.linspace(low + edge, high - edge, cuts)))]
 
 
+@dataclass(frozen=True)
+class Cut:
+    """One cut of a mosaic, `at` mm along `axis` (0 to 2): which world axes go across and up in the picture, and where.
+
+    `low` is the world (mm) at the lower left of its place in the picture, whose corner is (`left`, `bottom`), mm too.
+    """
+
+    axis: int
+    across: int
+    up: int
+    at: float
+    left: float
+    bottom: float
+    low: tuple[float, float]
+    flipped: bool
+
+    def place(self, across: np.ndarray, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """From the world (mm) to the picture (mm)."""
+        sign = -1.0 if self.flipped else 1.0
+        return self.left + sign * (across - self.low[0]), self.bottom + (up - self.low[1])
+
+    def plane(self, image: Nifti1Image) -> np.ndarray | None:
+        """The image's voxels on the cut, (up, across), of an image in RAS+ order; None where it does not reach."""
+        index = int(np.rint((self.at - image.affine[self.axis, 3]) / image.affine[self.axis, self.axis]))
+        if not 0 <= index < image.shape[self.axis]:
+            return None
+        plane: np.ndarray = np.asarray(image.dataobj).take(index, axis=self.axis)
+        return plane.T
+
+    def extent(self, image: Nifti1Image) -> tuple[float, float, float, float]:
+        """Where the outer edges of an image's voxels lie in the picture: left, right, bottom, top."""
+        ends = [
+            image.affine[axis, 3] + image.affine[axis, axis] * np.array([-0.5, image.shape[axis] - 0.5])
+            for axis in (self.across, self.up)
+        ]
+        (left, right), (bottom, top) = self.place(ends[0], ends[1])
+        return left, right, bottom, top
+
+
+def arrange(
+    image: Nifti1Image, mask: Nifti1Image, *, cuts: int, radiological: bool
+) -> tuple[list[Cut], tuple[float, float]]:
+    """Rows of axial, coronal and sagittal cuts, all of one scale; and the size (mm) of the picture.
+
+    image and mask (X, Y, Z) are in RAS+ order; cuts are spread over the mask, and every place holds the whole image.
+    """
+    low = np.diag(image.affine)[:3] * -0.5 + image.affine[:3, 3]
+    size = np.diag(image.affine)[:3] * image.shape[:3]
+    column = max(size[0], size[1]) + GAP_MM
+    found, bottom = [], 0.0
+    for axis, across, up in ((0, 1, 2), (1, 0, 2), (2, 0, 1)):
+        flipped = radiological and across == 0
+        start = low[across] + (size[across] if flipped else 0.0)
+        for number, at in enumerate(spread(mask, axis, cuts=cuts)):
+            left = number * column + (column - size[across]) / 2
+            found.append(Cut(axis, across, up, at, left, bottom + LETTERS_MM, (start, low[up]), flipped))
+        bottom += size[up] + LETTERS_MM
+    return found, (cuts * column, bottom)
+
+
 class Mosaic:
     """Three rows of cuts (axial, coronal, sagittal) of one background, to which outlines and overlays are added.
 
@@ -90,36 +156,26 @@ class Mosaic:
         cuts: int = 7,
     ) -> None:
         self.keep = dilated(mask, margin_mm=margin_mm)
-        self.figure = Figure(figsize=(11, 5.6), dpi=110, facecolor="black")
-        FigureCanvasAgg(self.figure)
         self.legend: list[Line2D] = []
         shown = self._prepare(background)
         visible = on_grid(mask, shown, interpolation="nearest")  # the image may not reach all of the brain
-        low, high = limits or contrast(np.asarray(shown.dataobj))
+        self.cuts, size = arrange(shown, visible, cuts=cuts, radiological=radiological)
         width = BAR if bar else 0.992
-        self.rows = [
-            plotting.plot_img(
-                shown,
-                display_mode=direction,
-                cut_coords=spread(visible, "xyz".index(direction), cuts=cuts),
-                figure=self.figure,
-                axes=(0.008, bottom, width - 0.016, 0.285),
-                cmap=colormap,
-                vmin=low,
-                vmax=high,
-                colorbar=False,
-                annotate=False,
-                draw_cross=False,
-                black_bg=True,
-                radiological=radiological and direction != "x",
-            )
-            for direction, bottom in (("z", 0.655), ("y", 0.36), ("x", 0.065))
-        ]
-        for row in self.rows:
-            row.annotate(left_right=True, positions=True, size=9)
+        inner = (width - 0.016) * WIDTH * size[1] / size[0]
+        height = inner + HEAD + FOOT
+        # one pair of axes for all cuts: to make a pair for each takes longer than all that is drawn
+        self.figure = Figure(figsize=(WIDTH, height), dpi=110, facecolor="black")
+        FigureCanvasAgg(self.figure)
+        self.axes = self.figure.add_axes((0.008, FOOT / height, width - 0.016, inner / height))
+        self.axes.set(xlim=(0, size[0]), ylim=(0, size[1]), autoscale_on=False)
+        self.axes.set_axis_off()
+        self._paint(shown, limits or contrast(np.asarray(shown.dataobj)), colormap)
+        for cut in self.cuts:
+            self._letters(cut, shown)
         if title:
-            self.figure.text(0.008, 0.985, title, color="white", fontsize=11, va="top", ha="left")
-        self.figure.text(width, 0.02, "mm; x < 0 is left", color="#aaaaaa", fontsize=8, va="bottom", ha="right")
+            self.figure.text(0.008, 1 - 0.07 / height, title, color="white", fontsize=11, va="top", ha="left")
+        note = "mm; x < 0 is left"
+        self.figure.text(width, 0.1 / height, note, color="#aaaaaa", fontsize=8, va="bottom", ha="right")
 
     def _prepare(self, image: Nifti1Image) -> Nifti1Image:
         cropped = only(image, self.keep)
@@ -128,12 +184,46 @@ class Mosaic:
         ordered: Nifti1Image = reorder_img(cropped, resample="nearest" if binary else "linear")
         return ordered
 
+    def _paint(
+        self,
+        image: Nifti1Image,
+        limits: tuple[float, float],
+        colormap: str | Colormap,
+        hidden: Callable[[Cut, np.ndarray], np.ndarray] | None = None,
+    ) -> None:
+        for cut in self.cuts:
+            plane = cut.plane(image)
+            if plane is None:
+                continue
+            values = plane if hidden is None else np.ma.masked_array(plane, hidden(cut, plane))
+            low, high = limits
+            extent = cut.extent(image)
+            self.axes.imshow(
+                values, origin="lower", extent=extent, cmap=colormap, vmin=low, vmax=high, interpolation="nearest"
+            )
+
+    def _letters(self, cut: Cut, shown: Nifti1Image) -> None:
+        left, right, _, top = cut.extent(shown)
+        left, right = sorted((left, right))
+        style: dict[str, Any] = {"color": "white", "fontsize": 9, "clip_on": False}
+        self.axes.text(left, cut.bottom, f"{'xyz'[cut.axis]}={cut.at:.0f}", va="top", ha="left", **style)
+        if cut.axis != 0:
+            for place, letter in ((left, "RL"[not cut.flipped]), (right, "LR"[not cut.flipped])):
+                self.axes.text(place, top, letter, va="top", ha="left" if place == left else "right", **style)
+
     def outline(self, image: Nifti1Image, *, level: float, color: str, label: str, width: float = 0.8) -> None:
         """Draw where an image crosses a level, and name it in the legend."""
         shown = self._prepare(image)
-        for row in self.rows:
-            for axes in row.axes.values():
-                _contour(axes, shown, level=level, color=color, width=width)
+        lines: list[np.ndarray] = []
+        for cut in self.cuts:
+            plane = cut.plane(shown)
+            if plane is None:
+                continue
+            axes = (cut.across, cut.up)
+            centres = [shown.affine[axis, 3] + shown.affine[axis, axis] * np.arange(shown.shape[axis]) for axis in axes]
+            x, y = cut.place(*centres)
+            lines += contour_generator(x, y, plane, line_type=LineType.Separate).lines(level)  # type: ignore[arg-type]
+        self.axes.add_collection(LineCollection(lines, colors=[color], linewidths=width), autolim=False)
         self.legend.append(Line2D([], [], color=color, linewidth=2, label=label))
 
     def overlay(
@@ -149,12 +239,14 @@ class Mosaic:
 
         `where` is on the image's grid.
         """
-        shown = self._prepare(image)
-        opacity = None if where is None else self._prepare(where)
-        for row in self.rows:
-            row.add_overlay(
-                shown, threshold=threshold, cmap=colormap, vmin=limits[0], vmax=limits[1], transparency=opacity
-            )
+        shown, mask = self._prepare(image), None if where is None else self._prepare(where)
+
+        def hidden(cut: Cut, plane: np.ndarray) -> np.ndarray:
+            out = np.zeros(plane.shape, bool) if threshold is None else np.abs(plane) < threshold
+            covered = None if mask is None else cut.plane(mask)
+            return out if covered is None else out | (covered < 0.5)
+
+        self._paint(shown, limits, colormap, hidden)
 
     def scale(self, *, label: str, colormap: str | Colormap, limits: tuple[float, float], extend: str) -> None:
         """Add a colour bar; its label must hold the unit."""
@@ -193,26 +285,3 @@ def contrast(data: np.ndarray, *, quantiles: tuple[float, float] = (0.02, 0.998)
         return 0.0, 1.0
     low, high = (float(value) for value in np.quantile(values, quantiles))
     return (min(low, 0.0) if low >= 0 else low), (high if high > low else low + 1.0)
-
-
-def _contour(axes: object, image: Nifti1Image, *, level: float, color: str, width: float) -> None:
-    # nilearn's add_contours warns at every cut that the level does not cross
-    cut: Callable[..., np.ndarray] = axes.transform_to_2d  # type: ignore[attr-defined]
-    direction = axes.direction  # type: ignore[attr-defined]
-    data = np.asarray(image.dataobj)
-    try:
-        plane = np.asarray(cut(data, image.affine))[::-1]
-    except IndexError:  # the cut lies outside this image
-        return
-    if not plane.min() < level < plane.max():
-        return
-    across, up = {"z": (0, 1), "y": (0, 2), "x": (1, 2)}[direction]
-    # the extent by which nilearn places its pictures, so that both lie on each other
-    extent = [
-        image.affine[axis, 3] + image.affine[axis, axis] * end
-        for axis in (across, up)
-        for end in (0, image.shape[axis] - 1)
-    ]
-    axes.ax.contour(  # type: ignore[attr-defined]
-        plane, levels=[level], colors=[color], linewidths=width, extent=extent, origin="lower"
-    )
