@@ -153,7 +153,7 @@ SECTIONS = {
 # Parsed from the start so that command lines stay valid; each leaves this list with the part that reads it.
 NOT_YET = frozenset(
     {
-        "bids_database_dir", "recipe", "model", "dummy_scans", "label_from_id", "phenotype", "combat_keep", "harmonize",
+        "bids_database_dir", "recipe", "model", "label_from_id", "phenotype", "combat_keep", "harmonize",
         "explain_checks", "folds_file", "leave_site_out", "permutations",
         "reference_map", "allow_confounded", "weights", "maps_from", "training_list", "reports_only",
         "resource_monitor", "bids_exec_spec",
@@ -171,7 +171,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
 }
 LEAST = {
     "folds": 2, "repeats": 1, "nprocs": 1, "omp_nthreads": 1, "smoothing": 0, "random_seed": 0, "mem_mb": 512,
-    "fd_threshold": 0, "max_mean_fd": 0, "min_minutes": 0, "resolution": 0.5,
+    "fd_threshold": 0, "dummy_scans": 0, "max_mean_fd": 0, "min_minutes": 0, "resolution": 0.5,
 }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """What every test stands on: one thread, no window, and the real data where they are to be had."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,13 +23,28 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def phantom_maps(tmp_path_factory):
+def with_template(tmp_path_factory):
+    """A function that puts the sloppy template at 4 mm into a work folder, so that runs need not make it again."""
+    from bids_app.workflow import templates
+
+    made = tmp_path_factory.mktemp("template")
+    templates.prepare(cache=str(made), space="MNI152NLin2009cAsym", resolution=4.0, sloppy=True, seed=1)
+
+    def put(work: Path) -> Path:
+        return shutil.copytree(made, work, dirs_exist_ok=True)
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def phantom_maps(tmp_path_factory, with_template):
     """A phantom of eight people at 4 mm and the output folder of its sloppy participant level (gm)."""
     from bids_app.phantom.write import write
     from bids_app.run import main
 
     folder = tmp_path_factory.mktemp("phantom")
     write(folder / "bids", people=8, resolution=4.0, random_seed=1)
+    with_template(folder / "out" / ".work")
     work = ["--sloppy", "--resolution", "4", "--nprocs", "2"]
     assert main([str(folder / "bids"), str(folder / "out"), "participant", *work]) == 0
     return folder / "bids", folder / "out"

@@ -19,16 +19,18 @@ from bids_app.run import main
 SPACE = "MNI152NLin2009cAsym"
 MAPS = ("alff", "falff", "reho", "fcs", "rfcs")
 REGION = "Putamen_L"
+COARSE = ("--sloppy", "--resolution", "4")
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory):
+def ran(tmp_path_factory, with_template):
     """Eight people, four of them with a larger amplitude in one region: BIDS, fMRIPrep's tree, and the maps."""
     home = tmp_path_factory.mktemp("bold")
     planted = {"region": REGION, "bold": 1.0, "bold_effect": "amplitude", "derivatives": home / "fmriprep"}
     write(home / "bids", people=8, resolution=4.0, random_seed=2, **planted)
+    with_template(home / "out" / ".work")
     words = [home / "bids", home / "out", "participant", "--maps", *MAPS, "-d", f"fmriprep={home / 'fmriprep'}"]
-    assert main([*map(str, words), "--sloppy", "--nprocs", "2", "--save-series", "--atlas", "aal"]) == 0
+    assert main([*map(str, words), *COARSE, "--nprocs", "2", "--save-series", "--atlas", "aal"]) == 0
     return home / "bids", home / "fmriprep", home / "out"
 
 
@@ -115,7 +117,7 @@ def test_a_second_run_does_nothing_and_a_person_without_bold_fails_by_name(ran, 
     bids, derivatives, out = ran
     few = shutil.copytree(derivatives, tmp_path / "few", symlinks=True)
     shutil.rmtree(few / "sub-02" / "func")
-    people = ["--participant-label", "01", "02", "--sloppy", "--save-series", "--atlas", "aal"]
+    people = ["--participant-label", "01", "02", *COARSE, "--save-series", "--atlas", "aal"]
     words = [str(bids), str(out), "participant", "--maps", *MAPS, "-d"]
     before = (out / "sub-01.html").stat().st_mtime_ns
     assert main([*words, f"fmriprep={derivatives}", *people]) == 0
@@ -151,7 +153,7 @@ def test_people_who_moved_more_or_have_less_are_left_out_with_the_reason(ran, ca
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (["--maps", "alff"], 64, "-d fmriprep=PATH"),
+        (["--maps", "alff", "--denoise", "ica_aroma"], 64, "-d fmriprep=PATH"),
         (["--maps", "networks", "-d", "{}"], 66, "--network-maps FILE"),
         (["--maps", "alff", "--band", "0.08", "0.01", "-d", "{}"], 64, "the first has to be below the second"),
         (["--maps", "alff", "--denoise", "magic", "-d", "{}"], 64, "24p-wm-csf"),

@@ -80,10 +80,11 @@ def bids(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def ran(bids):
+def ran(bids, with_template):
     """All people's maps, made by processes that tell when torch is imported: OUT, work folder, log of the spy."""
     home = bids.parent
     (home / "spy").mkdir()
+    with_template(home / "work")
     log = home / "torch.log"
     (home / "spy" / "sitecustomize.py").write_text(SPY.format(log=str(log)))
     words = (bids, home / "out", "participant", "--maps", "gm", "wm", "t1w", *COARSE, "-w", home / "work")
@@ -97,18 +98,10 @@ def out(ran):
     return ran[0]
 
 
-@pytest.fixture(scope="session")
-def template(ran):
-    """A work folder that holds the template alone, so that further runs need not make it again."""
-    folder = ran[1].parent / "template"
-    for found in ran[1].glob("template-*"):
-        shutil.copytree(found, folder / found.name)
-    return folder
-
-
 @pytest.fixture
-def work(template, tmp_path):
-    return shutil.copytree(template, tmp_path / "work")
+def work(with_template, tmp_path):
+    """A work folder that holds the template alone."""
+    return with_template(tmp_path / "work")
 
 
 # what is written
@@ -178,8 +171,8 @@ def test_the_brain_mask_is_that_of_the_stripped_image(bids, out):
     assert ((labels > 0) == mask).all()
 
 
-def test_maps_lie_on_the_grid_of_the_template(out, template):
-    grid = nib.load(next(template.glob("template-*/mask.nii.gz")))
+def test_maps_lie_on_the_grid_of_the_template(out, work):
+    grid = nib.load(next(work.glob("template-*/mask.nii.gz")))
     for stem in (GM, WM, T1W):
         image = nib.load(map_file(out, "02", stem))
         assert image.shape == grid.shape

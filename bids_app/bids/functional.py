@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_app.bids.inputs import FIELDS, SHORT, Dataset, _passes, entities, listed
+from bids_app.bids.inputs import FIELDS, SHORT, Dataset, entities, listed, passes
 from bids_app.errors import DataError, UsageError
 
 log = logging.getLogger("pellucid")
@@ -114,7 +114,7 @@ def _parts(name: str, participant: str, session: str | None, filters: Mapping[st
         short = _KNOWN.get(entity, entity)
         if short not in _KNOWN.values():
             raise UsageError(f"the BIDS filter for bold names an unknown entity, {entity}; known: {', '.join(_KNOWN)}.")
-        if not _passes(tested.get(short), value):
+        if not passes(tested.get(short), value):
             return None
     return found
 

@@ -188,15 +188,15 @@ def _is_t1w(name: str, participant: str, session: str | None, filters: Mapping[s
         short = SHORT.get(entity, entity)
         if short not in SHORT.values():
             raise UsageError(f"the BIDS filter for t1w names an unknown entity, {entity}; known: {', '.join(SHORT)}.")
-        if not _passes(found.get(short), value):
+        if not passes(found.get(short), value):
             return False
     return True
 
 
-def _passes(there: str | None, wanted: object) -> bool:
+def passes(there: str | None, wanted: object) -> bool:
     """Compare one entity with a filter's value; run "1" equals "01", and "*" is any that is there."""
     if isinstance(wanted, list | tuple):
-        return any(_passes(there, one) for one in wanted)
+        return any(passes(there, one) for one in wanted)
     if wanted in (None, "Query.NONE"):
         return there is None
     if wanted in ("*", "Query.ANY"):

@@ -58,7 +58,7 @@ def load(path: Path, *, tr: float | None = None) -> nib.Nifti1Image:
             f"{path.name} cannot be read ({type(error).__name__}: {error}); it may be truncated: fetch it again"
         ) from error
     _check_values(path.name, values)
-    conform._check_header(path.name, stored)
+    conform.check_header(path.name, stored)
     return image(values, stored.affine, tr=seconds)
 
 

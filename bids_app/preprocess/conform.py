@@ -29,7 +29,7 @@ def load(path: Path) -> nib.Nifti1Image:
         ) from error
     values = values.reshape(values.shape[:3]) if values.size == np.prod(values.shape[:3]) else values
     _check_values(path.name, values)
-    _check_header(path.name, image)
+    check_header(path.name, image)
     ordered = nib.as_closest_canonical(nib.Nifti1Image(values, image.affine))
     return plain(np.asarray(ordered.dataobj, dtype=np.float32), ordered.affine)
 
@@ -57,7 +57,8 @@ def _check_values(name: str, values: np.ndarray) -> None:
         raise DataError(f"{name} is {values.min():g} everywhere; there is no brain in it")
 
 
-def _check_header(name: str, image: nib.Nifti1Image) -> None:
+def check_header(name: str, image: nib.Nifti1Image) -> None:
+    """Raise DataError for an image that does not say where left is."""
     header = image.header
     if isinstance(header, nib.Nifti1Header) and not (header["qform_code"] or header["sform_code"]):
         raise DataError(

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from bids_app.errors import DataError
 from bids_app.preprocess import motion, tissues
-from bids_app.preprocess.normalise import _seeded
+from bids_app.preprocess.normalise import seeded
 
 LEAST_OVERLAP = 0.6
 MARGIN_MM = 6.0
@@ -109,7 +109,7 @@ def _candidates(
     found = []
     for name, start in (("scanner", "Identity"), ("centre", None)):
         prefix = f"{folder}/coregister-{name}_"
-        with _seeded(seed):
+        with seeded(seed):
             ants.registration(fixed, brain, "Rigid", initial_transform=start, mask=mask, outprefix=prefix, **SCHEDULE)
         found.append(motion.read_matrix(Path(f"{prefix}0GenericAffine.mat")))
         Path(f"{prefix}0GenericAffine.mat").unlink()

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from bids_app.errors import DataError
 from bids_app.preprocess import conform, rigid
-from bids_app.preprocess.normalise import _seeded
+from bids_app.preprocess.normalise import seeded
 
 PARAMETERS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 RADIUS_MM = 50.0
@@ -161,7 +161,7 @@ def _matrices(
     for number in range(data.shape[3]):
         volume = np.ascontiguousarray(data[..., number], np.float32)
         prefix = Path(folder) / f"coarse-{number:04d}_"
-        with _seeded(seed):
+        with seeded(seed):
             ants.registration(image, image.new_image_like(volume), "Rigid", mask=mask, outprefix=str(prefix), **COARSE)
         coarse = prefix.with_name(f"{prefix.name}0GenericAffine.mat")
         found.append(rigid.refine(fixed, volume, read_matrix(coarse)))

@@ -26,7 +26,7 @@ class Warps:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Fix the random sampling of registrations: antspyx 0.6.3 does not hand its `random_seed` on to ANTs."""
     before = os.environ.get("ANTS_RANDOM_SEED")
     os.environ["ANTS_RANDOM_SEED"] = str(seed or 2**31 - 1)  # ANTs takes 0 as "by the clock"
@@ -48,7 +48,7 @@ def trimmed(image: ants.ANTsImage) -> ants.ANTsImage:
 
 def affine(fixed: ants.ANTsImage, moving: ants.ANTsImage, *, folder: str, name: str, seed: int) -> Warps:
     """Affine registration (12 parameters) by global correlation, which kept brains nearer to the template's size."""
-    with _seeded(seed):
+    with seeded(seed):
         found = ants.registration(fixed, trimmed(moving), "Affine", aff_metric="GC", outprefix=f"{folder}/{name}_")
     matrix = found["fwdtransforms"][0]
     return Warps([matrix], [matrix], [True])
@@ -58,7 +58,7 @@ def syn(
     fixed: ants.ANTsImage, moving: ants.ANTsImage, start: Warps, *, folder: str, name: str, seed: int, sloppy: bool
 ) -> Warps:
     """Symmetric diffeomorphic registration (Avants et al. 2008) after an affine one; few iterations with `sloppy`."""
-    with _seeded(seed):
+    with seeded(seed):
         found = ants.registration(
             fixed,
             trimmed(moving),

@@ -61,8 +61,7 @@ def choose(
             f"{confounds.name} lacks {len(missing)} of the {len(OWN[name])} columns that --denoise {name} needs: "
             f"{', '.join(missing[:6])}{', ...' if len(missing) > 6 else ''}; choose another --denoise"
         )
-    unsteady = [column for column in table if str(column).startswith("non_steady_state")]
-    kept &= ~(table[unsteady] > 0).to_numpy().any(axis=1)
+    kept[: unsteady(table)] = False
     chosen = table[list(OWN[name])].copy()
     if len(chosen) > 1:
         chosen.iloc[0] = chosen.iloc[0].fillna(chosen.iloc[1])
@@ -93,6 +92,13 @@ def _by_nilearn(
     if steady is not None:
         kept = np.isin(np.arange(len(kept)), steady)
     return table, kept
+
+
+def unsteady(table: "pd.DataFrame") -> int:
+    """How many volumes at the start fMRIPrep found to be before the steady state (T1 not yet in equilibrium)."""
+    columns = [column for column in table if str(column).startswith("non_steady_state")]
+    marked = np.flatnonzero((table[columns] > 0).to_numpy().any(axis=1))
+    return int(marked[-1]) + 1 if len(marked) else 0
 
 
 def censored(fd: NDArray[np.float64], *, threshold: float) -> NDArray[np.bool_]:

@@ -33,14 +33,15 @@ def participant(
 ) -> str:
     """How one person's maps were made, as paragraphs.
 
-    `registration` is 'affine' or 'syn', for all maps or by map; `resolution` in mm; `mask_method` says in words where
-    the mask came from; `source` is 'pellucid' or 'fmriprep'. Raises UsageError for a map that does not exist.
+    `registration` is 'affine' or 'syn', for all maps or by map (and for what else there is, as BOLD); `resolution` in
+    mm; `mask_method` says in words where the mask came from; `source` is 'pellucid' or 'fmriprep'. Raises UsageError
+    for a map that does not exist.
     """
     kinds = registration if isinstance(registration, Mapping) else dict.fromkeys(maps, registration)
     parts = [_borrowed(kinds, space) if source == "fmriprep" else _own(kinds, space, mask_method)]
-    lines = [f"- {name} ({_kind(kinds[name])}): {_about('maps', name)}" for name in maps]
-    parts.append(f"Maps were written at {number(resolution)} mm in {space}, neither smoothed nor scaled further:")
-    parts.append("\n".join(lines))
+    if maps:
+        parts.append(f"Maps were written at {number(resolution)} mm in {space}, neither smoothed nor scaled further:")
+        parts.append("\n".join(f"- {name} ({_kind(kinds[name])}): {about('maps', name)}" for name in maps))
     if sloppy:
         parts.append(
             "This run was sloppy: bias correction, registration and segmentation stopped early and ran on coarse "
@@ -78,7 +79,7 @@ def group(
         *([f"The maps were made sloppily. {SLOPPY}"] if sloppy else []),
         _preparation(smoothing, adjust, forms or {}),
         "The cells, every one of which is reported:",
-        "\n".join(f"- {cell}: {_about('classifiers', cell.partition('/')[0])}" for cell in cells),
+        "\n".join(f"- {cell}: {about('classifiers', cell.partition('/')[0])}" for cell in cells),
         "Scores are of people, out of fold. Balanced accuracy is the mean of the classes' shares that were predicted "
         "rightly; its interval joins those of the shares (Wilson 1927) by variance estimates recovery (Zou & Donner "
         "2008). AUROC is over pairs of people whom the same model predicted; its interval is from a bootstrap of "
@@ -91,7 +92,7 @@ def group(
             "Heatmaps are of held-out people, or of each fold's model; each model's maps were divided by one number "
             "of that model (the SD over its training people) before the mean was taken over folds, and none was "
             "scaled per person:",
-            "\n".join(f"- {name}: {_about('explainers', name)}" for name in explainers),
+            "\n".join(f"- {name}: {about('explainers', name)}" for name in explainers),
         ]
     if atlases:
         named = [name + next((f" ({c})" for key, c in ATLAS_CITATIONS if key in name.lower()), "") for name in atlases]
@@ -170,7 +171,7 @@ def _kind(name: str) -> str:
     return {"affine": "affine", "syn": "affine and SyN"}.get(name, name)
 
 
-def _about(room: str, name: str) -> str:
+def about(room: str, name: str) -> str:
     """The first paragraph of a part's docstring with what the rest of it cites: by key where known, else whole."""
     # read, not imported: the process that writes reports must not load torch
     catalogue.check(room, (name,))

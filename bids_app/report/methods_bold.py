@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bids_app.errors import UsageError
-from bids_app.report.methods import _about
+from bids_app.report.methods import about
 from bids_app.report.page import number
 
 BAND = (0.01, 0.08)  # Hz, of ALFF and fALFF where the series were not band-passed
@@ -54,37 +54,43 @@ class Options:
     """What was chosen, and what it came to.
 
     `denoise` is a strategy's name or 'none'; `band` in Hz; `fd_threshold` in mm, None or 0 where nothing was dropped
-    for motion; `dropped` and `dummy_scans` are volumes of all runs; `resampled`: fMRIPrep's series were brought to
-    another voxel size; `parcellation` names the atlas of `rfcs`.
+    for motion; `dropped` (None: not known) and `dummy_scans` are volumes of all runs; `slice_timing` is None where runs
+    differ; `resampled`: fMRIPrep's series were brought to another voxel size; `parcellation` names the atlas of `rfcs`.
     """
 
     denoise: str
     band: tuple[float, float] | None
     fd_threshold: float | None
-    dropped: int = 0
+    dropped: int | None = 0
     dummy_scans: int = 0
     resampled: bool = False
-    slice_timing: bool = False
+    slice_timing: bool | None = False
     alff_definition: str = "mean"
     neighbours: int = 27
     strength: str = "mean-r"
     parcellation: str = ""
     network_names: Sequence[str] = ()
 
+    @property
+    def bridged(self) -> bool:
+        """Whether volumes were dropped, as far as is known."""
+        return self.dropped is None or self.dropped > 0
 
-def participant(maps: Sequence[str], options: Options, *, source: str, space: str, resolution: float) -> str:
+
+def participant(maps: Sequence[str], options: Options, *, source: str, space: str, resolution: float | None) -> str:
     """How one person's resting-state maps were made, as paragraphs under a heading.
 
-    `source` is 'pellucid' (raw BOLD) or 'fmriprep'; `resolution` in mm. Raises UsageError for a map or an option that
-    does not exist.
+    `source` is 'pellucid' (raw BOLD) or 'fmriprep'; `resolution` in mm, None for that of the series. Raises UsageError
+    for a map or an option that does not exist.
     """
     names = list(dict.fromkeys(name.partition("-")[0] for name in maps))
+    voxels = "the voxel size of the series" if resolution is None else f"{number(resolution)} mm"
     parts = [
         "## Resting state",
         _raw(space, options) if source == "pellucid" else _borrowed(space, options),
         _cleaning(options),
-        f"Maps were computed for each run on series that were not smoothed, at {number(resolution)} mm in {space}, and "
-        "are neither smoothed nor scaled further:",
+        f"Maps were computed for each run on series that were not smoothed, at {voxels} in {space}, and are neither "
+        "smoothed nor scaled further:",
         "\n".join(f"- {name}: {_map(name, options)}" for name in names),
     ]
     if options.strength in UNTHRESHOLDED and {"fcs", "rfcs"} & set(names):
@@ -94,21 +100,19 @@ def participant(maps: Sequence[str], options: Options, *, source: str, space: st
 
 
 def _raw(space: str, options: Options) -> str:
-    dummies = (
-        f"Volumes left out at the start of the runs, where the signal was not steady yet: {options.dummy_scans}. "
-        if options.dummy_scans
-        else ""
-    )
     slices = (
-        "Slices were brought to one time by interpolation along time, by the sidecar's SliceTiming. "
+        "Where the sidecar states SliceTiming, slices were brought to one time by interpolation along time. "
+        if options.slice_timing is None
+        else "Slices were brought to one time by interpolation along time, by the sidecar's SliceTiming. "
         if options.slice_timing
         else "The times of the slices were not corrected. "
     )
     return (
-        f"BOLD images were preprocessed from raw data. {dummies}{slices}Each volume was registered rigidly to a "
-        "reference of the run, and the reference rigidly to the T1w image, by mutual information, with ANTs (Tustison "
-        f"2021). All transforms to {space} were joined, so that each volume was resampled once. Framewise displacement "
-        "is the sum of the absolute changes of the six motion parameters, rotations on a sphere of 50 mm (Power 2012). "
+        f"BOLD images were preprocessed from raw data. {_dummies(options)}{slices}Each volume was registered rigidly "
+        "to a reference of the run, with ANTs (mutual information; Tustison 2021) and then by least squares (after "
+        "Friston 1995), and the reference rigidly to the T1w image, by mutual information, with ANTs. All transforms "
+        f"to {space} were joined, so that each volume was resampled once. Framewise displacement is the sum of the "
+        "absolute changes of the six motion parameters, rotations on a sphere of 50 mm (Power 2012). "
         "DVARS is the root mean square change of the image from volume to volume (Power 2012), standardised (Nichols "
         "2017). Mean signals and principal components (aCompCor; Behzadi 2007) of white matter and CSF were taken from "
         "the tissues of the T1w image, eroded.\n\n"
@@ -125,19 +129,26 @@ def _borrowed(space: str, options: Options) -> str:
         "DVARS (Power 2014), are those of fMRIPrep (Esteban 2019), taken as they are; whether susceptibility "
         "distortion was corrected is said in its report."
         + (" They were interpolated linearly to the voxels of the maps." if options.resampled else "")
+        + f" {_dummies(options)}".rstrip()
     )
+
+
+def _dummies(options: Options) -> str:
+    if not options.dummy_scans:
+        return ""
+    return f"Volumes left out at the start of the runs, before the signal was steady: {options.dummy_scans}. "
 
 
 def _cleaning(options: Options) -> str:
     if options.denoise != "none" and options.denoise not in STRATEGIES:
         raise UsageError(f"--denoise {options.denoise}: known are {', '.join((*STRATEGIES, 'none'))}")
     parts = []
-    by_motion = options.fd_threshold and (options.denoise != "none" or options.dropped)
+    by_motion = options.fd_threshold and (options.denoise != "none" or options.bridged)
     if by_motion:
         parts.append(
             f"Volumes with a framewise displacement over {number(options.fd_threshold)} mm are dropped (Power 2012)."
         )
-    if by_motion or options.dropped:
+    if options.dropped is not None and (by_motion or options.dropped):
         parts.append(f"Dropped, over all runs: {options.dropped or 'no'} volume{'' if options.dropped == 1 else 's'}.")
     if options.denoise == "none":
         parts.append("No confounds were taken out of the series.")
@@ -158,14 +169,14 @@ def _filter(options: Options) -> list[str]:
     ]
     if options.denoise != "none":
         parts.append("Series and confounds passed the same filter before the fit (Lindquist 2019).")
-    if options.dropped:
+    if options.bridged:
         parts.append("Dropped volumes were bridged by a cubic spline, for the filter alone.")
     return parts
 
 
 def _map(name: str, options: Options) -> str:
     if name not in ("alff", "falff", "reho", "fcs", "rfcs", "networks"):
-        return _about("maps", name)
+        return about("maps", name)
     if name == "alff":
         return f"ALFF (Zang 2007): {_spectrum(ALFF, options)}"
     if name == "falff":
@@ -204,7 +215,7 @@ def _spectrum(definitions: dict[str, str], options: Options) -> str:
     bridged = (
         " Where volumes were dropped, amplitudes are those of least-squares sines and cosines (Lomb 1976; Scargle "
         "1982)."
-        if options.dropped
+        if options.bridged
         else ""
     )
     return f"{text}. On series that were not band-passed.{bridged}"

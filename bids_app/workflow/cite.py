@@ -2,27 +2,47 @@
 
 from bids_app import __version__
 from bids_app.bids import outputs
-from bids_app.report import citation, methods
+from bids_app.report import citation, methods, methods_bold
 from bids_app.settings import Settings
-from bids_app.workflow import plan
+from bids_app.workflow import people_bold, plan, plan_bold
 
 
 def write(planned: plan.Plan, settings: Settings) -> None:
     """Write it for everyone of the plan, one text for each source of preprocessing."""
+    jobs = [*planned.jobs, *planned.done]
     kinds = plan.kinds(settings)
+    raw = any(plan_bold.is_raw(run) for job in jobs for run in job.runs)
     texts = [
         methods.participant(
             maps=list(kinds),
-            registration=kinds,
+            registration={**({"BOLD": plan_bold.registration(settings)} if raw else {}), **kinds},
             resolution=planned.resolution,
             space=settings.participant.output_space,
             mask_method="as each person's page says",
             source=source,
             sloppy=settings.participant.sloppy,
         )
-        for source in sorted({job.source for job in (*planned.jobs, *planned.done) if job.t1w})
+        for source in sorted({job.source for job in jobs if job.t1w})
     ]
-    if not texts:
-        return  # each person's page has the words of its BOLD runs, which differ in volumes
+    texts += [_bold(source, settings) for source in sorted({run["source"] for job in jobs for run in job.runs})]
     for name, text in citation.files(texts, version=__version__).items():
         outputs.write_root(settings.output_dir, f"logs/{name}", text)
+
+
+def _bold(source: str, settings: Settings) -> str:
+    """What holds for the runs of all people; each person's page has the words of its own."""
+    chosen = people_bold.chosen(settings)
+    options = methods_bold.Options(
+        denoise=chosen["denoise"],
+        band=chosen["band"],
+        fd_threshold=chosen["fd_threshold"],
+        dropped=None,
+        resampled=chosen["resampled"],
+        slice_timing=None,
+        parcellation=next(iter(chosen["atlases"])),
+        **{name: chosen["parameters"][name] for name in ("alff_definition", "strength", "neighbours")},
+    )
+    mm = plan_bold.resolution(settings) if source == "pellucid" else settings.participant.resolution
+    return methods_bold.participant(
+        chosen["maps"], options, source=source, space=settings.participant.output_space, resolution=mm
+    )

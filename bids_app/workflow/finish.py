@@ -20,7 +20,6 @@ TOLERANCE = 0.01
 def person(
     *,
     job: Files,
-    kinds: dict[str, str],
     chosen: Files,
     templates: Files,
     bids_dir: str,
@@ -36,12 +35,11 @@ def person(
     out, who = Path(output_dir), (job["participant"], job["session"])
     with outputs.staging(out) as stage:
         content = (
-            _empty(job)
-            if anat is None
-            else _anatomy(stage, job, kinds, chosen, anat, templates, bids_dir, radiological, made)
+            _empty(job) if anat is None else _anatomy(stage, job, chosen, anat, templates, bids_dir, radiological, made)
         )
         told = _runs(job, bold, made)
-        runs = [finish_bold.run(stage, who, each, templates, bold) for each in told]
+        tissues = made.get(f"sources_{bold['registration']}") if told and anat is not None else None
+        runs = [finish_bold.run(stage, who, each, templates, bold, tissues) for each in told]
         texts = [content["methods"], finish_bold.words(told, bold) if told else ""]
         _page(stage, job, {**content, "methods": "\n\n".join(text for text in texts if text)}, runs)
         outputs.mark_undone(out, *who)
@@ -53,7 +51,6 @@ def person(
 def _anatomy(
     stage: Path,
     job: Files,
-    kinds: dict[str, str],
     chosen: Files,
     anat: Files,
     templates: Files,
@@ -61,17 +58,18 @@ def _anatomy(
     radiological: bool,
     made: Files,
 ) -> Files:
-    """Stage the anatomy's outputs; returns what the page says of them."""
+    """Stage the anatomy's outputs; returns what the page says of them. A T1w of another session is only shown."""
     who = (job["participant"], job["session"])
-    sources = {kind: made[f"sources_{kind}"] for kind in sorted(set(kinds.values()))}
-    maps = {name: made[f"map_{name}"] for name in kinds}
+    sources = {kind: made[f"sources_{kind}"] for kind in job["registrations"]}
+    maps = {name: made[f"map_{name}"] for name in job["kinds"]}
     measured = _measured(job, anat, sources, bids_dir)
-    _native(stage, who, anat, chosen["output_space"])
+    if job["own_t1w"]:
+        _native(stage, who, anat, chosen["output_space"])
+        _volumes(stage, who, measured)
     for name, file in maps.items():
-        _map(stage, who, name, file, _parameters(name, kinds[name], chosen), measured)
-    _volumes(stage, who, measured)
+        _map(stage, who, name, file, _parameters(name, job["kinds"][name], chosen), measured)
     drawn = _draw(stage, who, anat, templates, sources, maps, radiological=radiological)
-    return _told(kinds, chosen, anat, measured, drawn)
+    return _told(job, chosen, anat, measured, drawn)
 
 
 def _empty(job: Files) -> Files:
@@ -228,8 +226,10 @@ def _draw(
     return shown
 
 
-def _told(kinds: Files, chosen: Files, anat: Files, measured: Files, drawn: list[page.Figure]) -> Files:
+def _told(job: Files, chosen: Files, anat: Files, measured: Files, drawn: list[page.Figure]) -> Files:
     facts = {"Preprocessed by": measured["source"], **anat["native"]["facts"]}
+    if not job["own_t1w"]:
+        facts["Session"] = "another one, as this one has no T1w image"
     checks = [
         f"The modulated total of {tissue} ({kind}) is {share:.3f} of its native volume: look at the registration"
         for kind, each in measured["totals"].items()
@@ -241,8 +241,8 @@ def _told(kinds: Files, chosen: Files, anat: Files, measured: Files, drawn: list
             f"{name} {share:.4f}" for name, share in each.items()
         )
     text = methods.participant(
-        maps=list(kinds),
-        registration=kinds,
+        maps=list(job["kinds"]),
+        registration={**dict(zip(job["registrations"], job["registrations"], strict=True)), **job["kinds"]},
         resolution=chosen["resolution"],
         space=chosen["output_space"],
         mask_method=anat["native"]["facts"]["Brain mask"],

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from bids_app.workflow import functional
 Files = dict[str, Any]
 
 
-def run(stage: Path, who: tuple[str, str | None], told: Files, templates: Files, chosen: Files) -> Section:
+def run(
+    stage: Path, who: tuple[str, str | None], told: Files, templates: Files, chosen: Files, tissues: Files | None
+) -> Section:
     """Stage one run's outputs and return its part of the page.
 
     told: what the plan says of the run, `made` by `functional.series`, `maps` (files by map and name) and `atlases`
-    (folder by name); chosen: settings that the outputs state.
+    (folder by name); chosen: settings that the outputs state; tissues: the person's own at the template, if known.
     """
     made = told["made"]
     mask = nib.load(made["mask"])
@@ -48,7 +51,9 @@ def run(stage: Path, who: tuple[str, str | None], told: Files, templates: Files,
             _regions(folder, who, entities, spelled, part.SUFFIX, file, mask, told["atlases"])
     if chosen["save_series"]:
         _series(folder, who, place, made, mask, facts)
-    return _draw(stage, who, entities, told, shown, templates, chosen)
+    if told["source"] == "pellucid":
+        _preprocessed(folder, who, entities, made)
+    return _draw(stage, who, entities, told, shown, templates, chosen, tissues)
 
 
 def words(runs: list[Files], chosen: Files) -> str:
@@ -59,6 +64,8 @@ def words(runs: list[Files], chosen: Files) -> str:
         band=made["band"],
         fd_threshold=chosen["fd_threshold"],
         dropped=sum(int((~np.load(run["made"]["kept"])).sum()) for run in runs),
+        dummy_scans=sum(run["made"]["dummies"] for run in runs),
+        slice_timing=any(run["made"].get("slice_time") is not None for run in runs),
         resampled=chosen["resampled"],
         parcellation=next(iter(chosen["atlases"])),
         network_names=[name.partition("_")[2] for name in runs[0]["maps"].get("networks", {}) if "beta" in name],
@@ -83,7 +90,8 @@ def _facts(told: Files, made: Files) -> Files:
         steps.append("band-pass (not for alff and falff)")
     return {
         "RepetitionTime": made["tr"],
-        "NumberOfVolumes": int(kept.size),
+        "NumberOfVolumes": int(kept.size) + made["dummies"],
+        "NumberOfVolumesDiscardedByUser": made["dummies"],
         "NumberOfVolumesDropped": int((~kept).sum()),
         "MinutesLeft": round(float(kept.sum()) * made["tr"] / 60, 3),
         "MeanFramewiseDisplacement": round(float(known.mean()), 4) if known.size else None,
@@ -149,6 +157,16 @@ def _series(
     _json(folder / f"{stem}.json", {"Type": "Brain", "Resolution": facts["Resolution"]})
 
 
+def _preprocessed(folder: Path, who: tuple[str, str | None], entities: dict[str, str], made: Files) -> None:
+    """The confounds of a run that was raw, and how it lies in its T1w."""
+    table = Path(made["confounds_file"])
+    for suffix in (".tsv", ".json"):
+        name = outputs.filename(*who, "timeseries", suffix, **entities, desc="confounds")
+        shutil.copyfile(table.with_suffix(suffix), folder / name)
+    name = outputs.filename(*who, "xfm", ".mat", **entities, from_="boldref", to="T1w", mode="image")
+    shutil.copyfile(made["transform"], folder / name)
+
+
 def _draw(
     stage: Path,
     who: tuple[str, str | None],
@@ -157,6 +175,7 @@ def _draw(
     shown: list[drawing.Map],
     templates: Files,
     chosen: Files,
+    tissues: Files | None,
 ) -> Section:
     made = told["made"]
     fd = np.load(made["fd"])
@@ -171,10 +190,13 @@ def _draw(
         fd=fd if np.isfinite(fd).any() else None,
         dvars=np.load(made["dvars"]),
         denoised=np.load(made["filtered"], mmap_mode="r"),
+        dummy_scans=made["dummies"],
     )
-    images = {name: nib.load(templates[name]) for name in ("brain", "mask", "gm", "wm")}
-    tissues = drawing.tissues({1: images["gm"], 2: images["wm"]}, mask=images["mask"])
-    place = drawing.Template(images["brain"], images["mask"], tissues, whose="the template's")
+    images = {name: nib.load(templates[name]) for name in ("brain", "mask")}
+    whose = "the template's" if tissues is None else "the person's"
+    grey, white = (nib.load((tissues or templates)[name]) for name in ("gm", "wm"))
+    drawn = drawing.tissues({1: grey, 2: white}, mask=images["mask"])
+    place = drawing.Template(images["brain"], images["mask"], drawn, whose=whose)
     return drawing.draw(
         run,
         stage,

@@ -20,9 +20,10 @@ SERIES = ("series", "denoised", "filtered", "kept", "fd", "dvars")
 
 
 def series(*, run: Files, chosen: Files, grid: list[Any] | None) -> Files:
-    """Read a run's voxels, drop volumes, denoise -> `.npy` files, `mask`, and facts (`tr`, `band`, `strategy`).
+    """Read a run's voxels, drop volumes, denoise -> `.npy` files, `mask`, and facts (`tr`, `band`, `dummies`, ...).
 
-    `grid` is [shape, affine] of another grid to bring it to, or None.
+    Volumes before the steady state are cut off, so that only those dropped later leave gaps in time. `grid` is [shape,
+    affine] of another grid to bring it to, or None.
     """
     onto = None if grid is None else (tuple(grid[0]), np.array(grid[1]))
     values, inside, affine = images.load(Path(run["bold"]), Path(run["mask"]), onto=onto)
@@ -36,6 +37,12 @@ def series(*, run: Files, chosen: Files, grid: list[Any] | None) -> Files:
     if chosen["denoise"] != "none" and chosen["fd_threshold"] > 0:
         kept = kept & strategies.censored(fd, threshold=chosen["fd_threshold"])
     band = None if chosen["band"] is None else (float(chosen["band"][0]), float(chosen["band"][1]))
+    first = max(run["skipped"], 0 if chosen["denoise"] == "none" else strategies.unsteady(frame))
+    if first >= len(kept):
+        raise DataError(f"{Path(run['bold']).name} has {len(kept)} volumes, and --dummy-scans leaves out {first}")
+    if first:
+        values, kept, fd, dvars = values[:, first:].copy(), kept[first:], fd[first:], dvars[first:]
+        table = None if table is None else table[first:]
     denoised, filtered = denoise.clean(values, tr=tr, confounds=table, kept=kept, band=band)
     arrays = {"series": values, "denoised": denoised, "filtered": filtered, "kept": kept, "fd": fd, "dvars": dvars}
     for name, array in arrays.items():
@@ -43,7 +50,8 @@ def series(*, run: Files, chosen: Files, grid: list[Any] | None) -> Files:
     plain(inside.astype(np.float32), affine).to_filename("mask.nii.gz")
     files = {name: str(Path.cwd() / f"{name}.npy") for name in arrays}
     columns = [] if table is None else [str(name) for name in table.columns]
-    return {**files, "mask": str(Path.cwd() / "mask.nii.gz"), "tr": tr, "band": band, "confounds": columns}
+    facts = {"tr": tr, "band": band, "confounds": columns, "dummies": first + run.get("dummies", 0)}
+    return {**run, **files, **facts, "confounds_file": run["confounds"], "mask": str(Path.cwd() / "mask.nii.gz")}
 
 
 def place_atlas(*, atlas_name: str, run: Files, templates: Files, **chosen: Any) -> str:

@@ -55,21 +55,19 @@ def _template(planned: plan.Plan, settings: Settings) -> Node:
 def _person(job: plan.Job, planned: plan.Plan, settings: Settings) -> tuple[Workflow, list[str]]:
     """One person's nodes, and the names of those that need the template."""
     person = Workflow(f"{job.name.replace('-', '_')}_{job.inputs}")
-    kinds = plan.kinds(settings) if job.t1w else {}
-    finish = _finish(job, planned, settings, kinds)
-    needing = people_bold.connect(person, finish, job, settings)
-    if not kinds:
-        return person, [*needing, finish.name]
-    anatomy, others = _anatomy(person, job, planned, settings, sorted(set(kinds.values())))
-    needing += others
+    finish = _finish(job, planned, settings)
+    if not job.registrations:
+        return person, [*people_bold.connect(person, finish, None, job, settings), finish.name]
+    anatomy, needing = _anatomy(person, job, planned, settings)
+    needing += people_bold.connect(person, finish, anatomy, job, settings)
     person.connect([(anatomy, finish, [("out", "anat")])])
-    for kind in sorted(set(kinds.values())):
+    for kind in job.registrations:
         sources = node(
             f"to_template_{kind}", f"{STEPS}:to_template", mem_gb=2, connected=("anat", "templates"), kind=kind
         )
         person.connect([(anatomy, sources, [("out", "anat")]), (sources, finish, [("out", f"sources_{kind}")])])
         needing.append(sources.name)
-        for name in (name for name, its in kinds.items() if its == kind):
+        for name in (name for name, its in job.kinds.items() if its == kind):
             parameters = {"intensity": settings.participant.intensity}
             made = node(
                 f"map_{name}",
@@ -83,9 +81,7 @@ def _person(job: plan.Job, planned: plan.Plan, settings: Settings) -> tuple[Work
     return person, [*needing, finish.name]
 
 
-def _anatomy(
-    person: Workflow, job: plan.Job, planned: plan.Plan, settings: Settings, kinds: list[str]
-) -> tuple[Node, list[str]]:
+def _anatomy(person: Workflow, job: plan.Job, planned: plan.Plan, settings: Settings) -> tuple[Node, list[str]]:
     """Native anatomy and its transforms, ours or a derivative's; returns the last node and who needs the template."""
     common: dict[str, Any] = {"sloppy": settings.participant.sloppy}
     seeded = {**common, "seed": settings.compute.random_seed}
@@ -96,12 +92,12 @@ def _anatomy(
         mem_gb=2.5,
         n_procs=threads,
         connected=("anat", "templates"),
-        nonlinear="syn" in kinds and not job.borrowed,
+        nonlinear="syn" in job.registrations and not job.borrowed,
         **seeded,
     )
     if job.borrowed:
         native = node("borrow", f"{STEPS}:borrow", mem_gb=2, **job.borrowed)
-        if "affine" not in kinds:
+        if "affine" not in job.registrations:
             person.add_nodes([native])
             return native, []
         person.connect([(native, warps, [("out", "anat")])])
@@ -113,7 +109,7 @@ def _anatomy(
     return tissues, [warps.name, tissues.name]
 
 
-def _finish(job: plan.Job, planned: plan.Plan, settings: Settings, kinds: dict[str, str]) -> Node:
+def _finish(job: plan.Job, planned: plan.Plan, settings: Settings) -> Node:
     chosen = asdict(settings.participant)
     made = node(
         "finish",
@@ -121,13 +117,12 @@ def _finish(job: plan.Job, planned: plan.Plan, settings: Settings, kinds: dict[s
         mem_gb=1.5,
         connected=(
             "templates",
-            *(("anat",) if kinds else ()),
-            *(f"map_{name}" for name in kinds),
-            *(f"sources_{kind}" for kind in sorted(set(kinds.values()))),
+            *(("anat",) if job.registrations else ()),
+            *(f"map_{name}" for name in job.kinds),
+            *(f"sources_{kind}" for kind in job.registrations),
             *people_bold.inputs(job, settings),
         ),
         job=asdict(job),
-        kinds=kinds,
         chosen={name: chosen[name] for name in ("output_space", "intensity", "sloppy")}
         | {"resolution": planned.resolution},
         bids_dir=str(settings.bids_dir),

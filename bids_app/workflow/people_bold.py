@@ -12,6 +12,7 @@ from bids_app.workflow import functional, plan, plan_bold
 from bids_app.workflow.call import node
 
 STEPS = "bids_app.workflow.functional"
+RAW = "bids_app.workflow.raw_bold"
 
 
 def chosen(settings: Settings) -> dict[str, Any]:
@@ -23,6 +24,7 @@ def chosen(settings: Settings) -> dict[str, Any]:
         "atlases": _atlases(settings),
         "space": settings.participant.output_space,
         "sloppy": settings.participant.sloppy,
+        "registration": plan_bold.registration(settings),
         "resampled": settings.participant.resolution is not None,
         "save_series": settings.participant.save_series,
         "radiological": settings.other.radiological,
@@ -39,11 +41,14 @@ def inputs(job: plan.Job, settings: Settings) -> list[str]:
     return names
 
 
-def connect(person: Workflow, finish: Node, job: plan.Job, settings: Settings) -> list[str]:
+def connect(person: Workflow, finish: Node, anatomy: Node | None, job: plan.Job, settings: Settings) -> list[str]:
     """Add the nodes of all runs to a person's graph; returns the names of those that need the template."""
     needing = []
     for number, run in enumerate(job.runs):
         series = _series(number, run, settings)
+        if plan_bold.is_raw(run):
+            placed_run = _raw(person, anatomy, number, run, settings)
+            person.connect([(placed_run, series, [("out", "run")])])
         person.connect([(series, finish, [("out", f"run_{number}")])])
         placed = {label: _atlas(number, label, name, settings) for label, name in _atlases(settings).items()}
         for label, each in placed.items():
@@ -57,12 +62,33 @@ def connect(person: Workflow, finish: Node, job: plan.Job, settings: Settings) -
     return needing
 
 
+def _raw(person: Workflow, anatomy: Node | None, number: int, run: dict[str, Any], settings: Settings) -> Node:
+    """Preprocess a raw run; returns the node that has it in template space."""
+    seed = settings.compute.random_seed
+    still = node(f"still_{number}", f"{RAW}:still", mem_gb=3, run=run, seed=seed)
+    aligned = node(f"align_{number}", f"{RAW}:align", mem_gb=3, connected=("still", "anat"), seed=seed)
+    shape, affine = grid(settings.participant.output_space, plan_bold.resolution(settings))
+    placed = node(
+        f"place_{number}",
+        f"{RAW}:to_template",
+        mem_gb=3,
+        connected=("still", "aligned", "anat"),
+        kind=plan_bold.registration(settings),
+        grid=[list(shape), affine.tolist()],
+    )
+    person.connect([(still, aligned, [("out", "still")]), (still, placed, [("out", "still")])])
+    person.connect([(aligned, placed, [("out", "aligned")])])
+    person.connect([(anatomy, aligned, [("out", "anat")]), (anatomy, placed, [("out", "anat")])])
+    return placed
+
+
 def _series(number: int, run: dict[str, Any], settings: Settings) -> Node:
-    onto = None
-    if settings.participant.resolution is not None:
+    onto, raw = None, plan_bold.is_raw(run)
+    if settings.participant.resolution is not None and not raw:
         shape, affine = grid(settings.participant.output_space, settings.participant.resolution)
         onto = [list(shape), affine.tolist()]
-    return node(f"series_{number}", f"{STEPS}:series", mem_gb=2, run=run, chosen=plan_bold.chosen(settings), grid=onto)
+    given = {"connected": ("run",)} if raw else {"run": run}
+    return node(f"series_{number}", f"{STEPS}:series", mem_gb=2, chosen=plan_bold.chosen(settings), grid=onto, **given)
 
 
 def _atlas(number: int, label: str, name: str, settings: Settings) -> Node:

@@ -25,7 +25,7 @@ class Job:
     """One person in one session: T1w and who preprocesses it, BOLD runs, and two hashes. Either may be lacking.
 
     `inputs` is that of the files, and names the work folder, where nodes know by their own settings what is to be done
-    again; `key` is that of all that the outputs depend on.
+    again; `key` is that of all that the outputs depend on. `kinds`: the registration of each map of the anatomy.
     """
 
     participant: str
@@ -38,6 +38,9 @@ class Job:
     borrowed: dict[str, str] = field(default_factory=dict)
     brain_mask: str | None = None
     runs: list[dict[str, Any]] = field(default_factory=list)
+    kinds: dict[str, str] = field(default_factory=dict)
+    registrations: list[str] = field(default_factory=list)
+    own_t1w: bool = True
 
     @property
     def name(self) -> str:
@@ -78,7 +81,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Plan:
     labels = inputs.select(dataset, settings.select.participant_label)
     excluded = exclusions.read(settings.select.exclude)
     jobs: list[Job] = []
-    failed: dict[str, str] = {}
+    failed: dict[str, DataError | MissingInputError] = {}
     for participant in labels:
         visits = _visits(dataset, participant, settings)
         if not visits:
@@ -90,13 +93,14 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Plan:
             try:
                 jobs.append(_job(dataset, participant, session, scan, settings))
             except (DataError, MissingInputError) as error:
-                failed[_name(participant, session)] = str(error)
+                failed[_name(participant, session)] = error
     if not jobs:
         _nothing(failed)
     finished = [outputs.is_done(settings.output_dir, job.participant, job.session, job.key) for job in jobs]
     todo = [job for job, done in zip(jobs, finished, strict=True) if not done]
     before = [job for job, done in zip(jobs, finished, strict=True) if done]
-    return Plan(todo, before, failed, _head(todo), resolution(settings))
+    reasons = {name: str(error) for name, error in failed.items()}
+    return Plan(todo, before, reasons, _head(todo), resolution(settings))
 
 
 def _check_derivatives(settings: Settings) -> None:
@@ -109,35 +113,64 @@ def _check_derivatives(settings: Settings) -> None:
 
 
 def _visits(dataset: inputs.Dataset, participant: str, settings: Settings) -> dict[str | None, inputs.Scan | None]:
-    """A person's sessions, each with its T1w where the maps need one and there is one."""
-    found: dict[str | None, inputs.Scan | None] = {}
-    if plan_bold.maps(settings):
-        found = dict.fromkeys(plan_bold.sessions(settings, participant))
-        found = found or {None: None}  # a person without BOLD fails by name
-    if kinds(settings):
-        scans = inputs.anatomical_scans(
-            dataset, participant, sessions=settings.select.session_label, filters=_filters(settings)
-        )
-        found |= {scan.session: scan for scan in scans}
-    return found
+    """A person's sessions, each with its T1w; a session that has BOLD alone takes the T1w of the first that has one."""
+    scans = {scan.session: scan for scan in _scans(dataset, participant, settings)}
+    if not plan_bold.maps(settings):
+        return dict(scans)
+    found: dict[str | None, inputs.Scan | None] = dict(scans) if kinds(settings) else {}
+    bold = plan_bold.sessions(dataset, participant, settings, _filters(settings, "bold"))
+    first = next(iter(scans.values()), None)
+    found |= {session: scans.get(session, first) for session in bold}
+    return found or {None: first}  # a person without BOLD fails by name
+
+
+def _scans(dataset: inputs.Dataset, participant: str, settings: Settings) -> list[inputs.Scan]:
+    return inputs.anatomical_scans(
+        dataset, participant, sessions=settings.select.session_label, filters=_filters(settings, "t1w")
+    )
 
 
 def _job(
     dataset: inputs.Dataset, participant: str, session: str | None, scan: inputs.Scan | None, settings: Settings
 ) -> Job:
-    runs = plan_bold.runs(settings, participant, session) if plan_bold.maps(settings) else []
+    runs = (
+        plan_bold.runs(dataset, participant, session, settings, _filters(settings, "bold"))
+        if plan_bold.maps(settings)
+        else []
+    )
+    for run in runs:
+        root = dataset.root if plan_bold.is_raw(run) else settings.select.derivatives["fmriprep"]
+        _readable([Path(file) for file in plan_bold.files(run)], root)
+        plan_bold.check_times(run)
     bold = [Path(file) for run in runs for file in plan_bold.files(run)]
-    _readable(bold, settings.select.derivatives.get("fmriprep", dataset.root))
-    if scan is None:
-        return Job(participant, session, None, None, "fmriprep", *_hashes(bold, settings), runs=runs)
+    wanted = kinds(settings) if scan is not None and scan.session == session else {}
+    raw = any(map(plan_bold.is_raw, runs))
+    registrations = sorted({*wanted.values(), *([plan_bold.registration(settings)] if raw else [])})
+    if scan is None and raw:
+        raise MissingInputError(f"{_name(participant, session)} has BOLD and no T1w, which raw BOLD needs")
+    if scan is None or not registrations:
+        return Job(participant, session, None, None, "fmriprep", *_hashes(bold, runs, settings), runs=runs)
     source, borrowed, t1w = _anatomy(scan, settings)
     _readable([scan.path] if t1w == scan.path else [], dataset.root)
     given = [t1w, *map(Path, borrowed.values())] if borrowed else []
     _readable(given, settings.select.derivatives.get("fmriprep", dataset.root))
     mask = _mask(scan, settings.participant.brain_mask) if not borrowed else None
     files = sorted({t1w, *map(Path, borrowed.values()), *([Path(mask)] if mask else [])})
-    hashes = _hashes([*files, *bold], settings)
-    return Job(participant, session, str(scan.path), str(t1w), source, *hashes, borrowed, mask, runs)
+    hashes = _hashes([*files, *bold], runs, settings)
+    return Job(
+        participant,
+        session,
+        str(scan.path),
+        str(t1w),
+        source,
+        *hashes,
+        borrowed,
+        mask,
+        runs,
+        wanted,
+        registrations,
+        own_t1w=scan.session == session,
+    )
 
 
 def _readable(files: list[Path], root: Path) -> None:
@@ -146,9 +179,10 @@ def _readable(files: list[Path], root: Path) -> None:
             raise MissingInputError(reason)
 
 
-def _hashes(files: list[Path], settings: Settings) -> tuple[str, str]:
+def _hashes(files: list[Path], runs: list[dict[str, Any]], settings: Settings) -> tuple[str, str]:
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return _hash([stamps]), _hash([stamps, _chosen(settings)])
+    said = [{name: value for name, value in run.items() if name not in plan_bold.FILES} for run in runs]
+    return _hash([stamps]), _hash([stamps, said, _chosen(settings)])
 
 
 def _anatomy(scan: inputs.Scan, settings: Settings) -> tuple[str, dict[str, str], Path]:
@@ -222,25 +256,26 @@ def _has_skull(job: Job) -> bool:
     return skull.stripped(np.asarray(image.dataobj), voxel_ml=float(np.prod(image.header.get_zooms())) / 1000) is None
 
 
-def _filters(settings: Settings) -> dict[str, object] | None:
+def _filters(settings: Settings, kind: str) -> dict[str, object]:
     path = settings.select.bids_filter_file
     if path is None:
-        return None
+        return {}
     if not path.is_file():
         raise MissingInputError(f"--bids-filter-file: there is no file {path}")
     try:
         content = json.loads(path.read_text())
-        return dict(content.get("t1w", {}))
+        return dict(content.get(kind, {}))
     except (ValueError, AttributeError) as error:
         raise UsageError(f"--bids-filter-file {path.name} is not a JSON object: {error}") from error
 
 
-def _nothing(failed: dict[str, str]) -> None:
+def _nothing(failed: dict[str, DataError | MissingInputError]) -> None:
     if not failed:
-        raise NothingSelectedError("nobody who is selected, and not excluded, has a T1w image in sub-*/[ses-*/]anat")
-    lines = [f"  {name}: {reason}" for name, reason in list(failed.items())[:5]]
+        raise NothingSelectedError("nobody who is selected, and not excluded, has an image that the maps are made of")
+    lines = [f"  {name}: {error}" for name, error in list(failed.items())[:5]]
     more = f"\n  and {len(failed) - 5} more" if len(failed) > 5 else ""
-    raise MissingInputError(f"no person can be used; {len(failed)} images cannot be read:\n" + "\n".join(lines) + more)
+    bad = all(isinstance(error, DataError) for error in failed.values())
+    raise (DataError if bad else MissingInputError)("no person can be used:\n" + "\n".join(lines) + more)
 
 
 def _name(participant: str, session: str | None) -> str:

@@ -6,15 +6,18 @@ from typing import Any
 
 from bids_app import catalogue
 from bids_app.atlases import atlas
-from bids_app.bids import derivatives_bold
+from bids_app.bids import derivatives_bold, inputs
+from bids_app.bids import functional as bids_functional
 from bids_app.errors import MissingInputError, UsageError
-from bids_app.preprocess import strategies
+from bids_app.preprocess import series, strategies
 from bids_app.settings import Settings
 from bids_app.workflow import found, functional
 
 BAND = (0.01, 0.08)
 FD_THRESHOLD = 0.5
 DENOISE = "24p-wm-csf"
+FILES = ("bold", "mask", "confounds")
+RAW_MM = 3.0  # about the voxels that BOLD is measured with
 
 
 def maps(settings: Settings) -> tuple[str, ...]:
@@ -59,27 +62,44 @@ def check(settings: Settings) -> None:
     if not maps(settings):
         return
     chosen(settings)
-    if "fmriprep" not in settings.select.derivatives:
-        raise UsageError(
-            f"--maps {', '.join(maps(settings))}: made from fMRIPrep's derivatives in this version; give "
-            "-d fmriprep=PATH"
-        )
+    if settings.participant.denoise == "ica_aroma" and "fmriprep" not in settings.select.derivatives:
+        raise UsageError("--denoise ica_aroma: only fMRIPrep's own series serve; give -d fmriprep=PATH")
     if "networks" in maps(settings):
         functional.check_networks(settings.participant.network_maps)
     for name in maps(settings):
         atlas.check(functional.atlas_names(settings.both.atlas, name))
 
 
-def sessions(settings: Settings, participant: str) -> list[str | None]:
-    """The sessions of a person that have BOLD."""
+def sessions(
+    dataset: inputs.Dataset, participant: str, settings: Settings, filters: dict[str, object]
+) -> list[str | None]:
+    """The sessions of a person that have BOLD, fMRIPrep's where its tree is given."""
     wanted = {name.removeprefix("ses-") for name in settings.select.session_label}
-    root = settings.select.derivatives["fmriprep"]
-    there = derivatives_bold.fmriprep_sessions(root, participant)
-    return [name for name in there if not wanted or name in wanted]
+    there: list[str | None] = []
+    if "fmriprep" in settings.select.derivatives:
+        there = derivatives_bold.fmriprep_sessions(settings.select.derivatives["fmriprep"], participant)
+    if "fmriprep" not in settings.select.derivatives or settings.participant.fallback_preprocessing:
+        there += [run.session for run in _raw(dataset, participant, settings, filters)]
+    return [name for name in dict.fromkeys(there) if not wanted or name in wanted]
 
 
-def runs(settings: Settings, participant: str, session: str | None) -> list[dict[str, Any]]:
+def runs(
+    dataset: inputs.Dataset, participant: str, session: str | None, settings: Settings, filters: dict[str, object]
+) -> list[dict[str, Any]]:
     """The runs of one session, as values that nodes take. Raises MissingInputError that names what is lacking."""
+    if "fmriprep" in settings.select.derivatives:
+        try:
+            return _borrowed(participant, session, settings)
+        except MissingInputError as error:
+            if not settings.participant.fallback_preprocessing:
+                raise MissingInputError(f"{error} (--fallback-preprocessing preprocesses such people here)") from error
+    found = [run for run in _raw(dataset, participant, settings, filters) if run.session == session]
+    if not found:
+        raise MissingInputError(f"sub-{participant} has no BOLD run")
+    return [_values(dataset, run, settings) for run in found]
+
+
+def _borrowed(participant: str, session: str | None, settings: Settings) -> list[dict[str, Any]]:
     stated = settings.participant
     images = derivatives_bold.fmriprep_bold(
         settings.select.derivatives["fmriprep"],
@@ -90,15 +110,59 @@ def runs(settings: Settings, participant: str, session: str | None) -> list[dict
         resolution=f"{stated.resolution:g}" if stated.resolution else None,
         desc="smoothAROMAnonaggr" if stated.denoise == "ica_aroma" else "preproc",
     )
-    if not images:
-        raise MissingInputError(f"sub-{participant} has no BOLD run")
-    found_runs = []
+    found = []
     for image in images:
         values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(image).items()}
-        found_runs.append({**values, "source": "fmriprep"})
-    return found_runs
+        found.append({**values, "source": "fmriprep", "skipped": stated.dummy_scans or 0})
+    return found
+
+
+def _raw(
+    dataset: inputs.Dataset, participant: str, settings: Settings, filters: dict[str, object]
+) -> list[bids_functional.Bold]:
+    chosen = settings.select
+    return bids_functional.bold_scans(
+        dataset, participant, sessions=chosen.session_label, task=chosen.task_id, filters=filters
+    )
+
+
+def _values(dataset: inputs.Dataset, run: bids_functional.Bold, settings: Settings) -> dict[str, Any]:
+    """A raw run with what its sidecars say of time."""
+    stated = bids_functional.metadata(dataset, run)
+    return {
+        "bold": str(run.path),
+        "task": run.task,
+        "run": run.run,
+        "session": run.session,
+        "label": run.label,
+        "source": "pellucid",
+        "tr": stated.get("RepetitionTime"),
+        "slice_times": stated.get("SliceTiming"),
+        "slice_direction": stated.get("SliceEncodingDirection"),
+        "dummies": settings.participant.dummy_scans,
+    }
+
+
+def is_raw(run: dict[str, Any]) -> bool:
+    """Whether a run is to be preprocessed here."""
+    return bool(run["source"] == "pellucid")
 
 
 def files(run: dict[str, Any]) -> list[str]:
     """The files of a run, for hashes and for a look whether they are there."""
-    return [run["bold"], run["mask"], run["confounds"]]
+    return [run[name] for name in FILES if name in run]
+
+
+def check_times(run: dict[str, Any]) -> None:
+    """Raise DataError for a run that is not 4D, or whose TR is missing or contradicts itself; reads the header only."""
+    series.repetition_time(Path(run["bold"]), stated=run["tr"])
+
+
+def registration(settings: Settings) -> str:
+    """How raw BOLD comes from the T1w to the template."""
+    return settings.participant.registration or "syn"
+
+
+def resolution(settings: Settings) -> float:
+    """Voxel size of the maps of raw BOLD, mm."""
+    return settings.participant.resolution or RAW_MM

@@ -1,0 +1,162 @@
+"""Raw BOLD end to end: what a phantom's scanner wrote, held against what the phantom did to its people."""
+
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_app.bids import inputs
+from bids_app.errors import DataError, MissingInputError
+from bids_app.phantom.write import write
+from bids_app.run import main
+from bids_app.settings import build
+from bids_app.workflow import plan
+
+SPACE = "MNI152NLin2009cAsym"
+VOLUMES = 60
+BOLD = "sub-01_task-rest_bold"
+WORDS = ("--participant-label", "01", "--sloppy", "--resolution", "4", "--dummy-scans", "2", "--band", "0.01", "0.2")
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory):
+    """BIDS, and the same people as fMRIPrep would have left them: there the head's true motion stands."""
+    home = tmp_path_factory.mktemp("raw")
+    planted = {"region": "Putamen_L", "bold": 1.0, "bold_volumes": VOLUMES, "derivatives": home / "fmriprep"}
+    write(home / "bids", people=4, resolution=4.0, random_seed=2, **planted)
+    return home / "bids", home / "fmriprep"
+
+
+@pytest.fixture(scope="module")
+def out(phantom, with_template):
+    folder = phantom[0].parent / "out"
+    with_template(folder / ".work")
+    words = ["--maps", "alff", "reho", "--nprocs", "2", *WORDS]
+    assert main([str(phantom[0]), str(folder), "participant", *words]) == 0
+    return folder
+
+
+def tables(phantom, out):
+    name = "sub-01/func/sub-01_task-rest_desc-confounds_timeseries.tsv"
+    return [pd.read_csv(root / name, sep="\t") for root in (phantom[1], out)]
+
+
+def test_motion_is_what_was_planted(phantom, out):
+    true, found = tables(phantom, out)
+    assert len(found) == len(true) - 2
+    for column in ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z"):
+        scale = 50 if column.startswith("rot") else 1  # mm on a sphere
+        steps = [np.diff(table[column].to_numpy()[-len(found) :]) * scale for table in (true, found)]
+        assert np.abs(steps[0] - steps[1]).max() < 0.05, column
+    fd = [table["framewise_displacement"].to_numpy()[-len(found) + 1 :] for table in (true, found)]
+    assert np.abs(fd[0] - fd[1]).mean() < 0.04  # mm, the sum of six such errors
+
+
+def test_tissue_signals_are_those_of_the_tissues(phantom, out):
+    true, found = tables(phantom, out)
+    for column, least in (("csf", 0.9), ("white_matter", 0.8), ("global_signal", 0.9)):
+        assert np.corrcoef(true[column][2:], found[column])[0, 1] > least, column
+
+
+def test_the_map_is_that_of_the_series_as_the_phantom_has_them_in_the_template(phantom, out, tmp_path):
+    given = ["--maps", "alff", "-d", f"fmriprep={phantom[1]}", "-w", str(out / ".work")]
+    assert main([str(phantom[0]), str(tmp_path / "out"), "participant", *WORDS, *given]) == 0
+    file = f"sub-01/func/sub-01_task-rest_space-{SPACE}_res-4_stat-alff_boldmap.nii.gz"
+    true, found = (nib.load(root / file).get_fdata() for root in (tmp_path / "out", out))
+    both = (true != 0) & (found != 0)
+    assert both.sum() > 0.9 * (true != 0).sum()
+    assert np.corrcoef(true[both], found[both])[0, 1] > 0.85
+
+
+def test_what_is_stated_is_what_was_done(out):
+    file = out / f"sub-01/func/sub-01_task-rest_space-{SPACE}_res-4_stat-reho_boldmap.json"
+    about = json.loads(file.read_text())
+    assert about["PreprocessingSource"] == "pellucid"
+    assert about["NumberOfVolumes"] == VOLUMES
+    assert about["NumberOfVolumesDiscardedByUser"] == 2
+    assert about["MinutesLeft"] == pytest.approx((VOLUMES - 2 - about["NumberOfVolumesDropped"]) * 2 / 60, abs=1e-3)
+    page = (out / "sub-01.html").read_text()
+    for words in ("Susceptibility distortion was not corrected", "Slices were brought to one time", "was steady: 2."):
+        assert words in page
+    assert list((out / "sub-01" / "func").glob("*_from-boldref_to-T1w_mode-image_xfm.mat"))
+    assert "Friston" in (out / "logs" / "CITATION.md").read_text()
+
+
+def planned(data, out, **given):
+    words = {"maps": ["alff"], "sloppy": True, "participant_label": ["01"], **given}
+    return plan.make(inputs.open_dataset(data), build("participant", data, out, given=words))
+
+
+@pytest.fixture
+def copied(phantom, tmp_path):
+    """A data set of the first person alone, to be spoilt."""
+    data = tmp_path / "bids"
+    shutil.copytree(phantom[0], data, ignore=shutil.ignore_patterns("sub-02", "sub-03", "sub-04"))
+    return data
+
+
+def test_a_session_without_t1w_takes_that_of_another(copied, tmp_path):
+    for session, kinds in (("1", ("anat", "func")), ("2", ("func",))):
+        for kind in kinds:
+            target = copied / "sub-01" / f"ses-{session}" / kind
+            shutil.copytree(copied / "sub-01" / kind, target)
+            for file in target.iterdir():
+                file.rename(file.with_name(file.name.replace("sub-01_", f"sub-01_ses-{session}_")))
+    shutil.rmtree(copied / "sub-01" / "anat")
+    shutil.rmtree(copied / "sub-01" / "func")
+    first, second = planned(copied, tmp_path / "out", maps=["alff", "gm"]).jobs
+    assert (first.own_t1w, list(first.kinds)) == (True, ["gm"])
+    assert (second.own_t1w, second.kinds, second.registrations) == (False, {}, ["syn"])
+    assert first.t1w == second.t1w
+    assert second.runs[0]["session"] == "2"
+
+
+def test_raw_bold_without_any_t1w_fails_by_name(copied, tmp_path):
+    shutil.rmtree(copied / "sub-01" / "anat")
+    with pytest.raises(MissingInputError, match="sub-01 has BOLD and no T1w"):
+        planned(copied, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("stated", "told"), [({"RepetitionTime": 3.0}, "2 s in its header and of 3 s"), ({"RepetitionTime": 0}, "above 0")]
+)
+def test_a_repetition_time_that_cannot_be_is_told_before_anything_is_computed(copied, tmp_path, stated, told):
+    sidecar = copied / "sub-01" / "func" / f"{BOLD}.json"
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | stated))
+    with pytest.raises(DataError, match=told):
+        planned(copied, tmp_path / "out")
+
+
+def test_a_changed_sidecar_makes_the_maps_anew(copied, tmp_path):
+    (before,) = planned(copied, tmp_path / "out").jobs
+    sidecar = copied / "sub-01" / "func" / f"{BOLD}.json"
+    content = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps(content | {"SliceTiming": content["SliceTiming"][::-1]}))
+    (after,) = planned(copied, tmp_path / "out").jobs
+    assert before.inputs == after.inputs
+    assert before.key != after.key
+
+
+def test_people_whom_fmriprep_lacks_are_preprocessed_only_if_wanted(phantom, tmp_path):
+    few = shutil.copytree(phantom[1], tmp_path / "few")
+    shutil.rmtree(few / "sub-02")
+    given = {"derivatives": {"fmriprep": few}, "participant_label": ["01", "02"]}
+    strict = planned(phantom[0], tmp_path / "out", **given)
+    assert list(strict.failed) == ["sub-02"]
+    assert "--fallback-preprocessing" in strict.failed["sub-02"]
+    both = planned(phantom[0], tmp_path / "out", **given, fallback_preprocessing=True)
+    assert [(job.participant, job.runs[0]["source"]) for job in both.jobs] == [("01", "fmriprep"), ("02", "pellucid")]
+
+
+def test_a_filter_chooses_among_runs(copied, tmp_path):
+    func = copied / "sub-01" / "func"
+    for suffix in (".nii.gz", ".json"):
+        shutil.copyfile(func / f"{BOLD}{suffix}", func / f"sub-01_task-rest_acq-fast_bold{suffix}")
+    filters = tmp_path / "filter.json"
+    filters.write_text(json.dumps({"bold": {"acquisition": "fast"}}))
+    (job,) = planned(copied, tmp_path / "out", bids_filter_file=filters).jobs
+    assert [run["label"] for run in job.runs] == ["task-rest_acq-fast"]
+    assert len(planned(copied, tmp_path / "out").jobs[0].runs) == 2
