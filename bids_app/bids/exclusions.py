@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import pandas as pd
-
 from bids_app.errors import DataError, MissingInputError
 
 Exclusions = Mapping[tuple[str, str | None], str]
@@ -20,6 +18,8 @@ def read(path: Path | None) -> Exclusions:
         return {}
     if not path.is_file():
         raise MissingInputError(f"--exclude: there is no file {path}")
+    import pandas as pd  # a fifth of a second, and most runs exclude nobody
+
     table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, na_values=["n/a", ""])
     if "participant_id" not in table:
         raise DataError(f"--exclude {path.name} has no column participant_id; it has {', '.join(table.columns)}")

@@ -4,8 +4,8 @@ import math
 import os
 import re
 from pathlib import Path
+from typing import SupportsFloat
 
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
@@ -30,7 +30,7 @@ def number(value: object, digits: int = 3) -> str:
     """A number with some significant digits; 'n/a' where it is missing."""
     if isinstance(value, bool | str):
         return str(value)
-    as_float = float("nan") if value is None or value is pd.NA else float(value)  # type: ignore[arg-type]
+    as_float = float(value) if isinstance(value, SupportsFloat) else float("nan")  # None, pandas' NA
     if math.isnan(as_float):
         return "n/a"
     if as_float.is_integer() and abs(as_float) < 1e6:

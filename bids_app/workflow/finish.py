@@ -11,7 +11,7 @@ from bids_app import __version__, catalogue
 from bids_app.bids import inputs, outputs
 from bids_app.report import figures, methods
 from bids_app.report import person as page
-from bids_app.workflow import anatomical, finish_bold
+from bids_app.workflow import finish_bold
 
 Files = dict[str, Any]
 TOLERANCE = 0.01
@@ -111,6 +111,8 @@ def _parameters(name: str, kind: str, chosen: Files) -> Files:
 
 
 def _measured(job: Files, anat: Files, sources: Files, bids_dir: str) -> Files:
+    from bids_app.workflow import anatomical  # with ANTs, which people with BOLD alone need not wait for
+
     volumes = anat["tissues"]["volumes"]
     scan = inputs.Scan(job["participant"], job["session"], Path(job["scan"]))
     return {

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from bids_app import catalogue
-from bids_app.errors import DataError, MissingInputError
+from bids_app.errors import DataError
 from bids_app.preprocess import denoise, strategies
 from bids_app.preprocess import series as images
 from bids_app.preprocess.conform import plain
@@ -88,14 +88,6 @@ def labels(folder: str) -> tuple[np.ndarray, dict[int, str], str]:
     return np.asarray(nib.load(Path(folder) / "labels.nii.gz").dataobj), names, about["name"]
 
 
-def check_networks(path: Path | None) -> None:
-    """Raise MissingInputError or DataError unless there is a 4D image of network maps; only its header is read."""
-    if path is None or not path.is_file():
-        raise MissingInputError(f"--maps networks needs --network-maps FILE, a 4D image; there is no {path}")
-    if len(nib.load(path).shape) != 4:
-        raise DataError(f"--network-maps {path.name} has {len(nib.load(path).shape)} axes in place of 4")
-
-
 def _networks(file: str, mask: nib.Nifti1Image, inside: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """Network maps (voxels, k) at a run's voxels, and their names: of FILE.tsv's column `name`, else N01, N02, ..."""
     from nilearn.image import resample_img
@@ -118,8 +110,3 @@ def _networks(file: str, mask: nib.Nifti1Image, inside: np.ndarray) -> tuple[np.
 def _column(frame: Any, name: str) -> np.ndarray:
     """A column of the confounds (time,), NaN where the table lacks it."""
     return frame[name].to_numpy(np.float64) if name in frame else np.full(len(frame), np.nan)
-
-
-def atlas_names(chosen: tuple[str, ...], map_name: str) -> tuple[str, ...]:
-    """The atlases that a map is looked at by: those chosen, else its own."""
-    return tuple(chosen) or catalogue.load("maps", map_name).ATLASES

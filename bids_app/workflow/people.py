@@ -11,7 +11,8 @@ from bids_app.workflow import execute, people_bold, plan
 from bids_app.workflow.call import node
 
 STEPS = "bids_app.workflow.anatomical"
-PRELOAD = ["bids_app.workflow.anatomical", "bids_app.workflow.templates", "bids_app.workflow.finish", "bids"]
+PRELOAD = ["bids_app.workflow.templates", "bids_app.workflow.functional", "bids_app.workflow.finish"]
+WITH_ANATOMY = ["bids_app.workflow.anatomical", "bids"]
 
 
 def run(planned: plan.Plan, settings: Settings) -> dict[str, str]:
@@ -29,7 +30,8 @@ def run(planned: plan.Plan, settings: Settings) -> dict[str, str]:
         logs[job.name] = outputs.folder(settings.output_dir, job.participant, job.session, "log")
         logs[job.name].mkdir(parents=True, exist_ok=True)
         execute.keep_crashes(person, logs[job.name])
-    execute.run(whole, settings, last="finish", total=len(planned.jobs), what="people", preload=PRELOAD)
+    preload = [*PRELOAD, *(WITH_ANATOMY if any(job.registrations for job in planned.jobs) else [])]
+    execute.run(whole, settings, last="finish", total=len(planned.jobs), what="people", preload=preload)
     for folder in (shared, *logs.values()):
         execute.nameless(folder, settings)
     failed = [

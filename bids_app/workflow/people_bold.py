@@ -8,7 +8,7 @@ from bids_app.atlases import atlas
 from bids_app.atlases.templates import grid
 from bids_app.bids import outputs
 from bids_app.settings import Settings
-from bids_app.workflow import functional, plan, plan_bold
+from bids_app.workflow import plan, plan_bold
 from bids_app.workflow.call import node
 
 STEPS = "bids_app.workflow.functional"
@@ -56,7 +56,7 @@ def connect(person: Workflow, finish: Node, anatomy: Node | None, job: plan.Job,
             needing.append(each.name)
         for name in plan_bold.maps(settings):
             made = _map(number, name, settings)
-            own = [outputs.label(atlas.name(each)) for each in functional.atlas_names(settings.both.atlas, name)]
+            own = [outputs.label(atlas.name(each)) for each in plan_bold.atlas_names(settings.both.atlas, name)]
             person.connect([(series, made, [("out", "run")]), (placed[own[0]], made, [("out", "parcels")])])
             person.connect([(made, finish, [("out", f"bold_{number}_{name}")])])
     return needing
@@ -119,5 +119,5 @@ def _map(number: int, name: str, settings: Settings) -> Node:
 
 def _atlases(settings: Settings) -> dict[str, str]:
     """The atlases of all maps of BOLD, by a name that nodes can have."""
-    names = [name for one in plan_bold.maps(settings) for name in functional.atlas_names(settings.both.atlas, one)]
+    names = [name for one in plan_bold.maps(settings) for name in plan_bold.atlas_names(settings.both.atlas, one)]
     return {outputs.label(atlas.name(name)): name for name in dict.fromkeys(names)}

@@ -4,14 +4,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+
 from bids_app import catalogue
 from bids_app.atlases import atlas
 from bids_app.bids import derivatives_bold, inputs
 from bids_app.bids import functional as bids_functional
-from bids_app.errors import MissingInputError, UsageError
+from bids_app.errors import DataError, MissingInputError, UsageError
 from bids_app.preprocess import series, strategies
 from bids_app.settings import Settings
-from bids_app.workflow import found, functional
+from bids_app.workflow import found
 
 BAND = (0.01, 0.08)
 FD_THRESHOLD = 0.5
@@ -57,6 +59,11 @@ def parameters(settings: Settings) -> dict[str, Any]:
     }
 
 
+def atlas_names(chosen: tuple[str, ...], map_name: str) -> tuple[str, ...]:
+    """The atlases that a map is looked at by: those chosen, else its own."""
+    return tuple(chosen) or catalogue.load("maps", map_name).ATLASES
+
+
 def check(settings: Settings) -> None:
     """Raise the first thing that is wrong with what all people share."""
     if not maps(settings):
@@ -65,9 +72,17 @@ def check(settings: Settings) -> None:
     if settings.participant.denoise == "ica_aroma" and "fmriprep" not in settings.select.derivatives:
         raise UsageError("--denoise ica_aroma: only fMRIPrep's own series serve; give -d fmriprep=PATH")
     if "networks" in maps(settings):
-        functional.check_networks(settings.participant.network_maps)
+        _check_networks(settings.participant.network_maps)
     for name in maps(settings):
-        atlas.check(functional.atlas_names(settings.both.atlas, name))
+        atlas.check(atlas_names(settings.both.atlas, name))
+
+
+def _check_networks(path: Path | None) -> None:
+    """Raise MissingInputError or DataError unless there is a 4D image of network maps; only its header is read."""
+    if path is None or not path.is_file():
+        raise MissingInputError(f"--maps networks needs --network-maps FILE, a 4D image; there is no {path}")
+    if len(nib.load(path).shape) != 4:
+        raise DataError(f"--network-maps {path.name} has {len(nib.load(path).shape)} axes in place of 4")
 
 
 def sessions(

@@ -4,14 +4,12 @@ import hashlib
 import json
 from pathlib import Path
 
-import ants
 import nibabel as nib
 import numpy as np
 
 from bids_app import __version__
 from bids_app.atlases import atlas, templates
 from bids_app.errors import MissingInputError
-from bids_app.preprocess import normalise
 from bids_app.preprocess.conform import plain
 from bids_app.regions.atlas_on_grid import on_grid
 from bids_app.workflow import cache as kept
@@ -60,18 +58,29 @@ def _labels(
             f"declares {found.space}; shown on {space} without a transform, so borders may be off by some millimetres"
         )
         return on_grid(found, grid.shape, grid.affine), note
-    moving = _ants(brain, folder / "moving.nii.gz")
+    return (
+        _transformed(found, brain, files, folder, seed=seed, sloppy=sloppy),
+        f"declares {found.space}; transformed to {space} by registering the two templates' brains",
+    )
+
+
+def _transformed(
+    found: atlas.Atlas, brain: nib.Nifti1Image, files: dict[str, str], folder: Path, *, seed: int, sloppy: bool
+) -> np.ndarray:
+    import ants  # takes longer to load than a placed atlas to find
+
+    from bids_app.preprocess import normalise
+
+    def read(image: nib.Nifti1Image) -> ants.ANTsImage:
+        path = folder / "moving.nii.gz"
+        plain(np.asarray(image.dataobj, dtype=np.float32), image.affine).to_filename(path)
+        return ants.image_read(str(path))
+
+    moving = read(brain)
     target = ants.image_read(files["target"])
     start = normalise.affine(target, moving, folder=str(folder), name="atlas", seed=seed)
     warps = normalise.syn(target, moving, start, folder=str(folder), name="atlas", seed=seed, sloppy=sloppy)
-    image = _ants(nib.Nifti1Image(found.labels.astype(np.float32), found.affine), folder / "moving.nii.gz")
+    image = read(nib.Nifti1Image(found.labels.astype(np.float32), found.affine))
     warped = ants.apply_transforms(ants.image_read(files["mask"]), image, warps.forward, interpolator="nearestNeighbor")
     (folder / "moving.nii.gz").unlink()
-    return np.rint(
-        warped.numpy()
-    ), f"declares {found.space}; transformed to {space} by registering the two templates' brains"
-
-
-def _ants(image: nib.Nifti1Image, path: Path) -> ants.ANTsImage:
-    plain(np.asarray(image.dataobj, dtype=np.float32), image.affine).to_filename(path)
-    return ants.image_read(str(path))
+    return np.rint(warped.numpy())

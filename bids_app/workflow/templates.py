@@ -3,13 +3,11 @@
 import hashlib
 from pathlib import Path
 
-import ants
 import nibabel as nib
 import numpy as np
 
 from bids_app import __version__
 from bids_app.atlases import templates
-from bids_app.preprocess import normalise
 from bids_app.preprocess.conform import plain
 from bids_app.workflow import cache as kept
 
@@ -47,12 +45,21 @@ def _make(folder: Path, *, space: str, resolution: float, sloppy: bool, seed: in
 
 def _warp_priors(folder: Path, *, seed: int, sloppy: bool) -> None:
     """nilearn's priors are of another template, so they are registered to this one (brain to brain)."""
-    target, brain, mask = (ants.image_read(str(folder / f"{name}.nii.gz")) for name in ("target", "brain", "mask"))
-    moving = _ants(folder, "moving", templates.brain(templates.PRIOR_SPACE))
+    import ants  # takes longer to load than templates to find that were made before
+
+    from bids_app.preprocess import normalise
+
+    def read(name: str) -> ants.ANTsImage:
+        return ants.image_read(str(folder / f"{name}.nii.gz"))
+
+    target, brain, mask = (read(name) for name in ("target", "brain", "mask"))
+    _save(folder, "moving", templates.brain(templates.PRIOR_SPACE))
+    moving = read("moving")
     start = normalise.affine(target, moving, folder=str(folder), name="prior", seed=seed)
     warps = normalise.syn(target, moving, start, folder=str(folder), name="prior", seed=seed, sloppy=sloppy)
     for tissue in TISSUES:
-        prior = _ants(folder, "moving", templates.tissue_prior(tissue))
+        _save(folder, "moving", templates.tissue_prior(tissue))
+        prior = read("moving")
         for name, grid in ((tissue, brain * mask), (f"target_{tissue}", target)):
             ants.image_write(ants.apply_transforms(grid, prior, warps.forward), str(folder / f"{name}.nii.gz"))
     (folder / "moving.nii.gz").unlink()
@@ -60,8 +67,3 @@ def _warp_priors(folder: Path, *, seed: int, sloppy: bool) -> None:
 
 def _save(folder: Path, name: str, image: nib.Nifti1Image) -> None:
     plain(np.asarray(image.dataobj, dtype=np.float32), image.affine).to_filename(folder / f"{name}.nii.gz")
-
-
-def _ants(folder: Path, name: str, image: nib.Nifti1Image) -> ants.ANTsImage:
-    _save(folder, name, image)
-    return ants.image_read(str(folder / f"{name}.nii.gz"))
