@@ -90,6 +90,20 @@ def test_what_is_left_in_the_brain_is_on_the_side_labelled_l(template, mask, blo
     assert sides >= 1
 
 
+def test_each_cut_keeps_to_its_place_also_where_the_image_is_smaller_than_the_brain(template, mask):
+    low = template.slicer[:, :, : template.shape[2] // 2]
+    mosaic = Mosaic(low, mask)
+    mosaic.outline(mask, level=0.5, color="red", label="brain")
+    spare = 2 * max(mask.header.get_zooms())
+    for line in mosaic.axes.collections[0].get_segments():
+        inside = [
+            (line >= np.subtract((cut.left, cut.bottom), spare)).all()
+            and (line <= np.add((cut.left + cut.size[0], cut.bottom + cut.size[1]), spare)).all()
+            for cut in mosaic.cuts
+        ]
+        assert sum(inside) == 1
+
+
 def test_a_saved_heatmap_shows_a_left_blob_in_the_left_half_of_each_cut(template, mask, blob, tmp_path):
     figures.heatmap(blob, template, mask, tmp_path / "left.png", title="", unit="u")
     figures.heatmap(blob, template, mask, tmp_path / "right.png", title="", unit="u", radiological=True)

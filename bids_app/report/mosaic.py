@@ -80,7 +80,8 @@ def spread(mask: Nifti1Image, axis: int, *, cuts: int) -> list[float]:
 class Cut:
     """One cut of a mosaic, `at` mm along `axis` (0 to 2): which world axes go across and up in the picture, and where.
 
-    `low` is the world (mm) at the lower left of its place in the picture, whose corner is (`left`, `bottom`), mm too.
+    `low` is the world (mm) at the lower left of its place in the picture, whose corner is (`left`, `bottom`), mm too,
+    as is its `size`.
     """
 
     axis: int
@@ -90,6 +91,7 @@ class Cut:
     left: float
     bottom: float
     low: tuple[float, float]
+    size: tuple[float, float]
     flipped: bool
 
     def place(self, across: np.ndarray, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -116,14 +118,14 @@ class Cut:
 
 
 def arrange(
-    image: Nifti1Image, mask: Nifti1Image, *, cuts: int, radiological: bool
+    frame: Nifti1Image, mask: Nifti1Image, *, cuts: int, radiological: bool
 ) -> tuple[list[Cut], tuple[float, float]]:
     """Rows of axial, coronal and sagittal cuts, all of one scale; and the size (mm) of the picture.
 
-    image and mask (X, Y, Z) are in RAS+ order; cuts are spread over the mask, and every place holds the whole image.
+    frame and mask (X, Y, Z) are in RAS+ order; cuts are spread over the mask, and every place is as large as the frame.
     """
-    low = np.diag(image.affine)[:3] * -0.5 + image.affine[:3, 3]
-    size = np.diag(image.affine)[:3] * image.shape[:3]
+    low = np.diag(frame.affine)[:3] * -0.5 + frame.affine[:3, 3]
+    size = np.diag(frame.affine)[:3] * frame.shape[:3]
     column = max(size[0], size[1]) + GAP_MM
     found, bottom = [], 0.0
     for axis, across, up in ((0, 1, 2), (1, 0, 2), (2, 0, 1)):
@@ -131,7 +133,8 @@ def arrange(
         start = low[across] + (size[across] if flipped else 0.0)
         for number, at in enumerate(spread(mask, axis, cuts=cuts)):
             left = number * column + (column - size[across]) / 2
-            found.append(Cut(axis, across, up, at, left, bottom + LETTERS_MM, (start, low[up]), flipped))
+            corner, extent = (start, low[up]), (size[across], size[up])
+            found.append(Cut(axis, across, up, at, left, bottom + LETTERS_MM, corner, extent, flipped))
         bottom += size[up] + LETTERS_MM
     return found, (cuts * column, bottom)
 
@@ -159,7 +162,7 @@ class Mosaic:
         self.legend: list[Line2D] = []
         shown = self._prepare(background)
         visible = on_grid(mask, shown, interpolation="nearest")  # the image may not reach all of the brain
-        self.cuts, size = arrange(shown, visible, cuts=cuts, radiological=radiological)
+        self.cuts, size = arrange(self._prepare(self.keep), visible, cuts=cuts, radiological=radiological)
         width = BAR if bar else 0.992
         inner = (width - 0.016) * WIDTH * size[1] / size[0]
         height = inner + HEAD + FOOT
@@ -171,7 +174,7 @@ class Mosaic:
         self.axes.set_axis_off()
         self._paint(shown, limits or contrast(np.asarray(shown.dataobj)), colormap)
         for cut in self.cuts:
-            self._letters(cut, shown)
+            self._letters(cut)
         if title:
             self.figure.text(0.008, 1 - 0.07 / height, title, color="white", fontsize=11, va="top", ha="left")
         note = "mm; x < 0 is left"
@@ -202,9 +205,8 @@ class Mosaic:
                 values, origin="lower", extent=extent, cmap=colormap, vmin=low, vmax=high, interpolation="nearest"
             )
 
-    def _letters(self, cut: Cut, shown: Nifti1Image) -> None:
-        left, right, _, top = cut.extent(shown)
-        left, right = sorted((left, right))
+    def _letters(self, cut: Cut) -> None:
+        left, right, top = cut.left, cut.left + cut.size[0], cut.bottom + cut.size[1]
         style: dict[str, Any] = {"color": "white", "fontsize": 9, "clip_on": False}
         self.axes.text(left, cut.bottom, f"{'xyz'[cut.axis]}={cut.at:.0f}", va="top", ha="left", **style)
         if cut.axis != 0:
