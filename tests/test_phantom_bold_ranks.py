@@ -42,7 +42,7 @@ def measured(request, tmp_path_factory, with_template):
 def _ranks(folder, seed, kind):
     bids, out, derived = (str(folder / name) for name in ("bids", "out", "fmriprep"))
     planted = {"bold": EFFECTS[kind][0], "bold_effect": kind, "derivatives": folder / "fmriprep"}
-    write(folder / "bids", people=16, region=REGION, resolution=4.0, random_seed=seed, **planted)
+    write(folder / "bids", people=12, region=REGION, resolution=4.0, random_seed=seed, **planted)
     networks = ["--network-maps", str(folder / "bids" / "sourcedata" / "network-maps.nii.gz")]
     common = ["--maps", *MAPS, "--atlas", "aal", "--sloppy", "--resolution", "4"]
     assert main([bids, out, "participant", *common, *networks, "-d", f"fmriprep={derived}"]) == 0

@@ -242,12 +242,6 @@ def test_a_tissue_is_the_most_probable_one_of_a_half_or_more_and_csf_is_the_rest
     np.testing.assert_array_equal(np.asarray(rest.dataobj).ravel(), [3, 3, 3, 0])
 
 
-def test_the_neighbours_of_reho_are_told():
-    text = functional.neighbours(np.array([27, 27, 27, 8]), 27)
-    assert "all 27 of them for 75 % of the voxels" in text
-    assert "least 8" in text
-
-
 def test_a_page_shows_its_runs_escaped_with_warnings_first_and_only_if_there_are_any(drawn, tmp_path):
     root, section = drawn
     page = {"participant": "01", "session": "a", "figures": [], "volumes": {}, "facts": {}, "checks": ["first"],

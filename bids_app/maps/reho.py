@@ -41,10 +41,14 @@ def compute(series: NDArray[np.float32], *, mask: NDArray[np.bool_], neighbours:
     return found
 
 
-def count(mask: NDArray[np.bool_], neighbours: int) -> NDArray[np.int32]:
-    """M of each voxel of the mask (voxels,): itself and its neighbours in the mask, at most `neighbours`."""
-    found: NDArray[np.int32] = (_near(mask, neighbours) >= 0).sum(axis=1, dtype=np.int32)
-    return found
+def caption(mask: NDArray[np.bool_], *, neighbours: int) -> str:
+    """How many voxels each value comes from: fewer at the border of the mask (X, Y, Z), where values are higher."""
+    count = (_near(mask, neighbours) >= 0).sum(axis=1, dtype=np.int32)
+    share = 100 * float((count == neighbours).mean())
+    return (
+        f"Each value comes from a voxel and its neighbours in the mask: all {neighbours} of them for {share:.0f} % of "
+        f"the voxels, fewer at the border (median {np.median(count):.0f}, least {count.min()})."
+    )
 
 
 def _near(mask: NDArray[np.bool_], neighbours: int) -> NDArray[np.int32]:

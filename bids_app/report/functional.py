@@ -231,15 +231,6 @@ def tissues(probabilities: Mapping[int, Nifti1Image], *, mask: Nifti1Image | Non
     return Nifti1Image(np.where(stacked.max(axis=0) >= 0.5, best, 0).astype(np.uint8), first.affine)
 
 
-def neighbours(count: NDArray[np.integer], most: int) -> str:
-    """How many voxels ReHo had to go by, in words; `count` (voxels,): M of each voxel, itself among them."""
-    share = 100 * float((count == most).mean())
-    return (
-        f"Each value comes from a voxel and its neighbours in the mask: all {most} of them for {share:.0f} % of the "
-        f"voxels, fewer at the border (median {np.median(count):.0f}, least {count.min()})."
-    )
-
-
 def _inside(run: Run) -> NDArray[np.bool_]:
     inside: NDArray[np.bool_] = np.asarray(run.mask.dataobj) > 0
     if inside.sum() != len(run.series):

@@ -4,6 +4,7 @@ import inspect
 import json
 import shutil
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import nibabel as nib
@@ -47,7 +48,8 @@ def run(
             stated = {"Description": (part.__doc__ or "").splitlines()[0], "Units": part.UNIT, **facts}
             stated["MapParameters"] = _parameters(name, chosen, resolution)
             _json(folder / f"{stem}.json", stated)
-            shown.append(drawing.Map(key, nib.load(file), part.UNIT, caption=stated["Description"]))
+            caption = f"{stated['Description']} {_caption(part, mask, chosen['parameters'])}".strip()
+            shown.append(drawing.Map(key, nib.load(file), part.UNIT, caption=caption))
             _regions(folder, who, entities, spelled, part.SUFFIX, file, mask, told["atlases"])
     if chosen["save_series"]:
         _series(folder, who, place, made, mask, facts)
@@ -74,6 +76,14 @@ def words(runs: list[Files], chosen: Files) -> str:
     return methods_bold.participant(
         chosen["maps"], options, source=runs[0]["source"], space=chosen["space"], resolution=_resolution(made)
     )
+
+
+def _caption(part: ModuleType, mask: nib.Nifti1Image, parameters: Files) -> str:
+    """What a map has to say of itself in this mask, if anything."""
+    if not hasattr(part, "caption"):
+        return ""
+    wanted = list(inspect.signature(part.caption).parameters)[1:]
+    return str(part.caption(np.asarray(mask.dataobj) > 0.5, **{name: parameters[name] for name in wanted}))
 
 
 def _resolution(made: Files) -> float:

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,12 @@ def _networks(file: str, mask: nib.Nifti1Image, inside: np.ndarray) -> tuple[np.
     from nilearn.image import resample_img
 
     image = nib.load(file)
-    placed = resample_img(
-        image, target_affine=mask.affine, target_shape=mask.shape, force_resample=True, copy_header=True
-    )
+    with warnings.catch_warnings():
+        # maps of ones and zeros become the shares of each voxel, which is meant
+        warnings.filterwarnings("ignore", "Resampling binary images", UserWarning)
+        placed = resample_img(
+            image, target_affine=mask.affine, target_shape=mask.shape, force_resample=True, copy_header=True
+        )
     maps = np.asarray(placed.dataobj, dtype=np.float32)[inside]
     beside = Path(file.removesuffix(".gz").removesuffix(".nii") + ".tsv")
     names = [f"N{number:02d}" for number in range(1, maps.shape[1] + 1)]
