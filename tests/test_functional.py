@@ -128,6 +128,52 @@ def test_a_second_run_does_nothing_and_a_person_without_bold_fails_by_name(ran, 
     assert list((tmp_path / "out").glob("sub-01/func/*_stat-alff_boldmap.nii.gz"))
 
 
+def test_runs_that_cannot_be_used_fail_by_name_and_the_others_are_finished(ran, tmp_path, caplog):
+    bids, derivatives, out = ran
+    spoilt = shutil.copytree(derivatives, tmp_path / "spoilt")
+    bold, mask = f"task-rest_space-{SPACE}_desc-preproc_bold", f"task-rest_space-{SPACE}_desc-brain_mask.nii.gz"
+
+    def file(person: str, name: str) -> Path:
+        return spoilt / f"sub-{person}" / "func" / f"sub-{person}_{name}"
+
+    image = nib.load(file("02", f"{bold}.nii.gz"))
+    values = np.asarray(image.dataobj)
+    nib.Nifti1Image(values[..., 0], image.affine).to_filename(file("01", f"{bold}.nii.gz"))
+    nib.Nifti1Image(np.zeros(values.shape[:3], np.uint8), image.affine).to_filename(file("02", mask))
+    nib.Nifti1Image(np.ones((5, 5, 5), np.uint8), image.affine).to_filename(file("03", mask))
+    same = nib.Nifti1Image(np.repeat(values[..., :1], values.shape[3], axis=3), image.affine, image.header)
+    same.to_filename(file("04", f"{bold}.nii.gz"))
+    table = file("05", "task-rest_desc-confounds_timeseries.tsv")
+    table.write_text("\n".join(table.read_text().splitlines()[:-3]) + "\n")
+    file("06", f"{bold}.json").write_text('{"RepetitionTime": 3.0}')
+    told = {"01": "4D series", "02": "mask.nii.gz is empty", "03": "grid", "04": "constant", "05": "rows", "06": "3 s"}
+    words = ["--maps", "alff", "--participant-label", *told, "07", *COARSE, "-w", str(out / ".work")]
+    assert main([str(bids), str(tmp_path / "out"), "participant", *words, "-d", f"fmriprep={spoilt}"]) == 1
+    for person, what in told.items():
+        (line,) = [line for line in caplog.messages if f"sub-{person} failed" in line]
+        assert what in line
+    assert [path.name for path in (tmp_path / "out").glob("sub-*.html")] == ["sub-07.html"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--band", "0.01", "0.3"], "the highest frequency that"),
+        (["--band", "0.0001", "0.0002"], "none lies in"),
+        (["--dummy-scans", "120"], "leaves out 120"),
+        (["--maps", "networks", "--network-maps", "{}"], "alike"),
+    ],
+)
+def test_settings_that_a_run_cannot_bear_are_told(ran, tmp_path, caplog, words, told):
+    bids, derivatives, out = ran
+    same = nib.Nifti1Image(np.random.default_rng(1).random((9, 9, 9, 1)).repeat(2, axis=3), np.diag([20, 20, 20, 1.0]))
+    same.to_filename(tmp_path / "same.nii.gz")
+    given = ["--maps", "alff", *(word.format(tmp_path / "same.nii.gz") for word in words), "-w", str(out / ".work")]
+    common = ["--participant-label", "01", *COARSE, "-d", f"fmriprep={derivatives}"]
+    assert main([str(bids), str(tmp_path / "out"), "participant", *given, *common]) == 1
+    assert told in caplog.text
+
+
 def test_the_group_finds_the_region_whose_amplitude_differs(ran):
     bids, _, out = ran
     words = ["--label", "group", "--classes", "control", "patient", "--folds", "2", "--classifiers", "svm"]
