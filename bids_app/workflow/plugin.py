@@ -22,7 +22,7 @@ class ProcessEach(Executor):
 
     def __init__(self, preload: list[str]) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([*PRELOAD, *preload])
+        self._context.set_forkserver_preload([*PRELOAD, *preload, "bids_app.workflow.frozen"])
         self._lock = threading.Lock()  # a process that is started looks at how all others ended, and two may not
         self._workers: set[Any] = set()
 
