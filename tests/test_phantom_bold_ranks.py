@@ -1,4 +1,4 @@
-"""An effect planted in BOLD stands out where it was planted, in the map that is made for it: ten seeds chosen beforehand.
+"""An effect planted in BOLD stands out where it was planted, in the map made for it: ten seeds chosen beforehand.
 
 Regions are ranked by the t value between patients and controls of their means, without any classifier. Run it with
 `scripts/test -m slow -s tests/test_phantom_bold_ranks.py`; it prints every rank. `-k amplitude` is a third of it.
