@@ -15,6 +15,7 @@ from nilearn.signal import clean
 from bids_app.phantom.write import write
 from bids_app.preprocess.strategies import OWN
 from bids_app.run import main
+from bids_app.workflow import functional
 
 SPACE = "MNI152NLin2009cAsym"
 MAPS = ("alff", "falff", "reho", "fcs", "rfcs")
@@ -72,6 +73,28 @@ def test_alff_is_the_mean_amplitude_of_what_nilearn_leaves_of_the_series(ran):
         inside = (frequency > 0.01 - 1e-9) & (frequency < 0.08 + 1e-9)
         expected = amplitude[:, inside].mean(axis=1)
         np.testing.assert_allclose(nib.load(image).get_fdata()[mask], expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_volumes_before_the_steady_state_are_as_if_they_had_never_been(ran, tmp_path, monkeypatch, marked):
+    func = ran[1] / "sub-03" / "func"
+    image, mask = the(func, f"*space-{SPACE}*_desc-preproc_bold.nii.gz"), the(func, f"*{SPACE}*_mask.nii.gz")
+    table = pd.read_csv(the(func, "*_desc-confounds_timeseries.tsv"), sep="\t")
+    nib.load(image).slicer[..., 3:].to_filename(tmp_path / "later.nii.gz")
+    table[3:].to_csv(tmp_path / "later.tsv", sep="\t", index=False, na_rep="n/a")
+    if marked:
+        table = table.assign(**{f"non_steady_state_outlier{n:02d}": np.arange(len(table)) == n for n in range(3)})
+    table.astype(float).to_csv(tmp_path / "all.tsv", sep="\t", index=False, na_rep="n/a")
+    chosen = {"denoise": "24p-wm-csf", "band": [0.01, 0.08], "fd_threshold": 0.5}
+    made = []
+    for name, bold, skipped in (("all", image, 0 if marked else 3), ("later", tmp_path / "later.nii.gz", 0)):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        run = {"bold": bold, "mask": mask, "confounds": tmp_path / f"{name}.tsv", "tr": 2.0, "skipped": skipped}
+        made.append(functional.series(run=run, chosen=chosen, grid=None))
+    assert (made[0]["dummies"], made[1]["dummies"]) == (3, 0)
+    for name in ("denoised", "filtered", "kept", "dvars"):
+        np.testing.assert_allclose(np.load(made[0][name]), np.load(made[1][name]), atol=1e-3)
 
 
 def test_a_table_of_regions_holds_their_means(ran):
