@@ -2,18 +2,21 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from nipype.pipeline.engine import Node, Workflow
 
 from bids_app.bids import inputs
 from bids_app.errors import DataError, MissingInputError
 from bids_app.phantom.write import write
 from bids_app.run import main
 from bids_app.settings import build
-from bids_app.workflow import plan
+from bids_app.workflow import people_bold, plan
+from bids_app.workflow.call import Call
 
 SPACE = "MNI152NLin2009cAsym"
 VOLUMES = 60
@@ -112,6 +115,8 @@ def test_a_session_without_t1w_takes_that_of_another(copied, tmp_path):
     assert (second.own_t1w, second.kinds, second.registrations) == (False, {}, ["syn"])
     assert first.t1w == second.t1w
     assert second.runs[0]["session"] == "2"
+    (alone,) = planned(copied, tmp_path / "out", session_label=["2"]).jobs
+    assert alone.t1w == first.t1w
 
 
 def test_raw_bold_without_any_t1w_fails_by_name(copied, tmp_path):
@@ -138,6 +143,27 @@ def test_a_changed_sidecar_makes_the_maps_anew(copied, tmp_path):
     (after,) = planned(copied, tmp_path / "out").jobs
     assert before.inputs == after.inputs
     assert before.key != after.key
+
+
+def test_steps_ask_for_more_memory_for_longer_runs(copied, tmp_path):
+    (job,) = planned(copied, tmp_path / "out").jobs
+    image = nib.load(copied / "sub-01" / "func" / f"{BOLD}.nii.gz")
+    assert job.runs[0]["gb"] == pytest.approx(np.prod(image.shape) * 4 / 1e9)
+    settings = build("participant", copied, tmp_path / "out", given={"maps": ["alff"]})
+    asked = {}
+    for factor in (1, 10):
+        runs = [{**run, "gb": factor * run["gb"]} for run in job.runs]
+        graph = Workflow("person")
+        finish = Node(Call(people_bold.inputs(job, settings), function="x:y"), name="finish")
+        people_bold.connect(
+            graph, finish, Node(Call([], function="x:y"), name="anatomy"), replace(job, runs=runs), settings
+        )
+        asked[factor] = {
+            node.name: node.mem_gb for node in graph._get_all_nodes() if node.name not in ("finish", "anatomy")
+        }
+    assert all(
+        asked[10][name] > asked[1][name] for name in ("still_0", "align_0", "place_0", "series_0", "bold_0_alff")
+    )
 
 
 def test_people_whom_fmriprep_lacks_are_preprocessed_only_if_wanted(phantom, tmp_path):

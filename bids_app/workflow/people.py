@@ -116,7 +116,7 @@ def _finish(job: plan.Job, planned: plan.Plan, settings: Settings) -> Node:
     made = node(
         "finish",
         "bids_app.workflow.finish:person",
-        mem_gb=1.5,
+        mem_gb=1.5 + sum(2 * run["gb"] for run in job.runs),
         connected=(
             "templates",
             *(("anat",) if job.registrations else ()),

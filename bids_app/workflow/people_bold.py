@@ -55,7 +55,7 @@ def connect(person: Workflow, finish: Node, anatomy: Node | None, job: plan.Job,
             person.connect([(series, each, [("out", "run")]), (each, finish, [("out", f"atlas_{number}_{label}")])])
             needing.append(each.name)
         for name in plan_bold.maps(settings):
-            made = _map(number, name, settings)
+            made = _map(number, name, run, settings)
             own = [outputs.label(atlas.name(each)) for each in plan_bold.atlas_names(settings.both.atlas, name)]
             person.connect([(series, made, [("out", "run")]), (placed[own[0]], made, [("out", "parcels")])])
             person.connect([(made, finish, [("out", f"bold_{number}_{name}")])])
@@ -65,13 +65,15 @@ def connect(person: Workflow, finish: Node, anatomy: Node | None, job: plan.Job,
 def _raw(person: Workflow, anatomy: Node | None, number: int, run: dict[str, Any], settings: Settings) -> Node:
     """Preprocess a raw run; returns the node that has it in template space."""
     seed = settings.compute.random_seed
-    still = node(f"still_{number}", f"{RAW}:still", mem_gb=3, run=run, seed=seed)
-    aligned = node(f"align_{number}", f"{RAW}:align", mem_gb=3, connected=("still", "anat"), seed=seed)
+    still = node(f"still_{number}", f"{RAW}:still", mem_gb=1 + 4 * run["gb"], run=run, seed=seed)
+    aligned = node(
+        f"align_{number}", f"{RAW}:align", mem_gb=1.5 + 2 * run["gb"], connected=("still", "anat"), seed=seed
+    )
     shape, affine = grid(settings.participant.output_space, plan_bold.resolution(settings))
     placed = node(
         f"place_{number}",
         f"{RAW}:to_template",
-        mem_gb=3,
+        mem_gb=1.5 + 3 * run["gb"],
         connected=("still", "aligned", "anat"),
         kind=plan_bold.registration(settings),
         grid=[list(shape), affine.tolist()],
@@ -88,7 +90,14 @@ def _series(number: int, run: dict[str, Any], settings: Settings) -> Node:
         shape, affine = grid(settings.participant.output_space, settings.participant.resolution)
         onto = [list(shape), affine.tolist()]
     given = {"connected": ("run",)} if raw else {"run": run}
-    return node(f"series_{number}", f"{STEPS}:series", mem_gb=2, chosen=plan_bold.chosen(settings), grid=onto, **given)
+    return node(
+        f"series_{number}",
+        f"{STEPS}:series",
+        mem_gb=1 + 1.5 * run["gb"],
+        chosen=plan_bold.chosen(settings),
+        grid=onto,
+        **given,
+    )
 
 
 def _atlas(number: int, label: str, name: str, settings: Settings) -> Node:
@@ -106,11 +115,11 @@ def _atlas(number: int, label: str, name: str, settings: Settings) -> Node:
     )
 
 
-def _map(number: int, name: str, settings: Settings) -> Node:
+def _map(number: int, name: str, run: dict[str, Any], settings: Settings) -> Node:
     return node(
         f"bold_{number}_{name}",
         f"{STEPS}:make_map",
-        mem_gb=1.5,
+        mem_gb=1 + run["gb"],
         connected=("run", "parcels"),
         map_name=name,
         parameters=plan_bold.parameters(settings),

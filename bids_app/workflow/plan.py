@@ -114,20 +114,20 @@ def _check_derivatives(settings: Settings) -> None:
 
 def _visits(dataset: inputs.Dataset, participant: str, settings: Settings) -> dict[str | None, inputs.Scan | None]:
     """A person's sessions, each with its T1w; a session that has BOLD alone takes the T1w of the first that has one."""
-    scans = {scan.session: scan for scan in _scans(dataset, participant, settings)}
+    scans = {scan.session: scan for scan in _scans(dataset, participant, settings, settings.select.session_label)}
     if not plan_bold.maps(settings):
         return dict(scans)
     found: dict[str | None, inputs.Scan | None] = dict(scans) if kinds(settings) else {}
     bold = plan_bold.sessions(dataset, participant, settings, _filters(settings, "bold"))
-    first = next(iter(scans.values()), None)
+    first = next(iter(_scans(dataset, participant, settings, ())), None)
     found |= {session: scans.get(session, first) for session in bold}
     return found or {None: first}  # a person without BOLD fails by name
 
 
-def _scans(dataset: inputs.Dataset, participant: str, settings: Settings) -> list[inputs.Scan]:
-    return inputs.anatomical_scans(
-        dataset, participant, sessions=settings.select.session_label, filters=_filters(settings, "t1w")
-    )
+def _scans(
+    dataset: inputs.Dataset, participant: str, settings: Settings, sessions: tuple[str, ...]
+) -> list[inputs.Scan]:
+    return inputs.anatomical_scans(dataset, participant, sessions=sessions, filters=_filters(settings, "t1w"))
 
 
 def _job(
@@ -141,7 +141,7 @@ def _job(
     for run in runs:
         root = dataset.root if plan_bold.is_raw(run) else settings.select.derivatives["fmriprep"]
         _readable([Path(file) for file in plan_bold.files(run)], root)
-        plan_bold.check_times(run)
+    runs = [plan_bold.look(run) for run in runs]
     bold = [Path(file) for run in runs for file in plan_bold.files(run)]
     wanted = kinds(settings) if scan is not None and scan.session == session else {}
     raw = any(map(plan_bold.is_raw, runs))

@@ -1,5 +1,6 @@
 """Which BOLD runs a participant run will use, looked for before anything is computed."""
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -168,9 +169,13 @@ def files(run: dict[str, Any]) -> list[str]:
     return [run[name] for name in FILES if name in run]
 
 
-def check_times(run: dict[str, Any]) -> None:
-    """Raise DataError for a run that is not 4D, or whose TR is missing or contradicts itself; reads the header only."""
+def look(run: dict[str, Any]) -> dict[str, Any]:
+    """The run with `gb`, what all of it takes as float32. Reads the header only.
+
+    Raises DataError for a run that is not 4D, or whose TR is missing or contradicts itself.
+    """
     series.repetition_time(Path(run["bold"]), stated=run["tr"])
+    return {**run, "gb": math.prod(nib.load(run["bold"]).shape) * 4 / 1e9}
 
 
 def registration(settings: Settings) -> str:
