@@ -20,6 +20,7 @@ from bids_app.workflow import functional, spaces, templates
 pytestmark = pytest.mark.slow
 SEEDS = range(1, 11)
 REGION, PEOPLE = "Putamen_L", 24
+VOLUMES = 240  # 120 leave 8 degrees of freedom in the band, by which no regional homogeneity can be told
 SPACE = "MNI152NLin2009cAsym"
 MAPS = ("alff", "falff", "reho", "fcs", "rfcs", "networks")
 CHOSEN = {"denoise": "24p-wm-csf", "band": [0.01, 0.08], "fd_threshold": 0.5}
@@ -46,7 +47,12 @@ def measured(request, tmp_path_factory):
 
 
 def _ranks(folder, kept, seed, kind):
-    planted = {"bold": EFFECTS[kind][0], "bold_effect": kind, "derivatives": folder / "fmriprep"}
+    planted = {
+        "bold": EFFECTS[kind][0],
+        "bold_effect": kind,
+        "bold_volumes": VOLUMES,
+        "derivatives": folder / "fmriprep",
+    }
     write(folder / "bids", people=PEOPLE, region=REGION, resolution=4.0, random_seed=seed, **planted)
     people = pd.read_csv(folder / "bids" / "participants.tsv", sep="\t").set_index("participant_id")["group"]
     of = {person: _means(folder, kept, person) for person in people.index}

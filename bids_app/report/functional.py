@@ -16,6 +16,7 @@ from bids_app.report.page import number
 from bids_app.report.person import Figure, Section
 
 FEW_MINUTES = 5.0  # connectivity estimates settle at about that length (Van Dijk 2010)
+FEW_DEGREES = 20  # a correlation of 0.4 is within chance then
 MUCH_MOTION_MM = 0.5
 MUCH_DROPPED = 0.5
 LITTLE_COVERED = 0.8
@@ -38,7 +39,8 @@ class Run:
     `series` (voxels, time) float32: the voxels of `mask` in C order, before denoising, without dummy scans; `tr` in s;
     `kept` (time,): false for dropped volumes; `fd` (time,) in mm and `dvars` (time,), standardised, with NaN
     where they do not exist; `denoised` (voxels, kept volumes), what the maps were computed on; `mean` is the mean BOLD
-    without a mask, else it is computed within the mask.
+    without a mask, else it is computed within the mask; `freedom`: two for each frequency in the band, less the
+    confounds, None without a band.
     """
 
     participant: str
@@ -53,6 +55,7 @@ class Run:
     denoised: NDArray[np.float32] | None = None
     mean: Nifti1Image | None = None
     dummy_scans: int = 0
+    freedom: int | None = None
 
     @property
     def label(self) -> str:
@@ -200,6 +203,11 @@ def checks(run: Run, template: Template) -> list[str]:
     found, said = measures(run, template), []
     if found["minutes"] < FEW_MINUTES:
         said.append(f"{run.label}: {found['minutes']:.1f} minutes are left, under {FEW_MINUTES:g}: maps are unsteady")
+    if run.freedom is not None and run.freedom < FEW_DEGREES:
+        said.append(
+            f"{run.label}: {run.freedom} degrees of freedom are left in the band, under {FEW_DEGREES}: maps of "
+            "band-passed series are unsteady; use fewer confounds, a wider band, or a longer run"
+        )
     if found["dropped"] > MUCH_DROPPED * len(run.kept):
         said.append(f"{run.label}: {found['dropped']:.0f} of {len(run.kept)} volumes were dropped")
     if found["mean_fd"] > MUCH_MOTION_MM:

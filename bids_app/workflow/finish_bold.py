@@ -103,6 +103,7 @@ def _facts(told: Files, made: Files) -> Files:
         "NumberOfVolumes": int(kept.size) + made["dummies"],
         "NumberOfVolumesDiscardedByUser": made["dummies"],
         "NumberOfVolumesDropped": int((~kept).sum()),
+        "DegreesOfFreedomInBand": made["freedom"],
         "MinutesLeft": round(float(kept.sum()) * made["tr"] / 60, 3),
         "MeanFramewiseDisplacement": round(float(known.mean()), 4) if known.size else None,
         "Confounds": made["confounds"],
@@ -201,6 +202,7 @@ def _draw(
         dvars=np.load(made["dvars"]),
         denoised=np.load(made["filtered"], mmap_mode="r"),
         dummy_scans=made["dummies"],
+        freedom=made["freedom"],
     )
     images = {name: nib.load(templates[name]) for name in ("brain", "mask")}
     whose = "the template's" if tissues is None else "the person's"

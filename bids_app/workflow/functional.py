@@ -51,7 +51,8 @@ def series(*, run: Files, chosen: Files, grid: list[Any] | None) -> Files:
     plain(inside.astype(np.float32), affine).to_filename("mask.nii.gz")
     files = {name: str(Path.cwd() / f"{name}.npy") for name in arrays}
     columns = [] if table is None else [str(name) for name in table.columns]
-    facts = {"tr": tr, "band": band, "confounds": columns, "dummies": first + run.get("dummies", 0)}
+    freedom = None if band is None else 2 * denoise.bins(int(kept.sum()), tr=tr, band=band) - len(columns)
+    facts = {"tr": tr, "band": band, "confounds": columns, "dummies": first + run.get("dummies", 0), "freedom": freedom}
     return {**run, **files, **facts, "confounds_file": run["confounds"], "mask": str(Path.cwd() / "mask.nii.gz")}
 
 
