@@ -271,7 +271,7 @@ def _filters(settings: Settings, kind: str) -> dict[str, object]:
 
 def _nothing(failed: dict[str, DataError | MissingInputError]) -> None:
     if not failed:
-        raise NothingSelectedError("nobody who is selected, and not excluded, has an image that the maps are made of")
+        raise NothingSelectedError("nobody who is selected, and not excluded, has a T1w image in sub-*/[ses-*/]anat")
     lines = [f"  {name}: {error}" for name, error in list(failed.items())[:5]]
     more = f"\n  and {len(failed) - 5} more" if len(failed) > 5 else ""
     bad = all(isinstance(error, DataError) for error in failed.values())
