@@ -180,7 +180,7 @@ def test_a_covariate_that_cannot_be_used_is_refused_before_anything_is_computed(
 
 def test_same_seed_gives_the_same_predictions_whatever_the_number_of_processes(analysed):
     bids, out, _ = analysed
-    again = ["--analysis", "again", *OPTIONS[:-1], "1", "-w", str(out / ".work2")]
+    again = ["--analysis", "again", *OPTIONS[:-1], "1", "--explainers", "pattern", "-w", str(out / ".work2")]
     assert main([str(bids), str(out), "group", *again]) == 0
     first, second = ((out / "group" / name / "predictions.tsv").read_bytes() for name in ("trial1", "again"))
     assert first == second
