@@ -32,11 +32,12 @@ EFFECTS = {
 }
 
 
-# Neighbours' r of 0.49 becomes 0.61 in the voxels of the scanner, and is not higher in the derivatives' series.
-LOST = pytest.mark.xfail(reason="the phantom's coherence effect does not reach its derivatives; not understood yet")
+# Neighbours' r of 0.49 becomes 0.61 on the scanner's grid; the derivatives' linear interpolation makes neighbours alike
+# in everybody, and leaves a gain of 0.02 to 0.05 beside differences of 0.04 between people.
+WEAK = pytest.mark.xfail(reason="linear interpolation of the phantom's derivatives hides most of the coherence effect")
 
 
-@pytest.fixture(scope="module", params=["amplitude", pytest.param("coherence", marks=LOST), "connectivity"])
+@pytest.fixture(scope="module", params=["amplitude", pytest.param("coherence", marks=WEAK), "connectivity"])
 def measured(request, tmp_path_factory):
     """The kind of the effect, and the planted region's rank among 120: a row a seed, a column a map."""
     rows, kept = {}, tmp_path_factory.mktemp(f"atlas-{request.param}")
