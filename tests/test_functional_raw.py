@@ -79,6 +79,9 @@ def test_what_is_stated_is_what_was_done(out):
     about = json.loads(file.read_text())
     assert about["PreprocessingSource"] == "pellucid"
     assert about["NumberOfVolumes"] == VOLUMES
+    first = ["volumes before the steady state cut off", "slice times corrected"]
+    assert about["Steps"][:2] == first
+    assert about["Steps"][-2:] == ["trend and confounds regressed out", "band-pass (not for alff and falff)"]
     assert about["NumberOfVolumesDiscardedByUser"] == 2
     assert about["MinutesLeft"] == pytest.approx((VOLUMES - 2 - about["NumberOfVolumesDropped"]) * 2 / 60, abs=1e-3)
     page = (out / "sub-01.html").read_text()

@@ -9,7 +9,6 @@ import shutil
 
 import pandas as pd
 import pytest
-from scipy.stats import binomtest
 
 from bids_app.phantom.write import write
 from bids_app.run import main
@@ -78,10 +77,18 @@ def _figures(folder):
     return found
 
 
-@pytest.mark.parametrize("method", [method for _, method in METHODS])
-def test_planted_region_ranks_among_the_first_three_of_120_far_more_often_than_by_chance(measured, method):
-    hits = int((measured.query("effect == 0.3")[f"rank {method}"] <= 3).sum())
-    assert binomtest(hits, len(SEEDS), 3 / 120, alternative="greater").pvalue < 0.001
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param("pattern", marks=pytest.mark.xfail(reason="7 of 10 when it was last run")),
+        "weights",
+        pytest.param(
+            "gradcam", marks=pytest.mark.xfail(reason="4 of 10 when it was last run; why was not looked into")
+        ),
+    ],
+)
+def test_planted_region_ranks_among_the_first_three_of_120_in_most_seeds(measured, method):
+    assert (measured.query("effect == 0.3")[f"rank {method}"] <= 3).sum() >= 8
 
 
 @pytest.mark.parametrize("classifier", ["svm", "cnn3d"])

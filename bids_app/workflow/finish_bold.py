@@ -95,9 +95,6 @@ def _facts(told: Files, made: Files) -> Files:
     """What the sidecars say of a run beyond the parameters that all people share."""
     kept, fd = np.load(made["kept"]), np.load(made["fd"])
     known = fd[np.isfinite(fd)]
-    steps = ["read in the mask", "volumes dropped", "trend and confounds regressed out"]
-    if made["band"] is not None:
-        steps.append("band-pass (not for alff and falff)")
     return {
         "RepetitionTime": made["tr"],
         "NumberOfVolumes": int(kept.size) + made["dummies"],
@@ -107,11 +104,23 @@ def _facts(told: Files, made: Files) -> Files:
         "MinutesLeft": round(float(kept.sum()) * made["tr"] / 60, 3),
         "MeanFramewiseDisplacement": round(float(known.mean()), 4) if known.size else None,
         "Confounds": made["confounds"],
-        "Steps": steps,
+        "Steps": _steps(told, made),
         "PreprocessingSource": told["source"],
         "TaskName": told["task"],
         "Resolution": " x ".join(f"{mm:g}" for mm in nib.load(made["mask"]).header.get_zooms()[:3]) + " mm",
     }
+
+
+def _steps(told: Files, made: Files) -> list[str]:
+    """What was done to the series, in order."""
+    steps = ["volumes before the steady state cut off"] if made["dummies"] else []
+    if told["source"] == "pellucid":
+        steps += ["slice times corrected"] if made["slice_time"] is not None else []
+        steps.append("motion, alignment to the T1w and to the template in one interpolation")
+    steps.append("read in the mask")
+    steps += ["volumes of much motion dropped"] if not np.load(made["kept"]).all() else []
+    steps += ["trend and confounds regressed out"] if made["confounds"] else []
+    return [*steps, *(["band-pass (not for alff and falff)"] if made["band"] is not None else [])]
 
 
 def _parameters(name: str, chosen: Files, resolution: float) -> Files:
