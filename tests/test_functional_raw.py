@@ -1,6 +1,7 @@
 """Raw BOLD end to end: what a phantom's scanner wrote, held against what the phantom did to its people."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -87,6 +88,7 @@ def test_what_is_stated_is_what_was_done(out):
     page = (out / "sub-01.html").read_text()
     for words in ("Susceptibility distortion was not corrected", "Slices were brought to one time", "was steady: 2."):
         assert words in page
+    assert 0.85 < float(re.search(r"overlap by (0\.\d\d) \(Dice\)", page)[1]) < 1
     assert list((out / "sub-01" / "func").glob("*_from-boldref_to-T1w_mode-image_xfm.mat"))
     assert "Friston" in (out / "logs" / "CITATION.md").read_text()
 

@@ -1,6 +1,7 @@
 """ReHo against Kendall's W as its formula stands, with and without numba, and what it must not depend on."""
 
 import itertools
+import os
 import subprocess
 import sys
 
@@ -154,6 +155,24 @@ def test_where_no_cache_can_be_written_it_is_compiled_without():
     scope = {}
     exec("def twice(x):\n    return 2 * x\n", scope)  # no file, so that numba finds no folder for its cache
     assert _jit.jitted()(scope["twice"])(21) == 42
+
+
+def test_what_the_install_compiles_is_all_that_the_maps_need(tmp_path):
+    pytest.importorskip("numba")
+    uses = (
+        "import numpy as np; from bids_app.maps import _strength, reho\n"
+        "for volumes in (20, 1300):\n"
+        "    x = np.random.default_rng(0).standard_normal((60, volumes), dtype=np.float32)\n"
+        "    reho.compute(x, mask=np.ones((5, 4, 3), bool), neighbours=27)\n"
+        "for kind in _strength.STRENGTHS:\n"
+        "    _strength.strength(x, kind=kind)\n"
+    )
+    compiled = []
+    for arguments in (["-m", "bids_app.maps._jit"], ["-c", uses]):
+        subprocess.run([sys.executable, *arguments], env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}, check=True)
+        compiled.append({path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nbc")})
+    assert len(compiled[0]) == 9  # seven loops, two of them for ranks of two widths
+    assert compiled[0] == compiled[1]
 
 
 @pytest.mark.parametrize(

@@ -35,15 +35,17 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain(folder):
-    return write(folder / "plain", **SMALL, bold=0.0)
+    return write(folder / "plain", **SMALL, bold=0.0, derivatives=folder / "prep-plain")
 
 
 @pytest.fixture(scope="module")
 def planted(folder):
-    """The same people with an effect of each kind; those of amplitude with derivatives beside them."""
-    sizes = {"coherence": 1.0, "connectivity": -1.0}
-    made = {kind: write(folder / kind, **SMALL, bold=size, bold_effect=kind) for kind, size in sizes.items()}
-    return made | {"amplitude": write(folder / "amplitude", **SMALL, bold=0.5, derivatives=folder / "prep")}
+    """The same people with an effect of each kind, and derivatives beside them."""
+    sizes = {"coherence": 1.0, "connectivity": -1.0, "amplitude": 0.5}
+    return {
+        kind: write(folder / kind, **SMALL, bold=size, bold_effect=kind, derivatives=folder / f"prep-{kind}")
+        for kind, size in sizes.items()
+    }
 
 
 def people(root, group):
@@ -51,9 +53,9 @@ def people(root, group):
         return [row["participant_id"] for row in csv.DictReader(file, delimiter="\t") if row["group"] == group]
 
 
-def series(root, person):
-    """What a voxel's slow part is: the written series, only the band of the fluctuations left, per cent of the mean."""
-    image = nibabel.load(root / person / RUN.format(person))
+def series(root, person, run=RUN):
+    """What a voxel's slow part is: the written series, only the band of the fluctuations left; and the whole of it."""
+    image = nibabel.load(root / person / run.format(person))
     values = image.get_fdata(dtype=np.float32)
     spectrum = np.fft.rfft(values, axis=-1)
     frequencies = np.fft.rfftfreq(values.shape[-1], image.header.get_zooms()[3])
@@ -74,6 +76,15 @@ def neighbours(values, where):
         one, other = values[both], np.roll(values, -1, axis)[both]
         found.extend((one * other).sum(axis=1) / np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1)))
     return np.mean(found)
+
+
+def told(kind, before, after, where):
+    """By how much the effect of a kind shows in the voxels of a region."""
+    if kind == "coherence":
+        return neighbours(after, where) - neighbours(before, where)
+    if kind == "amplitude":
+        return after[where].std(axis=1).mean() / before[where].std(axis=1).mean()
+    return np.corrcoef(before[where].mean(axis=0), after[where].mean(axis=0))[0, 1]
 
 
 def validation_errors(root):
@@ -136,7 +147,7 @@ def test_the_anatomy_is_that_of_a_phantom_without_bold(plain, tmp_path):
 
 def test_the_same_seed_gives_the_same_files_also_within_the_data_set(folder, planted, tmp_path):
     again = write(tmp_path / "out", **SMALL, bold=0.5, derivatives=tmp_path / "out" / "derivatives" / "fmriprep")
-    pairs = ((planted["amplitude"], again), (folder / "prep", again / "derivatives" / "fmriprep"))
+    pairs = ((planted["amplitude"], again), (folder / "prep-amplitude", again / "derivatives" / "fmriprep"))
     for first, second in pairs:
         files = [path.relative_to(first) for path in first.rglob("*") if path.is_file()]
         assert len(files) > 10
@@ -145,10 +156,10 @@ def test_the_same_seed_gives_the_same_files_also_within_the_data_set(folder, pla
 
 def test_the_data_sets_are_valid_and_found_as_those_of_fmriprep(folder, planted):
     assert validation_errors(planted["amplitude"]) == []
-    assert validation_errors(folder / "prep") == []
-    (run,) = fmriprep_bold(folder / "prep", "01", None, space="MNI152NLin2009cAsym")
+    assert validation_errors(folder / "prep-amplitude") == []
+    (run,) = fmriprep_bold(folder / "prep-amplitude", "01", None, space="MNI152NLin2009cAsym")
     assert (run.task, run.tr) == ("rest", 2.0)
-    found = fmriprep(folder / "prep", "01", None)
+    found = fmriprep(folder / "prep-amplitude", "01", None)
     shares = [nibabel.load(path).get_fdata() for path in (found.gm, found.wm, found.csf)]
     inside = nibabel.load(found.mask).get_fdata() > 0
     np.testing.assert_allclose(sum(shares)[inside], 1, atol=1e-5)
@@ -160,8 +171,8 @@ def test_the_data_sets_are_valid_and_found_as_those_of_fmriprep(folder, planted)
 def test_the_transform_takes_the_native_image_onto_the_template(folder, planted):
     import ants
 
-    found = fmriprep(folder / "prep", "01", None)
-    func = folder / "prep/sub-01/func"
+    found = fmriprep(folder / "prep-amplitude", "01", None)
+    func = folder / "prep-amplitude/sub-01/func"
     mask = ants.image_read(str(func / f"sub-01_task-rest_{SPACE}_desc-brain_mask.nii.gz"))
     warped = ants.apply_transforms(mask, ants.image_read(str(found.mask)), [str(found.transform)]).numpy() > 0.5
     dice = 2 * (warped & (mask.numpy() > 0)).sum() / (warped.sum() + (mask.numpy() > 0).sum())
@@ -174,7 +185,7 @@ def test_the_transform_takes_the_native_image_onto_the_template(folder, planted)
 
 @pytest.mark.parametrize("strategy", ["simple", "scrubbing", "compcor"])
 def test_nilearn_reads_the_confounds(folder, planted, strategy):
-    path = folder / f"prep/sub-01/func/sub-01_task-rest_{SPACE}_desc-preproc_bold.nii.gz"
+    path = folder / f"prep-amplitude/sub-01/func/sub-01_task-rest_{SPACE}_desc-preproc_bold.nii.gz"
     table, _ = load_confounds_strategy(str(path), denoise_strategy=strategy)
     assert len(table) == 40
     assert np.isfinite(table.to_numpy()).all()
@@ -255,16 +266,35 @@ def test_dvars_and_components_agree_with_their_definitions():
     assert share.sum() == pytest.approx(peer.explained_variance_ratio_.sum(), abs=0.02)
 
 
-def test_interpolation_is_linear():
-    shape = (6, 7, 8)
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=shape).astype(np.float32)
-    points = rng.uniform(-1, 8, (3, 200))
-    seen = rng.permutation(values.size)[:300]
-    known = np.zeros(shape, np.float32)
-    known.ravel()[seen] = values.ravel()[seen]
-    expected = ndimage.map_coordinates(known, points, order=1, mode="grid-constant")
-    np.testing.assert_allclose(derivatives.linear(points, seen, shape) @ values.ravel()[seen], expected, atol=1e-5)
+def test_each_kind_is_in_the_derivatives_as_it_is_in_the_raw_run(folder, plain, planted):
+    """What tells the kinds apart, in the region, of the same patients without and with the effect.
+
+    Resampling mixes neighbours, and at 6 mm hides half of a coherence; of the others it changes little.
+    """
+    prep = f"func/{{0}}_task-rest_{SPACE}_desc-preproc_bold.nii.gz"
+    for person in people(plain, "patient"):
+        gains = {}
+        for kind, root in planted.items():
+            for before, after, run in ((plain, root, RUN), (folder / "prep-plain", folder / f"prep-{kind}", prep)):
+                pair = [series(each, person, run)[0] for each in (before, after)]
+                change = (pair[1] - pair[0]).std(axis=-1)
+                gains.setdefault(kind, []).append(told(kind, *pair, change > change.max() / 2))
+        raw, found = gains["coherence"]
+        assert found > 0.4 * raw > 0.1
+        assert gains["amplitude"][1] == pytest.approx(gains["amplitude"][0], rel=0.05)
+        assert gains["connectivity"][1] == pytest.approx(gains["connectivity"][0], abs=0.06)
+
+
+def test_interpolation_keeps_the_voxels_and_what_lies_between_them():
+    """At the voxels the values stay; between them a wave of four voxels loses under a tenth (linear: a half)."""
+    x = np.arange(24)
+    wave = np.broadcast_to(np.cos(np.pi / 2 * x)[:, None, None], (24, 6, 6)).astype(np.float32)
+    seen = np.arange(wave.size)
+    at = np.stack([np.full(8, 1.0) * x[8:16], np.full(8, 3.0), np.full(8, 3.0)])
+    between = at + np.array([0.5, 0, 0])[:, None]
+    for points in (at, between):
+        found = derivatives.cubic(points, seen, wave.shape, wave.reshape(-1, 1))[:, 0]
+        np.testing.assert_allclose(found, np.cos(np.pi / 2 * points[0]), atol=0.1)
 
 
 def test_the_checksum_is_that_of_its_author():

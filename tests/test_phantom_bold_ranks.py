@@ -32,12 +32,7 @@ EFFECTS = {
 }
 
 
-# Neighbours' r of 0.49 becomes 0.61 on the scanner's grid; the derivatives' linear interpolation makes neighbours alike
-# in everybody, and leaves a gain of 0.02 to 0.05 beside differences of 0.04 between people.
-WEAK = pytest.mark.xfail(reason="linear interpolation of the phantom's derivatives hides most of the coherence effect")
-
-
-@pytest.fixture(scope="module", params=["amplitude", pytest.param("coherence", marks=WEAK), "connectivity"])
+@pytest.fixture(scope="module", params=list(EFFECTS))
 def measured(request, tmp_path_factory):
     """The kind of the effect, and the planted region's rank among 120: a row a seed, a column a map."""
     rows, kept = {}, tmp_path_factory.mktemp(f"atlas-{request.param}")

@@ -2,7 +2,9 @@
 
 import functools
 import importlib.util
+import pkgutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Generic, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -18,8 +20,8 @@ def available() -> bool:
 class Jitted(Generic[P, R]):
     """Loops that are compiled at their first call: nothing pays for numba's import before it needs it."""
 
-    def __init__(self, loops: Callable[P, R], *, fastmath: bool) -> None:
-        self.loops, self.fastmath = loops, fastmath
+    def __init__(self, loops: Callable[P, R], *, signatures: tuple[str, ...], fastmath: bool) -> None:
+        self.loops, self.signatures, self.fastmath = loops, signatures, fastmath
 
     @functools.cached_property
     def compiled(self) -> Callable[P, R]:
@@ -41,6 +43,23 @@ class Jitted(Generic[P, R]):
         return self.compiled(*args, **kwargs)
 
 
-def jitted(*, fastmath: bool = False) -> Callable[[Callable[P, R]], Jitted[P, R]]:
-    """Decorate loops for numba. `fastmath`: sums may be taken in any order."""
-    return functools.partial(Jitted, fastmath=fastmath)
+def jitted(*signatures: str, fastmath: bool = False) -> Callable[[Callable[P, R]], Jitted[P, R]]:
+    """Decorate loops for numba. `signatures`: what `compile_all` compiles; `fastmath`: sums may take any order."""
+    return functools.partial(Jitted, signatures=signatures, fastmath=fastmath)
+
+
+def compile_all() -> None:
+    """Compile what the maps declare, into numba's cache: at the install, so that no person's computing waits for it."""
+    if not available():
+        return
+    from numba.core.sigutils import normalize_signature
+
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)], "bids_app.maps."):
+        for value in vars(importlib.import_module(module.name)).values():
+            for signature in value.signatures if isinstance(value, Jitted) else ():
+                value.compiled.compile(normalize_signature(signature)[0])  # as a call would: the text is another key
+
+
+if __name__ == "__main__":
+    # not this module's own names: run as a program it is another one than the maps import
+    importlib.import_module("bids_app.maps._jit").compile_all()

@@ -45,7 +45,7 @@ def strength(series: Array, *, kind: str) -> Array:
     return found if kind in DEGREES else found / np.float32(others)
 
 
-@_jit.jitted(fastmath=True)
+@_jit.jitted("(f4[:, ::1], f4[::1], f4[::1], f8[::1])", fastmath=True)
 def _standards(series: Array, shifts: Array, scales: Array, total: NDArray[np.float64]) -> None:
     """What must be taken off each series beyond its first volume, and 1 / its length then; sum of the standardised."""
     volumes = series.shape[1]
@@ -78,7 +78,7 @@ def _standards_by_numpy(series: Array, shifts: Array, scales: Array, total: NDAr
         total += scales[part] @ away
 
 
-@_jit.jitted(fastmath=True)
+@_jit.jitted("(f4[:, ::1], f4[::1], f4[::1], f4[::1])", fastmath=True)
 def _along(series: Array, scales: Array, total: Array, found: Array) -> None:
     for row in range(len(series)):
         first, product = series[row, 0], np.float32(0)
@@ -137,7 +137,7 @@ def _tallied(tile: Array, kind: str) -> tuple[Array, Array]:
     return tile.sum(axis=0), tile.sum(axis=1)
 
 
-@_jit.jitted(fastmath=True)
+@_jit.jitted("(f4[:, ::1], f4, f4[::1], f4[::1])", fastmath=True)
 def _weights(tile: Array, threshold: np.float32, down: Array, across: Array) -> None:
     for row in range(tile.shape[0]):
         total = np.float32(0)
@@ -148,7 +148,7 @@ def _weights(tile: Array, threshold: np.float32, down: Array, across: Array) -> 
         across[row] = total
 
 
-@_jit.jitted(fastmath=True)
+@_jit.jitted("(f4[:, ::1], f4, f4[::1], f4[::1])", fastmath=True)
 def _counts(tile: Array, threshold: np.float32, down: Array, across: Array) -> None:
     for row in range(tile.shape[0]):
         total = np.float32(0)

@@ -65,7 +65,7 @@ def _near(mask: NDArray[np.bool_], neighbours: int) -> NDArray[np.int32]:
     return near
 
 
-@_jit.jitted()
+@_jit.jitted(*(f"({kind}[:, ::1], i8[::1], i4[:, ::1], f4[::1])" for kind in ("i2", "i4")))
 def _agreement(
     ranks: _ranks.Ranks, squares: NDArray[np.int64], near: NDArray[np.int32], found: NDArray[np.float32]
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import ndimage
 
 from bids_app import __version__
 from bids_app.bids import outputs
@@ -71,7 +71,7 @@ def write_function(
     points = transform(positions(shape).reshape(3, -1), affine)
     inside = np.flatnonzero(function.tissues_at(points).sum(axis=0) > 0.5)
     voxels = transform(deformed.in_scanner(points[:, inside]), np.linalg.inv(run.affine))
-    values = linear(voxels, run.seen, run.raw.shape[:3]) @ run.still
+    values = cubic(voxels, run.seen, run.raw.shape[:3], run.still)
     whole = np.zeros((plan.volumes, int(np.prod(shape))), np.int16)
     whole[:, inside] = np.clip(np.rint(values.T), 0, np.iinfo(np.int16).max)
     series = np.moveaxis(whole.reshape(plan.volumes, *shape), 0, -1)
@@ -90,26 +90,18 @@ def write_function(
     confounds.write(folder / name, *confounds.columns(run, tr=plan.tr))
 
 
-def linear(voxels: Array, seen: NDArray[np.intp], shape: tuple[int, ...]) -> sparse.csr_array:
-    """The matrix (N, M) of linear interpolation at voxel coordinates (3, N) from the voxels `seen` (M,) of a grid.
+def cubic(voxels: Array, seen: NDArray[np.intp], shape: tuple[int, ...], still: Array) -> Array:
+    """Series (N, volumes) at voxel coordinates (3, N), by cubic B-splines, of `still` (M, volumes), which is `seen`.
 
-    What was not seen counts as 0.
+    What was not seen counts as 0. fMRIPrep resamples BOLD so; linear interpolation would make neighbours alike, by as
+    much as a person's grid lies aslant, and hide a planted coherence.
     """
-    row_of = np.full(int(np.prod(shape)), -1)
-    row_of[seen] = np.arange(len(seen))
-    low = np.floor(voxels).astype(int)
-    part = voxels - low
-    rows, columns, weights = [], [], []
-    for corner in np.ndindex(2, 2, 2):
-        at = low + np.array(corner)[:, None]
-        weight = np.prod(np.where(np.array(corner)[:, None], part, 1 - part), axis=0)
-        valid = np.flatnonzero(((at >= 0) & (at < np.array(shape)[:, None])).all(axis=0) & (weight > 0))
-        column = row_of[np.ravel_multi_index(tuple(at[:, valid]), shape)]
-        rows.append(valid[column >= 0])
-        columns.append(column[column >= 0])
-        weights.append(weight[valid][column >= 0])
-    entries = (np.concatenate(rows), np.concatenate(columns))
-    return sparse.csr_array((np.concatenate(weights).astype(np.float32), entries), shape=(voxels.shape[1], len(seen)))
+    values = np.empty((voxels.shape[1], still.shape[1]), np.float32)
+    volume = np.zeros(shape, np.float32)
+    for number in range(still.shape[1]):
+        volume.ravel()[seen] = still[:, number]
+        values[:, number] = ndimage.map_coordinates(volume, voxels, output=np.float32, order=3)
+    return values
 
 
 def _made(root: Path, person: str, datatype: str) -> Path:

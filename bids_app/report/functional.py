@@ -40,7 +40,8 @@ class Run:
     `kept` (time,): false for dropped volumes; `fd` (time,) in mm and `dvars` (time,), standardised, with NaN
     where they do not exist; `denoised` (voxels, kept volumes), what the maps were computed on; `mean` is the mean BOLD
     without a mask, else it is computed within the mask; `freedom`: two for each frequency in the band, less the
-    confounds, None without a band.
+    confounds, None without a band; `overlap`: Dice coefficient of the brains of BOLD and T1w, if
+    they were aligned here.
     """
 
     participant: str
@@ -56,6 +57,7 @@ class Run:
     mean: Nifti1Image | None = None
     dummy_scans: int = 0
     freedom: int | None = None
+    overlap: float | None = None
 
     @property
     def label(self) -> str:
@@ -121,7 +123,7 @@ def draw(
         fd_threshold=fd_threshold,
         title=run.label,
     )
-    caption = f"The mean BOLD image under the template's outline{_tissue_words(template)}, with the run's own mask."
+    caption = _registration_words(run, template)
     registration(run, place("Mean BOLD on the template", caption, "registration"), template, radiological=radiological)
     for one in maps:
         panel(one, run, place(one.name, one.caption, f"map{one.name}"), template, radiological=radiological)
@@ -277,5 +279,9 @@ def _unit(one: Map) -> str:
     return kinds.get(one.name.partition("_")[0], one.unit)
 
 
-def _tissue_words(template: Template) -> str:
-    return "" if template.tissues is None else f" and {template.whose} tissues"
+def _registration_words(run: Run, template: Template) -> str:
+    tissues = "" if template.tissues is None else f" and {template.whose} tissues"
+    text = f"The mean BOLD image under the template's outline{tissues}, with the run's own mask."
+    if run.overlap is None:
+        return text
+    return f"{text} The brains of its reference volume and of the T1w overlap by {run.overlap:.2f} (Dice)."

@@ -212,6 +212,7 @@ def _draw(
         denoised=np.load(made["filtered"], mmap_mode="r"),
         dummy_scans=made["dummies"],
         freedom=made["freedom"],
+        overlap=made.get("overlap"),
     )
     images = {name: nib.load(templates[name]) for name in ("brain", "mask")}
     whose = "the template's" if tissues is None else "the person's"

@@ -76,6 +76,7 @@ def to_template(*, still: Files, aligned: Files, anat: Files, kind: str, grid: l
         "mask": str(here / "mask.nii"),
         "confounds": aligned["confounds"],
         "transform": aligned["transform"],
+        "overlap": aligned["overlap"],
         "tr": still["tr"],
         "skipped": 0,
         "dummies": still["dropped"],
