@@ -17,12 +17,14 @@ def chunks(voxels: int) -> Iterator[slice]:
         yield slice(start, min(start + CHUNK, voxels))
 
 
-def gram(x: NDArray[Any], centre: NDArray[Any]) -> NDArray[np.float64]:
-    """Inner products (n, n) of the people of x (n, voxels) after `centre` (voxels,) is taken off."""
-    product = np.zeros((len(x), len(x)))
+def gram(x: NDArray[Any], centre: NDArray[Any], *, others: NDArray[Any] | None = None) -> NDArray[np.float64]:
+    """Inner products (n, n) of the people of x (n, voxels) after `centre` (voxels,) is taken off; or (m, n), of
+    `others` (m, voxels) with them.
+    """
+    product = np.zeros((len(x if others is None else others), len(x)))
     for part in chunks(x.shape[1]):
         block = x[:, part].astype(np.float64) - centre[part]
-        product += block @ block.T
+        product += (block if others is None else others[:, part].astype(np.float64) - centre[part]) @ block.T
     return product
 
 

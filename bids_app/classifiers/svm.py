@@ -63,9 +63,7 @@ class LinearSVM(torch.nn.Module):
             raise DataError(f"class {people.argmin()} has nobody among the training people; use fewer --folds")
         centre = x.mean(axis=0, dtype=np.float64)
         kernel = gram(x, centre)
-        size = np.diag(kernel).mean()
-        if size == 0:
-            raise DataError("all training people have the same values in every voxel; look at the maps")
+        size = _size(kernel)
         kernel /= size
         alpha, intercept = _solve(kernel, y, classes)
         splits = _inner_folds(y, range(len(y)) if groups is None else groups, classes, seed=seed)
@@ -85,6 +83,31 @@ def build(
     """
     del voxel_mm, seed
     return LinearSVM(channels * prod(shape), classes)
+
+
+def products(training: NDArray[Any], held_out: NDArray[Any]) -> NDArray[np.float64]:
+    """All that `decide` needs of people (n, voxels) who train and (m, voxels) who are held out: (n + m, n)."""
+    centre = training.mean(axis=0, dtype=np.float64)
+    return np.concatenate([gram(training, centre), gram(training, centre, others=held_out)])
+
+
+def decide(inner: NDArray[np.float64], y: NDArray[np.int_]) -> NDArray[np.float64]:
+    """Decisions (m, classes) on people held out, up to the slope, had the training people the classes y (n,).
+
+    `inner` (n + m, n) is of `products`: what is true of the voxels whatever the classes. Raises DataError as `fit`.
+    """
+    kernel = inner / _size(inner[: len(y)])
+    alpha, intercept = _solve(kernel[: len(y)], y, int(y.max()) + 1)
+    decisions: NDArray[np.float64] = kernel[len(y) :] @ alpha.T + intercept
+    return decisions
+
+
+def _size(kernel: NDArray[np.float64]) -> float:
+    """The mean of the diagonal, which the solver wants to be 1."""
+    size = float(np.diag(kernel).mean())
+    if size == 0:
+        raise DataError("all training people have the same values in every voxel; look at the maps")
+    return size
 
 
 def _solve(

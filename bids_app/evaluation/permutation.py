@@ -1,0 +1,147 @@
+"""What classifiers score when the labels mean nothing: labels shuffled within folds, and the p values that follow.
+
+Labels are shuffled among the people whom one fold holds out (within a site, where there are several). Folds that were
+stratified on the true labels are so on the shuffled ones too, and all that was fitted without labels stays as it is.
+Given who lies in which fold, and how many of each class, every such labelling was as likely as the true one, so that
+the test is exact: docs/decisions/0008.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+FEWEST = 19  # the least p that m permutations can give is 1 / (m + 1): 0.05
+LINEAR = 1000
+LEVEL = 0.05
+
+Codes = NDArray[np.int16]
+Decide = Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """One fold as a linear model sees it: inner products of people (train + test, train), and the rows they are."""
+
+    products: NDArray[np.float64]
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+def shuffles(
+    y: NDArray[np.int64], folds: Sequence[int], units: Sequence[str], sites: Sequence[str], *, count: int, seed: int
+) -> Codes:
+    """Labellings (count, rows): y (rows,) with the labels of whole units exchanged.
+
+    folds: the fold that holds each row out; units: the person or --keep-together group of each row; sites: its site,
+    the same name everywhere where sites play no part. Two units change places when one fold holds both out, and they
+    have rows of the same sites.
+    """
+    random = np.random.default_rng(seed)
+    drawn = np.tile(y.astype(np.int16), (count, 1))
+    alike = _exchangeable(folds, units, sites)
+    for labelling in drawn:
+        for rows in alike:
+            labelling[rows] = y[rows[random.permutation(len(rows))]]
+    return drawn
+
+
+def distinct(y: NDArray[np.int64], folds: Sequence[int], units: Sequence[str], sites: Sequence[str]) -> int:
+    """How many labellings `shuffles` can give, the true one among them."""
+    total = 1
+    for rows in _exchangeable(folds, units, sites):
+        same = Counter(map(tuple, y[rows].tolist()))
+        total *= math.factorial(len(rows)) // math.prod(math.factorial(number) for number in same.values())
+    return total
+
+
+def scores(
+    kernels: Sequence[Kernel], labellings: NDArray[np.integer], people: Sequence[str], classes: int, *, decide: Decide
+) -> NDArray[np.float64]:
+    """Balanced accuracy (labellings,) out of fold of a linear model under each labelling (labellings, rows).
+
+    people: the person of each row; a person's decisions over several rows are averaged. `decide` takes the products of
+    a fold and the training labels, and returns decisions (test, classes).
+    """
+    names, person = np.unique(np.asarray(people), return_inverse=True)
+    found = np.empty(len(labellings))
+    for number, labels in enumerate(labellings.astype(np.int64)):
+        decisions = np.zeros((len(names), classes))
+        true = np.full(len(names), -1)
+        for kernel in kernels:
+            np.add.at(decisions, person[kernel.test], decide(kernel.products, labels[kernel.train]))
+            true[person[kernel.test]] = labels[kernel.test]
+        found[number] = balanced_accuracy(true, decisions.argmax(axis=1), classes)
+    return found
+
+
+def balanced_accuracy(true: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> float:
+    """The mean over classes of the share of its people that was called right; `true` is -1 for whom nobody asked."""
+    return float(np.mean([(predicted[true == one] == one).mean() for one in range(classes)]))
+
+
+def table(
+    observed: Mapping[str, float], null: Mapping[str, NDArray[np.float64]], linear: Sequence[str]
+) -> pd.DataFrame:
+    """A row a cell: permutations, `p` of its own, `p_max`, `p_holm`, and `needed`, the least score with p <= 0.05.
+
+    observed: the score by cell; null: the scores under the same labellings, in the same order, as many as the cell has.
+    p = (b + 1) / (m + 1), b being how many of m reach what was observed (Phipson & Smyth 2010). `p_max`: against the
+    maximum over all cells that have permutations, of those labellings that all of them have (Westfall & Young 1993);
+    `p_holm`: p over the linear cells, corrected after Holm (1979). `judged`: the one that the verdict goes by, `p_holm`
+    of linear cells, else `p_max`. Under 19 permutations all are NaN.
+    """
+    enough = {cell: values for cell, values in null.items() if len(values) >= FEWEST}
+    common = min((len(values) for values in enough.values()), default=0)
+    highest = np.max([values[:common] for values in enough.values()], axis=0) if enough else np.empty(0)
+    rows = []
+    for cell, score in observed.items():
+        own = enough.get(cell, np.empty(0))
+        row = {"cell": cell, "permutations": len(null.get(cell, ())), "p": _p(score, own)}
+        rows.append(row | {"p_max": _p(score, highest) if len(own) else math.nan, "needed": _needed(own)})
+    found = pd.DataFrame(rows)
+    found["p_holm"] = _holm(found["p"].where(found["cell"].isin(linear)).to_numpy(float))
+    found["judged"] = found["p_holm"].fillna(found["p_max"])
+    return found
+
+
+def _exchangeable(folds: Sequence[int], units: Sequence[str], sites: Sequence[str]) -> list[NDArray[np.int64]]:
+    """Sets of two or more units whose labels may be exchanged, as their rows (units, rows of each)."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, unit in enumerate(units):
+        rows[unit].append(row)
+    alike: dict[tuple[object, ...], list[list[int]]] = defaultdict(list)
+    for its in rows.values():
+        ordered = sorted(its, key=lambda row: (folds[row], sites[row], row))
+        alike[tuple((folds[row], sites[row]) for row in ordered)].append(ordered)
+    return [np.array(its) for its in alike.values() if len(its) > 1]
+
+
+def _p(score: float, null: NDArray[np.float64]) -> float:
+    """(b + 1) / (m + 1); scores that differ by rounding alone are equal."""
+    return float((null >= score - 1e-9).sum() + 1) / (len(null) + 1) if len(null) else math.nan
+
+
+def _needed(null: NDArray[np.float64]) -> float:
+    """The least of the scores that occurred for which p <= 0.05, or above all of them."""
+    if not len(null):
+        return math.nan
+    for score in np.unique(null):
+        if _p(float(score), null) <= LEVEL:
+            return float(score)
+    return float(np.nextafter(null.max(), np.inf))
+
+
+def _holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Corrected p (n,); NaN stays and does not count."""
+    corrected = np.full(len(p), math.nan)
+    order = [index for index in np.argsort(p) if not math.isnan(p[index])]
+    least = 0.0
+    for rank, index in enumerate(order):
+        least = max(least, min(1.0, p[index] * (len(order) - rank)))
+        corrected[index] = least
+    return corrected

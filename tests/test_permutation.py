@@ -1,0 +1,123 @@
+"""Shuffled labels: which labellings are drawn, what classifiers score under them, and the p values that follow."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import StandardScaler
+
+from bids_app.classifiers import svm
+from bids_app.dataset import folds
+from bids_app.evaluation import permutation
+
+
+def drawn(y, fold, units=None, sites=None, **chosen):
+    units = [str(row) for row in range(len(y))] if units is None else units
+    sites = ["one"] * len(y) if sites is None else sites
+    return permutation.shuffles(np.array(y), fold, units, sites, **{"count": 400, "seed": 1, **chosen})
+
+
+def test_labels_move_within_fold_and_site_alone_and_every_labelling_comes_up():
+    y, fold = [0, 1, 1, 0, 1, 0, 0, 1], [1, 1, 1, 2, 2, 2, 2, 2]
+    sites = ["a", "a", "b", "a", "a", "b", "b", "b"]
+    found = drawn(y, fold, sites=sites)
+    cells = list(zip(fold, sites, strict=True))
+    for cell in set(cells):
+        rows = [row for row, its in enumerate(cells) if its == cell]
+        assert (np.sort(found[:, rows], axis=1) == np.sort(np.array(y)[rows])).all()
+    possible = {
+        each
+        for each in itertools.product((0, 1), repeat=8)
+        if all(
+            sorted(each[row] for row in range(8) if cells[row] == cell)
+            == sorted(y[row] for row in range(8) if cells[row] == cell)
+            for cell in cells
+        )
+    }
+    assert {tuple(labels) for labels in found.tolist()} == possible
+    assert permutation.distinct(np.array(y), fold, list("abcdefgh"), sites) == len(possible)
+    counts = np.unique(found, axis=0, return_counts=True)[1]
+    assert counts.min() > 0.5 * 400 / len(possible)
+
+
+def test_a_unit_moves_whole_and_only_with_units_of_its_size():
+    units = ["f1", "f1", "f2", "f2", "g", "h", "i", "f3", "f3"]
+    y, fold = [0, 1, 1, 1, 0, 1, 1, 0, 0], [1] * 9
+    found = drawn(y, fold, units)
+    pairs = {tuple(labels) for labels in found[:, [0, 1, 2, 3, 7, 8]].tolist()}
+    assert pairs == set(
+        itertools.chain(*([(*a, *b, *c)] for a, b, c in itertools.permutations([(0, 1), (1, 1), (0, 0)])))
+    )
+    assert {tuple(labels) for labels in found[:, 4:7].tolist()} == {(0, 1, 1), (1, 0, 1), (1, 1, 0)}
+    assert permutation.distinct(np.array(y), fold, units, ["s"] * 9) == 6 * 3
+    apart = drawn(y, [1, 1, 2, 2, 1, 2, 3, 3, 3], units)
+    assert (apart == np.array(y)).all()
+
+
+def test_the_same_seed_draws_the_same_and_the_first_ones_do_not_depend_on_how_many():
+    y, fold = [0, 1] * 10, [1, 1, 2, 2] * 5
+    assert (drawn(y, fold) == drawn(y, fold)).all()
+    assert (drawn(y, fold, count=30) == drawn(y, fold, count=100)[:30]).all()
+    assert (drawn(y, fold, seed=2) != drawn(y, fold)).any()
+
+
+@pytest.fixture(scope="module")
+def study():
+    """Thirty people of three classes, two of them scanned twice; three folds, kernels of the scaled values."""
+    random = np.random.default_rng(0)
+    people = [*map(str, range(30)), "3", "17"]
+    y = np.array([int(name) % 3 for name in people])
+    x = (random.normal(size=(32, 50)) + 0.8 * np.eye(50)[y]).astype(np.float32)
+    splits = folds.stratified([str(one) for one in y], people, folds=3, seed=0)
+    kernels, scaled = [], []
+    for split in splits:
+        train, test = np.array(split.train), np.array(split.test)
+        scaler = StandardScaler().fit(x[train])
+        scaled.append((scaler.transform(x[train]), scaler.transform(x[test])))
+        kernels.append(permutation.Kernel(svm.products(*scaled[-1]), train, test))
+    return people, y, kernels, scaled
+
+
+def test_scores_are_those_of_the_classifier_trained_anew_on_the_shuffled_labels(study):
+    people, y, kernels, scaled = study
+    fold_of = np.zeros(len(y), int)
+    for number, kernel in enumerate(kernels):
+        fold_of[kernel.test] = number
+    labellings = permutation.shuffles(y, fold_of, people, ["s"] * len(y), count=12, seed=3)
+    found = permutation.scores(kernels, labellings, people, 3, decide=svm.decide)
+    for labels, score in zip(labellings, found, strict=True):
+        right = {one: [] for one in range(3)}
+        for kernel, (training, held_out) in zip(kernels, scaled, strict=True):
+            machine = svm.build(1, 3, (50,), voxel_mm=(1, 1, 1), seed=0)
+            machine.fit(training.astype(np.float32), labels[kernel.train].astype(int), seed=0)
+            with_slope = machine(svm.torch.from_numpy(held_out.astype(np.float32))).detach().numpy()
+            for person in {people[row] for row in kernel.test}:
+                rows = [place for place, row in enumerate(kernel.test) if people[row] == person]
+                true = labels[kernel.test[rows[0]]]
+                right[true].append(with_slope[rows].mean(axis=0).argmax() == true)
+        assert score == pytest.approx(np.mean([np.mean(each) for each in right.values()]))
+
+
+def test_p_counts_what_reaches_the_score_and_the_maximum_runs_over_all_cells():
+    random = np.random.default_rng(0)
+    null = {"a": random.random(99), "b": random.random(19), "few": random.random(18)}
+    observed = {"a": 0.9, "b": 0.5, "few": 2.0, "none": 0.5}
+    found = permutation.table(observed, null, ["a"]).set_index("cell")
+    assert found.loc["a", "p"] == (1 + (null["a"] >= 0.9).sum()) / 100
+    assert found.loc["b", "p_max"] == (1 + (np.maximum(null["a"][:19], null["b"]) >= 0.5).sum()) / 20
+    assert found.loc["a", "judged"] == found.loc["a", "p"]
+    assert found.loc["b", "judged"] == found.loc["b", "p_max"] >= found.loc["b", "p"]
+    assert found.loc[["few", "none"], ["p", "p_max", "p_holm", "judged"]].isna().all(axis=None)
+    assert found["permutations"].to_dict() == {"a": 99, "b": 19, "few": 18, "none": 0}
+    needed = found.loc["a", "needed"]
+    assert (1 + (null["a"] >= needed).sum()) / 100 <= 0.05 < (1 + (null["a"] >= needed - 1e-6).sum() + 1) / 100
+
+
+def test_holm_s_correction_over_the_linear_cells():
+    null = {name: np.arange(99) / 99 for name in "abcd"}
+    observed = {"a": 99 / 99, "b": 96.5 / 99, "c": 95.5 / 99, "d": 0.0}
+    found = permutation.table(observed, null, ["a", "b", "c"]).set_index("cell")
+    assert found["p"].tolist() == pytest.approx([0.01, 0.03, 0.04, 1.0])
+    assert found["p_holm"].tolist()[:3] == pytest.approx([0.03, 0.06, 0.06])
+    assert math.isnan(found.loc["d", "p_holm"])
