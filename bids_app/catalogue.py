@@ -1,5 +1,6 @@
 """The folder is the registry: `maps/gm.py` is `--maps gm`. Parts are listed without being imported."""
 
+import ast
 import importlib
 import pkgutil
 from pathlib import Path
@@ -24,6 +25,13 @@ def check(room: str, chosen: tuple[str, ...]) -> None:
     unknown = [name for name in chosen if name.partition("-")[0] not in names(room)]
     if unknown:
         raise UsageError(f"--{room}: there is no {', '.join(unknown)}; choose from {', '.join(names(room))}")
+
+
+def offers(room: str, name: str, function: str) -> bool:
+    """Whether a part has a function of that name; it is read, not imported."""
+    source = Path(__file__).parent / room / f"{name.partition('-')[0]}.py"
+    top = ast.parse(source.read_text(encoding="utf-8")).body
+    return any(isinstance(one, ast.FunctionDef) and one.name == function for one in top)
 
 
 def load(room: str, name: str) -> ModuleType:

@@ -3,10 +3,8 @@
 import logging
 
 from bids_app.bids import description, inputs, outputs
-from bids_app.evaluation import verdict
 from bids_app.settings import Settings
-from bids_app.training import scores
-from bids_app.workflow import analysis, cells, collect, publish
+from bids_app.workflow import analysis, cells, collect, judge, nulls, publish
 
 log = logging.getLogger("pellucid")
 
@@ -27,19 +25,16 @@ def run(settings: Settings) -> int:
 
     work = cells.run(planned, settings)
     told = collect.predictions(planned, work)
-    judged = scores.table(told, planned.classes, seed=settings.compute.random_seed)
-    verdicts = {
-        cell.name: verdict.sentence(judged[judged["cell"] == cell.name], planned.classes) for cell in planned.cells
-    }
+    judged = judge.run(planned, settings, told, nulls.table(planned, settings, told, work))
     maps = collect.heatmaps(planned, work)
 
     people = planned.samples.drop(columns=list(planned.smoothing))
-    tables = {"samples": people, "folds": collect.fold_table(planned), "predictions": told, "scores": judged}
+    tables = {"samples": people, "folds": collect.fold_table(planned), "predictions": told, "scores": judged.scores}
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
-        publish.stage(stage, planned, work, chosen=settings, tables=tables, verdicts=verdicts, maps=maps)
+        publish.stage(stage, planned, work, chosen=settings, tables=tables, judged=judged, maps=maps)
         publish.retire(settings.output_dir, planned.name, old)
         outputs.publish(stage, settings.output_dir)
-    for _, sentence in verdicts.values():
-        log.info("%s", sentence)
+    for found in judged.verdicts.values():
+        log.info("%s", found.text)
     log.info("report: %s", settings.output_dir / "group" / planned.name / "report.html")
     return 0

@@ -83,7 +83,7 @@ class Group:
     folds_file: Path | None = None
     repeats: int = 1
     leave_site_out: bool = False
-    permutations: int = 0
+    permutations: int | None = None
     max_mean_fd: float | None = None
     min_minutes: float | None = None
     reference_map: Path | None = None
@@ -154,8 +154,8 @@ SECTIONS = {
 NOT_YET = frozenset(
     {
         "bids_database_dir", "recipe", "model", "label_from_id", "phenotype", "combat_keep", "harmonize",
-        "explain_checks", "folds_file", "leave_site_out", "permutations",
-        "reference_map", "allow_confounded", "weights", "maps_from", "training_list", "reports_only",
+        "explain_checks", "folds_file", "leave_site_out",
+        "reference_map", "weights", "maps_from", "training_list", "reports_only",
         "resource_monitor", "bids_exec_spec",
     }
 )  # fmt: skip
@@ -170,8 +170,8 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "device": ("auto", "cpu", "cuda"),
 }
 LEAST = {
-    "folds": 2, "repeats": 1, "nprocs": 1, "omp_nthreads": 1, "smoothing": 0, "random_seed": 0, "mem_mb": 512,
-    "fd_threshold": 0, "dummy_scans": 0, "max_mean_fd": 0, "min_minutes": 0, "resolution": 0.5,
+    "folds": 2, "repeats": 1, "permutations": 0, "nprocs": 1, "omp_nthreads": 1, "smoothing": 0, "random_seed": 0,
+    "mem_mb": 512, "fd_threshold": 0, "dummy_scans": 0, "max_mean_fd": 0, "min_minutes": 0, "resolution": 0.5,
 }  # fmt: skip
 
 

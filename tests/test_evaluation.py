@@ -3,11 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import fisher_exact, kruskal, ttest_1samp
+from scipy.stats import t as student
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
+from bids_app.dataset import folds
 from bids_app.errors import DataError
-from bids_app.evaluation import verdict
+from bids_app.evaluation import audit, baselines, compare, verdict
 from bids_app.training import scores
 
 CLASSES = ("control", "patient")
@@ -143,47 +146,159 @@ class TestTable:
             scores.table(table[table["true"] == "control"], CLASSES)
 
 
+CHANCE = {"permutations": 1000, "p": 0.004, "p_max": 0.004, "judged": 0.004, "needed": 0.64}
+BEATEN = {"age and sex": (0.3, (0.1, 0.5)), "brain size": (0.25, (0.02, 0.4))}
+
+
+def judge(*, effect=3.0, chance=None, rivals=None, unknown=(), classes=CLASSES, repeats=1):
+    table = scores.table(predictions(60, effect, classes=classes, repeats=repeats), classes)
+    told = verdict.judge(
+        table, classes, chance=CHANCE | (chance or {}), rivals=BEATEN if rivals is None else rivals, unknown=unknown
+    )
+    return told, table
+
+
 class TestVerdict:
-    def test_a_strong_effect_is_claimed_with_its_numbers_and_what_was_not_tested(self):
-        table = scores.table(predictions(60, effect=3), CLASSES)
-        claim, text = verdict.sentence(table, CLASSES)
-        assert claim
-        assert text.startswith("svm on gm told patient from control better than chance")
-        assert f"{table['balanced_accuracy'][0]:.2f} (95 % interval {table['balanced_accuracy_low'][0]:.2f}" in text
-        assert "60 people" in text
-        assert "was not tested" in text
-
-    def test_no_effect_is_not_claimed(self):
-        claims = [
-            verdict.sentence(scores.table(predictions(40, 0, seed=seed), CLASSES), CLASSES) for seed in range(100)
-        ]
-        # both intervals must lie above chance: one side of 5 %, and less for demanding two
-        assert sum(claim for claim, _ in claims) <= 6
-        assert all("not distinguishable from chance" in text for claim, text in claims if not claim)
-
-    def test_a_perfect_score_of_six_people_is_not_claimed_where_its_interval_meets_chance(self):
-        row = {"cell": "svm/gm", "repeat": 0, "n": 4} | scores._named(
-            "balanced_accuracy", *scores.balanced([(2, 2), (2, 2)])
+    def test_what_beats_chance_and_every_rival_is_a_claim_with_its_numbers(self):
+        told, table = judge()
+        assert told.claim
+        assert told.text.startswith(
+            "svm on gm told patient from control better than chance and better than age and sex"
         )
-        table = pd.DataFrame([row | scores._named("auroc", 1.0, scores.newcombe(1.0, 2, 2))])
-        assert not verdict.sentence(table, CLASSES)[0]
+        assert (
+            f"{table['balanced_accuracy'][0]:.2f} (95 % interval {table['balanced_accuracy_low'][0]:.2f}" in told.text
+        )
+        assert "p = 0.004, 1000 permutations" in told.text
+        assert "60 people" in told.text
 
-    def test_every_repeat_must_hold(self):
-        table = scores.table(predictions(60, effect=3, repeats=3), CLASSES)
-        assert verdict.sentence(table, CLASSES)[0]
-        table.loc[1, "balanced_accuracy_low"] = 0.45
-        claim, text = verdict.sentence(table, CLASSES)
-        assert not claim
-        assert "lowest of 3 repeats, of which 2 lie above chance" in text
+    @pytest.mark.parametrize(
+        ("given", "kind", "says"),
+        [
+            ({"chance": {"permutations": 18, "judged": np.nan}}, "unjudged", "18 labellings without meaning, and 19"),
+            ({"chance": {"judged": 0.051}}, "chance", "accuracy of 0.64 would have been needed"),
+            ({"unknown": ["motion is not known"]}, "unjudged", "cannot be judged, because motion is not known"),
+            ({"rivals": BEATEN | {"site": (0.1, (0.0, 0.2))}}, "no better", "better than site alone (difference"),
+        ],
+    )
+    def test_every_rule_that_speaks_against_a_claim_says_why(self, given, kind, says):
+        told, _ = judge(**given)
+        assert (told.kind, told.claim) == (kind, False)
+        assert says in told.text
+        assert told.text.endswith("its maps are no evidence.")
+
+    def test_the_first_rule_that_applies_is_taken(self):
+        chance = {"judged": 0.2}
+        assert judge(chance=chance, unknown=["the site is not known"])[0].kind == "chance"
+        bad = {"site": (-0.1, (-0.2, 0.1))}
+        assert judge(unknown=["the site is not known"], rivals=bad)[0].kind == "unjudged"
+        assert judge(chance=chance | {"permutations": 3}, rivals=bad)[0].kind == "unjudged"
+
+    def test_the_first_repeat_is_judged_and_the_range_of_all_is_told(self):
+        told, table = judge(repeats=3)
+        every = table["balanced_accuracy"]
+        assert f"the first of 3 repeats, of {every.min():.2f} to {every.max():.2f}" in told.text
+        assert f"balanced accuracy {every[0]:.2f}" in told.text
 
     def test_chance_is_one_in_the_number_of_classes(self):
-        classes = ("a", "b", "c")
-        claim, text = verdict.sentence(scores.table(predictions(90, 2, classes=classes), classes), classes)
-        assert claim
-        assert "told a, b and c apart better than chance" in text
-        assert "chance 0.33" in text
+        told, _ = judge(classes=("a", "b", "c"))
+        assert "told a, b and c apart better than chance" in told.text
+        assert "chance 0.33" in told.text
 
     def test_the_words_say_what_was_measured(self):
-        for effect in (0, 3):
-            text = verdict.sentence(scores.table(predictions(60, effect), CLASSES), CLASSES)[1]
+        for given in ({}, {"chance": {"judged": 0.5}}, {"unknown": ["age is not known"]}):
+            text = judge(**given)[0].text
             assert not any(word in text for word in ("disease", "diagnos", "significant", "affected", "damage"))
+
+
+class TestCompare:
+    def test_the_difference_is_that_of_balanced_accuracies_and_its_interval_that_of_paired_draws(self):
+        one, other = (scores.by_person(predictions(50, effect, seed=3), CLASSES) for effect in (2.0, 0.5))
+        middle, (low, high) = compare.difference(one, other, seed=0)
+        apart = [balanced_accuracy_score(each["true"], each["predicted"]) for each in (one, other)]
+        assert middle == pytest.approx(apart[0] - apart[1])
+        random, drawn = np.random.default_rng(5), []
+        for _ in range(1000):
+            rows = np.concatenate([random.choice(np.flatnonzero(one["true"] == name), 25) for name in CLASSES])
+            each = [balanced_accuracy_score(x["true"].iloc[rows], x["predicted"].iloc[rows]) for x in (one, other)]
+            drawn.append(each[0] - each[1])
+        np.testing.assert_allclose((low, high), np.percentile(drawn, [2.5, 97.5]), atol=0.03)
+        assert compare.difference(one, one, seed=0) == (0.0, (0.0, 0.0))
+
+    def test_the_corrected_t_is_the_plain_one_with_a_larger_variance(self):
+        differences = np.random.default_rng(0).normal(0.1, 0.1, 30)
+        plain = ttest_1samp(differences, 0).statistic
+        t, p = compare.resampled_t(differences, train=90, test=10)
+        assert t == pytest.approx(plain / np.sqrt(1 + 30 / 9))
+        assert p == pytest.approx(2 * student.sf(t, 29))
+        assert np.isnan(compare.resampled_t(differences[:1], train=9, test=1)[0])
+        assert compare.resampled_t(np.zeros(5), train=9, test=1) == (0.0, 1.0)
+
+
+def people(n=60, seed=0):
+    random = np.random.default_rng(seed)
+    table = pd.DataFrame({"participant_id": [f"{row:02}" for row in range(n)], "session_id": "n/a"})
+    table["class"] = [CLASSES[row % 2] for row in range(n)]
+    patient = table["class"] == "patient"
+    table["age"] = random.normal(40, 5, n) + 10 * patient
+    table["sex"] = np.where(random.random(n) < 0.5, "F", "M")
+    table["site"] = np.where(random.random(n) < 0.5, "A", "B")
+    table["tiv"], table["mean_fd"], table["used"] = 1500.0, np.nan, True
+    return table
+
+
+class TestBaselines:
+    def test_what_differs_between_classes_is_found_and_what_does_not_is_not(self):
+        table = people()
+        splits = folds.stratified(table["class"].tolist(), table["participant_id"].tolist(), folds=5)
+        told = baselines.predictions(table, splits, CLASSES)
+        assert sorted(told["cell"].unique()) == ["age and sex", "brain size", "site"]
+        rows = scores.table(told, CLASSES).set_index("cell")
+        assert rows.loc["age and sex", "balanced_accuracy"] > 0.75
+        assert abs(rows.loc["site", "balanced_accuracy"] - 0.5) < 0.2
+        assert rows.loc["brain size", "balanced_accuracy"] == 0.5
+        assert (told.groupby("cell")["participant_id"].nunique() == 60).all()
+
+    def test_people_held_out_do_not_change_who_is_predicted_what(self):
+        table = people()
+        splits = folds.stratified(table["class"].tolist(), table["participant_id"].tolist(), folds=5)[:1]
+        first = baselines.predictions(table, splits, CLASSES)
+        table.loc[list(splits[0].test)[1:], ["age", "tiv"]] = 1e6
+        second = baselines.predictions(table, splits, CLASSES)
+        assert first.groupby("cell").head(1).equals(second.groupby("cell").head(1))
+
+    def test_that_a_value_lacks_is_a_value_of_its_own(self):
+        table = people()
+        table["age"] = np.where(table["class"] == "patient", np.nan, 40.0)
+        splits = folds.stratified(table["class"].tolist(), table["participant_id"].tolist(), folds=5)
+        told = baselines.predictions(table, splits, CLASSES)
+        assert scores.table(told, CLASSES).set_index("cell").loc["age and sex", "balanced_accuracy"] == 1.0
+
+
+class TestAudit:
+    def test_each_row_is_the_test_that_it_names(self):
+        table = people()
+        rows = {row["what"]: row for row in audit.table(table, table, CLASSES)}
+        assert set(rows) == {"site", "sex", "age", "brain size (TIV)"}
+        counts = pd.crosstab(table["sex"], table["class"]).to_numpy()
+        assert rows["sex"]["p"] == pytest.approx(fisher_exact(counts).pvalue)
+        ages = [table.loc[table["class"] == name, "age"] for name in CLASSES]
+        assert rows["age"]["p"] == pytest.approx(kruskal(*ages).pvalue)
+        assert rows["age"]["uneven"]
+        assert rows["age"]["by_class"]["patient"]["mean"] == pytest.approx(ages[1].mean())
+        assert rows["brain size (TIV)"]["test"] == "none: one value"
+        assert not rows["brain size (TIV)"]["uneven"]
+
+    def test_who_was_left_out_is_compared_too(self):
+        everyone = people()
+        everyone.loc[everyone["class"] == "patient", "used"] = np.arange(30) < 15
+        used = everyone[everyone["used"]]
+        (row,) = (row for row in audit.table(used, everyone, CLASSES) if row["what"] == "left out")
+        assert row["uneven"]
+        assert row["by_class"]["patient"] == {"False": 15, "True": 15}
+
+    def test_a_class_that_one_of_two_sites_has_is_named(self):
+        table = people()
+        assert audit.confounded(table, CLASSES) == []
+        table["site"] = np.where(table["class"] == "patient", "A", table["site"])
+        assert audit.confounded(table, CLASSES) == ["all people of class patient are of site A"]
+        assert audit.confounded(table.assign(site="A"), CLASSES) == []

@@ -12,6 +12,8 @@ from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 
 from bids_app import catalogue
 from bids_app.errors import DataError, UsageError
+from bids_app.evaluation import audit
+from bids_app.evaluation.verdict import BETTER, NO_BETTER, Verdict
 from bids_app.report import citation, curves, figures, group, index, methods, page, person, viewer
 from bids_app.report.mosaic import Mosaic, dilated, only
 
@@ -244,12 +246,15 @@ def report(template, mask, blob, tmp_path_factory):
     scores = pd.DataFrame([
         {"cell": cell, "repeat": 1, "n": 12, "balanced_accuracy": 0.7, "balanced_accuracy_low": 0.5,
          "balanced_accuracy_high": 0.8, "auroc": 0.75, "auroc_low": 0.6, "auroc_high": 0.9, "sensitivity": 0.7,
-         "specificity": 0.7}
-        for cell in ("svm/gm", "cnn3d/gm")
+         "specificity": 0.7, "judged": 0.01}
+        for cell in ("svm/gm", "cnn3d/gm", "age and sex")
     ])  # fmt: skip
+    used = samples[samples["used"]]
+    audited = {"by_class": audit.table(used, samples, ("control", "patient")), "confounded": ["all at site <A>"]}
     group.write(
-        folder / "report.html", analysis="migraine", findings=["The first finding.", "The second finding."],
-        claims={"svm/gm": True, "cnn3d/gm": False}, samples=samples, scores=scores, predictions=predictions(),
+        folder / "report.html", analysis="migraine", audit=audited,
+        verdicts={"svm/gm": Verdict(BETTER, "The first finding."), "cnn3d/gm": Verdict(NO_BETTER, "The second.")},
+        samples=samples, scores=scores, predictions=predictions(),
         heatmaps=heatmaps, atlas_notes={"AAL": "declares MNIColin27"}, settings_toml='label = "group"\n',
         methods="Words (Good 2001).", references=methods.cited("Good 2001"), template=template, mask=mask,
     )  # fmt: skip
@@ -259,7 +264,9 @@ def report(template, mask, blob, tmp_path_factory):
 def test_the_group_report_says_what_was_found_before_all_else(report):
     text = (report / "report.html").read_text()
     order = [
-        "The first finding.", "Research use only; not for diagnosis.", 'id="people"', 'id="scores"', "roc.png",
+        "The first finding.", "Research use only; not for diagnosis.", 'id="people"', 'id="audit"',
+        "all at site &lt;A&gt;", "preprocessing source", ">left out<",
+        'id="scores"', "no better than a confound", group.BLIND, "roc.png",
         "confusion.png", 'id="heatmaps"', 'id="settings"', 'id="methods"', 'id="references"', 'id="words"',
     ]  # fmt: skip
     places = [text.index(one) for one in order]

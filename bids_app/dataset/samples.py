@@ -15,6 +15,7 @@ from bids_app.errors import DataError, MissingInputError, UsageError
 
 Files = Mapping[str, tuple[Path, ...]]
 Found = Mapping[tuple[str, str | None], Files]
+SCANNER = ("Manufacturer", "ManufacturersModelName", "ManufacturerModelName", "MagneticFieldStrength")
 COVARIATES = {"age": "age", "sex": "sex", "site": "site"}
 
 
@@ -39,7 +40,8 @@ def collect(
     column -> column of frame (default age, sex, site); excluded: (participant, session or None) -> reason; needed:
     columns without which nobody is used; max_mean_fd (mm), min_minutes: who moved more, or has less BOLD left, is not
     used. Columns: participant_id, session_id, class, used, reason, the covariates, tiv (mL), mean_fd (mm), minutes (of
-    BOLD), source, and for each map a tuple of files, several when runs or sessions are averaged.
+    BOLD), source, and for each map a tuple of files, several when runs or sessions are averaged. Where nobody's site is
+    known, the scanner that the sidecars tell of stands for it.
     Raises UsageError for several sessions without `sessions` (first, all, mean), DataError when maps of several people
     were made with different parameters, MissingInputError for a map without sidecar.
     """
@@ -56,6 +58,8 @@ def collect(
     _refuse_sessions(rows, sessions)
     table = _without_unknown(pd.DataFrame([_with_sidecars(row, maps) for row in rows]), needed)
     table = _without_moved(table, max_mean_fd, min_minutes)
+    if "site" in table and table.loc[table["used"], "site"].isna().all():
+        table["site"] = table["scanner"]
     _check_parameters(table[table["used"]], maps)
     first = ["participant_id", "session_id", "class", "used", "reason"]
     return table[[*first, *named, "tiv", "mean_fd", "minutes", "source", *maps]]
@@ -161,7 +165,18 @@ def _with_sidecars(row: dict[str, Any], maps: tuple[str, ...]) -> dict[str, Any]
     parameters = {one: [part.get("MapParameters", {}) for part in of_map] for one, of_map in told.items()}
     size = sum(sizes) / len(sizes) if sizes else float("nan")
     size_and_motion = {"tiv": size, **_motion(told)}
-    return row | size_and_motion | {"source": " + ".join(sources) or pd.NA, "parameters": parameters}
+    told_of = {"source": " + ".join(sources) or pd.NA, "scanner": _scanner(parts)}
+    return row | size_and_motion | told_of | {"parameters": parameters}
+
+
+def _scanner(parts: list[dict[str, Any]]) -> Any:
+    """What the sidecars say of the scanner, for a site; NA where they say nothing."""
+    named = [
+        " ".join(str(part["Scanner"][field]) for field in SCANNER if part["Scanner"].get(field))
+        for part in parts
+        if part.get("Scanner")
+    ]
+    return " + ".join(sorted({name for name in named if name})) or pd.NA
 
 
 def _motion(told: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:

@@ -1,33 +1,105 @@
-"""One sentence that says what was found, by fixed rules from the scores alone."""
+"""One sentence that says what was found, by fixed rules: docs/verdict.md."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
-UNTESTED = "whether age, sex, site, motion or brain size explain it was not tested"
+from bids_app.evaluation.compare import Bounds
+from bids_app.evaluation.permutation import FEWEST, LEVEL
+
+BETTER, NO_BETTER, CHANCE, UNJUDGED = "better", "no better", "chance", "unjudged"
+WORDS = {
+    BETTER: "better than chance and the confounds",
+    NO_BETTER: "better than chance, no better than a confound",
+    CHANCE: "not distinguishable from chance",
+    UNJUDGED: "cannot be judged",
+}
 
 
-def sentence(rows: pd.DataFrame, classes: Sequence[str]) -> tuple[bool, str]:
-    """Whether a cell told the classes apart better than chance, and the sentence that says so.
+@dataclass(frozen=True)
+class Verdict:
+    """What was found of one cell. Only what is BETTER is a claim."""
 
-    rows: the cell's rows of the score table, one a repeat. The rule: in every repeat the 95 % intervals of balanced
-    accuracy and of AUROC lie above chance, 1 / classes and 0.5. Balanced accuracy weighs classes equally, so that
-    chance does not depend on how many people each has. The numbers told are those of the repeat with the lowest lower
-    bound.
+    kind: str
+    text: str
+
+    @property
+    def claim(self) -> bool:
+        """Whether the cell's maps may be shown as evidence."""
+        return self.kind == BETTER
+
+
+def judge(
+    rows: pd.DataFrame,
+    classes: Sequence[str],
+    *,
+    chance: Mapping[str, float],
+    rivals: Mapping[str, tuple[float, Bounds]],
+    unknown: Sequence[str],
+) -> Verdict:
+    """The verdict on one cell.
+
+    rows: its rows of the score table, one a repeat; the first repeat is judged. chance: its row of `permutation.table`.
+    rivals: by how much its balanced accuracy lies above that of each classifier that sees no image, and the 95 %
+    interval of that (`compare.difference`). unknown: why something that could explain a difference was not looked at.
+    The rules, of which the first that applies is taken: fewer than 19 permutations, not judged; p > 0.05, chance;
+    something unknown, not judged; a rival whose interval reaches 0, no better; else better.
     """
-    chance = 1 / len(classes)
-    worst = rows.iloc[int(rows["balanced_accuracy_low"].to_numpy().argmin())]
-    above = rows["balanced_accuracy_low"].gt(chance) & rows["auroc_low"].gt(0.5)
-    numbers = (
-        f"balanced accuracy {_interval(worst, 'balanced_accuracy')}, chance {chance:.2f}; "
-        f"AUROC {_interval(worst, 'auroc')}, chance 0.50; {int(worst['n'])} people"
-    )
+    first = rows[rows["repeat"] == rows["repeat"].min()].iloc[0]
+    who, apart = _cell(str(first["cell"])), _apart(classes)
+    numbers = _numbers(rows, first, classes, chance)
+    if not chance["permutations"] >= FEWEST or math.isnan(chance["judged"]):
+        why = f"it was trained on {int(chance['permutations'])} labellings without meaning, and {FEWEST} are needed"
+        return Verdict(UNJUDGED, _not_judged(who, apart, f"{why} (--permutations)", numbers))
+    if chance["judged"] > LEVEL:
+        needed = f"; with these people a balanced accuracy of {chance['needed']:.2f} would have been needed"
+        return Verdict(
+            CHANCE,
+            f"{who} is not distinguishable from chance at telling {apart} ({numbers}{needed}); its maps are no "
+            "evidence.",
+        )
+    if unknown:
+        return Verdict(UNJUDGED, _not_judged(who, apart, " and ".join(unknown), f"better than chance: {numbers}"))
+    stronger = [name for name, (_, (low, _)) in rivals.items() if low <= 0]
+    if stronger:
+        told = "; ".join(f"{name}: {_gain(rivals[name])}" for name in stronger)
+        return Verdict(
+            NO_BETTER,
+            f"{who} told {apart} better than chance ({numbers}), but is not shown to do better than "
+            f"{_listed(stronger)} alone (difference in balanced accuracy, {told}); its maps are no evidence.",
+        )
+    beaten = f" and better than {_listed(list(rivals))} alone" if rivals else ""
+    return Verdict(BETTER, f"{who} told {apart} better than chance{beaten} ({numbers}).")
+
+
+def _numbers(rows: pd.DataFrame, first: "pd.Series[float]", classes: Sequence[str], chance: Mapping[str, float]) -> str:
+    told = [
+        f"balanced accuracy {_interval(first, 'balanced_accuracy')}, chance {1 / len(classes):.2f}",
+        f"AUROC {_interval(first, 'auroc')}, chance 0.50",
+        f"{int(first['n'])} people",
+    ]
+    if not math.isnan(chance["judged"]):
+        several = " over all cells" if chance["judged"] != chance["p"] else ""
+        told.insert(1, f"p = {chance['judged']:.3g}{several}, {int(chance['permutations'])} permutations")
     if len(rows) > 1:
-        numbers += f"; the lowest of {len(rows)} repeats, of which {int(above.sum())} lie above chance"
-    who, apart = _cell(str(worst["cell"])), _apart(classes)
-    if above.all():
-        return True, f"{who} told {apart} better than chance ({numbers}); {UNTESTED}."
-    return False, f"{who} is not distinguishable from chance at telling {apart} ({numbers}); its maps are no evidence."
+        every = rows["balanced_accuracy"]
+        told.append(f"the first of {len(rows)} repeats, of {every.min():.2f} to {every.max():.2f}")
+    return "; ".join(told)
+
+
+def _not_judged(who: str, apart: str, why: str, numbers: str) -> str:
+    return f"Whether {who} tells {apart} cannot be judged, because {why} ({numbers}); its maps are no evidence."
+
+
+def _gain(found: tuple[float, Bounds]) -> str:
+    middle, (low, high) = found
+    return f"{middle:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}"
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _apart(classes: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """The report of a group analysis: what was found first, then everything that it rests on."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pandas as pd
 from nibabel.nifti1 import Nifti1Image
 
+from bids_app.evaluation.verdict import WORDS, Verdict
 from bids_app.regions.tables import OUTSIDE
 from bids_app.report import curves, figures, people
 from bids_app.report.page import number, render, save
@@ -15,7 +17,8 @@ from bids_app.report.viewer import interactive
 
 TOP = 15
 ORDER = ("rank", "region", "volume_ml", "voxels", "coverage", "mean", "p95", "maximum", "mass", "share")
-NOT_A_FINDING = "not distinguishable from chance: these maps show what the model used on these people, not a finding"
+NOT_A_FINDING = "these maps show what the model used on these people, not a finding"
+BLIND = "sees no image"
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ def write(
     path: Path,
     *,
     analysis: str,
-    findings: list[str],
-    claims: dict[str, bool],
+    verdicts: Mapping[str, Verdict],
+    audit: Mapping[str, Any],
     samples: pd.DataFrame,
     scores: pd.DataFrame,
     predictions: pd.DataFrame,
@@ -59,9 +62,9 @@ def write(
 ) -> None:
     """Write the page, and its pictures and viewers into `figures/` beside it.
 
-    `claims` says of each cell whether it differs from chance (a cell that is lacking does not). `classes` is in order,
-    the reference first; left out, the order is that of the probability columns. Above the maps of a cell without a
-    claim it says so.
+    `verdicts` is by cell; the other rows of `scores` are classifiers that see no image. `audit` is that of audit.json.
+    `classes` is in order, the reference first; left out, the order is that of the probability columns. Above the maps
+    of a cell without a claim it says so.
     """
     order = classes or tuple(
         c.removeprefix("probability_") for c in predictions.columns if c.startswith("probability_")
@@ -73,19 +76,25 @@ def write(
         _draw(heatmap, index, folder, template=template, mask=mask, notes=atlas_notes, radiological=radiological)
         for index, heatmap in enumerate(heatmaps, start=1)
     ]
-    cells = list(dict.fromkeys([*scores["cell"], *(heatmap.cell for heatmap in heatmaps)]))
     page = render(
         "group.html",
         title=f"{analysis} - Pellucid",
         analysis=analysis,
-        findings=findings,
+        findings=[one.text for one in verdicts.values()],
+        audit=[_audited(row) for row in audit["by_class"]],
+        confounded=audit["confounded"],
         used=people.used(samples, order),
         left_out=people.left_out(samples),
-        scores=_scores(scores, claims),
+        scores=_scores(scores, verdicts),
         classes=order,
         cells=[
-            {"name": cell, "claim": claims.get(cell, False), "maps": [one for one in drawn if one["cell"] == cell]}
-            for cell in cells
+            {
+                "name": cell,
+                "claim": one.claim,
+                "words": WORDS[one.kind],
+                "maps": [each for each in drawn if each["cell"] == cell],
+            }
+            for cell, one in verdicts.items()
         ],
         not_a_finding=NOT_A_FINDING,
         settings=settings_toml,
@@ -190,7 +199,7 @@ def _region_cell(column: str, value: object) -> str:
     return text
 
 
-def _scores(scores: pd.DataFrame, claims: dict[str, bool]) -> list[dict[str, str]]:
+def _scores(scores: pd.DataFrame, verdicts: Mapping[str, Verdict]) -> list[dict[str, str]]:
     def interval(row: dict[Any, Any], name: str) -> str:
         middle, low, high = (_two(row.get(f"{name}{end}")) for end in ("", "_low", "_high"))
         return middle if low == "n/a" else f"{middle} ({low} to {high})"
@@ -204,10 +213,25 @@ def _scores(scores: pd.DataFrame, claims: dict[str, bool]) -> list[dict[str, str
             "AUROC (95 % interval)": interval(row, "auroc"),
             "sensitivity": interval(row, "sensitivity"),
             "specificity": interval(row, "specificity"),
-            "differs from chance": "yes" if claims.get(str(row["cell"]), False) else "no",
+            "p": number(row["judged"]),
+            "verdict": WORDS[verdicts[str(row["cell"])].kind] if str(row["cell"]) in verdicts else BLIND,
         }
         for row in scores.to_dict("records")
     ]
+
+
+def _audited(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row of the audit in words."""
+    by_class = [f"{name}: {_summary(its)}" for name, its in row["by_class"].items()]
+    people = f"{row['people']}" + (f" ({row['lacking']} unknown)" if row["lacking"] else "")
+    told = {"what": row["what"], "people": people, "by class": "; ".join(by_class), "test": row["test"]}
+    return told | {"p": number(row["p"]), "effect (0 to 1)": _two(row["effect"])}
+
+
+def _summary(its: Mapping[str, Any]) -> str:
+    if set(its) == {"mean", "sd"}:
+        return f"{number(its['mean'])} (SD {number(its['sd'])})"
+    return ", ".join(f"{count} {name}" for name, count in its.items())
 
 
 def _two(value: object) -> str:

@@ -33,10 +33,14 @@ def run(
     device: str = "auto",
     threads: int = 1,
     epochs: int | None = None,
+    labelling: Sequence[int] | None = None,
     folder: Path,
     settings: Mapping[str, Any],
 ) -> None:
     """Write predictions, losses, heatmap_<method>.npy, model_<method>.npy, heatmaps.json and model/ into `folder`.
+
+    With a `labelling`, codes of classes (people,) in place of the table's, predictions alone are written. A classifier
+    that can decide by products of people leaves those of the first repeat, `products.npy` (train + test, train).
 
     arrays: map -> float32 (people, voxels) in the row order of `people`, a table of participant_id, session_id,
     class and the covariates that `adjust` names by map. `epochs` None: as the classifier's file says.
@@ -47,6 +51,8 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     text = {"participant_id": str, "session_id": str, "class": str}
     table = pd.read_csv(people, sep="\t", dtype=text, keep_default_na=False, na_values=["n/a", ""])
+    if labelling is not None:
+        table["class"] = [classes[code] for code in labelling]
     own_seed = seeds.derive(seed, cell, split.repeat, split.fold)
     with loop.threads(threads):
         everyone = _everyone(table, {one: arrays[one] for one in maps}, adjust, classes)
@@ -70,6 +76,9 @@ def run(
         model = models.Model(cell, classifier, classes, preparation, module.to(where).eval(), own_seed, settings, where)
         told = _predictions(model, table.iloc[list(split.test)], split, model.predict(held_out))
         told.to_csv(folder / "predictions.tsv", sep="\t", index=False)
+        if labelling is not None:
+            return
+        _keep_products(preparation, classifier, training, held_out, split, folder)
         course = pd.DataFrame({"epoch": range(1, len(losses) + 1), "loss": losses})
         course.to_csv(folder / "losses.tsv", sep="\t", index=False)
         _explain(model, explainers, training, held_out, folder)
@@ -113,6 +122,21 @@ def _fit(
         seed=seed,
         device=device,
     )
+
+
+def _keep_products(
+    preparation: prepare.Preparation,
+    classifier: str,
+    training: prepare.People,
+    held_out: prepare.People,
+    split: Split,
+    folder: Path,
+) -> None:
+    """What shuffled labels are judged by where they need no training anew."""
+    part = catalogue.load("classifiers", classifier)
+    if split.repeat == 1 and hasattr(part, "decide"):
+        inner = part.products(preparation.vectors(training), preparation.vectors(held_out))
+        np.save(folder / "products.npy", inner)
 
 
 def _explain(

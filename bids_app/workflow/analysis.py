@@ -14,6 +14,7 @@ from bids_app.bids import exclusions, inputs, outputs, participants
 from bids_app.dataset import covariates, folds, samples
 from bids_app.dataset.folds import Split
 from bids_app.errors import DataError, UsageError
+from bids_app.evaluation import audit
 from bids_app.settings import Settings
 from bids_app.workflow import found
 
@@ -77,6 +78,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     used = everyone[everyone["used"]].reset_index(drop=True)
     _check_people(used, everyone, names, maps)
     _check_target(group.explain_target, names)
+    _check_confounded(used, names, settings)
     used, coded = covariates.code(used, needed)
     adjust = {name: tuple(itertools.chain(*(coded[one] for one in columns))) for name, columns in chosen.items()}
     stated = {name: json.loads(_sidecar(used[name][0][0]).read_text())["MapParameters"] for name in maps}
@@ -198,6 +200,16 @@ def _together(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> li
     ]
 
 
+def _check_confounded(used: pd.DataFrame, names: tuple[str, ...], settings: Settings) -> None:
+    told = audit.confounded(used, names)
+    if told and not settings.group.allow_confounded:
+        raise DataError(
+            f"class and site cannot be told apart: {'; '.join(told)}. A classifier could know the scanner and nothing "
+            "else. Use sites that have people of every class (--exclude the others), or go on with --allow-confounded; "
+            "no cell is claimed to tell classes apart then"
+        )
+
+
 def _check_target(target: str, names: tuple[str, ...]) -> None:
     if target not in ("true", "predicted", *names):
         raise UsageError(f"--explain-target {target}: choose from true, predicted, {', '.join(names)}")
@@ -236,7 +248,7 @@ def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> str:
         for path in files
     ]
     chosen = [
-        asdict(settings.group),
+        asdict(settings.group) | {"permutations": None},  # more of them leave what is trained as it is
         settings.participant.sloppy,
         settings.compute.random_seed,
         settings.compute.omp_nthreads,

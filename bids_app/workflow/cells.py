@@ -11,7 +11,7 @@ from bids_app.bids import outputs
 from bids_app.dataset.folds import Split
 from bids_app.errors import FailedError
 from bids_app.settings import Settings
-from bids_app.workflow import execute
+from bids_app.workflow import execute, nulls
 from bids_app.workflow.analysis import Analysis, Cell, atlases
 from bids_app.workflow.call import node
 from bids_app.workflow.training import atlas_link
@@ -45,10 +45,12 @@ def run(analysis: Analysis, settings: Settings) -> Path:
     for name, stack in stacks.items():
         graph.connect([(grids[analysis.grids[name]], stack, [("out", "template")])])
     shared = _shared(analysis, settings, work)
+    nulls.write_labellings(analysis, settings, work)
     for cell in analysis.cells:
-        for split in analysis.splits:
-            train = _train(cell, split, shared, mem_gb=_memory(analysis, cell))
+        trained = [_train(cell, split, shared, mem_gb=_memory(analysis, cell)) for split in analysis.splits]
+        for train in trained:
             graph.connect([(stacks[name], train, [("out", f"array_{name}")]) for name in cell.maps])
+        nulls.connect(graph, cell, analysis, stacks, trained, shared, nulls.count(cell, settings))
     logs = work / "log"
     logs.mkdir(exist_ok=True)
     execute.keep_crashes(graph, logs)

@@ -18,8 +18,7 @@ from bids_app.settings import Settings
 from bids_app.workflow import heatmaps, templates
 from bids_app.workflow.analysis import Analysis
 from bids_app.workflow.collect import atlas_notes, fold_folders, region_table
-
-Verdicts = dict[str, tuple[bool, str]]
+from bids_app.workflow.judge import Judgement
 
 
 def stage(
@@ -29,7 +28,7 @@ def stage(
     *,
     chosen: Settings,
     tables: dict[str, pd.DataFrame],
-    verdicts: Verdicts,
+    judged: Judgement,
     maps: list[Heatmap],
 ) -> None:
     """Write everything about an analysis into a staged OUT_DIR: `group/<analysis>`, and people's heatmaps."""
@@ -40,12 +39,13 @@ def stage(
     for name, content in {**tables, "regions": region_table(maps), "heatmaps": made}.items():
         _spelled(content).to_csv(folder / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g")
     (folder / "settings.toml").write_text(_shown(chosen))
+    (folder / "audit.json").write_text(json.dumps(judged.audit, indent=2) + "\n")
     for one in maps:
         _mean(folder, one, analysis)
     for cell in analysis.cells:
         for place, split in zip(fold_folders(analysis, cell, work), analysis.splits, strict=True):
             shutil.copytree(place / "model", folder / "models" / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
-    _report(folder, analysis, chosen, tables, verdicts, maps, atlas_notes(analysis, work))
+    _report(folder, analysis, chosen, tables, judged, maps, atlas_notes(analysis, work))
 
 
 def retire(out: Path, name: str, old: Path) -> None:
@@ -59,7 +59,7 @@ def _report(
     planned: Analysis,
     chosen: Settings,
     tables: dict[str, pd.DataFrame],
-    verdicts: Verdicts,
+    judged: Judgement,
     maps: list[Heatmap],
     notes: dict[str, str],
 ) -> None:
@@ -88,8 +88,8 @@ def _report(
     page.write(
         folder / "report.html",
         analysis=planned.name,
-        findings=[sentence for _, sentence in verdicts.values()],
-        claims={name: claim for name, (claim, _) in verdicts.items()},
+        verdicts=judged.verdicts,
+        audit=judged.audit,
         samples=tables["samples"],
         scores=tables["scores"],
         predictions=tables["predictions"],

@@ -65,9 +65,17 @@ def train(*, cell: str, classifier: str, maps: list[str], split: Files, plan: Fi
     from bids_app.training import fold
 
     work = Path(plan["work"])
-    grid_file = work / f"grid_{maps[0]}.npz"
     place = fold_folder(work, cell, split["repeat"], split["fold"])
-    adjust = {name: tuple(plan["adjust"][name]) for name in maps}
+    given = arguments(cell, classifier, maps, split, plan, stacked)
+    fold.run(**given, explainers=tuple(plan["explainers"]), folder=place)
+    stated = {"Cell": cell, "Maps": maps, **_sidecar(given["settings"])}
+    heatmaps.write(place, plan, Grid.read(given["grid_file"]), stated)
+    return str(place)
+
+
+def arguments(cell: str, classifier: str, maps: list[str], split: Files, plan: Files, stacked: Files) -> Files:
+    """What `training.fold.run` is told of a cell and a fold, but for the folder and what is done with the model."""
+    work, adjust = Path(plan["work"]), {name: tuple(plan["adjust"][name]) for name in maps}
     stated = {
         "smoothing_mm": {name: plan["smoothing"][name] for name in maps},
         "map_form": {name: plan["forms"][name] for name in maps},
@@ -75,25 +83,21 @@ def train(*, cell: str, classifier: str, maps: list[str], split: Files, plan: Fi
         "space": plan["space"],
         "resolution_mm": plan["resolutions"][maps[0]],
     }
-    fold.run(
-        cell=cell,
-        classifier=classifier,
-        maps=tuple(maps),
-        arrays={name: Path(stacked[f"array_{name}"]) for name in maps},
-        grid_file=grid_file,
-        people=work / "people.tsv",
-        classes=tuple(plan["classes"]),
-        split=Split(**{key: tuple(value) if isinstance(value, list) else value for key, value in split.items()}),
-        explainers=tuple(plan["explainers"]),
-        adjust=adjust,
-        seed=plan["seed"],
-        device=plan["device"],
-        threads=plan["threads"],
-        folder=place,
-        settings=stated,
-    )
-    heatmaps.write(place, plan, Grid.read(grid_file), {"Cell": cell, "Maps": maps, **_sidecar(stated)})
-    return str(place)
+    return {
+        "cell": cell,
+        "classifier": classifier,
+        "maps": tuple(maps),
+        "arrays": {name: Path(stacked[f"array_{name}"]) for name in maps},
+        "grid_file": work / f"grid_{maps[0]}.npz",
+        "people": work / "people.tsv",
+        "classes": tuple(plan["classes"]),
+        "split": Split(**{key: tuple(value) if isinstance(value, list) else value for key, value in split.items()}),
+        "adjust": adjust,
+        "seed": plan["seed"],
+        "device": plan["device"],
+        "threads": plan["threads"],
+        "settings": stated,
+    }
 
 
 def _sidecar(stated: Files) -> Files:

@@ -1,0 +1,81 @@
+"""What could tell the classes apart besides the brain: site, scanner, sex, age, motion, brain size, exclusions."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+WORDS = {"site": "site", "sex": "sex", "source": "preprocessing source"}
+NUMBERS = {"age": "age", "mean_fd": "motion (mean FD)", "minutes": "minutes of BOLD", "tiv": "brain size (TIV)"}
+UNEVEN = 0.05
+
+
+def table(people: pd.DataFrame, everyone: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """One row for each thing that is known: how it differs between classes, and how probable that is by chance.
+
+    people: one row a person of those used, `class` and the columns above; everyone: with those left out (`used`).
+    Words: Fisher's exact test (2 x 2) or chi squared, effect: Cramer's V; numbers: Kruskal-Wallis, effect: epsilon
+    squared. `lacking`: people without a value. Nothing is corrected for the number of rows: a row is a warning, no
+    finding.
+    """
+    rows = []
+    for column, what in {**WORDS, **NUMBERS}.items():
+        if column not in people or people[column].isna().all():
+            continue
+        known = people[people[column].notna()]
+        told = _words(known, column) if column in WORDS else _numbers(known, column, classes)
+        rows.append({"what": what, "people": len(known), "lacking": len(people) - len(known), **told})
+    labelled = everyone[everyone["class"].notna()].drop_duplicates("participant_id")
+    if not labelled["used"].all():
+        rows.append({"what": "left out", "people": len(labelled), "lacking": 0, **_words(labelled, "used")})
+    return [{**row, "uneven": row["p"] < UNEVEN} for row in rows]
+
+
+def confounded(people: pd.DataFrame, classes: Sequence[str], *, site: str = "site") -> list[str]:
+    """What says that class and site cannot be told apart: each class of two or more sites' people that only one has.
+
+    Empty where there is one site, or none is known.
+    """
+    if site not in people or people[site].nunique() < 2:
+        return []
+    found = []
+    for name in classes:
+        where = sorted(people.loc[people["class"] == name, site].dropna().astype(str).unique())
+        if len(where) == 1:
+            found.append(f"all people of class {name} are of {site} {where[0]}")
+    return found
+
+
+def _words(known: pd.DataFrame, column: str) -> dict[str, Any]:
+    counts = pd.crosstab(known[column].astype(str), known["class"])
+    told = {"by_class": {str(name): {str(k): int(v) for k, v in its.items()} for name, its in counts.items()}}
+    if min(counts.shape) < 2:
+        return {**told, "test": "none: one value", "p": math.nan, "effect": 0.0}
+    chi2 = stats.chi2_contingency(counts, correction=False)
+    effect = math.sqrt(chi2.statistic / (counts.to_numpy().sum() * (min(counts.shape) - 1)))
+    exact = counts.shape == (2, 2)
+    p = stats.fisher_exact(counts.to_numpy()).pvalue if exact else chi2.pvalue
+    return {**told, "test": "Fisher's exact" if exact else "chi squared", "p": float(p), "effect": effect}
+
+
+def _numbers(known: pd.DataFrame, column: str, classes: Sequence[str]) -> dict[str, Any]:
+    values = {name: known.loc[known["class"] == name, column].to_numpy(float) for name in classes}
+    told = {
+        "by_class": {
+            name: {
+                "mean": float(its.mean()) if its.size else None,
+                "sd": float(its.std(ddof=1)) if its.size > 1 else None,
+            }
+            for name, its in values.items()
+        }
+    }
+    groups = [its for its in values.values() if its.size]
+    everything = np.concatenate(groups)
+    if len(groups) < 2 or np.ptp(everything) == 0:
+        return {**told, "test": "none: one value", "p": math.nan, "effect": 0.0}
+    found = stats.kruskal(*groups)
+    effect = float(found.statistic) / (len(everything) - 1)
+    return {**told, "test": "Kruskal-Wallis", "p": float(found.pvalue), "effect": effect}

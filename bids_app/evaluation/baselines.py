@@ -1,0 +1,72 @@
+"""Classifiers that see no image, on the same folds: what age and sex, site, motion, or brain size alone would score."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from bids_app.dataset.folds import Split
+
+COLUMNS = {"age and sex": ("age", "sex"), "site": ("site",), "motion": ("mean_fd",), "brain size": ("tiv",)}
+
+
+def known(people: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """The columns of each baseline that somebody has a value in; a baseline without any is left out."""
+    found = {
+        name: tuple(one for one in columns if one in people and people[one].notna().any())
+        for name, columns in COLUMNS.items()
+    }
+    return {name: columns for name, columns in found.items() if columns}
+
+
+def predictions(people: pd.DataFrame, splits: Sequence[Split], classes: Sequence[str]) -> pd.DataFrame:
+    """Out-of-fold predictions of every baseline, as in predictions.tsv; its name stands for the cell.
+
+    people: one row a sample, with `participant_id`, `session_id`, `class` and the columns of the baselines.
+    Logistic regression, in which classes weigh the same (scikit-learn's, C = 1); numbers are scaled, and missing ones
+    filled in, by training people; that a value lacks is a value of its own. Where nothing differs among training people
+    everybody gets the reference class.
+    """
+    y = np.array([list(classes).index(name) for name in people["class"]])
+    parts = []
+    for name, columns in known(people).items():
+        for split in splits:
+            train, test = list(split.train), list(split.test)
+            design = np.column_stack([_coded(people[one], train) for one in columns])
+            probability = _told(design, y, train, test, len(classes))
+            rows = people.iloc[test]
+            part = rows[["participant_id", "session_id"]].assign(cell=name, repeat=split.repeat, fold=split.fold)
+            part["true"] = rows["class"]
+            part["predicted"] = [classes[index] for index in probability.argmax(axis=1)]
+            parts.append(part.assign(**{f"probability_{one}": probability[:, i] for i, one in enumerate(classes)}))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _told(
+    design: NDArray[np.float64], y: NDArray[np.int64], train: list[int], test: list[int], classes: int
+) -> NDArray[np.float64]:
+    varies = design[train].std(axis=0) > 0
+    if not varies.any():
+        return np.tile(np.eye(classes)[0], (len(test), 1))
+    machine = LogisticRegression(class_weight="balanced").fit(design[np.ix_(train, varies)], y[train])
+    probability: NDArray[np.float64] = machine.predict_proba(design[np.ix_(test, varies)])
+    return probability
+
+
+def _coded(column: "pd.Series[Any]", train: list[int]) -> NDArray[np.float64]:
+    """A column as numbers (people, k): scaled, or one of 0 and 1 for each word; and one that says who has no value."""
+    lacking = column.isna().to_numpy(bool)
+    numbers = pd.to_numeric(column, errors="coerce")
+    if numbers.notna().to_numpy()[~lacking].all():
+        values = numbers.to_numpy(float, na_value=np.nan)
+        of_training = values[train][~lacking[train]]
+        mean = of_training.mean() if of_training.size else 0.0
+        spread = of_training.std() if of_training.size else 0.0
+        coded = np.where(lacking, 0.0, (values - mean) / (spread or 1.0))[:, None]
+    else:
+        words = column.astype("string").fillna("")
+        coded = np.column_stack([words.eq(word).to_numpy(float) for word in sorted(set(words[~lacking]))])
+    return np.column_stack([coded, lacking.astype(float)])

@@ -1,0 +1,47 @@
+"""Two classifiers on the same people: by how much one is better, and how sure that is."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+RESAMPLES = 2000
+
+Bounds = tuple[float, float]
+
+
+def difference(one: pd.DataFrame, other: pd.DataFrame, *, seed: int) -> tuple[float, Bounds]:
+    """Balanced accuracy of `one` less that of `other`, and its 95 % interval by a bootstrap of people within class.
+
+    Both hold a row a person of one repeat (`scores.by_person`): participant_id, true, predicted; people are paired.
+    """
+    whole = one.merge(other, on=["participant_id", "true"], suffixes=("_one", "_other"), validate="one_to_one")
+    gain = (whole["predicted_one"] == whole["true"]).astype(float) - (whole["predicted_other"] == whole["true"])
+    random = np.random.default_rng(seed)
+    middle, resampled = 0.0, np.zeros(RESAMPLES)
+    by_class = [rows.to_numpy() for _, rows in gain.groupby(whole["true"])]
+    for rows in by_class:
+        middle += rows.mean() / len(by_class)
+        drawn = random.integers(len(rows), size=(RESAMPLES, len(rows)))
+        resampled += rows[drawn].mean(axis=1) / len(by_class)
+    low, high = np.percentile(resampled, [2.5, 97.5]).tolist()
+    return float(middle), (low, high)
+
+
+def resampled_t(differences: NDArray[np.float64], *, train: float, test: float) -> tuple[float, float]:
+    """t and two-sided p of the mean of differences (folds of all repeats,), corrected for shared training people.
+
+    train, test: how many people a fold trains on and holds out, in the mean. t has J - 1 degrees of freedom and the
+    variance is (1 / J + test / train) times that of the differences (Nadeau & Bengio 2003, Mach Learn 52:239). NaN for
+    fewer than two folds; without any spread p is 1 for a mean of 0, else 0.
+    """
+    folds = len(differences)
+    if folds < 2:
+        return math.nan, math.nan
+    mean, spread = float(differences.mean()), float(differences.std(ddof=1))
+    if spread == 0:
+        return (0.0, 1.0) if mean == 0 else (math.copysign(math.inf, mean), 0.0)
+    t = mean / (spread * math.sqrt(1 / folds + test / train))
+    return t, float(2 * stats.t.sf(abs(t), folds - 1))

@@ -1,0 +1,70 @@
+"""What the verdicts rest on: scores, shuffled labels, classifiers that see no image, and what tells classes apart."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bids_app import catalogue
+from bids_app.evaluation import audit, baselines, compare, verdict
+from bids_app.evaluation.verdict import Verdict
+from bids_app.settings import Settings
+from bids_app.training import scores, seeds
+from bids_app.workflow.analysis import Analysis, Cell
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """`scores`: a row a cell and repeat, and one a baseline; `audit`: audit.json; `verdicts` by cell."""
+
+    scores: pd.DataFrame
+    audit: dict[str, Any]
+    verdicts: dict[str, Verdict]
+
+
+def run(analysis: Analysis, settings: Settings, told: pd.DataFrame, chance: pd.DataFrame) -> Judgement:
+    """Judge every cell; told: predictions of all cells; chance: `permutation.table`."""
+    seed = settings.compute.random_seed
+    people = analysis.used.drop_duplicates("participant_id")
+    blind = baselines.predictions(analysis.used, analysis.splits, analysis.classes)
+    told_all = pd.concat([told, blind], ignore_index=True)
+    judged = scores.table(told_all, analysis.classes, seed=seed).merge(chance, on="cell", how="left")
+    judged.loc[judged["repeat"] != 1, ["p", "p_max", "p_holm", "judged", "needed"]] = float("nan")
+    known = baselines.known(analysis.used)
+    verdicts = {}
+    for cell in analysis.cells:
+        own = _first(told, cell.name, analysis)
+        rivals = {
+            name: compare.difference(own, _first(blind, name, analysis), seed=seeds.derive(seed, cell.name, name))
+            for name in known
+        }
+        verdicts[cell.name] = verdict.judge(
+            judged[judged["cell"] == cell.name],
+            analysis.classes,
+            chance=chance.set_index("cell").loc[cell.name].to_dict(),
+            rivals=rivals,
+            unknown=_unknown(analysis, cell, known),
+        )
+    found = {
+        "by_class": audit.table(people, analysis.samples, analysis.classes),
+        "confounded": audit.confounded(people, analysis.classes),
+        "baselines": {name: list(columns) for name, columns in known.items()},
+    }
+    return Judgement(judged, found, verdicts)
+
+
+def _first(told: pd.DataFrame, name: str, analysis: Analysis) -> pd.DataFrame:
+    """A cell's people in the first repeat."""
+    return scores.by_person(told[(told["cell"] == name) & (told["repeat"] == 1)], analysis.classes)
+
+
+def _unknown(analysis: Analysis, cell: Cell, known: dict[str, tuple[str, ...]]) -> list[str]:
+    """What could explain a difference and was not looked at."""
+    told = audit.confounded(analysis.used, analysis.classes)
+    if "site" not in known:
+        told.append("the site is not known (--site COLUMN; a column with one value where there is one site)")
+    told += [f"{name} is not known" for name in ("age", "sex") if name not in known.get("age and sex", ())]
+    of_bold = [name for name in cell.maps if catalogue.load("maps", name).SUFFIX == "boldmap"]
+    if of_bold and "motion" not in known:
+        told.append("motion is not known")
+    return told
