@@ -1,13 +1,18 @@
 """Splits of people into training and test; a split that leaks cannot be made."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from bids_app.errors import DataError, UsageError
+
+FEW_GROUPS = "few groups hold all of it; use fewer folds or another --keep-together column"
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ def stratified(
 
     Raises UsageError for fewer than two folds or one class, DataError for a class with fewer groups than folds.
     """
-    names = tuple(groups) if groups is not None else tuple(str(row) for row in range(len(classes)))
+    names = _names(classes, groups)
     _check(classes, names, folds)
     splits = []
     for repeat in range(repeats):
@@ -54,9 +59,96 @@ def stratified(
             parts = StratifiedKFold(folds, shuffle=True, random_state=state).split(classes, classes)
         for fold, (train, test) in enumerate(parts, start=1):
             split = Split(repeat + 1, fold, tuple(train.tolist()), tuple(test.tolist()), names)
-            _check_training(split, classes)
+            check_training(split, classes)
             splits.append(split)
     return splits
+
+
+def leave_site_out(
+    classes: Sequence[str], sites: Sequence[str | None], groups: Sequence[str] | None = None
+) -> list[Split]:
+    """One fold a site, in alphabetical order of the sites; who is held out may be of one class.
+
+    Raises UsageError for fewer than two sites or one class; DataError for a missing site, a group at two sites, and a
+    class that only one site has.
+    """
+    names = _names(classes, groups)
+    _check_classes(classes, names)
+    known = _known(sites, names)
+    splits = []
+    for fold, site in enumerate(sorted(set(known)), start=1):
+        train = tuple(row for row, one in enumerate(known) if one != site)
+        test = tuple(row for row, one in enumerate(known) if one == site)
+        split = Split(1, fold, train, test, names)
+        check_training(split, classes, why=f"only site {site} has it; leave it out of --classes, or use --folds")
+        splits.append(split)
+    return splits
+
+
+def hold_out(
+    classes: Sequence[str], groups: Sequence[str] | None = None, *, share: float, repeats: int, seed: int
+) -> list[Split]:
+    """Hold out about `share` (0 to 1) of every class, `repeats` times, each time drawn anew; a repeat has one fold.
+
+    Groups (default: every row its own) are whole, and every class is on both sides. Raises UsageError for another
+    share or one class, DataError where a class has too few groups.
+    """
+    if not 0 < share < 1:
+        raise UsageError(f"the share that is held out has to lie between 0 and 1, such as 0.2, and is {share}")
+    names = _names(classes, groups)
+    _check_classes(classes, names)
+    count, fewest = _fewest(classes, names)
+    if count < 2:
+        raise DataError(f"class {fewest} has 1 person, who cannot both train and be held out: merge it or leave it out")
+    group = np.unique(names, return_inverse=True)[1]
+    kinds, kind = np.unique(classes, return_inverse=True)
+    counts = np.zeros((group.max() + 1, len(kinds)), int)
+    np.add.at(counts, (group, kind), 1)
+    splits = []
+    for repeat in range(repeats):
+        order = np.random.default_rng(_state(seed, repeat)).permutation(len(counts))
+        held = np.isin(group, order[_held_out(counts[order], kinds.tolist(), share)])
+        train, test = np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist()
+        splits.append(Split(repeat + 1, 1, tuple(train), tuple(test), names))
+    return splits
+
+
+def inner(split: Split, classes: Sequence[str], *, folds: int, seed: int) -> list[Split]:
+    """Stratified folds of a split's training rows, for choices within it; nobody whom it holds out is in any.
+
+    classes: of all rows, as the rows of the splits are counted in the whole table. Raises as `stratified`.
+    """
+    own, names = [classes[row] for row in split.train], [split.groups[row] for row in split.train]
+    count, fewest = _fewest(own, names)
+    if count < folds:
+        way_out = f"use {count} inner folds or merge classes" if count > 1 else "merge it or leave it out"
+        raise DataError(
+            f"repeat {split.repeat}, fold {split.fold}: class {fewest} has {count} people to train on, "
+            f"too few for {folds} inner folds: {way_out}"
+        )
+    parts = stratified(own, names, folds=folds, seed=_state(seed, split.repeat, split.fold))
+    return [
+        replace(
+            part,
+            train=tuple(split.train[row] for row in part.train),
+            test=tuple(split.train[row] for row in part.test),
+            groups=split.groups,
+        )
+        for part in parts
+    ]
+
+
+def check_training(split: Split, classes: Sequence[str], *, why: str = FEW_GROUPS) -> None:
+    """Raise DataError, with `why` and what to do, where a split would train without one of the classes of all rows."""
+    lacking = set(classes) - {classes[row] for row in split.train}
+    if lacking:
+        raise DataError(
+            f"repeat {split.repeat}, fold {split.fold} would train without class {', '.join(sorted(lacking))}: {why}"
+        )
+
+
+def _names(classes: Sequence[str], groups: Sequence[str] | None) -> tuple[str, ...]:
+    return tuple(groups) if groups is not None else tuple(str(row) for row in range(len(classes)))
 
 
 def _check(classes: Sequence[str], groups: tuple[str, ...], folds: int) -> None:
@@ -64,28 +156,78 @@ def _check(classes: Sequence[str], groups: tuple[str, ...], folds: int) -> None:
         raise UsageError(
             f"--folds {folds}: at least 2 are needed, since people are tested by a model that has not seen them"
         )
+    _check_classes(classes, groups)
+    count, name = _fewest(classes, groups)
+    if count < folds:
+        way_out = f"use --folds {count} or merge classes" if count > 1 else "merge it or leave it out"
+        raise DataError(f"class {name} has {count} people, --folds {folds} needs at least {folds}: {way_out}")
+
+
+def _check_classes(classes: Sequence[str], groups: tuple[str, ...]) -> None:
     if len(groups) != len(classes):
         raise DataError(f"{len(classes)} samples have {len(groups)} group names; each needs one")
     if len(set(classes)) < 2:
         raise UsageError(
             f"only class {', '.join(set(classes)) or '(none)'} has people to be used; name two with --classes"
         )
-    for name in sorted(set(classes)):
-        count = len({group for group, one in zip(groups, classes, strict=True) if one == name})
-        if count < folds:
-            way_out = f"use --folds {count} or merge classes" if count > 1 else "merge it or leave it out"
-            raise DataError(f"class {name} has {count} people, --folds {folds} needs at least {folds}: {way_out}")
 
 
-def _check_training(split: Split, classes: Sequence[str]) -> None:
-    lacking = set(classes) - {classes[row] for row in split.train}
+def _fewest(classes: Sequence[str], groups: Sequence[str]) -> tuple[int, str]:
+    """The smallest number of groups that a class has, and that class."""
+    counts = Counter(name for name, _ in set(zip(classes, groups, strict=True)))
+    return min((count, name) for name, count in counts.items())
+
+
+def _known(sites: Sequence[str | None], groups: tuple[str, ...]) -> list[str]:
+    """The sites as they are, once nobody's is missing, there are two, and no group is at several."""
+    known = ["" if pd.isna(site) else str(site) for site in sites]
+    places: dict[str, set[str]] = {}
+    for name, site in zip(groups, known, strict=True):
+        places.setdefault(name, set()).add(site)
+    lacking = sum("" in its for its in places.values())
     if lacking:
         raise DataError(
-            f"fold {split.fold} would train without class {', '.join(sorted(lacking))}: few groups hold all of it; "
-            "use fewer --folds or another --keep-together column"
+            f"--leave-site-out: {lacking} of {len(places)} people have no site; "
+            "fill it in in participants.tsv, or leave them out with --exclude"
         )
+    if len(set(known)) < 2:
+        raise UsageError(f"--leave-site-out: all people are from site {known[0]}, and two are needed; use --folds")
+    several = [f"{name} ({', '.join(sorted(its))})" for name, its in sorted(places.items()) if len(its) > 1]
+    if several:
+        raise DataError(
+            f"--leave-site-out: {'; '.join(several[:5])} would stand in training and test; leave out all of them but "
+            "one site with --exclude, or give sites that share people one name"
+        )
+    return known
 
 
-def _state(seed: int, repeat: int) -> int:
-    digest = hashlib.sha256(f"folds {seed} {repeat}".encode()).digest()
+def _held_out(counts: NDArray[np.int_], kinds: Sequence[str], share: float) -> NDArray[np.bool_]:
+    """Which groups are held out: each in turn changes sides where that is better, until none does.
+
+    counts: rows of each group and class (groups, classes). Better is first that fewer classes are absent from a side,
+    then that the classes come nearer to their share. Raises DataError where a class stays absent.
+    """
+    total, tested, held = counts.sum(axis=0), np.zeros(len(kinds), int), np.zeros(len(counts), bool)
+
+    def cost(rows: NDArray[np.int_]) -> tuple[int, float]:
+        return int(((rows == 0) | (rows == total)).sum()), float(((rows / total - share) ** 2).sum())
+
+    settled = False
+    while not settled:
+        settled = True
+        for group, rows in enumerate(counts):
+            other = tested - rows if held[group] else tested + rows
+            if cost(other) < cost(tested):
+                tested, held[group], settled = other, not held[group], False
+    for name, rows, whole in zip(kinds, tested, total, strict=True):
+        if rows in (0, whole):
+            raise DataError(
+                f"class {name} cannot be both in training and held out: few groups hold all of it; "
+                "use another --keep-together column or --random-seed"
+            )
+    return held
+
+
+def _state(*numbers: int) -> int:
+    digest = hashlib.sha256(" ".join(("folds", *map(str, numbers))).encode()).digest()
     return int(np.frombuffer(digest[:4], dtype="<u4")[0])

@@ -1,0 +1,134 @@
+"""Splits as a table: folds.tsv of an earlier run, or one made elsewhere, is taken back."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bids_app.dataset.folds import Split, check_training
+from bids_app.errors import DataError, MissingInputError
+
+log = logging.getLogger("pellucid")
+
+COLUMNS = ("participant_id", "repeat", "fold", "role")
+ROLES = ("train", "test")
+NONE = "n/a"
+
+
+def read(path: Path, samples: pd.DataFrame, groups: Sequence[str]) -> list[Split]:
+    """Read splits from a table: participant_id, session_id (may be absent), repeat, fold, role (train or test).
+
+    samples: those used, in row order of the arrays, with participant_id (without "sub-"), session_id (NA for none) and
+    class; groups: of each row. A line without a session is for all sessions of the person; people who are not in the
+    analysis are counted and logged. Everybody used has a role in every fold, and is held out at most once a repeat.
+    Raises MissingInputError without the file; DataError for a table that is not such, and for splits that leak or
+    train without a class.
+    """
+    if not path.is_file():
+        raise MissingInputError(f"--folds-file: there is no file {path}")
+    file = f"--folds-file {path.name}"
+    table = _strings(path, file)
+    _check(table, file)
+    table = table.astype({"repeat": int, "fold": int})
+    _check_twice(table, file)
+    people = set(table["participant_id"])
+    if strange := people - set(samples["participant_id"]):
+        log.warning(
+            "%s: %d of its %d people are not in this analysis, and are ignored", file, len(strange), len(people)
+        )
+    rows = list(zip(samples["participant_id"], _sessions(samples["session_id"]), strict=True))
+    classes = samples["class"].tolist()
+    splits = []
+    for repeat, fold in sorted(set(zip(table["repeat"].tolist(), table["fold"].tolist(), strict=True))):
+        part = table[table["repeat"].eq(repeat) & table["fold"].eq(fold)]
+        roles = _roles(part, rows, f"{file}: repeat {repeat}, fold {fold}")
+        train, test = (tuple(row for row, role in enumerate(roles) if role == one) for one in ROLES)
+        split = Split(repeat, fold, train, test, tuple(groups))
+        check_training(split, classes, why=f"put people of it into training in {path.name}")
+        splits.append(split)
+    _check_once(splits, rows, file)
+    return splits
+
+
+def _strings(path: Path, file: str) -> pd.DataFrame:
+    """The table as strings without spaces or prefixes, indexed by line of the file; sessions where there are none."""
+    try:
+        table = pd.read_csv(
+            path, sep="\t", dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig", quoting=3
+        )
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise DataError(f"{file} is not a table of tab-separated UTF-8 text: {error}") from error
+    lacking = [column for column in COLUMNS if column not in table]
+    if lacking:
+        raise DataError(f"{file} has no column {', '.join(lacking)}; it has {', '.join(map(str, table))}")
+    if not isinstance(table.index, pd.RangeIndex):
+        raise DataError(f"{file} has lines with more values than its header; delete the tabs at their ends")
+    table.index += 2
+    table = table[(table != "").any(axis=1)].reindex(columns=[*COLUMNS, "session_id"], fill_value=NONE)
+    for column in table:
+        table[column] = table[column].str.strip()
+    table["participant_id"] = table["participant_id"].str.removeprefix("sub-")
+    table["session_id"] = _sessions(table["session_id"])
+    return table
+
+
+def _sessions(values: "pd.Series[str]") -> "pd.Series[str]":
+    return values.astype(object).fillna(NONE).astype(str).str.removeprefix("ses-").replace("", NONE)
+
+
+def _check(table: pd.DataFrame, file: str) -> None:
+    if table.empty:
+        raise DataError(f"{file} names nobody; it needs a line for everyone in every fold")
+    whole = r"0*[1-9][0-9]{0,8}"
+    for column, wrong, wanted in (
+        ("participant_id", table["participant_id"].isin(["", NONE]), "a person"),
+        ("role", ~table["role"].isin(ROLES), "train or test"),
+        ("repeat", ~table["repeat"].str.fullmatch(whole), "a whole number above 0"),
+        ("fold", ~table["fold"].str.fullmatch(whole), "a whole number above 0"),
+    ):
+        if wrong.any():
+            line, value = next(table.loc[wrong, column].items())
+            raise DataError(f"{file}, line {line}: {column} has to be {wanted}, and is {value or 'empty'}")
+
+
+def _check_twice(table: pd.DataFrame, file: str) -> None:
+    """Raise DataError where a fold has two lines for a person's session, or one for it and one for all sessions."""
+    key = ["repeat", "fold", "participant_id"]
+    whole = table.duplicated(key, keep=False) & table["session_id"].eq(NONE)
+    twice = table[table.duplicated([*key, "session_id"]) | whole]
+    if len(twice):
+        repeat, fold, person = twice.iloc[0][key]
+        raise DataError(f"{file}: sub-{person} stands twice in repeat {repeat}, fold {fold}; keep one line")
+
+
+def _roles(part: pd.DataFrame, rows: list[tuple[str, str]], where: str) -> list[str]:
+    """The role of each sample in a fold. Raises DataError for those without."""
+    told = dict(zip(zip(part["participant_id"], part["session_id"], strict=True), part["role"], strict=True))
+    roles = [told.get(row) or told.get((row[0], NONE), "") for row in rows]
+    lacking = [_spelled(row) for row, role in zip(rows, roles, strict=True) if not role]
+    if lacking:
+        more = ", ..." if len(lacking) > 5 else ""
+        raise DataError(
+            f"{where}: {len(lacking)} of those to be used have no line: {', '.join(lacking[:5])}{more}; "
+            "add them, or leave them out with --exclude"
+        )
+    return roles
+
+
+def _check_once(splits: list[Split], rows: list[tuple[str, str]], file: str) -> None:
+    """Raise DataError where somebody is held out twice in a repeat: scores would mix what two models said."""
+    seen: dict[tuple[int, int], int] = {}
+    for split in splits:
+        for row in split.test:
+            first = seen.setdefault((split.repeat, row), split.fold)
+            if first != split.fold:
+                raise DataError(
+                    f"{file}: {_spelled(rows[row])} is held out in folds {first} and {split.fold} of repeat "
+                    f"{split.repeat}; give folds whose test people overlap different repeats"
+                )
+
+
+def _spelled(row: tuple[str, str]) -> str:
+    person, session = row
+    return f"sub-{person}" if session == NONE else f"sub-{person} ses-{session}"
