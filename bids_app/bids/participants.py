@@ -41,7 +41,7 @@ def read(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise MissingInputError(f"{path.name} is not in {path.parent}: the group level reads people's classes from it.")
-    frame = _strings(path)
+    frame = strings(path)
     if "participant_id" not in frame:
         there = ", ".join(map(str, frame))
         raise DataError(f"{path.name} has no participant_id column; it has: {there}. Is it separated by tabs?")
@@ -52,10 +52,10 @@ def read(path: Path) -> pd.DataFrame:
     if twice := sorted(set(labels[labels.duplicated()])):
         raise DataError(f"{path.name} lists people more than once: {', '.join(twice)}. Keep one line for each.")
     frame.index = pd.Index(labels.astype(object), name="participant_id")
-    return _with_synonyms(frame)
+    return with_synonyms(frame)
 
 
-def _strings(path: Path) -> pd.DataFrame:
+def strings(path: Path) -> pd.DataFrame:
     """Read the table as it stands, spaces round values and names stripped."""
     try:
         frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig", quoting=3)
@@ -70,7 +70,8 @@ def _strings(path: Path) -> pd.DataFrame:
     return frame
 
 
-def _with_synonyms(frame: pd.DataFrame) -> pd.DataFrame:
+def with_synonyms(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add `age`, `sex` and `site`, as `read` does, to a table of strings as written."""
     plain = {str(column): re.sub(r"[^a-z]", "", str(column).lower()) for column in frame}
     added = frame.copy()
     for name, synonyms in SYNONYMS.items():

@@ -1,0 +1,218 @@
+"""Where a person's class and covariates come from beside participants.tsv: IDs, phenotype tables, sessions.tsv."""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from bids_app.bids import annex, participants
+from bids_app.bids.participants import SYNONYMS, WRITTEN
+from bids_app.errors import DataError, MissingInputError, UsageError
+
+LABEL = "label_from_id"
+WHOLE = ""  # in place of a session: what holds for the person, whatever the session
+KEYS = ["participant_id", "session_id"]
+
+
+def people(root: Path, ids: Iterable[str]) -> pd.DataFrame:
+    """Read participants.tsv as `participants.read` does; without such a file, a row without columns for each of `ids`.
+
+    For data sets whose classes stand in IDs or in a phenotype table. Raises what `participants.read` raises.
+    """
+    path = root / "participants.tsv"
+    if os.path.lexists(path):  # a broken link is to be told, not passed over
+        return participants.read(path)
+    labels = dict.fromkeys(label.removeprefix("sub-") for label in ids)
+    return pd.DataFrame(index=pd.Index(list(labels), dtype=object, name=KEYS[0]))
+
+
+def from_ids(frame: pd.DataFrame, pattern: str) -> pd.DataFrame:
+    r"""Add the column `label_from_id`: what a regular expression finds in each participant label, without "sub-".
+
+    The value is the group named `label`, or the only group, or without groups the whole match. Of several named groups
+    of which one matches, it is that group's name: `^(?P<patient>\d{3})$|^(?P<control>\d\d)$`. Who does not match, or
+    with nothing, has NA. Raises UsageError for another pattern, and for one that matches nobody.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"--label-from-id {pattern} is not a regular expression: {error}.") from error
+    labels = [_label(compiled.search(person)) for person in frame.index]
+    if not any(labels):
+        shown = ", ".join(frame.index[:3])
+        raise UsageError(f"--label-from-id {pattern} matches nobody; it is searched in labels without sub-: {shown}.")
+    return frame.assign(**{LABEL: pd.Series(labels, index=frame.index, dtype="string")})
+
+
+def _label(match: re.Match[str] | None) -> str | None:
+    if match is None:
+        return None
+    if "label" in match.re.groupindex:
+        return match["label"] or None
+    if match.re.groups < 2:
+        return match[match.re.groups] or None
+    names = [name for name in match.re.groupindex if match[name] is not None]
+    if len(names) != 1:
+        raise UsageError(
+            f"--label-from-id {match.re.pattern} has {match.re.groups} groups, and does not say which is the label of "
+            f"{match.string}: name it (?P<label>...), or name alternatives by class: (?P<patient>...)|(?P<control>...)."
+        )
+    return names[0]
+
+
+def with_phenotype(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Join a table of people (a BIDS phenotype/*.tsv, or any with participant_id and tabs) to that of `people`.
+
+    What is n/a in one is filled from the other; people who are only in the file are added; age, sex and site are found
+    by their synonyms in both. Of lines with a session_id, only what every one of a person's says is taken, and where
+    the frame says nothing; the rest is for `with_sessions`. Raises MissingInputError without the file, and DataError
+    for values that differ, for a person on several lines without session_id and for what is not separated by tabs.
+    """
+    rows = _phenotype(path)
+    whole = rows.index.get_level_values(1) == WHOLE
+    table, own = _as_written(frame), rows[whole].droplevel(1)
+    _check(table, own, "participants.tsv", path.name)
+    return participants.with_synonyms(_filled(_filled(table, own), _agreed(rows[~whole])))
+
+
+def with_sessions(frame: pd.DataFrame, root: Path, *, phenotype: Path | None = None) -> pd.DataFrame:
+    """Index the frame by participant and session, with what sub-*/sub-*_sessions.tsv and `phenotype` say of sessions.
+
+    Session "" is the person: the frame's row, where it says nothing filled with what every session says. A session
+    that is described (label without "ses-") has a row of its own, where it says nothing filled from the person's; one
+    that is not has none. Only tables of people of the frame are read. Raises DataError for a table without session_id
+    or with a session twice, and where the two sources differ; MissingInputError for a table that cannot be read.
+    """
+    found = {person: _sessions(root, person) for person in frame.index}
+    tables = {person: table for person, table in found.items() if table is not None}
+    none = pd.DataFrame(index=pd.MultiIndex.from_arrays([[], []], names=KEYS))
+    told, rows = pd.concat(tables, names=KEYS) if tables else none, none
+    if phenotype is not None:
+        rows = _phenotype(phenotype)
+        asked = rows.index.get_level_values(0).isin(frame.index)
+        rows = rows[asked & (rows.index.get_level_values(1) != WHOLE)]
+        _check(told, rows, "sessions.tsv", phenotype.name)
+    told, rows, frame = _spelt(participants.with_synonyms(told), participants.with_synonyms(rows), frame)
+    told = _filled(told, rows)
+    of_person = frame.reindex(told.index.get_level_values(0)).set_axis(told.index)
+    frame = _filled(frame, _agreed(told))
+    whole = frame.set_axis(pd.MultiIndex.from_product([frame.index, [WHOLE]], names=KEYS))
+    return pd.concat([whole, _filled(told, of_person).reindex(columns=whole.columns)])
+
+
+def _sessions(root: Path, person: str) -> pd.DataFrame | None:
+    """One person's sessions.tsv as written, indexed by session; None without such a file."""
+    path = root / f"sub-{person}" / f"sub-{person}_sessions.tsv"
+    if not os.path.lexists(path):
+        return None
+    if reason := annex.why_unreadable(path, root):
+        raise MissingInputError(f"sub-{person}: {reason}")
+    table = _table(path, "session_id")
+    sessions = table.pop("session_id").str.removeprefix("ses-")
+    if twice := sorted(set(sessions[sessions.duplicated()])):
+        raise DataError(f"{path.name} lists sessions more than once: {', '.join(twice)}. Keep one line for each.")
+    return table.set_axis(pd.Index(sessions.astype(object))).drop(columns="participant_id", errors="ignore")
+
+
+def _phenotype(path: Path) -> pd.DataFrame:
+    """The file of --phenotype as written, indexed by participant and session ("" where none is named)."""
+    if not path.is_file():
+        raise MissingInputError(f"--phenotype: there is no file {path}.")
+    table = _table(path, "participant_id")
+    labels = table.pop("participant_id").str.removeprefix("sub-").astype(object)
+    named = "session_id" in table
+    sessions = table.pop("session_id").str.removeprefix("ses-").fillna(WHOLE) if named else [WHOLE] * len(labels)
+    table.index = pd.MultiIndex.from_arrays([labels, sessions], names=KEYS)
+    if twice := [_who(key) for key in table.index[table.index.duplicated()].unique()]:
+        shown = ", ".join(twice[:5]) + (f" and {len(twice) - 5} more" if len(twice) > 5 else "")
+        todo = "" if named else ", or say in a column session_id which session each line is about"
+        raise DataError(f"{path.name} lists people more than once: {shown}. Keep one line for each{todo}.")
+    return table
+
+
+def _table(path: Path, key: str) -> pd.DataFrame:
+    """Read a table of tab-separated text in which every line that is not empty has the key."""
+    table = participants.strings(path).dropna(how="all")
+    if key not in table:
+        there = ", ".join(map(str, table))
+        if len(table.columns) == 1 and re.search("[,;]", there):
+            raise DataError(f"{path.name} is separated by commas or semicolons (CSV): save it with tabs (TSV).")
+        raise DataError(f"{path.name} has no {key} column; it has: {there}. Rename the one that is meant.")
+    if rows := [str(row + 2) for row in table.index[table[key].isna()]]:
+        raise DataError(f"{path.name} has no {key} in line {', '.join(rows)}: fill in or delete it.")
+    return table
+
+
+def _as_written(frame: pd.DataFrame) -> pd.DataFrame:
+    """Take back what `participants.with_synonyms` changed and added; what equals a synonym's column counts as added."""
+    table = frame.copy()
+    for name in SYNONYMS:
+        if name + WRITTEN in table:
+            table[name] = table.pop(name + WRITTEN)
+        elif name in table:
+            own = table.pop(name)
+            again = participants.with_synonyms(table)
+            if name not in again or not again[name].equals(own):
+                table[name] = _text(own)
+    return table
+
+
+def _text(values: "pd.Series[str] | pd.Series[float]") -> "pd.Series[str]":
+    return values.astype("string").str.removesuffix(".0")
+
+
+def _spelt(*frames: pd.DataFrame) -> list[pd.DataFrame]:
+    """The frames with `age_as_written` and so on in all that have the column, if one of them has."""
+    names = [name for name in SYNONYMS if any(name + WRITTEN in frame for frame in frames)]
+    return [
+        frame.assign(**{one + WRITTEN: frame.get(one + WRITTEN, _text(frame[one])) for one in names if one in frame})
+        for frame in frames
+    ]
+
+
+def _filled(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """All rows and columns of both; where the first says nothing, the second."""
+    new = second.index.difference(first.index, sort=False)
+    index = first.index.append(new).astype(first.index.dtype)  # pandas 3 makes str of object
+    filled = first.reindex(index)
+    for column, values in second.reindex(index).items():
+        filled[column] = filled[column].fillna(values) if column in filled else values
+    return filled
+
+
+def _check(first: pd.DataFrame, second: pd.DataFrame, name: str, other_name: str) -> None:
+    """Raise DataError where two tables say different things of somebody; 30 and 30.0, M and male are the same."""
+    index = first.index.intersection(second.index, sort=False)
+    for column in first.columns.intersection(second.columns, sort=False):
+        one, other = first.loc[index, column], second.loc[index, column]
+        differ = (one != other).fillna(False) & (_number(one) != _number(other)) & (_meant(one) != _meant(other))
+        if differ.any():
+            key = index[differ.to_numpy(dtype=bool)][0]
+            raise DataError(
+                f"{column} of {_who(key)} is {one[key]} in {name} and {other[key]} in {other_name} "
+                f"({differ.sum()} differ): correct one of them, or delete or rename the column in {other_name}."
+            )
+
+
+def _number(values: "pd.Series[str]") -> "pd.Series[float]":
+    return pd.to_numeric(values, errors="coerce").astype(float)
+
+
+def _meant(values: "pd.Series[str]") -> "pd.Series[str]":
+    """The values as `age` or `sex` has them, if that is what they are."""
+    table = participants.with_synonyms(values.to_frame())
+    return table[next((name for name in SYNONYMS if name in table), values.name)]
+
+
+def _agreed(rows: pd.DataFrame) -> pd.DataFrame:
+    """For each person what every one of their sessions says, else NA."""
+    each = rows.groupby(level=0, sort=False)
+    return each.first().where(each.nunique(dropna=False) == 1)
+
+
+def _who(key: str | tuple[str, str]) -> str:
+    """As in file names: sub-01, sub-01 ses-1."""
+    person, session = (key, WHOLE) if isinstance(key, str) else key
+    return f"sub-{person} ses-{session}" if session else f"sub-{person}"
