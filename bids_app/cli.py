@@ -130,6 +130,7 @@ def _folds(whole: Parser) -> None:
     group.add_argument("--folds-file", type=Path, metavar="FILE", help="take folds.tsv back")
     group.add_argument("--repeats", type=int, metavar="N", help="repeat the folds (1)")
     group.add_argument("--leave-site-out", action="store_true", help="one fold a site")
+    group.add_argument("--hold-out", type=float, metavar="SHARE", help="one fold of this share, drawn anew each repeat")
     group.add_argument("--weights", metavar="DIR|none", help="pretrained weights")
     group.add_argument("--maps-from", nargs="+", metavar="SITE=OUT_DIR", help="maps of several sites")
     group.add_argument("--training-list", type=Path, metavar="FILE", help="who was in training")
@@ -140,7 +141,9 @@ def _judging(whole: Parser) -> None:
     group.add_argument("--explainers", nargs="+", metavar="NAME", help=f"{', '.join(catalogue.names('explainers'))}")
     group.add_argument("--explain-target", metavar="true|predicted|CLASS", help="class explained (predicted)")
     group.add_argument("--explain-checks", action="store_true", help="sanity checks of the heatmaps")
-    group.add_argument("--permutations", type=int, metavar="N", help="permutation test")
+    group.add_argument(
+        "--permutations", type=int, metavar="N", help="labellings to judge chance by (linear 1000, networks 0)"
+    )
     group.add_argument("--max-mean-fd", type=float, metavar="MM", help="leave out people who moved more")
     group.add_argument("--min-minutes", type=float, metavar="N", help="leave out people with less data")
     group.add_argument("--reference-map", type=Path, metavar="FILE", help="map to compare heatmaps with")

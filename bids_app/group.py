@@ -4,7 +4,7 @@ import logging
 
 from bids_app.bids import description, inputs, outputs
 from bids_app.settings import Settings
-from bids_app.workflow import analysis, cells, collect, judge, nulls, publish
+from bids_app.workflow import analysis, cells, collect, judge, publish
 
 log = logging.getLogger("pellucid")
 
@@ -25,7 +25,7 @@ def run(settings: Settings) -> int:
 
     work = cells.run(planned, settings)
     told = collect.predictions(planned, work)
-    judged = judge.run(planned, settings, told, nulls.table(planned, settings, told, work))
+    judged = judge.run(planned, settings, told, work)
     maps = collect.heatmaps(planned, work)
 
     people = planned.samples.drop(columns=list(planned.smoothing))

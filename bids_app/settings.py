@@ -82,6 +82,7 @@ class Group:
     folds: int = 5
     folds_file: Path | None = None
     repeats: int = 1
+    hold_out: float | None = None
     leave_site_out: bool = False
     permutations: int | None = None
     max_mean_fd: float | None = None
@@ -153,9 +154,8 @@ SECTIONS = {
 # Parsed from the start so that command lines stay valid; each leaves this list with the part that reads it.
 NOT_YET = frozenset(
     {
-        "bids_database_dir", "recipe", "model", "label_from_id", "phenotype", "combat_keep", "harmonize",
-        "explain_checks", "folds_file", "leave_site_out",
-        "reference_map", "weights", "maps_from", "training_list", "reports_only",
+        "bids_database_dir", "recipe", "model", "explain_checks", "reference_map",
+        "weights", "maps_from", "training_list", "reports_only",
         "resource_monitor", "bids_exec_spec",
     }
 )  # fmt: skip
@@ -167,6 +167,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "reho_neighbours": (7, 19, 27),
     "map_form": ("raw", "mean", "zscore"),
     "sessions": ("first", "all", "mean"),
+    "harmonize": ("combat",),
     "device": ("auto", "cpu", "cuda"),
 }
 LEAST = {

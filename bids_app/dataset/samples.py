@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from bids_app.errors import DataError, MissingInputError, UsageError
 Files = Mapping[str, tuple[Path, ...]]
 Found = Mapping[tuple[str, str | None], Files]
 SCANNER = ("Manufacturer", "ManufacturersModelName", "ManufacturerModelName", "MagneticFieldStrength")
+CLASS, PERSON = "class of the analysis", ""
 COVARIATES = {"age": "age", "sex": "sex", "site": "site"}
 
 
@@ -35,7 +36,8 @@ def collect(
 ) -> pd.DataFrame:
     """Everyone in participants.tsv and everyone with images, with the reason of those who are not used.
 
-    frame: participants.tsv, indexed by participant without "sub-"; classes: class name or NA, same index; found: map
+    frame: what is known of people, indexed by participant without "sub-", or by participant and session ("" for the
+    person: bids/labels.py); classes: class name or NA, same index; found: map
     files by (participant, session) and map, one a run; label: the column the classes came from; covariates: output
     column -> column of frame (default age, sex, site); excluded: (participant, session or None) -> reason; needed:
     columns without which nobody is used; max_mean_fd (mm), min_minutes: who moved more, or has less BOLD left, is not
@@ -47,14 +49,20 @@ def collect(
     """
     named = COVARIATES if covariates is None else covariates
     out = excluded or {}
+    known = _by_session(frame.assign(**{CLASS: classes}))
     rows: list[dict[str, Any]] = []
-    for person in sorted({*frame.index, *(participant for participant, _ in found)}):
+    for person in sorted({*known.index.unique(0), *(participant for participant, _ in found)}):
         visits = {session: files for (participant, session), files in found.items() if participant == person}
         left = {session: files for session, files in visits.items() if not exclusions.reason(out, person, session)}
-        reason = _why_not(person, frame, classes, label, out) or ("" if left or not visits else _excluded(out, person))
-        known = {new: frame[old].get(person, pd.NA) if old in frame else pd.NA for new, old in named.items()}
-        base = {"participant_id": person, "class": classes.get(person, pd.NA), "used": False, "reason": reason} | known
-        rows.extend(base | part for part in _visits(left or visits, maps, reason, sessions))
+        classed = {name: files for name, files in left.items() if not pd.isna(_of(known, person, name, CLASS))}
+        reason = _why_not(person, known, label, out, list(left) or [None])
+        reason = reason or ("" if left or not visits else _excluded(out, person))
+        for part in _visits(classed or left or visits, maps, reason, sessions):
+            own = {new: _of(known, person, part["session_id"], old) for new, old in named.items()}
+            base = {"participant_id": person, "class": _of(known, person, part["session_id"], CLASS), "used": False}
+            rows.append(base | {"reason": reason} | own | part)
+        if sessions == "mean" and len({_of(known, person, name, CLASS) for name in classed}) > 1:
+            rows[-1] |= {"used": False, "reason": "class differs between sessions: use --sessions first or all"}
     _refuse_sessions(rows, sessions)
     table = _without_unknown(pd.DataFrame([_with_sidecars(row, maps) for row in rows]), needed)
     table = _without_moved(table, max_mean_fd, min_minutes)
@@ -65,15 +73,31 @@ def collect(
     return table[[*first, *named, "tiv", "mean_fd", "minutes", "source", *maps]]
 
 
-def _why_not(person: str, frame: pd.DataFrame, classes: "pd.Series[Any]", label: str, excluded: Exclusions) -> str:
+def _by_session(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame indexed by participant and session."""
+    if frame.index.nlevels == 2:
+        return frame
+    return frame.set_axis(pd.MultiIndex.from_product([frame.index, [PERSON]], names=["participant_id", "session_id"]))
+
+
+def _of(known: pd.DataFrame, person: str, session: Any, column: str) -> Any:
+    """What is known of a session; of the person where the session has no row."""
+    if column not in known:
+        return pd.NA
+    own = (person, PERSON if pd.isna(session) else session)
+    key = own if own in known.index else (person, PERSON)
+    return known.at[key, column] if key in known.index else pd.NA
+
+
+def _why_not(person: str, known: pd.DataFrame, label: str, excluded: Exclusions, sessions: Sequence[str | None]) -> str:
     """Why a person is left out whatever images there are; empty when nothing speaks against it."""
-    if person not in frame.index:
+    if (person, PERSON) not in known.index:
         return "not in participants.tsv"
     if (person, None) in excluded:
         return f"excluded: {excluded[person, None]}"
-    if not pd.isna(classes.get(person, pd.NA)):
+    if not all(pd.isna(_of(known, person, name, CLASS)) for name in sessions):
         return ""
-    value = frame[label].get(person, pd.NA) if label in frame else pd.NA
+    value = _of(known, person, sessions[0], label)
     return f"{label} is n/a" if pd.isna(value) else f"{label} value {value} is not in --classes"
 
 

@@ -11,7 +11,9 @@ from nibabel.nifti1 import Nifti1Image
 
 from bids_app.evaluation.verdict import WORDS, Verdict
 from bids_app.regions.tables import OUTSIDE
+from bids_app.report import audit as audits
 from bids_app.report import curves, figures, people
+from bids_app.report.audit import two
 from bids_app.report.page import number, render, save
 from bids_app.report.viewer import interactive
 
@@ -81,21 +83,12 @@ def write(
         title=f"{analysis} - Pellucid",
         analysis=analysis,
         findings=[one.text for one in verdicts.values()],
-        audit=[_audited(row) for row in audit["by_class"]],
-        confounded=audit["confounded"],
+        audit=audits.shown(audit),
         used=people.used(samples, order),
         left_out=people.left_out(samples),
         scores=_scores(scores, verdicts),
         classes=order,
-        cells=[
-            {
-                "name": cell,
-                "claim": one.claim,
-                "words": WORDS[one.kind],
-                "maps": [each for each in drawn if each["cell"] == cell],
-            }
-            for cell, one in verdicts.items()
-        ],
+        cells=[_cell(cell, one, drawn) for cell, one in verdicts.items()],
         not_a_finding=NOT_A_FINDING,
         settings=settings_toml,
         methods=methods,
@@ -103,6 +96,11 @@ def write(
         version=version,
     )
     save(path, page)
+
+
+def _cell(name: str, verdict: Verdict, drawn: list[dict[str, Any]]) -> dict[str, Any]:
+    maps = [one for one in drawn if one["cell"] == name]
+    return {"name": name, "claim": verdict.claim, "words": WORDS[verdict.kind], "maps": maps}
 
 
 def _draw(
@@ -201,7 +199,7 @@ def _region_cell(column: str, value: object) -> str:
 
 def _scores(scores: pd.DataFrame, verdicts: Mapping[str, Verdict]) -> list[dict[str, str]]:
     def interval(row: dict[Any, Any], name: str) -> str:
-        middle, low, high = (_two(row.get(f"{name}{end}")) for end in ("", "_low", "_high"))
+        middle, low, high = (two(row.get(f"{name}{end}")) for end in ("", "_low", "_high"))
         return middle if low == "n/a" else f"{middle} ({low} to {high})"
 
     return [
@@ -218,22 +216,3 @@ def _scores(scores: pd.DataFrame, verdicts: Mapping[str, Verdict]) -> list[dict[
         }
         for row in scores.to_dict("records")
     ]
-
-
-def _audited(row: Mapping[str, Any]) -> dict[str, str]:
-    """A row of the audit in words."""
-    by_class = [f"{name}: {_summary(its)}" for name, its in row["by_class"].items()]
-    people = f"{row['people']}" + (f" ({row['lacking']} unknown)" if row["lacking"] else "")
-    told = {"what": row["what"], "people": people, "by class": "; ".join(by_class), "test": row["test"]}
-    return told | {"p": number(row["p"]), "effect (0 to 1)": _two(row["effect"])}
-
-
-def _summary(its: Mapping[str, Any]) -> str:
-    if set(its) == {"mean", "sd"}:
-        return f"{number(its['mean'])} (SD {number(its['sd'])})"
-    return ", ".join(f"{count} {name}" for name, count in its.items())
-
-
-def _two(value: object) -> str:
-    text = number(value)
-    return text if text == "n/a" else f"{float(str(value)):.2f}"

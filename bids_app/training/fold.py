@@ -1,5 +1,6 @@
 """One cell, one fold: fit on its training people, predict and explain those held out, keep the model."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ def run(
     split: Split,
     explainers: Sequence[str] = (),
     adjust: Mapping[str, tuple[str, ...]],
+    keep: tuple[str, ...] | None = None,
     seed: int,
     device: str = "auto",
     threads: int = 1,
@@ -40,25 +42,24 @@ def run(
     """Write predictions, losses, heatmap_<method>.npy, model_<method>.npy, heatmaps.json and model/ into `folder`.
 
     With a `labelling`, codes of classes (people,) in place of the table's, predictions alone are written. A classifier
-    that can decide by products of people leaves those of the first repeat, `products.npy` (train + test, train).
+    that can decide by products of people leaves those of the first repeat, `products.npy` (train + test, train), and
+    after ComBat also those without it, `products_of_sites.npy`.
 
     arrays: map -> float32 (people, voxels) in the row order of `people`, a table of participant_id, session_id,
-    class and the covariates that `adjust` names by map. `epochs` None: as the classifier's file says.
+    class and the covariates that `adjust` names by map, and `keep`, which ComBat preserves (None: no ComBat; with it
+    the table has `site_number`). `epochs` None: as the classifier's file says.
     heatmap_*: (held-out people, classes, voxels in the mask); model_*: (classes, voxels). heatmaps.json: a method's
     `person_sd` and `model_sd`, by which its maps are divided before folds are averaged, or why it was `refused`.
     Raises DataError when table and arrays disagree or a covariate is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text = {"participant_id": str, "session_id": str, "class": str}
-    table = pd.read_csv(people, sep="\t", dtype=text, keep_default_na=False, na_values=["n/a", ""])
-    if labelling is not None:
-        table["class"] = [classes[code] for code in labelling]
+    table = _table(people, classes, labelling)
     own_seed = seeds.derive(seed, cell, split.repeat, split.fold)
     with loop.threads(threads):
-        everyone = _everyone(table, {one: arrays[one] for one in maps}, adjust, classes)
+        everyone = _everyone(table, {one: arrays[one] for one in maps}, adjust, keep, classes)
         training, held_out = everyone.rows(split.train), everyone.rows(split.test)
         y = np.array([classes.index(name) for name in table["class"].iloc[list(split.train)]])
-        preparation = prepare.fit(training, maps=maps, columns=adjust, grid=Grid.read(grid_file))
+        preparation = prepare.fit(training, maps=maps, columns=adjust, grid=Grid.read(grid_file), keep=keep)
         module = models.build(classifier, preparation, len(classes), seed=own_seed)
         # what fits itself does so in numpy, on the CPU
         where = "cpu" if hasattr(module, "fit") else resolve(device)
@@ -76,13 +77,10 @@ def run(
         model = models.Model(cell, classifier, classes, preparation, module.to(where).eval(), own_seed, settings, where)
         told = _predictions(model, table.iloc[list(split.test)], split, model.predict(held_out))
         told.to_csv(folder / "predictions.tsv", sep="\t", index=False)
-        if labelling is not None:
-            return
-        _keep_products(preparation, classifier, training, held_out, split, folder)
-        course = pd.DataFrame({"epoch": range(1, len(losses) + 1), "loss": losses})
-        course.to_csv(folder / "losses.tsv", sep="\t", index=False)
-        _explain(model, explainers, training, held_out, folder)
-        models.save(model, folder / "model")
+        if labelling is None:
+            _leave(model, losses, explainers, training, held_out, folder)
+            if split.repeat == 1:
+                _keep_products(model, training, held_out, folder)
 
 
 def resolve(device: str) -> str:
@@ -124,19 +122,32 @@ def _fit(
     )
 
 
-def _keep_products(
-    preparation: prepare.Preparation,
-    classifier: str,
+def _leave(
+    model: models.Model,
+    losses: list[float],
+    explainers: Sequence[str],
     training: prepare.People,
     held_out: prepare.People,
-    split: Split,
     folder: Path,
 ) -> None:
-    """What shuffled labels are judged by where they need no training anew."""
-    part = catalogue.load("classifiers", classifier)
-    if split.repeat == 1 and hasattr(part, "decide"):
+    course = pd.DataFrame({"epoch": range(1, len(losses) + 1), "loss": losses})
+    course.to_csv(folder / "losses.tsv", sep="\t", index=False)
+    _explain(model, explainers, training, held_out, folder)
+    models.save(model, folder / "model")
+
+
+def _keep_products(model: models.Model, training: prepare.People, held_out: prepare.People, folder: Path) -> None:
+    """What shuffled labels, and sites, are judged by where they need no training anew."""
+    part = catalogue.load("classifiers", model.classifier)
+    if not hasattr(part, "decide"):
+        return
+    own = model.preparation
+    made = {"products": own}
+    if own.keep is not None:
+        made["products_of_sites"] = prepare.fit(training, maps=own.maps, columns=own.columns, grid=own.grid)
+    for name, preparation in made.items():
         inner = part.products(preparation.vectors(training), preparation.vectors(held_out))
-        np.save(folder / "products.npy", inner)
+        np.save(folder / f"{name}.npy", inner)
 
 
 def _explain(
@@ -157,8 +168,19 @@ def _explain(
     (folder / "heatmaps.json").write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def _table(people: Path, classes: tuple[str, ...], labelling: Sequence[int] | None) -> pd.DataFrame:
+    """The table of people, with the classes of a labelling if there is one."""
+    text = {"participant_id": str, "session_id": str, "class": str}
+    table = pd.read_csv(people, sep="\t", dtype=text, keep_default_na=False, na_values=["n/a", ""])
+    return table if labelling is None else table.assign(**{"class": [classes[code] for code in labelling]})
+
+
 def _everyone(
-    table: pd.DataFrame, arrays: Mapping[str, Path], adjust: Mapping[str, tuple[str, ...]], classes: tuple[str, ...]
+    table: pd.DataFrame,
+    arrays: Mapping[str, Path],
+    adjust: Mapping[str, tuple[str, ...]],
+    keep: tuple[str, ...] | None,
+    classes: tuple[str, ...],
 ) -> prepare.People:
     """All rows, mapped from disk; raise DataError when table, arrays, classes and covariates do not fit each other."""
     values = {one: np.load(path, mmap_mode="r") for one, path in arrays.items()}
@@ -170,8 +192,11 @@ def _everyone(
     unknown = sorted(set(table["class"].astype(str)) - set(classes))
     if unknown:
         raise DataError(f"people have the class {', '.join(unknown)}, the analysis knows {', '.join(classes)}")
-    wanted = dict.fromkeys(column for one in arrays for column in adjust.get(one, ()))
-    return prepare.People(values, {name: _numbers(table, name) for name in wanted})
+    wanted = [
+        *itertools.chain(*(adjust.get(one, ()) for one in arrays)),
+        *([] if keep is None else [prepare.SITE, *keep]),
+    ]
+    return prepare.People(values, {name: _numbers(table, name) for name in dict.fromkeys(wanted)})
 
 
 def _numbers(table: pd.DataFrame, name: str) -> NDArray[np.float64]:

@@ -84,6 +84,7 @@ def save(model: Model, folder: Path) -> None:
         "weights_sha256": _hash(folder / WEIGHTS),
         "grid": {"shape": list(preparation.grid.mask.shape), "affine": preparation.grid.affine.tolist()},
         "adjust": {one: list(columns) for one, columns in preparation.columns.items()},
+        **({} if preparation.keep is None else {"combat_keep": list(preparation.keep)}),
         "settings": dict(model.settings),
     }
     (folder / CARD).write_text(tomli_w.dumps(card), encoding="utf-8")
@@ -106,7 +107,8 @@ def load(folder: Path, *, device: str = "cpu") -> Model:
     grid = Grid(arrays.pop("grid.mask"), np.array(card["grid"]["affine"]))
     fitted = {name: array for name, array in arrays.items() if not name.startswith("classifier.")}
     columns = {one: tuple(names) for one, names in card["adjust"].items()}
-    preparation = Preparation(tuple(card["maps"]), columns, grid, fitted)
+    keep = tuple(card["combat_keep"]) if "combat_keep" in card else None
+    preparation = Preparation(tuple(card["maps"]), columns, grid, fitted, keep)
     module = build(card["classifier"], preparation, len(card["classes"]), seed=card["seed"])
     module.load_state_dict(
         {

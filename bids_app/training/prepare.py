@@ -1,14 +1,17 @@
 """From in-mask values of people to what a classifier sees: adjusted, scaled, one channel a map."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_app.dataset import adjust, scale
+from bids_app.dataset import adjust, combat, scale
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError
+
+SITE = "site_number"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,17 +34,26 @@ class People:
 
     def design(self, columns: Sequence[str]) -> NDArray[np.float64]:
         """Covariates (people, k)."""
-        return np.column_stack([self.covariates[name] for name in columns])
+        return np.array([self.covariates[name] for name in columns], float).reshape(len(columns), len(self)).T
+
+    @property
+    def sites(self) -> NDArray[np.int64]:
+        """Each person's site (people,), by number."""
+        return self.covariates[SITE].astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class Preparation:
-    """What was fitted on training people: arrays "<step>.<map>.<name>"; `columns` are adjusted for, by map."""
+    """What was fitted on training people: arrays "<step>.<map>.<name>"; `columns` are adjusted for, by map.
+
+    `keep`: the covariates that ComBat preserves while it takes out the covariate SITE; None: sites stay as they are.
+    """
 
     maps: tuple[str, ...]
     columns: Mapping[str, tuple[str, ...]]
     grid: Grid
     arrays: Mapping[str, NDArray[np.generic]]
+    keep: tuple[str, ...] | None = None
 
     def vectors(self, people: People) -> NDArray[np.float32]:
         """(people, channels * voxels), channel after channel.
@@ -49,11 +61,13 @@ class Preparation:
         Each person's numbers are the same whoever else is prepared beside them.
         Raises DataError for a covariate or map that lacks.
         """
-        _look(people, self.maps, self.columns)
+        _look(people, self.maps, self.columns, self.keep)
         voxels = self.grid.voxels
         prepared = np.empty((len(people), len(self.maps) * voxels), np.float32)
         for channel, one in enumerate(self.maps):
             x = people.values[one]
+            if self.keep is not None:
+                x = combat.transform(x, people.sites, people.design(self.keep), self._of("combat", one))
             if self.columns[one]:
                 x = adjust.transform(x, people.design(self.columns[one]), self._of("adjust", one))
             prepared[:, channel * voxels : (channel + 1) * voxels] = scale.transform(x, self._of("scale", one))
@@ -71,23 +85,40 @@ class Preparation:
         return {name.removeprefix(start): array for name, array in self.arrays.items() if name.startswith(start)}
 
 
-def fit(people: People, *, maps: tuple[str, ...], columns: Mapping[str, Sequence[str]], grid: Grid) -> Preparation:
-    """Fit adjustment and scaling of each map on training people; memory: a copy of one map's values."""
+def fit(
+    people: People,
+    *,
+    maps: tuple[str, ...],
+    columns: Mapping[str, Sequence[str]],
+    grid: Grid,
+    keep: tuple[str, ...] | None = None,
+) -> Preparation:
+    """Fit ComBat (unless `keep` is None), adjustment and scaling of each map on training people, in this order.
+
+    Memory: a copy of one map's values.
+    """
     chosen = {one: tuple(columns.get(one, ())) for one in maps}
-    _look(people, maps, chosen)
+    _look(people, maps, chosen, keep)
     arrays: dict[str, NDArray[np.generic]] = {}
     for one in maps:
         x = people.values[one]
+        if keep is not None:
+            fitted = combat.fit(x, people.sites, people.design(keep))
+            arrays |= {f"combat.{one}.{name}": array for name, array in fitted.items()}
+            x = combat.transform(x, people.sites, people.design(keep), fitted)
         if chosen[one]:
             fitted = adjust.fit(x, people.design(chosen[one]))
             arrays |= {f"adjust.{one}.{name}": array for name, array in fitted.items()}
             x = adjust.transform(x, people.design(chosen[one]), fitted)
         arrays |= {f"scale.{one}.{name}": array for name, array in scale.fit(x).items()}
-    return Preparation(maps, chosen, grid, arrays)
+    return Preparation(maps, chosen, grid, arrays, keep)
 
 
-def _look(people: People, maps: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
+def _look(
+    people: People, maps: Sequence[str], columns: Mapping[str, Sequence[str]], keep: tuple[str, ...] | None
+) -> None:
+    needed = [*itertools.chain(*columns.values()), *([] if keep is None else [SITE, *keep])]
     lacking = [one for one in maps if one not in people.values]
-    lacking += [name for chosen in columns.values() for name in chosen if name not in people.covariates]
+    lacking += [name for name in needed if name not in people.covariates]
     if lacking:
         raise DataError(f"the classifier needs {', '.join(dict.fromkeys(lacking))}, which these people do not have")

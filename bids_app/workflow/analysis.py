@@ -10,13 +10,12 @@ import pandas as pd
 
 from bids_app import __version__, catalogue
 from bids_app.atlases import atlas
-from bids_app.bids import exclusions, inputs, outputs, participants
-from bids_app.dataset import covariates, folds, samples
+from bids_app.bids import exclusions, inputs, outputs
+from bids_app.dataset import covariates, samples
 from bids_app.dataset.folds import Split
 from bids_app.errors import DataError, UsageError
-from bids_app.evaluation import audit
 from bids_app.settings import Settings
-from bids_app.workflow import found
+from bids_app.workflow import cohort, found
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,8 @@ class Cell:
 class Analysis:
     """One run of the group level. `samples` has everyone; `used` who takes part, in the row order of all arrays.
 
-    `resolutions` (mm) and `grids` are by map; a grid is named after the first map that lies on it.
+    `resolutions` (mm) and `grids` are by map; a grid is named after the first map that lies on it. `keep`: what ComBat
+    preserves, None without ComBat; `sites`: their names, by number, with it.
     """
 
     name: str
@@ -46,6 +46,8 @@ class Analysis:
     used: pd.DataFrame
     splits: list[Split]
     adjust: dict[str, tuple[str, ...]]
+    keep: tuple[str, ...] | None
+    sites: tuple[str, ...]
     smoothing: dict[str, float]
     forms: dict[str, str]
     atlases: dict[str, tuple[str, ...]]
@@ -69,35 +71,32 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     parts = {name: catalogue.load("maps", name) for name in maps}
     atlases = {name: settings.both.atlas or part.ATLASES for name, part in parts.items()}
     atlas.check(tuple(dict.fromkeys(itertools.chain(*atlases.values()))))
-    frame = participants.read(dataset.root / "participants.tsv")
-    labelled = _classes(frame, settings)
+    frame = cohort.frame(dataset, settings)
+    labelled = cohort.classes(frame, settings)
     names = tuple(group.classes) or tuple(sorted(labelled.dropna().unique()))
     chosen = {name: _columns(group.adjust_for, part.ADJUST_FOR) for name, part in parts.items()}
-    needed = tuple(dict.fromkeys(itertools.chain(*chosen.values())))
+    coded_ones = tuple(dict.fromkeys([*itertools.chain(*chosen.values()), *group.combat_keep]))
+    needed = (*coded_ones, *(["site"] if group.harmonize and "site" not in coded_ones else []))
     everyone = _samples(dataset, frame, labelled, settings, maps, needed)
     used = everyone[everyone["used"]].reset_index(drop=True)
     _check_people(used, everyone, names, maps)
     _check_target(group.explain_target, names)
-    _check_confounded(used, names, settings)
-    used, coded = covariates.code(used, needed)
+    cohort.check_confounded(used, names, settings)
+    used, coded = covariates.code(used, coded_ones)
+    used, sites = cohort.numbered(used, settings)
     adjust = {name: tuple(itertools.chain(*(coded[one] for one in columns))) for name, columns in chosen.items()}
     stated = {name: json.loads(_sidecar(used[name][0][0]).read_text())["MapParameters"] for name in maps}
-    splits = folds.stratified(
-        used["class"].tolist(),
-        _together(used, frame, settings),
-        folds=group.folds,
-        repeats=group.repeats,
-        seed=settings.compute.random_seed,
-    )
-    analysis = outputs.label(group.analysis or group.label or "analysis")
+    analysis = outputs.label(group.analysis or cohort.label(settings) or "analysis")
     return Analysis(
         name=analysis,
         classes=names,
         cells=_cells(group.classifiers, maps, analysis, names),
         samples=everyone,
         used=used,
-        splits=splits,
+        splits=cohort.splits(used, cohort.together(used, frame, settings), settings),
         adjust=adjust,
+        keep=tuple(itertools.chain(*(coded[one] for one in group.combat_keep))) if group.harmonize else None,
+        sites=sites,
         smoothing={
             name: part.SMOOTHING_MM if group.smoothing is None else group.smoothing for name, part in parts.items()
         },
@@ -117,17 +116,6 @@ def atlases(analysis: Analysis) -> list[tuple[str, str]]:
     return list(dict.fromkeys(pairs))
 
 
-def _classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
-    group = settings.group
-    if group.label is None:
-        raise UsageError(
-            f"--label: name the diagnosis column of participants.tsv; it has {', '.join(map(str, frame.columns))}"
-        )
-    if group.keep_together is not None and group.keep_together == group.label:
-        raise UsageError("--keep-together names the label column: every class would lie whole on one side of each fold")
-    return participants.classes(frame, column=group.label, mapping=group.classes)
-
-
 def _samples(
     dataset: inputs.Dataset,
     frame: pd.DataFrame,
@@ -137,8 +125,6 @@ def _samples(
     needed: tuple[str, ...],
 ) -> pd.DataFrame:
     people = inputs.select(dataset, settings.select.participant_label) if settings.select.participant_label else None
-    if people:
-        frame, labelled = frame[frame.index.isin(people)], labelled[labelled.index.isin(people)]
     site = settings.group.site
     if site is not None and site not in frame:
         raise DataError(f"--site: participants.tsv has no column {site}; it has {', '.join(map(str, frame.columns))}")
@@ -153,7 +139,7 @@ def _samples(
         labelled,
         found.maps(settings, maps, set(people) if people else None),
         maps=maps,
-        label=str(settings.group.label),
+        label=str(cohort.label(settings)),
         sessions=settings.group.sessions,
         covariates=known,
         excluded=exclusions.read(settings.select.exclude),
@@ -182,32 +168,6 @@ def _check_people(used: pd.DataFrame, everyone: pd.DataFrame, names: tuple[str, 
             todo = f"make the maps first with\n  pellucid BIDS_DIR OUT_DIR participant --maps {' '.join(maps)}"
         few = f"the class {lacking[0]} has {counts.get(lacking[0], 0)} people with maps, too few to train on"
         raise DataError(f"{few} ({why}); {todo}")
-
-
-def _together(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> list[str]:
-    """What stays on one side of a fold: a person, or all people of one value of --keep-together."""
-    column = settings.group.keep_together
-    if column is None:
-        return used["participant_id"].tolist()
-    if column not in frame:
-        raise DataError(
-            f"--keep-together: participants.tsv has no column {column}; it has {', '.join(map(str, frame.columns))}"
-        )
-    own = used["participant_id"].map(frame[column])
-    return [
-        f"sub-{person}" if pd.isna(value) else f"{column} {value}"
-        for person, value in zip(used["participant_id"], own, strict=True)
-    ]
-
-
-def _check_confounded(used: pd.DataFrame, names: tuple[str, ...], settings: Settings) -> None:
-    told = audit.confounded(used, names)
-    if told and not settings.group.allow_confounded:
-        raise DataError(
-            f"class and site cannot be told apart: {'; '.join(told)}. A classifier could know the scanner and nothing "
-            "else. Use sites that have people of every class (--exclude the others), or go on with --allow-confounded; "
-            "no cell is claimed to tell classes apart then"
-        )
 
 
 def _check_target(target: str, names: tuple[str, ...]) -> None:

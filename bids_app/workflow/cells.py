@@ -149,6 +149,8 @@ def _shared(analysis: Analysis, settings: Settings, work: Path) -> dict[str, Any
         "explainers": list(settings.group.explainers),
         "target": settings.group.explain_target,
         "adjust": {name: list(columns) for name, columns in analysis.adjust.items()},
+        "keep": None if analysis.keep is None else list(analysis.keep),
+        "sites": list(analysis.sites),
         "smoothing": dict(analysis.smoothing),
         "forms": dict(analysis.forms),
         "space": analysis.space,

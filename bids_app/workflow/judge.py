@@ -1,15 +1,18 @@
 """What the verdicts rest on: scores, shuffled labels, classifiers that see no image, and what tells classes apart."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bids_app import catalogue
-from bids_app.evaluation import audit, baselines, compare, verdict
+from bids_app.dataset import combat
+from bids_app.evaluation import audit, baselines, compare, sites, verdict
 from bids_app.evaluation.verdict import Verdict
 from bids_app.settings import Settings
 from bids_app.training import scores, seeds
+from bids_app.workflow import nulls
 from bids_app.workflow.analysis import Analysis, Cell
 
 
@@ -22,8 +25,9 @@ class Judgement:
     verdicts: dict[str, Verdict]
 
 
-def run(analysis: Analysis, settings: Settings, told: pd.DataFrame, chance: pd.DataFrame) -> Judgement:
-    """Judge every cell; told: predictions of all cells; chance: `permutation.table`."""
+def run(analysis: Analysis, settings: Settings, told: pd.DataFrame, work: Path) -> Judgement:
+    """Judge every cell by its predictions and by what its nodes left in the work folder."""
+    chance = nulls.table(analysis, settings, told, work)
     seed = settings.compute.random_seed
     people = analysis.used.drop_duplicates("participant_id")
     blind = baselines.predictions(analysis.used, analysis.splits, analysis.classes)
@@ -49,6 +53,16 @@ def run(analysis: Analysis, settings: Settings, told: pd.DataFrame, chance: pd.D
         "by_class": audit.table(people, analysis.samples, analysis.classes),
         "confounded": audit.confounded(people, analysis.classes),
         "baselines": {name: list(columns) for name, columns in known.items()},
+        "site_told_from_maps": {
+            cell.name: {
+                ("harmonised" if analysis.keep is not None and of == "products" else "as they are"): its
+                for of, its in found.items()
+            }
+            for cell in analysis.cells
+            if (found := nulls.sites_told(cell, work))
+        },
+        "within_sites": _within_sites(analysis, told, people),
+        "not_harmonised": _not_harmonised(analysis),
     }
     return Judgement(judged, found, verdicts)
 
@@ -56,6 +70,29 @@ def run(analysis: Analysis, settings: Settings, told: pd.DataFrame, chance: pd.D
 def _first(told: pd.DataFrame, name: str, analysis: Analysis) -> pd.DataFrame:
     """A cell's people in the first repeat."""
     return scores.by_person(told[(told["cell"] == name) & (told["repeat"] == 1)], analysis.classes)
+
+
+def _within_sites(analysis: Analysis, told: pd.DataFrame, people: pd.DataFrame) -> dict[str, Any]:
+    """Each cell's accuracy by site, where there are two or more."""
+    if people["site"].nunique() < 2:
+        return {}
+    of = people.dropna(subset="site").set_index("participant_id")["site"].astype(str).to_dict()
+    return {cell.name: sites.within(_first(told, cell.name, analysis), of, analysis.classes) for cell in analysis.cells}
+
+
+def _not_harmonised(analysis: Analysis) -> list[str]:
+    """The sites whose held-out people ComBat left as they were in some fold, since too few of theirs trained."""
+    if analysis.keep is None:
+        return []
+    of = analysis.used["site"].astype(str)
+    return sorted(
+        {
+            site
+            for split in analysis.splits
+            for site in set(of.iloc[list(split.test)])
+            if (of.iloc[list(split.train)] == site).sum() < combat.FEWEST
+        }
+    )
 
 
 def _unknown(analysis: Analysis, cell: Cell, known: dict[str, tuple[str, ...]]) -> list[str]:

@@ -1,5 +1,6 @@
 """Labels that mean nothing: what each cell scores under them. Nodes, and what they left."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from bids_app import catalogue
 from bids_app.dataset.folds import Split
-from bids_app.evaluation import permutation
+from bids_app.evaluation import permutation, sites
 from bids_app.settings import Settings
 from bids_app.training import scores
 from bids_app.workflow.analysis import Analysis, Cell
@@ -42,10 +43,10 @@ def write_labellings(analysis: Analysis, settings: Settings, work: Path) -> None
     folds = np.zeros(len(y), int)
     for split in _judged(analysis):
         folds[list(split.test)] = split.fold
-    sites = ["-"] * len(y) if settings.group.site is None else analysis.used["site"].astype(str).tolist()
+    places = ["-"] * len(y) if settings.group.site is None else analysis.used["site"].astype(str).tolist()
     most = max(count(cell, settings) for cell in analysis.cells)
     units = analysis.splits[0].groups
-    drawn = permutation.shuffles(y, folds, units, sites, count=most, seed=settings.compute.random_seed)
+    drawn = permutation.shuffles(y, folds, units, places, count=most, seed=settings.compute.random_seed)
     np.save(work / LABELLINGS, np.concatenate([y[None].astype(drawn.dtype), drawn]))
 
 
@@ -84,20 +85,28 @@ def connect(
 
 
 def linear(*, cell: str, classifier: str, plan: Files, splits: list[Files], most: int, **trained: str) -> str:
-    """Scores of a linear cell under the true labels and `most` others -> the file of them, (1 + most,)."""
+    """Scores of a linear cell under the true labels and `most` others -> the file of them, (1 + most,).
+
+    Beside it `sites.json`: how well the same model tells the site, after ComBat and without it.
+    """
     part, work = catalogue.load("classifiers", classifier), Path(plan["work"])
-    kernels = [
-        permutation.Kernel(
-            np.load(Path(trained[f"fold_{split['fold']}"]) / "products.npy"),
-            np.array(split["train"]),
-            np.array(split["test"]),
-        )
-        for split in splits
-    ]
+    kernels = {
+        file: [
+            permutation.Kernel(np.load(path), np.array(split["train"]), np.array(split["test"]))
+            for split in splits
+            if (path := Path(trained[f"fold_{split['fold']}"]) / f"{file}.npy").exists()
+        ]
+        for file in ("products", "products_of_sites")
+    }
     labels = np.load(work / LABELLINGS)[: 1 + most]
-    people = pd.read_csv(work / "people.tsv", sep="\t", dtype=str)["participant_id"].tolist()
-    found = permutation.scores(kernels, labels, people, len(plan["classes"]), decide=part.decide)
-    return _kept(work / "nulls" / cell / "all.npy", found)
+    people = pd.read_csv(work / "people.tsv", sep="\t", dtype=str, keep_default_na=False)
+    found = permutation.scores(
+        kernels["products"], labels, people["participant_id"].tolist(), len(plan["classes"]), decide=part.decide
+    )
+    told = {file: sites.told(its, people["site"].tolist(), decide=part.decide) for file, its in kernels.items()}
+    file = _kept(work / "nulls" / cell / "all.npy", found)
+    Path(file).with_name("sites.json").write_text(json.dumps(told))
+    return file
 
 
 def network(
@@ -139,6 +148,13 @@ def _balanced_accuracy(told: pd.DataFrame, classes: Sequence[str]) -> float:
         np.array([list(classes).index(name) for name in people[column]]) for column in ("true", "predicted")
     )
     return permutation.balanced_accuracy(true, predicted, len(classes))
+
+
+def sites_told(cell: Cell, work: Path) -> Files:
+    """What `linear` found of sites: `products` as the classifier sees the maps, `products_of_sites` without ComBat."""
+    file = work / "nulls" / cell.name / "sites.json"
+    found: Files = json.loads(file.read_text()) if file.exists() else {}
+    return {name: its for name, its in found.items() if its}
 
 
 def _judged(analysis: Analysis) -> list[Split]:

@@ -82,6 +82,7 @@ def arguments(cell: str, classifier: str, maps: list[str], split: Files, plan: F
         "adjusted_for": {name: list(columns) for name, columns in adjust.items()},
         "space": plan["space"],
         "resolution_mm": plan["resolutions"][maps[0]],
+        **({} if plan["keep"] is None else {"combat_keep": plan["keep"], "sites": plan["sites"]}),
     }
     return {
         "cell": cell,
@@ -93,6 +94,7 @@ def arguments(cell: str, classifier: str, maps: list[str], split: Files, plan: F
         "classes": tuple(plan["classes"]),
         "split": Split(**{key: tuple(value) if isinstance(value, list) else value for key, value in split.items()}),
         "adjust": adjust,
+        "keep": None if plan["keep"] is None else tuple(plan["keep"]),
         "seed": plan["seed"],
         "device": plan["device"],
         "threads": plan["threads"],

@@ -1,0 +1,58 @@
+"""What sites leave in the maps and in the scores: how well a site is told from them, and how each site's people do."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bids_app.evaluation.permutation import Kernel
+from bids_app.training.scores import balanced
+
+FEWEST = 2  # people of each class without whom a site's accuracy is not given
+
+Decide = Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]]
+
+
+def told(kernels: Sequence[Kernel], sites: Sequence[str], *, decide: Decide) -> dict[str, Any]:
+    """How well a linear model tells the site of people held out: balanced accuracy over sites, and its 95 % interval.
+
+    kernels: folds that the class was told on; sites: of each row. A site that a fold does not train on is not asked
+    about there. Empty where fewer than two sites can be asked about.
+    """
+    names, codes = np.unique(np.asarray(sites), return_inverse=True)
+    right, asked = np.zeros(len(names), int), np.zeros(len(names), int)
+    for kernel in kernels:
+        there, y = np.unique(codes[kernel.train], return_inverse=True)
+        if len(there) < 2:
+            continue
+        found = there[decide(kernel.products, y).argmax(axis=1)]
+        true = codes[kernel.test]
+        known = np.isin(true, there)
+        np.add.at(asked, true[known], 1)
+        np.add.at(right, true[known], (found == true)[known].astype(int))
+    counts = [(int(hits), int(n)) for hits, n in zip(right, asked, strict=True) if n]
+    if len(counts) < 2:
+        return {}
+    mean, (low, high) = balanced(counts)
+    return {"sites": len(counts), "balanced_accuracy": mean, "low": low, "high": high, "chance": 1 / len(counts)}
+
+
+def within(people: pd.DataFrame, sites: Mapping[str, str], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Balanced accuracy of the people of each site, one row a site; None where a class has fewer than two people there.
+
+    people: one row a person, `participant_id`, `true`, `predicted`; sites: by participant.
+    """
+    rows = []
+    for site, part in people.groupby(people["participant_id"].map(sites)):
+        counts = [
+            (int((part["predicted"][part["true"] == one] == one).sum()), int((part["true"] == one).sum()))
+            for one in classes
+        ]
+        row: dict[str, Any] = {"site": str(site), "people": len(part), "balanced_accuracy": None}
+        if min(n for _, n in counts) >= FEWEST:
+            mean, (low, high) = balanced(counts)
+            row |= {"balanced_accuracy": mean, "low": low, "high": high}
+        rows.append(row)
+    return rows

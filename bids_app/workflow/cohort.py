@@ -1,0 +1,101 @@
+"""Who takes part in a group analysis: what is known of people, their classes, sites and folds."""
+
+import pandas as pd
+
+from bids_app.bids import inputs, labels, participants
+from bids_app.dataset import folds, folds_file
+from bids_app.dataset.folds import Split
+from bids_app.errors import DataError, UsageError
+from bids_app.evaluation import audit
+from bids_app.settings import Settings
+from bids_app.training.prepare import SITE
+
+
+def frame(dataset: inputs.Dataset, settings: Settings) -> pd.DataFrame:
+    """What is known of people, by participant and session."""
+    group = settings.group
+    if group.label_from_id is None and group.phenotype is None:
+        told = participants.read(dataset.root / "participants.tsv")
+    else:
+        told = labels.people(dataset.root, dataset.participants)
+    if group.phenotype is not None:
+        told = labels.with_phenotype(told, group.phenotype)
+    if group.label_from_id is not None:
+        told = labels.from_ids(told, group.label_from_id)
+    if settings.select.participant_label:
+        told = told[told.index.isin(inputs.select(dataset, settings.select.participant_label))]
+    return labels.with_sessions(told, dataset.root, phenotype=group.phenotype)
+
+
+def label(settings: Settings) -> str | None:
+    """The column that holds the classes."""
+    return settings.group.label or (labels.LABEL if settings.group.label_from_id else None)
+
+
+def classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
+    """The class of each person and session, NA for none."""
+    group, column = settings.group, label(settings)
+    if column is None:
+        raise UsageError(
+            f"--label: name the diagnosis column of participants.tsv; it has {', '.join(map(str, frame.columns))}"
+        )
+    if group.keep_together is not None and group.keep_together == column:
+        raise UsageError("--keep-together names the label column: every class would lie whole on one side of each fold")
+    if column in group.combat_keep:
+        raise UsageError(f"--combat-keep {column}: that is the label, and harmonising would leak it; keep others")
+    return participants.classes(frame, column=column, mapping=group.classes)
+
+
+def together(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> list[str]:
+    """What stays on one side of a fold: a person, or all people of one value of --keep-together."""
+    column = settings.group.keep_together
+    if column is None:
+        return used["participant_id"].tolist()
+    if column not in frame:
+        raise DataError(
+            f"--keep-together: participants.tsv has no column {column}; it has {', '.join(map(str, frame.columns))}"
+        )
+    own = used["participant_id"].map(frame.xs(labels.WHOLE, level=1)[column])
+    return [
+        f"sub-{person}" if pd.isna(value) else f"{column} {value}"
+        for person, value in zip(used["participant_id"], own, strict=True)
+    ]
+
+
+def splits(used: pd.DataFrame, groups: list[str], settings: Settings) -> list[Split]:
+    """Who trains and who is held out, in every fold; `groups` (`together`) stay on one side."""
+    group, names = settings.group, used["class"].tolist()
+    chosen = [group.folds_file is not None, group.leave_site_out, group.hold_out is not None]
+    if sum(chosen) > 1:
+        raise UsageError("--folds-file, --leave-site-out and --hold-out each say how people are split; choose one")
+    if group.folds_file is not None:
+        return folds_file.read(group.folds_file, used, groups)
+    if group.leave_site_out:
+        return folds.leave_site_out(names, used["site"].tolist(), groups)
+    given = {"repeats": group.repeats, "seed": settings.compute.random_seed}
+    if group.hold_out is not None:
+        return folds.hold_out(names, groups, share=group.hold_out, **given)
+    return folds.stratified(names, groups, folds=group.folds, **given)
+
+
+def check_confounded(used: pd.DataFrame, names: tuple[str, ...], settings: Settings) -> None:
+    """Raise DataError where a class occurs at one of several sites only, unless that is allowed."""
+    told = audit.confounded(used, names)
+    if told and not settings.group.allow_confounded:
+        raise DataError(
+            f"class and site cannot be told apart: {'; '.join(told)}. A classifier could know the scanner and nothing "
+            "else. Use sites that have people of every class (--exclude the others), or go on with --allow-confounded; "
+            "no cell is claimed to tell classes apart then"
+        )
+
+
+def numbered(used: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The table with `site_number`, and the names of the sites in that order, where ComBat needs them; else none."""
+    if settings.group.harmonize is None:
+        if settings.group.combat_keep:
+            raise UsageError("--combat-keep needs --harmonize combat")
+        return used, ()
+    sites = sorted(used["site"].astype(str).unique())
+    if len(sites) < 2:
+        raise UsageError("--harmonize combat: all people are of one site; say with --site which column names the sites")
+    return used.assign(**{SITE: [sites.index(str(one)) for one in used["site"]]}), tuple(sites)
