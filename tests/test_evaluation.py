@@ -32,6 +32,10 @@ def predictions(people=40, effect=1.0, *, folds=4, seed=0, classes=CLASSES, repe
     return pd.concat(parts, ignore_index=True)
 
 
+def drawn_people(true):
+    return scores.resamples(true, np.random.default_rng(0))
+
+
 class TestAuroc:
     def test_it_is_the_share_of_ordered_pairs_within_folds(self):
         random = np.random.default_rng(0)
@@ -67,7 +71,7 @@ class TestAuroc:
     def test_the_bootstrap_draws_each_class_at_its_own_size(self):
         true = np.array([0] * 12 + [1] * 7)
         probability = np.random.default_rng(3).random((19, 2))
-        area, (low, high) = scores.auroc_interval(true, probability, np.zeros(19), seed=5)
+        area, (low, high) = scores.auroc_interval(true, probability, np.zeros(19), weights=drawn_people(true))
         random = np.random.default_rng(9)
         drawn = []
         for _ in range(1000):
@@ -79,7 +83,7 @@ class TestAuroc:
     def test_six_people_ranked_right_do_not_make_it_certain(self):
         true = np.array([0, 0, 0, 1, 1, 1])
         area, (low, high) = scores.auroc_interval(
-            true, np.column_stack([1 - true, true]).astype(float), np.zeros(6), seed=0
+            true, np.column_stack([1 - true, true]).astype(float), np.zeros(6), weights=drawn_people(true)
         )
         assert area == high == 1.0
         assert 0.3 < low < 0.8
@@ -174,7 +178,11 @@ class TestVerdict:
     @pytest.mark.parametrize(
         ("given", "kind", "says"),
         [
-            ({"chance": {"permutations": 18, "judged": np.nan}}, "unjudged", "18 labellings without meaning, and 19"),
+            (
+                {"chance": {"permutations": 18, "judged": np.nan}},
+                "unjudged",
+                "18 permutations of its labels were run, and 19",
+            ),
             ({"chance": {"judged": 0.051}}, "chance", "accuracy of 0.64 would have been needed"),
             ({"unknown": ["motion is not known"]}, "unjudged", "cannot be judged, because motion is not known"),
             ({"rivals": BEATEN | {"site": (0.1, (0.0, 0.2))}}, "no better", "better than site alone (difference"),

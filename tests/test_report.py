@@ -398,10 +398,20 @@ def test_methods_cite_what_was_done_and_nothing_else():
 def test_the_methods_of_a_group_name_every_part_that_was_used():
     text = methods.group(
         cells=[f"{name}/gm" for name in catalogue.names("classifiers")], classes={"control": 20, "patient": 19},
-        folds=5, repeats=2, smoothing={"gm": 8.0, "t1w": 0.0}, adjust={"gm": ("tiv",), "t1w": ()},
+        split="They were split into 5 folds, 2 times.", smoothing={"gm": 8.0, "t1w": 0.0}, keep=("age",),
+        adjust={"gm": ("tiv",), "t1w": ()}, permutations={"svm/gm": 1000, "cnn3d/gm": 40},
         explainers=catalogue.names("explainers"), version="9.9", atlases=["AAL"],
     )  # fmt: skip
-    for must in ("39 people (20 control, 19 patient)", "5 folds", "2 times", "8 mm", "tiv (gm)", "Rolls 2015", "9.9"):
+    for must in (
+        "39 people (20 control, 19 patient)",
+        "5 folds",
+        "2 times",
+        "8 mm",
+        "tiv (gm)",
+        "Rolls 2015",
+        "9.9",
+        "svm/gm 1000",
+    ):
         assert must in text
     for name in (*catalogue.names("classifiers"), *catalogue.names("explainers")):
         assert re.search(rf"^- {name}\b.*: [A-Z].{{20,}}", text, flags=re.MULTILINE), name
@@ -410,8 +420,7 @@ def test_the_methods_of_a_group_name_every_part_that_was_used():
         methods.group(
             cells=["tarot/gm"],
             classes={"a": 1},
-            folds=2,
-            repeats=1,
+            split="",
             smoothing={},
             adjust={},
             explainers=[],

@@ -31,7 +31,7 @@ def table(people: pd.DataFrame, everyone: pd.DataFrame, classes: Sequence[str]) 
     labelled = everyone[everyone["class"].notna()].drop_duplicates("participant_id")
     if not labelled["used"].all():
         rows.append({"what": "left out", "people": len(labelled), "lacking": 0, **_words(labelled, "used")})
-    return [{**row, "uneven": row["p"] < UNEVEN} for row in rows]
+    return [{**row, "uneven": row["p"] is not None and row["p"] < UNEVEN} for row in rows]
 
 
 def confounded(people: pd.DataFrame, classes: Sequence[str], *, site: str = "site") -> list[str]:
@@ -53,7 +53,7 @@ def _words(known: pd.DataFrame, column: str) -> dict[str, Any]:
     counts = pd.crosstab(known[column].astype(str), known["class"])
     told = {"by_class": {str(name): {str(k): int(v) for k, v in its.items()} for name, its in counts.items()}}
     if min(counts.shape) < 2:
-        return {**told, "test": "none: one value", "p": math.nan, "effect": 0.0}
+        return {**told, "test": "none: one value", "p": None, "effect": 0.0}
     chi2 = stats.chi2_contingency(counts, correction=False)
     effect = math.sqrt(chi2.statistic / (counts.to_numpy().sum() * (min(counts.shape) - 1)))
     exact = counts.shape == (2, 2)
@@ -75,7 +75,7 @@ def _numbers(known: pd.DataFrame, column: str, classes: Sequence[str]) -> dict[s
     groups = [its for its in values.values() if its.size]
     everything = np.concatenate(groups)
     if len(groups) < 2 or np.ptp(everything) == 0:
-        return {**told, "test": "none: one value", "p": math.nan, "effect": 0.0}
+        return {**told, "test": "none: one value", "p": None, "effect": 0.0}
     found = stats.kruskal(*groups)
     effect = float(found.statistic) / (len(everything) - 1)
     return {**told, "test": "Kruskal-Wallis", "p": float(found.pvalue), "effect": effect}

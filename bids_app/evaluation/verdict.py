@@ -51,8 +51,9 @@ def judge(
     who, apart = _cell(str(first["cell"])), _apart(classes)
     numbers = _numbers(rows, first, classes, chance)
     if not chance["permutations"] >= FEWEST or math.isnan(chance["judged"]):
-        why = f"it was trained on {int(chance['permutations'])} labellings without meaning, and {FEWEST} are needed"
-        return Verdict(UNJUDGED, _not_judged(who, apart, f"{why} (--permutations)", numbers))
+        ran = int(chance["permutations"]) or "no"
+        why = f"{ran} permutations of its labels were run, and {FEWEST} are needed (--permutations)"
+        return Verdict(UNJUDGED, _not_judged(who, apart, why, numbers))
     if chance["judged"] > LEVEL:
         needed = f"; with these people a balanced accuracy of {chance['needed']:.2f} would have been needed"
         return Verdict(

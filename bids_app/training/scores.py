@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from bids_app.errors import DataError
+from bids_app.training import calibration
 
 Z = float(norm.ppf(0.975))
 RESAMPLES = 1000
@@ -19,7 +21,8 @@ Bounds = tuple[float, float]
 
 
 def table(predictions: pd.DataFrame, classes: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
-    """One row a cell and repeat: n, balanced_accuracy, auroc, for two classes sensitivity, specificity; _low, _high.
+    """One row a cell and repeat: n, and with _low and _high: balanced_accuracy, accuracy, auroc, what
+    `calibration.measures` gives, and for two classes sensitivity and specificity.
 
     predictions: participant_id, cell, repeat, fold, true, predicted, probability_<class>; several rows of a person
     (sessions) count as one, by their mean probability. Sensitivity is of the second class, specificity of the first,
@@ -40,14 +43,19 @@ def table(predictions: pd.DataFrame, classes: Sequence[str], *, seed: int = 0) -
             (int((predicted[true == index] == index).sum()), int((true == index).sum()))
             for index in range(len(classes))
         ]
-        row = {"cell": cell, "repeat": repeat, "n": len(people)} | _named("balanced_accuracy", *balanced(counts))
+        row: dict[str, Any] = {"cell": cell, "repeat": repeat, "n": len(people)} | _named(
+            "balanced_accuracy", *balanced(counts)
+        )
+        hits = sum(right for right, _ in counts)
+        row |= _named("accuracy", hits / len(people), wilson(hits, len(people)))
         if len(classes) == 2:
             for name, (right, n) in zip(("specificity", "sensitivity"), counts, strict=True):
                 row |= _named(name, right / n, wilson(right, n))
-        area, bounds = auroc_interval(
-            true, probability, people["fold"].to_numpy(), seed=_seed(seed, str(cell), str(repeat))
-        )
-        rows.append(row | _named("auroc", area, bounds))
+        weights = resamples(true, np.random.default_rng(_seed(seed, str(cell), str(repeat))))
+        row |= _named("auroc", *auroc_interval(true, probability, people["fold"].to_numpy(), weights=weights))
+        for name, (value, bounds) in calibration.measures(true, probability, weights).items():
+            row |= _named(name, value, bounds)
+        rows.append(_checked(row, counts))
     return pd.DataFrame(rows)
 
 
@@ -95,14 +103,18 @@ def auroc(positive: NDArray[np.bool_], score: NDArray[np.float64], fold: NDArray
 
 
 def auroc_interval(
-    true: NDArray[np.int64], probability: NDArray[np.float64], fold: NDArray[np.generic], *, seed: int
+    true: NDArray[np.int64],
+    probability: NDArray[np.float64],
+    fold: NDArray[np.generic],
+    *,
+    weights: NDArray[np.float64],
 ) -> tuple[float, Bounds]:
-    """AUROC (over two classes: mean of one against the rest), its interval by 1000 resamples of people within class.
+    """AUROC (over two classes: mean of one against the rest), its interval by resamples of people within class.
 
-    true (n,), probability (n, classes), fold (n,). Where all pairs are in order, or none, the bootstrap has no spread,
-    and Newcombe's score interval is given (2006, Stat Med 25:559, method 5).
+    true (n,), probability (n, classes), fold (n,); weights (resamples, n): how often each is drawn. Where all pairs are
+    in order, or none, the bootstrap has no spread, and Newcombe's score interval is given (2006, Stat Med 25:559,
+    method 5).
     """
-    weights = _resamples(true, np.random.default_rng(seed))
     wanted = [1] if probability.shape[1] == 2 else list(range(probability.shape[1]))
     areas, resampled, score_bounds = [], [], []
     for index in wanted:
@@ -146,13 +158,28 @@ def _pairs(
     return (0.5 * (np.sign(difference) + 1)) * valid, valid
 
 
-def _resamples(true: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float64]:
+def resamples(true: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float64]:
     """How often each person is drawn, (resamples, n), every class drawn at its own size."""
     weights = np.zeros((RESAMPLES, len(true)))
     for index in np.unique(true):
         rows = np.flatnonzero(true == index)
         weights[:, rows] = random.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), RESAMPLES)
     return weights
+
+
+def _checked(row: dict[str, Any], counts: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """The row, once its numbers are known to fit together: a table that contradicts itself is worse than none."""
+    n = sum(members for _, members in counts)
+    shares = [right / members for right, members in counts]
+    fits = row["n"] == n and math.isclose(row["balanced_accuracy"], sum(shares) / len(shares))
+    fits &= math.isclose(row["accuracy"] * n, sum(right for right, _ in counts), abs_tol=1e-9)
+    if len(counts) == 2:
+        fits &= math.isclose(row["balanced_accuracy"], (row["sensitivity"] + row["specificity"]) / 2)
+        weighted = row["specificity"] * counts[0][1] + row["sensitivity"] * counts[1][1]
+        fits &= math.isclose(row["accuracy"] * n, weighted, abs_tol=1e-9)
+    if not fits:
+        raise AssertionError(f"scores contradict each other: {row}, counts {counts}")
+    return row
 
 
 def _named(name: str, value: float, bounds: Bounds) -> dict[str, float]:

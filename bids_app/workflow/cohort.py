@@ -78,6 +78,22 @@ def splits(used: pd.DataFrame, groups: list[str], settings: Settings) -> list[Sp
     return folds.stratified(names, groups, folds=group.folds, **given)
 
 
+def split_words(settings: Settings) -> str:
+    """How folds were made, in a sentence."""
+    group = settings.group
+    if group.folds_file is not None:
+        return f"Folds were those of {group.folds_file.name}."
+    if group.leave_site_out:
+        return "Each fold held out the people of one site."
+    if group.hold_out is not None:
+        return f"{group.hold_out:.0%} of each class were held out, drawn at random {_times(group.repeats)}."
+    return f"They were split into {group.folds} folds, with the classes in like proportion, {_times(group.repeats)}."
+
+
+def _times(repeats: int) -> str:
+    return "once" if repeats == 1 else f"{repeats} times, anew each time"
+
+
 def check_confounded(used: pd.DataFrame, names: tuple[str, ...], settings: Settings) -> None:
     """Raise DataError where a class occurs at one of several sites only, unless that is allowed."""
     told = audit.confounded(used, names)

@@ -15,7 +15,7 @@ from bids_app.report import group as page
 from bids_app.report import methods
 from bids_app.report.group import Heatmap
 from bids_app.settings import Settings
-from bids_app.workflow import heatmaps, templates
+from bids_app.workflow import cohort, heatmaps, nulls, templates
 from bids_app.workflow.analysis import Analysis
 from bids_app.workflow.collect import atlas_notes, fold_folders, region_table
 from bids_app.workflow.judge import Judgement
@@ -39,7 +39,7 @@ def stage(
     for name, content in {**tables, "regions": region_table(maps), "heatmaps": made}.items():
         _spelled(content).to_csv(folder / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g")
     (folder / "settings.toml").write_text(_shown(chosen))
-    (folder / "audit.json").write_text(json.dumps(judged.audit, indent=2) + "\n")
+    (folder / "audit.json").write_text(json.dumps(judged.audit, indent=2, allow_nan=False) + "\n")
     for one in maps:
         _mean(folder, one, analysis)
     for cell in analysis.cells:
@@ -67,8 +67,9 @@ def _report(
     text = methods.group(
         cells=[cell.name for cell in planned.cells],
         classes={name: int(counts[name]) for name in planned.classes},
-        folds=chosen.group.folds,
-        repeats=chosen.group.repeats,
+        split=cohort.split_words(chosen),
+        keep=planned.keep,
+        permutations={cell.name: nulls.count(cell, chosen) for cell in planned.cells},
         smoothing=planned.smoothing,
         forms=planned.forms,
         adjust=planned.adjust,
