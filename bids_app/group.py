@@ -29,7 +29,13 @@ def run(settings: Settings) -> int:
     maps = collect.heatmaps(planned, work)
 
     people = planned.samples.drop(columns=list(planned.smoothing))
-    tables = {"samples": people, "folds": collect.fold_table(planned), "predictions": told, "scores": judged.scores}
+    tables = {
+        "samples": people,
+        "folds": collect.fold_table(planned),
+        "predictions": told,
+        "scores": judged.scores,
+        "comparisons": judged.pairs,
+    }
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
         publish.stage(stage, planned, work, chosen=settings, tables=tables, judged=judged, maps=maps)
         publish.retire(settings.output_dir, planned.name, old)

@@ -8,9 +8,10 @@ from scipy.stats import t as student
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
+from bids_app.classifiers import svm
 from bids_app.dataset import folds
 from bids_app.errors import DataError
-from bids_app.evaluation import audit, baselines, compare, verdict
+from bids_app.evaluation import audit, baselines, compare, permutation, sites, verdict
 from bids_app.training import scores
 
 CLASSES = ("control", "patient")
@@ -241,6 +242,19 @@ class TestCompare:
         assert np.isnan(compare.resampled_t(differences[:1], train=9, test=1)[0])
         assert compare.resampled_t(np.zeros(5), train=9, test=1) == (0.0, 1.0)
 
+    def test_cells_are_compared_over_the_folds_that_hold_out_every_class(self):
+        one, other = predictions(40, 2.0, repeats=2), predictions(40, 0.0, seed=9, repeats=2).assign(cell="cnn3d/gm")
+        one.loc[(one["repeat"] == 1) & (one["fold"] == 2), "true"] = "patient"
+        (row,) = compare.between(pd.concat([one, other]), train=30, test=10).to_dict("records")
+        differences = [
+            balanced_accuracy_score(a["true"], a["predicted"]) - balanced_accuracy_score(b["true"], b["predicted"])
+            for (_, a), (_, b) in zip(one.groupby(["repeat", "fold"]), other.groupby(["repeat", "fold"]), strict=True)
+            if a["true"].nunique() == 2
+        ]
+        assert (row["cell"], row["other"], row["folds"]) == ("svm/gm", "cnn3d/gm", 7)
+        assert row["difference"] == pytest.approx(np.mean(differences))
+        assert (row["t"], row["p"]) == compare.resampled_t(np.array(differences), train=30, test=10)
+
 
 def people(n=60, seed=0):
     random = np.random.default_rng(seed)
@@ -310,3 +324,40 @@ class TestAudit:
         table["site"] = np.where(table["class"] == "patient", "A", table["site"])
         assert audit.confounded(table, CLASSES) == ["all people of class patient are of site A"]
         assert audit.confounded(table.assign(site="A"), CLASSES) == []
+
+
+class TestSites:
+    @staticmethod
+    def study(shift):
+        random = np.random.default_rng(0)
+        site = np.array(["A", "B", "C"])[np.arange(60) % 3]
+        place = np.array(["A", "B", "C"])[np.arange(40) % 3]  # every site shifts voxels of its own
+        x = random.normal(size=(60, 40)).astype(np.float32) + shift * (site[:, None] == place)
+        kernels = []
+        for split in folds.stratified([CLASSES[row % 2] for row in range(60)], folds=5):
+            train, test = np.array(split.train), np.array(split.test)
+            kernels.append(permutation.Kernel(svm.products(x[train], x[test]), train, test))
+        return kernels, site.tolist()
+
+    def test_a_site_that_shifts_its_maps_is_told_and_sites_without_a_trace_are_not(self):
+        found = [sites.told(*self.study(shift), decide=svm.decide)["balanced_accuracy"] for shift in (0.0, 2.0)]
+        assert abs(found[0] - 1 / 3) < 0.2
+        assert found[1] > 0.9
+
+    def test_a_site_that_does_not_train_is_not_asked_about(self):
+        kernels, names = self.study(2.0)
+        names = ["D" if row in kernels[0].test else name for row, name in enumerate(names)]
+        found = sites.told(kernels, names, decide=svm.decide)
+        assert found["sites"] == 3
+        assert found["chance"] == pytest.approx(1 / 3)
+        assert sites.told(kernels, ["A"] * 60, decide=svm.decide) == {}
+
+    def test_accuracy_within_sites_is_that_of_their_people(self):
+        told = scores.by_person(predictions(40, 1.0), CLASSES)
+        of = {person: "A" if row < 30 else "B" for row, person in enumerate(told["participant_id"])}
+        told.loc[told["participant_id"].map(of) == "B", "true"] = "patient"
+        first, second = sites.within(told, of, CLASSES)
+        part = told[told["participant_id"].map(of) == "A"]
+        assert first["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(part["true"], part["predicted"]))
+        assert (first["site"], first["people"]) == ("A", 30)
+        assert (second["people"], second["balanced_accuracy"]) == (10, None)

@@ -254,7 +254,7 @@ def report(template, mask, blob, tmp_path_factory):
     group.write(
         folder / "report.html", analysis="migraine", audit=audited,
         verdicts={"svm/gm": Verdict(BETTER, "The first finding."), "cnn3d/gm": Verdict(NO_BETTER, "The second.")},
-        samples=samples, scores=scores, predictions=predictions(),
+        samples=samples, scores=scores, pairs=pd.DataFrame(), predictions=predictions(),
         heatmaps=heatmaps, atlas_notes={"AAL": "declares MNIColin27"}, settings_toml='label = "group"\n',
         methods="Words (Good 2001).", references=methods.cited("Good 2001"), template=template, mask=mask,
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """Two classifiers on the same people: by how much one is better, and how sure that is."""
 
+import itertools
 import math
 
 import numpy as np
@@ -28,6 +29,25 @@ def difference(one: pd.DataFrame, other: pd.DataFrame, *, seed: int) -> tuple[fl
         resampled += rows[drawn].mean(axis=1) / len(by_class)
     low, high = np.percentile(resampled, [2.5, 97.5]).tolist()
     return float(middle), (low, high)
+
+
+def between(told: pd.DataFrame, *, train: float, test: float) -> pd.DataFrame:
+    """One row a pair of cells: mean difference in balanced accuracy over the folds of all repeats, its t and p.
+
+    told: predictions of all cells; a fold counts that holds out every class. train, test: as in `resampled_t`. p is not
+    corrected for the number of pairs.
+    """
+    right = told.assign(right=(told["predicted"] == told["true"]).astype(float))
+    shares = right.groupby(["cell", "repeat", "fold", "true"], sort=False)["right"].mean().unstack("true")
+    by_fold = shares.dropna().mean(axis=1).unstack("cell").dropna()
+    rows = []
+    for one, other in itertools.combinations(dict.fromkeys(told["cell"]), 2):
+        if one in by_fold and other in by_fold:
+            differences = (by_fold[one] - by_fold[other]).to_numpy(float)
+            t, p = resampled_t(differences, train=train, test=test)
+            mean = float(differences.mean()) if len(differences) else math.nan
+            rows.append({"cell": one, "other": other, "folds": len(differences), "difference": mean, "t": t, "p": p})
+    return pd.DataFrame(rows, columns=["cell", "other", "folds", "difference", "t", "p"])
 
 
 def resampled_t(differences: NDArray[np.float64], *, train: float, test: float) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bids_app import catalogue
@@ -18,9 +19,10 @@ from bids_app.workflow.analysis import Analysis, Cell
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """`scores`: a row a cell and repeat, and one a baseline; `audit`: audit.json; `verdicts` by cell."""
+    """`scores`: a row a cell, or baseline, and repeat; `pairs` of cells; `audit`: audit.json; `verdicts` by cell."""
 
     scores: pd.DataFrame
+    pairs: pd.DataFrame
     audit: dict[str, Any]
     verdicts: dict[str, Verdict]
 
@@ -64,7 +66,10 @@ def run(analysis: Analysis, settings: Settings, told: pd.DataFrame, work: Path) 
         "within_sites": _within_sites(analysis, told, people),
         "not_harmonised": _not_harmonised(analysis),
     }
-    return Judgement(judged, found, verdicts)
+    train, test = (
+        float(np.mean([len(getattr(split, side)) for split in analysis.splits])) for side in ("train", "test")
+    )
+    return Judgement(judged, compare.between(told, train=train, test=test), found, verdicts)
 
 
 def _first(told: pd.DataFrame, name: str, analysis: Analysis) -> pd.DataFrame:

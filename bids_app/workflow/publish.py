@@ -93,6 +93,7 @@ def _report(
         audit=judged.audit,
         samples=tables["samples"],
         scores=tables["scores"],
+        pairs=judged.pairs,
         predictions=tables["predictions"],
         heatmaps=maps,
         atlas_notes=notes,
