@@ -195,6 +195,11 @@ class TestVerdict:
         assert says in told.text
         assert told.text.endswith("its maps are no evidence.")
 
+    def test_a_score_that_is_not_above_one_in_the_number_of_classes_is_no_finding_whatever_its_p(self):
+        told, _ = judge(effect=-1.0, chance={"judged": 0.01, "needed": 0.31})
+        assert told.kind == "chance"
+        assert "accuracy of 0.50 would have been needed" in told.text
+
     def test_the_first_rule_that_applies_is_taken(self):
         chance = {"judged": 0.2}
         assert judge(chance=chance, unknown=["the site is not known"])[0].kind == "chance"

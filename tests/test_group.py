@@ -184,3 +184,55 @@ def test_same_seed_gives_the_same_predictions_whatever_the_number_of_processes(a
     assert main([str(bids), str(out), "group", *again]) == 0
     first, second = ((out / "group" / name / "predictions.tsv").read_bytes() for name in ("trial1", "again"))
     assert first == second
+
+
+def test_folds_and_classes_can_come_from_tables_and_the_same_people_get_the_same_numbers(analysed, tmp_path):
+    bids, out, folder = analysed
+    people = pd.read_csv(bids / "participants.tsv", sep="\t", dtype=str)
+    copy = tmp_path / "bids"
+    copy.mkdir()
+    (copy / "dataset_description.json").write_text((bids / "dataset_description.json").read_text())
+    for person in people["participant_id"]:
+        (copy / person).mkdir()
+    people.drop(columns="group").to_csv(copy / "participants.tsv", sep="\t", index=False)
+    people[["participant_id", "group"]].to_csv(tmp_path / "diagnosis.tsv", sep="\t", index=False)
+    given = ["--phenotype", str(tmp_path / "diagnosis.tsv"), "--folds-file", str(folder / "folds.tsv")]
+    given += ["--analysis", "again", "--classifiers", "svm", "--explainers", "weights", "--permutations", "0"]
+    assert main([str(copy), str(out), "group", *OPTIONS, *given]) == 0
+    again = out / "group" / "again"
+    first, second = (
+        pd.read_csv(each / "predictions.tsv", sep="\t").query("cell == 'svm/gm'") for each in (folder, again)
+    )
+    shown = ["participant_id", "fold", "true", "predicted", "probability_patient"]
+    assert first[shown].reset_index(drop=True).equals(second[shown].reset_index(drop=True))
+    assert "no permutations of its labels were run" in (again / "report.html").read_text()
+    assert "Folds were those of folds.tsv." in (again / "methods.md").read_text()
+
+
+def test_what_was_judged_is_told_by_cell_with_its_permutations_and_beside_it_what_sees_no_image(analysed):
+    _, _, folder = analysed
+    scores = pd.read_csv(folder / "scores.tsv", sep="\t").set_index("cell")
+    assert scores.loc["svm/gm", "permutations"] == 1000
+    assert 1 / 1001 <= scores.loc["svm/gm", "judged"] <= 1
+    assert scores.loc["cnn3d/gm", "permutations"] == 0
+    assert np.isnan(scores.loc["cnn3d/gm", "judged"])
+    assert {"age and sex", "site", "brain size"} < set(scores.index)
+    audit = json.loads((folder / "audit.json").read_text())
+    assert [row["what"] for row in audit["by_class"]][:2] == ["site", "sex"]
+    assert (folder / "comparisons.tsv").read_text().splitlines()[1].startswith("svm/gm\tcnn3d/gm\t")
+
+
+def test_a_class_that_one_of_two_sites_has_stops_the_run(phantom_maps, tmp_path, capsys):
+    bids, out = phantom_maps
+    copy = tmp_path / "bids"
+    copy.mkdir()
+    (copy / "dataset_description.json").write_text((bids / "dataset_description.json").read_text())
+    people = pd.read_csv(bids / "participants.tsv", sep="\t", dtype=str)
+    for person in people["participant_id"]:
+        (copy / person).mkdir()
+    people["site"] = np.where(people["group"] == "patient", "A", people["site"])
+    people.to_csv(copy / "participants.tsv", sep="\t", index=False)
+    assert main([str(copy), str(out), "group", "--analysis", "confounded", *OPTIONS]) == 65
+    told = capsys.readouterr().err
+    assert "all people of class patient are of site A" in told
+    assert "--allow-confounded" in told

@@ -44,8 +44,9 @@ def judge(
     rows: its rows of the score table, one a repeat; the first repeat is judged. chance: its row of `permutation.table`.
     rivals: by how much its balanced accuracy lies above that of each classifier that sees no image, and the 95 %
     interval of that (`compare.difference`). unknown: why something that could explain a difference was not looked at.
-    The rules, of which the first that applies is taken: fewer than 19 permutations, not judged; p > 0.05, chance;
-    something unknown, not judged; a rival whose interval reaches 0, no better; else better.
+    The rules, of which the first that applies is taken: fewer than 19 permutations, not judged; p > 0.05, or a balanced
+    accuracy not above 1 / classes, chance; something unknown, not judged; a rival whose interval reaches 0, no better;
+    else better.
     """
     first = rows[rows["repeat"] == rows["repeat"].min()].iloc[0]
     who, apart = _cell(str(first["cell"])), _apart(classes)
@@ -54,8 +55,9 @@ def judge(
         ran = int(chance["permutations"]) or "no"
         why = f"{ran} permutations of its labels were run, and {FEWEST} are needed (--permutations)"
         return Verdict(UNJUDGED, _not_judged(who, apart, why, numbers))
-    if chance["judged"] > LEVEL:
-        needed = f"; with these people a balanced accuracy of {chance['needed']:.2f} would have been needed"
+    if chance["judged"] > LEVEL or first["balanced_accuracy"] <= 1 / len(classes):
+        least = max(chance["needed"], 1 / len(classes))
+        needed = f"; with these people a balanced accuracy of {least:.2f} would have been needed"
         return Verdict(
             CHANCE,
             f"{who} is not distinguishable from chance at telling {apart} ({numbers}{needed}); its maps are no "

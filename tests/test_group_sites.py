@@ -1,0 +1,96 @@
+"""Sites that differ in scanner and in class, without any effect of disease: what the group level says of them.
+
+The maps are invented where the participant level would have left them: 40 people, two sites, a scanner that brightens
+and tilts its maps, and four in five of the patients on it.
+"""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from bids_app.atlases import templates
+from bids_app.run import main
+
+pytestmark = pytest.mark.slow
+SPACE, MM, PEOPLE = "MNI152NLin2009cAsym", 4.0, 40
+OPTIONS = ["--label", "group", "--classes", "control", "patient", "--classifiers", "svm", "--explainers", "weights"]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, with_template):
+    """BIDS and OUT_DIR. Site and class go together: 16 and 4, 4 and 16."""
+    home = tmp_path_factory.mktemp("sites")
+    bids, out = home / "bids", home / "out"
+    bids.mkdir()
+    with_template(out / ".work")
+    random = np.random.default_rng(3)
+    table = pd.DataFrame({"participant_id": [f"sub-{number:02}" for number in range(1, PEOPLE + 1)]})
+    table["group"] = ["patient", "control"] * (PEOPLE // 2)
+    table["site"] = np.where(np.arange(PEOPLE) % 10 < 8, np.where(table["group"] == "patient", "A", "B"), "")
+    table.loc[table["site"] == "", "site"] = np.where(table["group"] == "patient", "B", "A")[table["site"] == ""]
+    table["age"], table["sex"] = random.integers(20, 60, PEOPLE), random.choice(["F", "M"], PEOPLE)
+    table.to_csv(bids / "participants.tsv", sep="\t", index=False)
+    (bids / "dataset_description.json").write_text(json.dumps({"Name": "sites", "BIDSVersion": "1.10.0"}))
+    shape, affine = templates.grid(SPACE, MM)
+    tilt = np.linspace(-1, 1, shape[1])[None, :, None]
+    for person, site in zip(table["participant_id"], table["site"], strict=True):
+        (bids / person).mkdir()
+        values = 0.5 + 0.1 * gaussian_filter(random.normal(size=shape), 2) / 0.05
+        values = values * (1.1 + 0.05 * tilt) if site == "A" else values
+        write(out, person, nib.Nifti1Image(values.astype(np.float32), affine), random)
+    return bids, out
+
+
+def write(out, person, image, random):
+    folder = out / person / "anat"
+    folder.mkdir(parents=True)
+    stem = folder / f"{person}_space-{SPACE}_res-4_label-GM_desc-modulated_probseg"
+    image.to_filename(f"{stem}.nii.gz")
+    parameters = {"Map": "gm", "Space": SPACE, "ResolutionMm": MM, "Sloppy": True}
+    size = {"TotalIntracranialVolume": float(random.normal(1500, 100)), "PreprocessingSource": "invented"}
+    stem.with_name(stem.name + ".json").write_text(json.dumps({"MapParameters": parameters, **size}))
+
+
+def analysed(study, name, *options):
+    bids, out = study
+    assert main([str(bids), str(out), "group", "--analysis", name, *OPTIONS, *options]) == 0
+    folder = out / "group" / name
+    audit = json.loads((folder / "audit.json").read_text())
+    score = pd.read_csv(folder / "scores.tsv", sep="\t").set_index("cell").loc["svm/gm"]
+    page = (folder / "report.html").read_text()
+    sentence = " ".join(page[page.index("<strong>What was found") : page.index("Research use only")].split())
+    told = audit["site_told_from_maps"].get("svm/gm", {})
+    print("\n", name, round(score["balanced_accuracy"], 3), score["judged"], told, sentence)
+    return score, told, sentence, audit
+
+
+def test_a_scanner_that_goes_with_the_class_is_not_taken_for_the_disease(study):
+    score, told, sentence, audit = analysed(study, "plain")
+    assert score["judged"] <= 0.05
+    assert told["as they are"]["balanced_accuracy"] > 0.9
+    assert "is not shown to do better than" in sentence
+    assert "site" in sentence[sentence.index("better than", sentence.index("is not shown")) :]
+    assert next(row for row in audit["by_class"] if row["what"] == "site")["uneven"]
+
+
+def test_labels_shuffled_within_sites_find_nothing(study):
+    score, _, sentence, _ = analysed(study, "within", "--site", "site")
+    assert score["judged"] > 0.05
+    assert "not distinguishable from chance" in sentence
+
+
+def test_leaving_a_site_out_finds_nothing(study):
+    score, _, sentence, _ = analysed(study, "left", "--leave-site-out")
+    assert score["balanced_accuracy"] < 0.6  # well below a half: what tells class at one site misleads at the other
+    assert "not distinguishable from chance" in sentence
+
+
+def test_combat_takes_the_site_out_of_the_maps(study):
+    _, told, sentence, _ = analysed(study, "combat", "--harmonize", "combat")
+    assert told["as they are"]["balanced_accuracy"] > 0.9
+    assert told["harmonised"]["balanced_accuracy"] < 0.7
+    assert "told patient from control better than chance and" not in sentence
