@@ -20,6 +20,14 @@ from bids_app.report.viewer import interactive
 TOP = 15
 ORDER = ("rank", "region", "volume_ml", "voxels", "coverage", "mean", "p95", "maximum", "mass", "share")
 NOT_A_FINDING = "these maps show what the model used on these people, not a finding"
+MORE = {
+    "accuracy": "accuracy",
+    "auprc": "area under precision and recall",
+    "brier": "Brier score",
+    "log_loss": "log loss",
+    "calibration_slope": "calibration slope",
+    "calibration_intercept": "calibration intercept",
+}
 BLIND = "sees no image"
 
 
@@ -88,6 +96,7 @@ def write(
         used=people.used(samples, order),
         left_out=people.left_out(samples),
         scores=_scores(scores, verdicts),
+        more_scores=_more_scores(scores),
         pairs=[{key: number(value) for key, value in row.items()} for row in pairs.to_dict("records")],
         classes=order,
         cells=[_cell(cell, one, drawn) for cell, one in verdicts.items()],
@@ -199,20 +208,33 @@ def _region_cell(column: str, value: object) -> str:
     return text
 
 
-def _scores(scores: pd.DataFrame, verdicts: Mapping[str, Verdict]) -> list[dict[str, str]]:
-    def interval(row: dict[Any, Any], name: str) -> str:
-        middle, low, high = (two(row.get(f"{name}{end}")) for end in ("", "_low", "_high"))
-        return middle if low == "n/a" else f"{middle} ({low} to {high})"
+def _interval(row: dict[Any, Any], name: str) -> str:
+    middle, low, high = (two(row.get(f"{name}{end}")) for end in ("", "_low", "_high"))
+    return middle if low == "n/a" else f"{middle} ({low} to {high})"
 
+
+def _more_scores(scores: pd.DataFrame) -> list[dict[str, str]]:
+    names = {name: heading for name, heading in MORE.items() if name in scores}
+    return [
+        {
+            "cell": str(row["cell"]),
+            "repeat": number(row["repeat"]),
+            **{heading: _interval(row, name) for name, heading in names.items()},
+        }
+        for row in scores.to_dict("records")
+    ]
+
+
+def _scores(scores: pd.DataFrame, verdicts: Mapping[str, Verdict]) -> list[dict[str, str]]:
     return [
         {
             "cell": str(row["cell"]),
             "repeat": number(row["repeat"]),
             "people": number(row["n"]),
-            "balanced accuracy (95 % interval)": interval(row, "balanced_accuracy"),
-            "AUROC (95 % interval)": interval(row, "auroc"),
-            "sensitivity": interval(row, "sensitivity"),
-            "specificity": interval(row, "specificity"),
+            "balanced accuracy (95 % interval)": _interval(row, "balanced_accuracy"),
+            "AUROC (95 % interval)": _interval(row, "auroc"),
+            "sensitivity": _interval(row, "sensitivity"),
+            "specificity": _interval(row, "specificity"),
             "p": number(row["judged"]),
             "verdict": WORDS[verdicts[str(row["cell"])].kind] if str(row["cell"]) in verdicts else BLIND,
         }

@@ -41,11 +41,7 @@ def run(
 ) -> None:
     """Write predictions, losses, heatmap_<method>.npy, model_<method>.npy, heatmaps.json and model/ into `folder`.
 
-    With a `labelling`, codes of classes (people,) in place of the table's, predictions alone are written. A classifier
-    that can decide by products of people leaves those of the first repeat, `products.npy` (train + test, train), and
-    after ComBat also those without it, `products_of_sites.npy`.
-
-    arrays: map -> float32 (people, voxels) in the row order of `people`, a table of participant_id, session_id,
+    With a `labelling`, codes of classes (people,) in place of the table's, predictions alone. arrays: map -> float32 (people, voxels) in the row order of `people`, a table of participant_id, session_id,
     class and the covariates that `adjust` names by map, and `keep`, which ComBat preserves (None: no ComBat; with it
     the table has `site_number`). `epochs` None: as the classifier's file says.
     heatmap_*: (held-out people, classes, voxels in the mask); model_*: (classes, voxels). heatmaps.json: a method's
@@ -137,7 +133,11 @@ def _leave(
 
 
 def _keep_products(model: models.Model, training: prepare.People, held_out: prepare.People, folder: Path) -> None:
-    """What shuffled labels, and sites, are judged by where they need no training anew."""
+    """What shuffled labels, and sites, are judged by where they need no training anew.
+
+    `products.npy` (train + test, train) of a classifier that can decide by products of people; after ComBat also those
+    without it, `products_of_sites.npy`.
+    """
     part = catalogue.load("classifiers", model.classifier)
     if not hasattr(part, "decide"):
         return
