@@ -41,9 +41,9 @@ def run(
 ) -> None:
     """Write predictions, losses, heatmap_<method>.npy, model_<method>.npy, heatmaps.json and model/ into `folder`.
 
-    With a `labelling`, codes of classes (people,) in place of the table's, predictions alone. arrays: map -> float32 (people, voxels) in the row order of `people`, a table of participant_id, session_id,
-    class and the covariates that `adjust` names by map, and `keep`, which ComBat preserves (None: no ComBat; with it
-    the table has `site_number`). `epochs` None: as the classifier's file says.
+    With a `labelling`, codes of classes (people,) in place of the table's, predictions alone. arrays: map -> float32
+    (people, voxels) in the row order of `people`, a table of participant_id, session_id, class and the covariates that
+    `adjust` names by map, and `keep`, which ComBat preserves (None: no ComBat; with it the table has `site_number`).
     heatmap_*: (held-out people, classes, voxels in the mask); model_*: (classes, voxels). heatmaps.json: a method's
     `person_sd` and `model_sd`, by which its maps are divided before folds are averaged, or why it was `refused`.
     Raises DataError when table and arrays disagree or a covariate is missing.
