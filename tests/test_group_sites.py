@@ -77,6 +77,20 @@ def test_a_scanner_that_goes_with_the_class_is_not_taken_for_the_disease(study):
     assert next(row for row in audit["by_class"] if row["what"] == "site")["uneven"]
 
 
+def test_what_may_be_shared_names_nobody_and_tells_of_no_small_group(study):
+    _, out = study
+    share = out / "group" / "plain" / "share"
+    names = {path.name for path in share.iterdir()}
+    assert {"README.md", "methods.md", "scores.tsv", "comparisons.tsv", "regions.tsv", "audit.json"} < names
+    assert sum(name.endswith("statmap.nii.gz") for name in names) == 2
+    for path in share.glob("*.*"):
+        assert b"sub-" not in path.read_bytes(), path.name
+    rows = {row["what"]: row for row in json.loads((share / "audit.json").read_text())["by_class"]}
+    assert rows["site"]["by_class"] == "<10"  # 16 and 4
+    assert set(rows["age"]["by_class"]) == {"control", "patient"}
+    assert rows["site"]["p"] < 0.05
+
+
 def test_labels_shuffled_within_sites_find_nothing(study):
     score, _, sentence, _ = analysed(study, "within", "--site", "site")
     assert score["judged"] > 0.05

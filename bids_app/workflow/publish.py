@@ -15,7 +15,7 @@ from bids_app.report import group as page
 from bids_app.report import methods
 from bids_app.report.group import Heatmap
 from bids_app.settings import Settings
-from bids_app.workflow import cohort, heatmaps, nulls, templates
+from bids_app.workflow import cohort, heatmaps, nulls, share, templates
 from bids_app.workflow.analysis import Analysis
 from bids_app.workflow.collect import atlas_notes, fold_folders, region_table
 from bids_app.workflow.judge import Judgement
@@ -40,12 +40,12 @@ def stage(
         _spelled(content).to_csv(folder / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g")
     (folder / "settings.toml").write_text(_shown(chosen))
     (folder / "audit.json").write_text(json.dumps(judged.audit, indent=2, allow_nan=False) + "\n")
-    for one in maps:
-        _mean(folder, one, analysis)
+    files = [(one, _mean(folder, one, analysis)) for one in maps]
     for cell in analysis.cells:
         for place, split in zip(fold_folders(analysis, cell, work), analysis.splits, strict=True):
             shutil.copytree(place / "model", folder / "models" / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
     _report(folder, analysis, chosen, tables, judged, maps, atlas_notes(analysis, work))
+    share.write(folder, analysis, judged.audit, files)
 
 
 def retire(out: Path, name: str, old: Path) -> None:
@@ -108,7 +108,8 @@ def _report(
     )
 
 
-def _mean(folder: Path, one: Heatmap, analysis: Analysis) -> None:
+def _mean(folder: Path, one: Heatmap, analysis: Analysis) -> Path:
+    """Write a mean heatmap and its sidecar; returns the image's file."""
     stem = outputs.filename(
         None,
         None,
@@ -133,6 +134,7 @@ def _mean(folder: Path, one: Heatmap, analysis: Analysis) -> None:
         "PellucidVersion": __version__,
     }
     (folder / f"{stem}.json").write_text(json.dumps(sidecar, indent=2) + "\n")
+    return folder / f"{stem}.nii.gz"
 
 
 def _shown(chosen: Settings) -> str:
