@@ -1,0 +1,226 @@
+"""Planted copies of whole scans and of slices are found; people who are only alike are not, however few or shifted."""
+
+import re
+import tracemalloc
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.stats import chi2
+
+from bids_app.dataset import scale
+from bids_app.dataset.grid import Grid
+from bids_app.evaluation import duplicates
+
+SHAPE = (24, 26, 22)
+# a voxel's place on the other side, x to -x, is halfway between two voxels
+AFFINE = np.array([[3.3, 0, 0, -3.3 * 11.25], [0, 4, 0, -50], [0, 0, 4, -40], [0, 0, 0, 1]])
+SPREAD = 0.2  # of people round their mean map
+
+
+@pytest.fixture(scope="module")
+def grid():
+    axes = np.meshgrid(*(np.linspace(-1, 1, size) for size in SHAPE), indexing="ij")
+    return Grid(sum(axis**2 for axis in axes) < 0.95, AFFINE)
+
+
+def field(random, sigma):
+    smooth = gaussian_filter(random.standard_normal(SHAPE), sigma, mode="wrap")
+    return smooth / smooth.std()
+
+
+def volumes(count, seed, *, sigma=2.0):
+    """A mean map in common, and each one's own smooth deviation from it."""
+    random = np.random.default_rng(seed)
+    mean = 2 + field(random, 2)
+    return np.array([mean + SPREAD * field(random, sigma) for _ in range(count)])
+
+
+def rows(grid, images):
+    return images[:, grid.mask].astype(np.float32)
+
+
+def names(count):
+    return [f"sub-{row}" for row in range(count)]
+
+
+def find(grid, images, people=None):
+    return duplicates.find(rows(grid, images), grid, people or names(len(images)))
+
+
+def kinds(pairs):
+    return [(pair.first, pair.second, pair.kind) for pair in pairs]
+
+
+def slow_likeness(x, grid):
+    """The definition of the likeness, pair by pair, in double precision."""
+    fitted = scale.fit(x)
+    mean, sd = fitted["mean"].astype(float), fitted["sd"].astype(float)
+    nearest = distance_transform_edt(~grid.mask, return_distances=False, return_indices=True)
+    volume = np.pad(grid.volume(mean)[tuple(nearest)], 1, mode="edge")
+    middle, ends = slice(1, -1), (slice(2, None), slice(None, -2))
+    slopes, bend = [], 0
+    for axis in range(3):
+        after, before = (volume[tuple(end if one == axis else middle for one in range(3))] for end in ends)
+        slopes.append((after - before) / 2)
+        bend = bend + after + before - 2 * volume[middle, middle, middle]
+    design = np.array([mean, np.ones_like(mean), *(one[grid.mask] for one in [*slopes, bend])]).T / sd[:, None]
+    left = []
+    for row in x:
+        weights = np.linalg.lstsq(design, row / sd, rcond=None)[0]
+        left.append((row / sd - design @ weights) / weights[0])
+    n = len(x)
+    pairs = list(combinations(range(n), 2))
+    differences = {(i, j): ((left[i] - left[j]) ** 2).sum() for i, j in pairs}
+    usual = sorted(differences.values())[max(n // 2, len(pairs) // 20)]
+    own = {(i, j): ((left[i] ** 2).sum() + (left[j] ** 2).sum()) * n**2 / (n - 1) / (n - 2) for i, j in pairs}
+    return {pair: 1 - differences[pair] / min(own[pair], usual) for pair in pairs}
+
+
+COPIES = {
+    "noisy": lambda image: image + 0.5 * SPREAD * field(np.random.default_rng(99), 1),
+    "scaled": lambda image: 0.7 * image,
+    "smoothed": lambda image: gaussian_filter(image, 0.7),
+    "moved by a voxel": lambda image: np.roll(image, 1, axis=1),
+    "mirrored": lambda image: image[::-1],
+}
+
+
+class TestIdentical:
+    def test_a_row_that_stands_there_twice_is_found_and_told_once(self, grid):
+        images = volumes(12, 0)
+        images[7] = images[3]
+        assert find(grid, images) == [
+            duplicates.Pair(3, 7, "identical", f"all {grid.voxels} values are equal"),
+        ]
+
+    def test_minus_zero_is_zero_and_two_people_are_enough(self, grid):
+        images = volumes(2, 1)
+        images[:, 10:12] = 0
+        images[1] = images[0]
+        images[1, 10] = -0.0
+        assert kinds(find(grid, images)) == [(0, 1, "identical")]
+
+    def test_three_names_of_one_scan_are_three_pairs(self, grid):
+        images = volumes(10, 2)
+        images[[4, 9]] = images[1]
+        assert kinds(find(grid, images)) == [(1, 4, "identical"), (1, 9, "identical"), (4, 9, "identical")]
+
+
+class TestAlike:
+    @pytest.mark.parametrize("how", COPIES)
+    @pytest.mark.parametrize("count", [4, 8, 30])
+    def test_a_copy_that_was_changed_is_found_among_few_and_many(self, grid, how, count):
+        images = volumes(count, count)
+        images[-1] = COPIES[how](images[0])
+        found = find(grid, images)
+        assert kinds(found) == [(0, count - 1, "alike")]
+        assert ("mirrored" in found[0].measure) == (how == "mirrored")
+
+    @pytest.mark.parametrize("count", [5, 24])
+    def test_the_likeness_is_that_of_its_definition(self, grid, count):
+        images = volumes(count, 3)
+        images[3] = COPIES["noisy"](images[1])
+        images[4] = 1.2 * COPIES["noisy"](images[0])
+        expected = slow_likeness(rows(grid, images), grid)
+        found = {(pair.first, pair.second): pair.measure for pair in find(grid, images)}
+        assert set(found) == {(1, 3), (0, 4)} == {pair for pair, likeness in expected.items() if likeness > 0.6}
+        for pair, told in found.items():
+            assert float(re.search(r"likeness (\S+)", told)[1]) == pytest.approx(expected[pair], abs=0.001)
+
+    def test_everybody_there_twice_is_found(self, grid):
+        images = volumes(12, 4)
+        random = np.random.default_rng(5)
+        images[6:] = [image + 0.5 * SPREAD * field(random, 1) for image in images[:6]]
+        assert kinds(find(grid, images)) == [(row, row + 6, "alike") for row in range(6)]
+
+    def test_follow_ups_of_a_participant_are_not_reported_but_those_under_another_name_are(self, grid):
+        images = volumes(10, 6)
+        images[7], images[8], images[9] = images[0], COPIES["noisy"](images[1]), COPIES["scaled"](images[2])
+        people = [*names(7), "sub-0", "sub-1", "sub-other"]
+        assert kinds(find(grid, images, people)) == [(2, 9, "alike")]
+
+    @pytest.mark.parametrize(("count", "sigma"), [(4, 2.0), (6, 3.0), (12, 3.0), (40, 2.0)])
+    def test_independent_people_are_no_finding(self, grid, count, sigma):
+        assert [pair for seed in range(10) for pair in find(grid, volumes(count, seed, sigma=sigma))] == []
+
+    @pytest.mark.parametrize("away", [20, 3, 2])
+    @pytest.mark.parametrize("copied", [False, True])
+    def test_a_site_that_differs_by_three_sds_is_no_finding_and_hides_no_copy(self, grid, away, copied):
+        for seed in range(5):
+            images = volumes(40, seed)
+            images[:away] += 3 * SPREAD * field(np.random.default_rng(100 + seed), 2)
+            if copied:
+                images[1] = COPIES["noisy"](images[0])
+            assert kinds(find(grid, images)) == [(0, 1, "alike")] * copied
+
+    def test_people_who_are_near_the_mean_are_no_finding(self, grid):
+        for seed in range(5):
+            images = volumes(20, seed)
+            mean = images.mean(axis=0)
+            images[[3, 8, 9]] = mean + 0.4 * (images[[3, 8, 9]] - mean)
+            assert find(grid, images) == []
+
+    def test_siblings_who_share_two_fifths_of_their_variance_are_no_finding(self, grid):
+        for seed in range(5):
+            images = volumes(20, seed)
+            mean = images.mean(axis=0)
+            images[1] = mean + 0.4 * (images[0] - mean) + np.sqrt(1 - 0.4**2) * (images[1] - mean)
+            assert find(grid, images) == []
+
+    def test_the_limit_of_chance_is_that_of_sums_of_squares(self):
+        random = np.random.default_rng(7)
+        for freedom in (40, 100, 400):
+            limit = duplicates._chance(np.sort(random.chisquare(freedom, 100000)), 5000)
+            assert limit == pytest.approx(chi2.ppf(duplicates.CHANCE / 100000, freedom), rel=0.1)
+
+    def test_maps_so_smooth_that_strangers_look_alike_by_chance_are_no_finding(self, grid):
+        assert [pair for seed in range(6) for pair in find(grid, volumes(30, seed, sigma=8.0))] == []
+
+    def test_no_copy_of_the_data_is_made_in_memory(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(duplicates, "BLOCK", 1 << 16)
+        large = Grid(np.ones((60, 60, 40), bool), AFFINE)
+        table = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (40, large.voxels))
+        table[:] = np.random.default_rng(8).standard_normal(table.shape, dtype=np.float32) + 2
+        tracemalloc.start()
+        try:
+            assert duplicates.find(table, large, names(40)) == []
+            assert tracemalloc.get_traced_memory()[1] < table.nbytes
+        finally:
+            tracemalloc.stop()
+
+
+class TestSlices:
+    @pytest.mark.parametrize(("axis", "plane"), [(0, "sagittal"), (1, "coronal"), (2, "axial")])
+    def test_a_copied_block_is_found_with_its_axis_and_range(self, grid, axis, plane):
+        images = volumes(8, 9)
+        block = tuple(slice(8, 15) if one == axis else slice(None) for one in range(3))
+        images[(6, *block)] = images[(2, *block)]
+        told = f"7 {plane} slices are equal, 8 to 14 along axis {axis} of the grid"
+        assert find(grid, images) == [duplicates.Pair(2, 6, "slices", told)]
+
+    def test_two_blocks_are_two_findings_and_four_slices_are_none(self, grid):
+        images = volumes(8, 10)
+        for block in (slice(2, 7), slice(8, 12), slice(13, 19)):
+            images[5, :, :, block] = images[1, :, :, block]
+        images[0, :, :, 15] = images[1, :, :, 15]
+        told = [pair.measure for pair in find(grid, images) if pair.kind == "slices"]
+        assert [re.search(r"\d+ to \d+", one)[0] for one in told] == ["2 to 6", "13 to 18"]
+
+    def test_slices_that_are_flat_or_hold_few_voxels_do_not_count(self, grid):
+        images = volumes(6, 11)
+        images[:, :, :, 3:10] = 0
+        assert find(grid, images) == []
+        small = grid.mask.copy()
+        small[9:] &= np.indices(SHAPE)[1, 9:] < 7
+        images = volumes(6, 12)
+        images[4, 9:] = images[0, 9:]
+        assert max(small[9:].sum(axis=(1, 2))) < 100
+        assert [pair for pair in find(Grid(small, AFFINE), images) if pair.kind == "slices"] == []
+
+    def test_slices_of_one_participant_or_at_another_place_are_no_finding(self, grid):
+        images = volumes(8, 13)
+        images[1, :, 5:14] = images[0, :, 5:14]
+        images[3, :, 5:14] = images[2, :, 6:15]
+        assert find(grid, images, ["sub-0", *names(7)]) == []
