@@ -242,3 +242,20 @@ def test_of_classes_under_ten_people_nothing_but_the_methods_is_shared(analysed)
     share = analysed[2] / "share"
     assert sorted(path.name for path in share.iterdir()) == ["README.md", "methods.md"]
     assert "fewer than 10 people are in class control, patient" in (share / "README.md").read_text()
+
+
+def test_one_scan_under_two_names_is_told(phantom_maps, tmp_path):
+    bids, out = phantom_maps
+    other = tmp_path / "out"
+    shutil.copytree(out, other, ignore=shutil.ignore_patterns("group", ".work", "figures"))
+    shutil.copytree(out / ".work", other / ".work", ignore=shutil.ignore_patterns("analysis-*", "sub-*", "people*"))
+    name = "anat/{0}_space-MNI152NLin2009cAsym_res-4_label-GM_desc-modulated_probseg.nii.gz"
+    image = nib.load(other / "sub-01" / name.format("sub-01"))
+    noisy = image.get_fdata() * 1.02 + np.random.default_rng(0).normal(0, 0.01, image.shape) * (image.get_fdata() > 0)
+    nib.Nifti1Image(noisy.astype(np.float32), image.affine).to_filename(other / "sub-03" / name.format("sub-03"))
+    given = ["--analysis", "copies", "--classifiers", "svm", "--explainers", "weights", "--permutations", "0"]
+    assert main([str(bids), str(other), "group", *OPTIONS, *given]) == 0
+    told = json.loads((other / "group" / "copies" / "audit.json").read_text())["copies"]["gm"]
+    assert len(told) == 1
+    assert "sub-01 and sub-03 look like one person's (alike" in told[0]
+    assert "One scan under two names?" in (other / "group" / "copies" / "report.html").read_text()

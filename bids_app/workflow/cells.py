@@ -43,7 +43,18 @@ def run(analysis: Analysis, settings: Settings) -> Path:
         graph.connect([(grids[place], _atlas(place, name, analysis, settings), [("out", "template")])])
     stacks = {name: _stack(name, analysis, work) for name in analysis.smoothing}
     for name, stack in stacks.items():
-        graph.connect([(grids[analysis.grids[name]], stack, [("out", "template")])])
+        copies = node(
+            f"copies_{outputs.label(name)}",
+            f"{STEPS}:copies",
+            mem_gb=1,
+            connected=("array",),
+            map_name=name,
+            groups=list(analysis.splits[0].groups),
+            work=str(work),
+        )
+        graph.connect(
+            [(grids[analysis.grids[name]], stack, [("out", "template")]), (stack, copies, [("out", "array")])]
+        )
     shared = _shared(analysis, settings, work)
     nulls.write_labellings(analysis, settings, work)
     for cell in analysis.cells:

@@ -1,5 +1,6 @@
 """What the verdicts rest on: scores, shuffled labels, classifiers that see no image, and what tells classes apart."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def run(analysis: Analysis, settings: Settings, told: pd.DataFrame, work: Path) 
             analysis.classes,
             chance=chance.set_index("cell").loc[cell.name].to_dict(),
             rivals=rivals,
-            unknown=_unknown(analysis, cell, known),
+            unknown=[*_copies(cell, work), *_unknown(analysis, cell, known)],
         )
     found = {
         "by_class": audit.table(people, analysis.samples, analysis.classes),
@@ -63,6 +64,7 @@ def run(analysis: Analysis, settings: Settings, told: pd.DataFrame, work: Path) 
             for cell in analysis.cells
             if (found := nulls.sites_told(cell, work))
         },
+        "copies": {cell.maps[0]: alike for cell in analysis.cells if (alike := _copies(cell, work))},
         "within_sites": _within_sites(analysis, told, people),
         "not_harmonised": _not_harmonised(analysis),
     }
@@ -98,6 +100,15 @@ def _not_harmonised(analysis: Analysis) -> list[str]:
             if (of.iloc[list(split.train)] == site).sum() < combat.FEWEST
         }
     )
+
+
+def _copies(cell: Cell, work: Path) -> list[str]:
+    """Who looks like one person under two names, in the maps of a cell."""
+    return [
+        f"the {name} maps of {' and '.join(who)} look like one person's ({measure}): --exclude one or --keep-together"
+        for name in cell.maps
+        for who, measure in json.loads((work / f"copies_{name}.json").read_text())
+    ]
 
 
 def _unknown(analysis: Analysis, cell: Cell, known: dict[str, tuple[str, ...]]) -> list[str]:

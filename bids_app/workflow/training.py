@@ -1,10 +1,12 @@
 """The steps of a group run as nodes call them: files in, files out. The mathematics is in other rooms."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 
 from bids_app import catalogue
 from bids_app.atlases import atlas, templates
@@ -30,6 +32,21 @@ def stack(*, template: Files, map_name: str, files: list[list[str]], smoothing_m
     grid.write(Path(work) / f"grid_{map_name}.npz")
     paths = [tuple(Path(path) for path in each) for each in files]
     return str(arrays.stack(paths, grid, Path(work), smoothing_mm=smoothing_mm, form=form))
+
+
+def copies(*, array: str, map_name: str, groups: list[str], work: str) -> str:
+    """Pairs of people who look like one, `copies_<map>.json`: [people, what was measured]. Groups are kept together."""
+    from bids_app.evaluation import duplicates
+
+    people = pd.read_csv(Path(work) / "people.tsv", sep="\t", dtype=str)["participant_id"]
+    found = duplicates.find(np.load(array, mmap_mode="r"), Grid.read(Path(work) / f"grid_{map_name}.npz"), groups)
+    pairs = [
+        [sorted({f"sub-{people[pair.first]}", f"sub-{people[pair.second]}"}), f"{pair.kind}: {pair.measure}"]
+        for pair in found
+    ]
+    file = Path(work) / f"copies_{map_name}.json"
+    file.write_text(json.dumps(pairs))
+    return str(file)
 
 
 def place_template(*, template: Files, like: str, folder: str) -> Files:
