@@ -13,6 +13,7 @@ from bids_app.dataset.grid import Grid
 from bids_app.run import main
 
 OPTIONS = ["--label", "group", "--classes", "control", "patient", "--folds", "2", "--sloppy", "--nprocs", "2"]
+QUICK = [*OPTIONS, "--permutations", "0"]
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +131,7 @@ def test_people_without_images_and_without_label_are_listed_with_the_reason(phan
     pd.concat([table, extra]).to_csv(copy / "participants.tsv", sep="\t", index=False)
     (out / "group" / "left").mkdir(parents=True)
     (out / "group" / "left" / "of-an-earlier-run.tsv").write_text("stale")
-    assert main([str(copy), str(out), "group", "--analysis", "left", "--classifiers", "svm", *OPTIONS]) == 0
+    assert main([str(copy), str(out), "group", "--analysis", "left", "--classifiers", "svm", *QUICK]) == 0
     assert not (out / "group" / "left" / "of-an-earlier-run.tsv").exists()
     samples = pd.read_csv(out / "group" / "left" / "samples.tsv", sep="\t", dtype=str).set_index("participant_id")
     assert samples.loc["sub-99", "reason"] == "no image for gm"
@@ -141,7 +142,7 @@ def test_people_without_images_and_without_label_are_listed_with_the_reason(phan
 def test_people_keep_the_heatmaps_of_the_last_run_alone_and_get_lost_ones_back(phantom_maps):
     bids, out = phantom_maps
     for target in ("control", "patient"):
-        options = ["--analysis", "target", "--explain-target", target, "--classifiers", "svm", *OPTIONS]
+        options = ["--analysis", "target", "--explain-target", target, "--classifiers", "svm", *QUICK]
         assert main([str(bids), str(out), "group", *options]) == 0
     made = sorted(out.glob("sub-*/anat/*_desc-targetSvmGm*_statmap.nii.gz"))
     assert len(made) == 8
@@ -160,7 +161,7 @@ def test_words_can_be_adjusted_for_and_people_without_one_are_listed(phantom_map
     table = pd.read_csv(copy / "participants.tsv", sep="\t", dtype=str)
     table.loc[1, "sex"] = "n/a"
     table.to_csv(copy / "participants.tsv", sep="\t", index=False)
-    options = ["--analysis", "sex", "--classifiers", "svm", "--adjust-for", "sex", *OPTIONS]
+    options = ["--analysis", "sex", "--classifiers", "svm", "--adjust-for", "sex", *QUICK]
     assert main([str(copy), str(out), "group", *options]) == 0
     samples = pd.read_csv(out / "group" / "sex" / "samples.tsv", sep="\t", dtype=str).set_index("participant_id")
     left_out = samples[samples["used"] == "False"]["reason"].to_dict()
@@ -173,14 +174,25 @@ def test_words_can_be_adjusted_for_and_people_without_one_are_listed(phantom_map
 def test_a_covariate_that_cannot_be_used_is_refused_before_anything_is_computed(phantom_maps, capsys, column, why):
     bids, out = phantom_maps
     work = out / f".work-{column}"
-    assert main([str(bids), str(out), "group", "--adjust-for", column, *OPTIONS, "-w", str(work)]) == 65
+    assert main([str(bids), str(out), "group", "--adjust-for", column, *QUICK, "-w", str(work)]) == 65
     assert why in capsys.readouterr().err
     assert not work.exists()
 
 
 def test_same_seed_gives_the_same_predictions_whatever_the_number_of_processes(analysed):
     bids, out, _ = analysed
-    again = ["--analysis", "again", *OPTIONS[:-1], "1", "--explainers", "pattern", "-w", str(out / ".work2")]
+    again = [
+        "--analysis",
+        "again",
+        *OPTIONS[:-1],
+        "1",
+        "--permutations",
+        "0",
+        "--explainers",
+        "pattern",
+        "-w",
+        str(out / ".work2"),
+    ]
     assert main([str(bids), str(out), "group", *again]) == 0
     first, second = ((out / "group" / name / "predictions.tsv").read_bytes() for name in ("trial1", "again"))
     assert first == second
@@ -197,8 +209,8 @@ def test_folds_and_classes_can_come_from_tables_and_the_same_people_get_the_same
     people.drop(columns="group").to_csv(copy / "participants.tsv", sep="\t", index=False)
     people[["participant_id", "group"]].to_csv(tmp_path / "diagnosis.tsv", sep="\t", index=False)
     given = ["--phenotype", str(tmp_path / "diagnosis.tsv"), "--folds-file", str(folder / "folds.tsv")]
-    given += ["--analysis", "again", "--classifiers", "svm", "--explainers", "weights", "--permutations", "0"]
-    assert main([str(copy), str(out), "group", *OPTIONS, *given]) == 0
+    given += ["--analysis", "again", "--classifiers", "svm", "--explainers", "weights"]
+    assert main([str(copy), str(out), "group", *QUICK, *given]) == 0
     again = out / "group" / "again"
     first, second = (
         pd.read_csv(each / "predictions.tsv", sep="\t").query("cell == 'svm/gm'") for each in (folder, again)
@@ -232,7 +244,7 @@ def test_a_class_that_one_of_two_sites_has_stops_the_run(phantom_maps, tmp_path,
         (copy / person).mkdir()
     people["site"] = np.where(people["group"] == "patient", "A", people["site"])
     people.to_csv(copy / "participants.tsv", sep="\t", index=False)
-    assert main([str(copy), str(out), "group", "--analysis", "confounded", *OPTIONS]) == 65
+    assert main([str(copy), str(out), "group", "--analysis", "confounded", *QUICK]) == 65
     told = capsys.readouterr().err
     assert "all people of class patient are of site A" in told
     assert "--allow-confounded" in told
@@ -253,8 +265,8 @@ def test_one_scan_under_two_names_is_told(phantom_maps, tmp_path):
     image = nib.load(other / "sub-01" / name.format("sub-01"))
     noisy = image.get_fdata() * 1.02 + np.random.default_rng(0).normal(0, 0.01, image.shape) * (image.get_fdata() > 0)
     nib.Nifti1Image(noisy.astype(np.float32), image.affine).to_filename(other / "sub-03" / name.format("sub-03"))
-    given = ["--analysis", "copies", "--classifiers", "svm", "--explainers", "weights", "--permutations", "0"]
-    assert main([str(bids), str(other), "group", *OPTIONS, *given]) == 0
+    given = ["--analysis", "copies", "--classifiers", "svm", "--explainers", "weights"]
+    assert main([str(bids), str(other), "group", *QUICK, *given]) == 0
     told = json.loads((other / "group" / "copies" / "audit.json").read_text())["copies"]["gm"]
     assert len(told) == 1
     assert "sub-01 and sub-03 look like one person's (alike" in told[0]
