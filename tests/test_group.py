@@ -18,9 +18,9 @@ QUICK = [*OPTIONS, "--permutations", "0"]
 
 @pytest.fixture(scope="module")
 def analysed(phantom_maps):
-    """The group level's folder, over eight people of a phantom at 4 mm."""
+    """The group level's folder, over eight people of a phantom at 4 mm; the network is trained on another labelling."""
     bids, out = phantom_maps
-    assert main([str(bids), str(out), "group", "--analysis", "trial_1", *OPTIONS]) == 0
+    assert main([str(bids), str(out), "group", "--analysis", "trial_1", *OPTIONS, "--permutations", "1"]) == 0
     return bids, out, out / "group" / "trial1"
 
 
@@ -222,12 +222,22 @@ def test_folds_and_classes_can_come_from_tables_and_the_same_people_get_the_same
 
 
 def test_what_was_judged_is_told_by_cell_with_its_permutations_and_beside_it_what_sees_no_image(analysed):
-    _, _, folder = analysed
+    _, out, folder = analysed
+    (work,) = (out / ".work").glob("analysis-trial1-*")
+    shuffled = np.load(work / "labellings.npy")[1:]
+    assert len(shuffled) == 1000
+    assert len(np.unique(shuffled, axis=0)) == 36  # two of four in each of two folds
+    for name, many in (("svm/gm/all.npy", 1001), ("cnn3d/gm/1.npy", 1)):
+        null = np.load(work / "nulls" / name)
+        assert null.shape == (many,)
+        assert np.isin(null, [0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1]).all()
     scores = pd.read_csv(folder / "scores.tsv", sep="\t").set_index("cell")
+    assert np.load(work / "nulls" / "svm/gm/all.npy")[0] == pytest.approx(scores.loc["svm/gm", "balanced_accuracy"])
     assert scores.loc["svm/gm", "permutations"] == 1000
     assert 1 / 1001 <= scores.loc["svm/gm", "judged"] <= 1
-    assert scores.loc["cnn3d/gm", "permutations"] == 0
+    assert scores.loc["cnn3d/gm", "permutations"] == 1
     assert np.isnan(scores.loc["cnn3d/gm", "judged"])
+    assert "1 permutations of its labels were run, and 19 are needed" in (folder / "report.html").read_text()
     assert {"age and sex", "site", "brain size"} < set(scores.index)
     audit = json.loads((folder / "audit.json").read_text())
     assert [row["what"] for row in audit["by_class"]][:2] == ["site", "sex"]
