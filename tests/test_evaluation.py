@@ -321,7 +321,7 @@ class TestAudit:
         used = everyone[everyone["used"]]
         (row,) = (row for row in audit.table(used, everyone, CLASSES) if row["what"] == "left out")
         assert row["uneven"]
-        assert row["by_class"]["patient"] == {"False": 15, "True": 15}
+        assert row["by_class"]["patient"] == {"left out": 15, "used": 15}
 
     def test_a_class_that_one_of_two_sites_has_is_named(self):
         table = people()
