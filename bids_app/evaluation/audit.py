@@ -30,8 +30,8 @@ def table(people: pd.DataFrame, everyone: pd.DataFrame, classes: Sequence[str]) 
         rows.append({"what": what, "people": len(known), "lacking": len(people) - len(known), **told})
     labelled = everyone[everyone["class"].notna()].drop_duplicates("participant_id")
     if not labelled["used"].all():
-        told = labelled.assign(used=np.where(labelled["used"], "used", "left out"))
-        rows.append({"what": "left out", "people": len(labelled), "lacking": 0, **_words(told, "used")})
+        spelled = labelled.assign(used=np.where(labelled["used"], "used", "left out"))
+        rows.append({"what": "left out", "people": len(labelled), "lacking": 0, **_words(spelled, "used")})
     return [{**row, "uneven": row["p"] is not None and row["p"] < UNEVEN} for row in rows]
 
 
