@@ -281,3 +281,10 @@ def test_one_scan_under_two_names_is_told(phantom_maps, tmp_path):
     assert len(told) == 1
     assert "sub-01 and sub-03 look like one person's (alike" in told[0]
     assert "One scan under two names?" in (other / "group" / "copies" / "report.html").read_text()
+
+
+def test_a_linear_machine_runs_beside_networks():
+    from bids_app.workflow import analysis
+
+    assert analysis._with_linear(("cnn3d",)) == ("cnn3d", "svm")
+    assert analysis._with_linear(("cnn3d", "svm")) == ("cnn3d", "svm")

@@ -77,7 +77,7 @@ def run(folder: Path, people: dict[str, str], *words: tuple[str, object]) -> dic
         (folder / "log" / name).mkdir(parents=True, exist_ok=True)
         whole.add_nodes([part])
         execute.keep_crashes(part, folder / "log" / name)
-    execute.run(whole, chosen(folder, *words), last="finish", total=len(people), what="people", preload=[])
+    execute.run(whole, chosen(folder, *words), last=("finish",), total=len(people), what="people", preload=[])
     lacking = [name for name in people if not (folder / f"{name}-after-{name}").exists()]
     return {name: execute.reason(folder / "log" / name) for name in lacking}
 

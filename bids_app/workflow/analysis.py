@@ -17,6 +17,8 @@ from bids_app.errors import DataError, UsageError
 from bids_app.settings import Settings
 from bids_app.workflow import cohort, found
 
+LINEAR = "svm"
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -90,7 +92,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     return Analysis(
         name=analysis,
         classes=names,
-        cells=_cells(group.classifiers, maps, analysis, names),
+        cells=_cells(_with_linear(group.classifiers), maps, analysis, names),
         samples=everyone,
         used=used,
         splits=cohort.splits(used, cohort.together(used, frame, settings), settings),
@@ -182,6 +184,12 @@ def _cells(classifiers: tuple[str, ...], maps: tuple[str, ...], analysis: str, c
     if twice:
         raise UsageError(f"two outputs would share the name desc-{twice[0]}; rename the classes or the analysis")
     return cells
+
+
+def _with_linear(classifiers: tuple[str, ...]) -> tuple[str, ...]:
+    """The chosen ones, and a linear machine on the same folds beside them where none of them is linear."""
+    linear = any(catalogue.offers("classifiers", name, "decide") for name in classifiers)
+    return classifiers if linear else (*classifiers, LINEAR)
 
 
 def description(analysis: str, cell: str, one: str) -> str:

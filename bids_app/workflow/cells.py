@@ -65,10 +65,16 @@ def run(analysis: Analysis, settings: Settings) -> Path:
     logs = work / "log"
     logs.mkdir(exist_ok=True)
     execute.keep_crashes(graph, logs)
-    chosen = {"classifiers": settings.group.classifiers, "explainers": settings.group.explainers}
+    chosen = {
+        "classifiers": dict.fromkeys(cell.classifier for cell in analysis.cells),
+        "explainers": settings.group.explainers,
+    }
     parts = [f"bids_app.{room}.{name}" for room, names in chosen.items() for name in names]
     total = len(analysis.cells) * len(analysis.splits)
-    execute.run(graph, settings, last="train_", total=total, what="folds trained", preload=[*PRELOAD, *parts])
+    shuffled = sum(nulls.count(cell, settings) for cell in analysis.cells if not nulls.is_linear(cell))
+    what = "folds and permutations trained" if shuffled else "folds trained"
+    counted = ("train_", *(f"null_{cell.classifier}" for cell in analysis.cells if not nulls.is_linear(cell)))
+    execute.run(graph, settings, last=counted, total=total + shuffled, what=what, preload=[*PRELOAD, *parts])
     execute.nameless(logs, settings)
     if any(logs.glob("crash-*")):
         raise FailedError(f"the analysis stopped: {execute.reason(logs)}; what is finished is kept in the work folder")

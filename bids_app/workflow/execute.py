@@ -60,8 +60,10 @@ def nameless(folder: Path, settings: Settings) -> None:
         file.rename(file.with_name(LOGIN.sub(r"\1", file.name)))
 
 
-def run(graph: Workflow, settings: Settings, *, last: str, total: int, what: str, preload: list[str]) -> None:
-    """Run the graph; a bar counts the nodes whose names begin with `last`. Failed nodes leave crash files."""
+def run(
+    graph: Workflow, settings: Settings, *, last: tuple[str, ...], total: int, what: str, preload: list[str]
+) -> None:
+    """Run the graph; a bar counts the nodes whose names begin with one of `last`. Failed nodes leave crash files."""
     config.update_config({"logging": dict.fromkeys(("workflow_level", "interface_level", "utils_level"), "CRITICAL")})
     if settings.other.verbose < 2:
         nipype_logging.update_logging(config)
@@ -101,7 +103,7 @@ def reason(*folders: Path) -> str:
     return f"{text.strip()} [log/{files[-1].name}]"
 
 
-def _counting(bar: tqdm, last: str, what: str, total: int) -> Callable[[Any, str], None]:
+def _counting(bar: tqdm, last: tuple[str, ...], what: str, total: int) -> Callable[[Any, str], None]:
     ended = itertools.count(1)
 
     def count(node: Any, status: str) -> None:

@@ -31,7 +31,7 @@ def run(planned: plan.Plan, settings: Settings) -> dict[str, str]:
         logs[job.name].mkdir(parents=True, exist_ok=True)
         execute.keep_crashes(person, logs[job.name])
     preload = [*PRELOAD, *(WITH_ANATOMY if any(job.registrations for job in planned.jobs) else [])]
-    execute.run(whole, settings, last="finish", total=len(planned.jobs), what="people", preload=preload)
+    execute.run(whole, settings, last=("finish",), total=len(planned.jobs), what="people", preload=preload)
     for folder in (shared, *logs.values()):
         execute.nameless(folder, settings)
     failed = [
