@@ -139,6 +139,7 @@ def test_people_without_images_and_without_label_are_listed_with_the_reason(phan
     assert "sub-99" in (out / "group" / "left" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_people_keep_the_heatmaps_of_the_last_run_alone_and_get_lost_ones_back(phantom_maps):
     bids, out = phantom_maps
     for target in ("control", "patient"):
@@ -179,6 +180,7 @@ def test_a_covariate_that_cannot_be_used_is_refused_before_anything_is_computed(
     assert not work.exists()
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_predictions_whatever_the_number_of_processes(analysed):
     bids, out, _ = analysed
     again = [
