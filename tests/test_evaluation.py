@@ -182,7 +182,7 @@ class TestVerdict:
             (
                 {"chance": {"permutations": 18, "judged": np.nan}},
                 "unjudged",
-                "18 permutations of its labels were run, and 19",
+                "18 permutations of its labels were run, or exist, and 19",
             ),
             ({"chance": {"judged": 0.051}}, "chance", "accuracy of 0.64 would have been needed"),
             ({"unknown": ["motion is not known"]}, "unjudged", "cannot be judged, because motion is not known"),

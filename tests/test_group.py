@@ -239,7 +239,7 @@ def test_what_was_judged_is_told_by_cell_with_its_permutations_and_beside_it_wha
     assert 1 / 1001 <= scores.loc["svm/gm", "judged"] <= 1
     assert scores.loc["cnn3d/gm", "permutations"] == 1
     assert np.isnan(scores.loc["cnn3d/gm", "judged"])
-    assert "1 permutations of its labels were run, and 19 are needed" in (folder / "report.html").read_text()
+    assert "1 permutations of its labels were run, or exist, and 19 are needed" in (folder / "report.html").read_text()
     assert {"age and sex", "site", "brain size"} < set(scores.index)
     audit = json.loads((folder / "audit.json").read_text())
     assert [row["what"] for row in audit["by_class"]][:2] == ["site", "sex"]
@@ -290,3 +290,13 @@ def test_a_linear_machine_runs_beside_networks():
 
     assert analysis._with_linear(("cnn3d",)) == ("cnn3d", "svm")
     assert analysis._with_linear(("cnn3d", "svm")) == ("cnn3d", "svm")
+
+
+def test_where_few_labellings_exist_nothing_is_judged(phantom_maps):
+    bids, out = phantom_maps
+    given = ["--analysis", "few", "--classifiers", "svm", "--explainers", "weights", *OPTIONS, "--folds", "4"]
+    assert main([str(bids), str(out), "group", *given]) == 0  # two people a fold: 2 ** 4 labellings
+    score = pd.read_csv(out / "group" / "few" / "scores.tsv", sep="\t").set_index("cell").loc["svm/gm"]
+    assert score["permutations"] == 15
+    assert np.isnan(score["judged"])
+    assert "15 permutations of its labels were run, or exist" in (out / "group" / "few" / "report.html").read_text()

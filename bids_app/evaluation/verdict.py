@@ -53,7 +53,7 @@ def judge(
     numbers = _numbers(rows, first, classes, chance)
     if not chance["permutations"] >= FEWEST or math.isnan(chance["judged"]):
         ran = int(chance["permutations"]) or "no"
-        why = f"{ran} permutations of its labels were run, and {FEWEST} are needed (--permutations)"
+        why = f"{ran} permutations of its labels were run, or exist, and {FEWEST} are needed (--permutations)"
         return Verdict(UNJUDGED, _not_judged(who, apart, why, numbers))
     if chance["judged"] > LEVEL or first["balanced_accuracy"] <= 1 / len(classes):
         least = max(chance["needed"], 1 / len(classes))

@@ -39,14 +39,9 @@ def count(cell: Cell, settings: Settings) -> int:
 
 def write_labellings(analysis: Analysis, settings: Settings, work: Path) -> None:
     """Codes of classes (1 + labellings, people), the true ones first."""
-    y = np.array([analysis.classes.index(name) for name in analysis.used["class"]])
-    folds = np.zeros(len(y), int)
-    for split in _judged(analysis):
-        folds[list(split.test)] = split.fold
-    places = ["-"] * len(y) if settings.group.site is None else analysis.used["site"].astype(str).tolist()
+    y, *exchanged = _exchanged(analysis, settings)
     most = max(count(cell, settings) for cell in analysis.cells)
-    units = analysis.splits[0].groups
-    drawn = permutation.shuffles(y, folds, units, places, count=most, seed=settings.compute.random_seed)
+    drawn = permutation.shuffles(y, *exchanged, count=most, seed=settings.compute.random_seed)
     np.save(work / LABELLINGS, np.concatenate([y[None].astype(drawn.dtype), drawn]))
 
 
@@ -138,7 +133,22 @@ def table(analysis: Analysis, settings: Settings, told: pd.DataFrame, work: Path
             first = told[(told["cell"] == cell.name) & (told["repeat"] == 1)]
             observed[cell.name] = _balanced_accuracy(first, analysis.classes)
             null[cell.name] = np.array([np.load(folder / f"{number}.npy")[0] for number in range(1, most + 1)])
+    others = permutation.distinct(*_exchanged(analysis, settings)) - 1
+    if others < permutation.FEWEST:  # drawn again and again they would pass for more than they are
+        null = {name: its[:others] for name, its in null.items()}
     return permutation.table(observed, null, [cell.name for cell in analysis.cells if is_linear(cell)])
+
+
+def _exchanged(
+    analysis: Analysis, settings: Settings
+) -> tuple[NDArray[np.int64], list[int], tuple[str, ...], list[str]]:
+    """Whose labels may change places: classes, the fold that holds each out, units, sites, as `shuffles` has them."""
+    y = np.array([analysis.classes.index(name) for name in analysis.used["class"]])
+    folds = np.zeros(len(y), int)
+    for split in _judged(analysis):
+        folds[list(split.test)] = split.fold
+    places = ["-"] * len(y) if settings.group.site is None else analysis.used["site"].astype(str).tolist()
+    return y, folds.tolist(), analysis.splits[0].groups, places
 
 
 def _balanced_accuracy(told: pd.DataFrame, classes: Sequence[str]) -> float:

@@ -12,7 +12,7 @@ from bids_app.workflow.analysis import Analysis
 
 FEWEST = 10
 SMALL = f"<{FEWEST}"
-TABLES = ("scores.tsv", "comparisons.tsv", "methods.md")
+TABLES = ("scores.tsv", "comparisons.tsv")
 README = """# {analysis}: what may be shared
 
 Aggregates over people: scores, mean heatmaps with their regions, how the classes differ. No row is about a person, and
