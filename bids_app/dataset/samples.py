@@ -42,8 +42,8 @@ def collect(
     column -> column of frame (default age, sex, site); excluded: (participant, session or None) -> reason; needed:
     columns without which nobody is used; max_mean_fd (mm), min_minutes: who moved more, or has less BOLD left, is not
     used. Columns: participant_id, session_id, class, used, reason, the covariates, tiv (mL), mean_fd (mm), minutes (of
-    BOLD), source, and for each map a tuple of files, several when runs or sessions are averaged. Where nobody's site is
-    known, the scanner that the sidecars tell of stands for it.
+    BOLD), source, scanner, and for each map a tuple of files, several when runs or sessions are averaged. Where
+    nobody's site is known, the scanner that the sidecars tell of stands for it.
     Raises UsageError for several sessions without `sessions` (first, all, mean), DataError when maps of several people
     were made with different parameters, MissingInputError for a map without sidecar.
     """
@@ -70,7 +70,7 @@ def collect(
         table["site"] = table["scanner"]
     _check_parameters(table[table["used"]], maps)
     first = ["participant_id", "session_id", "class", "used", "reason"]
-    return table[[*first, *named, "tiv", "mean_fd", "minutes", "source", *maps]]
+    return table[[*first, *named, "tiv", "mean_fd", "minutes", "source", "scanner", *maps]]
 
 
 def _by_session(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """One cell, one fold: fit on its training people, predict and explain those held out, keep the model."""
 
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from bids_app import catalogue
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, UsageError
-from bids_app.training import heatmaps, loop, models, prepare, seeds
+from bids_app.training import heatmaps, loop, models, prepare, seeds, tables
 
 
 def run(
@@ -39,7 +38,8 @@ def run(
     folder: Path,
     settings: Mapping[str, Any],
 ) -> None:
-    """Write predictions, losses, heatmap_<method>.npy, model_<method>.npy, heatmaps.json and model/ into `folder`.
+    """Write predictions, losses, heatmap_<method>.npy, model_<method>.npy, heatmaps.json, distances.npy and
+    model/ into `folder`.
 
     With a `labelling`, codes of classes (people,) in place of the table's, predictions alone. arrays: map -> float32
     (people, voxels) in the row order of `people`, a table of participant_id, session_id, class and the covariates that
@@ -49,10 +49,13 @@ def run(
     Raises DataError when table and arrays disagree or a covariate is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    table = _table(people, classes, labelling)
+    table = tables.read(people)
+    if labelling is not None:
+        table["class"] = [classes[code] for code in labelling]
     own_seed = seeds.derive(seed, cell, split.repeat, split.fold)
     with loop.threads(threads):
-        everyone = _everyone(table, {one: arrays[one] for one in maps}, adjust, keep, classes)
+        _check_classes(table, classes)
+        everyone = tables.people(table, {one: arrays[one] for one in maps}, adjust, keep)
         training, held_out = everyone.rows(split.train), everyone.rows(split.test)
         y = np.array([classes.index(name) for name in table["class"].iloc[list(split.train)]])
         preparation = prepare.fit(training, maps=maps, columns=adjust, grid=Grid.read(grid_file), keep=keep)
@@ -70,11 +73,24 @@ def run(
             seed=own_seed,
             device=where,
         )
-        model = models.Model(cell, classifier, classes, preparation, module.to(where).eval(), own_seed, settings, where)
+        model = models.Model(
+            cell,
+            classifier,
+            classes,
+            preparation,
+            module.to(where).eval(),
+            own_seed,
+            settings,
+            split.repeat,
+            split.fold,
+            table["participant_id"].iloc[list(split.train)].nunique(),
+            where,
+        )
         told = _predictions(model, table.iloc[list(split.test)], split, model.predict(held_out))
         told.to_csv(folder / "predictions.tsv", sep="\t", index=False)
         if labelling is None:
             _leave(model, losses, explainers, training, held_out, folder)
+            np.save(folder / "distances.npy", preparation.distances(held_out))
             if split.repeat == 1:
                 _keep_products(model, training, held_out, folder)
 
@@ -168,47 +184,10 @@ def _explain(
     (folder / "heatmaps.json").write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _table(people: Path, classes: tuple[str, ...], labelling: Sequence[int] | None) -> pd.DataFrame:
-    """The table of people, with the classes of a labelling if there is one."""
-    text = {"participant_id": str, "session_id": str, "class": str}
-    table = pd.read_csv(people, sep="\t", dtype=text, keep_default_na=False, na_values=["n/a", ""])
-    return table if labelling is None else table.assign(**{"class": [classes[code] for code in labelling]})
-
-
-def _everyone(
-    table: pd.DataFrame,
-    arrays: Mapping[str, Path],
-    adjust: Mapping[str, tuple[str, ...]],
-    keep: tuple[str, ...] | None,
-    classes: tuple[str, ...],
-) -> prepare.People:
-    """All rows, mapped from disk; raise DataError when table, arrays, classes and covariates do not fit each other."""
-    values = {one: np.load(path, mmap_mode="r") for one, path in arrays.items()}
-    for one, x in values.items():
-        if len(x) != len(table):
-            raise DataError(
-                f"the {one} array has {len(x)} rows, the table of people {len(table)}; remove the work folder"
-            )
+def _check_classes(table: pd.DataFrame, classes: tuple[str, ...]) -> None:
     unknown = sorted(set(table["class"].astype(str)) - set(classes))
     if unknown:
         raise DataError(f"people have the class {', '.join(unknown)}, the analysis knows {', '.join(classes)}")
-    wanted = [
-        *itertools.chain(*(adjust.get(one, ()) for one in arrays)),
-        *([] if keep is None else [prepare.SITE, *keep]),
-    ]
-    return prepare.People(values, {name: _numbers(table, name) for name in dict.fromkeys(wanted)})
-
-
-def _numbers(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    """A column to be adjusted for, (people,); raise DataError that names the people who lack it."""
-    if name not in table:
-        raise DataError(f"there is no column {name} to adjust for; choose from {', '.join(table.columns)}")
-    numbers = pd.to_numeric(table[name], errors="coerce")
-    bad = table.loc[numbers.isna(), "participant_id"].tolist()
-    if bad:
-        who = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
-        raise DataError(f"{name} is to be adjusted for, and is missing or not a number for {who}; --exclude them")
-    return numbers.to_numpy(float)
 
 
 def _predictions(

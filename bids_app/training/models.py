@@ -1,7 +1,5 @@
 """A trained classifier with everything that was fitted for it; saved as safetensors and TOML, without anyone's name."""
 
-import hashlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +14,17 @@ from safetensors.numpy import save as to_bytes
 
 from bids_app import __version__, catalogue
 from bids_app.dataset.grid import Grid
-from bids_app.errors import DataError, MissingInputError
+from bids_app.training import cards
+from bids_app.training.cards import CARD, WEIGHTS
 from bids_app.training.prepare import People, Preparation
-
-WEIGHTS, CARD = "weights.safetensors", "model.toml"
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """One fold's classifier, by name, and its `module`, from prepared people to logits (batch, classes)."""
+    """One fold's classifier, by name, and its `module`, from prepared people to logits (batch, classes).
+
+    `people`: how many it was trained on.
+    """
 
     cell: str
     classifier: str
@@ -33,6 +33,9 @@ class Model:
     module: torch.nn.Module
     seed: int
     settings: Mapping[str, Any]
+    repeat: int
+    fold: int
+    people: int
     device: str = "cpu"
 
     def predict(self, people: People) -> NDArray[np.float64]:
@@ -75,13 +78,17 @@ def save(model: Model, folder: Path) -> None:
     content = to_bytes({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)})
     (folder / WEIGHTS).write_bytes(content)
     card = {
+        "format": cards.FORMAT,
         "pellucid_version": __version__,
         "cell": model.cell,
         "classifier": model.classifier,
         "maps": list(preparation.maps),
         "classes": list(model.classes),
         "seed": model.seed,
-        "weights_sha256": _hash(folder / WEIGHTS),
+        "repeat": model.repeat,
+        "fold": model.fold,
+        "training_people": model.people,
+        "weights_sha256": cards.digest(folder / WEIGHTS),
         "grid": {"shape": list(preparation.grid.mask.shape), "affine": preparation.grid.affine.tolist()},
         "adjust": {one: list(columns) for one, columns in preparation.columns.items()},
         **({} if preparation.keep is None else {"combat_keep": list(preparation.keep)}),
@@ -93,16 +100,9 @@ def save(model: Model, folder: Path) -> None:
 def load(folder: Path, *, device: str = "cpu") -> Model:
     """Read what `save` wrote.
 
-    Raises MissingInputError when a file is not there, DataError when the weights are not those of model.toml.
+    Raises as `cards.read`.
     """
-    lacking = [name for name in (WEIGHTS, CARD) if not (folder / name).is_file()]
-    if lacking:
-        raise MissingInputError(
-            f"{folder} has no {' and no '.join(lacking)}; give the folder of a model that the group level wrote"
-        )
-    card = tomllib.loads((folder / CARD).read_text(encoding="utf-8"))
-    if card["weights_sha256"] != _hash(folder / WEIGHTS):
-        raise DataError(f"{folder / WEIGHTS} is not the file that {CARD} describes; copy the model again")
+    card = cards.read(folder)
     arrays = load_file(folder / WEIGHTS)
     grid = Grid(arrays.pop("grid.mask"), np.array(card["grid"]["affine"]))
     fitted = {name: array for name, array in arrays.items() if not name.startswith("classifier.")}
@@ -125,10 +125,8 @@ def load(folder: Path, *, device: str = "cpu") -> Model:
         module.to(device).eval(),
         card["seed"],
         card["settings"],
+        card["repeat"],
+        card["fold"],
+        card["training_people"],
         device,
     )
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

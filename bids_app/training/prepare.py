@@ -73,6 +73,11 @@ class Preparation:
             prepared[:, channel * voxels : (channel + 1) * voxels] = scale.transform(x, self._of("scale", one))
         return prepared
 
+    def distances(self, people: People) -> NDArray[np.float64]:
+        """How far each person's maps lie from the training people's: the mean squared z over voxels, (people,)."""
+        each = [self.vectors(people.rows(slice(person, person + 1))) for person in range(len(people))]
+        return np.array([np.square(one, dtype=np.float64).mean() for one in each])
+
     def volumes(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """(people, channels, X, Y, Z) in the box round the mask, zero outside the mask, of what `vectors` returned."""
         mask = self.grid.cropped.mask

@@ -5,6 +5,7 @@ import itertools
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -37,8 +38,9 @@ class Cell:
 class Analysis:
     """One run of the group level. `samples` has everyone; `used` who takes part, in the row order of all arrays.
 
-    `resolutions` (mm) and `grids` are by map; a grid is named after the first map that lies on it. `keep`: what ComBat
-    preserves, None without ComBat; `sites`: their names, by number, with it.
+    `made`: the parameters of each map's sidecar, but those that are null; `levels`: the words of covariates that are
+    words. `resolutions` (mm) and `grids` are by map; a grid is named after the first map that lies on it. `keep`: what
+    ComBat preserves, None without ComBat; `sites`: their names, by number, with it.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Analysis:
     forms: dict[str, str]
     atlases: dict[str, tuple[str, ...]]
     space: str
+    made: dict[str, dict[str, Any]]
+    levels: dict[str, tuple[str, ...]]
     resolutions: dict[str, float]
     grids: dict[str, str]
     sloppy: bool
@@ -105,6 +109,8 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
         forms={name: group.map_form or part.FORM for name, part in parts.items()},
         atlases=atlases,
         space=settings.participant.output_space,
+        made={name: known(its) for name, its in stated.items()},
+        levels={name: covariates.levels(used, name) for name, words in coded.items() if words != (name,)},
         resolutions={name: its["ResolutionMm"] for name, its in stated.items()},
         grids=_grids(used, maps),
         sloppy=any(its["Sloppy"] for its in stated.values()),
@@ -201,6 +207,11 @@ def _columns(chosen: tuple[str, ...] | None, default: tuple[str, ...]) -> tuple[
     if chosen is None:
         return default
     return () if chosen == ("none",) else chosen
+
+
+def known(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a map that are not null: TOML has no word for nothing."""
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def _sidecar(path: Path) -> Path:

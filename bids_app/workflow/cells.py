@@ -172,6 +172,8 @@ def _shared(analysis: Analysis, settings: Settings, work: Path) -> dict[str, Any
         "forms": dict(analysis.forms),
         "space": analysis.space,
         "resolutions": dict(analysis.resolutions),
+        "made": analysis.made,
+        "levels": {name: list(its) for name, its in analysis.levels.items()},
         "seed": settings.compute.random_seed,
         "device": settings.compute.device,
         "threads": settings.compute.omp_nthreads,

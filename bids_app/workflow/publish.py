@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
+import numpy as np
 import pandas as pd
 import tomli_w
 
@@ -15,8 +16,9 @@ from bids_app.report import group as page
 from bids_app.report import methods
 from bids_app.report.group import Heatmap
 from bids_app.settings import Settings
+from bids_app.training import cards, ranges
 from bids_app.workflow import cohort, heatmaps, nulls, share, templates
-from bids_app.workflow.analysis import Analysis
+from bids_app.workflow.analysis import Analysis, Cell
 from bids_app.workflow.collect import atlas_notes, fold_folders, region_table
 from bids_app.workflow.judge import Judgement
 
@@ -44,6 +46,7 @@ def stage(
     for cell in analysis.cells:
         for place, split in zip(fold_folders(analysis, cell, work), analysis.splits, strict=True):
             shutil.copytree(place / "model", folder / "models" / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
+        (folder / "models" / cell.name / cards.CELL).write_text(tomli_w.dumps(_cell(analysis, cell, judged, work)))
     _report(folder, analysis, chosen, tables, judged, maps, atlas_notes(analysis, work))
     share.write(folder, analysis, judged.audit, files)
 
@@ -52,6 +55,17 @@ def retire(out: Path, name: str, old: Path) -> None:
     """Take what an earlier run of an analysis wrote out of OUT_DIR, into a folder that is removed."""
     heatmaps.retire(out, name, old)
     outputs.retire(out / "group" / name, old)
+
+
+def _cell(analysis: Analysis, cell: Cell, judged: Judgement, work: Path) -> dict[str, Any]:
+    """What is true of all models of a cell together: what was found, and whom they were trained on."""
+    found = judged.verdicts[cell.name]
+    people = analysis.used.drop_duplicates("participant_id")
+    apart = np.concatenate([np.load(place / "distances.npy") for place in fold_folders(analysis, cell, work)])
+    return {
+        "verdict": {"kind": found.kind, "claim": found.claim, "text": found.text},
+        "training": ranges.of(people, apart.tolist()),
+    }
 
 
 def _report(

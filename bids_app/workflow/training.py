@@ -99,6 +99,8 @@ def arguments(cell: str, classifier: str, maps: list[str], split: Files, plan: F
         "adjusted_for": {name: list(columns) for name, columns in adjust.items()},
         "space": plan["space"],
         "resolution_mm": plan["resolutions"][maps[0]],
+        "made": {name: plan["made"][name] for name in maps},
+        "levels": plan["levels"],
         **({} if plan["keep"] is None else {"combat_keep": plan["keep"], "sites": plan["sites"]}),
     }
     return {

@@ -1,0 +1,85 @@
+"""What stands beside weights: `model.toml`, and `cell.toml` above the folds. Read and checked without a model."""
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bids_app.errors import DataError, MissingInputError
+
+WEIGHTS, CARD, CELL = "weights.safetensors", "model.toml", "cell.toml"
+FORMAT = 1  # of the weights and of model.toml, and of how maps are prepared: a change of any of these is a new one
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Read one model's card.
+
+    Raises MissingInputError when a file is not there; DataError when the weights are not those of the card, or for a
+    model of another format.
+    """
+    lacking = [name for name in (WEIGHTS, CARD) if not (folder / name).is_file()]
+    if lacking:
+        raise MissingInputError(
+            f"{folder} has no {' and no '.join(lacking)}; give the folder of a model that the group level wrote"
+        )
+    card = _toml(folder / CARD)
+    if card.get("format") != FORMAT:
+        raise DataError(
+            f"{folder / CARD} is of format {card.get('format', 'unknown')} (Pellucid {card.get('pellucid_version')}), "
+            f"and this version reads format {FORMAT}: apply the model with the version that trained it"
+        )
+    if card["weights_sha256"] != digest(folder / WEIGHTS):
+        raise DataError(f"{folder / WEIGHTS} is not the file that {CARD} describes; copy the model again")
+    return card
+
+
+def find(root: Path) -> dict[str, dict[Path, dict[str, Any]]]:
+    """The models under a folder, by cell: fold folder -> card, in order of repeat and fold.
+
+    `root` may be an analysis, its `models`, or one cell's folder. Raises as `read`, MissingInputError where there is
+    none, and DataError where models of one cell differ in what they are made for.
+    """
+    if not root.is_dir():
+        raise MissingInputError(f"--model: there is no folder {root}")
+    found: dict[str, dict[Path, dict[str, Any]]] = {}
+    for file in root.rglob(CARD):
+        card = read(file.parent)
+        found.setdefault(card["cell"], {})[file.parent] = card
+    if not found:
+        raise MissingInputError(f"--model: no {CARD} is below {root}; give group/ANALYSIS/models of a trained analysis")
+    for cell, its in found.items():
+        first = next(iter(its.values()))
+        for key in ("classes", "maps", "grid", "settings", "adjust"):
+            if any(card[key] != first[key] for card in its.values()):
+                raise DataError(f"--model: the models of {cell} below {root} differ in {key}; give one analysis alone")
+        if len({(card["repeat"], card["fold"]) for card in its.values()}) < len(its):
+            raise DataError(f"--model: {cell} has several models of one fold below {root}; give one analysis alone")
+    return {
+        cell: dict(sorted(found[cell].items(), key=lambda one: (one[1]["repeat"], one[1]["fold"])))
+        for cell in sorted(found)
+    }
+
+
+def cell(models: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
+    """Read what is true of all models of a cell: `verdict`, and `training` (`ranges.of`).
+
+    Raises MissingInputError where the file is not above the folds, DataError where it cannot be read.
+    """
+    file = next(iter(models)).parent / CELL
+    if not file.is_file():
+        raise MissingInputError(f"--model: {CELL} is not in {file.parent}; copy the whole folder of the cell")
+    return _toml(file)
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is not TOML: {error}; copy the model again") from error
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,57 @@
+"""Whom a model was trained on, as ranges that name nobody, and whether somebody else lies outside them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+YEARS = 5  # ages are told to this, outwards: the oldest and the youngest are not told by their age
+
+
+def of(people: pd.DataFrame, distances: Sequence[float]) -> dict[str, Any]:
+    """The ranges of people (a row each), as far as they are known.
+
+    `people` counts them by class; `age`: lowest and highest, in years; `scanner`: names; `map`: least and largest of
+    the distances (`Preparation.distances`) of people whom the model had not seen.
+    """
+    found: dict[str, Any] = {"people": {str(name): int(n) for name, n in people["class"].value_counts().items()}}
+    ages = pd.to_numeric(people["age"], errors="coerce").dropna() if "age" in people else pd.Series(dtype=float)
+    if len(ages):
+        low, high = float(ages.min()), float(ages.max())
+        found["age"] = [math.floor(low / YEARS) * YEARS, math.ceil(high / YEARS) * YEARS]
+    if "scanner" in people and people["scanner"].notna().any():
+        found["scanner"] = sorted(people["scanner"].dropna().astype(str).unique())
+    if len(distances):
+        found["map"] = [float(min(distances)), float(max(distances))]
+    return found
+
+
+def outside(person: Mapping[str, Any], distance: float, known: Mapping[str, Any]) -> list[str]:
+    """What of a person lies outside the ranges, in words.
+
+    person: `age` and `scanner`, where known; distance: of the person's maps, the mean over the models.
+    """
+    told = []
+    if "age" in known and not pd.isna(person.get("age")):
+        low, high = known["age"]
+        if not low <= float(person["age"]) <= high:
+            told.append(f"age {float(person['age']):g} is outside {low:g} to {high:g} years")
+    if "scanner" in known and not pd.isna(person.get("scanner")) and str(person["scanner"]) not in known["scanner"]:
+        told.append(f"the scanner {person['scanner']} was not in training")
+    if "map" in known:
+        low, high = known["map"]
+        if not low <= distance <= high:
+            told.append(f"the map is unlike those of training (mean z squared {distance:.3g}, {low:.3g} to {high:.3g})")
+    return told
+
+
+def unknown(people: pd.DataFrame, known: Mapping[str, Any]) -> list[str]:
+    """Which of age and scanner could not be looked at: not known of training, or of somebody here."""
+    return [name for name in ("age", "scanner") if name not in known or name not in people or people[name].isna().any()]
+
+
+def prevalence(known: Mapping[str, Any]) -> dict[str, float]:
+    """The share of each class among those who trained."""
+    total = sum(known["people"].values())
+    return {name: count / total for name, count in known["people"].items()}
