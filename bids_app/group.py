@@ -2,6 +2,7 @@
 
 import logging
 
+from bids_app import apply
 from bids_app.bids import description, inputs, outputs
 from bids_app.settings import Settings
 from bids_app.workflow import analysis, cells, collect, judge, publish
@@ -10,7 +11,9 @@ log = logging.getLogger("pellucid")
 
 
 def run(settings: Settings) -> int:
-    """Train, judge and explain every cell; returns 0."""
+    """Train, judge and explain every cell, or apply those of --model; returns 0."""
+    if settings.both.model is not None:
+        return apply.run(settings)
     outputs.check_output(settings.output_dir, settings.bids_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
     planned = analysis.make(dataset, settings)

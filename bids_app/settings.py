@@ -154,8 +154,8 @@ SECTIONS = {
 # Parsed from the start so that command lines stay valid; each leaves this list with the part that reads it.
 NOT_YET = frozenset(
     {
-        "bids_database_dir", "recipe", "model", "explain_checks", "reference_map",
-        "weights", "maps_from", "training_list", "reports_only",
+        "bids_database_dir", "recipe", "explain_checks", "reference_map",
+        "weights", "maps_from", "reports_only",
         "resource_monitor", "bids_exec_spec",
     }
 )  # fmt: skip

@@ -13,6 +13,7 @@ log = logging.getLogger("pellucid")
 
 COLUMNS = ("participant_id", "repeat", "fold", "role")
 ROLES = ("train", "test")
+OPTION = "--folds-file"
 NONE = "n/a"
 
 
@@ -25,13 +26,7 @@ def read(path: Path, samples: pd.DataFrame, groups: Sequence[str]) -> list[Split
     Raises MissingInputError without the file; DataError for a table that is not such, and for splits that leak or
     train without a class.
     """
-    if not path.is_file():
-        raise MissingInputError(f"--folds-file: there is no file {path}")
-    file = f"--folds-file {path.name}"
-    table = _strings(path, file)
-    _check(table, file)
-    table = table.astype({"repeat": int, "fold": int})
-    _check_twice(table, file)
+    table, file = lines(path, OPTION), f"{OPTION} {path.name}"
     people = set(table["participant_id"])
     if strange := people - set(samples["participant_id"]):
         log.warning(
@@ -49,6 +44,20 @@ def read(path: Path, samples: pd.DataFrame, groups: Sequence[str]) -> list[Split
         splits.append(split)
     _check_once(splits, rows, file)
     return splits
+
+
+def lines(path: Path, option: str) -> pd.DataFrame:
+    """The table of a file that an option names: participant_id and session_id ("n/a": all) without their prefixes,
+    repeat and fold as numbers, role. Raises MissingInputError without the file, DataError for one that is not such.
+    """
+    if not path.is_file():
+        raise MissingInputError(f"{option}: there is no file {path}")
+    file = f"{option} {path.name}"
+    table = _strings(path, file)
+    _check(table, file)
+    table = table.astype({"repeat": int, "fold": int})
+    _check_twice(table, file)
+    return table
 
 
 def _strings(path: Path, file: str) -> pd.DataFrame:

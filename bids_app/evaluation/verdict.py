@@ -49,7 +49,7 @@ def judge(
     else better.
     """
     first = rows[rows["repeat"] == rows["repeat"].min()].iloc[0]
-    who, apart = _cell(str(first["cell"])), _apart(classes)
+    who, apart = cell_words(str(first["cell"])), apart_words(classes)
     numbers = _numbers(rows, first, classes, chance)
     if not chance["permutations"] >= FEWEST or math.isnan(chance["judged"]):
         ran = int(chance["permutations"]) or "no"
@@ -79,8 +79,8 @@ def judge(
 
 def _numbers(rows: pd.DataFrame, first: "pd.Series[float]", classes: Sequence[str], chance: Mapping[str, float]) -> str:
     told = [
-        f"balanced accuracy {_interval(first, 'balanced_accuracy')}, chance {1 / len(classes):.2f}",
-        f"AUROC {_interval(first, 'auroc')}, chance 0.50",
+        f"balanced accuracy {interval(first, 'balanced_accuracy')}, chance {1 / len(classes):.2f}",
+        f"AUROC {interval(first, 'auroc')}, chance 0.50",
         f"{int(first['n'])} people",
     ]
     if not math.isnan(chance["judged"]):
@@ -105,18 +105,21 @@ def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def _apart(classes: Sequence[str]) -> str:
+def apart_words(classes: Sequence[str]) -> str:
+    """patient from control."""
     if len(classes) == 2:
         return f"{classes[1]} from {classes[0]}"
     return f"{', '.join(classes[:-1])} and {classes[-1]} apart"
 
 
-def _cell(cell: str) -> str:
+def cell_words(cell: str) -> str:
+    """svm/gm: svm on gm."""
     classifier, _, maps = cell.partition("/")
     return f"{classifier} on {maps}" if maps else classifier
 
 
-def _interval(row: "pd.Series[float]", name: str) -> str:
+def interval(row: "pd.Series[float]", name: str) -> str:
+    """A score of a row of the table, with its interval."""
     if pd.isna(row[name]):
         return "not computable (no fold held out both classes)"
     return f"{row[name]:.2f} (95 % interval {row[f'{name}_low']:.2f} to {row[f'{name}_high']:.2f})"

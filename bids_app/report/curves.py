@@ -17,16 +17,17 @@ ROC_NOTE = (
     "Scores of different folds are pooled only for this picture; "
     "the AUROC in the table is computed within each fold's model."
 )
+CONFUSION_NOTE = "People, out of fold; in brackets the share of their true class."
 
 
-def roc(predictions: pd.DataFrame, classes: Sequence[str], path: Path) -> None:
+def roc(predictions: pd.DataFrame, classes: Sequence[str], path: Path, *, note: str = ROC_NOTE) -> None:
     """Draw the out-of-fold ROC curve of every cell, one thin line a repeat.
 
     `predictions` has the columns cell, repeat, true and probability_<class>; the first of `classes` is the reference.
     Two classes give one curve (the second class against the first), more give one against the rest each.
     """
     against = [classes[1]] if len(classes) == 2 else list(classes)
-    with _panels(predictions, path, note=ROC_NOTE) as panels:
+    with _panels(predictions, path, note=note) as panels:
         for axes, table in panels:
             axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
             for color, name in zip(COLORS * len(against), against, strict=False):
@@ -41,9 +42,9 @@ def roc(predictions: pd.DataFrame, classes: Sequence[str], path: Path) -> None:
             axes.legend(loc="lower right", fontsize=8, frameon=False, title="class found", title_fontsize=8)
 
 
-def confusion(predictions: pd.DataFrame, classes: Sequence[str], path: Path) -> None:
+def confusion(predictions: pd.DataFrame, classes: Sequence[str], path: Path, *, note: str = CONFUSION_NOTE) -> None:
     """Draw the confusion matrix of every cell: people (mean over repeats) and the percentage of their true class."""
-    with _panels(predictions, path, note="People, out of fold; in brackets the share of their true class.") as panels:
+    with _panels(predictions, path, note=note) as panels:
         for axes, table in panels:
             repeats = table["repeat"].nunique()
             counts = confusion_matrix(table["true"], table["predicted"], labels=list(classes)) / repeats

@@ -208,7 +208,8 @@ def _region_cell(column: str, value: object) -> str:
     return text
 
 
-def _interval(row: dict[Any, Any], name: str) -> str:
+def score_interval(row: Mapping[Any, Any], name: str) -> str:
+    """A score with its interval, n/a where there is none."""
     middle, low, high = (two(row.get(f"{name}{end}")) for end in ("", "_low", "_high"))
     return middle if low == "n/a" else f"{middle} ({low} to {high})"
 
@@ -219,7 +220,7 @@ def _more_scores(scores: pd.DataFrame) -> list[dict[str, str]]:
         {
             "cell": str(row["cell"]),
             "repeat": number(row["repeat"]),
-            **{heading: _interval(row, name) for name, heading in names.items()},
+            **{heading: score_interval(row, name) for name, heading in names.items()},
         }
         for row in scores.to_dict("records")
     ]
@@ -231,10 +232,10 @@ def _scores(scores: pd.DataFrame, verdicts: Mapping[str, Verdict]) -> list[dict[
             "cell": str(row["cell"]),
             "repeat": number(row["repeat"]),
             "people": number(row["n"]),
-            "balanced accuracy (95 % interval)": _interval(row, "balanced_accuracy"),
-            "AUROC (95 % interval)": _interval(row, "auroc"),
-            "sensitivity": _interval(row, "sensitivity"),
-            "specificity": _interval(row, "specificity"),
+            "balanced accuracy (95 % interval)": score_interval(row, "balanced_accuracy"),
+            "AUROC (95 % interval)": score_interval(row, "auroc"),
+            "sensitivity": score_interval(row, "sensitivity"),
+            "specificity": score_interval(row, "specificity"),
             "p": number(row["judged"]),
             "verdict": WORDS[verdicts[str(row["cell"])].kind] if str(row["cell"]) in verdicts else BLIND,
         }

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+
 from bids_app.errors import DataError, MissingInputError
 
 WEIGHTS, CARD, CELL = "weights.safetensors", "model.toml", "cell.toml"
@@ -70,6 +74,12 @@ def cell(models: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
     if not file.is_file():
         raise MissingInputError(f"--model: {CELL} is not in {file.parent}; copy the whole folder of the cell")
     return _toml(file)
+
+
+def mask(folder: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """The mask (X, Y, Z) that a model looks at, and its affine; no other array is read."""
+    with safe_open(folder / WEIGHTS, framework="numpy") as stored:
+        return stored.get_tensor("grid.mask"), np.array(read(folder)["grid"]["affine"])
 
 
 def _toml(file: Path) -> dict[str, Any]:

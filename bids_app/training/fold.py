@@ -49,48 +49,26 @@ def run(
     Raises DataError when table and arrays disagree or a covariate is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    table = tables.read(people)
-    if labelling is not None:
-        table["class"] = [classes[code] for code in labelling]
-    own_seed = seeds.derive(seed, cell, split.repeat, split.fold)
+    table = _table(people, classes, labelling)
     with loop.threads(threads):
-        _check_classes(table, classes)
         everyone = tables.people(table, {one: arrays[one] for one in maps}, adjust, keep)
         training, held_out = everyone.rows(split.train), everyone.rows(split.test)
-        y = np.array([classes.index(name) for name in table["class"].iloc[list(split.train)]])
         preparation = prepare.fit(training, maps=maps, columns=adjust, grid=Grid.read(grid_file), keep=keep)
+        own_seed = seeds.derive(seed, cell, split.repeat, split.fold)
         module = models.build(classifier, preparation, len(classes), seed=own_seed)
         # what fits itself does so in numpy, on the CPU
         where = "cpu" if hasattr(module, "fit") else resolve(device)
-        losses = _fit(
-            module,
-            classifier,
-            preparation.vectors(training),
-            y,
-            groups=[split.groups[row] for row in split.train],
-            preparation=preparation,
-            epochs=epochs,
-            seed=own_seed,
-            device=where,
-        )
+        members = table.iloc[list(split.train)]
+        people_trained, place = members["participant_id"].nunique(), (split.repeat, split.fold)
         model = models.Model(
-            cell,
-            classifier,
-            classes,
-            preparation,
-            module.to(where).eval(),
-            own_seed,
-            settings,
-            split.repeat,
-            split.fold,
-            table["participant_id"].iloc[list(split.train)].nunique(),
-            where,
+            cell, classifier, classes, preparation, module, own_seed, settings, *place, people_trained, where
         )
+        y = np.array([classes.index(name) for name in members["class"]])
+        losses = _fit(model, training, y, groups=[split.groups[row] for row in split.train], epochs=epochs)
         told = _predictions(model, table.iloc[list(split.test)], split, model.predict(held_out))
         told.to_csv(folder / "predictions.tsv", sep="\t", index=False)
         if labelling is None:
             _leave(model, losses, explainers, training, held_out, folder)
-            np.save(folder / "distances.npy", preparation.distances(held_out))
             if split.repeat == 1:
                 _keep_products(model, training, held_out, folder)
 
@@ -104,33 +82,25 @@ def resolve(device: str) -> str:
 
 
 def _fit(
-    module: torch.nn.Module,
-    classifier: str,
-    x: NDArray[np.float32],
-    y: NDArray[np.int64],
-    *,
-    groups: list[str],
-    preparation: prepare.Preparation,
-    epochs: int | None,
-    seed: int,
-    device: str,
+    model: models.Model, training: prepare.People, y: NDArray[np.int64], *, groups: list[str], epochs: int | None
 ) -> list[float]:
     """Train a network as its file says, or let a classifier fit itself (which has no losses to tell)."""
-    if hasattr(module, "fit"):
-        fit: Any = module.fit
-        fit(x, y, seed=seed, groups=groups)
+    x, preparation = model.preparation.vectors(training), model.preparation
+    if hasattr(model.module, "fit"):
+        fit: Any = model.module.fit
+        fit(x, y, seed=model.seed, groups=groups)
         return []
-    part = catalogue.load("classifiers", classifier)
+    part = catalogue.load("classifiers", model.classifier)
     return loop.train(
-        module,
+        model.module,
         lambda rows: preparation.volumes(x[rows]),
         y,
         epochs=part.EPOCHS if epochs is None else epochs,
         learning_rate=part.LEARNING_RATE,
         weight_decay=part.WEIGHT_DECAY,
         batch_size=part.BATCH_SIZE,
-        seed=seed,
-        device=device,
+        seed=model.seed,
+        device=model.device,
     )
 
 
@@ -146,6 +116,7 @@ def _leave(
     course.to_csv(folder / "losses.tsv", sep="\t", index=False)
     _explain(model, explainers, training, held_out, folder)
     models.save(model, folder / "model")
+    np.save(folder / "distances.npy", model.preparation.distances(held_out))
 
 
 def _keep_products(model: models.Model, training: prepare.People, held_out: prepare.People, folder: Path) -> None:
@@ -184,10 +155,14 @@ def _explain(
     (folder / "heatmaps.json").write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _check_classes(table: pd.DataFrame, classes: tuple[str, ...]) -> None:
-    unknown = sorted(set(table["class"].astype(str)) - set(classes))
-    if unknown:
+def _table(people: Path, classes: tuple[str, ...], labelling: Sequence[int] | None) -> pd.DataFrame:
+    """The table of people, with the classes of a labelling if there is one."""
+    table = tables.read(people)
+    if labelling is not None:
+        return table.assign(**{"class": [classes[code] for code in labelling]})
+    if unknown := sorted(set(table["class"].astype(str)) - set(classes)):
         raise DataError(f"people have the class {', '.join(unknown)}, the analysis knows {', '.join(classes)}")
+    return table
 
 
 def _predictions(

@@ -12,8 +12,8 @@ YEARS = 5  # ages are told to this, outwards: the oldest and the youngest are no
 def of(people: pd.DataFrame, distances: Sequence[float]) -> dict[str, Any]:
     """The ranges of people (a row each), as far as they are known.
 
-    `people` counts them by class; `age`: lowest and highest, in years; `scanner`: names; `map`: least and largest of
-    the distances (`Preparation.distances`) of people whom the model had not seen.
+    `people` counts them by class; `age`: lowest and highest, in years; `scanner`: names; `map`: the largest of the
+    distances (`Preparation.distances`) of people whom the model had not seen.
     """
     found: dict[str, Any] = {"people": {str(name): int(n) for name, n in people["class"].value_counts().items()}}
     ages = pd.to_numeric(people["age"], errors="coerce").dropna() if "age" in people else pd.Series(dtype=float)
@@ -23,7 +23,7 @@ def of(people: pd.DataFrame, distances: Sequence[float]) -> dict[str, Any]:
     if "scanner" in people and people["scanner"].notna().any():
         found["scanner"] = sorted(people["scanner"].dropna().astype(str).unique())
     if len(distances):
-        found["map"] = [float(min(distances)), float(max(distances))]
+        found["map"] = float(max(distances))
     return found
 
 
@@ -39,10 +39,8 @@ def outside(person: Mapping[str, Any], distance: float, known: Mapping[str, Any]
             told.append(f"age {float(person['age']):g} is outside {low:g} to {high:g} years")
     if "scanner" in known and not pd.isna(person.get("scanner")) and str(person["scanner"]) not in known["scanner"]:
         told.append(f"the scanner {person['scanner']} was not in training")
-    if "map" in known:
-        low, high = known["map"]
-        if not low <= distance <= high:
-            told.append(f"the map is unlike those of training (mean z squared {distance:.3g}, {low:.3g} to {high:.3g})")
+    if distance > known.get("map", math.inf):
+        told.append(f"the map is unlike those of training (mean z squared {distance:.3g}, there {known['map']:.3g})")
     return told
 
 
@@ -51,7 +49,6 @@ def unknown(people: pd.DataFrame, known: Mapping[str, Any]) -> list[str]:
     return [name for name in ("age", "scanner") if name not in known or name not in people or people[name].isna().any()]
 
 
-def prevalence(known: Mapping[str, Any]) -> dict[str, float]:
+def prevalence(known: Mapping[str, Any], classes: Sequence[str]) -> dict[str, float]:
     """The share of each class among those who trained."""
-    total = sum(known["people"].values())
-    return {name: count / total for name, count in known["people"].items()}
+    return {name: known["people"][name] / sum(known["people"].values()) for name in classes}

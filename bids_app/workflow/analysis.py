@@ -83,7 +83,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     chosen = {name: _columns(group.adjust_for, part.ADJUST_FOR) for name, part in parts.items()}
     coded_ones = tuple(dict.fromkeys([*itertools.chain(*chosen.values()), *group.combat_keep]))
     needed = (*coded_ones, *(["site"] if group.harmonize and "site" not in coded_ones else []))
-    everyone = _samples(dataset, frame, labelled, settings, maps, needed)
+    everyone = gather(dataset, frame, labelled, settings, maps, needed)
     used = everyone[everyone["used"]].reset_index(drop=True)
     _check_people(used, everyone, names, maps)
     _check_target(group.explain_target, names)
@@ -91,7 +91,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     used, coded = covariates.code(used, coded_ones)
     used, sites = cohort.numbered(used, settings)
     adjust = {name: tuple(itertools.chain(*(coded[one] for one in columns))) for name, columns in chosen.items()}
-    stated = {name: json.loads(_sidecar(used[name][0][0]).read_text())["MapParameters"] for name in maps}
+    stated = {name: json.loads(sidecar(used[name][0][0]).read_text())["MapParameters"] for name in maps}
     analysis = outputs.label(group.analysis or cohort.label(settings) or "analysis")
     return Analysis(
         name=analysis,
@@ -124,7 +124,7 @@ def atlases(analysis: Analysis) -> list[tuple[str, str]]:
     return list(dict.fromkeys(pairs))
 
 
-def _samples(
+def gather(
     dataset: inputs.Dataset,
     frame: pd.DataFrame,
     labelled: "pd.Series[str]",
@@ -132,6 +132,7 @@ def _samples(
     maps: tuple[str, ...],
     needed: tuple[str, ...],
 ) -> pd.DataFrame:
+    """Everyone with their maps (`samples.collect`). Raises DataError for a column that is not there."""
     people = inputs.select(dataset, settings.select.participant_label) if settings.select.participant_label else None
     site = settings.group.site
     if site is not None and site not in frame:
@@ -214,7 +215,7 @@ def known(parameters: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if value is not None}
 
 
-def _sidecar(path: Path) -> Path:
+def sidecar(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".nii.gz") + ".json")
 
 

@@ -14,7 +14,7 @@ from bids_app.training.prepare import SITE
 def frame(dataset: inputs.Dataset, settings: Settings) -> pd.DataFrame:
     """What is known of people, by participant and session."""
     group = settings.group
-    if group.label_from_id is None and group.phenotype is None:
+    if group.label_from_id is None and group.phenotype is None and (group.label or not settings.both.model):
         told = participants.read(dataset.root / "participants.tsv")
     else:
         told = labels.people(dataset.root, dataset.participants)

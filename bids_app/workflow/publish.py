@@ -39,8 +39,8 @@ def stage(
     folds = [place for cell in analysis.cells for place in fold_folders(analysis, cell, work)]
     made = heatmaps.stage(staged, folds)
     for name, content in {**tables, "regions": region_table(maps), "heatmaps": made}.items():
-        _spelled(content).to_csv(folder / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g")
-    (folder / "settings.toml").write_text(_shown(chosen))
+        spelled(content).to_csv(folder / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g")
+    (folder / "settings.toml").write_text(shown(chosen))
     (folder / "audit.json").write_text(json.dumps(judged.audit, indent=2, allow_nan=False) + "\n")
     files = [(one, _mean(folder, one, analysis)) for one in maps]
     for cell in analysis.cells:
@@ -111,7 +111,7 @@ def _report(
         predictions=tables["predictions"],
         heatmaps=maps,
         atlas_notes=notes,
-        settings_toml=_shown(chosen),
+        settings_toml=shown(chosen),
         methods=text,
         references=methods.cited(text),
         template=nib.load(files["brain"]),
@@ -151,19 +151,19 @@ def _mean(folder: Path, one: Heatmap, analysis: Analysis) -> Path:
     return folder / f"{stem}.nii.gz"
 
 
-def _shown(chosen: Settings) -> str:
+def shown(chosen: Settings) -> str:
     """The settings as TOML, with the names alone of folders and files of this machine."""
     return tomli_w.dumps(_nameless(settings.to_dict(chosen)))
 
 
-def _spelled(table: pd.DataFrame) -> pd.DataFrame:
+def spelled(table: pd.DataFrame) -> pd.DataFrame:
     """People and sessions as in participants.tsv and sessions.tsv: sub-01, ses-1."""
-    spelled = table.copy()
+    named = table.copy()
     for column, prefix in (("participant_id", "sub-"), ("session_id", "ses-")):
-        if column in spelled:
-            known = spelled[column].notna() & spelled[column].ne("n/a")
-            spelled[column] = spelled[column].astype(object).where(~known, prefix + spelled[column].astype(str))
-    return spelled
+        if column in named:
+            known = named[column].notna() & named[column].ne("n/a")
+            named[column] = named[column].astype(object).where(~known, prefix + named[column].astype(str))
+    return named
 
 
 def _nameless(value: Any) -> Any:

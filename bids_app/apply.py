@@ -1,0 +1,35 @@
+"""Spine 3: maps + a trained analysis -> predictions -> scores, where labels are known -> report."""
+
+import logging
+
+from bids_app.bids import description, inputs, outputs
+from bids_app.settings import Settings
+from bids_app.workflow import applying, as_trained, plan_apply, publish_apply
+
+log = logging.getLogger("pellucid")
+
+
+def run(settings: Settings) -> int:
+    """Ask every cell of --model about everyone with maps; returns 0."""
+    settings = as_trained.taken(settings)
+    outputs.check_output(settings.output_dir, settings.bids_dir)
+    dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
+    planned = plan_apply.make(dataset, settings)
+    outputs.sweep(settings.output_dir)
+    description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
+    log.info("%d samples to predict; %d left out", len(planned.used), (~planned.samples["used"]).sum())
+    if planned.listed is None:
+        log.warning("whether any of these people trained the model is not checked: give --training-list")
+    elif planned.listed.any():
+        log.warning("%d samples are of people who trained: only models that held them out", planned.listed.sum())
+
+    told = applying.run(planned, settings)
+    table = applying.predictions(planned, told)
+    scored = applying.scored(planned, table, settings)
+
+    with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
+        publish_apply.stage(stage, planned, table, scored, chosen=settings)
+        outputs.retire(settings.output_dir / "group" / planned.name, old)
+        outputs.publish(stage, settings.output_dir)
+    log.info("report: %s", settings.output_dir / "group" / planned.name / "report.html")
+    return 0

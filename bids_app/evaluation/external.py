@@ -1,0 +1,38 @@
+"""How a model does on people who are not those that it was trained on: one sentence, with a test against chance."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bids_app.evaluation.permutation import LEVEL, balanced_accuracy
+from bids_app.evaluation.verdict import apart_words, cell_words, interval
+
+SHUFFLES = 1000
+
+
+def chance(true: NDArray[np.int64], predicted: NDArray[np.int64], classes: int, *, seed: int) -> float:
+    """p of the balanced accuracy of predictions that are fixed, true and predicted (people,) as codes of classes.
+
+    The labels are exchanged among these people; p = (b + 1) / (m + 1) with m = 1000 (Phipson & Smyth 2010).
+    """
+    random = np.random.default_rng(seed)
+    observed = balanced_accuracy(true, predicted, classes)
+    drawn = [balanced_accuracy(random.permutation(true), predicted, classes) for _ in range(SHUFFLES)]
+    return float((np.array(drawn) >= observed - 1e-9).sum() + 1) / (SHUFFLES + 1)
+
+
+def sentence(row: "pd.Series[float]", classes: Sequence[str], *, checked: bool) -> str:
+    """What was found of one cell, from its row of the score table with `p`; `checked`: that nobody of them trained."""
+    whose = "who are not on its training list" if checked else "of whom it is not known whether they trained it"
+    told = f"balanced accuracy {interval(row, 'balanced_accuracy')}, chance {1 / len(classes):.2f}, p = {row['p']:.3g}"
+    told += f"; AUROC {interval(row, 'auroc')}"
+    if row["p"] > LEVEL or row["balanced_accuracy"] <= 1 / len(classes):
+        found = f"is not distinguishable from chance at telling {apart_words(classes)}"
+    else:
+        found = f"told {apart_words(classes)} better than chance"
+    return (
+        f"On {int(row['n'])} people {whose}, {cell_words(str(row['cell']))} {found} ({told}). Whether age, sex, site, "
+        "motion or brain size could do as well was not looked at here."
+    )

@@ -1,0 +1,149 @@
+"""The graph that applies a trained analysis, and what it leaves: one node a map to stack, one a cell to ask."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from nipype.pipeline.engine import Workflow
+
+from bids_app.bids import outputs
+from bids_app.dataset import arrays
+from bids_app.dataset.grid import Grid
+from bids_app.errors import FailedError
+from bids_app.evaluation import external
+from bids_app.settings import Settings
+from bids_app.training import cards, ranges, scores, seeds
+from bids_app.workflow import execute
+from bids_app.workflow.call import node
+from bids_app.workflow.plan_apply import Application
+
+STEPS = "bids_app.workflow.applying"
+PEOPLE, ASKED = "people.tsv", "asked.npy"
+
+
+def run(planned: Application, settings: Settings) -> pd.DataFrame:
+    """Ask every cell about everyone who is used -> rows of `training.apply.run`. Raises FailedError with the reason."""
+    work = settings.work_dir / f"applied-{planned.name}-{planned.key}"
+    (work / "log").mkdir(parents=True, exist_ok=True)
+    written = planned.used.drop(columns=list(planned.maps)).assign(session_id=planned.used["session_id"].fillna("n/a"))
+    written.to_csv(work / PEOPLE, sep="\t", index=False, na_rep="n/a")
+    np.save(work / ASKED, planned.asked)
+    graph = Workflow("nodes", base_dir=str(work))
+    stacks = {
+        name: node(
+            f"stack_{outputs.label(name)}",
+            f"{STEPS}:stack",
+            mem_gb=1,
+            folder=str(its["folder"]),
+            files=[[str(path) for path in paths] for paths in planned.used[name]],
+            smoothing_mm=its["smoothing_mm"],
+            form=its["form"],
+            work=str(work),
+        )
+        for name, its in planned.maps.items()
+    }
+    for number, (cell, models) in enumerate(planned.cells.items()):
+        maps = next(iter(models.values()))["maps"]
+        ask = node(
+            f"apply_{number}",
+            f"{STEPS}:ask",
+            mem_gb=3,
+            n_procs=settings.compute.omp_nthreads,
+            connected=tuple(f"array_{name}" for name in maps),
+            folders=[str(folder) for folder in models],
+            file=str(_file(work, cell)),
+            device=settings.compute.device,
+            threads=settings.compute.omp_nthreads,
+        )
+        graph.connect([(stacks[name], ask, [("out", f"array_{name}")]) for name in maps])
+    execute.keep_crashes(graph, work / "log")
+    preload = ["bids_app.training.apply"]
+    execute.run(graph, settings, last=("apply_",), total=len(planned.cells), what="cells applied", preload=preload)
+    execute.nameless(work / "log", settings)
+    if any((work / "log").glob("crash-*")):
+        raise FailedError(f"the model was not applied: {execute.reason(work / 'log')}")
+    text = {"participant_id": str, "session_id": str}
+    return pd.concat(
+        [pd.read_csv(_file(work, cell), sep="\t", dtype=text, keep_default_na=False) for cell in planned.cells],
+        ignore_index=True,
+    )
+
+
+def stack(*, folder: str, files: list[list[str]], smoothing_mm: float, form: str, work: str) -> str:
+    """People's values of a map in the model's mask -> file of float32 (people, voxels), as in training."""
+    grid = Grid(*cards.mask(Path(folder)))
+    paths = [tuple(Path(path) for path in each) for each in files]
+    return str(arrays.stack(paths, grid, Path(work), smoothing_mm=smoothing_mm, form=form))
+
+
+def ask(*, folders: list[str], file: str, device: str, threads: int, **stacked: str) -> str:
+    """What the models of one cell say of everyone -> table."""
+    from bids_app.training import apply
+
+    work = Path(file).parent
+    found = apply.run(
+        [Path(folder) for folder in folders],
+        arrays={name.removeprefix("array_"): Path(path) for name, path in stacked.items()},
+        people=work / PEOPLE,
+        asked=np.load(work / ASKED),
+        device=device,
+        threads=threads,
+    )
+    found.to_csv(file, sep="\t", index=False)
+    return file
+
+
+def predictions(planned: Application, told: pd.DataFrame) -> pd.DataFrame:
+    """The table of predictions: with the true class, who trained, and what of a person is outside the training."""
+    parts = []
+    for cell, rows in told.groupby("cell", sort=False):
+        known = planned.about[str(cell)]["training"]
+        people = planned.used.to_dict("records")
+        flags = [
+            [*ranges.outside(one, apart, known), *_not_harmonised(planned, one)]
+            for one, apart in zip(people, rows["distance"], strict=True)
+        ]
+        parts.append(
+            rows.drop(columns="distance").assign(
+                true=planned.used["class"].to_numpy(),
+                trained=_trained(planned),
+                outside=["; ".join(each) or "nothing" for each in flags],
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def scored(planned: Application, table: pd.DataFrame, settings: Settings) -> pd.DataFrame | None:
+    """Scores of people who did not train and whose class is known, with `p`; None where a class has nobody."""
+    rows = table[table["true"].notna() & (table["trained"] != "yes")]
+    if set(rows["true"]) != set(planned.classes):
+        return None
+    # one model, the mean of all, predicts everybody: all pairs of people count
+    found = scores.table(rows.assign(repeat=1, fold=1), planned.classes, seed=settings.compute.random_seed)
+    p = {}
+    for cell, part in rows.assign(fold=1).groupby("cell"):
+        people = scores.by_person(part, planned.classes)
+        true, predicted = (
+            np.array([planned.classes.index(name) for name in people[column]]) for column in ("true", "predicted")
+        )
+        seed = seeds.derive(settings.compute.random_seed, "external", str(cell))
+        p[cell] = external.chance(true, predicted, len(planned.classes), seed=seed)
+    return found.drop(columns="repeat").assign(p=found["cell"].map(p))
+
+
+def _trained(planned: Application) -> list[str]:
+    """Whether each person trained any of the models, as far as that could be checked."""
+    if planned.listed is None:
+        return ["not checked"] * len(planned.used)
+    return ["yes" if one else "no" for one in planned.listed]
+
+
+def _not_harmonised(planned: Application, person: dict[str, Any]) -> list[str]:
+    if planned.sites is None or str(person["site"]) in planned.sites:
+        return []
+    return [f"site {'n/a' if pd.isna(person['site']) else person['site']} was not in training: not harmonised"]
+
+
+def _file(work: Path, cell: str) -> Path:
+    return work / f"applied_{outputs.camel(cell)}.tsv"

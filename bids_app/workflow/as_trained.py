@@ -1,0 +1,68 @@
+"""How the maps were made that a model was trained on, as settings of the participant level."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bids_app import catalogue
+from bids_app.errors import DataError, UsageError
+from bids_app.settings import Participant, Settings, option
+from bids_app.training import cards
+
+# how the sidecars of maps spell settings of the participant level
+SPELLED = {
+    "Space": "output_space", "ResolutionMm": "resolution", "Intensity": "intensity", "Sloppy": "sloppy",
+    "Denoise": "denoise", "Band": "band", "FdThreshold": "fd_threshold", "AlffDefinition": "alff_definition",
+    "Strength": "strength", "Neighbours": "reho_neighbours",
+}  # fmt: skip
+
+
+def taken(settings: Settings) -> Settings:
+    """The settings with those of the maps that the model was trained on, where one is given.
+
+    Raises UsageError for an option that contradicts the model.
+    """
+    if settings.both.model is None:
+        return settings
+    found = maps(cards.find(settings.both.model))
+    wanted: dict[str, list[Any]] = {"maps": [tuple(dict.fromkeys(name.partition("-")[0] for name in found))]}
+    for name, its in found.items():
+        for field, value in _stated(name, its["made"]).items():
+            wanted.setdefault(field, []).append(value)
+    unset = Participant()
+    # what maps differ in is what each has of its own
+    agreed = {field: values[0] for field, values in wanted.items() if all(one == values[0] for one in values)}
+    for field, value in agreed.items():
+        given = getattr(settings.participant, field)
+        if given not in (getattr(unset, field), value):
+            raise UsageError(f"{option(field)}: the model was trained with {_shown(value)}; leave the option out")
+    return replace(settings, participant=replace(settings.participant, **agreed))
+
+
+def maps(cells: dict[str, dict[Path, Any]]) -> dict[str, dict[str, Any]]:
+    """By map: how it was `made`, its `smoothing_mm` and `form`, its grid, and a `folder` that has its mask."""
+    found: dict[str, dict[str, Any]] = {}
+    for its in cells.values():
+        folder, card = next(iter(its.items()))
+        stated = card["settings"]
+        for name in card["maps"]:
+            own = {"made": stated["made"][name], "smoothing_mm": stated["smoothing_mm"][name]}
+            own |= {"form": stated["map_form"][name], "grid": card["grid"]}
+            known = found.setdefault(name, own | {"folder": folder})
+            if {key: known[key] for key in own} != own:
+                raise DataError(f"--model: cells differ in how {name} was made or prepared; give one analysis alone")
+    return found
+
+
+def _stated(name: str, made: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the participant level that make a map with these parameters."""
+    stated = {field: made[key] for key, field in SPELLED.items() if key in made}
+    if "Denoise" in made:
+        stated["band"] = tuple(map(str, made.get("Band", ("none",))))
+    elif made["Registration"] != catalogue.load("maps", name).REGISTRATION:
+        stated["registration"] = made["Registration"]
+    return stated
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

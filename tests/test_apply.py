@@ -1,0 +1,277 @@
+"""A trained analysis applied: the numbers of training, honest about who trained and who is unlike those who did."""
+
+import itertools
+import json
+import shutil
+import tomllib
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_app import settings
+from bids_app.errors import DataError, UsageError
+from bids_app.run import main
+from bids_app.training import ranges
+from bids_app.workflow import as_trained
+
+LABEL = ["--label", "group", "--classes", "control", "patient"]
+SLOPPY = ["--sloppy", "--nprocs", "2"]
+
+
+@pytest.fixture(scope="module")
+def trained(phantom_maps, tmp_path_factory):
+    """Two cells trained on a phantom of two sites, adjusted for brain size and sex, harmonised: BIDS, OUT, models."""
+    bids, out = phantom_maps
+    copy = tmp_path_factory.mktemp("two_sites")
+    people = pd.read_csv(bids / "participants.tsv", sep="\t", dtype=str)
+    people["site"] = people.groupby("group").cumcount().mod(2).map({0: "north", 1: "south"})
+    people["sex"] = ["F", "F", "M", "M", "F", "M", "F", "M"]
+    _dataset(copy / "bids", bids, people)
+    options = [*LABEL, "--analysis", "trained", "--folds", "2", "--permutations", "0", "--explainers", "weights"]
+    options += ["--adjust-for", "tiv", "sex", "--harmonize", "combat", "--classifiers", "svm", "cnn3d"]
+    assert main([str(copy / "bids"), str(out), "group", *options, *SLOPPY, "--random-seed", "3"]) == 0
+    return copy / "bids", out, out / "group" / "trained" / "models"
+
+
+def _dataset(folder, bids, people):
+    """A data set of people without images of their own."""
+    folder.mkdir()
+    shutil.copyfile(bids / "dataset_description.json", folder / "dataset_description.json")
+    for person in bids.glob("sub-*"):
+        (folder / person.name).mkdir()
+    if people is not None:
+        people.to_csv(folder / "participants.tsv", sep="\t", index=False, na_rep="n/a")
+
+
+def _apply(bids, out, model, *options):
+    return main([str(bids), str(out), "group", "--model", str(model), *options, "--nprocs", "2"])
+
+
+def _told(out, name):
+    return pd.read_csv(out / "group" / name / "predictions.tsv", sep="\t", dtype=str)
+
+
+@pytest.fixture(scope="module")
+def again(trained):
+    """The models on the people who trained them, with the list of who trained what."""
+    bids, out, models = trained
+    listed = ["--training-list", str(models.parent / "folds.tsv")]
+    assert _apply(bids, out, models, "--analysis", "again", *LABEL, *listed) == 0
+    return out / "group" / "again"
+
+
+def test_people_who_trained_get_the_very_numbers_of_training_from_the_model_that_held_them_out(trained, again):
+    _, out, _ = trained
+    told = _told(out, "again")
+    assert set(told["models"]) == {"1"}
+    assert set(told["trained"]) == {"yes"}
+    (work,) = (out / ".work").glob("applied-again-*")
+    for cell in ("svm/gm", "cnn3d/gm"):
+        (own,) = (out / ".work").glob(f"analysis-trained-*/folds/{cell}")
+        folds = [pd.read_csv(fold / "predictions.tsv", sep="\t", dtype=str) for fold in own.iterdir()]
+        first = pd.concat(folds).set_index("participant_id")["probability_patient"]
+        (file,) = work.glob(f"applied_{'SvmGm' if cell == 'svm/gm' else 'Cnn3dGm'}.tsv")
+        then = pd.read_csv(file, sep="\t", dtype=str).set_index("participant_id")["probability_patient"]
+        assert len(first) == 8
+        assert first.sort_index().tolist() == then.sort_index().tolist()
+
+
+def test_people_who_trained_count_in_no_score(again):
+    assert not (again / "scores.tsv").exists()
+    text = (again / "report.html").read_text()
+    assert "Not every class has people here who did not train" in text
+    assert "8 samples are of people on the training list" in text
+
+
+def test_without_a_list_the_mean_over_all_models_is_given_and_the_report_says_that_nothing_was_checked(trained):
+    bids, out, models = trained
+    assert _apply(bids, out, models / "svm", "--analysis", "unlisted", *LABEL) == 0
+    told = _told(out, "unlisted")
+    assert set(told["cell"]) == {"svm/gm"}
+    assert set(told["trained"]) == {"not checked"}
+    assert set(told["models"]) == {"2"}
+    each = []
+    for fold in ("1", "2"):
+        assert _apply(bids, out, models / "svm" / "gm" / f"repeat-1_fold-{fold}", "--analysis", f"fold{fold}") == 0
+        each.append(_told(out, f"fold{fold}")["probability_patient"].astype(float))
+    assert not np.allclose(*each, atol=1e-5)
+    assert np.allclose(told["probability_patient"].astype(float), np.mean(each, axis=0), atol=2e-6)
+    text = (out / "group" / "unlisted" / "report.html").read_text()
+    assert "could not be checked" in text
+    assert "When it was trained: " in text
+    assert "control 50%, patient 50%" in text
+
+
+def test_labels_give_scores_with_calibration_and_a_test_against_chance(trained):
+    _, out, _ = trained
+    scores = pd.read_csv(out / "group" / "unlisted" / "scores.tsv", sep="\t").iloc[0]
+    told = _told(out, "unlisted")
+    predicted = (told["predicted"] == "patient").to_numpy()
+
+    def accuracy(patients):
+        true = np.isin(np.arange(8), patients)
+        return (predicted[true].mean() + (~predicted[~true]).mean()) / 2
+
+    observed = accuracy(np.flatnonzero(told["true"] == "patient"))
+    assert scores["balanced_accuracy"] == pytest.approx(observed, abs=1e-5)
+    every = [accuracy(patients) for patients in itertools.combinations(range(8), 4)]
+    assert scores["p"] == pytest.approx(np.mean(np.array(every) >= observed - 1e-9), abs=0.04)
+    assert {"brier", "log_loss", "calibration_slope", "calibration_intercept"} <= set(scores.index)
+
+
+def test_people_unlike_those_of_training_are_marked_and_people_without_labels_are_predicted(trained, tmp_path):
+    bids, out, models = trained
+    people = pd.read_csv(bids / "participants.tsv", sep="\t", dtype=str).drop(columns="group")
+    people.loc[0, ["age", "site"]] = ["93", "west"]
+    people.loc[1, "sex"] = "O"
+    _dataset(tmp_path / "new", bids, people)
+    assert _apply(tmp_path / "new", out, models, "--analysis", "unlike") == 0
+    told = _told(out, "unlike")
+    first = told[told["participant_id"] == people.loc[0, "participant_id"]]
+    assert len(first) == 2
+    assert first["outside"].str.contains("age 93 is outside").all()
+    assert first["outside"].str.contains("site west was not in training: not harmonised").all()
+    others = told[told["participant_id"] != people.loc[0, "participant_id"]]
+    assert not others["outside"].str.contains("age|site").any()
+    samples = pd.read_csv(out / "group" / "unlike" / "samples.tsv", sep="\t", dtype=str).set_index("participant_id")
+    assert samples.loc[people.loc[1, "participant_id"], "reason"] == (
+        "sex O did not occur in training, and is adjusted for"
+    )
+    assert "No true classes were given" in (out / "group" / "unlike" / "report.html").read_text()
+
+
+def test_a_data_set_without_participants_tsv_will_do_for_a_model_that_adjusts_for_brain_size_alone(
+    trained, phantom_maps
+):
+    bids, out = phantom_maps
+    options = [*LABEL, "--analysis", "plain", "--folds", "2", "--classifiers", "svm", "--explainers", "weights"]
+    assert main([str(bids), str(out), "group", *options, *SLOPPY]) == 0
+    _dataset(trained[0].parent / "bare", bids, None)
+    assert _apply(trained[0].parent / "bare", out, out / "group" / "plain", "--analysis", "bare") == 0
+    assert len(_told(out, "bare")) == 8
+
+
+def test_models_name_nobody_and_tell_ages_to_five_years(trained):
+    bids, _, models = trained
+    people = pd.read_csv(bids / "participants.tsv", sep="\t")
+    about = tomllib.loads((models / "svm" / "gm" / "cell.toml").read_text())
+    low, high = about["training"]["age"]
+    assert (low % 5, high % 5) == (0, 0)
+    assert low <= people["age"].min() < low + 5
+    assert high - 5 < people["age"].max() <= high
+    assert about["training"]["people"] == {"control": 4, "patient": 4}
+    text = "".join(file.read_text() for file in models.rglob("*.toml"))
+    assert not any(person in text for person in people["participant_id"])
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--folds", "3"], 64, "--folds: not with --model"),
+        (["--analysis", "trained"], 64, "that is a trained analysis"),
+        (["--label", "sex"], 65, "say which is which with --classes"),
+        (["--label", "group", "--classes", "control", "migraine=patient"], 64, "not migraine"),
+        (["--maps", "wm"], 64, "--maps: the model was trained with gm"),
+    ],
+)
+def test_what_does_not_go_with_a_model_is_refused(trained, capsys, options, code, message):
+    bids, out, models = trained
+    assert _apply(bids, out, models, *options) == code
+    assert message in capsys.readouterr().err
+
+
+def test_changed_weights_other_formats_and_half_a_model_are_refused(trained, tmp_path, capsys):
+    bids, out, models = trained
+    copy = shutil.copytree(models / "svm", tmp_path / "svm")
+    card = copy / "gm" / "repeat-1_fold-1" / "model.toml"
+    card.write_text(card.read_text().replace("format = 1", "format = 0"))
+    assert _apply(bids, out, copy) == 65
+    assert "apply the model with the version that trained it" in capsys.readouterr().err
+    shutil.rmtree(card.parent)
+    (copy / "gm" / "cell.toml").unlink()
+    assert _apply(bids, out, copy) == 66
+    assert "cell.toml is not in" in capsys.readouterr().err
+    weights = copy / "gm" / "repeat-1_fold-2" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    assert _apply(bids, out, copy) == 65
+    assert "not the file that model.toml describes" in capsys.readouterr().err
+    assert _apply(bids, out, tmp_path / "nothing") == 66
+
+
+def test_a_training_list_of_another_analysis_is_refused(trained, tmp_path, capsys):
+    bids, out, models = trained
+    table = pd.read_csv(models.parent / "folds.tsv", sep="\t", dtype=str)
+    table[table["participant_id"] != table["participant_id"].iloc[0]].to_csv(tmp_path / "l.tsv", sep="\t", index=False)
+    assert _apply(bids, out, models, "--training-list", str(tmp_path / "l.tsv")) == 65
+    assert "give the folds.tsv of the analysis" in capsys.readouterr().err
+
+
+def test_maps_made_in_another_way_or_on_another_grid_are_refused(trained, tmp_path, capsys):
+    bids, out, models = trained
+    moved = shutil.copytree(out, tmp_path / "out", ignore=shutil.ignore_patterns(".work", "group"))
+    sidecars = list(moved.glob("sub-*/anat/*probseg.json"))
+    assert len(sidecars) == 8
+    for file in sidecars:
+        stated = json.loads(file.read_text())
+        stated["MapParameters"]["Registration"] = "affine"
+        file.write_text(json.dumps(stated))
+    assert _apply(bids, moved, models) == 65
+    told = capsys.readouterr().err
+    assert "Registration is affine here and syn in training" in told
+    assert "participant --model DIR" in told
+
+
+def test_the_participant_level_makes_the_maps_that_the_model_was_trained_on(trained, phantom_maps, capsys, caplog):
+    """Nobody is done again: the settings that the model names are those of the run that made its maps."""
+    bids, out = phantom_maps
+    with caplog.at_level("INFO", logger="pellucid"):
+        assert main([str(bids), str(out), "participant", "--model", str(trained[2])]) == 0
+    assert "0 to do, 8 done before" in caplog.text
+    assert main([str(bids), str(out), "participant", "--model", str(trained[2]), "--resolution", "2"]) == 64
+    assert "--resolution: the model was trained with 4.0" in capsys.readouterr().err
+
+
+def test_settings_of_bold_maps_are_taken_from_the_model(tmp_path, monkeypatch):
+    made = {
+        "Map": "reho", "Space": "MNI152NLin2009cAsym", "ResolutionMm": 3.0, "Sloppy": False, "Denoise": "simple",
+        "FdThreshold": 0.3, "Neighbours": 19,
+    }  # fmt: skip
+    card = {
+        "maps": ["reho"],
+        "grid": {},
+        "settings": {"made": {"reho": made}, "smoothing_mm": {"reho": 6.0}, "map_form": {"reho": "mean"}},
+    }
+    monkeypatch.setattr(as_trained.cards, "find", lambda _: {"svm/reho": {tmp_path: card}})
+    given = {"model": tmp_path, "fd_threshold": 0.3}
+    chosen = as_trained.taken(settings.build("participant", tmp_path, tmp_path, given=given)).participant
+    assert (chosen.maps, chosen.denoise, chosen.band, chosen.reho_neighbours) == (("reho",), "simple", ("none",), 19)
+    assert (chosen.resolution, chosen.fd_threshold, chosen.registration) == (3.0, 0.3, None)
+    with pytest.raises(UsageError, match="--denoise: the model was trained with simple"):
+        as_trained.taken(settings.build("participant", tmp_path, tmp_path, given={**given, "denoise": "compcor"}))
+
+
+def test_ranges_tell_who_lies_outside_and_what_cannot_be_compared():
+    people = pd.DataFrame(
+        {"class": ["a", "a", "b"], "age": [21.0, np.nan, 38.5], "scanner": ["Siemens Prisma", "GE", None]}
+    )
+    known = ranges.of(people, [0.8, 1.4, 1.1])
+    assert known == {
+        "people": {"a": 2, "b": 1}, "age": [20, 40], "scanner": ["GE", "Siemens Prisma"], "map": 1.4,
+    }  # fmt: skip
+    assert ranges.outside({"age": 40, "scanner": "GE"}, 1.0, known) == []
+    told = ranges.outside({"age": 41, "scanner": "Philips"}, 1.5, known)
+    assert [text.split()[0] for text in told] == ["age", "the", "the"]
+    assert ranges.outside({"age": np.nan, "scanner": None}, 0.7, known) == []
+    assert ranges.unknown(people, known) == ["age", "scanner"]
+    assert ranges.unknown(people.iloc[:1], {"people": {}}) == ["age", "scanner"]
+    assert ranges.unknown(people.iloc[:1], known) == []
+    assert ranges.prevalence(known, ["b", "a"]) == {"b": 1 / 3, "a": 2 / 3}
+
+
+def test_two_analyses_below_one_folder_are_refused(trained, tmp_path, capsys):
+    bids, out, models = trained
+    for name in ("one", "two"):
+        shutil.copytree(models / "svm", tmp_path / name / "svm")
+    assert _apply(bids, out, tmp_path) == DataError.code
+    assert "several models of one fold" in capsys.readouterr().err
