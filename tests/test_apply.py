@@ -165,6 +165,28 @@ def test_models_name_nobody_and_tell_ages_to_five_years(trained):
     assert not any(person in text for person in people["participant_id"])
 
 
+def test_the_model_card_says_what_the_run_knows_leaves_the_rest_blank_and_names_nobody(trained):
+    bids, _, models = trained
+    card = json.loads((models.parent / "model_card.json").read_text())
+    for name, numbers in (("tripod_ai", 52), ("claim", 42)):
+        said = {row["item"]: row["said"] for row in card[name]}
+        assert len(said) == numbers
+    tripod = {row["item"]: row["said"] for row in card["tripod_ai"]}
+    assert [tripod[item] for item in ("17", "18a", "5b")] == [None] * 3
+    assert tripod["21"] == "4 control, 4 patient."
+    assert tripod["6a"] == "2 sites."
+    assert "Column group: control = control; patient = patient" in tripod["8a"]
+    assert "gm was smoothed with a Gaussian of 8 mm FWHM" in tripod["12b"]
+    scores = pd.read_csv(models.parent / "scores.tsv", sep="\t").set_index("cell")
+    assert f"svm/gm, repeat 1: balanced accuracy {scores.loc['svm/gm', 'balanced_accuracy']:.2f} (" in tripod["23a"]
+    text = (models.parent / "model_card.md").read_text()
+    assert "Weights can hold more of the training people than is meant" in text
+    assert "not for diagnosis" in text
+    assert "| 18a | Funding |  |" in text
+    people = pd.read_csv(bids / "participants.tsv", sep="\t")["participant_id"]
+    assert not any(person in text + json.dumps(card) for person in people)
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [

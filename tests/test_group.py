@@ -283,6 +283,7 @@ def test_one_scan_under_two_names_is_told(phantom_maps, tmp_path):
     assert len(told) == 1
     assert "sub-01 and sub-03 look like one person's (alike" in told[0]
     assert "One scan under two names?" in (other / "group" / "copies" / "report.html").read_text()
+    assert "sub-" not in (other / "group" / "copies" / "models" / "svm" / "gm" / "cell.toml").read_text()
 
 
 def test_a_linear_machine_runs_beside_networks():

@@ -14,6 +14,14 @@ REFERENCES: dict[str, str] = tomllib.loads(Path(__file__).with_name("references.
 AUTHOR = r"\b([A-Z][\w'-]+)(?: et al\.?| (?:&|and) ([A-Z][\w'-]+))?"
 YEAR = r"((?:19|20)\d\d)"
 SLOPPY = "That shows that the software works; such maps are not for analysis."
+MEASURES = (
+    "Scores are of people, out of fold. Balanced accuracy is the mean of the classes' shares that were predicted "
+    "rightly; its interval joins those of the shares (Wilson 1927) by variance estimates recovery (Zou & Donner "
+    "2008). AUROC is over pairs of people whom the same model predicted; its interval is from a bootstrap of "
+    "people within class, or, where all pairs are in order or none is, a score interval (Newcombe 2006). All "
+    "intervals are of 95 %; people who share a training set are not independent, which the intervals leave out of "
+    "account."
+)
 ATLAS_CITATIONS = (
     ("aal", "Tzourio-Mazoyer 2002; Rolls 2015"),
     ("harvard", "Desikan 2006"),
@@ -77,16 +85,11 @@ def group(
         f"{sum(classes.values())} people ({people}) were used. {split} All images of one person lie on one side. Each "
         "model predicted only people whom it was not trained on.",
         *([f"The maps were made sloppily. {SLOPPY}"] if sloppy else []),
-        _preparation(smoothing, adjust, forms or {}, keep),
+        preparation(smoothing, adjust, forms or {}, keep),
         "The cells, every one of which is reported:",
         "\n".join(f"- {cell}: {about('classifiers', cell.partition('/')[0])}" for cell in cells),
-        "Scores are of people, out of fold. Balanced accuracy is the mean of the classes' shares that were predicted "
-        "rightly; its interval joins those of the shares (Wilson 1927) by variance estimates recovery (Zou & Donner "
-        "2008). AUROC is over pairs of people whom the same model predicted; its interval is from a bootstrap of "
-        "people within class, or, where all pairs are in order or none is, a score interval (Newcombe 2006). All "
-        "intervals are of 95 %; people who share a training set are not independent, which the intervals leave out of "
-        "account.",
-        *([_chance(permutations)] if permutations else []),
+        MEASURES,
+        *([chance(permutations)] if permutations else []),
     ]
     if explainers:
         parts += [
@@ -153,7 +156,8 @@ def _borrowed(kinds: Mapping[str, str], space: str) -> str:
     )
 
 
-def _chance(permutations: Mapping[str, int]) -> str:
+def chance(permutations: Mapping[str, int]) -> str:
+    """How chance was judged; permutations by cell."""
     ran = "; ".join(f"{cell} {count}" for cell, count in permutations.items())
     return (
         f"Chance was judged by permutation ({ran}): labels were exchanged among the people whom one fold of the first "
@@ -166,12 +170,13 @@ def _chance(permutations: Mapping[str, int]) -> str:
     )
 
 
-def _preparation(
+def preparation(
     smoothing: Mapping[str, float],
     adjust: Mapping[str, Sequence[str]],
     forms: Mapping[str, str],
     keep: Sequence[str] | None,
 ) -> str:
+    """What was done to maps before training, by map (as `group` has it)."""
     scaled = {"mean": "divided by its mean over the brain", "zscore": "brought to mean 0 and SD 1 over the brain"}
     formed = [f"each person's {name} was {scaled[form]}" for name, form in forms.items() if form in scaled]
     smoothed = [f"{name} was smoothed with a Gaussian of {number(mm)} mm FWHM" for name, mm in smoothing.items() if mm]

@@ -50,7 +50,7 @@ def run(analysis: Analysis, settings: Settings, told: pd.DataFrame, work: Path) 
             analysis.classes,
             chance=chance.set_index("cell").loc[cell.name].to_dict(),
             rivals=rivals,
-            unknown=[*_copies(cell, work), *_unknown(analysis, cell, known)],
+            unknown=[*_alike(cell, work), *_unknown(analysis, cell, known)],
         )
     found = {
         "by_class": audit.table(people, analysis.samples, analysis.classes),
@@ -109,6 +109,12 @@ def _copies(cell: Cell, work: Path) -> list[str]:
         for name in cell.maps
         for who, measure in json.loads((work / f"copies_{name}.json").read_text())
     ]
+
+
+def _alike(cell: Cell, work: Path) -> list[str]:
+    """The same for a verdict, which goes where names do not belong."""
+    pairs = len(_copies(cell, work))
+    return [f"{pairs} pairs of people look like one person each (named in the audit)"] if pairs else []
 
 
 def _unknown(analysis: Analysis, cell: Cell, known: dict[str, tuple[str, ...]]) -> list[str]:

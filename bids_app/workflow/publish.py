@@ -12,12 +12,13 @@ import tomli_w
 
 from bids_app import __version__, settings
 from bids_app.bids import outputs
+from bids_app.report import card as model_card
 from bids_app.report import group as page
 from bids_app.report import methods
 from bids_app.report.group import Heatmap
 from bids_app.settings import Settings
 from bids_app.training import cards, ranges
-from bids_app.workflow import cohort, heatmaps, nulls, share, templates
+from bids_app.workflow import card, cohort, heatmaps, nulls, share, templates
 from bids_app.workflow.analysis import Analysis, Cell
 from bids_app.workflow.collect import atlas_notes, fold_folders, region_table
 from bids_app.workflow.judge import Judgement
@@ -48,7 +49,8 @@ def stage(
             shutil.copytree(place / "model", folder / "models" / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
         (folder / "models" / cell.name / cards.CELL).write_text(tomli_w.dumps(_cell(analysis, cell, judged, work)))
     _report(folder, analysis, chosen, tables, judged, maps, atlas_notes(analysis, work))
-    share.write(folder, analysis, judged.audit, files)
+    model_card.write(folder, analysis.name, card.facts(analysis, judged, chosen))
+    share.write(folder, analysis, judged.audit, files, card.facts(analysis, judged, chosen, shared=True))
 
 
 def retire(out: Path, name: str, old: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from bids_app.report import card
 from bids_app.report.group import Heatmap
 from bids_app.workflow.analysis import Analysis
 
@@ -21,8 +22,15 @@ models, tables of people, and pages are not here: they can tell who took part. T
 {left_out}"""
 
 
-def write(folder: Path, analysis: Analysis, audit: dict[str, Any], maps: list[tuple[Heatmap, Path]]) -> None:
-    """Write `share/` into a staged `group/<analysis>` that holds all else; maps: each with its file there.
+def write(
+    folder: Path,
+    analysis: Analysis,
+    audit: dict[str, Any],
+    maps: list[tuple[Heatmap, Path]],
+    told: dict[str, str | list[str]],
+) -> None:
+    """Write `share/` into a staged `group/<analysis>` that holds all else; maps: each with its file there; told:
+    what the model card says, without numbers of small groups.
 
     With a class of fewer than ten people nothing but the methods is shared: its scores are those of a small group, and
     those of the others would give them away.
@@ -47,6 +55,7 @@ def write(folder: Path, analysis: Analysis, audit: dict[str, Any], maps: list[tu
     regions = pd.read_csv(folder / "regions.tsv", sep="\t", keep_default_na=False, dtype=str)
     known = [key in keys for key in zip(regions["cell"], regions["method"], regions["explained"], strict=True)]
     regions[known].to_csv(share / "regions.tsv", sep="\t", index=False)
+    card.write(share, analysis.name, told)
     about = {"classes": {name: int(counts[name]) for name in analysis.classes}, **suppressed(audit)}
     (share / "audit.json").write_text(json.dumps(about, indent=2, allow_nan=False) + "\n")
 
@@ -63,13 +72,15 @@ def suppressed(audit: dict[str, Any]) -> dict[str, Any]:
         hidden = row["people"] < FEWEST or any(0 < count < FEWEST for count in counts)
         hidden |= of_numbers and row["lacking"] > 0  # how many of which class have no value is not told
         rows.append(
-            {**row, "by_class": SMALL, "lacking": SMALL} if hidden else {**row, "lacking": _count(row["lacking"])}
+            {**row, "by_class": SMALL, "lacking": SMALL} if hidden else {**row, "lacking": count(row["lacking"])}
         )
     within = {
         cell: [row for row in each if row["people"] >= FEWEST] for cell, each in audit.get("within_sites", {}).items()
     }
-    return {"by_class": rows, "within_sites": within, "site_told_from_maps": audit.get("site_told_from_maps", {})}
+    kept = {"by_class": rows, "within_sites": within, "confounded": audit.get("confounded", [])}
+    return {**kept, "site_told_from_maps": audit.get("site_told_from_maps", {})}
 
 
-def _count(number: int) -> int | str:
+def count(number: int) -> int | str:
+    """A number of people, hidden where they are few."""
     return SMALL if 0 < number < FEWEST else number

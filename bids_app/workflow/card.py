@@ -1,0 +1,121 @@
+"""What a run knows of its models, for the model card."""
+
+from importlib.metadata import version
+from typing import Any
+
+import pandas as pd
+
+from bids_app import __version__
+from bids_app.bids import inputs
+from bids_app.report import audit as audits
+from bids_app.report import methods
+from bids_app.report.group import score_interval
+from bids_app.report.page import RESEARCH_USE, number
+from bids_app.settings import Settings
+from bids_app.training import ranges
+from bids_app.workflow import cohort, nulls, share
+from bids_app.workflow.analysis import Analysis
+from bids_app.workflow.judge import Judgement
+
+LIBRARIES = ("antspyx", "nilearn", "numpy", "scikit-learn", "torch")
+FIXED = {
+    "nobody": "Maps are computed; nobody has to judge them.",
+    "predictors": "All voxels of a map in the template's tissue; none was chosen by these people.",
+    "updating": "None.",
+    "external": "None in this run.",
+    "selection": "None was selected: every cell that was run is reported.",
+    "imbalance": "Classes weigh the same in training, and chance is judged by balanced accuracy. Probabilities are "
+    "those of a population with classes of equal size; they are not recalibrated to a prevalence.",
+    "output": "A probability for each class; called is the class with the largest. No threshold was tuned.",
+    "applying": "pellucid BIDS_DIR OUT_DIR participant --model DIR, then group --model DIR: the mean probability over "
+    "the cell's models.",
+    "poor": "Maps that were made in another way or lie on another grid are refused; people outside the training "
+    "people's ages, scanners or maps are marked; who lacks a covariate that is adjusted for is left out, by name.",
+    "privacy": "Models name nobody, and tell ages to five years; pictures show only what lies in the brain mask.",
+    "sharing": "Models, tables of people, and pages are private; share/ holds aggregates.",
+    "disjoint": "People, and whatever --keep-together joins: no image of anybody is on both sides.",
+    "measures": methods.MEASURES,
+}
+LIMITS = (
+    "A heatmap shows what a model used, not where a disease is.",
+    "The people are those of one data set: how a model does on others is not known from this.",
+    "Intervals leave out of account that people share training sets.",
+)
+
+
+def facts(
+    analysis: Analysis, judged: Judgement, chosen: Settings, *, shared: bool = False
+) -> dict[str, str | list[str]]:
+    """By the names of checklists.toml; where they are `shared`, without numbers of small groups."""
+    audit, count = (share.suppressed(judged.audit), share.count) if shared else (judged.audit, int)
+    used, everyone = analysis.used, analysis.samples
+    people = used.groupby("class")["participant_id"].nunique()
+    known = ranges.of(used.drop_duplicates("participant_id"), ())
+    left = everyone[~everyone["used"]].drop_duplicates("participant_id")
+    each = left["reason"].value_counts().items()
+    # of those who are few, reasons may tell of one person
+    reasons = "" if shared or left.empty else f": {'; '.join(f'{n} {reason}' for reason, n in each)}"
+    split = cohort.split_words(chosen)
+    site = (
+        "One site was held out at a time."
+        if chosen.group.leave_site_out
+        else "Training and test people are of the same sites."
+    )
+    rows = [row for row in audit["by_class"] if row["by_class"] != share.SMALL]
+    shown = audits.shown({**audit, "by_class": rows})
+    return FIXED | {
+        "use": f"{RESEARCH_USE} It tells {', '.join(analysis.classes)} apart in people like those it was trained on.",
+        "goal": "Development, with internal validation on people held out.",
+        "data": f"BIDS data set {inputs.open_dataset(chosen.bids_dir, validate=False).name}.",
+        "sites": f"{used['site'].nunique()} sites." if used["site"].notna().any() else [],
+        "maps": [f"{name}: {methods.about('maps', name)} {_parameters(its)}" for name, its in analysis.made.items()],
+        "label": f"Column {cohort.label(chosen)}: {_classes(analysis, chosen)}.",
+        "size": f"Everybody with images and a class. {_needed(judged.scores)}".strip(),
+        "missing": f"Nothing was filled in; who lacks images, class or an adjusted covariate was left out{reasons}.",
+        "split": f"{split} All images of one person lie on one side.",
+        "preparation": methods.preparation(analysis.smoothing, analysis.adjust, analysis.forms, analysis.keep),
+        "models": [f"{one.name}: {methods.about('classifiers', one.classifier)}" for one in analysis.cells],
+        "training": f"{len(analysis.splits)} models a cell, one a fold and repeat; no augmentation. Networks: AdamW, "
+        "cosine rate, class-weighted cross entropy; the last epoch is kept.",
+        "seeds": f"Seed {chosen.compute.random_seed}; that of each model is derived from it with cell, repeat and "
+        f"fold. Threads a process: {chosen.compute.omp_nthreads}; device: {chosen.compute.device}.",
+        "clusters": site,
+        "differ": site,
+        "uncertainty": methods.chance({cell.name: nulls.count(cell, chosen) for cell in analysis.cells}),
+        "code": f"Pellucid {__version__}, Apache-2.0, with {', '.join(f'{one} {version(one)}' for one in LIBRARIES)}.",
+        "flow": f"{count(int(people.sum()))} used, {count(len(left))} left out{reasons}.",
+        "counts": ", ".join(f"{count(int(people[name]))} {name}" for name in analysis.classes) + ".",
+        "people": [f"ages {known['age'][0]} to {known['age'][1]} years (to five years)"] * ("age" in known)
+        + [f"{row['what']}: {row['by class']}" for row in shown["by_class"]],
+        "scores": [_scores(row) for row in judged.scores.to_dict("records")],
+        "within": ["; ".join(f"{key} {value}" for key, value in row.items()) for row in shown["within_sites"]],
+        "verdicts": [found.text for found in judged.verdicts.values()],
+        "limits": [*LIMITS, *shown["confounded"], *shown["copies"]],
+        "heatmaps": [f"{name}: {methods.about('explainers', name)}" for name in chosen.group.explainers],
+    }
+
+
+def _parameters(made: dict[str, Any]) -> str:
+    return f"({', '.join(f'{key} {_words(value)}' for key, value in made.items() if key != 'Map')})"
+
+
+def _words(value: Any) -> str:
+    return " to ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _classes(analysis: Analysis, chosen: Settings) -> str:
+    values = chosen.group.classes or {name: (name,) for name in analysis.classes}
+    return "; ".join(f"{name} = {', '.join(its)}" for name, its in values.items())
+
+
+def _needed(scores: pd.DataFrame) -> str:
+    rows = scores[scores["needed"].notna()]
+    told = ", ".join(f"{row['cell']} {row['needed']:.2f}" for row in rows.to_dict("records"))
+    return f"Balanced accuracy that would have been needed to be told from chance: {told}." if told else ""
+
+
+def _scores(row: dict[Any, Any]) -> str:
+    wanted = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC", "sensitivity": "sensitivity"}
+    wanted |= {"specificity": "specificity", "brier": "Brier score", "calibration_slope": "calibration slope"}
+    told = [f"{words} {score_interval(row, name)}" for name, words in wanted.items() if name in row]
+    return f"{row['cell']}, repeat {row['repeat']}: {', '.join(told)}; p {number(row['judged'])}"
