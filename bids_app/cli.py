@@ -131,6 +131,9 @@ def _folds(whole: Parser) -> None:
     group.add_argument("--repeats", type=int, metavar="N", help="repeat the folds (1)")
     group.add_argument("--leave-site-out", action="store_true", help="one fold a site")
     group.add_argument("--hold-out", type=float, metavar="SHARE", help="one fold of this share, drawn anew each repeat")
+    group.add_argument(
+        "--inner-folds", type=int, metavar="K", help="choose the best cell within each fold; what the choice scores"
+    )
     group.add_argument("--weights", metavar="DIR|none", help="pretrained weights")
     group.add_argument("--maps-from", nargs="+", metavar="SITE=OUT_DIR", help="maps of several sites")
     group.add_argument("--training-list", type=Path, metavar="FILE", help="who was in training")

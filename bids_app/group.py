@@ -2,10 +2,12 @@
 
 import logging
 
+import pandas as pd
+
 from bids_app import apply
 from bids_app.bids import description, inputs, outputs
 from bids_app.settings import Settings
-from bids_app.workflow import analysis, cells, collect, judge, publish
+from bids_app.workflow import analysis, cells, collect, judge, nested, publish
 
 log = logging.getLogger("pellucid")
 
@@ -17,6 +19,7 @@ def run(settings: Settings) -> int:
     outputs.check_output(settings.output_dir, settings.bids_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
     planned = analysis.make(dataset, settings)
+    nested.check(planned, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     counts = planned.used.groupby("class")["participant_id"].nunique()
@@ -27,7 +30,9 @@ def run(settings: Settings) -> int:
     )
 
     work = cells.run(planned, settings)
+    chosen = nested.choices(planned, settings, work)
     told = collect.predictions(planned, work)
+    told = pd.concat([told, nested.predictions(told, chosen)], ignore_index=True)
     judged = judge.run(planned, settings, told, work)
     maps = collect.heatmaps(planned, work)
 
@@ -38,6 +43,7 @@ def run(settings: Settings) -> int:
         "predictions": told,
         "scores": judged.scores,
         "comparisons": judged.pairs,
+        **({} if chosen is None else {"choices": chosen}),
     }
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
         publish.stage(stage, planned, work, chosen=settings, tables=tables, judged=judged, maps=maps)

@@ -83,6 +83,7 @@ class Group:
     folds_file: Path | None = None
     repeats: int = 1
     hold_out: float | None = None
+    inner_folds: int | None = None
     leave_site_out: bool = False
     permutations: int | None = None
     max_mean_fd: float | None = None
@@ -152,13 +153,10 @@ SECTIONS = {
 }
 
 # Parsed from the start so that command lines stay valid; each leaves this list with the part that reads it.
-NOT_YET = frozenset(
-    {
-        "bids_database_dir", "recipe", "explain_checks", "reference_map",
-        "weights", "maps_from", "reports_only",
-        "resource_monitor", "bids_exec_spec",
-    }
-)  # fmt: skip
+NOT_YET = frozenset({
+    "bids_database_dir", "recipe", "explain_checks", "reference_map", "weights", "maps_from", "reports_only",
+    "resource_monitor", "bids_exec_spec",
+})  # fmt: skip
 CHOICES: dict[str, tuple[str | int, ...]] = {
     "registration": ("affine", "syn"),
     "intensity": ("zscore", "minmax"),
@@ -171,8 +169,9 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "device": ("auto", "cpu", "cuda"),
 }
 LEAST = {
-    "folds": 2, "repeats": 1, "permutations": 0, "nprocs": 1, "omp_nthreads": 1, "smoothing": 0, "random_seed": 0,
-    "mem_mb": 512, "fd_threshold": 0, "dummy_scans": 0, "max_mean_fd": 0, "min_minutes": 0, "resolution": 0.5,
+    "folds": 2, "inner_folds": 2, "repeats": 1, "permutations": 0, "nprocs": 1, "omp_nthreads": 1, "smoothing": 0,
+    "random_seed": 0, "mem_mb": 512, "fd_threshold": 0, "dummy_scans": 0, "max_mean_fd": 0, "min_minutes": 0,
+    "resolution": 0.5,
 }  # fmt: skip
 
 

@@ -28,6 +28,7 @@ MORE = {
     "calibration_slope": "calibration slope",
     "calibration_intercept": "calibration intercept",
 }
+OTHERS = {"chosen": "the best cell of inner folds, chosen anew in each fold; carries no claim"}
 BLIND = "sees no image"
 
 
@@ -237,7 +238,9 @@ def _scores(scores: pd.DataFrame, verdicts: Mapping[str, Verdict]) -> list[dict[
             "sensitivity": score_interval(row, "sensitivity"),
             "specificity": score_interval(row, "specificity"),
             "p": number(row["judged"]),
-            "verdict": WORDS[verdicts[str(row["cell"])].kind] if str(row["cell"]) in verdicts else BLIND,
+            "verdict": WORDS[verdicts[str(row["cell"])].kind]
+            if str(row["cell"]) in verdicts
+            else OTHERS.get(str(row["cell"]), BLIND),
         }
         for row in scores.to_dict("records")
     ]

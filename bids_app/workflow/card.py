@@ -23,7 +23,6 @@ FIXED = {
     "predictors": "All voxels of a map in the template's tissue; none was chosen by these people.",
     "updating": "None.",
     "external": "None in this run.",
-    "selection": "None was selected: every cell that was run is reported.",
     "imbalance": "Classes weigh the same in training, and chance is judged by balanced accuracy. Probabilities are "
     "those of a population with classes of equal size; they are not recalibrated to a prevalence.",
     "output": "A probability for each class; called is the class with the largest. No threshold was tuned.",
@@ -77,6 +76,7 @@ def facts(
         "models": [f"{one.name}: {methods.about('classifiers', one.classifier)}" for one in analysis.cells],
         "training": f"{len(analysis.splits)} models a cell, one a fold and repeat; no augmentation. Networks: AdamW, "
         "cosine rate, class-weighted cross entropy; the last epoch is kept.",
+        "selection": _selection(chosen),
         "seeds": f"Seed {chosen.compute.random_seed}; that of each model is derived from it with cell, repeat and "
         f"fold. Threads a process: {chosen.compute.omp_nthreads}; device: {chosen.compute.device}.",
         "clusters": site,
@@ -93,6 +93,13 @@ def facts(
         "limits": [*LIMITS, *shown["confounded"], *shown["copies"]],
         "heatmaps": [f"{name}: {methods.about('explainers', name)}" for name in chosen.group.explainers],
     }
+
+
+def _selection(chosen: Settings) -> str:
+    if chosen.group.inner_folds is None:
+        return "None was selected: every cell that was run is reported."
+    inner = f"by {chosen.group.inner_folds} inner folds of its training people"
+    return f"Every cell is reported; in each fold one was also chosen {inner} (row `chosen` of the scores)."
 
 
 def _parameters(made: dict[str, Any]) -> str:

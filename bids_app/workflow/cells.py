@@ -11,7 +11,7 @@ from bids_app.bids import outputs
 from bids_app.dataset.folds import Split
 from bids_app.errors import FailedError
 from bids_app.settings import Settings
-from bids_app.workflow import execute, nulls
+from bids_app.workflow import execute, nested, nulls
 from bids_app.workflow.analysis import Analysis, Cell, atlases
 from bids_app.workflow.call import node
 from bids_app.workflow.training import atlas_link
@@ -62,6 +62,7 @@ def run(analysis: Analysis, settings: Settings) -> Path:
         for train in trained:
             graph.connect([(stacks[name], train, [("out", f"array_{name}")]) for name in cell.maps])
         nulls.connect(graph, cell, analysis, stacks, trained, shared, nulls.count(cell, settings))
+    nested.connect(graph, analysis, settings, stacks, shared)
     logs = work / "log"
     logs.mkdir(exist_ok=True)
     execute.keep_crashes(graph, logs)
@@ -72,9 +73,10 @@ def run(analysis: Analysis, settings: Settings) -> Path:
     parts = [f"bids_app.{room}.{name}" for room, names in chosen.items() for name in names]
     total = len(analysis.cells) * len(analysis.splits)
     shuffled = sum(nulls.count(cell, settings) for cell in analysis.cells if not nulls.is_linear(cell))
+    inner = total if settings.group.inner_folds else 0
     what = "folds and permutations trained" if shuffled else "folds trained"
-    counted = ("train_", *(f"null_{cell.classifier}" for cell in analysis.cells if not nulls.is_linear(cell)))
-    execute.run(graph, settings, last=counted, total=total + shuffled, what=what, preload=[*PRELOAD, *parts])
+    counted = ("train_", "inner_", *(f"null_{cell.classifier}" for cell in analysis.cells if not nulls.is_linear(cell)))
+    execute.run(graph, settings, last=counted, total=total + inner + shuffled, what=what, preload=[*PRELOAD, *parts])
     execute.nameless(logs, settings)
     if any(logs.glob("crash-*")):
         raise FailedError(f"the analysis stopped: {execute.reason(logs)}; what is finished is kept in the work folder")

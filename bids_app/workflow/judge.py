@@ -16,6 +16,7 @@ from bids_app.settings import Settings
 from bids_app.training import scores, seeds
 from bids_app.workflow import nulls
 from bids_app.workflow.analysis import Analysis, Cell
+from bids_app.workflow.nested import CHOSEN
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,7 @@ def run(analysis: Analysis, settings: Settings, told: pd.DataFrame, work: Path) 
     train, test = (
         float(np.mean([len(getattr(split, side)) for split in analysis.splits])) for side in ("train", "test")
     )
-    return Judgement(judged, compare.between(told, train=train, test=test), found, verdicts)
+    return Judgement(judged, compare.between(told[told["cell"] != CHOSEN], train=train, test=test), found, verdicts)
 
 
 def _first(told: pd.DataFrame, name: str, analysis: Analysis) -> pd.DataFrame:

@@ -1,0 +1,83 @@
+"""Choosing among cells by inner folds: the choice rests on training people alone, and is scored as it was made."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_app.run import main
+from bids_app.workflow import nested
+
+
+def test_the_chosen_cell_of_each_fold_speaks_for_those_it_held_out():
+    rows = [("a", 1, 1, "01", 0.9), ("a", 1, 2, "02", 0.8), ("b", 1, 1, "01", 0.2), ("b", 1, 2, "02", 0.1)]
+    told = pd.DataFrame(rows, columns=["cell", "repeat", "fold", "participant_id", "probability_x"])
+    chosen = pd.DataFrame(
+        {"repeat": 1, "fold": [1, 1, 2, 2], "cell": ["a", "b", "a", "b"], "chosen": [False, True, True, False]}
+    )
+    found = nested.predictions(told, chosen)
+    assert found["cell"].tolist() == ["chosen", "chosen"]
+    assert found.set_index("participant_id")["probability_x"].to_dict() == {"01": 0.2, "02": 0.8}
+    assert nested.predictions(told, None).empty
+
+
+@pytest.mark.slow
+def test_inner_scores_are_those_of_an_analysis_of_the_training_people_alone(phantom_maps, tmp_path):
+    """Fold 1's inner score of the SVM is what the group level finds for its training people and its inner folds."""
+    bids, out = phantom_maps
+    options = ["--label", "group", "--classes", "control", "patient", "--sloppy", "--nprocs", "2"]
+    options += ["--adjust-for", "none", "--permutations", "0", "--explainers", "weights"]
+    given = ["--analysis", "nested", "--folds", "2", "--inner-folds", "2"]
+    assert main([str(bids), str(out), "group", *options, *given]) == 0
+    folder = out / "group" / "nested"
+    choices = pd.read_csv(folder / "choices.tsv", sep="\t")
+    assert len(choices) == 4
+    for _, rows in choices.groupby("fold"):
+        best = rows.loc[rows["chosen"], "inner_balanced_accuracy"]
+        assert len(best) == 1
+        assert best.iloc[0] == rows["inner_balanced_accuracy"].max()
+
+    told = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str)
+    mine = told[told["cell"] == "chosen"].set_index("participant_id")
+    assert len(mine) == 8
+    by_fold = choices[choices["chosen"]].set_index("fold")["cell"]
+    for person, row in mine.iterrows():
+        same = told[(told["participant_id"] == person) & (told["cell"] == by_fold[int(row["fold"])])].iloc[0]
+        assert row["probability_patient"] == same["probability_patient"]
+    scores = pd.read_csv(folder / "scores.tsv", sep="\t").set_index("cell").loc["chosen"]
+    shares = [(part["predicted"] == part["true"]).mean() for _, part in mine.groupby("true")]
+    assert scores["balanced_accuracy"] == pytest.approx(np.mean(shares), abs=1e-5)
+    assert "carries no claim" in (folder / "report.html").read_text()
+
+    folds = pd.read_csv(folder / "folds.tsv", sep="\t", dtype=str)
+    people = folds.loc[(folds["fold"] == "1") & (folds["role"] == "train"), "participant_id"].tolist()
+    (work,) = (out / ".work").glob("analysis-nested-*")
+    inner = json.loads((work / "inner" / "svm" / "gm" / "repeat-1_fold-1.json").read_text())
+    used = pd.read_csv(folder / "samples.tsv", sep="\t", dtype=str).query("used == 'True'")["participant_id"].tolist()
+    rows = _inner_rows(used, people, pd.read_csv(bids / "participants.tsv", sep="\t", dtype=str))
+    rows.to_csv(tmp_path / "folds.tsv", sep="\t", index=False)
+    given = ["--analysis", "alone", "--classifiers", "svm", "--folds-file", str(tmp_path / "folds.tsv")]
+    assert main([str(bids), str(out), "group", *options, *given, "--participant-label", *people]) == 0
+    alone = pd.read_csv(out / "group" / "alone" / "scores.tsv", sep="\t").set_index("cell")
+    assert alone.loc["svm/gm", "balanced_accuracy"] == pytest.approx(inner, abs=1e-5)
+
+
+def _inner_rows(used, people, table):
+    """The inner folds of fold 1 as a table."""
+    from bids_app.dataset import folds
+    from bids_app.dataset.folds import Split
+
+    known = table.set_index("participant_id")["group"]
+    classes = [known[person] for person in used]
+    train = tuple(used.index(person) for person in people)
+    test = tuple(row for row in range(len(used)) if row not in train)
+    names = tuple(person.removeprefix("sub-") for person in used)
+    splits = folds.inner(Split(1, 1, train, test, names), classes, folds=2, seed=1)
+    rows = [
+        {"participant_id": used[row], "repeat": 1, "fold": split.fold, "role": role}
+        for split in splits
+        for role, members in (("train", split.train), ("test", split.test))
+        for row in members
+    ]
+    return pd.DataFrame(rows)
