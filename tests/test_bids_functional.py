@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bids_app.bids.derivatives_bold import fmriprep_bold, fmriprep_sessions
-from bids_app.bids.functional import BOLD_FIELDS, bold_scans, metadata
+from bids_app.bids.functional import BOLD_FIELDS, bold_scans, metadata, scanner
 from bids_app.bids.inputs import open_dataset
 from bids_app.errors import DataError, MissingInputError, UsageError
 
@@ -100,6 +100,15 @@ def test_filters_choose_runs(root, filters, expected):
 def test_an_unknown_entity_of_a_filter_is_named(root):
     with pytest.raises(UsageError, match="filter for bold names an unknown entity, colour"):
         labels(root, filters={"colour": "red"})
+
+
+def test_the_scanner_of_a_run_is_known_from_sidecars_though_its_image_is_not_there(root):
+    sidecar(root, "task-rest_bold.json", Manufacturer="Maker", DeviceSerialNumber="1234", SliceTiming=[0, 1])
+    sidecar(root, "sub-01/ses-a/func/sub-01_ses-a_task-rest_run-1_bold.json", MagneticFieldStrength=3)
+    dataset = open_dataset(root)
+    assert scanner(dataset, "01", "a", "task-rest_run-1") == {"Manufacturer": "Maker", "MagneticFieldStrength": 3}
+    assert scanner(dataset, "01", None, "task-rest") == {"Manufacturer": "Maker"}
+    assert scanner(dataset, "02", None, "task-nback") == {}
 
 
 def test_metadata_is_inherited_as_pybids_has_it(root):

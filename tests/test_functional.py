@@ -52,6 +52,7 @@ def test_every_map_stands_in_func_and_its_sidecar_says_how_it_was_made(ran, name
     own = {"alff": "AlffDefinition", "falff": "AlffDefinition", "reho": "Neighbours", "fcs": "Strength"}
     assert own.get(name, "Strength") in about["MapParameters"]
     assert about["NumberOfVolumes"] == 120
+    assert about["Scanner"]["Manufacturer"] == "Pellucid phantom"  # of the raw run, which fMRIPrep does not repeat
     bins = np.arange(1, 60) / (2 * (120 - about["NumberOfVolumesDropped"]))
     inside = ((bins > 0.01 - 1e-9) & (bins < 0.08 + 1e-9)).sum()
     assert about["DegreesOfFreedomInBand"] == 2 * inside - len(about["Confounds"])

@@ -138,6 +138,16 @@ def metadata(dataset: Dataset, scan: Bold) -> dict[str, object]:
     return stated(dataset.root, scan.path, BOLD_FIELDS)
 
 
+def scanner(dataset: Dataset, participant: str, session: str | None, label: str) -> dict[str, object]:
+    """What the sidecars say of the scanner of a run, the fields of `FIELDS` only; its image need not be there.
+
+    Raises DataError for a sidecar that cannot be read.
+    """
+    place = [f"sub-{participant}", *([f"ses-{session}"] if session else [])]
+    image = dataset.root.joinpath(*place, "func", f"{'_'.join([*place, label])}_bold.nii.gz")
+    return stated(dataset.root, image, FIELDS)
+
+
 def stated(root: Path, image: Path, fields: Iterable[str]) -> dict[str, object]:
     """Return what the sidecars between a data set's top and an image say of it, the given fields only.
 

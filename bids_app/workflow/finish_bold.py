@@ -107,6 +107,7 @@ def _facts(told: Files, made: Files) -> Files:
         "Steps": _steps(told, made),
         "PreprocessingSource": told["source"],
         "TaskName": told["task"],
+        "Scanner": told["scanner"],
         "Resolution": " x ".join(f"{mm:g}" for mm in nib.load(made["mask"]).header.get_zooms()[:3]) + " mm",
     }
 

@@ -105,7 +105,7 @@ def runs(
     """The runs of one session, as values that nodes take. Raises MissingInputError that names what is lacking."""
     if "fmriprep" in settings.select.derivatives:
         try:
-            return _borrowed(participant, session, settings)
+            return _borrowed(dataset, participant, session, settings)
         except MissingInputError as error:
             if not settings.participant.fallback_preprocessing:
                 raise MissingInputError(f"{error} (--fallback-preprocessing preprocesses such people here)") from error
@@ -115,7 +115,9 @@ def runs(
     return [_values(dataset, run, settings) for run in found]
 
 
-def _borrowed(participant: str, session: str | None, settings: Settings) -> list[dict[str, Any]]:
+def _borrowed(
+    dataset: inputs.Dataset, participant: str, session: str | None, settings: Settings
+) -> list[dict[str, Any]]:
     stated = settings.participant
     images = derivatives_bold.fmriprep_bold(
         settings.select.derivatives["fmriprep"],
@@ -129,7 +131,8 @@ def _borrowed(participant: str, session: str | None, settings: Settings) -> list
     found = []
     for image in images:
         values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(image).items()}
-        found.append({**values, "source": "fmriprep", "skipped": stated.dummy_scans or 0})
+        scanner = bids_functional.scanner(dataset, participant, session, image.label)
+        found.append({**values, "source": "fmriprep", "skipped": stated.dummy_scans or 0, "scanner": scanner})
     return found
 
 
@@ -156,6 +159,7 @@ def _values(dataset: inputs.Dataset, run: bids_functional.Bold, settings: Settin
         "slice_times": stated.get("SliceTiming"),
         "slice_direction": stated.get("SliceEncodingDirection"),
         "dummies": settings.participant.dummy_scans,
+        "scanner": bids_functional.scanner(dataset, run.participant, run.session, run.label),
     }
 
 
