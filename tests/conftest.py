@@ -1,5 +1,6 @@
 """What every test stands on: one thread, no window, and the real data where they are to be had."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -48,3 +49,21 @@ def phantom_maps(tmp_path_factory, with_template):
     work = ["--sloppy", "--resolution", "4", "--nprocs", "2"]
     assert main([str(folder / "bids"), str(folder / "out"), "participant", *work]) == 0
     return folder / "bids", folder / "out"
+
+
+@pytest.fixture(scope="session")
+def invented_gm():
+    """A function that puts an invented 4 mm map `gm` of a person where the participant level would have left it."""
+
+    def put(out, person, image, random, session=None):
+        folder = out / person / (f"ses-{session}/anat" if session else "anat")
+        folder.mkdir(parents=True)
+        who = f"{person}_ses-{session}" if session else person
+        stem = folder / f"{who}_space-MNI152NLin2009cAsym_res-4_label-GM_desc-modulated_probseg"
+        image.to_filename(f"{stem}.nii.gz")
+        parameters = {"Map": "gm", "Registration": "syn", "Space": "MNI152NLin2009cAsym", "ResolutionMm": 4.0}
+        size = {"TotalIntracranialVolume": float(random.normal(1500, 100)), "PreprocessingSource": "invented"}
+        about = {"MapParameters": {**parameters, "Sloppy": True}, **size}
+        stem.with_name(stem.name + ".json").write_text(json.dumps(about))
+
+    return put

@@ -21,7 +21,7 @@ OPTIONS = ["--label", "group", "--classes", "control", "patient", "--classifiers
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, with_template):
+def study(tmp_path_factory, with_template, invented_gm):
     """BIDS and OUT_DIR. Site and class go together: 16 and 4, 4 and 16."""
     home = tmp_path_factory.mktemp("sites")
     bids, out = home / "bids", home / "out"
@@ -41,18 +41,8 @@ def study(tmp_path_factory, with_template):
         (bids / person).mkdir()
         values = 0.5 + 0.1 * gaussian_filter(random.normal(size=shape), 2) / 0.05
         values = values * (1.1 + 0.05 * tilt) if site == "A" else values
-        write(out, person, nib.Nifti1Image(values.astype(np.float32), affine), random)
+        invented_gm(out, person, nib.Nifti1Image(values.astype(np.float32), affine), random)
     return bids, out
-
-
-def write(out, person, image, random):
-    folder = out / person / "anat"
-    folder.mkdir(parents=True)
-    stem = folder / f"{person}_space-{SPACE}_res-4_label-GM_desc-modulated_probseg"
-    image.to_filename(f"{stem}.nii.gz")
-    parameters = {"Map": "gm", "Space": SPACE, "ResolutionMm": MM, "Sloppy": True}
-    size = {"TotalIntracranialVolume": float(random.normal(1500, 100)), "PreprocessingSource": "invented"}
-    stem.with_name(stem.name + ".json").write_text(json.dumps({"MapParameters": parameters, **size}))
 
 
 def analysed(study, name, *options):
@@ -81,7 +71,16 @@ def test_what_may_be_shared_names_nobody_and_tells_of_no_small_group(study):
     _, out = study
     share = out / "group" / "plain" / "share"
     names = {path.name for path in share.iterdir()}
-    assert {"README.md", "methods.md", "scores.tsv", "comparisons.tsv", "regions.tsv", "audit.json"} < names
+    assert {
+        "README.md",
+        "methods.md",
+        "scores.tsv",
+        "comparisons.tsv",
+        "regions.tsv",
+        "audit.json",
+        "model_card.md",
+        "model_card.json",
+    } < names
     assert sum(name.endswith("statmap.nii.gz") for name in names) == 2
     for path in share.glob("*.*"):
         assert b"sub-" not in path.read_bytes(), path.name

@@ -27,9 +27,9 @@ def write(
     analysis: Analysis,
     audit: dict[str, Any],
     maps: list[tuple[Heatmap, Path]],
-    told: dict[str, str | list[str]],
+    facts: dict[str, str | list[str]],
 ) -> None:
-    """Write `share/` into a staged `group/<analysis>` that holds all else; maps: each with its file there; told:
+    """Write `share/` into a staged `group/<analysis>` that holds all else; maps: each with its file there; facts:
     what the model card says, without numbers of small groups.
 
     With a class of fewer than ten people nothing but the methods is shared: its scores are those of a small group, and
@@ -55,7 +55,7 @@ def write(
     regions = pd.read_csv(folder / "regions.tsv", sep="\t", keep_default_na=False, dtype=str)
     known = [key in keys for key in zip(regions["cell"], regions["method"], regions["explained"], strict=True)]
     regions[known].to_csv(share / "regions.tsv", sep="\t", index=False)
-    card.write(share, analysis.name, told)
+    card.write(share, analysis.name, facts)
     about = {"classes": {name: int(counts[name]) for name in analysis.classes}, **suppressed(audit)}
     (share / "audit.json").write_text(json.dumps(about, indent=2, allow_nan=False) + "\n")
 
