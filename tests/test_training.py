@@ -244,6 +244,15 @@ class TestSeeds:
             == 16
         )
 
+    @pytest.mark.gpu
+    def test_on_cuda_the_same_seed_gives_the_same_within_the_stated_tolerance(self, study, tmp_path):
+        common, splits, _ = study(1.0)
+        told = []
+        for name in "ab":
+            folder = train(common, splits[0], tmp_path / name, "cnn3d", epochs=5, device="cuda")
+            told.append(pd.read_csv(folder / "predictions.tsv", sep="\t")["probability_patient"])
+        np.testing.assert_allclose(*told, atol=loop.CUDA_TOLERANCE)
+
     def test_torchs_own_state_is_left_as_it_was(self):
         before, cudnn = torch.get_rng_state(), torch.backends.cudnn.deterministic
         with loop.seeded(3, "cpu"), loop.threads(2):

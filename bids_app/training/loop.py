@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+CUDA_TOLERANCE = 1e-3  # of probabilities, two trainings with one seed on one device
+
 Batch = Callable[[NDArray[np.intp]], NDArray[np.float32]]
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
@@ -30,7 +32,8 @@ def train(
 
     batch: rows of y -> volumes (rows, channels, X, Y, Z), so that people are read when they are needed. Gradients are
     clipped to norm 1. The weights of the last epoch are kept: there is no early stopping, since nothing but training
-    people may decide when to stop. Same seed, device and threads: same weights, on a CPU.
+    people may decide when to stop. Same seed and threads: same weights, on a CPU; on CUDA some sums have
+    no fixed order, and probabilities differ by CUDA_TOLERANCE at most.
     """
     network.to(device).train()
     weights = torch.tensor(_class_weights(y), dtype=torch.float32, device=device)
