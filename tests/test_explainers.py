@@ -277,3 +277,138 @@ def test_a_decision_that_never_varies_has_no_pattern():
     classifier = catalogue.load("classifiers", "svm").build(1, 2, (3,), voxel_mm=(1.0,) * 3, seed=0)
     with pytest.raises(DataError, match="same decision"):
         catalogue.load("explainers", "pattern").describe(classifier, linear_people()[0])
+
+
+def person(seed=0):
+    return torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+FULL = np.ones(SHAPE, bool)
+OF_NETWORKS = (
+    "mean_activation", "cam", "gradcam", "gradcampp", "saliency", "integrated_gradients", "guided_backprop",
+    "guided_gradcam",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_NETWORKS)
+def test_a_flipped_image_gives_the_flipped_map(name):
+    network, x = Plain(symmetric=True).eval(), person()
+    explain = catalogue.load("explainers", name).explain
+    first, flipped = explain(network, x, 1, mask=FULL), explain(network, x.flip(1), 1, mask=FULL)
+    assert flipped == pytest.approx(first[::-1], abs=1e-5 * float(np.abs(first).max()))
+
+
+def test_cam_and_the_bias_sum_up_to_the_logit_and_another_head_is_refused():
+    network, x = Plain().eval(), person()
+    cam = catalogue.load("explainers", "cam")
+    with torch.no_grad():
+        logit = float(network(x[None])[0, 1] - network.head.bias[1])
+    assert cam.raw(network, x, 1).mean() == pytest.approx(logit, abs=1e-6)
+
+    class Largest(Plain):
+        def forward(self, x):
+            return self.head(self.features(x).amax((2, 3, 4)))
+
+    with pytest.raises(DataError, match="does not sum up to the logit"):
+        cam.raw(Largest().eval(), x, 1)
+
+
+def test_gradcampp_follows_equation_19():
+    network, x = Plain().eval(), person()
+    features = network.features(x[None]).detach().double().requires_grad_()
+    logit = network.double().head(features.mean((2, 3, 4)))[0, 1]
+    g = torch.autograd.grad(logit, features)[0][0]
+    a = features[0].detach()
+    share = g**2 / (2 * g**2 + a.sum((1, 2, 3), keepdim=True) * g**3)
+    wanted = torch.einsum("k,kxyz->xyz", (g.clamp(min=0) * torch.nan_to_num(share)).sum((1, 2, 3)), a)
+    found = catalogue.load("explainers", "gradcampp").raw(network.float(), x, 1)
+    assert found == pytest.approx(wanted.numpy(), rel=1e-4, abs=1e-6 * float(wanted.abs().max()))
+
+
+def test_mean_activation_is_the_mean_over_channels_and_knows_no_class():
+    network, x = Plain().eval(), person()
+    explain = catalogue.load("explainers", "mean_activation").explain
+    with torch.no_grad():
+        mean = network.features(x[None])[0].mean(0).numpy()
+    where = cells(network, network.cam_layer, SHAPE)
+    assert explain(network, x, 0, mask=FULL) == pytest.approx(upsample(mean, where, SHAPE), abs=1e-6)
+    assert (explain(network, x, 0, mask=FULL) == explain(network, x, 1, mask=FULL)).all()
+
+
+def test_saliency_is_the_signed_change_of_the_logit():
+    network, x = Plain().eval().double(), person().double()
+    found = catalogue.load("explainers", "saliency").explain(network, x, 1, mask=FULL)
+    step = 1e-6
+    for voxel in ((3, 4, 5), (10, 11, 2), (16, 19, 15)):
+        moved = x.clone()
+        moved[(0, *voxel)] += step
+        with torch.no_grad():
+            change = float(network(moved[None])[0, 1] - network(x[None])[0, 1]) / step
+        assert found[voxel] == pytest.approx(change, rel=1e-4, abs=1e-9)
+
+
+def test_of_a_linear_model_saliency_is_the_weights_and_integrated_gradients_their_product_with_the_person():
+    classifier, _, x = classifier_of("svm")
+    weights = classifier.linear.weight[1].detach().numpy()
+    saliency, integrated = (catalogue.load("explainers", name) for name in ("saliency", "integrated_gradients"))
+    assert saliency.explain(classifier, x, 1, mask=MASK) == pytest.approx(weights, abs=1e-7)
+    assert integrated.explain(classifier, x, 1, mask=MASK) == pytest.approx(weights * x.numpy(), abs=1e-6)
+
+
+@pytest.mark.parametrize("network", [Plain().eval(), classifier_of("cnn3d")[0].eval()], ids=["plain", "cnn3d"])
+def test_integrated_gradients_sum_up_to_the_logit_less_that_of_the_baseline(network):
+    x = person()
+    found = catalogue.load("explainers", "integrated_gradients").explain(network, x, 1, mask=FULL)
+    with torch.no_grad():
+        way = float(network(x[None])[0, 1] - network(torch.zeros_like(x)[None])[0, 1])
+    assert found.sum(dtype=np.float64) == pytest.approx(way, rel=0.02, abs=1e-4)
+
+
+def test_guided_backprop_lets_positive_gradients_pass_alone():
+    """The backward pass written out, convolution by convolution."""
+    network, x = Plain().eval(), person()
+    first, _, second, _ = network.features
+    with torch.no_grad():
+        one = first(x[None])
+        two = second(one.relu())
+        count = two[0, 0].numel()
+        back = (network.head.weight[1] / count)[None, :, None, None, None].expand_as(two)
+        back = back.clamp(min=0) * (two > 0)
+        back = nn.grad.conv3d_input(one.shape, second.weight, back, 2, 1).clamp(min=0) * (one > 0)
+        wanted = nn.grad.conv3d_input((1, 1, *SHAPE), first.weight, back, 2, 1)[0, 0].numpy()
+    found = catalogue.load("explainers", "guided_backprop").explain(network, x, 1, mask=FULL)
+    assert found == pytest.approx(wanted, abs=1e-6 * float(np.abs(wanted).max()))
+    assert not np.allclose(found, catalogue.load("explainers", "saliency").explain(network, x, 1, mask=FULL))
+
+
+def test_guided_gradcam_is_the_product_of_its_parts():
+    network, x = Plain().eval(), person()
+    both = [catalogue.load("explainers", name).explain(network, x, 1, mask=FULL) for name in OF_NETWORKS]
+    by_name = dict(zip(OF_NETWORKS, both, strict=True))
+    product = by_name["guided_backprop"] * np.maximum(by_name["gradcam"], 0)
+    assert by_name["guided_gradcam"] == pytest.approx(product, abs=0)
+
+
+def test_functional_or_shared_relus_and_other_kinks_are_refused_by_the_guided_methods():
+    class Functional(Plain):
+        def forward(self, x):
+            return self.head(self.features(x).relu().mean((2, 3, 4)))
+
+    class Smooth(Plain):
+        def __init__(self):
+            super().__init__()
+            self.features[1] = nn.GELU()
+
+    class Shared(Plain):
+        def __init__(self):
+            super().__init__()
+            self.features[3] = self.features[1]
+
+    guided = catalogue.load("explainers", "guided_backprop")
+    with pytest.raises(DataError, match="1 ReLUs of this network are no modules of their own"):
+        guided.explain(Functional().eval(), person(), 1, mask=FULL)
+    with pytest.raises(DataError, match="1 ReLUs"):
+        guided.explain(Shared().eval(), person(), 1, mask=FULL)
+    assert "GELU" in guided.check(Smooth())
+    assert "linear model" in guided.check(classifier_of("svm")[0])
+    assert "linear model" in catalogue.load("explainers", "guided_gradcam").check(classifier_of("svm")[0])

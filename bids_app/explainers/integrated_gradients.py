@@ -1,0 +1,40 @@
+"""Integrated gradients: the gradient averaged on the way from the training mean to the person, times the way.
+
+In scaled data the training mean is zero, which is the baseline. The sum over voxels is the person's logit less the
+logit at the baseline (completeness), as far as the steps of the sum go. Steps go through one at a time, so that memory
+does not grow with their number.
+
+Sundararajan et al. 2017, ICML, PMLR 70:3319-3328, doi:10.48550/arXiv.1703.01365; captum's IntegratedGradients with
+Gauss-Legendre nodes.
+"""
+
+import numpy as np
+import torch
+from captum.attr import IntegratedGradients
+from numpy.typing import NDArray
+
+from bids_app.explainers._state import evaluating
+from bids_app.explainers._voxels import summed
+
+SIGN = "both"
+UNIT = "contribution to the logit"
+OF = "person"
+STEPS = 50
+
+
+def check(classifier: torch.nn.Module) -> str | None:
+    """Every classifier that is differentiable has them: all that take volumes or vectors."""
+    return None if hasattr(classifier, "takes") else "integrated_gradients needs a classifier of this catalogue"
+
+
+def explain(
+    classifier: torch.nn.Module, x: torch.Tensor, target: int, *, mask: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Contributions: (X, Y, Z), zero outside the mask, for x (channels, X, Y, Z); (voxels,) for x (channels *
+    voxels,)."""
+    batch = x[None].detach().clone()
+    with evaluating(classifier):
+        found = IntegratedGradients(classifier).attribute(
+            batch, target=target, n_steps=STEPS, internal_batch_size=1, method="gausslegendre"
+        )
+    return summed(found[0], mask)
