@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from bids_app import settings
+from bids_app.atlases import templates
 from bids_app.errors import DataError, UsageError
 from bids_app.run import main
 from bids_app.training import ranges
@@ -224,7 +225,9 @@ def test_changed_weights_other_formats_and_half_a_model_are_refused(trained, tmp
 def test_a_training_list_of_another_analysis_is_refused(trained, tmp_path, capsys):
     bids, out, models = trained
     table = pd.read_csv(models.parent / "folds.tsv", sep="\t", dtype=str)
-    table[table["participant_id"] != table["participant_id"].iloc[0]].to_csv(tmp_path / "l.tsv", sep="\t", index=False)
+    # as many people in every fold, but not the same
+    table["fold"] = table["fold"].map({"1": "2", "2": "1"})
+    table.to_csv(tmp_path / "l.tsv", sep="\t", index=False)
     assert _apply(bids, out, models, "--training-list", str(tmp_path / "l.tsv")) == 65
     assert "give the folds.tsv of the analysis" in capsys.readouterr().err
 
@@ -254,37 +257,52 @@ def test_the_participant_level_makes_the_maps_that_the_model_was_trained_on(trai
     assert "--resolution: the model was trained with 4.0" in capsys.readouterr().err
 
 
+def test_a_registration_that_contradicts_the_model_is_refused(trained, capsys):
+    bids, out, models = trained
+    given = [str(bids), str(out), "participant", "--model", str(models)]
+    assert main([*given, "--registration", "affine"]) == 64
+    assert "--registration: the model was trained with syn" in capsys.readouterr().err
+
+
 def test_settings_of_bold_maps_are_taken_from_the_model(tmp_path, monkeypatch):
     made = {
         "Map": "reho", "Space": "MNI152NLin2009cAsym", "ResolutionMm": 3.0, "Sloppy": False, "Denoise": "simple",
-        "FdThreshold": 0.3, "Neighbours": 19,
+        "FdThreshold": 0.3, "Neighbours": 19, "TaskName": "rest",
     }  # fmt: skip
+    shape, affine = templates.grid("MNI152NLin2009cAsym", 3.0)
     card = {
         "maps": ["reho"],
-        "grid": {},
+        "grid": {"shape": list(shape), "affine": affine.tolist()},
         "settings": {"made": {"reho": made}, "smoothing_mm": {"reho": 6.0}, "map_form": {"reho": "mean"}},
     }
     monkeypatch.setattr(as_trained.cards, "find", lambda _: {"svm/reho": {tmp_path: card}})
     given = {"model": tmp_path, "fd_threshold": 0.3}
-    chosen = as_trained.taken(settings.build("participant", tmp_path, tmp_path, given=given)).participant
+    whole = as_trained.taken(settings.build("participant", tmp_path, tmp_path, given=given))
+    assert whole.select.task_id == "rest"
+    chosen = whole.participant
     assert (chosen.maps, chosen.denoise, chosen.band, chosen.reho_neighbours) == (("reho",), "simple", ("none",), 19)
     assert (chosen.resolution, chosen.fd_threshold, chosen.registration) == (3.0, 0.3, None)
+    with pytest.raises(UsageError, match="--task-id: the model was trained on rest"):
+        as_trained.taken(settings.build("participant", tmp_path, tmp_path, given={**given, "task_id": "nback"}))
+    card["grid"]["affine"][0][3] += 1.0  # a grid of fMRIPrep's: its series are taken as they are
+    assert (
+        as_trained.taken(settings.build("participant", tmp_path, tmp_path, given=given)).participant.resolution is None
+    )
     with pytest.raises(UsageError, match="--denoise: the model was trained with simple"):
         as_trained.taken(settings.build("participant", tmp_path, tmp_path, given={**given, "denoise": "compcor"}))
 
 
 def test_ranges_tell_who_lies_outside_and_what_cannot_be_compared():
-    people = pd.DataFrame(
-        {"class": ["a", "a", "b"], "age": [21.0, np.nan, 38.5], "scanner": ["Siemens Prisma", "GE", None]}
-    )
-    known = ranges.of(people, [0.8, 1.4, 1.1])
-    assert known == {
-        "people": {"a": 2, "b": 1}, "age": [20, 40], "scanner": ["GE", "Siemens Prisma"], "map": 1.4,
-    }  # fmt: skip
-    assert ranges.outside({"age": 40, "scanner": "GE"}, 1.0, known) == []
-    told = ranges.outside({"age": 41, "scanner": "Philips"}, 1.5, known)
+    people = pd.DataFrame({"participant_id": ["1", "2", "3"], "class": ["a", "a", "b"], "age": [21.0, np.nan, 38.5]})
+    people["scanner_of_sidecar"] = ["Siemens Prisma", "GE", None]
+    known = ranges.of(people, [0.8, 1.361, 1.1])
+    assert known.pop("map") == pytest.approx(1.4)  # rounded up: it is nobody's own
+    assert known == {"people": {"a": 2, "b": 1}, "age": [20, 40], "scanner": ["GE", "Siemens Prisma"]}
+    known["map"] = 1.4
+    assert ranges.outside({"age": 40, "scanner_of_sidecar": "GE"}, 1.0, known) == []
+    told = ranges.outside({"age": 41, "scanner_of_sidecar": "Philips"}, 1.5, known)
     assert [text.split()[0] for text in told] == ["age", "the", "the"]
-    assert ranges.outside({"age": np.nan, "scanner": None}, 0.7, known) == []
+    assert ranges.outside({"age": np.nan, "scanner_of_sidecar": None}, 0.7, known) == []
     assert ranges.unknown(people, known) == ["age", "scanner"]
     assert ranges.unknown(people.iloc[:1], {"people": {}}) == ["age", "scanner"]
     assert ranges.unknown(people.iloc[:1], known) == []
@@ -297,3 +315,43 @@ def test_two_analyses_below_one_folder_are_refused(trained, tmp_path, capsys):
         shutil.copytree(models / "svm", tmp_path / name / "svm")
     assert _apply(bids, out, tmp_path) == DataError.code
     assert "several models of one fold" in capsys.readouterr().err
+
+
+def test_classes_that_look_like_numbers_and_people_of_unknown_age_are_taken_as_they_are(
+    trained, phantom_maps, tmp_path
+):
+    """Classes 0 and 1, no age, and a scanner column to adjust for; the model is applied to whom it was trained on."""
+    bids, out = phantom_maps
+    people = pd.read_csv(bids / "participants.tsv", sep="\t", dtype=str)
+    people = people[["participant_id"]].assign(
+        dx=people["group"].map({"control": "0", "patient": "1"}), scanner=["a", "b"] * 4, hand="R"
+    )
+    _dataset(tmp_path / "plain", bids, people)
+    options = ["--label", "dx", "--analysis", "numbers", "--folds", "2", "--classifiers", "svm", "--permutations", "0"]
+    options += ["--explainers", "weights", "--adjust-for", "scanner", "hand"]
+    assert main([str(tmp_path / "plain"), str(out), "group", *options, *SLOPPY]) == 0
+    card = json.loads((out / "group" / "numbers" / "model_card.json").read_text())
+    assert "ages" not in json.dumps(card["facts"]["people"])
+    assert card["facts"]["uncertainty"] == []  # no permutations, so nothing is said of chance
+    people["hand"] = "L"  # all were right-handed in training: nothing is adjusted for
+    people.loc[2, "dx"] = "n/a"
+    _dataset(tmp_path / "new", bids, people)
+    assert _apply(tmp_path / "new", out, out / "group" / "numbers", "--analysis", "new", "--label", "dx") == 0
+    told = _told(out, "new")
+    assert len(told) == 8
+    assert set(told["predicted"]) <= {"0", "1"}
+    assert pd.isna(told["true"]).sum() == 1
+    assert pd.read_csv(out / "group" / "new" / "scores.tsv", sep="\t").loc[0, "n"] == 7
+
+
+def test_a_session_with_a_class_stands_for_a_person_as_in_training():
+    from types import SimpleNamespace
+
+    from bids_app.workflow.plan_apply import _classed
+
+    index = pd.MultiIndex.from_tuples([("1", ""), ("1", "a"), ("1", "b"), ("2", ""), ("2", "a")])
+    true = pd.Series([pd.NA, pd.NA, "x", pd.NA, pd.NA], index=index, dtype="string")
+    first, every = (SimpleNamespace(group=SimpleNamespace(sessions=name)) for name in ("first", "all"))
+    assert _classed(pd.DataFrame(index=index), true, first).fillna("-").tolist() == ["-", "-", "x"] + ["not known"] * 2
+    assert _classed(pd.DataFrame(index=index), true, every).tolist() == ["not known"] * 2 + ["x"] + ["not known"] * 2
+    assert set(_classed(pd.DataFrame(index=index), None, first)) == {"not known"}

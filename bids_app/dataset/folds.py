@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -136,6 +136,14 @@ def inner(split: Split, classes: Sequence[str], *, folds: int, seed: int) -> lis
         )
         for part in parts
     ]
+
+
+def digest(rows: Iterable[tuple[str, int, int, str]]) -> str:
+    """A hash of who was in which role: rows of participant, repeat, fold and role, in any order.
+
+    It recognises the whole table and nobody in it.
+    """
+    return hashlib.sha256("\n".join(sorted({"\t".join(map(str, row)) for row in rows})).encode()).hexdigest()
 
 
 def check_training(split: Split, classes: Sequence[str], *, why: str = FEW_GROUPS) -> None:

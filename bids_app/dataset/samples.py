@@ -17,6 +17,7 @@ Files = Mapping[str, tuple[Path, ...]]
 Found = Mapping[tuple[str, str | None], Files]
 SCANNER = ("Manufacturer", "ManufacturersModelName", "ManufacturerModelName", "MagneticFieldStrength")
 CLASS, PERSON = "class of the analysis", ""
+SIDECAR_SCANNER = "scanner_of_sidecar"  # `scanner` may be a column of people
 COVARIATES = {"age": "age", "sex": "sex", "site": "site"}
 
 
@@ -42,8 +43,8 @@ def collect(
     column -> column of frame (default age, sex, site); excluded: (participant, session or None) -> reason; needed:
     columns without which nobody is used; max_mean_fd (mm), min_minutes: who moved more, or has less BOLD left, is not
     used. Columns: participant_id, session_id, class, used, reason, the covariates, tiv (mL), mean_fd (mm), minutes (of
-    BOLD), source, scanner, and for each map a tuple of files, several when runs or sessions are averaged. Where
-    nobody's site is known, the scanner that the sidecars tell of stands for it.
+    BOLD), source, scanner_of_sidecar, and for each map a tuple of files, several when runs or sessions are averaged.
+    Where nobody's site is known, the scanner that the sidecars tell of stands for it.
     Raises UsageError for several sessions without `sessions` (first, all, mean), DataError when maps of several people
     were made with different parameters, MissingInputError for a map without sidecar.
     """
@@ -67,10 +68,10 @@ def collect(
     table = _without_unknown(pd.DataFrame([_with_sidecars(row, maps) for row in rows]), needed)
     table = _without_moved(table, max_mean_fd, min_minutes)
     if "site" in table and table.loc[table["used"], "site"].isna().all():
-        table["site"] = table["scanner"]
+        table["site"] = table[SIDECAR_SCANNER]
     _check_parameters(table[table["used"]], maps)
     first = ["participant_id", "session_id", "class", "used", "reason"]
-    return table[[*first, *named, "tiv", "mean_fd", "minutes", "source", "scanner", *maps]]
+    return table[[*first, *named, "tiv", "mean_fd", "minutes", "source", SIDECAR_SCANNER, *maps]]
 
 
 def _by_session(frame: pd.DataFrame) -> pd.DataFrame:
@@ -189,7 +190,7 @@ def _with_sidecars(row: dict[str, Any], maps: tuple[str, ...]) -> dict[str, Any]
     parameters = {one: [part.get("MapParameters", {}) for part in of_map] for one, of_map in told.items()}
     size = sum(sizes) / len(sizes) if sizes else float("nan")
     size_and_motion = {"tiv": size, **_motion(told)}
-    told_of = {"source": " + ".join(sources) or pd.NA, "scanner": _scanner(parts)}
+    told_of = {"source": " + ".join(sources) or pd.NA, SIDECAR_SCANNER: _scanner(parts)}
     return row | size_and_motion | told_of | {"parameters": parameters}
 
 

@@ -24,11 +24,11 @@ def chance(true: NDArray[np.int64], predicted: NDArray[np.int64], classes: int, 
 
 
 def sentence(row: "pd.Series[float]", classes: Sequence[str], *, checked: bool) -> str:
-    """What was found of one cell, from its row of the score table with `p`; `checked`: that nobody of them trained."""
+    """What was found of one cell, from its row of the score table; `checked`: that nobody of them trained."""
     whose = "who are not on its training list" if checked else "of whom it is not known whether they trained it"
-    told = f"balanced accuracy {interval(row, 'balanced_accuracy')}, chance {1 / len(classes):.2f}, p = {row['p']:.3g}"
-    told += f"; AUROC {interval(row, 'auroc')}"
-    if row["p"] > LEVEL or row["balanced_accuracy"] <= 1 / len(classes):
+    told = f"balanced accuracy {interval(row, 'balanced_accuracy')}, chance {1 / len(classes):.2f}, "
+    told += f"p = {row['p_holm']:.3g}; AUROC {interval(row, 'auroc')}"
+    if row["p_holm"] > LEVEL or row["balanced_accuracy"] <= 1 / len(classes):
         found = f"is not distinguishable from chance at telling {apart_words(classes)}"
     else:
         found = f"told {apart_words(classes)} better than chance"

@@ -104,7 +104,7 @@ def table(
         row = {"cell": cell, "permutations": len(null.get(cell, ())), "p": _p(score, own)}
         rows.append(row | {"p_max": _p(score, highest) if len(own) else math.nan, "needed": _needed(own)})
     found = pd.DataFrame(rows)
-    found["p_holm"] = _holm(found["p"].where(found["cell"].isin(linear)).to_numpy(float))
+    found["p_holm"] = holm(found["p"].where(found["cell"].isin(linear)).to_numpy(float))
     found["judged"] = found["p_holm"].fillna(found["p_max"])
     return found
 
@@ -136,8 +136,8 @@ def _needed(null: NDArray[np.float64]) -> float:
     return float(np.nextafter(null.max(), np.inf))
 
 
-def _holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Corrected p (n,); NaN stays and does not count."""
+def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """p (n,) corrected after Holm (1979); NaN stays and does not count."""
     corrected = np.full(len(p), math.nan)
     order = [index for index in np.argsort(p) if not math.isnan(p[index])]
     least = 0.0

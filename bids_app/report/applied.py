@@ -54,8 +54,8 @@ def write(
     """Write the page, and pictures of the scores into `figures/` beside it.
 
     predictions: participant_id, session_id, cell, models, predicted, probability_<class>, true, trained (yes, no, not
-    checked), outside (words); scores: rows of the score table with `p`, or None; labelled: whether any true class is
-    known; checked: whether there was a training list.
+    checked), outside (words); scores: rows of the score table with `p_holm`, or None; labelled: whether any true class
+    is known; checked: whether there was a training list.
     """
     folder = path.parent / "figures"
     if scores is not None:
@@ -96,7 +96,8 @@ def methods(cells: Mapping[str, Cell], *, checked: bool, version: str) -> str:
             "(mean squared z over voxels).",
             "Where true classes were given: balanced accuracy as the mean of the classes' shares, its interval by "
             "variance estimates recovery (Zou & Donner 2008) from intervals of the shares (Wilson 1927); p by "
-            "exchanging the labels of these people 1000 times, the predictions fixed (Phipson & Smyth 2010).",
+            "exchanging the labels of these people 1000 times, the predictions fixed (Phipson & Smyth 2010), "
+            "corrected over cells after Holm (1979).",
         ]
     )
 
@@ -156,4 +157,4 @@ def _scores(row: Mapping[Any, Any]) -> dict[str, str]:
     names = {"balanced_accuracy": "balanced accuracy (95 % interval)", "auroc": "AUROC"}
     names |= {"sensitivity": "sensitivity", "specificity": "specificity"} | MORE
     told = {heading: score_interval(row, name) for name, heading in names.items() if name in row}
-    return {"cell": str(row["cell"]), "people": number(row["n"]), "p": number(row["p"]), **told}
+    return {"cell": str(row["cell"]), "people": number(row["n"]), "p": number(row["p_holm"]), **told}

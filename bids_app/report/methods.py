@@ -89,7 +89,7 @@ def group(
         "The cells, every one of which is reported:",
         "\n".join(f"- {cell}: {about('classifiers', cell.partition('/')[0])}" for cell in cells),
         MEASURES,
-        *([chance(permutations)] if permutations else []),
+        *([chance(ran)] if (ran := {cell: n for cell, n in (permutations or {}).items() if n}) else []),
     ]
     if explainers:
         parts += [

@@ -59,10 +59,8 @@ def run(
         # what fits itself does so in numpy, on the CPU
         where = "cpu" if hasattr(module, "fit") else resolve(device)
         members = table.iloc[list(split.train)]
-        people_trained, place = members["participant_id"].nunique(), (split.repeat, split.fold)
-        model = models.Model(
-            cell, classifier, classes, preparation, module, own_seed, settings, *place, people_trained, where
-        )
+        place = (split.repeat, split.fold)
+        model = models.Model(cell, classifier, classes, preparation, module, own_seed, settings, *place, where)
         y = np.array([classes.index(name) for name in members["class"]])
         losses = _fit(model, training, y, groups=[split.groups[row] for row in split.train], epochs=epochs)
         told = _predictions(model, table.iloc[list(split.test)], split, model.predict(held_out))

@@ -21,10 +21,7 @@ from bids_app.training.prepare import People, Preparation
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """One fold's classifier, by name, and its `module`, from prepared people to logits (batch, classes).
-
-    `people`: how many it was trained on.
-    """
+    """One fold's classifier, by name, and its `module`, from prepared people to logits (batch, classes)."""
 
     cell: str
     classifier: str
@@ -35,7 +32,6 @@ class Model:
     settings: Mapping[str, Any]
     repeat: int
     fold: int
-    people: int
     device: str = "cpu"
 
     def predict(self, people: People) -> NDArray[np.float64]:
@@ -87,7 +83,6 @@ def save(model: Model, folder: Path) -> None:
         "seed": model.seed,
         "repeat": model.repeat,
         "fold": model.fold,
-        "training_people": model.people,
         "weights_sha256": cards.digest(folder / WEIGHTS),
         "grid": {"shape": list(preparation.grid.mask.shape), "affine": preparation.grid.affine.tolist()},
         "adjust": {one: list(columns) for one, columns in preparation.columns.items()},
@@ -127,6 +122,5 @@ def load(folder: Path, *, device: str = "cpu") -> Model:
         card["settings"],
         card["repeat"],
         card["fold"],
-        card["training_people"],
         device,
     )

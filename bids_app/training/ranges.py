@@ -6,39 +6,45 @@ from typing import Any
 
 import pandas as pd
 
+from bids_app.dataset.samples import SIDECAR_SCANNER
+
 YEARS = 5  # ages are told to this, outwards: the oldest and the youngest are not told by their age
 
 
 def of(people: pd.DataFrame, distances: Sequence[float]) -> dict[str, Any]:
-    """The ranges of people (a row each), as far as they are known.
+    """The ranges of people (a row each, or each session), as far as they are known.
 
     `people` counts them by class; `age`: lowest and highest, in years; `scanner`: names; `map`: the largest of the
-    distances (`Preparation.distances`) of people whom the model had not seen.
+    distances (`Preparation.distances`) of people whom the model had not seen, rounded up to two digits: it is nobody's
+    own.
     """
-    found: dict[str, Any] = {"people": {str(name): int(n) for name, n in people["class"].value_counts().items()}}
+    counts = people.groupby("class")["participant_id"].nunique()
+    found: dict[str, Any] = {"people": {str(name): int(n) for name, n in counts.items()}}
     ages = pd.to_numeric(people["age"], errors="coerce").dropna() if "age" in people else pd.Series(dtype=float)
     if len(ages):
         low, high = float(ages.min()), float(ages.max())
         found["age"] = [math.floor(low / YEARS) * YEARS, math.ceil(high / YEARS) * YEARS]
-    if "scanner" in people and people["scanner"].notna().any():
-        found["scanner"] = sorted(people["scanner"].dropna().astype(str).unique())
-    if len(distances):
-        found["map"] = float(max(distances))
+    if SIDECAR_SCANNER in people and people[SIDECAR_SCANNER].notna().any():
+        found["scanner"] = sorted(people[SIDECAR_SCANNER].dropna().astype(str).unique())
+    if len(distances) and (largest := float(max(distances))) > 0:
+        unit = 10.0 ** (math.floor(math.log10(largest)) - 1)
+        found["map"] = math.ceil(largest / unit) * unit
     return found
 
 
 def outside(person: Mapping[str, Any], distance: float, known: Mapping[str, Any]) -> list[str]:
     """What of a person lies outside the ranges, in words.
 
-    person: `age` and `scanner`, where known; distance: of the person's maps, the mean over the models.
+    person: a row of the samples; distance: of the person's maps, the mean over the models.
     """
     told = []
     if "age" in known and not pd.isna(person.get("age")):
         low, high = known["age"]
         if not low <= float(person["age"]) <= high:
             told.append(f"age {float(person['age']):g} is outside {low:g} to {high:g} years")
-    if "scanner" in known and not pd.isna(person.get("scanner")) and str(person["scanner"]) not in known["scanner"]:
-        told.append(f"the scanner {person['scanner']} was not in training")
+    scanner = person.get(SIDECAR_SCANNER)
+    if "scanner" in known and not pd.isna(scanner) and str(scanner) not in known["scanner"]:
+        told.append(f"the scanner {scanner} was not in training")
     if distance > known.get("map", math.inf):
         told.append(f"the map is unlike those of training (mean z squared {distance:.3g}, there {known['map']:.3g})")
     return told
@@ -46,9 +52,10 @@ def outside(person: Mapping[str, Any], distance: float, known: Mapping[str, Any]
 
 def unknown(people: pd.DataFrame, known: Mapping[str, Any]) -> list[str]:
     """Which of age and scanner could not be looked at: not known of training, or of somebody here."""
-    return [name for name in ("age", "scanner") if name not in known or name not in people or people[name].isna().any()]
+    columns = {"age": "age", "scanner": SIDECAR_SCANNER}
+    return [name for name, one in columns.items() if name not in known or one not in people or people[one].isna().any()]
 
 
 def prevalence(known: Mapping[str, Any], classes: Sequence[str]) -> dict[str, float]:
     """The share of each class among those who trained."""
-    return {name: known["people"][name] / sum(known["people"].values()) for name in classes}
+    return {name: known["people"].get(name, 0) / sum(known["people"].values()) for name in classes}

@@ -91,7 +91,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     used, coded = covariates.code(used, coded_ones)
     used, sites = cohort.numbered(used, settings)
     adjust = {name: tuple(itertools.chain(*(coded[one] for one in columns))) for name, columns in chosen.items()}
-    stated = {name: json.loads(sidecar(used[name][0][0]).read_text())["MapParameters"] for name in maps}
+    stated = {name: made(used[name][0][0]) for name in maps}
     analysis = outputs.label(group.analysis or cohort.label(settings) or "analysis")
     return Analysis(
         name=analysis,
@@ -109,7 +109,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
         forms={name: group.map_form or part.FORM for name, part in parts.items()},
         atlases=atlases,
         space=settings.participant.output_space,
-        made={name: known(its) for name, its in stated.items()},
+        made=stated,
         levels={name: covariates.levels(used, name) for name, words in coded.items() if words != (name,)},
         resolutions={name: its["ResolutionMm"] for name, its in stated.items()},
         grids=_grids(used, maps),
@@ -210,13 +210,11 @@ def _columns(chosen: tuple[str, ...] | None, default: tuple[str, ...]) -> tuple[
     return () if chosen == ("none",) else chosen
 
 
-def known(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The parameters of a map that are not null: TOML has no word for nothing."""
-    return {name: value for name, value in parameters.items() if value is not None}
-
-
-def sidecar(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+def made(path: Path) -> dict[str, Any]:
+    """How a map was made, by its sidecar: its parameters and the task, but what is null (TOML has no word for it)."""
+    stated = json.loads(path.with_name(path.name.removesuffix(".nii.gz") + ".json").read_text())
+    told = stated["MapParameters"] | {"TaskName": stated.get("TaskName")}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> str:

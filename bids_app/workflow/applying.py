@@ -11,7 +11,7 @@ from bids_app.bids import outputs
 from bids_app.dataset import arrays
 from bids_app.dataset.grid import Grid
 from bids_app.errors import FailedError
-from bids_app.evaluation import external
+from bids_app.evaluation import external, permutation
 from bids_app.settings import Settings
 from bids_app.training import cards, ranges, scores, seeds
 from bids_app.workflow import execute
@@ -63,7 +63,7 @@ def run(planned: Application, settings: Settings) -> pd.DataFrame:
     execute.nameless(work / "log", settings)
     if any((work / "log").glob("crash-*")):
         raise FailedError(f"the model was not applied: {execute.reason(work / 'log')}")
-    text = {"participant_id": str, "session_id": str}
+    text = dict.fromkeys(("participant_id", "session_id", "cell", "predicted"), str)
     return pd.concat(
         [pd.read_csv(_file(work, cell), sep="\t", dtype=text, keep_default_na=False) for cell in planned.cells],
         ignore_index=True,
@@ -115,7 +115,10 @@ def predictions(planned: Application, told: pd.DataFrame) -> pd.DataFrame:
 
 
 def scored(planned: Application, table: pd.DataFrame, settings: Settings) -> pd.DataFrame | None:
-    """Scores of people who did not train and whose class is known, with `p`; None where a class has nobody."""
+    """Scores of people who did not train and whose class is known, with `p`, and `p_holm` over cells.
+
+    None where a class has nobody.
+    """
     rows = table[table["true"].notna() & (table["trained"] != "yes")]
     if set(rows["true"]) != set(planned.classes):
         return None
@@ -129,7 +132,8 @@ def scored(planned: Application, table: pd.DataFrame, settings: Settings) -> pd.
         )
         seed = seeds.derive(settings.compute.random_seed, "external", str(cell))
         p[cell] = external.chance(true, predicted, len(planned.classes), seed=seed)
-    return found.drop(columns="repeat").assign(p=found["cell"].map(p))
+    of_cells = found["cell"].map(p)
+    return found.drop(columns="repeat").assign(p=of_cells, p_holm=permutation.holm(of_cells.to_numpy(float)))
 
 
 def _trained(planned: Application) -> list[str]:

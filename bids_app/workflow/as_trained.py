@@ -4,7 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bids_app import catalogue
+from bids_app.atlases import templates
 from bids_app.errors import DataError, UsageError
 from bids_app.settings import Participant, Settings, option
 from bids_app.training import cards
@@ -27,8 +30,9 @@ def taken(settings: Settings) -> Settings:
     found = maps(cards.find(settings.both.model))
     wanted: dict[str, list[Any]] = {"maps": [tuple(dict.fromkeys(name.partition("-")[0] for name in found))]}
     for name, its in found.items():
-        for field, value in _stated(name, its["made"]).items():
+        for field, value in _stated(name, its).items():
             wanted.setdefault(field, []).append(value)
+        _check_registration(its["made"], settings)
     unset = Participant()
     # what maps differ in is what each has of its own
     agreed = {field: values[0] for field, values in wanted.items() if all(one == values[0] for one in values)}
@@ -36,7 +40,16 @@ def taken(settings: Settings) -> Settings:
         given = getattr(settings.participant, field)
         if given not in (getattr(unset, field), value):
             raise UsageError(f"{option(field)}: the model was trained with {_shown(value)}; leave the option out")
-    return replace(settings, participant=replace(settings.participant, **agreed))
+    tasks = {its["made"]["TaskName"] for its in found.values() if "TaskName" in its["made"]}
+    given = settings.select.task_id
+    if given is not None and tasks and tasks != {given.removeprefix("task-")}:
+        raise UsageError(f"--task-id: the model was trained on {', '.join(sorted(tasks))}; leave the option out")
+    task = given or (tasks.pop() if len(tasks) == 1 else None)
+    return replace(
+        settings,
+        select=replace(settings.select, task_id=task),
+        participant=replace(settings.participant, **agreed),
+    )
 
 
 def maps(cells: dict[str, dict[Path, Any]]) -> dict[str, dict[str, Any]]:
@@ -54,9 +67,20 @@ def maps(cells: dict[str, dict[Path, Any]]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _stated(name: str, made: dict[str, Any]) -> dict[str, Any]:
+def _check_registration(made: dict[str, Any], settings: Settings) -> None:
+    """Where each map has its own registration nothing is set, but what was given may contradict it."""
+    given = settings.participant.registration
+    if given is not None and made.get("Registration", given) != given:
+        raise UsageError(f"--registration: the model was trained with {made['Registration']}; leave the option out")
+
+
+def _stated(name: str, its: dict[str, Any]) -> dict[str, Any]:
     """Settings of the participant level that make a map with these parameters."""
+    made = its["made"]
     stated = {field: made[key] for key, field in SPELLED.items() if key in made}
+    shape, affine = templates.grid(made["Space"], made["ResolutionMm"])
+    if list(shape) != its["grid"]["shape"] or not np.allclose(affine, its["grid"]["affine"], rtol=0, atol=1e-3):
+        del stated["resolution"]  # not our grid: that of fMRIPrep's own series, which is taken as it is
     if "Denoise" in made:
         stated["band"] = tuple(map(str, made.get("Band", ("none",))))
     elif made["Registration"] != catalogue.load("maps", name).REGISTRATION:

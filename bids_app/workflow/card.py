@@ -49,28 +49,27 @@ def facts(
     audit, count = (share.suppressed(judged.audit), share.count) if shared else (judged.audit, int)
     used, everyone = analysis.used, analysis.samples
     people = used.groupby("class")["participant_id"].nunique()
-    known = ranges.of(used.drop_duplicates("participant_id"), ())
+    known = {} if shared else ranges.of(used, ())  # the oldest may be one person
     left = everyone[~everyone["used"]].drop_duplicates("participant_id")
-    each = left["reason"].value_counts().items()
+    # whoever excludes people may write anything
+    each = left["reason"].str.replace("^excluded: .*", "excluded by hand", regex=True).value_counts().items()
     # of those who are few, reasons may tell of one person
-    reasons = "" if shared or left.empty else f": {'; '.join(f'{n} {reason}' for reason, n in each)}"
+    reasons = "" if shared or left.empty else f": {'; '.join(f'{n} {why}' for why, n in each)}"
     split = cohort.split_words(chosen)
-    site = (
-        "One site was held out at a time."
-        if chosen.group.leave_site_out
-        else "Training and test people are of the same sites."
-    )
+    site = _sites(analysis)
     rows = [row for row in audit["by_class"] if row["by_class"] != share.SMALL]
     shown = audits.shown({**audit, "by_class": rows})
     return FIXED | {
-        "use": f"{RESEARCH_USE} It tells {', '.join(analysis.classes)} apart in people like those it was trained on.",
+        "use": f"{RESEARCH_USE} It was trained to tell {', '.join(analysis.classes)} apart; whether it does, the "
+        "verdict says.",
         "goal": "Development, with internal validation on people held out.",
         "data": f"BIDS data set {inputs.open_dataset(chosen.bids_dir, validate=False).name}.",
         "sites": f"{used['site'].nunique()} sites." if used["site"].notna().any() else [],
         "maps": [f"{name}: {methods.about('maps', name)} {_parameters(its)}" for name, its in analysis.made.items()],
         "label": f"Column {cohort.label(chosen)}: {_classes(analysis, chosen)}.",
-        "size": f"Everybody with images and a class. {_needed(judged.scores)}".strip(),
-        "missing": f"Nothing was filled in; who lacks images, class or an adjusted covariate was left out{reasons}.",
+        "size": f"As many as there were: no size was planned here. {_needed(judged.scores)}".strip(),
+        "missing": "For classifiers of maps nothing was filled in: who lacks images, class or an adjusted covariate "
+        f"was left out{reasons}.",
         "split": f"{split} All images of one person lie on one side.",
         "preparation": methods.preparation(analysis.smoothing, analysis.adjust, analysis.forms, analysis.keep),
         "models": [f"{one.name}: {methods.about('classifiers', one.classifier)}" for one in analysis.cells],
@@ -81,18 +80,41 @@ def facts(
         f"fold. Threads a process: {chosen.compute.omp_nthreads}; device: {chosen.compute.device}.",
         "clusters": site,
         "differ": site,
-        "uncertainty": methods.chance({cell.name: nulls.count(cell, chosen) for cell in analysis.cells}),
+        "uncertainty": _chance(analysis, chosen),
         "code": f"Pellucid {__version__}, Apache-2.0, with {', '.join(f'{one} {version(one)}' for one in LIBRARIES)}.",
         "flow": f"{count(int(people.sum()))} used, {count(len(left))} left out{reasons}.",
         "counts": ", ".join(f"{count(int(people[name]))} {name}" for name in analysis.classes) + ".",
-        "people": [f"ages {known['age'][0]} to {known['age'][1]} years (to five years)"] * ("age" in known)
-        + [f"{row['what']}: {row['by class']}" for row in shown["by_class"]],
+        "people": [*_ages(known), *(f"{row['what']}: {row['by class']}" for row in shown["by_class"])],
         "scores": [_scores(row) for row in judged.scores.to_dict("records")],
         "within": ["; ".join(f"{key} {value}" for key, value in row.items()) for row in shown["within_sites"]],
         "verdicts": [found.text for found in judged.verdicts.values()],
-        "limits": [*LIMITS, *shown["confounded"], *shown["copies"]],
+        "limits": [*LIMITS, *shown["confounded"]],  # who looks like whom stands in the audit, which is private
         "heatmaps": [f"{name}: {methods.about('explainers', name)}" for name in chosen.group.explainers],
     }
+
+
+def _ages(known: dict[str, Any]) -> list[str]:
+    return [f"ages {known['age'][0]} to {known['age'][1]} years (to five years)"] if "age" in known else []
+
+
+def _sites(analysis: Analysis) -> str | list[str]:
+    """Whether people held out are of sites that trained; nothing where sites are not known of all."""
+    site = analysis.used["site"]
+    if site.isna().any():
+        return []
+    new = [set(site.iloc[list(one.test)]) - set(site.iloc[list(one.train)]) for one in analysis.splits]
+    if not any(new):
+        return "People held out are of sites that also trained."
+    return (
+        "In every fold, people held out are of sites that did not train."
+        if all(new)
+        else ("In some folds people held out are of sites that did not train.")
+    )
+
+
+def _chance(analysis: Analysis, chosen: Settings) -> str | list[str]:
+    ran = {cell.name: count for cell in analysis.cells if (count := nulls.count(cell, chosen))}
+    return methods.chance(ran) if ran else []
 
 
 def _selection(chosen: Settings) -> str:

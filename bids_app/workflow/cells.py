@@ -8,6 +8,7 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_app.atlases import atlas
 from bids_app.bids import outputs
+from bids_app.dataset import folds
 from bids_app.dataset.folds import Split
 from bids_app.errors import FailedError
 from bids_app.settings import Settings
@@ -62,7 +63,8 @@ def run(analysis: Analysis, settings: Settings) -> Path:
         for train in trained:
             graph.connect([(stacks[name], train, [("out", f"array_{name}")]) for name in cell.maps])
         nulls.connect(graph, cell, analysis, stacks, trained, shared, nulls.count(cell, settings))
-    nested.connect(graph, analysis, settings, stacks, shared)
+    memory = {cell.name: _memory(analysis, cell) for cell in analysis.cells}
+    nested.connect(graph, analysis, settings, stacks, shared, memory)
     logs = work / "log"
     logs.mkdir(exist_ok=True)
     execute.keep_crashes(graph, logs)
@@ -175,6 +177,12 @@ def _shared(analysis: Analysis, settings: Settings, work: Path) -> dict[str, Any
         "space": analysis.space,
         "resolutions": dict(analysis.resolutions),
         "made": analysis.made,
+        "folds": folds.digest(
+            (analysis.used["participant_id"].iloc[row], split.repeat, split.fold, role)
+            for split in analysis.splits
+            for role, rows in (("train", split.train), ("test", split.test))
+            for row in rows
+        ),
         "levels": {name: list(its) for name, its in analysis.levels.items()},
         "seed": settings.compute.random_seed,
         "device": settings.compute.device,

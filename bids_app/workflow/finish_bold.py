@@ -1,5 +1,6 @@
 """What a person's BOLD runs leave in OUT_DIR: maps, tables by region, series if wanted, pictures."""
 
+import hashlib
 import inspect
 import json
 import shutil
@@ -128,7 +129,9 @@ def _parameters(name: str, chosen: Files, resolution: float) -> Files:
     """All that has to be the same in every person of an analysis."""
     wanted = inspect.signature(catalogue.load("maps", name).compute).parameters
     own = {outputs.camel(key): value for key, value in chosen["parameters"].items() if key in wanted}
-    own = {key: Path(value).name if key == "NetworkMaps" else value for key, value in own.items()}
+    if "NetworkMaps" in own:
+        maps = Path(own["NetworkMaps"])
+        own |= {"NetworkMaps": maps.name, "NetworkMapsSha256": hashlib.sha256(maps.read_bytes()).hexdigest()}
     cleaned = {"Denoise": chosen["denoise"], "Band": chosen["band"], "FdThreshold": chosen["fd_threshold"]}
     place = {"Space": chosen["space"], "ResolutionMm": resolution, "Sloppy": chosen["sloppy"]}
     return {"Map": name, **place, **cleaned, "Version": __version__, **own}

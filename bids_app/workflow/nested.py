@@ -29,8 +29,15 @@ def check(analysis: Analysis, settings: Settings) -> None:
             _inner(split, analysis, settings)
 
 
-def connect(graph: Workflow, analysis: Analysis, settings: Settings, stacks: dict[str, Node], plan: Files) -> None:
-    """Add a node a cell and fold, where --inner-folds asks for it."""
+def connect(
+    graph: Workflow,
+    analysis: Analysis,
+    settings: Settings,
+    stacks: dict[str, Node],
+    plan: Files,
+    memory: dict[str, float],
+) -> None:
+    """Add a node a cell and fold, where --inner-folds asks for it; memory: GB by cell."""
     if settings.group.inner_folds is None:
         return
     for cell in analysis.cells:
@@ -38,7 +45,7 @@ def connect(graph: Workflow, analysis: Analysis, settings: Settings, stacks: dic
             made = node(
                 f"inner_{outputs.camel(cell.name)}_repeat_{split.repeat}_fold_{split.fold}",
                 "bids_app.workflow.nested:score",
-                mem_gb=2,
+                mem_gb=memory[cell.name],
                 n_procs=plan["threads"],
                 connected=tuple(f"array_{name}" for name in cell.maps),
                 cell=cell.name,

@@ -18,7 +18,7 @@ from bids_app.training import cards
 from bids_app.training.prepare import SITE
 from bids_app.workflow import analysis, as_trained, cohort, found
 
-NAME = "applied"
+NAME, UNKNOWN = "applied", "not known"
 MEANT = {  # the options of the group level that mean something when a model is applied
     "analysis", "label", "classes", "label_from_id", "phenotype", "sessions", "site", "max_mean_fd", "min_minutes",
     "training_list",
@@ -58,10 +58,11 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Application:
     levels = {name: its for card in cards_of for name, its in card["settings"]["levels"].items()}
     frame = cohort.frame(dataset, settings)
     true = _true(frame, classes, settings)
-    someone = pd.Series("-", index=frame.index)
     needed = tuple(dict.fromkeys(_written(one, levels) for one in (*columns, *keep)))
-    samples = analysis.gather(dataset, frame, someone, settings, tuple(maps), needed)
-    samples = _without_new_words(_with_truth(samples, true), levels)
+    classed = _classed(frame, true, settings)
+    samples = analysis.gather(dataset, frame, classed, settings, tuple(maps), needed)
+    samples["class"] = samples["class"].replace(UNKNOWN, pd.NA)
+    samples = _without_new_words(samples, {name: levels[name] for name in needed if name in levels})
     used = samples[samples["used"]].reset_index(drop=True)
     _check_used(used, samples, maps)
     asked, listed = _asked(used, folds, settings)
@@ -96,10 +97,12 @@ def _one(cells: dict[str, dict[Path, Any]], key: str) -> Any:
     return stated[0]
 
 
-def _folds(cells: dict[str, dict[Path, Any]]) -> dict[tuple[int, int], int]:
-    """How many people trained in each repeat and fold, which all cells share."""
+def _folds(cells: dict[str, dict[Path, Any]]) -> tuple[list[tuple[int, int]], str]:
+    """Repeat and fold of the models, which all cells share, and the hash of the table of folds."""
     each = [
-        {(card["repeat"], card["fold"]): card["training_people"] for card in its.values()} for its in cells.values()
+        ([(card["repeat"], card["fold"]) for card in its.values()], card["settings"]["folds_sha256"])
+        for its in cells.values()
+        for card in [next(iter(its.values()))]
     ]
     if any(one != each[0] for one in each):
         raise DataError("--model: cells have different folds; give the models of one analysis, or one cell's folder")
@@ -134,13 +137,17 @@ def _true(frame: pd.DataFrame, classes: list[str], settings: Settings) -> "pd.Se
     return labelled.where(labelled.isin(classes))
 
 
-def _with_truth(samples: pd.DataFrame, true: "pd.Series[str] | None") -> pd.DataFrame:
-    """Everyone's class in place of the one that all were given."""
+def _classed(frame: pd.DataFrame, true: "pd.Series[str] | None", settings: Settings) -> "pd.Series[str]":
+    """The true classes, and one for those who have none, who are predicted too.
+
+    Where one session stands for a person, it is, as in training, one that has a class, if there is one.
+    """
     if true is None:
-        return samples.assign(**{"class": pd.NA})
-    own = [(one.participant_id, "" if pd.isna(one.session_id) else one.session_id) for one in samples.itertuples()]
-    known = [true.get(key, true.get((key[0], ""), pd.NA)) for key in own]
-    return samples.assign(**{"class": known})
+        return pd.Series(UNKNOWN, index=frame.index)
+    if settings.group.sessions == "all":
+        return true.fillna(UNKNOWN)
+    nowhere = true.isna().groupby(level=0).transform("all")
+    return true.where(~nowhere, UNKNOWN)
 
 
 def _without_new_words(samples: pd.DataFrame, levels: dict[str, list[str]]) -> pd.DataFrame:
@@ -166,13 +173,14 @@ def _check_used(used: pd.DataFrame, samples: pd.DataFrame, maps: dict[str, Any])
         raise DataError(f"the model can be applied to nobody ({why}); make the maps first with\n  {command}")
     for name, its in maps.items():
         first = used[name].iloc[0][0]
-        own = analysis.known(json.loads(analysis.sidecar(first).read_text())["MapParameters"])
+        own = analysis.made(first)
         differ = [key for key in sorted({*own, *its["made"]}) if own.get(key) != its["made"].get(key)]
         if differ:
             told = "; ".join(f"{key} is {own.get(key)} here and {its['made'].get(key)} in training" for key in differ)
-            raise DataError(
-                f"the {name} maps are not made as those of the model: {told}; make them again with\n  {command}"
-            )
+            todo = f"make them again with\n  {command}"
+            if differ == ["Version"]:
+                todo = f"use Pellucid {its['made']['Version']}, or train anew"
+            raise DataError(f"the {name} maps are not made as those of the model: {told}; {todo}")
         shape, affine = found.grid(first)
         if list(shape) != its["grid"]["shape"] or not np.allclose(
             affine, np.array(its["grid"]["affine"]).ravel(), rtol=0, atol=1e-3
@@ -181,11 +189,12 @@ def _check_used(used: pd.DataFrame, samples: pd.DataFrame, maps: dict[str, Any])
 
 
 def _asked(
-    used: pd.DataFrame, folds: dict[tuple[int, int], int], settings: Settings
+    used: pd.DataFrame, folds: tuple[list[tuple[int, int]], str], settings: Settings
 ) -> tuple[np.ndarray, np.ndarray | None]:
     if settings.group.training_list is None:
-        return np.ones((len(used), len(folds)), bool), None
-    return training_list.asked(settings.group.training_list, used["participant_id"].tolist(), folds)
+        return np.ones((len(used), len(folds[0])), bool), None
+    places, digest = folds
+    return training_list.asked(settings.group.training_list, used["participant_id"].tolist(), places, digest=digest)
 
 
 def _key(cells: dict[str, dict[Path, Any]], used: pd.DataFrame, maps: dict[str, Any], settings: Settings) -> str:

@@ -62,11 +62,10 @@ def retire(out: Path, name: str, old: Path) -> None:
 def _cell(analysis: Analysis, cell: Cell, judged: Judgement, work: Path) -> dict[str, Any]:
     """What is true of all models of a cell together: what was found, and whom they were trained on."""
     found = judged.verdicts[cell.name]
-    people = analysis.used.drop_duplicates("participant_id")
     apart = np.concatenate([np.load(place / "distances.npy") for place in fold_folders(analysis, cell, work)])
     return {
         "verdict": {"kind": found.kind, "claim": found.claim, "text": found.text},
-        "training": ranges.of(people, apart.tolist()),
+        "training": ranges.of(analysis.used, apart.tolist()),
     }
 
 

@@ -101,6 +101,7 @@ def arguments(cell: str, classifier: str, maps: list[str], split: Files, plan: F
         "resolution_mm": plan["resolutions"][maps[0]],
         "made": {name: plan["made"][name] for name in maps},
         "levels": plan["levels"],
+        "folds_sha256": plan["folds"],
         **({} if plan["keep"] is None else {"combat_keep": plan["keep"], "sites": plan["sites"]}),
     }
     return {
