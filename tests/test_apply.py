@@ -142,6 +142,7 @@ def test_people_unlike_those_of_training_are_marked_and_people_without_labels_ar
     assert "No true classes were given" in (out / "group" / "unlike" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_data_set_without_participants_tsv_will_do_for_a_model_that_adjusts_for_brain_size_alone(
     trained, phantom_maps
 ):
@@ -317,6 +318,7 @@ def test_two_analyses_below_one_folder_are_refused(trained, tmp_path, capsys):
     assert "several models of one fold" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_classes_that_look_like_numbers_and_people_of_unknown_age_are_taken_as_they_are(
     trained, phantom_maps, tmp_path
 ):

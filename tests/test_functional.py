@@ -202,6 +202,7 @@ def test_settings_that_a_run_cannot_bear_are_told(ran, tmp_path, caplog, words, 
     assert told in caplog.text
 
 
+@pytest.mark.slow
 def test_the_group_finds_the_region_whose_amplitude_differs(ran):
     bids, _, out = ran
     words = ["--label", "group", "--classes", "control", "patient", "--folds", "2", "--classifiers", "svm"]
