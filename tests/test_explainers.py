@@ -1,5 +1,7 @@
 """Every explainer: right where the answer is known, refused where it does not fit; the classifier is left as it was."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -50,7 +52,13 @@ def mapped(name, classifier, x, train, target=1):
     explainer = catalogue.load("explainers", name)
     if explainer.OF == "model":
         return explainer.describe(classifier, train)[target]
-    return explainer.explain(classifier, x, target, mask=MASK)
+    return explainer.explain(classifier, x, target, mask=MASK, **regions_for(explainer))
+
+
+def regions_for(explainer):
+    """Slabs of five voxels, for those who ask for regions."""
+    slabs = np.broadcast_to((np.arange(SHAPE[0]) // 5 + 1)[:, None, None], SHAPE)
+    return {"parcels": slabs} if "parcels" in inspect.signature(explainer.explain).parameters else {}
 
 
 every_pair = pytest.mark.parametrize(("name", "kind"), sorted({*pairs("explain"), *pairs("describe")}))
@@ -412,3 +420,25 @@ def test_functional_or_shared_relus_and_other_kinks_are_refused_by_the_guided_me
     assert "GELU" in guided.check(Smooth())
     assert "linear model" in guided.check(classifier_of("svm")[0])
     assert "linear model" in catalogue.load("explainers", "guided_gradcam").check(classifier_of("svm")[0])
+
+
+@pytest.mark.parametrize("kind", ["svm", "cnn3d"])
+def test_occlusion_is_the_fall_of_the_logit_without_each_region(kind):
+    classifier, _, x = classifier_of(kind)
+    classifier.eval()
+    occlusion = catalogue.load("explainers", "occlusion")
+    parcels = np.zeros(SHAPE, int)
+    parcels[2:6, :10], parcels[8:12, 5:], parcels[14:] = 3, 1, 7
+    found = occlusion.explain(classifier, x, 1, mask=MASK, parcels=parcels)
+    inside = parcels[MASK] if kind == "svm" else parcels
+    assert not found[inside == 0].any()
+    for region in (1, 3, 7):
+        without = x.clone()
+        without[(inside == region) if kind == "svm" else (slice(None), *np.nonzero(inside == region))] = 0
+        with torch.no_grad():
+            fall = float(classifier(x[None])[0, 1] - classifier(without[None])[0, 1])
+        assert found[inside == region] == pytest.approx(fall, rel=1e-4, abs=1e-6)
+        assert np.ptp(found[inside == region]) == 0
+    if kind == "svm":
+        weights = classifier.linear.weight[1].detach().numpy()
+        assert found[inside == 7][0] == pytest.approx((weights * x.numpy())[inside == 7].sum(), rel=1e-3)

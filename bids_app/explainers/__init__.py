@@ -6,7 +6,8 @@ reason why it does not suit a classifier.
 
 - Of a person: `explain(classifier, x, target, *, mask) -> float32 array`. For a classifier that takes "volumes" x is
   (channels, X, Y, Z) and the map (X, Y, Z), zero outside the mask; for one that takes "vectors" x is (channels *
-  voxels,) and the map (voxels,), summed over channels.
+  voxels,) and the map (voxels,), summed over channels. One that names a keyword `parcels` gets the regions of the
+  map's first atlas too, (X, Y, Z), 0 where there is none.
 - Of a model: `describe(classifier, x_train) -> float32 array (classes, channels * voxels)`, x_train (n, channels *
   voxels) being the scaled training people.
 

@@ -28,6 +28,7 @@ def run(
     classes: tuple[str, ...],
     split: Split,
     explainers: Sequence[str] = (),
+    parcels: Path | None = None,
     adjust: Mapping[str, tuple[str, ...]],
     keep: tuple[str, ...] | None = None,
     seed: int,
@@ -46,7 +47,8 @@ def run(
     `adjust` names by map, and `keep`, which ComBat preserves (None: no ComBat; with it the table has `site_number`).
     heatmap_*: (held-out people, classes, voxels in the mask); model_*: (classes, voxels). heatmaps.json: a method's
     `person_sd` and `model_sd`, by which its maps are divided before folds are averaged, or why it was `refused`.
-    Raises DataError when table and arrays disagree or a covariate is missing.
+    parcels: .npy of the regions (X, Y, Z) on the grid, for explainers that ask for them. Raises DataError when table
+    and arrays disagree or a covariate is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = _table(people, classes, labelling)
@@ -66,7 +68,9 @@ def run(
         told = _predictions(model, table.iloc[list(split.test)], split, model.predict(held_out))
         told.to_csv(folder / "predictions.tsv", sep="\t", index=False)
         if labelling is None:
-            _leave(model, losses, explainers, training, held_out, folder)
+            regions = None if parcels is None else preparation.grid.vector(np.load(parcels))
+            _leave(model, losses, held_out, folder)
+            _explain(model, explainers, training, held_out, folder, regions)
             if split.repeat == 1:
                 _keep_products(model, training, held_out, folder)
 
@@ -105,14 +109,11 @@ def _fit(
 def _leave(
     model: models.Model,
     losses: list[float],
-    explainers: Sequence[str],
-    training: prepare.People,
     held_out: prepare.People,
     folder: Path,
 ) -> None:
     course = pd.DataFrame({"epoch": range(1, len(losses) + 1), "loss": losses})
     course.to_csv(folder / "losses.tsv", sep="\t", index=False)
-    _explain(model, explainers, training, held_out, folder)
     models.save(model, folder / "model")
     np.save(folder / "distances.npy", model.preparation.distances(held_out))
 
@@ -136,7 +137,12 @@ def _keep_products(model: models.Model, training: prepare.People, held_out: prep
 
 
 def _explain(
-    model: models.Model, names: Sequence[str], training: prepare.People, held_out: prepare.People, folder: Path
+    model: models.Model,
+    names: Sequence[str],
+    training: prepare.People,
+    held_out: prepare.People,
+    folder: Path,
+    parcels: heatmaps.Parcels,
 ) -> None:
     """Write the maps of every explainer that suits the classifier, and heatmaps.json."""
     chosen, refused = heatmaps.suitable(names, model.module)
@@ -144,8 +150,8 @@ def _explain(
     for name, explainer in chosen.items():
         told[name] = {"sign": explainer.SIGN, "unit": explainer.UNIT, "of": explainer.OF}
         if explainer.OF in ("person", "both"):
-            heatmaps.write_people(explainer, model, held_out, path=folder / f"heatmap_{name}.npy")
-            told[name]["person_sd"] = heatmaps.spread(explainer, model, training)
+            heatmaps.write_people(explainer, model, held_out, path=folder / f"heatmap_{name}.npy", parcels=parcels)
+            told[name]["person_sd"] = heatmaps.spread(explainer, model, training, parcels=parcels)
         if explainer.OF in ("model", "both"):
             described = heatmaps.describe(explainer, model, model.preparation.vectors(training))
             np.save(folder / f"model_{name}.npy", described)

@@ -1,8 +1,10 @@
 """Heatmaps of held-out people and of models, as values in the mask."""
 
+import inspect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 from bids_app import catalogue
 from bids_app.training.models import Model
 from bids_app.training.prepare import People
+
+Parcels = NDArray[np.integer] | None
 
 
 def suitable(names: Sequence[str], module: torch.nn.Module) -> tuple[dict[str, ModuleType], dict[str, str]]:
@@ -26,31 +30,37 @@ def suitable(names: Sequence[str], module: torch.nn.Module) -> tuple[dict[str, M
     return chosen, refused
 
 
-def each(explainer: ModuleType, model: Model, people: People) -> Iterator[NDArray[np.float32]]:
-    """Each person's heatmaps (classes, voxels in the mask), one for every class explained; never scaled per person."""
-    mask = model.preparation.grid.cropped.mask
+def each(explainer: ModuleType, model: Model, people: People, parcels: Parcels = None) -> Iterator[NDArray[np.float32]]:
+    """Each person's heatmaps (classes, voxels in the mask), one for every class explained; never scaled per person.
+
+    parcels (voxels in the mask,): regions, for explainers that ask for them.
+    """
+    box = model.preparation.grid.cropped
+    given: dict[str, Any] = {"mask": (mask := box.mask)}
+    if "parcels" in inspect.signature(explainer.explain).parameters:
+        given["parcels"] = box.volume(np.zeros(box.voxels, np.int32) if parcels is None else parcels)
     for person in range(len(people)):
         x = model.tensor(people, person)
-        maps = [explainer.explain(model.module, x, target, mask=mask) for target in range(len(model.classes))]
+        maps = [explainer.explain(model.module, x, target, **given) for target in range(len(model.classes))]
         yield np.stack([one[mask] if one.ndim == mask.ndim else one for one in maps])
 
 
-def write_people(explainer: ModuleType, model: Model, people: People, *, path: Path) -> None:
+def write_people(explainer: ModuleType, model: Model, people: People, *, path: Path, parcels: Parcels = None) -> None:
     """Write float32 (people, classes, voxels) as .npy, a person at a time."""
     shape = (len(people), len(model.classes), model.preparation.grid.voxels)
     table = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    for row, heatmap in enumerate(each(explainer, model, people)):
+    for row, heatmap in enumerate(each(explainer, model, people, parcels)):
         table[row] = heatmap
     table.flush()
 
 
-def spread(explainer: ModuleType, model: Model, people: People) -> float:
+def spread(explainer: ModuleType, model: Model, people: People, *, parcels: Parcels = None) -> float:
     """The SD of a method's values over people, classes and voxels: the number by which a model's maps are divided.
 
     Given the training people, it makes the models of several folds comparable without looking at anybody held out.
     """
     count, total, squares = 0, 0.0, 0.0
-    for heatmap in each(explainer, model, people):
+    for heatmap in each(explainer, model, people, parcels):
         count += heatmap.size
         total += float(heatmap.sum(dtype=np.float64))
         squares += float(np.square(heatmap, dtype=np.float64).sum())

@@ -6,6 +6,7 @@ from typing import Any
 
 from nipype.pipeline.engine import Node, Workflow
 
+from bids_app import catalogue
 from bids_app.atlases import atlas
 from bids_app.bids import outputs
 from bids_app.dataset import folds
@@ -40,8 +41,9 @@ def run(analysis: Analysis, settings: Settings) -> Path:
     grids = {name: _grid(name, analysis, work) for name in dict.fromkeys(analysis.grids.values())}
     for grid in grids.values():
         graph.connect([(template, grid, [("out", "template")])])
-    for place, name in atlases(analysis):
-        graph.connect([(grids[place], _atlas(place, name, analysis, settings), [("out", "template")])])
+    placed = {(place, name): _atlas(place, name, analysis, settings) for place, name in atlases(analysis)}
+    for (place, _), atlas_node in placed.items():
+        graph.connect([(grids[place], atlas_node, [("out", "template")])])
     stacks = {name: _stack(name, analysis, work) for name in analysis.smoothing}
     for name, stack in stacks.items():
         copies = node(
@@ -58,11 +60,7 @@ def run(analysis: Analysis, settings: Settings) -> Path:
         )
     shared = _shared(analysis, settings, work)
     nulls.write_labellings(analysis, settings, work)
-    for cell in analysis.cells:
-        trained = [_train(cell, split, shared, mem_gb=_memory(analysis, cell)) for split in analysis.splits]
-        for train in trained:
-            graph.connect([(stacks[name], train, [("out", f"array_{name}")]) for name in cell.maps])
-        nulls.connect(graph, cell, analysis, stacks, trained, shared, nulls.count(cell, settings))
+    _connect(graph, analysis, settings, stacks, placed, shared)
     memory = {cell.name: _memory(analysis, cell) for cell in analysis.cells}
     nested.connect(graph, analysis, settings, stacks, shared, memory)
     logs = work / "log"
@@ -83,6 +81,26 @@ def run(analysis: Analysis, settings: Settings) -> Path:
     if any(logs.glob("crash-*")):
         raise FailedError(f"the analysis stopped: {execute.reason(logs)}; what is finished is kept in the work folder")
     return work
+
+
+def _connect(
+    graph: Workflow,
+    analysis: Analysis,
+    settings: Settings,
+    stacks: dict[str, Node],
+    placed: dict[tuple[str, str], Node],
+    shared: dict[str, Any],
+) -> None:
+    """Add every cell in every fold, and its permutations."""
+    wants = any(catalogue.asks("explainers", name, "explain", "parcels") for name in settings.group.explainers)
+    for cell in analysis.cells:
+        trained = [_train(cell, split, shared, wants, _memory(analysis, cell)) for split in analysis.splits]
+        for train in trained:
+            graph.connect([(stacks[name], train, [("out", f"array_{name}")]) for name in cell.maps])
+            if wants:
+                first = (analysis.grids[cell.maps[0]], analysis.atlases[cell.maps[0]][0])
+                graph.connect([(placed[first], train, [("out", "regions")])])
+        nulls.connect(graph, cell, analysis, stacks, trained, shared, nulls.count(cell, settings))
 
 
 def _template(analysis: Analysis, settings: Settings) -> Node:
@@ -147,13 +165,13 @@ def _memory(analysis: Analysis, cell: Cell) -> float:
     return 1.5 + COPIES * values * 4e-9
 
 
-def _train(cell: Cell, split: Split, plan: dict[str, Any], *, mem_gb: float) -> Node:
+def _train(cell: Cell, split: Split, plan: dict[str, Any], regions: bool, mem_gb: float) -> Node:
     return node(
         f"train_{cell.classifier}_{'_'.join(map(outputs.label, cell.maps))}_repeat_{split.repeat}_fold_{split.fold}",
         f"{STEPS}:train",
         mem_gb=mem_gb,
         n_procs=plan["threads"],
-        connected=tuple(f"array_{name}" for name in cell.maps),
+        connected=(*(f"array_{name}" for name in cell.maps), *(["regions"] if regions else [])),
         cell=cell.name,
         classifier=cell.classifier,
         maps=list(cell.maps),

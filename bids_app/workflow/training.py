@@ -74,20 +74,38 @@ def place_atlas(*, atlas_name: str, link: str, **chosen: Any) -> str:
     return found
 
 
-def train(*, cell: str, classifier: str, maps: list[str], split: Files, plan: Files, **stacked: str) -> str:
+def train(
+    *,
+    cell: str,
+    classifier: str,
+    maps: list[str],
+    split: Files,
+    plan: Files,
+    regions: str | None = None,
+    **stacked: str,
+) -> str:
     """One cell in one fold, and the heatmaps of those held out as files. Returns the fold's folder.
 
-    `stacked` has the array of each map as `array_<name>`; `plan` is what all nodes of an analysis share (cells.py).
+    `stacked` has the array of each map as `array_<name>`; `plan` is what all nodes of an analysis share (cells.py);
+    `regions` (the folder of `place_atlas`) is given where an explainer asks for regions.
     """
     from bids_app.training import fold
 
     work = Path(plan["work"])
     place = fold_folder(work, cell, split["repeat"], split["fold"])
     given = arguments(cell, classifier, maps, split, plan, stacked)
-    fold.run(**given, explainers=tuple(plan["explainers"]), folder=place)
+    parcels = None if regions is None else _parcels(Path(regions), place)
+    fold.run(**given, explainers=tuple(plan["explainers"]), parcels=parcels, folder=place)
     stated = {"Cell": cell, "Maps": maps, **_sidecar(given["settings"])}
     heatmaps.write(place, plan, Grid.read(given["grid_file"]), stated)
     return str(place)
+
+
+def _parcels(atlas_folder: Path, place: Path) -> Path:
+    """The labels of an atlas as an array beside a fold: what trains reads no images."""
+    place.mkdir(parents=True, exist_ok=True)
+    np.save(place / "parcels.npy", np.asarray(nib.load(atlas_folder / "labels.nii.gz").dataobj).astype(np.int32))
+    return place / "parcels.npy"
 
 
 def arguments(cell: str, classifier: str, maps: list[str], split: Files, plan: Files, stacked: Files) -> Files:
