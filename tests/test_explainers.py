@@ -294,7 +294,7 @@ def person(seed=0):
 FULL = np.ones(SHAPE, bool)
 OF_NETWORKS = (
     "mean_activation", "cam", "gradcam", "gradcampp", "saliency", "integrated_gradients", "guided_backprop",
-    "guided_gradcam",
+    "guided_gradcam", "lrp0",
 )  # fmt: skip
 
 
@@ -442,3 +442,43 @@ def test_occlusion_is_the_fall_of_the_logit_without_each_region(kind):
     if kind == "svm":
         weights = classifier.linear.weight[1].detach().numpy()
         assert found[inside == 7][0] == pytest.approx((weights * x.numpy())[inside == 7].sum(), rel=1e-3)
+
+
+def test_lrp0_hands_relevance_on_in_proportion_to_what_came_in():
+    """R_i = a_i * sum over j of w_ij R_j / z_j, layer by layer; biases keep their part."""
+    network, x = Plain().eval().double(), person().double()
+    first, _, second, _ = network.features
+    with torch.no_grad():
+        z1 = first(x[None])
+        a1 = z1.relu()
+        z2 = second(a1)
+        a2 = z2.relu()
+        weight = network.head.weight[1][None, :, None, None, None] / a2[0, 0].numel()
+        relevance = a2 * weight  # of the last features, whose sum is the logit less the head's bias
+        assert float(relevance.sum()) == pytest.approx(float(network(x[None])[0, 1] - network.head.bias[1]))
+        share = torch.where(z2 == 0, 0.0, relevance / z2)
+        relevance = a1 * nn.grad.conv3d_input(a1.shape, second.weight, share, 2, 1)
+        share = torch.where(z1 == 0, 0.0, relevance / z1)
+        relevance = x[None] * nn.grad.conv3d_input(x[None].shape, first.weight, share, 2, 1)
+    found = catalogue.load("explainers", "lrp0").explain(network, x, 1, mask=FULL)
+    assert found == pytest.approx(relevance[0, 0].numpy(), rel=1e-4, abs=1e-6 * float(relevance.abs().max()))
+
+
+def test_lrp0_without_biases_sums_up_to_the_logit_also_behind_a_normalisation():
+    network, x = Plain().eval().double(), person().double()
+    network.features.insert(1, nn.GroupNorm(2, 4).double())
+    with torch.no_grad():
+        for module in (network.features[0], network.features[3], network.head):
+            module.bias.zero_()
+    before = float(network(x[None])[0, 1].detach())
+    found = catalogue.load("explainers", "lrp0").explain(network, x, 1, mask=FULL)
+    assert found.sum(dtype=np.float64) == pytest.approx(before, rel=1e-5)
+    assert float(network(x[None])[0, 1].detach()) == before
+    plain = torch.autograd.grad(network((y := x.clone().requires_grad_())[None])[0, 1], y)[0]
+    assert float((plain * x).sum()) != pytest.approx(before, rel=1e-2)  # the scale does depend on the image
+
+
+def test_lrp0_refuses_what_it_has_no_rule_for():
+    network = Plain()
+    network.features[1] = nn.GELU()
+    assert "no rule for GELU" in catalogue.load("explainers", "lrp0").check(network)

@@ -1,0 +1,69 @@
+"""Layer-wise relevance propagation by rule 0: each layer hands its relevance on in proportion to what came in.
+
+For ReLUs, convolutions and pools this is the gradient times the input. Layers that normalise count as linear, their
+scale held as it is. What biases add is relevance that no voxel gets: the sum over voxels is the logit less that.
+
+Bach et al. 2015, PLoS ONE 10:e0130140, doi:10.1371/journal.pone.0130140; rule 0: Montavon et al. 2019, LNCS
+11700:193-209, doi:10.1007/978-3-030-28954-6_10; that it is gradient times input: Ancona et al. 2018, ICLR,
+doi:10.48550/arXiv.1711.06104; the scale held: Ali et al. 2022, ICML, PMLR 162:435-451.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from bids_app.explainers import _relus
+from bids_app.explainers._state import evaluating
+from bids_app.explainers._voxels import summed
+
+SIGN = "both"
+UNIT = "relevance (contribution to the logit)"
+OF = "person"
+OTHER_NORMS = (nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.LocalResponseNorm)
+
+
+def check(classifier: nn.Module) -> str | None:
+    """Why rule 0 does not suit a classifier: it has kinks that are no ReLUs, or normalises in another way."""
+    if not hasattr(classifier, "takes"):
+        return "lrp0 needs a classifier of this catalogue"
+    strange = (*_relus.OTHERS, *OTHER_NORMS, nn.MultiheadAttention)
+    if other := next((module for module in classifier.modules() if isinstance(module, strange)), None):
+        return f"lrp0 has no rule for {type(other).__name__}"
+    return None
+
+
+def explain(classifier: nn.Module, x: torch.Tensor, target: int, *, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Relevances: (X, Y, Z), zero outside the mask, for x (channels, X, Y, Z); (voxels,) for x (channels * voxels,)."""
+    batch = x[None].detach().clone().requires_grad_()
+    with evaluating(classifier), _scales_held(classifier):
+        (gradient,) = torch.autograd.grad(classifier(batch)[0, target], batch)
+    return summed((gradient * batch)[0], mask)
+
+
+@contextmanager
+def _scales_held(classifier: nn.Module) -> Iterator[None]:
+    """Group normalisation as a linear map: its standard deviation takes no gradient."""
+    norms = [module for module in classifier.modules() if isinstance(module, nn.GroupNorm)]
+    hooks = [module.register_forward_hook(_linear) for module in norms]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _linear(module: nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
+    """The same values as `out`, of which only the mean depends on the input."""
+    assert isinstance(module, nn.GroupNorm)
+    (x,) = given
+    groups = x.reshape(len(x), module.num_groups, -1)
+    scale = (groups.var(dim=2, unbiased=False, keepdim=True) + module.eps).sqrt().detach()
+    centred = ((groups - groups.mean(dim=2, keepdim=True)) / scale).reshape(x.shape)
+    if not module.affine:
+        return centred
+    shape = (1, -1, *([1] * (x.ndim - 2)))
+    return centred * module.weight.reshape(shape) + module.bias.reshape(shape)
