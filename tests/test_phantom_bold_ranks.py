@@ -33,16 +33,28 @@ EFFECTS = {
 
 
 @pytest.fixture(scope="module")
-def measured(request, tmp_path_factory):
+def tables():
+    """What was measured, by kind of effect: pytest would make a fixture anew for every map."""
+    return {}
+
+
+@pytest.fixture
+def measured(request, tables, tmp_path_factory):
     """The planted region's rank among 120 with an effect of one kind: a row a seed, a column a map."""
-    rows, kept = {}, tmp_path_factory.mktemp(f"atlas-{request.param}")
+    if request.param not in tables:
+        tables[request.param] = _table(request.param, tmp_path_factory)
+    return tables[request.param]
+
+
+def _table(kind, tmp_path_factory):
+    rows, kept = {}, tmp_path_factory.mktemp(f"atlas-{kind}")
     for seed in SEEDS:
-        folder = tmp_path_factory.mktemp(f"{request.param}{seed}")
-        rows[seed] = _ranks(folder, kept, seed, request.param)
-        print("\n", request.param, seed, rows[seed], flush=True)
+        folder = tmp_path_factory.mktemp(f"{kind}{seed}")
+        rows[seed] = _ranks(folder, kept, seed, kind)
+        print("\n", kind, seed, rows[seed], flush=True)
         shutil.rmtree(folder)
     table = pd.DataFrame(rows).T
-    print(f"\n{request.param}, rank of {REGION} of 120 by seed\n{table.to_string()}", flush=True)
+    print(f"\n{kind}, rank of {REGION} of 120 by seed\n{table.to_string()}", flush=True)
     return table
 
 
