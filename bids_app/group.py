@@ -7,7 +7,7 @@ import pandas as pd
 from bids_app import apply
 from bids_app.bids import description, inputs, outputs
 from bids_app.settings import Settings
-from bids_app.workflow import analysis, cells, collect, judge, nested, publish
+from bids_app.workflow import analysis, cells, collect, judge, nested, publish, reference
 
 log = logging.getLogger("pellucid")
 
@@ -20,6 +20,7 @@ def run(settings: Settings) -> int:
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
     planned = analysis.make(dataset, settings)
     nested.check(planned, settings)
+    reference.check(settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     counts = planned.used.groupby("class")["participant_id"].nunique()
@@ -35,6 +36,7 @@ def run(settings: Settings) -> int:
     told = pd.concat([told, nested.predictions(told, chosen)], ignore_index=True)
     judged = judge.run(planned, settings, told, work)
     maps = collect.heatmaps(planned, work)
+    overlap = reference.table(planned, settings, maps, work)
 
     people = planned.samples.drop(columns=list(planned.smoothing))
     tables = {
@@ -44,6 +46,7 @@ def run(settings: Settings) -> int:
         "scores": judged.scores,
         "comparisons": judged.pairs,
         **({} if chosen is None else {"choices": chosen}),
+        **({} if overlap is None else {"overlap": overlap}),
     }
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
         publish.stage(stage, planned, work, chosen=settings, tables=tables, judged=judged, maps=maps)

@@ -154,7 +154,7 @@ SECTIONS = {
 
 # Parsed from the start so that command lines stay valid; each leaves this list with the part that reads it.
 NOT_YET = frozenset({
-    "bids_database_dir", "recipe", "explain_checks", "reference_map", "weights", "maps_from", "reports_only",
+    "bids_database_dir", "recipe", "weights", "maps_from", "reports_only",
     "resource_monitor", "bids_exec_spec",
 })  # fmt: skip
 CHOICES: dict[str, tuple[str | int, ...]] = {

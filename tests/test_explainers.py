@@ -482,3 +482,20 @@ def test_lrp0_refuses_what_it_has_no_rule_for():
     network = Plain()
     network.features[1] = nn.GELU()
     assert "no rule for GELU" in catalogue.load("explainers", "lrp0").check(network)
+
+
+def test_checks_measure_what_a_map_misses():
+    network, x = Plain().eval(), person()
+    integrated, lrp0, guided = (
+        catalogue.load("explainers", name) for name in ("integrated_gradients", "lrp0", "guided_backprop")
+    )
+    found = integrated.explain(network, x, 1, mask=FULL).ravel()
+    assert abs(integrated.checks(network, x, 1, found)["convergence_delta"]) < 0.02
+    assert integrated.checks(network, x, 1, found * 1.5)["convergence_delta"] == pytest.approx(0.5, abs=0.03)
+    with torch.no_grad():
+        for module in (network.features[0], network.features[2], network.head):
+            module.bias.zero_()
+    found = lrp0.explain(network, x, 1, mask=FULL).ravel()
+    assert abs(lrp0.checks(network, x, 1, found)["conservation_error"]) < 1e-4
+    assert lrp0.checks(network, x, 1, found * 0.5)["conservation_error"] == pytest.approx(-0.5, abs=1e-4)
+    assert guided.checks(network, x, 1, found) == {"relus_guided": 2}

@@ -84,7 +84,7 @@ def test_heatmaps_lie_on_the_grid_of_their_maps_and_are_zero_outside_the_analyse
     _, out, folder = analysed
     (grid_file,) = (out / ".work").glob("analysis-trial1-*/grid_gm.npz")
     grid = Grid.read(grid_file)
-    files = [*folder.glob("*_statmap.nii.gz"), *out.glob("sub-*/anat/*_statmap.nii.gz")]
+    files = [*folder.glob("*_statmap.nii.gz"), *out.glob("sub-*/anat/*_desc-trial1*_statmap.nii.gz")]
     assert len(files) == 5 + 2 * 8
     for file in files:
         image = nib.load(file)

@@ -3,16 +3,18 @@
 import json
 import tomllib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from bids_app import catalogue
 from bids_app.dataset import folds
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, MissingInputError
-from bids_app.training import fold, loop, models, prepare, results, scores, seeds
+from bids_app.training import fold, loop, models, prepare, results, sanity, scores, seeds
 
 CLASSES = ("control", "patient")
 AFFINE = np.diag([6.0, 6.0, 6.0, 1.0])
@@ -336,3 +338,32 @@ def everyone(common):
     table = pd.read_csv(common["people"], **TSV)
     values = {one: np.load(path, mmap_mode="r") for one, path in common["arrays"].items()}
     return prepare.People(values, {"tiv": table["tiv"].to_numpy()})
+
+
+class TestSanity:
+    @pytest.mark.parametrize(("classifier", "method"), [("svm", "weights"), ("cnn3d", "gradcam")])
+    def test_shuffled_parameters_change_the_map_and_the_model_stays_as_it_was(
+        self, study, tmp_path, classifier, method
+    ):
+        common, splits, _ = study(1.0)
+        folder = train(common, splits[0], tmp_path / "out", classifier, epochs=3)
+        model = models.load(folder / "model")
+        before = {name: value.clone() for name, value in model.module.state_dict().items()}
+        people = everyone(common).rows(splits[0].test)
+        found = sanity.cascade(catalogue.load("explainers", method), model, people, seed=3)
+        assert all(torch.equal(value, before[name]) for name, value in model.module.state_dict().items())
+        layers = [name for name, one in model.module.named_modules() if list(one.parameters(recurse=False))]
+        assert [row["layer"] for row in found] == layers[::-1]
+        assert abs(found[-1]["spearman"]) < 0.5
+        assert found == sanity.cascade(catalogue.load("explainers", method), model, people, seed=3)
+
+    def test_a_map_of_the_image_alone_is_found_out(self, study, tmp_path):
+        common, splits, _ = study(1.0)
+        model = models.load(train(common, splits[0], tmp_path / "out", "cnn3d", epochs=1) / "model")
+
+        def explain(classifier, x, target, *, mask):
+            return (x[0].numpy() * mask).astype(np.float32)
+
+        image = SimpleNamespace(explain=explain)
+        found = sanity.cascade(image, model, everyone(common).rows(splits[0].test), seed=3)
+        assert all(row["spearman_abs"] == pytest.approx(1) for row in found)

@@ -11,6 +11,9 @@ reason why it does not suit a classifier.
 - Of a model: `describe(classifier, x_train) -> float32 array (classes, channels * voxels)`, x_train (n, channels *
   voxels) being the scaled training people.
 
+- What a map has to fulfil may be measured by `checks(classifier, x, target, values) -> dict of numbers`, `values` being
+  the map (voxels in the mask,) of that person and class; it stands in the sidecar.
+
 Maps are raw and signed, in the unit given, never scaled per person. Hooks are removed afterwards; mode, weights and
 gradients are as before.
 """

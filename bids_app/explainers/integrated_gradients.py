@@ -20,6 +20,7 @@ SIGN = "both"
 UNIT = "contribution to the logit"
 OF = "person"
 STEPS = 50
+TINY = 1e-12
 
 
 def check(classifier: torch.nn.Module) -> str | None:
@@ -38,3 +39,10 @@ def explain(
             batch, target=target, n_steps=STEPS, internal_batch_size=1, method="gausslegendre"
         )
     return summed(found[0], mask)
+
+
+def checks(classifier: torch.nn.Module, x: torch.Tensor, target: int, values: NDArray[np.float32]) -> dict[str, float]:
+    """`convergence_delta`: what the map's sum misses of the logit less that of the baseline, as a share of it."""
+    with evaluating(classifier), torch.no_grad():
+        way = float(classifier(x[None])[0, target] - classifier(torch.zeros_like(x)[None])[0, target])
+    return {"convergence_delta": (float(values.sum(dtype=np.float64)) - way) / max(abs(way), TINY)}

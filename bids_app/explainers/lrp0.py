@@ -23,6 +23,7 @@ from bids_app.explainers._voxels import summed
 SIGN = "both"
 UNIT = "relevance (contribution to the logit)"
 OF = "person"
+TINY = 1e-12
 OTHER_NORMS = (nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.LocalResponseNorm)
 
 
@@ -42,6 +43,13 @@ def explain(classifier: nn.Module, x: torch.Tensor, target: int, *, mask: NDArra
     with evaluating(classifier), _scales_held(classifier):
         (gradient,) = torch.autograd.grad(classifier(batch)[0, target], batch)
     return summed((gradient * batch)[0], mask)
+
+
+def checks(classifier: nn.Module, x: torch.Tensor, target: int, values: NDArray[np.float32]) -> dict[str, float]:
+    """`conservation_error`: what the relevances miss of the logit, as a share of it; biases keep that much."""
+    with evaluating(classifier), torch.no_grad():
+        logit = float(classifier(x[None])[0, target])
+    return {"conservation_error": (float(values.sum(dtype=np.float64)) - logit) / max(abs(logit), TINY)}
 
 
 @contextmanager

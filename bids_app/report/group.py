@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from bids_app.regions.tables import OUTSIDE
 from bids_app.report import audit as audits
 from bids_app.report import curves, figures, people
 from bids_app.report.audit import two
+from bids_app.report.heatmap import Heatmap, caption, shown_overlap
 from bids_app.report.page import number, render, save
 from bids_app.report.viewer import interactive
 
@@ -30,25 +30,6 @@ MORE = {
 }
 OTHERS = {"chosen": "the best cell of inner folds, chosen anew in each fold; carries no claim"}
 BLIND = "sees no image"
-
-
-@dataclass(frozen=True)
-class Heatmap:
-    """A mean heatmap of one cell, method and explained class, with its region table for each atlas.
-
-    `people` is the number of held-out people that it is the mean of, or None for a model's own map (one a fold, from
-    training people). `sign` is 'both' or 'positive'. `regions` have the columns of regions/tables.py.
-    """
-
-    cell: str
-    method: str
-    explained: str
-    people: int | None
-    unit: str
-    sign: str
-    image: Nifti1Image
-    regions: dict[str, pd.DataFrame]
-    effective_resolution_mm: float | None = None
 
 
 def write(
@@ -68,6 +49,7 @@ def write(
     references: list[str],
     template: Nifti1Image,
     mask: Nifti1Image,
+    overlap: pd.DataFrame | None = None,
     classes: tuple[str, ...] | None = None,
     radiological: bool = False,
     version: str = "",
@@ -102,6 +84,7 @@ def write(
         classes=order,
         cells=[_cell(cell, one, drawn) for cell, one in verdicts.items()],
         not_a_finding=NOT_A_FINDING,
+        overlap=None if overlap is None else shown_overlap(overlap),
         settings=settings_toml,
         methods=methods,
         references=references,
@@ -154,31 +137,11 @@ def _draw(
     return {
         "cell": heatmap.cell,
         "title": f"{heatmap.method}, explaining {heatmap.explained}",
-        "caption": _caption(heatmap, threshold),
+        "caption": caption(heatmap, threshold),
         "picture": f"figures/{stem}.png",
         "viewer": f"figures/{stem}.html",
         "regions": [_regions(atlas, table, notes.get(atlas, "")) for atlas, table in heatmap.regions.items()],
     }
-
-
-def _caption(heatmap: Heatmap, threshold: float) -> str:
-    if heatmap.people is None:
-        whose = "The model's own map: one a fold, from its training people, then the mean over folds"
-    else:
-        whose = f"Mean over {heatmap.people} held-out {'person' if heatmap.people == 1 else 'people'}"
-    value = "value" if heatmap.sign == "positive" else "absolute value"
-    parts = [
-        f"{whose}; method {heatmap.method}; the class explained is {heatmap.explained}; unit: {heatmap.unit}.",
-        "This heatmap is zero everywhere in the brain."
-        if threshold == 0.0
-        else f"Drawn: the tenth of the brain's voxels with the largest {value} (at least {number(threshold)}); the "
-        "grey part of the colour bar is below that. The scale ends at the 99.5th percentile.",
-    ]
-    if heatmap.effective_resolution_mm is not None:
-        parts.append(
-            f"The method cannot tell places apart that are closer than about {heatmap.effective_resolution_mm:.0f} mm."
-        )
-    return " ".join(parts)
 
 
 def _regions(atlas: str, table: pd.DataFrame, note: str) -> dict[str, Any]:

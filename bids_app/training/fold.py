@@ -14,7 +14,7 @@ from bids_app import catalogue
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, UsageError
-from bids_app.training import heatmaps, loop, models, prepare, seeds, tables
+from bids_app.training import heatmaps, loop, models, prepare, sanity, seeds, tables
 
 
 def run(
@@ -29,6 +29,7 @@ def run(
     split: Split,
     explainers: Sequence[str] = (),
     parcels: Path | None = None,
+    explain_checks: bool = False,
     adjust: Mapping[str, tuple[str, ...]],
     keep: tuple[str, ...] | None = None,
     seed: int,
@@ -46,8 +47,10 @@ def run(
     (people, voxels) in the row order of `people`, a table of participant_id, session_id, class and the covariates that
     `adjust` names by map, and `keep`, which ComBat preserves (None: no ComBat; with it the table has `site_number`).
     heatmap_*: (held-out people, classes, voxels in the mask); model_*: (classes, voxels). heatmaps.json: a method's
-    `person_sd` and `model_sd`, by which its maps are divided before folds are averaged, or why it was `refused`.
-    parcels: .npy of the regions (X, Y, Z) on the grid, for explainers that ask for them. Raises DataError when table
+    `person_sd` and `model_sd`, by which its maps are divided before folds are averaged, its `checks` by person and
+    class, or why it was `refused`.
+    parcels: .npy of the regions (X, Y, Z) on the grid, for explainers that ask for them; explain_checks: shuffle
+    parameters too (`sanity.cascade`, `randomised` in heatmaps.json). Raises DataError when table
     and arrays disagree or a covariate is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +73,7 @@ def run(
         if labelling is None:
             regions = None if parcels is None else preparation.grid.vector(np.load(parcels))
             _leave(model, losses, held_out, folder)
-            _explain(model, explainers, training, held_out, folder, regions)
+            _explain(model, explainers, training, held_out, folder, regions, randomise=explain_checks)
             if split.repeat == 1:
                 _keep_products(model, training, held_out, folder)
 
@@ -143,6 +146,8 @@ def _explain(
     held_out: prepare.People,
     folder: Path,
     parcels: heatmaps.Parcels,
+    *,
+    randomise: bool,
 ) -> None:
     """Write the maps of every explainer that suits the classifier, and heatmaps.json."""
     chosen, refused = heatmaps.suitable(names, model.module)
@@ -150,7 +155,10 @@ def _explain(
     for name, explainer in chosen.items():
         told[name] = {"sign": explainer.SIGN, "unit": explainer.UNIT, "of": explainer.OF}
         if explainer.OF in ("person", "both"):
-            heatmaps.write_people(explainer, model, held_out, path=folder / f"heatmap_{name}.npy", parcels=parcels)
+            file = folder / f"heatmap_{name}.npy"
+            told[name]["checks"] = heatmaps.write_people(explainer, model, held_out, path=file, parcels=parcels)
+            if randomise:
+                told[name]["randomised"] = sanity.cascade(explainer, model, held_out, seed=model.seed, parcels=parcels)
             told[name]["person_sd"] = heatmaps.spread(explainer, model, training, parcels=parcels)
         if explainer.OF in ("model", "both"):
             described = heatmaps.describe(explainer, model, model.preparation.vectors(training))

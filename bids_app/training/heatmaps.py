@@ -45,13 +45,27 @@ def each(explainer: ModuleType, model: Model, people: People, parcels: Parcels =
         yield np.stack([one[mask] if one.ndim == mask.ndim else one for one in maps])
 
 
-def write_people(explainer: ModuleType, model: Model, people: People, *, path: Path, parcels: Parcels = None) -> None:
-    """Write float32 (people, classes, voxels) as .npy, a person at a time."""
+def write_people(
+    explainer: ModuleType, model: Model, people: People, *, path: Path, parcels: Parcels = None
+) -> list[list[dict[str, float]]]:
+    """Write float32 (people, classes, voxels) as .npy, a person at a time; returns the checks by person and class."""
     shape = (len(people), len(model.classes), model.preparation.grid.voxels)
     table = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    told = []
     for row, heatmap in enumerate(each(explainer, model, people, parcels)):
         table[row] = heatmap
+        x = model.tensor(people, row)
+        told.append([_checks(explainer, model, x, target, values) for target, values in enumerate(heatmap)])
     table.flush()
+    return told
+
+
+def _checks(
+    explainer: ModuleType, model: Model, x: torch.Tensor, target: int, values: NDArray[np.float32]
+) -> dict[str, float]:
+    """What every map has to be, 1 where it is so, and what the explainer measures of its own."""
+    own = explainer.checks(model.module, x, target, values) if hasattr(explainer, "checks") else {}
+    return {"finite": float(np.isfinite(values).all()), "not_all_zero": float(values.any()), **own}
 
 
 def spread(explainer: ModuleType, model: Model, people: People, *, parcels: Parcels = None) -> float:

@@ -226,7 +226,8 @@ def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> str:
         for path in files
     ]
     chosen = [
-        asdict(settings.group) | {"permutations": None, "inner_folds": None},  # these leave what is trained as it is
+        asdict(settings.group)
+        | {"permutations": None, "inner_folds": None, "reference_map": None},  # these leave what is trained as it is
         settings.participant.sloppy,
         settings.compute.random_seed,
         settings.compute.omp_nthreads,

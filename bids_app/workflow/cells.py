@@ -187,6 +187,7 @@ def _shared(analysis: Analysis, settings: Settings, work: Path) -> dict[str, Any
         "classes": list(analysis.classes),
         "explainers": list(settings.group.explainers),
         "target": settings.group.explain_target,
+        "explain_checks": settings.group.explain_checks,
         "adjust": {name: list(columns) for name, columns in analysis.adjust.items()},
         "keep": None if analysis.keep is None else list(analysis.keep),
         "sites": list(analysis.sites),

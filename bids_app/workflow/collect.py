@@ -12,7 +12,7 @@ from bids_app.dataset.grid import Grid
 from bids_app.errors import UsageError
 from bids_app.preprocess.conform import plain
 from bids_app.regions.tables import table
-from bids_app.report.group import Heatmap
+from bids_app.report.heatmap import Heatmap
 from bids_app.training import results
 from bids_app.workflow.analysis import Analysis, Cell, atlases
 from bids_app.workflow.training import atlas_link, fold_folder
@@ -41,8 +41,9 @@ def heatmaps(analysis: Analysis, work: Path) -> list[Heatmap]:
                 about["name"]: _regions(volume, labels, about, grid, mean.sign) for labels, about in named.values()
             }
             image = plain(volume, grid.affine)
+            whose = (mean.cell, mean.method, mean.explained, mean.people, mean.unit, mean.sign)
             made.append(
-                Heatmap(mean.cell, mean.method, mean.explained, mean.people, mean.unit, mean.sign, image, regions)
+                Heatmap(*whose, image, regions, checks=mean.checks, randomised=mean.randomised, folds=mean.folds)
             )
     return made
 

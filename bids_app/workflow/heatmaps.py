@@ -34,8 +34,10 @@ def write(place: Path, plan: Files, grid: Grid, stated: Files) -> None:
         for row, person in enumerate(told.to_dict("records")):
             target = plan["target"]
             explained = person[target] if target in ("predicted", "true") else target
-            image = plain(grid.volume(maps[row, plan["classes"].index(explained)].astype(np.float32)), grid.affine)
+            one = plan["classes"].index(explained)
+            image = plain(grid.volume(maps[row, one].astype(np.float32)), grid.affine)
             sidecar = _sidecar(person, explained, {"Analysis": plan["analysis"], "Method": method, **stated}, about)
+            sidecar["Checks"] = {outputs.camel(key): value for key, value in about["checks"][row][one].items()}
             file = _file(person, sidecar)
             (place / FILES / file).parent.mkdir(parents=True, exist_ok=True)
             image.to_filename(place / FILES / f"{file}.nii.gz")

@@ -15,7 +15,7 @@ from bids_app.bids import outputs
 from bids_app.report import card as model_card
 from bids_app.report import group as page
 from bids_app.report import methods
-from bids_app.report.group import Heatmap
+from bids_app.report.heatmap import Heatmap
 from bids_app.settings import Settings
 from bids_app.training import cards, ranges
 from bids_app.workflow import card, cohort, heatmaps, nulls, share, templates
@@ -117,6 +117,7 @@ def _report(
         references=methods.cited(text),
         template=nib.load(files["brain"]),
         mask=nib.load(files["mask"]),
+        overlap=tables.get("overlap"),
         classes=planned.classes,
         radiological=chosen.other.radiological,
         version=__version__,

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bids_app.report import card
-from bids_app.report.group import Heatmap
+from bids_app.report.heatmap import Heatmap
 from bids_app.workflow.analysis import Analysis
 
 FEWEST = 10

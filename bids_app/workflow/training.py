@@ -95,7 +95,13 @@ def train(
     place = fold_folder(work, cell, split["repeat"], split["fold"])
     given = arguments(cell, classifier, maps, split, plan, stacked)
     parcels = None if regions is None else _parcels(Path(regions), place)
-    fold.run(**given, explainers=tuple(plan["explainers"]), parcels=parcels, folder=place)
+    fold.run(
+        **given,
+        explainers=tuple(plan["explainers"]),
+        parcels=parcels,
+        explain_checks=plan["explain_checks"],
+        folder=place,
+    )
     stated = {"Cell": cell, "Maps": maps, **_sidecar(given["settings"])}
     heatmaps.write(place, plan, Grid.read(given["grid_file"]), stated)
     return str(place)

@@ -1,0 +1,127 @@
+"""Heatmaps against a reference map (--reference-map), beside maps that know nothing of classifiers: overlap.tsv."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from bids_app.atlases import templates
+from bids_app.dataset import arrays
+from bids_app.dataset.grid import Grid
+from bids_app.errors import DataError, MissingInputError
+from bids_app.regions import overlap, surrogates
+from bids_app.report.heatmap import Heatmap
+from bids_app.settings import Settings
+from bids_app.training import seeds
+from bids_app.workflow.analysis import Analysis
+
+log = logging.getLogger("pellucid")
+SMOOTHING_MM = (0, 2, 4, 6, 8)
+CHOSEN = "chosen on other folds"
+SURROGATES = 99
+CHOOSE_BY = "auprc"
+
+
+def check(settings: Settings) -> None:
+    """Raise MissingInputError or DataError unless the reference map is there and 3D."""
+    file = settings.group.reference_map
+    if file is None:
+        return
+    if not file.is_file():
+        raise MissingInputError(f"--reference-map: there is no file {file}")
+    try:
+        shape = nib.load(file).shape
+    except nib.filebasedimages.ImageFileError as error:
+        raise DataError(f"--reference-map {file.name} is no image: {error}") from error
+    if len(shape) != 3:
+        raise DataError(f"--reference-map {file.name} has {len(shape)} axes in place of 3")
+
+
+def table(analysis: Analysis, settings: Settings, maps: list[Heatmap], work: Path) -> pd.DataFrame | None:
+    """A row a heatmap and smoothing, and rows for each map's group mean and its t-map; None without a reference.
+
+    `p`: the share of 99 surrogates, as smooth as the heatmap, whose AUPRC reaches the heatmap's, without smoothing.
+    """
+    file = settings.group.reference_map
+    if file is None:
+        return None
+    rows = []
+    for name in analysis.smoothing:
+        grid = Grid.read(work / f"grid_{name}.npz")
+        inside, words = overlap.region(_placed(file, grid), grid.mask)
+        about = {"reference": f"{file.name}: {words}", "voxels": int(inside.sum()), "share": float(inside.mean())}
+        for title, values in _without_classifier(analysis, name, grid, work).items():
+            own = {"cell": name, "method": title, "explained": "n/a", **about}
+            rows += _rows(own, grid.volume(values), [], grid, inside, seed=settings.compute.random_seed)
+        for one in maps:
+            if one.cell.partition("/")[2].partition("+")[0] == name:
+                own = {"cell": one.cell, "method": one.method, "explained": one.explained, **about}
+                strong = _strength(np.asarray(one.image.dataobj), one.sign)
+                folds = [grid.volume(_strength(values, one.sign)) for values in one.folds]
+                rows += _rows(own, strong, folds, grid, inside, seed=settings.compute.random_seed)
+                log.info("overlap: %s, %s, %s", one.cell, one.method, one.explained)
+    return pd.DataFrame(rows)
+
+
+def _rows(
+    own: dict[str, Any], volume: np.ndarray, folds: list[np.ndarray], grid: Grid, inside: np.ndarray, *, seed: int
+) -> list[dict[str, Any]]:
+    rows = []
+    for mm in SMOOTHING_MM:
+        found = overlap.measures(overlap.smoothed(volume, grid.mask, grid.voxel_mm, mm), inside)
+        rows.append({**own, "smoothing_mm": str(mm), **found, "p": float("nan")})
+    null = [
+        overlap.measures(one, inside)[CHOOSE_BY]
+        for one in surrogates.drawn(
+            grid.cropped.volume(grid.vector(volume)),
+            grid.cropped.mask,
+            count=SURROGATES,
+            seed=seeds.derive(seed, "surrogates", own["cell"], own["method"], own["explained"]),
+        )
+    ]
+    rows[0]["p"] = (1 + sum(value >= rows[0][CHOOSE_BY] for value in null)) / (1 + len(null))
+    if len(folds) > 1:
+        rows.append({**own, "smoothing_mm": CHOSEN, **_chosen(folds, grid, inside), "p": float("nan")})
+    return rows
+
+
+def _chosen(folds: list[np.ndarray], grid: Grid, inside: np.ndarray) -> dict[str, float]:
+    """The mean over folds of the measures of each fold's map, smoothed as was best for the others."""
+    every = [
+        [overlap.measures(overlap.smoothed(one, grid.mask, grid.voxel_mm, mm), inside) for mm in SMOOTHING_MM]
+        for one in folds
+    ]
+    scored = np.array([[found[CHOOSE_BY] for found in fold] for fold in every])
+    best = [int(np.delete(scored, fold, axis=0).mean(axis=0).argmax()) for fold in range(len(folds))]
+    return {key: float(np.mean([every[fold][at][key] for fold, at in enumerate(best)])) for key in every[0][0]}
+
+
+def _placed(file: Path, grid: Grid) -> np.ndarray:
+    """The reference on the maps' grid; it is taken to lie in their space. A map of two values keeps them."""
+    image = nib.load(file)
+    values = np.nan_to_num(np.asarray(image.dataobj, np.float32))
+    plain = nib.Nifti1Image(values, image.affine)
+    if len(np.unique(values)) <= 2:
+        return templates.nearest(values, image.affine, grid.mask.shape, grid.affine)
+    return templates.resample(plain, grid.mask.shape, grid.affine, order="linear").get_fdata(dtype=np.float32)
+
+
+def _without_classifier(analysis: Analysis, name: str, grid: Grid, work: Path) -> dict[str, np.ndarray]:
+    """The group mean of a map, and how its voxels differ between classes, without any classifier: (voxels,) each."""
+    paths = [tuple(each) for each in analysis.used[name]]
+    file = arrays.stack(paths, grid, work, smoothing_mm=analysis.smoothing[name], form=analysis.forms[name])
+    x, classes = np.load(file, mmap_mode="r"), analysis.used["class"].to_numpy()
+    groups = [np.asarray(x[classes == one]) for one in analysis.classes]
+    if len(groups) == 2:
+        differ = np.abs(stats.ttest_ind(*groups, axis=0, equal_var=False).statistic)
+    else:
+        differ = stats.f_oneway(*groups, axis=0).statistic
+    return {"group mean": np.abs(np.mean(x, axis=0)), "t-map" if len(groups) == 2 else "F-map": np.nan_to_num(differ)}
+
+
+def _strength(values: np.ndarray, sign: str) -> np.ndarray:
+    return np.abs(values) if sign == "both" else np.maximum(values, 0)

@@ -1,0 +1,69 @@
+"""Heatmaps against a reference map and against shuffled parameters, through the group level."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from bids_app.atlases import atlas
+from bids_app.dataset.grid import Grid
+from bids_app.run import main
+
+LABEL = ["--label", "group", "--classes", "control", "patient", "--permutations", "0", "--sloppy", "--nprocs", "2"]
+
+
+@pytest.mark.slow
+def test_overlap_is_that_of_the_mean_maps_and_every_heatmap_says_how_its_checks_came_out(phantom_maps, tmp_path):
+    bids, out = phantom_maps
+    found = atlas.load("aal")
+    number = next(key for key, name in found.names.items() if name == "Putamen_L")
+    nib.Nifti1Image((found.labels == number).astype(np.float32), found.affine).to_filename(tmp_path / "putamen.nii.gz")
+    given = ["--analysis", "against", "--folds", "2", "--classifiers", "svm", "--explainers", "weights", "occlusion"]
+    given += ["--reference-map", str(tmp_path / "putamen.nii.gz"), "--explain-checks"]
+    assert main([str(bids), str(out), "group", *LABEL, *given]) == 0
+    folder = out / "group" / "against"
+    table = pd.read_csv(folder / "overlap.tsv", sep="\t", keep_default_na=False)
+    assert set(table["method"]) == {"group mean", "t-map", "weights", "occlusion"}
+    assert set(table["smoothing_mm"]) == {"0", "2", "4", "6", "8", "chosen on other folds"}
+    (grid_file,) = (out / ".work").glob("analysis-against-*/grid_gm.npz")
+    grid = Grid.read(grid_file)
+    places = nib.affines.apply_affine(np.linalg.inv(found.affine) @ grid.affine, np.argwhere(grid.mask))
+    inside = found.labels[tuple(np.rint(places + 1e-4).astype(int).T)] == number
+    row = table.query("method == 'weights' and explained == 'patient' and smoothing_mm == '0'").iloc[0]
+    assert abs(int(row["voxels"]) - inside.sum()) <= 2
+    (file,) = folder.glob("*_stat-weights_desc-SvmGmPatient_statmap.nii.gz")
+    strength = np.abs(grid.vector(nib.load(file).get_fdata()))
+    assert float(row["auroc"]) == pytest.approx(roc_auc_score(inside, strength), abs=0.02)
+    assert 0.01 <= float(row["p"]) <= 1
+
+    sidecars = list(out.glob("sub-*/anat/*_stat-weights_desc-against*_statmap.json"))
+    assert len(sidecars) == 8
+    assert all(json.loads(file.read_text())["Checks"] == {"Finite": 1.0, "NotAllZero": 1.0} for file in sidecars)
+    page = (folder / "report.html").read_text()
+    assert "Overlap with a reference map" in page
+    assert "With all parameters shuffled, maps keep a rank correlation of" in page
+
+    regions = pd.read_csv(folder / "regions.tsv", sep="\t")
+    own = regions.query("method == 'occlusion' and atlas == 'AAL' and region != 'outside the atlas'")
+    assert np.allclose(own["mean"], own["maximum"], rtol=1e-3, atol=1e-6)  # one value a region
+    assert (
+        regions.query("method == 'occlusion' and atlas == 'AAL' and region == 'outside the atlas'")["mass"] == 0
+    ).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "code", "message"), [(None, 66, "there is no file"), ((4, 4, 4, 2), 65, "has 4 axes in place of 3")]
+)
+def test_a_reference_that_is_no_map_is_refused_before_anything_is_computed(
+    phantom_maps, tmp_path, capsys, shape, code, message
+):
+    bids, out = phantom_maps
+    file = tmp_path / "map.nii.gz"
+    if shape:
+        nib.Nifti1Image(np.zeros(shape, np.float32), np.eye(4)).to_filename(file)
+    given = ["--folds", "2", "--reference-map", str(file)]
+    assert main([str(bids), str(out), "group", *LABEL, *given]) == code
+    assert message in capsys.readouterr().err
