@@ -156,6 +156,7 @@ def test_people_keep_the_heatmaps_of_the_last_run_alone_and_get_lost_ones_back(p
     assert made[0].is_file()
 
 
+@pytest.mark.slow
 def test_words_can_be_adjusted_for_and_people_without_one_are_listed(phantom_maps, tmp_path):
     bids, out = phantom_maps
     copy = shutil.copytree(bids, tmp_path / "bids")
@@ -268,6 +269,7 @@ def test_of_classes_under_ten_people_nothing_but_the_methods_is_shared(analysed)
     assert "fewer than 10 people are in class control, patient" in (share / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_one_scan_under_two_names_is_told(phantom_maps, tmp_path):
     bids, out = phantom_maps
     other = tmp_path / "out"
@@ -293,6 +295,7 @@ def test_a_linear_machine_runs_beside_networks():
     assert analysis._with_linear(("cnn3d", "svm")) == ("cnn3d", "svm")
 
 
+@pytest.mark.slow
 def test_where_few_labellings_exist_nothing_is_judged(phantom_maps):
     bids, out = phantom_maps
     given = ["--analysis", "few", "--classifiers", "svm", "--explainers", "weights", *OPTIONS, "--folds", "4"]
