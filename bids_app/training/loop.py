@@ -33,7 +33,7 @@ def train(
     batch: rows of y -> volumes (rows, channels, X, Y, Z), so that people are read when they are needed. Gradients are
     clipped to norm 1. The weights of the last epoch are kept: there is no early stopping, since nothing but training
     people may decide when to stop. Same seed and threads: same weights, on a CPU; on CUDA some sums have
-    no fixed order, and probabilities differ by CUDA_TOLERANCE at most.
+    no fixed order, and probabilities are to differ by CUDA_TOLERANCE at most (a `gpu` test, not run on a device yet).
     """
     network.to(device).train()
     weights = torch.tensor(_class_weights(y), dtype=torch.float32, device=device)

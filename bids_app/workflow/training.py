@@ -18,6 +18,7 @@ from bids_app.workflow import heatmaps
 
 Files = dict[str, Any]
 TERRITORY = 0.1
+OF_MODELS = ("levels", "folds_sha256")  # what applying a model asks, and a heatmap need not say
 
 
 def stack(*, template: Files, map_name: str, files: list[list[str]], smoothing_mm: float, form: str, work: str) -> str:
@@ -102,7 +103,8 @@ def train(
         explain_checks=plan["explain_checks"],
         folder=place,
     )
-    stated = {"Cell": cell, "Maps": maps, **_sidecar(given["settings"])}
+    told = {outputs.camel(key): value for key, value in given["settings"].items() if key not in OF_MODELS}
+    stated = {"Cell": cell, "Maps": maps, **told}
     heatmaps.write(place, plan, Grid.read(given["grid_file"]), stated)
     return str(place)
 
@@ -144,11 +146,6 @@ def arguments(cell: str, classifier: str, maps: list[str], split: Files, plan: F
         "threads": plan["threads"],
         "settings": stated,
     }
-
-
-def _sidecar(stated: Files) -> Files:
-    """Settings spelled as in BIDS sidecars: smoothing_mm -> SmoothingMm."""
-    return {"".join(word.capitalize() for word in key.split("_")): value for key, value in stated.items()}
 
 
 def atlas_link(work: Path, place: str, name: str) -> Path:
