@@ -67,3 +67,43 @@ def invented_gm():
         stem.with_name(stem.name + ".json").write_text(json.dumps(about))
 
     return put
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A function that writes noise for 24 people, less an effect in some voxels of patients, and says how to run it."""
+
+    import numpy as np
+    import pandas as pd
+
+    from bids_app.dataset import folds
+    from bids_app.dataset.grid import Grid
+
+    def make(effect=0.0, *, people=24, seed=0, maps=("gm",)):
+        random = np.random.default_rng(seed)
+        mask = np.zeros((14, 15, 16), bool)
+        mask[1:13, 2:13, 2:15] = True
+        mask[1, 2, 2] = False
+        grid = Grid(mask, np.diag([6.0, 6.0, 6.0, 1.0]))
+        table = pd.DataFrame({"participant_id": [f"{row:03}" for row in range(people)], "session_id": "n/a"})
+        table["class"] = np.array(("control", "patient"))[np.arange(people) % 2]
+        table["tiv"] = random.normal(1500, 120, people)
+        where = np.zeros(mask.shape, bool)
+        where[4:8, 4:8, 4:8] = True
+        arrays = {}
+        for one in maps:
+            x = random.normal(size=(people, grid.voxels)) + 0.002 * table["tiv"].to_numpy()[:, None]
+            x[np.ix_(np.arange(people) % 2 == 1, grid.vector(where))] -= effect
+            arrays[one] = tmp_path / f"{one}.npy"
+            np.save(arrays[one], x.astype(np.float32))
+        grid.write(tmp_path / "grid.npz")
+        table.to_csv(tmp_path / "people.tsv", sep="\t", index=False)
+        splits = folds.stratified(table["class"].tolist(), table["participant_id"].tolist(), folds=3, seed=seed)
+        common = {
+            "maps": maps, "arrays": arrays, "grid_file": tmp_path / "grid.npz", "people": tmp_path / "people.tsv",
+            "classes": ("control", "patient"), "adjust": dict.fromkeys(maps, ("tiv",)), "seed": 1, "device": "cpu",
+            "settings": {"smoothing_mm": 4.0},
+        }  # fmt: skip
+        return common, splits, grid.vector(where)
+
+    return make

@@ -8,7 +8,9 @@ import pytest
 
 from bids_app.atlases import atlas, templates
 from bids_app.errors import DataError
+from bids_app.regions import placements, stability, tables
 from bids_app.regions.atlas_on_grid import on_grid
+from bids_app.regions.placements import Regions
 from bids_app.regions.tables import OUTSIDE, table
 
 SHAPE = (9, 8, 7)
@@ -164,3 +166,73 @@ def test_a_blob_planted_in_a_region_ranks_it_first_and_the_table_is_fast():
     assert time.perf_counter() - begin < 1
     assert found["region"][0] == "Putamen_L"
     assert found["mean"][0] < 0
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_the_size_matched_p_is_the_share_of_patches_as_strong_by_brute_force(made, both):
+    heatmap, labels, mask = made
+    values, found = heatmap[mask], labels[mask]
+    where = np.argwhere(mask) * np.array([2.0, 3.0, 4.0])
+    strong = np.abs if both else np.asarray
+    (p,) = placements.shares([Regions(values, found, both)], mask, (2.0, 3.0, 4.0), seed=1)
+    assert len(where) < placements.PLACES  # every voxel is the middle of a patch
+    for label in (1, 2, 5):
+        inside = found == label
+        reached = 1
+        for centre in where:
+            order = np.argsort(((where - centre) ** 2).sum(axis=1), kind="stable")
+            reached += strong(values[order[: inside.sum()]].mean(dtype=float)) >= strong(
+                values[inside].mean(dtype=float)
+            )
+        assert p[label] == pytest.approx(reached / (1 + len(where)))
+    assert np.isnan(p[[3, 4]]).all()
+
+
+def test_the_size_matched_p_is_small_where_the_map_is_strong_and_uniform_where_it_is_noise():
+    rng = np.random.default_rng(5)
+    mask = np.ones((18, 18, 18), bool)
+    labels = np.zeros(mask.shape, int)
+    for at, place in enumerate(np.ndindex(6, 6, 6), start=1):
+        labels[tuple(slice(3 * one, 3 * one + 3) for one in place)] = at
+    noise = rng.normal(size=mask.sum())
+    planted = noise + 5 * (labels.ravel() == 7)
+    noisy, strong = placements.shares(
+        [Regions(one, labels.ravel(), True) for one in (noise, planted)], mask, (2.0, 2.0, 2.0), seed=2
+    )
+    assert strong[7] == pytest.approx(0.001, abs=0.003)
+    assert 0.4 < np.mean(noisy[1:]) < 0.6
+    assert np.mean(noisy[1:] <= 0.1) == pytest.approx(0.1, abs=0.06)
+
+
+def test_agreement_is_that_of_a_published_example():
+    """Six targets and four judges: Shrout & Fleiss 1979, tables 2 and 4, ICC(2,1) = .29."""
+    judged = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float)
+    assert stability.agreement(judged.T)["icc"] == pytest.approx(0.29, abs=0.005)
+
+
+def test_maps_that_are_alike_agree_and_noise_does_not():
+    rng = np.random.default_rng(0)
+    one = rng.normal(size=40)
+    same = stability.agreement(np.stack([one, one]))
+    assert (same["icc"], same["spearman"], same["top_dice"]) == (pytest.approx(1), pytest.approx(1), 1)
+    noise = stability.agreement(rng.normal(size=(6, 400)))
+    assert abs(noise["icc"]) < 0.1
+    assert abs(noise["spearman"]) < 0.1
+    assert noise["top_dice"] < 0.2
+    turned = stability.agreement(np.stack([one, -one]))
+    assert turned["icc"] < 0
+    assert turned["top_dice"] == 1  # the same regions, with the other sign
+
+
+def test_means_and_ranks_of_regions_are_those_of_each_map(made):
+    heatmap, labels, mask = made
+    maps = np.stack([heatmap[mask], -2 * heatmap[mask]])
+    index = np.array([1, 2, 5])
+    means = tables.means(maps, labels[mask], index)
+    for row, one in enumerate(maps):
+        for column, label in enumerate(index):
+            assert means[row, column] == pytest.approx(one[labels[mask] == label].mean(), rel=1e-5)
+    own = tables.ranks(means, both=False)
+    assert own[0].tolist() == (4 - own[1]).tolist()
+    assert (tables.ranks(means, both=True)[0] == tables.ranks(means, both=True)[1]).all()
+    assert own[0].tolist() == [1 + int((means[0] > one).sum()) for one in means[0]]

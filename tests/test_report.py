@@ -12,7 +12,7 @@ from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 
 from bids_app import catalogue
 from bids_app.errors import DataError, UsageError
-from bids_app.evaluation import audit
+from bids_app.evaluation import audit, checks
 from bids_app.evaluation.verdict import BETTER, NO_BETTER, Verdict
 from bids_app.report import citation, curves, figures, group, index, methods, page, person, viewer
 from bids_app.report.mosaic import Mosaic, dilated, only
@@ -232,10 +232,26 @@ def report(template, mask, blob, tmp_path_factory):
     regions = pd.DataFrame({
         "region": [*names, "outside the atlas"], "voxels": 10, "volume_ml": 0.64, "mean": 1.0, "p95": 2.0,
         "maximum": 3.0, "mass": 4.0, "share": 1 / 21, "rank": pd.array([*range(1, 21), pd.NA], dtype="Int64"),
+        "fold_rank_best": [*range(1, 21), None], "fold_rank_worst": [*range(2, 22), None], "p_size": 0.25,
+        "below_resolution": [True, *[False] * 19, None],
     })  # fmt: skip
+    shown, values = {"image": blob, "regions": {"AAL": regions}}, np.zeros(3, np.float32)
     heatmaps = [
-        group.Heatmap("svm/gm", "weights", "patient", 6, "SD", "both", blob, {"AAL": regions}),
-        group.Heatmap("cnn3d/gm", "gradcam", HOSTILE, 6, "SD", "positive", blob, {"AAL": regions}, 8.0),
+        group.Heatmap("svm/gm", "weights", "patient", 6, "SD", "both", values, **shown, resolution_mm=4.0),
+        group.Heatmap(
+            "cnn3d/gm",
+            "gradcam",
+            HOSTILE,
+            6,
+            "SD",
+            "positive",
+            values,
+            **shown,
+            resolution_mm=8.0,
+            calls=(5, 1),
+            checks={"finite": 1.0},
+            measured={"labels_shuffled": 0.75, "infidelity": 0.25},
+        ),
     ]
     samples = pd.DataFrame({
         "participant_id": [*(f"{number:02d}" for number in range(12)), HOSTILE, "99"], "session_id": None,
@@ -255,7 +271,8 @@ def report(template, mask, blob, tmp_path_factory):
         folder / "report.html", analysis="migraine", audit=audited,
         verdicts={"svm/gm": Verdict(BETTER, "The first finding."), "cnn3d/gm": Verdict(NO_BETTER, "The second.")},
         samples=samples, scores=scores, pairs=pd.DataFrame(), predictions=predictions(),
-        heatmaps=heatmaps, atlas_notes={"AAL": "declares MNIColin27"}, settings_toml='label = "group"\n',
+        heatmaps=heatmaps, checks=checks.table(heatmaps), atlas_notes={"AAL": "declares MNIColin27"},
+        settings_toml='label = "group"\n',
         methods="Words (Good 2001).", references=methods.cited("Good 2001"), template=template, mask=mask,
     )  # fmt: skip
     return folder

@@ -47,3 +47,8 @@ def at_voxels(values: NDArray[Any], classifier: torch.nn.Module, mask: NDArray[n
 def has_cells(classifier: torch.nn.Module) -> bool:
     """Whether a classifier has a spatial layer before its head."""
     return isinstance(getattr(classifier, "cam_layer", None), torch.nn.Module)
+
+
+def cell(classifier: torch.nn.Module, shape: tuple[int, ...]) -> tuple[float, ...]:
+    """The edges of the layer's cells in voxels of the image, whose shape is (X, Y, Z)."""
+    return cells(classifier, classifier.get_submodule("cam_layer"), shape).step

@@ -17,6 +17,7 @@ from bids_app.explainers._features import at_voxels, features, has_cells
 SIGN = "both"
 UNIT = "class activation (the logit is its mean over cells, and a constant)"
 OF = "person"
+CELLS = True
 EXACT = 1e-3  # of the logit, in float32
 
 

@@ -20,6 +20,7 @@ from bids_app.explainers._state import evaluating
 SIGN = "positive"
 UNIT = "Grad-CAM (change of the logit, arbitrary scale)"
 OF = "person"
+CELLS = True
 
 
 def check(classifier: torch.nn.Module) -> str | None:

@@ -19,6 +19,7 @@ from bids_app.explainers._features import at_voxels, gradient, has_cells
 SIGN = "positive"
 UNIT = "Grad-CAM++ (arbitrary scale)"
 OF = "person"
+CELLS = True
 
 
 def check(classifier: torch.nn.Module) -> str | None:

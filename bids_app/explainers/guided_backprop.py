@@ -22,6 +22,7 @@ from bids_app.explainers._voxels import summed
 SIGN = "both"
 UNIT = "guided gradient (arbitrary scale)"
 OF = "person"
+SLOPE = True
 
 
 def check(classifier: torch.nn.Module) -> str | None:

@@ -15,6 +15,7 @@ from bids_app.explainers._features import at_voxels, features, has_cells
 SIGN = "both"
 UNIT = "mean activation (arbitrary scale)"
 OF = "person"
+CELLS = True
 
 
 def check(classifier: torch.nn.Module) -> str | None:

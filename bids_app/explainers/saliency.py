@@ -17,6 +17,7 @@ from bids_app.explainers._voxels import summed
 SIGN = "both"
 UNIT = "change of the logit per training SD"
 OF = "person"
+SLOPE = True
 
 
 def check(classifier: torch.nn.Module) -> str | None:

@@ -1,9 +1,11 @@
 """A heatmap and labels -> a table of regions."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from bids_app.errors import DataError
 
@@ -25,7 +27,8 @@ def table(
     region; voxels, in the mask; volume_ml; coverage, the share of the region's voxels that is in the mask; mean; p95,
     the 95th percentile (of magnitudes when both signs count); maximum, the value of the largest magnitude (the largest
     value when only positive ones count); mass, the sum of magnitudes (of positive values); share, of the mask's mass,
-    which sums to 1 (NA where there is none); rank, by the mean's magnitude (by the mean), ties sharing the lowest.
+    which sums to 1 (NA where there is none); rank, by the mean's magnitude (by the mean), ties sharing the lowest;
+    index, the label, 0 outside.
     Raises DataError where the heatmap is not finite in the mask, ValueError where the grids differ.
     """
     if not heatmap.shape == labels.shape == mask.shape:
@@ -66,9 +69,23 @@ def _ranked(frame: pd.DataFrame, names: dict[int, str], *, both: bool) -> pd.Dat
     """Regions by rank, with their names, then what is outside; columns in their final order."""
     regions = frame[(frame.index > 0) & (frame["voxels"] > 0)].copy()
     regions["region"] = [names.get(int(label), str(label)) for label in regions.index]
+    regions["index"] = regions.index
     by = regions["mean"].abs() if both else regions["mean"]
     regions["rank"] = by.rank(method="min", ascending=False).astype("Int64")
-    outside = frame.loc[[0]].assign(region=OUTSIDE, rank=pd.array([pd.NA], dtype="Int64"), coverage=np.nan)
-    columns = ["region", "voxels", "volume_ml", "coverage", "mean", "p95", "maximum", "mass", "share", "rank"]
+    outside = frame.loc[[0]].assign(region=OUTSIDE, index=0, rank=pd.array([pd.NA], dtype="Int64"), coverage=np.nan)
+    columns = ["region", "voxels", "volume_ml", "coverage", "mean", "p95", "maximum", "mass", "share", "rank", "index"]
     ordered = regions.sort_values("rank", kind="stable")
     return pd.concat([ordered[columns], outside[columns]], ignore_index=True)
+
+
+def means(maps: Iterable[np.ndarray], labels: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """The mean of each region, (maps, regions), of maps (voxels,); labels (voxels,), `index` the regions' own."""
+    size = max(int(labels.max(initial=0)), int(index.max(initial=0))) + 1
+    voxels = np.maximum(np.bincount(labels, minlength=size), 1)
+    every = np.stack([np.bincount(labels, weights=one, minlength=size) / voxels for one in maps])
+    return np.asarray(every[:, index])
+
+
+def ranks(of_regions: np.ndarray, *, both: bool) -> np.ndarray:
+    """Ranks (maps, regions) of region means within each map, 1 the strongest, ties sharing the lowest."""
+    return np.asarray(rankdata(-np.abs(of_regions) if both else -of_regions, axis=1, method="min"))

@@ -1,5 +1,6 @@
 """The pictures of scores: ROC curves and confusion matrices, one panel a cell."""
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ ROC_NOTE = (
     "Scores of different folds are pooled only for this picture; "
     "the AUROC in the table is computed within each fold's model."
 )
+OVERLAP_NOTE = "Overlap of each mean heatmap with the reference map, smoothed by as much."
+MARKERS = ("o", "s", "^", "D")
 CONFUSION_NOTE = "People, out of fold; in brackets the share of their true class."
 
 
@@ -63,8 +66,43 @@ def confusion(predictions: pd.DataFrame, classes: Sequence[str], path: Path, *, 
             axes.set(xlabel="predicted", ylabel="true")
 
 
+def overlap(table: pd.DataFrame, path: Path) -> None:
+    """Draw AUPRC over smoothing, a panel a cell and class explained, a line a method, from the rows of overlap.tsv.
+
+    What knows of no classifier (explained is n/a) is drawn in grey with the cells of its map; nulls are left out.
+    """
+    rows = table[table["smoothing_mm"].str.isdigit() & ~table["method"].str.contains("(", regex=False)]
+    first = rows["cell"].str.split("/").str[-1].str.split("+").str[0]
+    rows = rows.assign(smoothing_mm=rows["smoothing_mm"].astype(float), map=first)
+    blind = rows[rows["explained"] == "n/a"]
+    shown = rows[rows["explained"] != "n/a"]
+    shown = shown.assign(cell=shown["cell"] + ", explaining " + shown["explained"])
+    with _panels(shown, path, note=OVERLAP_NOTE, legend=True) as panels:
+        for axes, own in panels:
+            of_map = blind[blind["cell"] == own["map"].iloc[0]]
+            looks = itertools.cycle(itertools.product(MARKERS, COLORS))
+            for table_of, style in ((of_map, "--"), (own, "-")):
+                for name, line in table_of.groupby("method", sort=False):
+                    marker, color = ("" if name == "group mean" else ".", "#777777") if style == "--" else next(looks)
+                    axes.plot(
+                        line["smoothing_mm"],
+                        line["auprc"],
+                        label=name,
+                        linestyle=style,
+                        marker=marker,
+                        color=color,
+                        linewidth=1.2,
+                        markersize=4,
+                    )
+            axes.axhline(float(own["share"].iloc[0]), color="#999999", linewidth=1, linestyle=":", label="chance")
+            axes.set(xlabel="smoothing (mm FWHM)", ylabel="AUPRC", ylim=(0, None))
+
+
 @contextmanager
-def _panels(predictions: pd.DataFrame, path: Path, *, note: str) -> Iterator[list[tuple[Axes, pd.DataFrame]]]:
+def _panels(
+    predictions: pd.DataFrame, path: Path, *, note: str, legend: bool = False
+) -> Iterator[list[tuple[Axes, pd.DataFrame]]]:
+    """One panel a cell; with `legend` one of all panels' lines stands below them."""
     groups = list(predictions.groupby("cell", sort=False))
     across = min(3, len(groups))
     down = math.ceil(len(groups) / across)
@@ -75,10 +113,13 @@ def _panels(predictions: pd.DataFrame, path: Path, *, note: str) -> Iterator[lis
         axes.set_visible(False)
     panels = []
     for axes, (cell, table) in zip(grid, groups, strict=False):
-        axes.set_title(_short(str(cell), 34), fontsize=10)
+        axes.set_title(_short(str(cell), 38), fontsize=10 if len(str(cell)) < 30 else 8)
         axes.tick_params(labelsize=8)
         panels.append((axes, table))
     yield panels
+    if legend:
+        lines = {name: line for axes, _ in panels for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+        figure.legend(lines.values(), lines.keys(), loc="outside right upper", fontsize=8, frameon=False)
     figure.supxlabel(note, fontsize=8, color="#555555")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)

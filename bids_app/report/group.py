@@ -13,12 +13,27 @@ from bids_app.regions.tables import OUTSIDE
 from bids_app.report import audit as audits
 from bids_app.report import curves, figures, people
 from bids_app.report.audit import two
-from bids_app.report.heatmap import Heatmap, caption, shown_overlap
+from bids_app.report.heatmap import Heatmap, caption, shown_checks, shown_overlap
 from bids_app.report.page import number, render, save
 from bids_app.report.viewer import interactive
 
 TOP = 15
-ORDER = ("rank", "region", "volume_ml", "voxels", "coverage", "mean", "p95", "maximum", "mass", "share")
+UNITS = {
+    "rank": "rank",
+    "region": "region",
+    "volume_ml": "volume (mL)",
+    "coverage": "covered",
+    "mean": "mean",
+    "mean_right": "mean, rightly called",
+    "mean_wrong": "mean, wrongly called",
+    "p95": "p95",
+    "maximum": "maximum",
+    "mass": "mass",
+    "share": "share of mass",
+    "p_size": "p (size)",
+    "person_rank": "rank in people",
+    "fold_ranks": "ranks in folds",
+}
 NOT_A_FINDING = "these maps show what the model used on these people, not a finding"
 MORE = {
     "accuracy": "accuracy",
@@ -49,6 +64,7 @@ def write(
     references: list[str],
     template: Nifti1Image,
     mask: Nifti1Image,
+    checks: pd.DataFrame | None = None,
     overlap: pd.DataFrame | None = None,
     classes: tuple[str, ...] | None = None,
     radiological: bool = False,
@@ -66,6 +82,8 @@ def write(
     folder = path.parent / "figures"
     curves.roc(predictions, order, folder / "roc.png")
     curves.confusion(predictions, order, folder / "confusion.png")
+    if overlap is not None:
+        curves.overlap(overlap, folder / "overlap.png")
     drawn = [
         _draw(heatmap, index, folder, template=template, mask=mask, notes=atlas_notes, radiological=radiological)
         for index, heatmap in enumerate(heatmaps, start=1)
@@ -82,7 +100,7 @@ def write(
         more_scores=_more_scores(scores),
         pairs=[{key: number(value) for key, value in row.items()} for row in pairs.to_dict("records")],
         classes=order,
-        cells=[_cell(cell, one, drawn) for cell, one in verdicts.items()],
+        cells=[_cell(cell, one, drawn, checks) for cell, one in verdicts.items()],
         not_a_finding=NOT_A_FINDING,
         overlap=None if overlap is None else shown_overlap(overlap),
         settings=settings_toml,
@@ -93,9 +111,12 @@ def write(
     save(path, page)
 
 
-def _cell(name: str, verdict: Verdict, drawn: list[dict[str, Any]]) -> dict[str, Any]:
+def _cell(name: str, verdict: Verdict, drawn: list[dict[str, Any]], checks: pd.DataFrame | None) -> dict[str, Any]:
     maps = [one for one in drawn if one["cell"] == name]
-    return {"name": name, "claim": verdict.claim, "words": WORDS[verdict.kind], "maps": maps}
+    checked = None if checks is None else shown_checks(checks[checks["cell"] == name])
+    for one in maps:
+        one["failed"] = checked is not None and one["title"] in checked["failed"]
+    return {"name": name, "claim": verdict.claim, "words": WORDS[verdict.kind], "maps": maps, "checks": checked}
 
 
 def _draw(
@@ -145,10 +166,13 @@ def _draw(
 
 
 def _regions(atlas: str, table: pd.DataFrame, note: str) -> dict[str, Any]:
+    table = table.assign(region=_flagged(table))
+    if "fold_rank_best" in table:
+        both = zip(table["fold_rank_best"], table["fold_rank_worst"], strict=True)
+        table["fold_ranks"] = ["-" if pd.isna(best) else f"{best:.0f} to {worst:.0f}" for best, worst in both]
     outside = table["region"].eq(OUTSIDE)
     ranked = table[~outside].sort_values("rank", kind="stable")
-    units = {"volume_ml": "volume (mL)", "share": "share of mass", "coverage": "covered"}
-    columns = [c for c in ORDER if c in table]
+    columns = [c for c in UNITS if c in table]
 
     def rows(part: pd.DataFrame) -> list[list[str]]:
         return [[_region_cell(column, row[column]) for column in columns] for row in part.to_dict("records")]
@@ -156,16 +180,22 @@ def _regions(atlas: str, table: pd.DataFrame, note: str) -> dict[str, Any]:
     return {
         "atlas": atlas,
         "note": note,
-        "columns": [units.get(column, column) for column in columns],
+        "columns": [UNITS[column] for column in columns],
         "top": rows(ranked.head(TOP)),
         "rest": rows(ranked.iloc[TOP:]),
         "outside": rows(table[outside]),
     }
 
 
+def _flagged(table: pd.DataFrame) -> list[str]:
+    """Names of regions, a dagger behind those that the method cannot resolve."""
+    small = table.get("below_resolution", pd.Series(False, table.index)).eq(True)
+    return [f"{name} \N{DAGGER}" if flag else str(name) for name, flag in zip(table["region"], small, strict=True)]
+
+
 def _region_cell(column: str, value: object) -> str:
     text = number(value)
-    if text == "n/a" and column in ("rank", "coverage"):
+    if text == "n/a" and column != "share":
         return "-"
     if text != "n/a" and column in ("share", "coverage"):
         return f"{float(str(value)):.1%}"

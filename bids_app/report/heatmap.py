@@ -1,44 +1,29 @@
 """A mean heatmap as the group report shows it, and what is said under it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from nibabel.nifti1 import Nifti1Image
-from numpy.typing import NDArray
 
+from bids_app.evaluation.checks import LIMITS
 from bids_app.report.page import number
-from bids_app.training.results import LARGEST_RANDOMISED
-
-BASIC = ("finite", "not_all_zero")
+from bids_app.training.results import Mean
 
 
-@dataclass(frozen=True)
-class Heatmap:
-    """A mean heatmap of one cell, method and explained class, with its region table for each atlas.
+@dataclass(frozen=True, kw_only=True)
+class Heatmap(Mean):
+    """A mean heatmap with its image and its region table for each atlas, which have the columns of `regions/tables.py`.
 
-    `folds`: the means of single folds, (voxels in the mask,). `randomised`: the rank correlation that is left with
-    shuffled parameters, None where it was not looked at. `checks`: the worst over people of what every map has to be
-    (1: it is) and of what its method measures.
-
-    `people` is the number of held-out people that it is the mean of, or None for a model's own map (one a fold, from
-    training people). `sign` is 'both' or 'positive'. `regions` have the columns of regions/tables.py.
+    `stability`: how far the maps of folds agree on the regions of the first atlas (`stability.agreement`), None with
+    one fold; `resolution_mm`: what the method, the voxels or the smoothing cannot tell apart.
     """
 
-    cell: str
-    method: str
-    explained: str
-    people: int | None
-    unit: str
-    sign: str
     image: Nifti1Image
-    regions: dict[str, pd.DataFrame]
-    effective_resolution_mm: float | None = None
-    checks: Mapping[str, float] = field(default_factory=dict)
-    randomised: float | None = None
-    folds: tuple[NDArray[np.float32], ...] = ()
+    regions: Mapping[str, pd.DataFrame]
+    resolution_mm: float
+    stability: Mapping[str, float] | None = None
 
 
 def caption(heatmap: Heatmap, threshold: float) -> str:
@@ -55,39 +40,45 @@ def caption(heatmap: Heatmap, threshold: float) -> str:
         else f"Drawn: the tenth of the brain's voxels with the largest {value} (at least {number(threshold)}); the "
         "grey part of the colour bar is below that. The scale ends at the 99.5th percentile.",
     ]
-    if heatmap.effective_resolution_mm is not None:
-        parts.append(
-            f"The method cannot tell places apart that are closer than about {heatmap.effective_resolution_mm:.0f} mm."
-        )
-    if heatmap.checks:
-        parts.append(_checks(heatmap.checks))
-    if heatmap.randomised is not None:
-        parts.append(_randomised(heatmap.randomised))
+    parts.append(f"Places that are closer than about {heatmap.resolution_mm:.0f} mm cannot be told apart.")
+    if heatmap.people is not None:
+        right, wrong = heatmap.calls
+        parts.append(f"Of its {right + wrong} maps {right} are of people who were called rightly, {wrong} wrongly.")
     return " ".join(parts)
 
 
-def _randomised(left: float) -> str:
-    """Whether the map depends on what was learnt."""
-    passed = "passes" if left <= LARGEST_RANDOMISED else "FAILS: it shows more of the image than of what was learnt"
-    return (
-        f"With all parameters shuffled, maps keep a rank correlation of {left:.2f} with the true ones (absolute "
-        f"values; {LARGEST_RANDOMISED} at most): {passed}."
-    )
+def shown_checks(table: pd.DataFrame) -> dict[str, Any] | None:
+    """One row a map, one column a check: pass or FAIL with the value, the value alone where there is no limit.
+
+    table: that of `evaluation.checks.table`, of one cell; None where it has no row.
+    """
+    if table.empty:
+        return None
+    columns = [name for name in LIMITS if name in set(table["check"])]
+    rows = []
+    for (method, explained), own in table.groupby(["method", "explained"], sort=False):
+        told = {row["check"]: _outcome(row) for row in own.to_dict("records")}
+        rows.append({"method": f"{method}, explaining {explained}", **{name: told.get(name, "-") for name in columns}})
+    words = [{"check": name, "what": LIMITS[name].words, "passes": _limit(name)} for name in columns]
+    failed = [row["method"] for row in rows if any("FAIL" in text for text in row.values())]
+    return {"rows": rows, "words": words, "failed": failed}
 
 
-def _checks(checks: Mapping[str, float]) -> str:
-    """Pass or fail of what every map has to be, and the worst of what a method measures of its own."""
-    held = [
-        "finite" if checks["finite"] else "NOT FINITE",
-        "none all zero" if checks["not_all_zero"] else "SOME ALL ZERO",
-    ]
-    words = {
-        "convergence_delta": "the sum misses the logit's way by {:.1%} at most",
-        "conservation_error": "the sum misses the logit by {:.1%} at most (biases keep that much)",
-        "relus_guided": "{:.0f} ReLUs guided",
-    }
-    own = [words.get(name, name + " {:.3g}").format(abs(value)) for name, value in checks.items() if name not in BASIC]
-    return f"Checks of each person's map: {'; '.join([*held, *own])}."
+def _outcome(row: Mapping[Any, Any]) -> str:
+    value = number(row["value"], 2)
+    if row["passed"] is None:
+        return value
+    word = "pass" if row["passed"] else "FAIL"
+    return word if row["check"] in ("finite", "not_all_zero") else f"{word} {value}"
+
+
+def _limit(name: str) -> str:
+    limit = LIMITS[name]
+    if name in ("finite", "not_all_zero"):
+        return "in everybody"
+    if limit.least is not None:
+        return f"from {limit.least:g}"
+    return "not judged" if limit.most is None else f"up to {limit.most:g}"
 
 
 def shown_overlap(table: pd.DataFrame) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from bids_app import catalogue
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, UsageError
-from bids_app.training import heatmaps, loop, models, prepare, sanity, seeds, tables
+from bids_app.training import checking, heatmaps, loop, models, prepare, seeds, tables
 
 
 def run(
@@ -49,9 +49,9 @@ def run(
     heatmap_*: (held-out people, classes, voxels in the mask); model_*: (classes, voxels). heatmaps.json: a method's
     `person_sd` and `model_sd`, by which its maps are divided before folds are averaged, its `checks` by person and
     class, or why it was `refused`.
-    parcels: .npy of the regions (X, Y, Z) on the grid, for explainers that ask for them; explain_checks: shuffle
-    parameters too (`sanity.cascade`, `randomised` in heatmaps.json). Raises DataError when table
-    and arrays disagree or a covariate is missing.
+    parcels: .npy of the regions (X, Y, Z) on the grid, for explainers and checks that ask for them; explain_checks:
+    train two more models and look at what the maps are worth (`checking`: `measured` and `cascade` in heatmaps.json,
+    null-<kind>-<method>.npy). Raises DataError when table and arrays disagree or a covariate is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = _table(people, classes, labelling)
@@ -59,21 +59,26 @@ def run(
         everyone = tables.people(table, {one: arrays[one] for one in maps}, adjust, keep)
         training, held_out = everyone.rows(split.train), everyone.rows(split.test)
         preparation = prepare.fit(training, maps=maps, columns=adjust, grid=Grid.read(grid_file), keep=keep)
-        own_seed = seeds.derive(seed, cell, split.repeat, split.fold)
-        module = models.build(classifier, preparation, len(classes), seed=own_seed)
-        # what fits itself does so in numpy, on the CPU
-        where = "cpu" if hasattr(module, "fit") else resolve(device)
-        members = table.iloc[list(split.train)]
-        place = (split.repeat, split.fold)
-        model = models.Model(cell, classifier, classes, preparation, module, own_seed, settings, *place, where)
-        y = np.array([classes.index(name) for name in members["class"]])
-        losses = _fit(model, training, y, groups=[split.groups[row] for row in split.train], epochs=epochs)
+        groups = [split.groups[row] for row in split.train]
+
+        def trained(codes: NDArray[np.int64], own_seed: int) -> tuple[models.Model, list[float]]:
+            module = models.build(classifier, preparation, len(classes), seed=own_seed)
+            # what fits itself does so in numpy, on the CPU
+            where = "cpu" if hasattr(module, "fit") else resolve(device)
+            place = (split.repeat, split.fold)
+            made = models.Model(cell, classifier, classes, preparation, module, own_seed, settings, *place, where)
+            return made, _fit(made, training, codes, groups=groups, epochs=epochs)
+
+        y = np.array([classes.index(name) for name in table["class"].iloc[list(split.train)]])
+        model, losses = trained(y, seeds.derive(seed, cell, split.repeat, split.fold))
         told = _predictions(model, table.iloc[list(split.test)], split, model.predict(held_out))
         told.to_csv(folder / "predictions.tsv", sep="\t", index=False)
         if labelling is None:
             regions = None if parcels is None else preparation.grid.vector(np.load(parcels))
             _leave(model, losses, held_out, folder)
-            _explain(model, explainers, training, held_out, folder, regions, randomise=explain_checks)
+            against = checking.others(model, y, lambda *given: trained(*given)[0]) if explain_checks else None
+            true = np.array([classes.index(name) for name in told["true"]])
+            _explain(model, explainers, training, held_out, true, folder, regions, against)
             if split.repeat == 1:
                 _keep_products(model, training, held_out, folder)
 
@@ -144,26 +149,33 @@ def _explain(
     names: Sequence[str],
     training: prepare.People,
     held_out: prepare.People,
+    true: NDArray[np.int64],
     folder: Path,
     parcels: heatmaps.Parcels,
-    *,
-    randomise: bool,
+    against: Mapping[str, models.Model] | None,
 ) -> None:
-    """Write the maps of every explainer that suits the classifier, and heatmaps.json."""
+    """Write the maps of every explainer that suits the classifier, and heatmaps.json; `against`: models to check by."""
     chosen, refused = heatmaps.suitable(names, model.module)
     told: dict[str, dict[str, Any]] = {name: {"refused": why} for name, why in refused.items()}
+    x = model.preparation.vectors(training)
     for name, explainer in chosen.items():
         told[name] = {"sign": explainer.SIGN, "unit": explainer.UNIT, "of": explainer.OF}
-        if explainer.OF in ("person", "both"):
-            file = folder / f"heatmap_{name}.npy"
-            told[name]["checks"] = heatmaps.write_people(explainer, model, held_out, path=file, parcels=parcels)
-            if randomise:
-                told[name]["randomised"] = sanity.cascade(explainer, model, held_out, seed=model.seed, parcels=parcels)
-            told[name]["person_sd"] = heatmaps.spread(explainer, model, training, parcels=parcels)
         if explainer.OF in ("model", "both"):
-            described = heatmaps.describe(explainer, model, model.preparation.vectors(training))
+            described = heatmaps.describe(explainer, model, x)
             np.save(folder / f"model_{name}.npy", described)
             told[name]["model_sd"] = float(described.std(dtype=np.float64))
+            if against is not None:
+                told[name] |= checking.of_models(explainer, model, x, against)
+        if explainer.OF in ("person", "both"):
+            file = folder / f"heatmap_{name}.npy"
+            told[name]["cell_mm"] = heatmaps.cell_mm(explainer, model)
+            told[name]["checks"] = heatmaps.write_people(explainer, model, held_out, path=file, parcels=parcels)
+            told[name]["person_sd"] = heatmaps.spread(explainer, model, training, parcels=parcels)
+            if against is not None:
+                told[name] |= checking.of_people(explainer, model, held_out, against, parcels)
+        if against is not None:
+            for kind, null in checking.nulls(explainer, against, held_out, true, x, parcels):
+                np.save(folder / f"null-{kind}-{name}.npy", null)
     (folder / "heatmaps.json").write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

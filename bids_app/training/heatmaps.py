@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from bids_app import catalogue
+from bids_app.explainers._features import cell
 from bids_app.training.models import Model
 from bids_app.training.prepare import People
 
@@ -30,19 +31,26 @@ def suitable(names: Sequence[str], module: torch.nn.Module) -> tuple[dict[str, M
     return chosen, refused
 
 
-def each(explainer: ModuleType, model: Model, people: People, parcels: Parcels = None) -> Iterator[NDArray[np.float32]]:
-    """Each person's heatmaps (classes, voxels in the mask), one for every class explained; never scaled per person.
+def one(
+    explainer: ModuleType, model: Model, x: torch.Tensor, target: int, parcels: Parcels = None
+) -> NDArray[np.float32]:
+    """The map (voxels in the mask,) of class `target` for a prepared x; never scaled per person.
 
     parcels (voxels in the mask,): regions, for explainers that ask for them.
     """
     box = model.preparation.grid.cropped
-    given: dict[str, Any] = {"mask": (mask := box.mask)}
+    given: dict[str, Any] = {"mask": box.mask}
     if "parcels" in inspect.signature(explainer.explain).parameters:
         given["parcels"] = box.volume(np.zeros(box.voxels, np.int32) if parcels is None else parcels)
+    found = explainer.explain(model.module, x, target, **given)
+    return np.asarray(found[box.mask] if found.ndim == box.mask.ndim else found, np.float32)
+
+
+def each(explainer: ModuleType, model: Model, people: People, parcels: Parcels = None) -> Iterator[NDArray[np.float32]]:
+    """Each person's heatmaps (classes, voxels in the mask), one for every class explained."""
     for person in range(len(people)):
         x = model.tensor(people, person)
-        maps = [explainer.explain(model.module, x, target, **given) for target in range(len(model.classes))]
-        yield np.stack([one[mask] if one.ndim == mask.ndim else one for one in maps])
+        yield np.stack([one(explainer, model, x, target, parcels) for target in range(len(model.classes))])
 
 
 def write_people(
@@ -86,3 +94,11 @@ def describe(explainer: ModuleType, model: Model, x_train: NDArray[np.float32]) 
     channels = explainer.describe(model.module, x_train)
     summed: NDArray[np.float32] = channels.reshape(len(channels), len(model.preparation.maps), -1).sum(axis=1)
     return summed
+
+
+def cell_mm(explainer: ModuleType, model: Model) -> float | None:
+    """The longest edge of a method's own cells, where it has cells that are larger than voxels."""
+    if not getattr(explainer, "CELLS", False):
+        return None
+    box = model.preparation.grid.cropped
+    return float(max(np.multiply(cell(model.module, box.mask.shape), box.voxel_mm)))

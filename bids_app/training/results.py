@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-LARGEST_RANDOMISED = 0.5  # rank correlation with the true map that a map of shuffled parameters may keep
 HOLDS = ("finite", "not_all_zero", "relus_guided")
 
 
@@ -18,9 +17,11 @@ HOLDS = ("finite", "not_all_zero", "relus_guided")
 class Mean:
     """A mean heatmap of one cell, method and class, (voxels,); `people` is None for a model's own map, one a fold.
 
-    `checks`: the worst of each check over the people's maps that it is the mean of; `randomised`: the rank correlation
-    of absolute values that is left when all parameters are shuffled, the mean over folds (`sanity.cascade`);
-    `folds`: the mean of each fold alone, of those that have such people.
+    `folds`: the mean of each fold alone, of those that have such people. `right` and `wrong`: the mean over those who
+    were rightly and wrongly called, None where nobody was, and `calls`, how many each (a person once a repeat).
+    `cell_mm`: the longest edge of the method's own cells, None where it gives every voxel a value of its own.
+    `checks`: the worst of each check over the people's maps that it is the mean of; `measured`: what --explain-checks
+    found (`checking.run`), the mean over folds; `nulls`: the same map of models that learnt nothing, by their kind.
     """
 
     cell: str
@@ -30,9 +31,14 @@ class Mean:
     unit: str
     sign: str
     values: NDArray[np.float32]
-    checks: Mapping[str, float] = field(default_factory=dict)
-    randomised: float | None = None
     folds: tuple[NDArray[np.float32], ...] = ()
+    right: NDArray[np.float32] | None = None
+    wrong: NDArray[np.float32] | None = None
+    calls: tuple[int, int] = (0, 0)
+    cell_mm: float | None = None
+    checks: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, float] = field(default_factory=dict)
+    nulls: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def predictions(folders: Sequence[Path]) -> pd.DataFrame:
@@ -52,36 +58,57 @@ def means(folders: Sequence[Path], cell: str, classes: Sequence[str]) -> Iterato
     its training people, so that no fold weighs more for its scale.
     """
     about = [json.loads((folder / "heatmaps.json").read_text()) for folder in folders]
-    told = [pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str, keep_default_na=False) for folder in folders]
     for method, its in about[0].items():
         if "refused" in its:
             continue
-        if its["of"] in ("person", "both"):
-            for index, name in enumerate(classes):
-                yield _of_people(folders, about, told, cell, method, index, name)
-        else:
-            for index, name in enumerate(classes):
-                if index:
-                    yield _of_models(folders, about, cell, method, index, name)
+        of_people = its["of"] in ("person", "both")
+        make = _of_people if of_people else _of_models
+        for index, name in enumerate(classes):
+            if index or of_people:
+                own = [one[method] for one in about]
+                found = make(folders, own, cell, method, index, name)
+                yield replace(found, measured=_measured(own), nulls=_nulls(folders, method, index))
 
 
-def _of_people(
-    folders: Sequence[Path], about: list[Any], told: list[pd.DataFrame], cell: str, method: str, index: int, name: str
-) -> Mean:
-    parts, people, checks, of_folds = [], set(), [], []
-    for folder, its, table in zip(folders, about, told, strict=True):
-        rows = np.flatnonzero(table["true"] == name)
+def each(folders: Sequence[Path], mean: Mean, classes: Sequence[str]) -> Iterator[NDArray[np.float32]]:
+    """The maps (voxels,) of the people whose mean it is, as they went into it, one after the other."""
+    for one, _ in _people(folders, mean.method, classes.index(mean.explained), mean.explained):
+        yield from one
+
+
+def _people(
+    folders: Sequence[Path], method: str, index: int, name: str
+) -> Iterator[tuple[Iterator[NDArray[np.float32]], pd.DataFrame]]:
+    """A fold's held-out people of a class: their maps, divided by the model's spread, and their predictions."""
+    for folder in folders:
+        table = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str, keep_default_na=False)
+        of_class = table[table["true"] == name]
+        spread = json.loads((folder / "heatmaps.json").read_text())[method]["person_sd"] or 1.0
         maps = np.load(folder / f"heatmap_{method}.npy", mmap_mode="r")
-        own = [(maps[row, index] / (its[method]["person_sd"] or 1.0)) for row in rows]
-        parts += own
-        of_folds += [np.mean(own, axis=0).astype(np.float32)] if own else []
-        checks += [its[method]["checks"][row][index] for row in rows]
-        people |= set(table["participant_id"].iloc[rows])
-    values = np.asarray(np.mean(parts, axis=0), dtype=np.float32)
-    unit, sign = _unit(about[0][method]), about[0][method]["sign"]
-    left = [its[method]["randomised"][-1]["spearman_abs"] for its in about if "randomised" in its[method]]
-    kept = float(np.mean(left)) if left else None
-    return Mean(cell, method, name, len(people), unit, sign, values, _worst(checks), kept, tuple(of_folds))
+        yield (maps[row, index] / np.float32(spread) for row in of_class.index), of_class
+
+
+def _of_people(folders: Sequence[Path], about: list[Any], cell: str, method: str, index: int, name: str) -> Mean:
+    sums: dict[bool, Any] = {True: 0.0, False: 0.0}
+    calls, people, checks, of_folds = {True: 0, False: 0}, set(), [], []
+    for (maps, table), its in zip(_people(folders, method, index, name), about, strict=True):
+        before = sums[True] + sums[False]
+        for one, right in zip(maps, table["predicted"] == name, strict=True):
+            sums[right] = sums[right] + one.astype(np.float64)
+            calls[right] += 1
+        of_folds += [_single((sums[True] + sums[False] - before) / len(table))] if len(table) else []
+        checks += [its["checks"][row][index] for row in table.index]
+        people |= set(table["participant_id"])
+    apart = {one: _single(sums[one] / calls[one]) if calls[one] else None for one in (True, False)}
+    values = _single((sums[True] + sums[False]) / sum(calls.values()))
+    return Mean(
+        *(cell, method, name, len(people), _unit(about[0]), about[0]["sign"], values, tuple(of_folds)),
+        right=apart[True],
+        wrong=apart[False],
+        calls=(calls[True], calls[False]),
+        cell_mm=about[0]["cell_mm"],
+        checks=_worst(checks),
+    )
 
 
 def _worst(checks: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -94,14 +121,33 @@ def _worst(checks: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _of_models(folders: Sequence[Path], about: list[Any], cell: str, method: str, index: int, name: str) -> Mean:
-    each = [
-        np.load(folder / f"model_{method}.npy", mmap_mode="r")[index] / (its[method]["model_sd"] or 1.0)
+    each_fold = [
+        _single(np.load(folder / f"model_{method}.npy", mmap_mode="r")[index] / (its["model_sd"] or 1.0))
         for folder, its in zip(folders, about, strict=True)
     ]
-    values = np.asarray(np.mean(each, axis=0), dtype=np.float32)
-    unit, sign = _unit(about[0][method]), about[0][method]["sign"]
-    return Mean(cell, method, name, None, unit, sign, values, folds=tuple(np.asarray(one, np.float32) for one in each))
+    values = _single(np.mean(each_fold, axis=0))
+    return Mean(cell, method, name, None, _unit(about[0]), about[0]["sign"], values, tuple(each_fold))
 
 
-def _unit(about: dict[str, Any]) -> str:
+def _measured(about: list[Any]) -> dict[str, float]:
+    """The mean over folds of what was measured in each."""
+    return {key: float(np.mean([its["measured"][key] for its in about])) for key in about[0].get("measured", {})}
+
+
+def _nulls(folders: Sequence[Path], method: str, index: int) -> dict[str, NDArray[np.float32]]:
+    """The mean over folds of each null's map of a class, each fold's divided by its own spread."""
+    found = {}
+    for file in sorted(folders[0].glob(f"null-*-{method}.npy")):
+        maps = [np.load(folder / file.name)[index] for folder in folders]
+        found[file.name.split("-")[1]] = _single(
+            np.mean([one / (one.std(dtype=np.float64) or 1) for one in maps], axis=0)
+        )
+    return found
+
+
+def _single(values: Any) -> NDArray[np.float32]:
+    return np.asarray(values, np.float32)
+
+
+def _unit(about: Mapping[str, Any]) -> str:
     return f"{about['unit']} (in SDs of its model)"

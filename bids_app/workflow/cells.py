@@ -92,7 +92,8 @@ def _connect(
     shared: dict[str, Any],
 ) -> None:
     """Add every cell in every fold, and its permutations."""
-    wants = any(catalogue.asks("explainers", name, "explain", "parcels") for name in settings.group.explainers)
+    ask = [catalogue.asks("explainers", name, "explain", "parcels") for name in settings.group.explainers]
+    wants = settings.group.explain_checks or any(ask)
     for cell in analysis.cells:
         trained = [_train(cell, split, shared, wants, _memory(analysis, cell)) for split in analysis.splits]
         for train in trained:

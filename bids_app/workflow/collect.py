@@ -11,11 +11,15 @@ import pandas as pd
 from bids_app.dataset.grid import Grid
 from bids_app.errors import UsageError
 from bids_app.preprocess.conform import plain
-from bids_app.regions.tables import table
+from bids_app.regions import placements, stability
+from bids_app.regions.placements import Regions
 from bids_app.report.heatmap import Heatmap
 from bids_app.training import results
+from bids_app.workflow import regional
 from bids_app.workflow.analysis import Analysis, Cell, atlases
 from bids_app.workflow.training import atlas_link, fold_folder
+
+SEED = 1  # of the places that regions are compared with
 
 
 def fold_folders(analysis: Analysis, cell: Cell, work: Path) -> list[Path]:
@@ -33,19 +37,29 @@ def heatmaps(analysis: Analysis, work: Path) -> list[Heatmap]:
     made = []
     for cell in analysis.cells:
         grid = Grid.read(work / f"grid_{cell.maps[0]}.npz")
-        place = analysis.grids[cell.maps[0]]
-        named = {name: _atlas(work, place, name) for name in analysis.atlases[cell.maps[0]]}
-        for mean in results.means(fold_folders(analysis, cell, work), cell.name, analysis.classes):
-            volume = grid.volume(mean.values)
-            regions = {
-                about["name"]: _regions(volume, labels, about, grid, mean.sign) for labels, about in named.values()
-            }
-            image = plain(volume, grid.affine)
-            whose = (mean.cell, mean.method, mean.explained, mean.people, mean.unit, mean.sign)
-            made.append(
-                Heatmap(*whose, image, regions, checks=mean.checks, randomised=mean.randomised, folds=mean.folds)
-            )
+        named = [_atlas(work, analysis.grids[cell.maps[0]], name) for name in analysis.atlases[cell.maps[0]]]
+        folders = fold_folders(analysis, cell, work)
+        finest = max(*grid.voxel_mm, *(analysis.smoothing[name] for name in cell.maps))
+        means = list(results.means(folders, cell.name, analysis.classes))
+        asked = [Regions(one.values, grid.vector(labels), one.sign == "both") for one in means for labels, _ in named]
+        sized = iter(placements.shares(asked, grid.mask, grid.voxel_mm, seed=SEED) if asked else ())
+        for mean in means:
+            resolution, regions, of_folds = max(finest, mean.cell_mm or 0.0), {}, []
+            for labels, about in named:
+                people = None if mean.people is None else results.each(folders, mean, analysis.classes)
+                own = {"p_size": next(sized), "resolution_mm": resolution}
+                regions[about["name"]], found = regional.table(mean, people, labels, about, grid, **own)
+                of_folds.append(found)
+            told = vars(mean) | {"measured": {**_agreement(of_folds[0]), **mean.measured}}
+            image = plain(grid.volume(mean.values), grid.affine)
+            made.append(Heatmap(**told, image=image, regions=regions, resolution_mm=resolution))
     return made
+
+
+def _agreement(of_folds: np.ndarray) -> dict[str, float]:
+    """How far folds agree on the regions of the first atlas; nothing with one fold."""
+    found = stability.agreement(of_folds) if len(of_folds) > 1 else {}
+    return {f"folds_{name}": value for name, value in found.items()}
 
 
 def atlas_notes(analysis: Analysis, work: Path) -> dict[str, str]:
@@ -84,8 +98,3 @@ def _atlas(work: Path, place: str, name: str) -> tuple[np.ndarray, dict[str, Any
     """Labels (X, Y, Z) on the maps' grid, and what atlas.json says."""
     kept = work.parent / atlas_link(work, place, name).read_text()
     return np.asarray(nib.load(kept / "labels.nii.gz").dataobj), json.loads((kept / "atlas.json").read_text())
-
-
-def _regions(volume: np.ndarray, labels: np.ndarray, about: dict[str, Any], grid: Grid, sign: str) -> pd.DataFrame:
-    names = {int(number): text for number, text in about["names"].items()}
-    return table(volume, labels, names, grid.mask, sign=sign, voxel_ml=float(np.prod(grid.voxel_mm)) / 1000)

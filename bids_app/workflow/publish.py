@@ -12,6 +12,7 @@ import tomli_w
 
 from bids_app import __version__, settings
 from bids_app.bids import outputs
+from bids_app.evaluation import checks
 from bids_app.report import card as model_card
 from bids_app.report import group as page
 from bids_app.report import methods
@@ -39,6 +40,7 @@ def stage(
     folder.mkdir(parents=True)
     folds = [place for cell in analysis.cells for place in fold_folders(analysis, cell, work)]
     made = heatmaps.stage(staged, folds)
+    tables = {**tables, "checks": checks.table(maps)}
     for name, content in {**tables, "regions": region_table(maps), "heatmaps": made}.items():
         spelled(content).to_csv(folder / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g")
     (folder / "settings.toml").write_text(shown(chosen))
@@ -117,6 +119,7 @@ def _report(
         references=methods.cited(text),
         template=nib.load(files["brain"]),
         mask=nib.load(files["mask"]),
+        checks=tables["checks"],
         overlap=tables.get("overlap"),
         classes=planned.classes,
         radiological=chosen.other.radiological,

@@ -45,6 +45,7 @@ def table(analysis: Analysis, settings: Settings, maps: list[Heatmap], work: Pat
     """A row a heatmap and smoothing, and rows for each map's group mean and its t-map; None without a reference.
 
     `p`: the share of 99 surrogates, as smooth as the heatmap, whose AUPRC reaches the heatmap's, without smoothing.
+    With --explain-checks also rows for each method's maps of models that learnt nothing.
     """
     file = settings.group.reference_map
     if file is None:
@@ -63,6 +64,9 @@ def table(analysis: Analysis, settings: Settings, maps: list[Heatmap], work: Pat
                 strong = _strength(np.asarray(one.image.dataobj), one.sign)
                 folds = [grid.volume(_strength(values, one.sign)) for values in one.folds]
                 rows += _rows(own, strong, folds, grid, inside, seed=settings.compute.random_seed)
+                for kind, values in one.nulls.items():
+                    null = {**own, "method": f"{one.method} ({kind.replace('_', ' ')})"}
+                    rows += _smoothings(null, grid.volume(_strength(values, one.sign)), grid, inside)
                 log.info("overlap: %s, %s, %s", one.cell, one.method, one.explained)
     return pd.DataFrame(rows)
 
@@ -70,10 +74,7 @@ def table(analysis: Analysis, settings: Settings, maps: list[Heatmap], work: Pat
 def _rows(
     own: dict[str, Any], volume: np.ndarray, folds: list[np.ndarray], grid: Grid, inside: np.ndarray, *, seed: int
 ) -> list[dict[str, Any]]:
-    rows = []
-    for mm in SMOOTHING_MM:
-        found = overlap.measures(overlap.smoothed(volume, grid.mask, grid.voxel_mm, mm), inside)
-        rows.append({**own, "smoothing_mm": str(mm), **found, "p": float("nan")})
+    rows = _smoothings(own, volume, grid, inside)
     null = [
         overlap.measures(one, inside)[CHOOSE_BY]
         for one in surrogates.drawn(
@@ -87,6 +88,14 @@ def _rows(
     if len(folds) > 1:
         rows.append({**own, "smoothing_mm": CHOSEN, **_chosen(folds, grid, inside), "p": float("nan")})
     return rows
+
+
+def _smoothings(own: dict[str, Any], volume: np.ndarray, grid: Grid, inside: np.ndarray) -> list[dict[str, Any]]:
+    smoothed = {mm: overlap.smoothed(volume, grid.mask, grid.voxel_mm, mm) for mm in SMOOTHING_MM}
+    return [
+        {**own, "smoothing_mm": str(mm), **overlap.measures(values, inside), "p": float("nan")}
+        for mm, values in smoothed.items()
+    ]
 
 
 def _chosen(folds: list[np.ndarray], grid: Grid, inside: np.ndarray) -> dict[str, float]:

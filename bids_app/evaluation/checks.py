@@ -1,0 +1,54 @@
+"""Which checks a method's maps pass, by fixed limits: docs/explaining.md."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from bids_app.training.results import Mean
+
+
+class Limit(NamedTuple):
+    """What a check is called, and the least or the most that passes; neither: it is told and not judged."""
+
+    words: str
+    least: float | None = None
+    most: float | None = None
+
+
+LIMITS = {
+    "finite": Limit("finite", least=1),
+    "not_all_zero": Limit("none all zero", least=1),
+    "convergence_delta": Limit("sum less the logit's way", most=0.05),
+    "conservation_error": Limit("sum less the logit"),
+    "relus_guided": Limit("ReLUs guided", least=1),
+    "folds_icc": Limit("agreement of folds on regions (ICC)", least=0.5),
+    "folds_spearman": Limit("rank correlation of folds on regions"),
+    "folds_top_dice": Limit("Dice of the folds' ten strongest regions"),
+    "parameters_shuffled": Limit("likeness to maps of shuffled parameters", most=0.5),
+    "labels_shuffled": Limit("likeness to maps after shuffled labels", most=0.5),
+    "other_seed": Limit("likeness to maps from another start", least=0.5),
+    "deletion": Limit("random orders that deletion beats", least=0.95),
+    "insertion": Limit("random orders that insertion beats", least=0.95),
+    "infidelity": Limit("infidelity (0 best, 1 none foretold)"),
+    "max_sensitivity": Limit("change of the map with noise of 0.1 SD"),
+}
+
+
+def table(maps: Sequence[Mean]) -> pd.DataFrame:
+    """A row a map and check: cell, method, explained, check, value, least, most, passed (None: not judged)."""
+    rows = []
+    for one in maps:
+        of = {"cell": one.cell, "method": one.method, "explained": one.explained}
+        for check, value in {**one.checks, **one.measured}.items():
+            limit = LIMITS.get(check, Limit(check))
+            rows.append({**of, "check": check, "value": value, "least": limit.least, "most": limit.most})
+            rows[-1]["passed"] = passed(limit, value)
+    return pd.DataFrame(rows, columns=["cell", "method", "explained", "check", "value", "least", "most", "passed"])
+
+
+def passed(limit: Limit, value: float) -> bool | None:
+    """Whether a value is within a limit, as it is or by its size; NaN is not. None where there is no limit."""
+    if limit.least is None and limit.most is None:
+        return None
+    return bool((limit.least is None or value >= limit.least) and (limit.most is None or abs(value) <= limit.most))
