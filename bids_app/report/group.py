@@ -24,15 +24,14 @@ UNITS = {
     "volume_ml": "volume (mL)",
     "coverage": "covered",
     "mean": "mean",
-    "mean_right": "mean, rightly called",
-    "mean_wrong": "mean, wrongly called",
+    "mean_right": "right",
+    "mean_wrong": "wrong",
     "p95": "p95",
     "maximum": "maximum",
-    "mass": "mass",
     "share": "share of mass",
     "p_size": "p (size)",
-    "person_rank": "rank in people",
-    "fold_ranks": "ranks in folds",
+    "person_rank": "in people",
+    "fold_ranks": "in folds",
 }
 NOT_A_FINDING = "these maps show what the model used on these people, not a finding"
 MORE = {
@@ -86,6 +85,7 @@ def write(
         curves.overlap(overlap, folder / "overlap.png")
     drawn = [
         _draw(heatmap, index, folder, template=template, mask=mask, notes=atlas_notes, radiological=radiological)
+        | {"checks": _checks(heatmap, checks)}
         for index, heatmap in enumerate(heatmaps, start=1)
     ]
     page = render(
@@ -100,7 +100,7 @@ def write(
         more_scores=_more_scores(scores),
         pairs=[{key: number(value) for key, value in row.items()} for row in pairs.to_dict("records")],
         classes=order,
-        cells=[_cell(cell, one, drawn, checks) for cell, one in verdicts.items()],
+        cells=[_cell(cell, one, drawn) for cell, one in verdicts.items()],
         not_a_finding=NOT_A_FINDING,
         overlap=None if overlap is None else shown_overlap(overlap),
         settings=settings_toml,
@@ -111,12 +111,22 @@ def write(
     save(path, page)
 
 
-def _cell(name: str, verdict: Verdict, drawn: list[dict[str, Any]], checks: pd.DataFrame | None) -> dict[str, Any]:
+def _cell(name: str, verdict: Verdict, drawn: list[dict[str, Any]]) -> dict[str, Any]:
     maps = [one for one in drawn if one["cell"] == name]
-    checked = None if checks is None else shown_checks(checks[checks["cell"] == name])
-    for one in maps:
-        one["failed"] = checked is not None and one["title"] in checked["failed"]
-    return {"name": name, "claim": verdict.claim, "words": WORDS[verdict.kind], "maps": maps, "checks": checked}
+    checks = [
+        {"map": one["title"], "checks passed": one["checks"]["passed"], "failed": one["checks"]["failed"] or "none"}
+        for one in maps
+        if one["checks"] is not None
+    ]
+    return {"name": name, "claim": verdict.claim, "words": WORDS[verdict.kind], "maps": maps, "checks": checks}
+
+
+def _checks(heatmap: Heatmap, table: pd.DataFrame | None) -> dict[str, Any] | None:
+    if table is None:
+        return None
+    named = (heatmap.cell, heatmap.method, heatmap.explained)
+    own = table[[key == named for key in zip(table["cell"], table["method"], table["explained"], strict=True)]]
+    return None if own.empty else shown_checks(own)
 
 
 def _draw(

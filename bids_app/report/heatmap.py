@@ -7,9 +7,11 @@ from typing import Any
 import pandas as pd
 from nibabel.nifti1 import Nifti1Image
 
-from bids_app.evaluation.checks import LIMITS
+from bids_app.evaluation.checks import LIMITS, Limit
 from bids_app.report.page import number
 from bids_app.training.results import Mean
+
+HOLDS = ("finite", "not_all_zero")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,38 +49,33 @@ def caption(heatmap: Heatmap, threshold: float) -> str:
     return " ".join(parts)
 
 
-def shown_checks(table: pd.DataFrame) -> dict[str, Any] | None:
-    """One row a map, one column a check: pass or FAIL with the value, the value alone where there is no limit.
+def shown_checks(table: pd.DataFrame) -> dict[str, str | list[dict[str, str]]]:
+    """The checks of one map in words: `rows`, what `failed` (empty: nothing did), how many of them `passed`.
 
-    table: that of `evaluation.checks.table`, of one cell; None where it has no row.
+    table: that of `evaluation.checks.table`, of one map.
     """
-    if table.empty:
-        return None
-    columns = [name for name in LIMITS if name in set(table["check"])]
-    rows = []
-    for (method, explained), own in table.groupby(["method", "explained"], sort=False):
-        told = {row["check"]: _outcome(row) for row in own.to_dict("records")}
-        rows.append({"method": f"{method}, explaining {explained}", **{name: told.get(name, "-") for name in columns}})
-    words = [{"check": name, "what": LIMITS[name].words, "passes": _limit(name)} for name in columns]
-    failed = [row["method"] for row in rows if any("FAIL" in text for text in row.values())]
-    return {"rows": rows, "words": words, "failed": failed}
+    rows, failed = [], []
+    for row in table.to_dict("records"):
+        limit = LIMITS.get(row["check"], Limit(row["check"]))
+        told = {"check": limit.words, "value": _value(row), "passes": _passes(limit)}
+        rows.append(told | {"outcome": {True: "pass", False: "FAIL", None: "not judged"}[row["passed"]]})
+        if row["passed"] is False:
+            failed.append(f"{limit.words} {_value(row)}, where {_passes(limit)} passes")
+    judged = [row for row in rows if row["outcome"] != "not judged"]
+    passed = f"{sum(row['outcome'] == 'pass' for row in judged)} of {len(judged)}"
+    return {"rows": rows, "failed": "; ".join(failed), "passed": passed}
 
 
-def _outcome(row: Mapping[Any, Any]) -> str:
-    value = number(row["value"], 2)
-    if row["passed"] is None:
-        return value
-    word = "pass" if row["passed"] else "FAIL"
-    return word if row["check"] in ("finite", "not_all_zero") else f"{word} {value}"
+def _value(row: Mapping[Any, Any]) -> str:
+    if row["check"] in HOLDS:
+        return "yes" if row["value"] else "no"
+    return number(row["value"], 2)
 
 
-def _limit(name: str) -> str:
-    limit = LIMITS[name]
-    if name in ("finite", "not_all_zero"):
-        return "in everybody"
+def _passes(limit: Limit) -> str:
     if limit.least is not None:
-        return f"from {limit.least:g}"
-    return "not judged" if limit.most is None else f"up to {limit.most:g}"
+        return "yes" if limit.least == 1 else f"{limit.least:g} or more"
+    return "-" if limit.most is None else f"{limit.most:g} or less"
 
 
 def shown_overlap(table: pd.DataFrame) -> dict[str, Any]:
