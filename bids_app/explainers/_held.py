@@ -55,8 +55,11 @@ def _layer(module: nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor
     centred = _centred(x.flatten(-len(module.normalized_shape)), module.eps).reshape(x.shape)
     if not module.elementwise_affine:
         return centred
-    scaled = centred * module.weight
-    return scaled if module.bias is None else scaled + module.bias
+    # an affine one without a bias has None there, which its type does not say
+    scaled: torch.Tensor = centred * module.weight
+    if module.bias is not None:
+        scaled = scaled + module.bias
+    return scaled
 
 
 def _centred(rows: torch.Tensor, eps: float) -> torch.Tensor:
