@@ -55,11 +55,8 @@ def _layer(module: nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor
     centred = _centred(x.flatten(-len(module.normalized_shape)), module.eps).reshape(x.shape)
     if not module.elementwise_affine:
         return centred
-    # an affine one without a bias has None there, which its type does not say
-    scaled: torch.Tensor = centred * module.weight
-    if module.bias is not None:
-        scaled = scaled + module.bias
-    return scaled
+    scaled = centred * module.weight
+    return scaled if module.bias is None else scaled + module.bias
 
 
 def _centred(rows: torch.Tensor, eps: float) -> torch.Tensor:
@@ -70,4 +67,5 @@ def _centred(rows: torch.Tensor, eps: float) -> torch.Tensor:
 
 def _gate(module: nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
     """The same values as GELU's, x Phi(x), of which only x depends on the input."""
-    return given[0] * torch.special.ndtr(given[0]).detach()
+    share: torch.Tensor = torch.special.ndtr(given[0])
+    return given[0] * share.detach()
