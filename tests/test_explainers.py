@@ -315,7 +315,7 @@ def person(seed=0):
 FULL = np.ones(SHAPE, bool)
 OF_NETWORKS = (
     "mean_activation", "cam", "gradcam", "gradcampp", "saliency", "integrated_gradients", "guided_backprop",
-    "guided_gradcam", "lrp0",
+    "guided_gradcam", "lrp0", "lrp_alphabeta",
 )  # fmt: skip
 
 

@@ -242,7 +242,7 @@ def test_a_map_of_slices_is_zero_outside_the_mask():
 
 OF_NETWORKS = (
     "mean_activation", "cam", "gradcam", "gradcampp", "saliency", "integrated_gradients", "guided_backprop",
-    "guided_gradcam", "lrp0",
+    "guided_gradcam", "lrp0", "lrp_alphabeta",
 )  # fmt: skip
 
 
