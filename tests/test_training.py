@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import vit_small
 
 from bids_app import catalogue
+from bids_app.classifiers import vit_b16
 from bids_app.dataset import folds
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, MissingInputError
@@ -53,6 +55,12 @@ def study(tmp_path):
         return common, splits, grid.vector(where)
 
     return make
+
+
+@pytest.fixture
+def small_vit(monkeypatch):
+    """vit_b16 is a small one while a test runs."""
+    monkeypatch.setattr(vit_b16, "build", vit_small.build)
 
 
 def train(common, split, folder, classifier="svm", **options):
@@ -188,8 +196,10 @@ class TestFold:
 
 
 class TestModels:
-    @pytest.mark.parametrize("classifier", ["svm", "cnn3d"])
-    def test_a_loaded_model_gives_the_numbers_of_training_to_the_last_digit(self, study, tmp_path, classifier):
+    @pytest.mark.parametrize("classifier", ["svm", "cnn3d", "vit_b16"])
+    def test_a_loaded_model_gives_the_numbers_of_training_to_the_last_digit(
+        self, study, tmp_path, classifier, small_vit
+    ):
         common, splits, _ = study(1.0)
         folder = train(common, splits[1], tmp_path / "out", classifier, epochs=2)
         told = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str)
