@@ -2,7 +2,8 @@
 
 Of the relevance of a unit 1.5 times goes to the inputs that raise it, in proportion to what each adds, and -0.5 times
 to those that lower it. Batch normalisation is one layer with the convolution before it; pools, sums, and other scales,
-which are held as they are, follow rule 0. Biases keep their share: the sum over voxels is the logit less that.
+which are held as they are, follow rule 0. Biases keep their share: the sum over voxels is the logit less that. Where
+group normalisation takes a mean off, large relevances of both signs may arise that cancel.
 
 Bach et al. 2015, PLoS ONE 10:e0130140, doi:10.1371/journal.pone.0130140, equation 60; alpha 1.5, beta 0.5 for
 networks of brains: Wang et al. 2023, NeuroImage 269:119929, doi:10.1016/j.neuroimage.2023.119929.
