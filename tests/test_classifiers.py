@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import vit_small
 from scipy.ndimage import gaussian_filter
 from sklearn.svm import SVC
 
@@ -15,8 +16,12 @@ VOXEL_MM = (3.0, 3.0, 3.0)
 SHAPE = (17, 20, 16)
 
 
+def part_of(name):
+    return vit_small if name == "vit_small" else catalogue.load("classifiers", name)
+
+
 def made(name, channels=1, classes=2, shape=SHAPE, seed=0):
-    part = catalogue.load("classifiers", name)
+    part = part_of(name)
     size = shape if part.TAKES == "volumes" else (int(np.prod(shape)),)
     return part.build(channels, classes, size, voxel_mm=VOXEL_MM, seed=seed)
 
@@ -26,7 +31,10 @@ def batch(classifier, people=3, channels=1, shape=SHAPE, seed=1):
     return x if classifier.takes == "volumes" else x.flatten(1)
 
 
-@pytest.fixture(params=catalogue.names("classifiers"))
+large = [pytest.param(name, marks=pytest.mark.slow) for name in vit_small.LARGE]
+
+
+@pytest.fixture(params=[*sorted(set(catalogue.names("classifiers")) - set(vit_small.LARGE)), "vit_small", *large])
 def name(request):
     return request.param
 
@@ -62,7 +70,7 @@ def test_the_state_is_floating_point_tensors_that_can_be_loaded_into_a_new_one(n
 
 
 def test_it_says_what_it_takes_and_how_it_learns(name):
-    part, classifier = catalogue.load("classifiers", name), made(name)
+    part, classifier = part_of(name), made(name)
     assert classifier.takes == part.TAKES
     if not hasattr(classifier, "fit"):
         assert classifier.cam_layer in list(classifier.modules())

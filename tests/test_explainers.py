@@ -1,10 +1,13 @@
 """Every explainer: right where the answer is known, refused where it does not fit; the classifier is left as it was."""
 
+import copy
+import functools
 import inspect
 
 import numpy as np
 import pytest
 import torch
+import vit_small
 from captum.attr import LayerGradCam
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.image import scale_cam_image
@@ -13,6 +16,7 @@ from torch import nn
 
 from bids_app import catalogue
 from bids_app.errors import DataError
+from bids_app.explainers._features import placed
 from bids_app.explainers._geometry import cells, upsample
 
 SHAPE = (17, 20, 16)
@@ -20,9 +24,22 @@ MASK = np.ones(SHAPE, bool)
 MASK[:2] = False
 
 
+def part_of(name):
+    return vit_small if name == "vit_small" else catalogue.load("classifiers", name)
+
+
 def classifier_of(name, classes=2):
     """A classifier that has learnt a little, its training people and one person to be explained."""
-    part = catalogue.load("classifiers", name)
+    classifier, train, x = trained(name, classes)
+    copied = copy.deepcopy(classifier)
+    for parameter, before in zip(copied.parameters(), classifier.parameters(), strict=True):
+        parameter.grad = None if before.grad is None else before.grad.clone()  # a copy comes without
+    return copied, train.copy(), x.clone()
+
+
+@functools.cache
+def trained(name, classes):
+    part = part_of(name)
     random = np.random.default_rng(0)
     volumes = (random.standard_normal((12, *SHAPE)) * MASK).astype(np.float32)
     y = np.arange(12) % classes
@@ -33,7 +50,8 @@ def classifier_of(name, classes=2):
         return classifier, x, torch.from_numpy(x[0])
     classifier = part.build(1, classes, SHAPE, voxel_mm=(3.0,) * 3, seed=0)
     steps = torch.optim.SGD(classifier.parameters(), lr=0.1)
-    nn.functional.cross_entropy(classifier(torch.from_numpy(volumes[:, None])), torch.from_numpy(y)).backward()
+    some = slice(2) if name in vit_small.LARGE else slice(12)
+    nn.functional.cross_entropy(classifier(torch.from_numpy(volumes[some, None])), torch.from_numpy(y[some])).backward()
     steps.step()
     return classifier, volumes.reshape(12, -1), torch.from_numpy(volumes[:1])
 
@@ -42,7 +60,7 @@ def pairs(kind):
     """Explainers that have a function, each with every classifier that suits it."""
     for name in catalogue.names("explainers"):
         explainer = catalogue.load("explainers", name)
-        for classifier in catalogue.names("classifiers"):
+        for classifier in (*(set(catalogue.names("classifiers")) - set(vit_small.LARGE)), "vit_small"):
             if hasattr(explainer, kind) and explainer.check(classifier_of(classifier)[0]) is None:
                 yield name, classifier
 
@@ -61,7 +79,11 @@ def regions_for(explainer):
     return {"parcels": slabs} if "parcels" in inspect.signature(explainer.explain).parameters else {}
 
 
-every_pair = pytest.mark.parametrize(("name", "kind"), sorted({*pairs("explain"), *pairs("describe")}))
+# what looks into a transformer, with the large one too
+large = [
+    pytest.param(name, "vit_b16", marks=pytest.mark.slow) for name in ("attention", "gradcam", "lrp_ahln", "rollout")
+]
+every_pair = pytest.mark.parametrize(("name", "kind"), sorted({*pairs("explain"), *pairs("describe")}) + large)
 
 
 @pytest.mark.parametrize("name", catalogue.names("explainers"))
@@ -90,6 +112,23 @@ def test_maps_are_finite_not_all_zero_and_of_the_image_s_grid(name, kind):
     assert values.any()
     if values.shape == SHAPE:
         assert not values[~MASK].any()
+
+
+@every_pair
+def test_a_method_says_how_large_its_cells_are_or_gives_each_voxel_a_value(name, kind):
+    """A map of cells is linear between their centres: no more than (cells per axis + 1) kinks along it."""
+    classifier, train, x = classifier_of(kind)
+    explainer = catalogue.load("explainers", name)
+    if not getattr(explainer, "CELLS", False):
+        return
+    step = placed(classifier, SHAPE).step
+    assert len(step) == 3
+    assert max(step) > 1
+    values = mapped(name, classifier, x, train).astype(np.float64)
+    axis = int(np.argmax(step))
+    inner = np.moveaxis(values, axis, 0)[2:]  # the mask leaves out the first two planes of X
+    bends = np.abs(np.diff(inner, n=2, axis=0)).max(axis=(1, 2)) > 1e-5 * np.abs(values).max()
+    assert bends.sum() < len(bends)
 
 
 @every_pair
@@ -294,7 +333,7 @@ def person(seed=0):
 FULL = np.ones(SHAPE, bool)
 OF_NETWORKS = (
     "mean_activation", "cam", "gradcam", "gradcampp", "saliency", "integrated_gradients", "guided_backprop",
-    "guided_gradcam", "lrp0",
+    "guided_gradcam", "lrp0", "lrp_alphabeta",
 )  # fmt: skip
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import vit_small
 
+from bids_app.classifiers import vit_b16
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, MissingInputError
 from bids_app.training import fold, loop, models, prepare, results, scores, seeds
@@ -16,6 +18,12 @@ from bids_app.training import fold, loop, models, prepare, results, scores, seed
 CLASSES = ("control", "patient")
 AFFINE = np.diag([6.0, 6.0, 6.0, 1.0])
 TSV = {"sep": "\t", "dtype": {"participant_id": str}}
+
+
+@pytest.fixture
+def small_vit(monkeypatch):
+    """vit_b16 is a small one while a test runs."""
+    monkeypatch.setattr(vit_b16, "build", vit_small.build)
 
 
 def train(common, split, folder, classifier="svm", **options):
@@ -151,7 +159,8 @@ class TestFold:
 
 
 class TestModels:
-    @pytest.mark.parametrize("classifier", ["svm", "cnn3d"])
+    @pytest.mark.usefixtures("small_vit")
+    @pytest.mark.parametrize("classifier", ["svm", "cnn3d", "vit_b16"])
     def test_a_loaded_model_gives_the_numbers_of_training_to_the_last_digit(self, study, tmp_path, classifier):
         common, splits, _ = study(1.0)
         folder = train(common, splits[1], tmp_path / "out", classifier, epochs=2)

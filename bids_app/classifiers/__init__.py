@@ -7,6 +7,8 @@ Each file has `TAKES` and `build(channels, classes, shape, *, voxel_mm, seed) ->
 - "vectors": the input is (batch, channels * voxels), the voxels in the mask, one channel after the other, and `shape`
   is (voxels,).
 
+A 2D network takes volumes too: it is a `_slices.OfSlices`, which cuts them itself and gives the mean over slices.
+
 Values are scaled voxel by voxel (over the training people mean 0, SD 1), and the output is logits (batch, classes),
 whose softmax is the probability. A network names its last spatial layer `.cam_layer`, and its file gives the training
 defaults `EPOCHS`, `LEARNING_RATE`, `WEIGHT_DECAY` and `BATCH_SIZE`. A model that fits itself has `fit(x, y, *, seed,

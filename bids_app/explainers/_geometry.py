@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from bids_app.classifiers._slices import Slices
+
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 
@@ -41,6 +43,14 @@ def cells(classifier: nn.Module, layer: nn.Module, shape: tuple[int, ...]) -> Ce
         if module is last:
             break
     return Cells(tuple(start.tolist()), tuple(step.tolist()), tuple(size.tolist()))
+
+
+def of_slices(slices: Slices, where: Cells) -> Cells:
+    """The cells of all slices together, by X, Y, Z, where each image has the cells `where`, by rows and columns."""
+    start, step = slices.place(where.start, where.step)
+    shape = list(where.shape)
+    shape.insert(slices.axis, len(slices.positions))
+    return Cells(start, step, tuple(shape))
 
 
 def upsample(features: NDArray[Any], where: Cells, shape: tuple[int, ...]) -> NDArray[np.float32]:

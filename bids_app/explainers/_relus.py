@@ -9,7 +9,7 @@ OTHERS = (nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.Softpl
 
 def why_not(classifier: nn.Module, method: str) -> str | None:
     """Why a guided method does not suit a classifier; None where every kink is an nn.ReLU module of its own."""
-    if getattr(classifier, "takes", None) != "volumes" and getattr(classifier, "takes", None) != "slices":
+    if getattr(classifier, "takes", None) != "volumes":
         return f"{method} needs a network with ReLU modules; for a linear model use weights or pattern"
     modules = list(classifier.modules())
     if not any(isinstance(module, nn.ReLU) for module in modules):

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from bids_app.errors import DataError
-from bids_app.explainers._features import at_voxels, features, has_cells
+from bids_app.explainers._features import at_voxels, features, has_cells, weighed
 
 SIGN = "both"
 UNIT = "class activation (the logit is its mean over cells, and a constant)"
@@ -40,11 +40,11 @@ def raw(classifier: torch.nn.Module, x: torch.Tensor, target: int) -> NDArray[np
     values, logits = features(classifier, x)
     head = classifier.get_submodule("head")
     weights = head.get_parameter("weight")[target].detach().cpu().numpy()
-    if len(weights) != len(values):
+    if len(weights) != values.shape[1]:
         raise DataError("the head takes something else than the mean of each channel, so there is no cam; use gradcam")
-    found = np.tensordot(weights, values, axes=1)
+    found = weighed(values, weights[None])
     # a head without a bias has None in its place
     bias = 0.0 if head.bias is None else float(head.get_parameter("bias")[target].detach())
     if abs(found.mean(dtype=np.float64) + bias - logits[target]) > EXACT * max(1.0, abs(float(logits[target]))):
         raise DataError("the class activation map does not sum up to the logit, so there is no cam; use gradcam")
-    return np.asarray(found, np.float32)
+    return found

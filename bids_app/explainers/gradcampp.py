@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from pytorch_grad_cam import GradCAMPlusPlus
 
-from bids_app.explainers._features import at_voxels, gradient, has_cells
+from bids_app.explainers._features import at_voxels, gradient, has_cells, weighed
 
 SIGN = "positive"
 UNIT = "Grad-CAM++ (arbitrary scale)"
@@ -42,5 +42,4 @@ def raw(classifier: torch.nn.Module, x: torch.Tensor, target: int) -> NDArray[np
     largest = float(np.abs(slopes).max()) or 1.0
     # it needs nothing of the object, which would put hooks on the network
     weigh = GradCAMPlusPlus.get_cam_weights
-    weights = weigh(None, None, None, None, (values * largest)[None], (slopes / largest)[None])[0] * largest
-    return np.asarray(np.tensordot(weights, values, axes=1), np.float32)
+    return weighed(values, weigh(None, None, None, None, values * largest, slopes / largest) * largest)

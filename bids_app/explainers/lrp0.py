@@ -8,15 +8,12 @@ Bach et al. 2015, PLoS ONE 10:e0130140, doi:10.1371/journal.pone.0130140; rule 0
 doi:10.48550/arXiv.1711.06104; the scale held: Ali et al. 2022, ICML, PMLR 162:435-451.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bids_app.explainers import _relus
+from bids_app.explainers import _held, _relus
 from bids_app.explainers._state import evaluating
 from bids_app.explainers._voxels import summed
 
@@ -33,14 +30,15 @@ def check(classifier: nn.Module) -> str | None:
         return "lrp0 needs a classifier of this catalogue"
     strange = (*_relus.OTHERS, *OTHER_NORMS, nn.MultiheadAttention)
     if other := next((module for module in classifier.modules() if isinstance(module, strange)), None):
-        return f"lrp0 has no rule for {type(other).__name__}"
+        hint = "; for a transformer use lrp_ahln" if isinstance(other, nn.LayerNorm) else ""
+        return f"lrp0 has no rule for {type(other).__name__}{hint}"
     return None
 
 
 def explain(classifier: nn.Module, x: torch.Tensor, target: int, *, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Relevances: (X, Y, Z), zero outside the mask, for x (channels, X, Y, Z); (voxels,) for x (channels * voxels,)."""
     batch = x[None].detach().clone().requires_grad_()
-    with evaluating(classifier), _scales_held(classifier):
+    with evaluating(classifier), _held.scales(classifier):
         (gradient,) = torch.autograd.grad(classifier(batch)[0, target], batch)
     return summed((gradient * batch)[0], mask)
 
@@ -50,28 +48,3 @@ def checks(classifier: nn.Module, x: torch.Tensor, target: int, values: NDArray[
     with evaluating(classifier), torch.no_grad():
         logit = float(classifier(x[None])[0, target])
     return {"conservation_error": (float(values.sum(dtype=np.float64)) - logit) / max(abs(logit), TINY)}
-
-
-@contextmanager
-def _scales_held(classifier: nn.Module) -> Iterator[None]:
-    """Group normalisation as a linear map: its standard deviation takes no gradient."""
-    norms = [module for module in classifier.modules() if isinstance(module, nn.GroupNorm)]
-    hooks = [module.register_forward_hook(_linear) for module in norms]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _linear(module: nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
-    """The same values as `out`, of which only the mean depends on the input."""
-    assert isinstance(module, nn.GroupNorm)
-    (x,) = given
-    groups = x.reshape(len(x), module.num_groups, -1)
-    scale = (groups.var(dim=2, unbiased=False, keepdim=True) + module.eps).sqrt().detach()
-    centred = ((groups - groups.mean(dim=2, keepdim=True)) / scale).reshape(x.shape)
-    if not module.affine:
-        return centred
-    shape = (1, -1, *([1] * (x.ndim - 2)))
-    return centred * module.weight.reshape(shape) + module.bias.reshape(shape)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bids_app.explainers._features import at_voxels, features, has_cells
+from bids_app.explainers._features import at_voxels, features, has_cells, weighed
 
 SIGN = "both"
 UNIT = "mean activation (arbitrary scale)"
@@ -19,10 +19,12 @@ CELLS = True
 
 
 def check(classifier: torch.nn.Module) -> str | None:
-    """Why there is no mean activation of a classifier: it has no layer of cells."""
-    if has_cells(classifier):
-        return None
-    return "mean_activation needs a network with a spatial layer before its head"
+    """Why there is no mean activation of a classifier: it has no layer of cells, or their mean is set to nought."""
+    if not has_cells(classifier):
+        return "mean_activation needs a network with a spatial layer before its head"
+    if isinstance(classifier.get_submodule("cam_layer"), torch.nn.LayerNorm):
+        return "mean_activation says nothing where a layer sets the mean over channels to 0, as LayerNorm does"
+    return None
 
 
 def explain(
@@ -30,4 +32,5 @@ def explain(
 ) -> NDArray[np.float32]:
     """The map (X, Y, Z) of one person's x (channels, X, Y, Z), zero outside the mask (X, Y, Z); the same for every
     class."""
-    return at_voxels(features(classifier, x)[0].mean(axis=0), classifier, mask)
+    values, _ = features(classifier, x)
+    return at_voxels(weighed(values, np.full((1, values.shape[1]), 1 / values.shape[1])), classifier, mask)

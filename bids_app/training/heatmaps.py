@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from bids_app import catalogue
-from bids_app.explainers._features import cell
+from bids_app.explainers._features import placed
 from bids_app.training.models import Model
 from bids_app.training.prepare import People
 
@@ -101,4 +101,4 @@ def cell_mm(explainer: ModuleType, model: Model) -> float | None:
     if not getattr(explainer, "CELLS", False):
         return None
     box = model.preparation.grid.cropped
-    return float(max(np.multiply(cell(model.module, box.mask.shape), box.voxel_mm)))
+    return float(max(np.multiply(placed(model.module, box.mask.shape).step, box.voxel_mm)))

@@ -1,0 +1,57 @@
+"""Vision transformer ViT-B/16 on slices: patches of 16 x 16 pixels as tokens, twelve blocks of self-attention, a linear
+head on the class token; a person's logits are the mean over slices.
+
+Slices are axial, three neighbours an image, side by side, resized to 224 x 224 pixels; several maps are more channels
+of the first layer. It starts from nothing here: 86 million weights and few people, so expect little of it.
+
+Dosovitskiy et al. 2021, ICLR, doi:10.48550/arXiv.2010.11929; timm's vit_base_patch16_224.
+"""
+
+from typing import Any
+
+import timm
+import torch
+
+from bids_app.classifiers._slices import OfSlices, Slices
+
+TAKES = "volumes"
+EPOCHS = 30
+LEARNING_RATE = 1e-4
+WEIGHT_DECAY = 0.05
+BATCH_SIZE = 4
+
+ARCHITECTURE = "vit_base_patch16_224"
+AXIS = 2  # axial slices show both sides: what is found on one side only can be told from the other
+
+
+class VisionTransformer(OfSlices):
+    """Logits (batch, classes) of volumes (batch, channels, X, Y, Z), through a timm transformer with a class token."""
+
+    def grid(self, values: torch.Tensor) -> torch.Tensor:
+        """Tokens (images, tokens, channels) as (images, channels, rows, columns), without the class token."""
+        patches: Any = self.backbone.get_submodule("patch_embed")
+        return values[:, -patches.num_patches :].movedim(2, 1).reshape(len(values), -1, *patches.grid_size)
+
+
+def build(
+    channels: int, classes: int, shape: tuple[int, ...], *, voxel_mm: tuple[float, float, float], seed: int
+) -> VisionTransformer:
+    """A network for images of `shape` (X, Y, Z), of any voxel size: slices are resized."""
+    del voxel_mm
+    return of_size(channels, classes, shape, seed=seed)
+
+
+def of_size(
+    channels: int, classes: int, shape: tuple[int, ...], *, seed: int, axis: int = AXIS, **architecture: Any
+) -> VisionTransformer:
+    """The same with slices across `axis` and other numbers than ViT-B/16's: img_size, patch_size, embed_dim, depth,
+    num_heads, as timm names them.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone: Any = timm.create_model(
+            ARCHITECTURE, pretrained=False, in_chans=3 * channels, num_classes=classes, **architecture
+        )
+    slices = Slices(shape, size=backbone.patch_embed.img_size[0], axis=axis)
+    # the output of the last block has no gradient but at the class token
+    return VisionTransformer(slices, backbone, cam=f"blocks.{len(backbone.blocks) - 1}.norm1")

@@ -1,0 +1,127 @@
+"""Layer-wise relevance propagation by the alpha-beta rule: what speaks for and against a unit is handed on apart.
+
+Of the relevance of a unit 1.5 times goes to the inputs that raise it, in proportion to what each adds, and -0.5 times
+to those that lower it. Batch normalisation is one layer with the convolution before it; pools, sums, and other scales,
+which are held as they are, follow rule 0. Biases keep their share: the sum over voxels is the logit less that. Where
+group normalisation takes a mean off, large relevances of both signs may arise that cancel.
+
+Bach et al. 2015, PLoS ONE 10:e0130140, doi:10.1371/journal.pone.0130140, equation 60; alpha 1.5, beta 0.5 for
+networks of brains: Wang et al. 2023, NeuroImage 269:119929, doi:10.1016/j.neuroimage.2023.119929.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.functional import conv1d, conv2d, conv3d, linear
+
+from bids_app.explainers import _held, lrp0
+from bids_app.explainers._features import has_cells
+from bids_app.explainers._state import evaluating
+from bids_app.explainers._voxels import summed
+
+SIGN = "both"
+UNIT = "relevance (contribution to the logit)"
+OF = "person"
+ALPHA, BETA = 1.5, 0.5
+
+CONVOLUTIONS: dict[type[nn.Module], Any] = {nn.Conv1d: conv1d, nn.Conv2d: conv2d, nn.Conv3d: conv3d}
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def check(classifier: nn.Module) -> str | None:
+    """Why the rule does not suit a classifier: it is no network of convolutions, or rule 0 does not suit it either."""
+    if not has_cells(classifier):
+        return "lrp_alphabeta needs a convolutional network; for a linear model use weights or pattern"
+    if reason := lrp0.check(classifier):
+        return reason.replace("lrp0", "lrp_alphabeta", 1)
+    layers = [module for module in classifier.modules() if type(module) in CONVOLUTIONS]
+    if any(getattr(module, "padding_mode", "zeros") != "zeros" for module in layers):
+        return "lrp_alphabeta has no rule for convolutions that pad with anything but zeros"
+    return None
+
+
+def explain(classifier: nn.Module, x: torch.Tensor, target: int, *, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Relevances (X, Y, Z), zero outside the mask, for x (channels, X, Y, Z)."""
+    batch = x[None].detach().clone().requires_grad_()
+    with evaluating(classifier), _held.scales(classifier), _parted(classifier):
+        (gradient,) = torch.autograd.grad(classifier(batch)[0, target], batch)
+    return summed((gradient * batch)[0], mask)
+
+
+def checks(classifier: nn.Module, x: torch.Tensor, target: int, values: NDArray[np.float32]) -> dict[str, float]:
+    """`conservation_error`: what the relevances miss of the logit, as a share of it; biases keep that much."""
+    return lrp0.checks(classifier, x, target, values)
+
+
+@contextmanager
+def _parted(classifier: nn.Module) -> Iterator[None]:
+    """Convolutions and linear layers give what they give, with a gradient that times the input is the rule."""
+    leaves = [module for module in classifier.modules() if not list(module.children())]
+    handles = [
+        one.register_forward_hook(partial(_rule, after if isinstance(after, BATCH_NORMS) else None))
+        for one, after in pairwise([*leaves, nn.Identity()])
+        if type(one) in CONVOLUTIONS or isinstance(one, nn.Linear)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _rule(
+    norm: nn.Module | None, module: nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor
+) -> torch.Tensor:
+    """A forward hook of one layer, and of the batch normalisation after it, if any: the same values as `out`.
+
+    The unit is y = scale * out + shift, and y (1 + alpha dp / p - beta dn / n) is what the norm is to make of it:
+    p and n are the sums of what raises and lowers y, dp and dn nought but for their gradients.
+    """
+    (x,) = given
+    weight = module.get_parameter("weight").detach()
+    bias = weight.new_zeros(len(weight)) if module.bias is None else module.get_parameter("bias").detach()
+    scale, shift = _affine(norm, bias)
+    weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+    bias = bias * scale + shift
+    up, down, higher, lower = x.clamp(min=0), x.clamp(max=0), weight.clamp(min=0), weight.clamp(max=0)
+    raised = _apply(module, up, higher, bias.clamp(min=0)) + _apply(module, down, lower, None)
+    lowered = _apply(module, up, lower, bias.clamp(max=0)) + _apply(module, down, higher, None)
+    column = (-1, *[1] * (out.ndim - 2))
+    unit = (out * scale.reshape(column) + shift.reshape(column)).detach()
+    change = unit * (ALPHA * _relative(raised) - BETA * _relative(lowered))
+    return out.detach() + change / torch.where(scale == 0, 1, scale).reshape(column)
+
+
+def _affine(norm: nn.Module | None, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scale and shift (channels,) of batch normalisation by its running moments; one and nought where there is none."""
+    if norm is None:
+        return torch.ones_like(like), torch.zeros_like(like)
+    assert isinstance(norm, BATCH_NORMS)
+    scale = (norm.get_buffer("running_var") + norm.eps).rsqrt()
+    shift = -norm.get_buffer("running_mean") * scale
+    if norm.affine:
+        weight, bias = norm.weight.detach(), norm.bias.detach()
+        return scale * weight, shift * weight + bias
+    return scale, shift
+
+
+def _apply(module: nn.Module, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """The layer with another weight and bias."""
+    if isinstance(module, nn.Linear):
+        return linear(x, weight, bias)
+    settings = (getattr(module, name) for name in ("stride", "padding", "dilation", "groups"))
+    found: torch.Tensor = CONVOLUTIONS[type(module)](x, weight, bias, *settings)
+    return found
+
+
+def _relative(part: torch.Tensor) -> torch.Tensor:
+    """Nought, with the gradient of the logarithm of a sum's size; none where there is nothing to be shared."""
+    value = part.detach()
+    return (part - value) / torch.where(value == 0, 1, value)
