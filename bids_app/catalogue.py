@@ -34,14 +34,6 @@ def offers(room: str, name: str, function: str) -> bool:
     return any(isinstance(one, ast.FunctionDef) and one.name == function for one in top)
 
 
-def asks(room: str, name: str, function: str, keyword: str) -> bool:
-    """Whether a part's function names a keyword, and so is given what it stands for; it is read, not imported."""
-    source = Path(__file__).parent / room / f"{name.partition('-')[0]}.py"
-    top = ast.parse(source.read_text(encoding="utf-8")).body
-    found = [one for one in top if isinstance(one, ast.FunctionDef) and one.name == function]
-    return any(argument.arg == keyword for one in found for argument in one.args.kwonlyargs)
-
-
 def load(room: str, name: str) -> ModuleType:
     """Import one part of a room."""
     check(room, (name,))

@@ -7,7 +7,7 @@ import pandas as pd
 from bids_app import apply
 from bids_app.bids import description, inputs, outputs
 from bids_app.settings import Settings
-from bids_app.workflow import analysis, cells, collect, judge, nested, publish, reference
+from bids_app.workflow import analysis, called, cells, collect, judge, nested, publish, reference
 
 log = logging.getLogger("pellucid")
 
@@ -36,6 +36,7 @@ def run(settings: Settings) -> int:
     told = pd.concat([told, nested.predictions(told, chosen)], ignore_index=True)
     judged = judge.run(planned, settings, told, work)
     maps = collect.heatmaps(planned, work)
+    pages = called.run(planned, settings, judged, work)
     overlap = reference.table(planned, settings, maps, work)
 
     people = planned.samples.drop(columns=list(planned.smoothing))
@@ -49,7 +50,7 @@ def run(settings: Settings) -> int:
         **({} if overlap is None else {"overlap": overlap}),
     }
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
-        publish.stage(stage, planned, work, chosen=settings, tables=tables, judged=judged, maps=maps)
+        publish.stage(stage, planned, work, chosen=settings, tables=tables, judged=judged, maps=maps, pages=pages)
         publish.retire(settings.output_dir, planned.name, old)
         outputs.publish(stage, settings.output_dir)
     for found in judged.verdicts.values():

@@ -1,7 +1,7 @@
 """The report of a group analysis: what was found first, then everything that it rests on."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ def write(
     mask: Nifti1Image,
     checks: pd.DataFrame | None = None,
     overlap: pd.DataFrame | None = None,
+    pages: Sequence[str] = (),
     classes: tuple[str, ...] | None = None,
     radiological: bool = False,
     version: str = "",
@@ -72,8 +73,8 @@ def write(
     """Write the page, and its pictures and viewers into `figures/` beside it.
 
     `verdicts` is by cell; the other rows of `scores` are classifiers that see no image. `audit` is that of audit.json.
-    `classes` is in order, the reference first; left out, the order is that of the probability columns. Above the maps
-    of a cell without a claim it says so.
+    `classes` is in order, the reference first; left out, the order is that of the probability columns. `pages`: names
+    of the people's pages in `people/`. Above the maps of a cell without a claim it says so.
     """
     order = classes or tuple(
         c.removeprefix("probability_") for c in predictions.columns if c.startswith("probability_")
@@ -103,6 +104,7 @@ def write(
         cells=[_cell(cell, one, drawn) for cell, one in verdicts.items()],
         not_a_finding=NOT_A_FINDING,
         overlap=None if overlap is None else shown_overlap(overlap),
+        pages={page.removesuffix(".html"): f"people/{page}" for page in pages},
         settings=settings_toml,
         methods=methods,
         references=references,

@@ -14,7 +14,9 @@ from bids_app import catalogue
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, UsageError
-from bids_app.training import checking, heatmaps, loop, models, prepare, seeds, tables
+from bids_app.training import checking, deviations, heatmaps, loop, models, prepare, seeds, tables
+
+REGIONS = "regions.npz"
 
 
 def run(
@@ -49,7 +51,8 @@ def run(
     heatmap_*: (held-out people, classes, voxels in the mask); model_*: (classes, voxels). heatmaps.json: a method's
     `person_sd` and `model_sd`, by which its maps are divided before folds are averaged, its `checks` by person and
     class, or why it was `refused`.
-    parcels: .npy of the regions (X, Y, Z) on the grid, for explainers and checks that ask for them; explain_checks:
+    parcels: .npy of the regions (X, Y, Z) on the grid, for explainers and checks that ask for them, and for
+    regions.npz (`deviations.of_regions`, from the first class); explain_checks:
     train two more models and look at what the maps are worth (`checking`: `measured` and `cascade` in heatmaps.json,
     null-<kind>-<method>.npy). Raises DataError when table and arrays disagree or a covariate is missing.
     """
@@ -76,6 +79,9 @@ def run(
         if labelling is None:
             regions = None if parcels is None else preparation.grid.vector(np.load(parcels))
             _leave(model, losses, held_out, folder)
+            if regions is not None:
+                index, z = deviations.of_regions(preparation, training, held_out, y == 0, regions)
+                np.savez(folder / REGIONS, index=index, z=z)
             against = checking.others(model, y, lambda *given: trained(*given)[0]) if explain_checks else None
             true = np.array([classes.index(name) for name in told["true"]])
             _explain(model, explainers, training, held_out, true, folder, regions, against)

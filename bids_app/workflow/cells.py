@@ -6,7 +6,6 @@ from typing import Any
 
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_app import catalogue
 from bids_app.atlases import atlas
 from bids_app.bids import outputs
 from bids_app.dataset import folds
@@ -92,15 +91,12 @@ def _connect(
     shared: dict[str, Any],
 ) -> None:
     """Add every cell in every fold, and its permutations."""
-    ask = [catalogue.asks("explainers", name, "explain", "parcels") for name in settings.group.explainers]
-    wants = settings.group.explain_checks or any(ask)
     for cell in analysis.cells:
-        trained = [_train(cell, split, shared, wants, _memory(analysis, cell)) for split in analysis.splits]
+        trained = [_train(cell, split, shared, _memory(analysis, cell)) for split in analysis.splits]
         for train in trained:
             graph.connect([(stacks[name], train, [("out", f"array_{name}")]) for name in cell.maps])
-            if wants:
-                first = (analysis.grids[cell.maps[0]], analysis.atlases[cell.maps[0]][0])
-                graph.connect([(placed[first], train, [("out", "regions")])])
+            first = (analysis.grids[cell.maps[0]], analysis.atlases[cell.maps[0]][0])
+            graph.connect([(placed[first], train, [("out", "regions")])])
         nulls.connect(graph, cell, analysis, stacks, trained, shared, nulls.count(cell, settings))
 
 
@@ -166,13 +162,13 @@ def _memory(analysis: Analysis, cell: Cell) -> float:
     return 1.5 + COPIES * values * 4e-9
 
 
-def _train(cell: Cell, split: Split, plan: dict[str, Any], regions: bool, mem_gb: float) -> Node:
+def _train(cell: Cell, split: Split, plan: dict[str, Any], mem_gb: float) -> Node:
     return node(
         f"train_{cell.classifier}_{'_'.join(map(outputs.label, cell.maps))}_repeat_{split.repeat}_fold_{split.fold}",
         f"{STEPS}:train",
         mem_gb=mem_gb,
         n_procs=plan["threads"],
-        connected=(*(f"array_{name}" for name in cell.maps), *(["regions"] if regions else [])),
+        connected=(*(f"array_{name}" for name in cell.maps), "regions"),
         cell=cell.name,
         classifier=cell.classifier,
         maps=list(cell.maps),

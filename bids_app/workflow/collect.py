@@ -37,7 +37,7 @@ def heatmaps(analysis: Analysis, work: Path) -> list[Heatmap]:
     made = []
     for cell in analysis.cells:
         grid = Grid.read(work / f"grid_{cell.maps[0]}.npz")
-        named = [_atlas(work, analysis.grids[cell.maps[0]], name) for name in analysis.atlases[cell.maps[0]]]
+        named = [atlas_of(work, analysis.grids[cell.maps[0]], name) for name in analysis.atlases[cell.maps[0]]]
         folders = fold_folders(analysis, cell, work)
         finest = max(*grid.voxel_mm, *(analysis.smoothing[name] for name in cell.maps))
         means = list(results.means(folders, cell.name, analysis.classes))
@@ -64,7 +64,7 @@ def _agreement(of_folds: np.ndarray) -> dict[str, float]:
 
 def atlas_notes(analysis: Analysis, work: Path) -> dict[str, str]:
     """What each atlas declares about its space, and what was done about it."""
-    found = [_atlas(work, place, name)[1] for place, name in atlases(analysis)]
+    found = [atlas_of(work, place, name)[1] for place, name in atlases(analysis)]
     return {about["name"]: about["note"] for about in found}
 
 
@@ -94,7 +94,7 @@ def region_table(maps: list[Heatmap]) -> pd.DataFrame:
     return whole[[*first, *(column for column in whole if column not in first)]]
 
 
-def _atlas(work: Path, place: str, name: str) -> tuple[np.ndarray, dict[str, Any]]:
+def atlas_of(work: Path, place: str, name: str) -> tuple[np.ndarray, dict[str, Any]]:
     """Labels (X, Y, Z) on the maps' grid, and what atlas.json says."""
     kept = work.parent / atlas_link(work, place, name).read_text()
     return np.asarray(nib.load(kept / "labels.nii.gz").dataobj), json.loads((kept / "atlas.json").read_text())

@@ -19,7 +19,7 @@ from bids_app.report import methods
 from bids_app.report.heatmap import Heatmap
 from bids_app.settings import Settings
 from bids_app.training import cards, ranges
-from bids_app.workflow import card, cohort, heatmaps, nulls, share, templates
+from bids_app.workflow import called, card, cohort, heatmaps, nulls, share, templates
 from bids_app.workflow.analysis import Analysis, Cell
 from bids_app.workflow.collect import atlas_notes, fold_folders, region_table
 from bids_app.workflow.judge import Judgement
@@ -34,6 +34,7 @@ def stage(
     tables: dict[str, pd.DataFrame],
     judged: Judgement,
     maps: list[Heatmap],
+    pages: Path | None = None,
 ) -> None:
     """Write everything about an analysis into a staged OUT_DIR: `group/<analysis>`, and people's heatmaps."""
     folder = staged / "group" / analysis.name
@@ -50,6 +51,8 @@ def stage(
         for place, split in zip(fold_folders(analysis, cell, work), analysis.splits, strict=True):
             shutil.copytree(place / "model", folder / "models" / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
         (folder / "models" / cell.name / cards.CELL).write_text(tomli_w.dumps(_cell(analysis, cell, judged, work)))
+    if pages is not None:
+        shutil.copytree(pages, folder / called.FOLDER)
     _report(folder, analysis, chosen, tables, judged, maps, atlas_notes(analysis, work))
     model_card.write(folder, analysis.name, card.facts(analysis, judged, chosen))
     share.write(folder, analysis, judged.audit, files, card.facts(analysis, judged, chosen, shared=True))
@@ -121,6 +124,7 @@ def _report(
         mask=nib.load(files["mask"]),
         checks=tables["checks"],
         overlap=tables.get("overlap"),
+        pages=sorted(page.name for page in (folder / called.FOLDER).glob("*.html")),
         classes=planned.classes,
         radiological=chosen.other.radiological,
         version=__version__,

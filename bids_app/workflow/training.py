@@ -82,24 +82,23 @@ def train(
     maps: list[str],
     split: Files,
     plan: Files,
-    regions: str | None = None,
+    regions: str,
     **stacked: str,
 ) -> str:
     """One cell in one fold, and the heatmaps of those held out as files. Returns the fold's folder.
 
     `stacked` has the array of each map as `array_<name>`; `plan` is what all nodes of an analysis share (cells.py);
-    `regions` (the folder of `place_atlas`) is given where an explainer asks for regions.
+    `regions` is the folder of `place_atlas` for the map's first atlas.
     """
     from bids_app.training import fold
 
     work = Path(plan["work"])
     place = fold_folder(work, cell, split["repeat"], split["fold"])
     given = arguments(cell, classifier, maps, split, plan, stacked)
-    parcels = None if regions is None else _parcels(Path(regions), place)
     fold.run(
         **given,
         explainers=tuple(plan["explainers"]),
-        parcels=parcels,
+        parcels=_parcels(Path(regions), place),
         explain_checks=plan["explain_checks"],
         folder=place,
     )
