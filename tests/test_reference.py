@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from bids_app.atlases import atlas
 from bids_app.dataset.grid import Grid
+from bids_app.regions import ale
 from bids_app.run import main
 
 LABEL = ["--label", "group", "--classes", "control", "patient", "--permutations", "0", "--sloppy", "--nprocs", "2"]
@@ -53,6 +54,20 @@ def test_overlap_is_that_of_the_mean_maps_and_every_heatmap_says_how_its_checks_
         regions.query("method == 'occlusion' and atlas == 'AAL' and region == 'outside the atlas'")["mass"] == 0
     ).all()
 
+    # the same again against coordinates within that region: nothing is trained anew
+    centre = nib.affines.apply_affine(found.affine, np.argwhere(found.labels == number)).mean(axis=0)
+    line = "\t".join(f"{value:.1f}" for value in centre)
+    (tmp_path / "putamen.tsv").write_text(f"study\tx\ty\tz\tn\nA\t{line}\t20\nB\t{line}\t12\n")
+    given[given.index("--reference-map") + 1] = str(tmp_path / "putamen.tsv")
+    assert main([str(bids), str(out), "group", *LABEL, *given]) == 0
+    table = pd.read_csv(folder / "overlap.tsv", sep="\t", keep_default_na=False)
+    (words,) = set(table["reference"])
+    assert words.startswith("putamen.tsv: activation likelihood of 2 coordinates of 2 studies; the 10% of voxels")
+    near = np.linalg.norm(
+        nib.affines.apply_affine(grid.affine, np.argwhere(grid.mask)) - centre, axis=1
+    ) <= ale.fwhm_mm(12)
+    assert set(table["voxels"]) == {near.sum()}  # the wider of the two Gaussians
+
 
 @pytest.mark.parametrize(
     ("shape", "code", "message"), [(None, 66, "there is no file"), ((4, 4, 4, 2), 65, "has 4 axes in place of 3")]
@@ -67,3 +82,27 @@ def test_a_reference_that_is_no_map_is_refused_before_anything_is_computed(
     given = ["--folds", "2", "--reference-map", str(file)]
     assert main([str(bids), str(out), "group", *LABEL, *given]) == code
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        (None, 66, "there is no file"),
+        ("x\ty\n1\t2\n", 65, "has no column z"),
+        ("x\ty\tz\n", 65, "has no coordinates"),
+        ("x\ty\tz\n1\t2\tup\n", 65, "z is 'up', which is no number"),
+    ],
+)
+def test_coordinates_that_are_none_are_refused_before_anything_is_computed(
+    phantom_maps, tmp_path, capsys, text, code, message
+):
+    bids, out = phantom_maps
+    if text is not None:
+        (tmp_path / "foci.tsv").write_text(text)
+    given = ["--analysis", "nothing", "--folds", "2", "--reference-map", str(tmp_path / "foci.tsv")]
+    assert main([str(bids), str(out), "group", *LABEL, *given]) == code
+    told = capsys.readouterr().err
+    assert message in told
+    assert "Traceback" not in told
+    assert not (out / "group" / "nothing").exists()
+    assert not list((out / ".work").glob("analysis-nothing-*"))

@@ -10,10 +10,10 @@ import pandas as pd
 from scipy import stats
 
 from bids_app.atlases import templates
-from bids_app.dataset import arrays
+from bids_app.dataset import arrays, foci
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, MissingInputError
-from bids_app.regions import overlap, surrogates
+from bids_app.regions import ale, overlap, surrogates
 from bids_app.report.heatmap import Heatmap
 from bids_app.settings import Settings
 from bids_app.training import seeds
@@ -27,12 +27,15 @@ CHOOSE_BY = "auprc"
 
 
 def check(settings: Settings) -> None:
-    """Raise MissingInputError or DataError unless the reference map is there and 3D."""
+    """Raise MissingInputError or DataError unless the reference map is there, and 3D or a table of coordinates."""
     file = settings.group.reference_map
     if file is None:
         return
     if not file.is_file():
         raise MissingInputError(f"--reference-map: there is no file {file}")
+    if foci.is_table(file):
+        foci.read(file)
+        return
     try:
         shape = nib.load(file).shape
     except nib.filebasedimages.ImageFileError as error:
@@ -53,8 +56,13 @@ def table(analysis: Analysis, settings: Settings, maps: list[Heatmap], work: Pat
     rows = []
     for name in analysis.smoothing:
         grid = Grid.read(work / f"grid_{name}.npz")
-        inside, words = overlap.region(_placed(file, grid), grid.mask)
-        about = {"reference": f"{file.name}: {words}", "voxels": int(inside.sum()), "share": float(inside.mean())}
+        reference, origin = _placed(file, grid)
+        inside, words = overlap.region(reference, grid.mask)
+        about = {
+            "reference": f"{file.name}: {origin}{words}",
+            "voxels": int(inside.sum()),
+            "share": float(inside.mean()),
+        }
         for title, values in _without_classifier(analysis, name, grid, work).items():
             own = {"cell": name, "method": title, "explained": "n/a", **about}
             rows += _rows(own, grid.volume(values), [], grid, inside, seed=settings.compute.random_seed)
@@ -109,14 +117,21 @@ def _chosen(folds: list[np.ndarray], grid: Grid, inside: np.ndarray) -> dict[str
     return {key: float(np.mean([every[fold][at][key] for fold, at in enumerate(best)])) for key in every[0][0]}
 
 
-def _placed(file: Path, grid: Grid) -> np.ndarray:
-    """The reference on the maps' grid; it is taken to lie in their space. A map of two values keeps them."""
+def _placed(file: Path, grid: Grid) -> tuple[np.ndarray, str]:
+    """The reference on the maps' grid, and what was made of a table; it is taken to lie in their space.
+
+    A map of two values keeps them; coordinates become their activation likelihood.
+    """
+    if foci.is_table(file):
+        studies, words = foci.read(file)
+        places = nib.affines.apply_affine(grid.affine, np.argwhere(grid.mask))
+        return grid.volume(ale.likelihood(places, studies)), f"{words}; "
     image = nib.load(file)
     values = np.nan_to_num(np.asarray(image.dataobj, np.float32))
     plain = nib.Nifti1Image(values, image.affine)
     if len(np.unique(values)) <= 2:
-        return templates.nearest(values, image.affine, grid.mask.shape, grid.affine)
-    return templates.resample(plain, grid.mask.shape, grid.affine, order="linear").get_fdata(dtype=np.float32)
+        return templates.nearest(values, image.affine, grid.mask.shape, grid.affine), ""
+    return templates.resample(plain, grid.mask.shape, grid.affine, order="linear").get_fdata(dtype=np.float32), ""
 
 
 def _without_classifier(analysis: Analysis, name: str, grid: Grid, work: Path) -> dict[str, np.ndarray]:
