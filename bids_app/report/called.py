@@ -59,8 +59,16 @@ def write(
         _cell(call, number, folder, classes, template, mask, own, radiological)
         for number, call in enumerate(calls, start=1)
     ]
-    page = render("called.html", title=f"{name} - why this call", name=name, true=true, cells=cells, classes=classes,
-                  version=version, own=own is not None)  # fmt: skip
+    page = render(
+        "called.html",
+        title=f"{name} - why this call",
+        name=name,
+        true_class=true,
+        cells=cells,
+        classes=classes,
+        version=version,
+        own=own is not None,
+    )
     save(path, page)
 
 

@@ -1,0 +1,106 @@
+"""The page that says why a person was called so: only where the verdict allows it, and right in what it says."""
+
+import json
+import re
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from bids_app.atlases import templates
+from bids_app.dataset.grid import Grid
+from bids_app.report import called as page
+from bids_app.run import main
+from bids_app.training import deviations, prepare
+from bids_app.workflow import called
+
+SPACE = "MNI152NLin2009cAsym"
+
+
+def test_prevalence_changes_the_odds_as_counting_people_does():
+    """Of 1000 people with the second class 900 look so, of 1000 without it 100: 0.9 where both are as many."""
+    assert page.at_prevalence(0.9, 0.5) == pytest.approx(0.9)
+    with_it, without = 0.9 * 100, 0.1 * 900  # of 1000 people of whom a tenth have it
+    assert page.at_prevalence(0.9, 0.1) == pytest.approx(with_it / (with_it + without))
+    assert page.at_prevalence(1.0, 0.01) == 1
+
+
+def test_a_region_s_z_is_its_distance_from_the_training_people_of_the_reference_class():
+    random = np.random.default_rng(0)
+    grid = Grid(np.ones((4, 5, 6), bool), np.eye(4))
+    values = {name: random.normal(size=(12, 120)).astype(np.float32) for name in ("gm", "wm")}
+    tiv = random.normal(1500, 100, 12)
+    people = prepare.People(values, {"tiv": tiv})
+    training, held_out = people.rows(range(9)), people.rows(range(9, 12))
+    preparation = prepare.fit(training, maps=("gm", "wm"), columns={"gm": ("tiv",)}, grid=grid)
+    labels, reference = random.choice([0, 2, 7], 120), np.arange(9) < 5
+    index, z = deviations.of_regions(preparation, training, held_out, reference, labels)
+    assert index.tolist() == [2, 7]
+    assert z.shape == (3, 2, 2)
+    known, own = preparation.vectors(training), preparation.vectors(held_out)
+    for column, label in enumerate((2, 7)):
+        controls = known[:5, 120:][:, labels == label].mean(axis=1)
+        expected = (own[1, 120:][labels == label].mean() - controls.mean()) / controls.std(ddof=1)
+        assert z[1, 1, column] == pytest.approx(expected, rel=1e-4)
+    few = deviations.of_regions(preparation, training, held_out, np.arange(9) < 2, labels)[1]
+    assert np.isnan(few).all()
+
+
+def test_the_own_t1w_lies_on_the_template_by_the_saved_transforms(phantom_maps, tmp_path):
+    _, out = phantom_maps
+    (brain,) = out.glob(".work/template-*/brain.nii.gz")
+    shared = {"out": str(out), "space": SPACE, "brain": str(brain)}
+    moved, template = called._own_t1w("01", None, shared), nib.load(brain)
+    inside = template.get_fdata() > 0
+    assert moved.shape == template.shape
+    assert np.allclose(moved.affine, template.affine)
+    like = np.corrcoef(moved.get_fdata()[inside], template.get_fdata()[inside])[0, 1]
+    raw = templates.resample(
+        nib.load(out / "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz"), template.shape, template.affine, order="linear"
+    )
+    before = np.corrcoef(raw.get_fdata()[inside], template.get_fdata()[inside])[0, 1]
+    assert like > 0.8
+    assert like > before + 0.1
+    assert called._own_t1w("99", None, shared) is None
+
+
+@pytest.mark.slow
+def test_pages_are_made_where_the_verdict_allows_it_and_nowhere_else(tmp_path, with_template, invented_gm):
+    bids, out = tmp_path / "bids", tmp_path / "out"
+    bids.mkdir()
+    with_template(out / ".work")
+    random = np.random.default_rng(3)
+    table = pd.DataFrame({"participant_id": [f"sub-{number:02}" for number in range(1, 21)]})
+    table["group"] = ["patient", "control"] * 10
+    table["other"] = random.permutation(table["group"])
+    table["age"], table["sex"], table["site"] = random.integers(20, 60, 20), random.choice(["F", "M"], 20), "A"
+    table.to_csv(bids / "participants.tsv", sep="\t", index=False)
+    (bids / "dataset_description.json").write_text(json.dumps({"Name": "calls", "BIDSVersion": "1.10.0"}))
+    shape, affine = templates.grid(SPACE, 4.0)
+    for person, group in zip(table["participant_id"], table["group"], strict=True):
+        (bids / person).mkdir()
+        values = 0.5 + 2 * gaussian_filter(random.normal(size=shape), 2)
+        values[: shape[0] // 2] -= 0.2 * (group == "patient")
+        invented_gm(out, person, nib.Nifti1Image(values.astype(np.float32), affine), random)
+    given = ["--classes", "control", "patient", "--classifiers", "svm", "--explainers", "pattern", "weights"]
+    common = [str(bids), str(out), "group", *given, "--site", "site", "--folds", "4", "--sloppy", "--nprocs", "2"]
+    assert main([*common, "--analysis", "real", "--label", "group"]) == 0
+    folder = out / "group" / "real"
+    told = pd.read_csv(folder / "predictions.tsv", sep="\t").set_index("participant_id")
+    assert sorted(one.stem for one in (folder / "people").glob("*.html")) == sorted(table["participant_id"])
+    for person, row in told.iterrows():
+        text = (folder / "people" / f"{person}.html").read_text()
+        assert f"svm/gm: {row['predicted']}" in text
+        assert f"The person's class in the study: <strong>{row['true']}</strong>" in text
+        assert "Research use only; not for diagnosis." in text
+        assert "no T1w of this person with transforms" in text
+        assert f">{row['probability_patient']:.2f}<" in text
+        for file in re.findall(r'<img src="([^"]+)"', text):
+            assert (folder / "people" / file).is_file()
+        assert f'href="people/{person}.html"' in (folder / "report.html").read_text()
+    assert not (folder / "share" / "people").exists()
+    assert main([*common, "--analysis", "chance", "--label", "other"]) == 0
+    assert not (out / "group" / "chance" / "people").exists()
+    assert "Why each person was called so" not in (out / "group" / "chance" / "report.html").read_text()
