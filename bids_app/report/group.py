@@ -1,7 +1,7 @@
 """The report of a group analysis: what was found first, then everything that it rests on."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,14 +76,9 @@ def write(
     `classes` is in order, the reference first; left out, the order is that of the probability columns. `pages`: names
     of the people's pages in `people/`. Above the maps of a cell without a claim it says so.
     """
-    order = classes or tuple(
-        c.removeprefix("probability_") for c in predictions.columns if c.startswith("probability_")
-    )
+    order = classes or _classes(predictions)
     folder = path.parent / "figures"
-    curves.roc(predictions, order, folder / "roc.png")
-    curves.confusion(predictions, order, folder / "confusion.png")
-    if overlap is not None:
-        curves.overlap(overlap, folder / "overlap.png")
+    _curves(folder, predictions, order, overlap)
     drawn = [
         _draw(heatmap, index, folder, template=template, mask=mask, notes=atlas_notes, radiological=radiological)
         | {"checks": _checks(heatmap, checks)}
@@ -99,7 +94,7 @@ def write(
         left_out=people.left_out(samples),
         scores=_scores(scores, verdicts),
         more_scores=_more_scores(scores),
-        pairs=[{key: number(value) for key, value in row.items()} for row in pairs.to_dict("records")],
+        pairs=_numbers(pairs),
         classes=order,
         cells=[_cell(cell, one, drawn) for cell, one in verdicts.items()],
         not_a_finding=NOT_A_FINDING,
@@ -111,6 +106,21 @@ def write(
         version=version,
     )
     save(path, page)
+
+
+def _classes(predictions: pd.DataFrame) -> tuple[str, ...]:
+    return tuple(name.removeprefix("probability_") for name in map(str, predictions) if name.startswith("probability_"))
+
+
+def _numbers(table: pd.DataFrame) -> list[dict[Hashable, str]]:
+    return [{key: number(value) for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _curves(folder: Path, predictions: pd.DataFrame, classes: tuple[str, ...], overlap: pd.DataFrame | None) -> None:
+    curves.roc(predictions, classes, folder / "roc.png")
+    curves.confusion(predictions, classes, folder / "confusion.png")
+    if overlap is not None:
+        curves.overlap(overlap, folder / "overlap.png")
 
 
 def _cell(name: str, verdict: Verdict, drawn: list[dict[str, Any]]) -> dict[str, Any]:

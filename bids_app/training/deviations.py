@@ -8,8 +8,12 @@ from bids_app.training.prepare import People, Preparation
 
 
 def of_regions(
-    preparation: Preparation, training: People, held_out: People, reference: NDArray[np.bool_], labels: NDArray[np.int_]
-) -> tuple[NDArray[np.int_], NDArray[np.float64]]:
+    preparation: Preparation,
+    training: People,
+    held_out: People,
+    reference: NDArray[np.bool_],
+    labels: NDArray[np.integer],
+) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
     """The regions' labels (regions,), and z of each held-out person (people, maps, regions).
 
     z: a region's mean of the prepared map (smoothed, adjusted, scaled) less its mean over the training people of the
@@ -26,7 +30,7 @@ def of_regions(
 
 
 def _means(
-    preparation: Preparation, people: People, labels: NDArray[np.int_], index: NDArray[np.int_]
+    preparation: Preparation, people: People, labels: NDArray[np.integer], index: NDArray[np.integer]
 ) -> NDArray[np.float64]:
     maps = len(preparation.maps)
     every = preparation.vectors(people).reshape(len(people) * maps, -1)

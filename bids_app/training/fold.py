@@ -1,6 +1,5 @@
 """One cell, one fold: fit on its training people, predict and explain those held out, keep the model."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,7 @@ from bids_app import catalogue
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, UsageError
-from bids_app.training import checking, deviations, heatmaps, loop, models, prepare, seeds, tables
-
-REGIONS = "regions.npz"
+from bids_app.training import checking, explaining, loop, models, prepare, seeds, tables
 
 
 def run(
@@ -42,19 +39,14 @@ def run(
     folder: Path,
     settings: Mapping[str, Any],
 ) -> None:
-    """Write predictions, losses, heatmap_<method>.npy, model_<method>.npy, heatmaps.json, distances.npy and
-    model/ into `folder`.
+    """Write predictions, losses, distances.npy, model/, and what explains the model, into `folder`.
 
     With a `labelling`, codes of classes (people,) in place of the table's, predictions alone. arrays: map -> float32
     (people, voxels) in the row order of `people`, a table of participant_id, session_id, class and the covariates that
     `adjust` names by map, and `keep`, which ComBat preserves (None: no ComBat; with it the table has `site_number`).
-    heatmap_*: (held-out people, classes, voxels in the mask); model_*: (classes, voxels). heatmaps.json: a method's
-    `person_sd` and `model_sd`, by which its maps are divided before folds are averaged, its `checks` by person and
-    class, or why it was `refused`.
-    parcels: .npy of the regions (X, Y, Z) on the grid, for explainers and checks that ask for them, and for
-    regions.npz (`deviations.of_regions`, from the first class); explain_checks:
-    train two more models and look at what the maps are worth (`checking`: `measured` and `cascade` in heatmaps.json,
-    null-<kind>-<method>.npy). Raises DataError when table and arrays disagree or a covariate is missing.
+    parcels: .npy of the regions (X, Y, Z) on the grid; explain_checks: train two more models and look at what the maps
+    are worth. What explaining writes: `explaining.write`. Raises DataError when table and arrays disagree or a
+    covariate is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = _table(people, classes, labelling)
@@ -77,14 +69,11 @@ def run(
         told = _predictions(model, table.iloc[list(split.test)], split, model.predict(held_out))
         told.to_csv(folder / "predictions.tsv", sep="\t", index=False)
         if labelling is None:
-            regions = None if parcels is None else preparation.grid.vector(np.load(parcels))
             _leave(model, losses, held_out, folder)
-            if regions is not None:
-                index, z = deviations.of_regions(preparation, training, held_out, y == 0, regions)
-                np.savez(folder / REGIONS, index=index, z=z)
+            regions = None if parcels is None else preparation.grid.vector(np.load(parcels))
             against = checking.others(model, y, lambda *given: trained(*given)[0]) if explain_checks else None
             true = np.array([classes.index(name) for name in told["true"]])
-            _explain(model, explainers, training, held_out, true, folder, regions, against)
+            explaining.write(model, explainers, (training, y), (held_out, true), folder, regions, against)
             if split.repeat == 1:
                 _keep_products(model, training, held_out, folder)
 
@@ -148,41 +137,6 @@ def _keep_products(model: models.Model, training: prepare.People, held_out: prep
     for name, preparation in made.items():
         inner = part.products(preparation.vectors(training), preparation.vectors(held_out))
         np.save(folder / f"{name}.npy", inner)
-
-
-def _explain(
-    model: models.Model,
-    names: Sequence[str],
-    training: prepare.People,
-    held_out: prepare.People,
-    true: NDArray[np.int64],
-    folder: Path,
-    parcels: heatmaps.Parcels,
-    against: Mapping[str, models.Model] | None,
-) -> None:
-    """Write the maps of every explainer that suits the classifier, and heatmaps.json; `against`: models to check by."""
-    chosen, refused = heatmaps.suitable(names, model.module)
-    told: dict[str, dict[str, Any]] = {name: {"refused": why} for name, why in refused.items()}
-    x = model.preparation.vectors(training)
-    for name, explainer in chosen.items():
-        told[name] = {"sign": explainer.SIGN, "unit": explainer.UNIT, "of": explainer.OF}
-        if explainer.OF in ("model", "both"):
-            described = heatmaps.describe(explainer, model, x)
-            np.save(folder / f"model_{name}.npy", described)
-            told[name]["model_sd"] = float(described.std(dtype=np.float64))
-            if against is not None:
-                told[name] |= checking.of_models(explainer, model, x, against)
-        if explainer.OF in ("person", "both"):
-            file = folder / f"heatmap_{name}.npy"
-            told[name]["cell_mm"] = heatmaps.cell_mm(explainer, model)
-            told[name]["checks"] = heatmaps.write_people(explainer, model, held_out, path=file, parcels=parcels)
-            told[name]["person_sd"] = heatmaps.spread(explainer, model, training, parcels=parcels)
-            if against is not None:
-                told[name] |= checking.of_people(explainer, model, held_out, against, parcels)
-        if against is not None:
-            for kind, null in checking.nulls(explainer, against, held_out, true, x, parcels):
-                np.save(folder / f"null-{kind}-{name}.npy", null)
-    (folder / "heatmaps.json").write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _table(people: Path, classes: tuple[str, ...], labelling: Sequence[int] | None) -> pd.DataFrame:

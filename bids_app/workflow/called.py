@@ -23,7 +23,7 @@ from bids_app.workflow.collect import atlas_of, fold_folders
 from bids_app.workflow.judge import Judgement
 
 Files = dict[str, Any]
-FOLDER, REGIONS = "people", "regions.npz"
+FOLDER = "people"
 
 
 def run(analysis: Analysis, settings: Settings, judged: Judgement, work: Path) -> Path | None:
@@ -146,6 +146,8 @@ def _call(its: Files, shared: Files) -> Any:
 
 def _regions(its: Files, values: np.ndarray, grid: Grid, names: dict[str, str]) -> pd.DataFrame:
     """Every region's mean of the heatmap, and where the person's own maps lie there."""
+    from bids_app.training.explaining import REGIONS
+
     with np.load(Path(its["place"]) / REGIONS) as found:
         index, z = found["index"], found["z"][its["row"]]
     labels = grid.vector(np.load(Path(its["place"]) / "parcels.npy"))
