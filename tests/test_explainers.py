@@ -9,6 +9,7 @@ import pytest
 import torch
 import vit_small
 from captum.attr import LayerGradCam
+from monai.visualize import GradCAM as MonaiGradCAM
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -202,6 +203,16 @@ def test_gradcam_of_mean_features_and_a_linear_head_is_the_class_activation_map(
         features = network.features(x[None])[0]
         cam = torch.einsum("k,kxyz->xyz", network.head.weight[1], features) / features[0].numel()
     assert catalogue.load("explainers", "gradcam").raw(network, x, 1) == pytest.approx(cam.numpy(), abs=1e-6)
+
+
+def test_gradcam_is_monai_s_raw_map_where_it_speaks_for_the_class():
+    """MONAI keeps the positive part alone."""
+    network, x = Plain().eval(), person()
+    batch = x[None].requires_grad_()
+    theirs = MonaiGradCAM(network, target_layers="features").compute_map(batch, class_idx=1)[0, 0].detach().numpy()
+    ours = catalogue.load("explainers", "gradcam").raw(network, x, 1)
+    assert theirs.any()
+    assert np.maximum(ours, 0) == pytest.approx(theirs, rel=1e-4, abs=1e-7 * float(theirs.max()))
 
 
 def test_gradcam_of_a_flipped_image_is_the_flipped_map():

@@ -1,0 +1,106 @@
+"""Which methods keep their picture when all a network has learnt is shuffled, and that it takes depth to keep it.
+
+Adebayo et al. 2018 (networks of dozens of layers, photographs) found that guided backpropagation does, and gradients
+and Grad-CAM do not. `scripts/test -m slow -s tests/test_randomisation.py` prints the figures of docs/explaining.md.
+"""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import nn
+
+from bids_app import catalogue
+from bids_app.dataset.grid import Grid
+from bids_app.training import loop, prepare, sanity
+from bids_app.training.models import Model
+
+pytestmark = pytest.mark.slow
+SHAPE, PEOPLE, SEEDS = (26, 32, 26), 60, (1, 2, 3)
+METHODS = ("saliency", "guided_backprop", "gradcam", "guided_gradcam", "integrated_gradients", "lrp0")
+
+
+class Plain(nn.Module):
+    """Convolutions with ReLUs, the last of stride 2, and one dense layer."""
+
+    takes = "volumes"
+
+    def __init__(self, shape, layers):
+        super().__init__()
+        blocks = []
+        for layer in range(layers):
+            blocks += [nn.Conv3d(8 if layer else 1, 8, 3, 1 + (layer == layers - 1), padding=1), nn.ReLU()]
+        self.cam_layer = nn.Sequential(*blocks)
+        self.dense = nn.Linear(8 * int(np.prod([-(-edge // 2) for edge in shape])), 2)
+
+    def forward(self, x):
+        return self.dense(self.cam_layer(x).flatten(1))
+
+
+def made(seed, layers):
+    """A network that learnt an effect in scaled images, and twelve people held out."""
+    random = np.random.default_rng(seed)
+    middle = (np.array(SHAPE) - 1) / 2
+    inside = sum(((one - at) / (at + 0.5)) ** 2 for one, at in zip(np.indices(SHAPE), middle, strict=True)) <= 1
+    grid = Grid(inside, np.diag([6.0, 6.0, 6.0, 1.0]))
+    y = np.arange(PEOPLE) % 2
+    x = np.stack([gaussian_filter(random.normal(size=SHAPE), 1.0) for _ in y])
+    x /= x.std()
+    x[y == 1, 8:13, 14:19, 10:15] -= 1.7
+    people = prepare.People({"gm": x[:, inside].astype(np.float32)}, {})
+    training = people.rows(slice(0, 48))
+    preparation = prepare.fit(training, maps=("gm",), columns={}, grid=grid)
+    torch.manual_seed(seed)
+    network = Plain(grid.cropped.mask.shape, layers)
+    vectors = preparation.vectors(training)
+    losses = loop.train(
+        network, lambda rows: preparation.volumes(vectors[rows]), y[:48], epochs=30, seed=seed, device="cpu"
+    )
+    assert losses[-1] < 0.1
+    return Model("cell", "cnn3d", ("control", "patient"), preparation, network, seed, {}, 1, 1), people.rows(
+        slice(48, None)
+    )
+
+
+@pytest.fixture(scope="module")
+def kept():
+    """The rank correlation of absolute values that is left with all parameters shuffled, by layers, method, seed."""
+    rows = []
+    for seed in SEEDS:
+        for layers in (1, 4):
+            model, held_out = made(seed, layers)
+            called = model.predict(held_out).argmax(axis=1)
+            right = float((called == np.arange(12) % 2).mean())
+            some = held_out.rows(slice(0, 4))
+            for method in METHODS:
+                explainer = catalogue.load("explainers", method)
+                stages = sanity.cascade(explainer, model, some, called[:4], seed=seed)
+                told = {"seed": seed, "layers": layers, "method": method, "accuracy": right}
+                rows.append(told | {"head": stages[0]["spearman_abs"], "all": stages[-1]["spearman_abs"]})
+    table = pd.DataFrame(rows)
+    print("\n", table.round(2).to_string(), flush=True)
+    print("\n", table.groupby(["layers", "method"])[["head", "all", "accuracy"]].mean().round(2), flush=True)
+    return table.groupby(["layers", "method"])["all"].mean()
+
+
+def test_guided_backpropagation_keeps_its_picture_in_a_deep_network_and_loses_it_in_a_shallow_one(kept):
+    assert kept[4, "guided_backprop"] > 0.7
+    assert kept[1, "guided_backprop"] < 0.5
+
+
+def test_gradients_and_gradcam_lose_theirs_in_both(kept):
+    for layers in (1, 4):
+        for method in ("saliency", "gradcam"):
+            assert kept[layers, method] < 0.5
+
+
+def test_products_with_the_image_keep_about_half_whatever_was_learnt(kept):
+    """Two random maps times one image: their absolute values correlate by about a half."""
+    random = np.random.default_rng(0)
+    image, one, other = random.normal(size=(3, 100_000))
+    chance = sanity.spearman(np.abs(one * image), np.abs(other * image))
+    assert chance == pytest.approx(0.45, abs=0.05)
+    for layers in (1, 4):
+        for method in ("integrated_gradients", "lrp0"):
+            assert kept[layers, method] == pytest.approx(chance, abs=0.12)
