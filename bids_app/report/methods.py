@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bids_app import catalogue
+from bids_app.report import methods_heatmaps
 from bids_app.report.page import number
 
 REFERENCES: dict[str, str] = tomllib.loads(Path(__file__).with_name("references.toml").read_text(encoding="utf-8"))
@@ -70,6 +71,8 @@ def group(
     keep: Sequence[str] | None = None,
     permutations: Mapping[str, int] | None = None,
     explainers: Sequence[str],
+    checked: bool = False,
+    reference: str | None = None,
     version: str,
     atlases: Sequence[str] = (),
     sloppy: bool = False,
@@ -78,7 +81,8 @@ def group(
 
     `cells` are 'classifier/map+map'; `classes` counts people, the reference first; `split`: in a sentence, how folds
     were made; `smoothing` (FWHM in mm), `adjust` (covariates) and `forms` (raw, mean, zscore) are by map; `keep`: what
-    ComBat preserved, None without ComBat; `permutations`: by cell. Raises UsageError for a part that does not exist.
+    ComBat preserved, None without ComBat; `permutations`: by cell; `checked`, `reference`: of heatmaps, as
+    `methods_heatmaps.paragraphs` has them. Raises UsageError for a part that does not exist.
     """
     people = ", ".join(f"{count} {name}" for name, count in classes.items())
     parts = [
@@ -103,6 +107,8 @@ def group(
         parts.append(
             f"Regions are those of {', '.join(named)}; voxels that an atlas does not name are counted as outside it."
         )
+    if explainers:
+        parts += methods_heatmaps.paragraphs(checked=checked, reference=reference)
     parts.append(
         f"Made with Pellucid {version}; pictures with nilearn (Abraham 2014); steps run by Nipype (Gorgolewski 2011)."
     )
@@ -202,16 +208,17 @@ def _kind(name: str) -> str:
 
 
 def about(room: str, name: str) -> str:
-    """The first paragraph of a part's docstring with what the rest of it cites: by key where known, else whole."""
+    """The first paragraph of a part's docstring with what the last one cites: by key where known, else whole."""
     # read, not imported: the process that writes reports must not load torch
     catalogue.check(room, (name,))
     source = (Path(catalogue.__file__).parent / room / f"{name}.py").read_text(encoding="utf-8")
-    first, _, rest = (ast.get_docstring(ast.parse(source)) or name).strip().partition("\n\n")
+    first, *others = (ast.get_docstring(ast.parse(source)) or name).strip().split("\n\n")
+    rest = others[-1] if others else ""  # the last paragraph has the sources
     first, rest = " ".join(first.split()), " ".join(rest.split())
     already = _keys(first)
     sources = [key for key in _keys(rest) if key not in already]
     for piece in re.split(r";|\. (?=[A-Z])", rest):
         named = re.search(rf"{AUTHOR},? {YEAR}", piece)
         if named and not _keys(piece):
-            sources.append(piece[named.start() :].partition(" (")[0].strip(" ."))
+            sources.append(piece[named.start() :].partition(" (")[0].strip(" .)"))
     return f"{first.rstrip('.')} ({'; '.join(sources)})." if sources else first

@@ -94,6 +94,8 @@ def _report(
         forms=planned.forms,
         adjust=planned.adjust,
         explainers=chosen.group.explainers,
+        checked=chosen.group.explain_checks,
+        reference=None if chosen.group.reference_map is None else chosen.group.reference_map.name,
         version=__version__,
         atlases=list(notes),
         sloppy=planned.sloppy,
