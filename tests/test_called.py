@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -36,23 +37,26 @@ def test_a_region_s_z_is_its_distance_from_the_training_people_of_the_reference_
     training, held_out = people.rows(range(9)), people.rows(range(9, 12))
     preparation = prepare.fit(training, maps=("gm", "wm"), columns={"gm": ("tiv",)}, grid=grid)
     labels, reference = random.choice([0, 2, 7], 120), np.arange(9) < 5
-    index, z = deviations.of_regions(preparation, training, held_out, reference, labels)
+    index, z, controls = deviations.of_regions(preparation, training, held_out, reference, labels)
     assert index.tolist() == [2, 7]
+    assert controls == 5
     assert z.shape == (3, 2, 2)
     known, own = preparation.vectors(training), preparation.vectors(held_out)
     for column, label in enumerate((2, 7)):
         controls = known[:5, 120:][:, labels == label].mean(axis=1)
         expected = (own[1, 120:][labels == label].mean() - controls.mean()) / controls.std(ddof=1)
         assert z[1, 1, column] == pytest.approx(expected, rel=1e-4)
-    few = deviations.of_regions(preparation, training, held_out, np.arange(9) < 2, labels)[1]
+    few = deviations.of_regions(preparation, training, held_out, np.arange(9) < 4, labels)[1]
     assert np.isnan(few).all()
 
 
 def test_the_own_t1w_lies_on_the_template_by_the_saved_transforms(phantom_maps, tmp_path):
     _, out = phantom_maps
     (brain,) = out.glob(".work/template-*/brain.nii.gz")
-    shared = {"out": str(out), "space": SPACE, "brain": str(brain)}
-    moved, template = called._own_t1w("01", None, shared), nib.load(brain)
+    settings = SimpleNamespace(output_dir=out)
+    files = called._own("01", "n/a", SPACE, settings)
+    assert [path.rpartition("_")[2] for path, _ in files] == ["T1w.nii.gz", "xfm.nii.gz", "xfm.mat"]
+    moved, template = called._own_t1w([path for path, _ in files], str(brain)), nib.load(brain)
     inside = template.get_fdata() > 0
     assert moved.shape == template.shape
     assert np.allclose(moved.affine, template.affine)
@@ -63,7 +67,7 @@ def test_the_own_t1w_lies_on_the_template_by_the_saved_transforms(phantom_maps, 
     before = np.corrcoef(raw.get_fdata()[inside], template.get_fdata()[inside])[0, 1]
     assert like > 0.8
     assert like > before + 0.1
-    assert called._own_t1w("99", None, shared) is None
+    assert called._own("99", "n/a", SPACE, settings) == []
 
 
 @pytest.mark.slow

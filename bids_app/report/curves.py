@@ -76,7 +76,7 @@ def overlap(table: pd.DataFrame, path: Path) -> None:
     rows = rows.assign(smoothing_mm=rows["smoothing_mm"].astype(float), map=first)
     blind = rows[rows["explained"] == "n/a"]
     shown = rows[rows["explained"] != "n/a"]
-    shown = shown.assign(cell=shown["cell"] + ", explaining " + shown["explained"])
+    shown = shown.assign(cell=shown["cell"] + "\nexplaining " + shown["explained"])
     with _panels(shown, path, note=OVERLAP_NOTE, legend=True) as panels:
         for axes, own in panels:
             of_map = blind[blind["cell"] == own["map"].iloc[0]]
@@ -113,7 +113,7 @@ def _panels(
         axes.set_visible(False)
     panels = []
     for axes, (cell, table) in zip(grid, groups, strict=False):
-        axes.set_title(_short(str(cell), 38), fontsize=10 if len(str(cell)) < 30 else 8)
+        axes.set_title("\n".join(_short(line, 34) for line in str(cell).splitlines()), fontsize=10)
         axes.tick_params(labelsize=8)
         panels.append((axes, table))
     yield panels

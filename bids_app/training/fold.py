@@ -44,9 +44,9 @@ def run(
     With a `labelling`, codes of classes (people,) in place of the table's, predictions alone. arrays: map -> float32
     (people, voxels) in the row order of `people`, a table of participant_id, session_id, class and the covariates that
     `adjust` names by map, and `keep`, which ComBat preserves (None: no ComBat; with it the table has `site_number`).
-    parcels: .npy of the regions (X, Y, Z) on the grid; explain_checks: train two more models and look at what the maps
-    are worth. What explaining writes: `explaining.write`. Raises DataError when table and arrays disagree or a
-    covariate is missing.
+    parcels: .npy of the regions (X, Y, Z) on the grid; explain_checks: train on shuffled labels, and networks from
+    another start, and look at what the maps are worth. What explaining writes: `explaining.write`. Raises DataError
+    when table and arrays disagree or a covariate is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = _table(people, classes, labelling)
@@ -71,7 +71,7 @@ def run(
         if labelling is None:
             _leave(model, losses, held_out, folder)
             regions = None if parcels is None else preparation.grid.vector(np.load(parcels))
-            against = checking.others(model, y, lambda *given: trained(*given)[0]) if explain_checks else None
+            against = checking.others(model, y, groups, lambda *given: trained(*given)[0]) if explain_checks else None
             true = np.array([classes.index(name) for name in told["true"]])
             explaining.write(model, explainers, (training, y), (held_out, true), folder, regions, against)
             if split.repeat == 1:
