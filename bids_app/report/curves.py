@@ -77,23 +77,16 @@ def overlap(table: pd.DataFrame, path: Path) -> None:
     blind = rows[rows["explained"] == "n/a"]
     shown = rows[rows["explained"] != "n/a"]
     shown = shown.assign(cell=shown["cell"] + "\nexplaining " + shown["explained"])
+    looks = dict(zip(shown["method"].unique(), itertools.cycle(itertools.product(MARKERS, COLORS)), strict=False))
+    looks |= {"group mean": ("", "#777777"), "t-map": (".", "#777777"), "F-map": (".", "#777777")}
     with _panels(shown, path, note=OVERLAP_NOTE, legend=True) as panels:
         for axes, own in panels:
             of_map = blind[blind["cell"] == own["map"].iloc[0]]
-            looks = itertools.cycle(itertools.product(MARKERS, COLORS))
-            for table_of, style in ((of_map, "--"), (own, "-")):
-                for name, line in table_of.groupby("method", sort=False):
-                    marker, color = ("" if name == "group mean" else ".", "#777777") if style == "--" else next(looks)
-                    axes.plot(
-                        line["smoothing_mm"],
-                        line["auprc"],
-                        label=name,
-                        linestyle=style,
-                        marker=marker,
-                        color=color,
-                        linewidth=1.2,
-                        markersize=4,
-                    )
+            for (name, explained), line in pd.concat([of_map, own]).groupby(["method", "explained"], sort=False):
+                marker, color = looks[str(name)]
+                style = "--" if explained == "n/a" else "-"
+                look = axes.plot(line["smoothing_mm"], line["auprc"], label=name, linestyle=style, linewidth=1.2)[0]
+                look.set(marker=marker, color=color, markersize=4)
             axes.axhline(float(own["share"].iloc[0]), color="#999999", linewidth=1, linestyle=":", label="chance")
             axes.set(xlabel="smoothing (mm FWHM)", ylabel="AUPRC", ylim=(0, None))
 
