@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 from bids_app.atlases import templates
 from bids_app.dataset.grid import Grid
 from bids_app.report import called as page
+from bids_app.report.page import number
 from bids_app.run import main
 from bids_app.training import deviations, prepare
 from bids_app.workflow import called
@@ -70,6 +71,25 @@ def test_the_own_t1w_lies_on_the_template_by_the_saved_transforms(phantom_maps, 
     assert called._own("99", "n/a", SPACE, settings) == []
 
 
+def _regions_on_pages_are_those_of_the_person_s_fold(out, folder, told):
+    (work,) = (out / ".work").glob("analysis-real-*")
+    for person in ("sub-01", "sub-08"):
+        place = work / "folds" / "svm" / "gm" / f"repeat-1_fold-{told.loc[person, 'fold']}"
+        held_out = pd.read_csv(place / "predictions.tsv", sep="\t", dtype=str)["participant_id"].tolist()
+        row, explained = held_out.index(person.removeprefix("sub-")), told.loc[person, "predicted"]
+        grid = Grid.read(work / "grid_gm.npz")
+        values = np.load(place / "heatmap_weights.npy")[row, ["control", "patient"].index(explained)]
+        labels = grid.vector(np.load(place / "parcels.npy"))
+        with np.load(place / deviations.FILE) as stored:
+            index, z = stored["index"], stored["z"][row, 0]
+        means = np.array([values[labels == one].mean(dtype=float) for one in index])
+        first = int(np.abs(means).argmax())
+        text = (folder / "people" / f"{person}.html").read_text()
+        table = text[text.index("mean of the heatmap") :]
+        cells = re.findall(r'<td class="w">([^<]*)</td>', table)
+        assert cells[1:3] == [number(means[first]), number(z[first])]
+
+
 @pytest.mark.slow
 def test_pages_are_made_where_the_verdict_allows_it_and_nowhere_else(tmp_path, with_template, invented_gm):
     bids, out = tmp_path / "bids", tmp_path / "out"
@@ -104,7 +124,11 @@ def test_pages_are_made_where_the_verdict_allows_it_and_nowhere_else(tmp_path, w
         for file in re.findall(r'<img src="([^"]+)"', text):
             assert (folder / "people" / file).is_file()
         assert f'href="people/{person}.html"' in (folder / "report.html").read_text()
+    _regions_on_pages_are_those_of_the_person_s_fold(out, folder, told)
     assert not (folder / "share" / "people").exists()
+    shared = pd.read_csv(folder / "share" / "regions.tsv", sep="\t")
+    assert not {"mean_right", "mean_wrong", "fold_rank_best", "fold_rank_worst"} & set(shared)
+    assert {"mean", "p_size", "person_rank"} <= set(shared)
     assert main([*common, "--analysis", "chance", "--label", "other"]) == 0
     assert not (out / "group" / "chance" / "people").exists()
     assert "Why each person was called so" not in (out / "group" / "chance" / "report.html").read_text()
