@@ -42,6 +42,7 @@ class Participant:
     maps: tuple[str, ...] = ("gm",)
     output_space: str = "MNI152NLin2009cAsym"
     resolution: float | None = None
+    bounding_box: tuple[float, ...] = ()
     registration: str | None = None
     intensity: str = "zscore"
     brain_mask: str | None = None
@@ -252,8 +253,14 @@ def _check(section: Any) -> None:
         if item.name in CHOICES and value not in CHOICES[item.name]:
             known = ", ".join(map(str, CHOICES[item.name]))
             raise UsageError(f"{option(item.name)}: choose from {known}, not {value!r}")
+        if item.name == "bounding_box" and value and not _is_box(value):
+            raise UsageError("--bounding-box: six numbers in mm, X Y Z of the least corner, then of the greatest")
         if item.name in LEAST and not value >= LEAST[item.name]:
             raise UsageError(f"{option(item.name)} has to be at least {LEAST[item.name]}, not {value}")
+
+
+def _is_box(corners: tuple[float, ...]) -> bool:
+    return len(corners) == 6 and all(low < high for low, high in zip(corners[:3], corners[3:], strict=True))
 
 
 def _default(item: Any) -> Any:
