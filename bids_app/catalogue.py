@@ -27,11 +27,19 @@ def check(room: str, chosen: tuple[str, ...]) -> None:
         raise UsageError(f"--{room}: there is no {', '.join(unknown)}; choose from {', '.join(names(room))}")
 
 
-def offers(room: str, name: str, function: str) -> bool:
-    """Whether a part has a function of that name; it is read, not imported."""
+def offers(room: str, name: str, what: str) -> bool:
+    """Whether a part has a function or a constant of that name; it is read, not imported."""
     source = Path(__file__).parent / room / f"{name.partition('-')[0]}.py"
     top = ast.parse(source.read_text(encoding="utf-8")).body
-    return any(isinstance(one, ast.FunctionDef) and one.name == function for one in top)
+    functions = {one.name for one in top if isinstance(one, ast.FunctionDef)}
+    targets = {
+        target.id
+        for one in top
+        if isinstance(one, ast.Assign)
+        for target in one.targets
+        if isinstance(target, ast.Name)
+    }
+    return what in functions | targets
 
 
 def load(room: str, name: str) -> ModuleType:

@@ -15,6 +15,7 @@ from bids_app import catalogue
 from bids_app.dataset.grid import Grid
 from bids_app.training import loop, prepare, sanity
 from bids_app.training.models import Model
+from bids_app.training.regimen import Regimen
 
 pytestmark = pytest.mark.slow
 SHAPE, PEOPLE, SEEDS = (26, 32, 26), 60, (1, 2, 3)
@@ -55,9 +56,9 @@ def made(seed, layers):
     network = Plain(grid.cropped.mask.shape, layers)
     vectors = preparation.vectors(training)
     losses = loop.train(
-        network, lambda rows: preparation.volumes(vectors[rows]), y[:48], epochs=30, seed=seed, device="cpu"
+        network, lambda rows: preparation.volumes(vectors[rows]), y[:48], Regimen(epochs=30), seed=seed, device="cpu"
     )
-    assert losses[-1] < 0.1
+    assert losses["loss"][-1] < 0.1
     return Model("cell", "cnn3d", ("control", "patient"), preparation, network, seed, {}, 1, 1), people.rows(
         slice(48, None)
     )

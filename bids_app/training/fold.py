@@ -13,7 +13,7 @@ from bids_app import catalogue
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, UsageError
-from bids_app.training import checking, explaining, loop, models, prepare, seeds, tables
+from bids_app.training import checking, checkpoint, explaining, loop, models, prepare, regimen, seeds, tables
 
 
 def run(
@@ -56,13 +56,12 @@ def run(
         preparation = prepare.fit(training, maps=maps, columns=adjust, grid=Grid.read(grid_file), keep=keep)
         groups = [split.groups[row] for row in split.train]
 
-        def trained(codes: NDArray[np.int64], own_seed: int) -> tuple[models.Model, list[float]]:
+        def trained(codes: NDArray[np.int64], own_seed: int) -> tuple[models.Model, dict[str, list[float]]]:
             module = models.build(classifier, preparation, len(classes), seed=own_seed)
-            # what fits itself does so in numpy, on the CPU
-            where = "cpu" if hasattr(module, "fit") else resolve(device)
+            where = "cpu" if hasattr(module, "fit") else resolve(device)  # what fits itself does so in numpy
             place = (split.repeat, split.fold)
             made = models.Model(cell, classifier, classes, preparation, module, own_seed, settings, *place, where)
-            return made, _fit(made, training, codes, groups=groups, epochs=epochs)
+            return made, _fit(made, training, codes, groups=groups, epochs=epochs, folder=folder)
 
         y = np.array([classes.index(name) for name in table["class"].iloc[list(split.train)]])
         model, losses = trained(y, seeds.derive(seed, cell, split.repeat, split.fold))
@@ -76,6 +75,7 @@ def run(
             explaining.write(model, explainers, (training, y), (held_out, true), folder, regions, against)
             if split.repeat == 1:
                 _keep_products(model, training, held_out, folder)
+    checkpoint.clear(folder)
 
 
 def resolve(device: str) -> str:
@@ -87,35 +87,44 @@ def resolve(device: str) -> str:
 
 
 def _fit(
-    model: models.Model, training: prepare.People, y: NDArray[np.int64], *, groups: list[str], epochs: int | None
-) -> list[float]:
+    model: models.Model,
+    training: prepare.People,
+    y: NDArray[np.int64],
+    *,
+    groups: list[str],
+    epochs: int | None,
+    folder: Path,
+) -> dict[str, list[float]]:
     """Train a network as its file says, or let a classifier fit itself (which has no losses to tell)."""
     x, preparation = model.preparation.vectors(training), model.preparation
     if hasattr(model.module, "fit"):
         fit: Any = model.module.fit
         fit(x, y, seed=model.seed, groups=groups)
-        return []
-    part = catalogue.load("classifiers", model.classifier)
+        return {"loss": []}
+    how = regimen.of(catalogue.load("classifiers", model.classifier), epochs=epochs)
+    start = [tensor.numpy() for tensor in model.module.state_dict().values()]
+    told = {"classifier": model.classifier, "seed": model.seed, "device": model.device, "groups": groups}
     return loop.train(
         model.module,
         lambda rows: preparation.volumes(x[rows]),
         y,
-        epochs=part.EPOCHS if epochs is None else epochs,
-        learning_rate=part.LEARNING_RATE,
-        weight_decay=part.WEIGHT_DECAY,
-        batch_size=part.BATCH_SIZE,
+        how,
         seed=model.seed,
         device=model.device,
+        groups=groups,
+        checkpoint=checkpoint.place(
+            folder, how, [preparation.grid.mask, x, y, *start], threads=torch.get_num_threads(), **told
+        ),
     )
 
 
 def _leave(
     model: models.Model,
-    losses: list[float],
+    losses: dict[str, list[float]],
     held_out: prepare.People,
     folder: Path,
 ) -> None:
-    course = pd.DataFrame({"epoch": range(1, len(losses) + 1), "loss": losses})
+    course = pd.DataFrame({"epoch": range(1, len(losses["loss"]) + 1), **losses})
     course.to_csv(folder / "losses.tsv", sep="\t", index=False)
     models.save(model, folder / "model")
     np.save(folder / "distances.npy", model.preparation.distances(held_out))
