@@ -5,10 +5,21 @@ from types import SimpleNamespace
 import vit_small
 
 from bids_app import catalogue
-from bids_app.classifiers import _wang, biomedclip, googlenet, resnet18, resnet18_3d
+from bids_app.classifiers import _wang, biomedclip, googlenet, resnet18, resnet18_3d, vgg3d
 
 # seconds a slice or a volume: the contract of the full ones is tested in the slow suite
-LARGE = ("biomedclip", "googlenet", "resnet18", "resnet18_3d", "vit_b16", "wang_a", "wang_b", "wang_c", "wang_d")
+LARGE = (
+    "biomedclip",
+    "googlenet",
+    "resnet18",
+    "resnet18_3d",
+    "vgg3d",
+    "vit_b16",
+    "wang_a",
+    "wang_b",
+    "wang_c",
+    "wang_d",
+)
 EDGE = 112  # what the largest of Wang's networks takes
 
 
@@ -43,11 +54,17 @@ def volumetric(channels, classes, shape, *, voxel_mm, seed):
     return resnet18_3d.of_size(channels, classes, seed=seed, stride=1, widths=(4, 4, 8, 8))
 
 
+def vgg(channels, classes, shape, *, voxel_mm, seed):
+    """Three stages, four to eight channels wide."""
+    return vgg3d.of_stages(channels, classes, shape, seed=seed, stages=((4,), (8, 8), (8,)))
+
+
 SMALL = {
     "biomedclip_small": small("biomedclip", tower),
     "googlenet_small": small("googlenet", of_slices(googlenet)),
     "resnet18_small": small("resnet18", of_slices(resnet18)),
     "resnet18_3d_small": small("resnet18_3d", volumetric),
+    "vgg3d_small": small("vgg3d", vgg),
     "vit_small": vit_small,
     "wang_small": small("wang_a", wang),
 }

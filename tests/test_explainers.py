@@ -37,7 +37,7 @@ LOOKED_INTO = {
     "resnet18_small": OF_SLICES,
     "resnet18_3d": ("cam", *OF_SLICES),
     "resnet18_3d_small": ("cam", *OF_SLICES),
-    "vgg3d": ("cam", "gradcam"),
+    "vgg3d_small": ("cam", "gradcam"),
     "vit_b16": OF_TOKENS,
     "wang_small": OF_SLICES,
 }
@@ -79,7 +79,7 @@ def trained(name, classes):
 
 
 def pairs():
-    """Every explainer with every classifier that suits it; what takes long, and tells little more, in the slow suite."""
+    """Every explainer with every classifier that suits it; what takes long is in the slow suite."""
     for name, classifier in itertools.product(catalogue.names("explainers"), [*QUICK, *LARGE]):
         shown = name in LOOKED_INTO.get(classifier, ()) or classifier in ("svm", "cnn3d", "vit_small")
         # a large one is as its small one, and need not be trained to be asked
@@ -145,6 +145,8 @@ def test_a_method_says_how_large_its_cells_are_or_gives_each_voxel_a_value(name,
     assert max(step) > 1
     values = mapped(name, classifier, x, train).astype(np.float64)
     axis = int(np.argmax(step))
+    if step[axis] <= 2:
+        return  # there is a centre between any three voxels
     inner = np.moveaxis(values, axis, 0)[2:]  # the mask leaves out the first two planes of X
     bends = np.abs(np.diff(inner, n=2, axis=0)).max(axis=(1, 2)) > 1e-5 * np.abs(values).max()
     assert bends.sum() < len(bends)
@@ -175,7 +177,9 @@ def test_other_weights_give_another_map(name, kind):
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in classifier.parameters():
-            parameter.copy_(torch.randn_like(parameter))
+            drawn = torch.rand_like(parameter) if kind == "forest" else torch.randn_like(parameter)
+            # through so many layers they would grow beyond all numbers
+            parameter.copy_(drawn / (parameter[0].numel() ** 0.5 if "googlenet" in kind else 1))
     after = mapped(name, classifier, x, train)
     assert abs(np.corrcoef(before.ravel(), after.ravel())[0, 1]) < 0.9
 

@@ -4,10 +4,11 @@ person's logits are the mean over slices.
 Slices are axial, three neighbours an image, side by side, resized to 224 x 224 pixels; several maps are more channels
 of the first layer. It starts from nothing here. torchvision's network, with batch normalisation and without the two
 auxiliary heads, which its own weights leave untrained; its ReLUs are modules, each used once, so that guided
-backpropagation and relevance see them.
+backpropagation and relevance see them. Weights start as He et al. have them: of torchvision's own, much smaller start
+nothing is left after twenty layers until the moments of batch normalisation are learnt, which takes many batches.
 
 Szegedy et al. 2015, CVPR, 1-9, doi:10.1109/CVPR.2015.7298594; batch normalisation: Ioffe & Szegedy 2015, ICML, PMLR
-37:448-456.
+37:448-456; start: He et al. 2015, ICCV, 1026-1034, doi:10.1109/ICCV.2015.123.
 """
 
 from functools import partial
@@ -57,8 +58,10 @@ def of_size(
     blocks = [Convolution, partial(Inception, conv_block=Convolution), InceptionAux]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = GoogLeNet(classes, aux_logits=False, init_weights=True, blocks=blocks)
+        backbone = GoogLeNet(classes, aux_logits=False, init_weights=False, blocks=blocks)
         if channels > 1:
             backbone.conv1 = Convolution(3 * channels, 64, kernel_size=7, stride=2, padding=3)
-            nn.init.trunc_normal_(backbone.conv1.conv.weight, std=0.01)  # as torchvision starts the others
+        for module in backbone.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     return OfSlices(Slices(shape, size=size, axis=axis), backbone, cam="inception5b", last="fc")

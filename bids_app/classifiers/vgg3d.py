@@ -9,6 +9,8 @@ Simonyan & Zisserman 2015, ICLR, doi:10.48550/arXiv.1409.1556; in 3D on T1w imag
 doi:10.1109/ISBI.2017.7950647; mean over space: Lin et al. 2014, ICLR, doi:10.48550/arXiv.1312.4400.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -21,7 +23,6 @@ WEIGHT_DECAY = 1e-2
 BATCH_SIZE = 4
 
 STAGES = ((16,), (32,), (64, 64), (128, 128), (128, 128))
-STEPS = ((0, 2),) * (len(STAGES) - 1)
 DROPOUT = 0.5
 
 
@@ -30,10 +31,10 @@ class VGG3D(nn.Module):
 
     takes = TAKES
 
-    def __init__(self, channels: int, classes: int) -> None:
+    def __init__(self, channels: int, classes: int, stages: Sequence[tuple[int, ...]]) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
-        for number, widths in enumerate(STAGES):
+        for number, widths in enumerate(stages):
             blocks += [nn.MaxPool3d(2)] if number else []
             for width in widths:
                 blocks += [nn.Conv3d(channels, width, 3, padding=1), nn.BatchNorm3d(width), nn.ReLU()]
@@ -56,7 +57,14 @@ def build(
 ) -> VGG3D:
     """A network for images of `shape` (X, Y, Z), each axis of 16 voxels or more. Raises DataError for smaller ones."""
     del voxel_mm
-    _chain.left(shape, STEPS, name="vgg3d")
+    return of_stages(channels, classes, shape, seed=seed)
+
+
+def of_stages(
+    channels: int, classes: int, shape: tuple[int, ...], *, seed: int, stages: Sequence[tuple[int, ...]] = STAGES
+) -> VGG3D:
+    """The same with other stages, each the channels of its convolutions."""
+    _chain.left(shape, [(0, 2)] * (len(stages) - 1), name="vgg3d")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return VGG3D(channels, classes)
+        return VGG3D(channels, classes, stages)
