@@ -122,9 +122,10 @@ def load_weights(module: nn.Module, folder: Path) -> None:
         state[first] = state[first].repeat(1, maps, 1, 1) / maps
     strange = sorted(name for name in {*wanted, *state} if _shape(wanted.get(name)) != _shape(state.get(name)))
     if strange:
-        told = f"{PREFIX}{strange[0]} is {_shape(state.get(strange[0]))}, not {_shape(wanted.get(strange[0]))}"
+        one = strange[0]
         raise DataError(
-            f"{file.name} is not of BiomedCLIP's image tower: of {len(strange)} tensors that differ, {told}"
+            f"{file.name} is not of BiomedCLIP's image tower: of {len(strange)} tensors that differ, {PREFIX}{one} in "
+            f"the file is {_shape(state.get(one))} and in the tower {_shape(wanted.get(one))}"
         )
     tower.load_state_dict(state)
 
