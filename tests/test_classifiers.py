@@ -9,7 +9,6 @@ from small_networks import LARGE, QUICK, part_of, shape_of
 
 from bids_app import catalogue
 from bids_app.classifiers import _gram, _slope
-from bids_app.errors import DataError
 from bids_app.explainers import gradcam
 
 VOXEL_MM = (3.0, 3.0, 3.0)
@@ -146,12 +145,6 @@ def test_svm_is_not_surer_for_having_seen_the_same_person_in_another_session():
         machine.fit(twice, both, seed=0, groups=groups)
         slopes.append(float(machine.slope))
     assert slopes[0] > 1 > slopes[1]
-
-
-def test_svm_says_which_class_has_nobody():
-    machine = made("svm", shape=(5, 4, 3))
-    with pytest.raises(DataError, match="class 1 has nobody"):
-        machine.fit(np.ones((4, 60), np.float32), np.zeros(4, int), seed=0)
 
 
 def test_the_slope_is_the_likeliest_of_a_grid_and_never_negative():
