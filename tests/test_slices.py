@@ -60,14 +60,6 @@ class Convolutions(nn.Module):
         return self
 
 
-class WithHead(OfSlices):
-    """Slices whose network ends in a mean and a linear head, which it names."""
-
-    @property
-    def head(self):
-        return self.backbone.head
-
-
 @every_axis
 @every_shape
 @pytest.mark.parametrize("content", ["neighbours", "repeated"])
@@ -209,7 +201,7 @@ def test_the_layer_of_cells_is_in_the_state_once():
 
 def test_the_class_activation_map_of_slices_sums_up_to_the_person_s_logit():
     shape, x = SHAPES[1], volume(SHAPES[1])[0].float()
-    network = WithHead(Slices(shape, size=20), Convolutions(), cam="features").eval()
+    network = OfSlices(Slices(shape, size=20), Convolutions(), cam="features", last="head").eval()
     found = catalogue.load("explainers", "cam").raw(network, x, 1)
     assert found.shape == (len(network.slices.positions), 10, 10)
     with torch.no_grad():
@@ -250,7 +242,7 @@ OF_NETWORKS = (
 def test_a_flipped_volume_gives_the_flipped_map(name):
     shape = (12, 10, 9)
     # an odd number of pixels, whose cells lie the same from either end
-    network = WithHead(Slices(shape, size=15, axis=2), Convolutions().symmetric(), cam="features").eval()
+    network = OfSlices(Slices(shape, size=15, axis=2), Convolutions().symmetric(), cam="features", last="head").eval()
     x, full = volume(shape)[0].float(), np.ones(shape, bool)
     explain = catalogue.load("explainers", name).explain
     first, flipped = explain(network, x, 1, mask=full), explain(network, x.flip(1), 1, mask=full)

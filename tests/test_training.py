@@ -160,7 +160,7 @@ class TestFold:
 
 class TestModels:
     @pytest.mark.usefixtures("small_vit")
-    @pytest.mark.parametrize("classifier", ["svm", "cnn3d", "vit_b16"])
+    @pytest.mark.parametrize("classifier", ["svm", "cnn3d", "forest", "logistic", "ng2018", "vit_b16"])
     def test_a_loaded_model_gives_the_numbers_of_training_to_the_last_digit(self, study, tmp_path, classifier):
         common, splits, _ = study(1.0)
         folder = train(common, splits[1], tmp_path / "out", classifier, epochs=2)

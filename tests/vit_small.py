@@ -3,9 +3,7 @@
 from bids_app.classifiers import vit_b16
 from bids_app.classifiers.vit_b16 import BATCH_SIZE, EPOCHS, LEARNING_RATE, TAKES, WEIGHT_DECAY
 
-LARGE = ("vit_b16",)  # seconds a slice: their contract is tested in the slow suite
-
-__all__ = ["BATCH_SIZE", "EPOCHS", "LARGE", "LEARNING_RATE", "TAKES", "WEIGHT_DECAY", "build"]
+__all__ = ["BATCH_SIZE", "EPOCHS", "LEARNING_RATE", "TAKES", "WEIGHT_DECAY", "build"]
 
 
 def build(channels, classes, shape, *, voxel_mm=(3.0, 3.0, 3.0), seed, **options):

@@ -88,19 +88,25 @@ class Slices(nn.Module):
 class OfSlices(nn.Module):
     """Logits (batch, classes) of volumes (batch, channels, X, Y, Z): the mean of those of their slices.
 
-    `backbone` gives logits (images, classes) of what `slices` cuts; `cam` is the name of its last spatial layer.
+    `backbone` gives logits (images, classes) of what `slices` cuts; `cam` is the name of its last spatial layer, `last`
+    that of the linear layer after a mean over space, where it ends so.
     """
 
     takes = "volumes"
 
-    def __init__(self, slices: Slices, backbone: nn.Module, *, cam: str) -> None:
+    def __init__(self, slices: Slices, backbone: nn.Module, *, cam: str, last: str | None = None) -> None:
         super().__init__()
-        self.slices, self.backbone, self.cam = slices, backbone, cam
+        self.slices, self.backbone, self.cam, self.last = slices, backbone, cam, last
 
     @property
     def cam_layer(self) -> nn.Module:
         """A name for a layer of the backbone, not a second one: the state holds it once."""
         return self.backbone.get_submodule(self.cam)
+
+    @property
+    def head(self) -> nn.Module | None:
+        """The linear layer after the mean over space, None where there is no such mean."""
+        return None if self.last is None else self.backbone.get_submodule(self.last)
 
     def instances(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (batch, slices, classes) of each slice."""

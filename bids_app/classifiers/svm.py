@@ -1,165 +1,46 @@
 """Linear support vector machine on all voxels, one class against the rest, solved on the people-by-people Gram matrix.
 
-With few people and many voxels the optimum lies in the span of the people, so the matrix (n, n) of their inner
-products is all that the solver needs (C = 1 once its mean diagonal is 1; classes weigh the same); the weights of the
-voxels are summed up afterwards.
+C = 1 once the mean diagonal of that matrix is 1; classes weigh the same.
 
 Cortes & Vapnik 1995, Machine Learning 20:273-297; Mourao-Miranda et al. 2005, NeuroImage 28:980-995; solver: LIBSVM
 through scikit-learn.
 """
 
-from collections.abc import Sequence
 from math import prod
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.svm import SVC
 
-from bids_app.classifiers import _slope
-from bids_app.classifiers._gram import combine, gram
-from bids_app.errors import DataError
+from bids_app.classifiers import _linear
 
 TAKES = "vectors"
-INNER_FOLDS = 5
-
-
-class LinearSVM(torch.nn.Module):
-    """Logits (batch, classes) = linear(x - centre) of x (batch, voxels); `linear` holds the slope already.
-
-    For two classes the logits are (-a f / 2, a f / 2), where f is the decision value and a the slope, so f = (logit 1
-    - logit 0) / slope.
-    """
-
-    takes = TAKES
-    centre: torch.Tensor
-    slope: torch.Tensor
-
-    def __init__(self, voxels: int, classes: int) -> None:
-        super().__init__()
-        # Its default start would draw from the global random state.
-        self.linear = torch.nn.utils.skip_init(torch.nn.Linear, voxels, classes)
-        torch.nn.init.zeros_(self.linear.weight)
-        torch.nn.init.zeros_(self.linear.bias)
-        self.register_buffer("centre", torch.zeros(voxels))
-        self.register_buffer("slope", torch.ones(()))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (batch, classes) of scaled values (batch, voxels)."""
-        logits: torch.Tensor = self.linear(x - self.centre)
-        return logits
-
-    def fit(self, x: NDArray[Any], y: NDArray[np.int_], *, seed: int, groups: Sequence[str] | None = None) -> None:
-        """Learn from people x (n, voxels) of classes y (n,), 0 to classes - 1. Raises DataError for an empty class.
-
-        The slope is from inner folds of these people, which keep `groups` (n,) together (default: every row its own);
-        it stays 1 where there are no such folds with all classes in training.
-        """
-        classes = self.linear.out_features
-        people = np.bincount(y, minlength=classes)
-        if people.min() == 0:
-            raise DataError(f"class {people.argmin()} has nobody among the training people; use fewer --folds")
-        centre = x.mean(axis=0, dtype=np.float64)
-        kernel = gram(x, centre)
-        size = _size(kernel)
-        kernel /= size
-        alpha, intercept = _solve(kernel, y, classes)
-        splits = _inner_folds(y, range(len(y)) if groups is None else groups, classes, seed=seed)
-        slope = _slope.fit(_inner_decisions(kernel, y, classes, splits), y) if splits else 1.0
-        with torch.no_grad():
-            self.linear.weight.copy_(torch.from_numpy(combine(slope * alpha / size, x, centre)))
-            self.linear.bias.copy_(torch.from_numpy(slope * intercept))
-            self.centre.copy_(torch.from_numpy(centre))
-            self.slope.fill_(slope)
 
 
 def build(
     channels: int, classes: int, shape: tuple[int, ...], *, voxel_mm: tuple[float, float, float], seed: int
-) -> LinearSVM:
+) -> _linear.Linear:
     """A machine for vectors of channels * voxels values, `shape` being (voxels,); it knows nothing of space and has
     no random start.
     """
     del voxel_mm, seed
-    return LinearSVM(channels * prod(shape), classes)
+    return _linear.Linear(channels * prod(shape), classes, machine)
 
 
 def products(training: NDArray[Any], held_out: NDArray[Any]) -> NDArray[np.float64]:
-    """All that `decide` needs of people (n, voxels) who train and (m, voxels) who are held out: (n + m, n)."""
-    centre = training.mean(axis=0, dtype=np.float64)
-    return np.concatenate([gram(training, centre), gram(training, centre, others=held_out)])
+    """As `_linear.products`."""
+    return _linear.products(training, held_out)
 
 
 def decide(inner: NDArray[np.float64], y: NDArray[np.int_]) -> NDArray[np.float64]:
-    """Decisions (m, classes) on people held out, up to the slope, had the training people the classes y (n,).
-
-    `inner` (n + m, n) is of `products`: what is true of the voxels whatever the classes. Raises DataError as `fit`.
-    """
-    kernel = inner / _size(inner[: len(y)])
-    alpha, intercept = _solve(kernel[: len(y)], y, int(y.max()) + 1)
-    decisions: NDArray[np.float64] = kernel[len(y) :] @ alpha.T + intercept
-    return decisions
+    """As `_linear.decide`."""
+    return _linear.decide(machine, inner, y)
 
 
-def _size(kernel: NDArray[np.float64]) -> float:
-    """The mean of the diagonal, which the solver wants to be 1."""
-    size = float(np.diag(kernel).mean())
-    if size == 0:
-        raise DataError("all training people have the same values in every voxel; look at the maps")
-    return size
-
-
-def _solve(
-    kernel: NDArray[np.float64], y: NDArray[np.int_], classes: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Coefficients of people (classes, n) and intercepts (classes,); decisions: coefficients @ kernel + intercepts.
-
-    Two classes share one machine, half of it each with opposite signs, so that the difference of their decisions is
-    the machine's own.
-    """
-    if classes == 2:
-        alpha, intercept = _machine(kernel, y == 1)
-        half = np.array([-0.5, 0.5])
-        return half[:, None] * alpha, half * intercept
-    machines = [_machine(kernel, y == one) for one in range(classes)]
-    return np.stack([alpha for alpha, _ in machines]), np.array([intercept for _, intercept in machines])
-
-
-def _machine(kernel: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
+def machine(kernel: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
     """Coefficients of the people (n,) and the intercept of one class against the rest."""
-    machine = SVC(C=1.0, kernel="precomputed", class_weight="balanced", tol=1e-6).fit(kernel, positive)
+    fitted = SVC(C=1.0, kernel="precomputed", class_weight="balanced", tol=1e-6).fit(kernel, positive)
     alpha = np.zeros(len(kernel))
-    alpha[machine.support_] = machine.dual_coef_[0]
-    return alpha, float(machine.intercept_[0])
-
-
-def _inner_folds(
-    y: NDArray[np.int_], groups: Sequence[str] | range, classes: int, *, seed: int
-) -> list[tuple[NDArray[np.int_], NDArray[np.int_]]]:
-    """Stratified (train, test) rows with no group on both sides; none where a training side would lack a class."""
-    names = np.asarray(groups)
-    folds = min(INNER_FOLDS, *(len(np.unique(names[y == one])) for one in range(classes)))
-    if folds < 2:
-        return []
-    if len(np.unique(names)) == len(names):
-        splits = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(y, y))
-    else:
-        splits = list(StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(y, y, names))
-    return splits if all(len(np.unique(y[train])) == classes for train, _ in splits) else []
-
-
-def _inner_decisions(
-    kernel: NDArray[np.float64],
-    y: NDArray[np.int_],
-    classes: int,
-    splits: list[tuple[NDArray[np.int_], NDArray[np.int_]]],
-) -> NDArray[np.float64]:
-    """Decisions (n, classes) on every training person by machines that had not seen them; blocks of the one kernel,
-    no voxel is read again.
-    """
-    decisions = np.empty((len(y), classes))
-    for train, test in splits:
-        alpha, intercept = _solve(kernel[np.ix_(train, train)], y[train], classes)
-        decisions[test] = kernel[np.ix_(test, train)] @ alpha.T + intercept
-    return decisions
+    alpha[fitted.support_] = fitted.dual_coef_[0]
+    return alpha, float(fitted.intercept_[0])

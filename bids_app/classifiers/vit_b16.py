@@ -12,30 +12,23 @@ from typing import Any
 import timm
 import torch
 
-from bids_app.classifiers._slices import OfSlices, Slices
+from bids_app.classifiers._slices import Slices
+from bids_app.classifiers._tokens import OfTokens
 
 TAKES = "volumes"
 EPOCHS = 30
 LEARNING_RATE = 1e-4
 WEIGHT_DECAY = 0.05
 BATCH_SIZE = 4
+INSTANCES = True
 
 ARCHITECTURE = "vit_base_patch16_224"
 AXIS = 2  # axial slices show both sides: what is found on one side only can be told from the other
 
 
-class VisionTransformer(OfSlices):
-    """Logits (batch, classes) of volumes (batch, channels, X, Y, Z), through a timm transformer with a class token."""
-
-    def grid(self, values: torch.Tensor) -> torch.Tensor:
-        """Tokens (images, tokens, channels) as (images, channels, rows, columns), without the class token."""
-        patches: Any = self.backbone.get_submodule("patch_embed")
-        return values[:, -patches.num_patches :].movedim(2, 1).reshape(len(values), -1, *patches.grid_size)
-
-
 def build(
     channels: int, classes: int, shape: tuple[int, ...], *, voxel_mm: tuple[float, float, float], seed: int
-) -> VisionTransformer:
+) -> OfTokens:
     """A network for images of `shape` (X, Y, Z), of any voxel size: slices are resized."""
     del voxel_mm
     return of_size(channels, classes, shape, seed=seed)
@@ -43,7 +36,7 @@ def build(
 
 def of_size(
     channels: int, classes: int, shape: tuple[int, ...], *, seed: int, axis: int = AXIS, **architecture: Any
-) -> VisionTransformer:
+) -> OfTokens:
     """The same with slices across `axis` and other numbers than ViT-B/16's: img_size, patch_size, embed_dim, depth,
     num_heads, as timm names them.
     """
@@ -52,6 +45,4 @@ def of_size(
         backbone: Any = timm.create_model(
             ARCHITECTURE, pretrained=False, in_chans=3 * channels, num_classes=classes, **architecture
         )
-    slices = Slices(shape, size=backbone.patch_embed.img_size[0], axis=axis)
-    # the output of the last block has no gradient but at the class token
-    return VisionTransformer(slices, backbone, cam=f"blocks.{len(backbone.blocks) - 1}.norm1")
+    return OfTokens(Slices(shape, size=backbone.patch_embed.img_size[0], axis=axis), backbone)

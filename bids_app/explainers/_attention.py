@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bids_app.classifiers._slices import OfSlices
+from bids_app.classifiers._tokens import OfTokens
 from bids_app.explainers._state import evaluating
 
 
@@ -20,7 +21,7 @@ def attentions(classifier: nn.Module) -> list[Any]:
 
 def why_not(classifier: nn.Module, method: str) -> str | None:
     """Why a method of transformers does not suit a classifier; None where slices have tokens and a class token."""
-    if isinstance(classifier, OfSlices) and getattr(classifier.backbone, "has_class_token", False):
+    if isinstance(classifier, OfTokens):
         return None
     return f"{method} needs a transformer with a class token; for a convolutional network use gradcam, else weights"
 

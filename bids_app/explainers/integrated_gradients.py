@@ -13,6 +13,7 @@ import torch
 from captum.attr import IntegratedGradients
 from numpy.typing import NDArray
 
+from bids_app.explainers import _gradients
 from bids_app.explainers._state import evaluating
 from bids_app.explainers._voxels import summed
 
@@ -24,8 +25,8 @@ TINY = 1e-12
 
 
 def check(classifier: torch.nn.Module) -> str | None:
-    """Every classifier that is differentiable has them: all that take volumes or vectors."""
-    return None if hasattr(classifier, "takes") else "integrated_gradients needs a classifier of this catalogue"
+    """Why a classifier has no gradient; all but forests have one."""
+    return _gradients.why_not(classifier, "integrated_gradients")
 
 
 def explain(

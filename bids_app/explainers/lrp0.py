@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bids_app.explainers import _held, _relus
+from bids_app.explainers import _gradients, _held, _relus
 from bids_app.explainers._state import evaluating
 from bids_app.explainers._voxels import summed
 
@@ -25,9 +25,9 @@ OTHER_NORMS = (nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNo
 
 
 def check(classifier: nn.Module) -> str | None:
-    """Why rule 0 does not suit a classifier: it has kinks that are no ReLUs, or normalises in another way."""
-    if not hasattr(classifier, "takes"):
-        return "lrp0 needs a classifier of this catalogue"
+    """Why rule 0 does not suit a classifier: no gradient, kinks that are no ReLUs, or another way of normalising."""
+    if reason := _gradients.why_not(classifier, "lrp0"):
+        return reason
     strange = (*_relus.OTHERS, *OTHER_NORMS, nn.MultiheadAttention)
     if other := next((module for module in classifier.modules() if isinstance(module, strange)), None):
         hint = "; for a transformer use lrp_ahln" if isinstance(other, nn.LayerNorm) else ""

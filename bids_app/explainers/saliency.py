@@ -11,6 +11,7 @@ import torch
 from captum.attr import Saliency
 from numpy.typing import NDArray
 
+from bids_app.explainers import _gradients
 from bids_app.explainers._state import evaluating
 from bids_app.explainers._voxels import summed
 
@@ -21,8 +22,8 @@ SLOPE = True
 
 
 def check(classifier: torch.nn.Module) -> str | None:
-    """Every classifier that is differentiable has a gradient: all that take volumes or vectors."""
-    return None if hasattr(classifier, "takes") else "saliency needs a classifier of this catalogue"
+    """Why a classifier has no gradient; all but forests have one."""
+    return _gradients.why_not(classifier, "saliency")
 
 
 def explain(

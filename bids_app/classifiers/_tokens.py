@@ -1,0 +1,27 @@
+"""Transformers on slices: what their tokens are, and where a heatmap can be read from."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from bids_app.classifiers._slices import OfSlices, Slices
+
+
+class OfTokens(OfSlices):
+    """Logits (batch, classes) of volumes (batch, channels, X, Y, Z), through a timm transformer with a class token.
+
+    `trunk` is its name in the backbone, nothing where it is the backbone itself.
+    """
+
+    def __init__(self, slices: Slices, backbone: nn.Module, *, trunk: str = "") -> None:
+        transformer: Any = backbone.get_submodule(trunk)
+        # the output of the last block has no gradient but at the class token
+        last = f"blocks.{len(transformer.blocks) - 1}.norm1"
+        super().__init__(slices, backbone, cam=f"{trunk}.{last}" if trunk else last)
+        self.trunk = trunk
+
+    def grid(self, values: torch.Tensor) -> torch.Tensor:
+        """Tokens (images, tokens, channels) as (images, channels, rows, columns), without the class token."""
+        patches: Any = self.backbone.get_submodule(self.trunk).get_submodule("patch_embed")
+        return values[:, -patches.num_patches :].movedim(2, 1).reshape(len(values), -1, *patches.grid_size)

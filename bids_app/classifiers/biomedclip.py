@@ -1,0 +1,143 @@
+"""The image tower of BiomedCLIP on slices: a vision transformer, ViT-B/16, and its projection to 512 numbers, then a
+linear head; a person's logits are the mean over slices.
+
+Slices are sagittal, three neighbours an image, side by side, padded to a square and resized to 224 x 224 pixels;
+several maps are more channels of the first layer. `load_weights` takes what BiomedCLIP learnt from pictures of the
+biomedical literature; without it the tower starts from nothing. Its pictures were scaled by a mean and SD a colour; the
+values here come scaled voxel by voxel already, and are taken as they are: deviations from the training people, which
+look less like its pictures than an unscaled slice does. All weights are trained further.
+
+Zhang et al. 2025, NEJM AI 2:AIoa2400640, doi:10.1056/AIoa2400640; fine-tuned on slices of brains: Rafsani et al. 2025,
+Scientific Reports. Names as open_clip writes them (src/open_clip/timm_model.py: `trunk`, `head.proj`); widths by the
+model's open_clip_config.json.
+"""
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import timm
+import torch
+from torch import nn
+
+from bids_app.classifiers._slices import Slices
+from bids_app.classifiers._tokens import OfTokens
+from bids_app.errors import DataError, MissingInputError
+
+TAKES = "volumes"
+EPOCHS = 20
+LEARNING_RATE = 1e-5
+WEIGHT_DECAY = 0.05
+BATCH_SIZE = 2
+ACCUMULATE = 4
+OVERSAMPLE = True
+PATIENCE = 5
+VALIDATION = 0.2
+
+ARCHITECTURE = "vit_base_patch16_224"
+PROJECTION = 512
+AXIS = 0
+PREFIX = "visual."
+FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+HUB = "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
+
+
+class Tower(nn.Module):
+    """What open_clip calls `visual`: 512 numbers (images, 512) of images (images, 3 * channels, rows, columns)."""
+
+    def __init__(self, trunk: nn.Module, width: int, projection: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.Sequential(OrderedDict(proj=nn.Linear(width, projection, bias=False)))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """What the class token says in the end, projected."""
+        projected: torch.Tensor = self.head(self.trunk(images))
+        return projected
+
+
+class Classified(nn.Module):
+    """Logits (images, classes) of images, through a tower."""
+
+    def __init__(self, visual: Tower, projection: int, classes: int) -> None:
+        super().__init__()
+        self.visual = visual
+        self.classify = nn.Linear(projection, classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (images, classes)."""
+        logits: torch.Tensor = self.classify(self.visual(images))
+        return logits
+
+
+def build(
+    channels: int, classes: int, shape: tuple[int, ...], *, voxel_mm: tuple[float, float, float], seed: int
+) -> OfTokens:
+    """A network for images of `shape` (X, Y, Z), of any voxel size: slices are resized."""
+    del voxel_mm
+    return of_size(channels, classes, shape, seed=seed)
+
+
+def of_size(
+    channels: int,
+    classes: int,
+    shape: tuple[int, ...],
+    *,
+    seed: int,
+    axis: int = AXIS,
+    projection: int = PROJECTION,
+    **architecture: Any,
+) -> OfTokens:
+    """The same with slices across `axis` and other numbers: of the projection, and img_size, patch_size, embed_dim,
+    depth, num_heads as timm names them.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        trunk: Any = timm.create_model(
+            ARCHITECTURE, pretrained=False, in_chans=3 * channels, num_classes=0, **architecture
+        )
+        backbone = Classified(Tower(trunk, trunk.embed_dim, projection), projection, classes)
+    return OfTokens(Slices(shape, size=trunk.patch_embed.img_size[0], axis=axis), backbone, trunk="visual.trunk")
+
+
+def load_weights(module: nn.Module, folder: Path) -> None:
+    """Put the weights of `folder` into the tower; the linear head stays as it is.
+
+    The folder holds a file as open_clip names it: `open_clip_model.safetensors` or `open_clip_pytorch_model.bin`, of
+    which only tensors are read. With several maps each gets the first layer's weights over their number. Raises
+    MissingInputError where there is no such file, and DataError where it is not of this tower.
+    """
+    file = next((folder / name for name in FILES if (folder / name).is_file()), None)
+    if file is None:
+        raise MissingInputError(
+            f"no weights of BiomedCLIP in {folder} (wanted: {' or '.join(FILES)}); get them with: "
+            f"hf download {HUB} {FILES[-1]} --local-dir {folder}"
+        )
+    tower = module.get_submodule("backbone.visual")
+    wanted = tower.state_dict()
+    state = {name.removeprefix(PREFIX): one for name, one in _read(file).items() if name.startswith(PREFIX)}
+    first = "trunk.patch_embed.proj.weight"
+    if first in state and (maps := wanted[first].shape[1] // max(state[first].shape[1], 1)) > 1:
+        state[first] = state[first].repeat(1, maps, 1, 1) / maps
+    strange = sorted(name for name in {*wanted, *state} if _shape(wanted.get(name)) != _shape(state.get(name)))
+    if strange:
+        one = strange[0]
+        raise DataError(
+            f"{file.name} is not of BiomedCLIP's image tower: of {len(strange)} tensors that differ, {PREFIX}{one} in "
+            f"the file is {_shape(state.get(one))} and in the tower {_shape(wanted.get(one))}"
+        )
+    tower.load_state_dict(state)
+
+
+def _read(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file by name; nothing else of it is run or read."""
+    if file.suffix == ".safetensors":
+        return safetensors.torch.load_file(file)
+    found: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+    return found
+
+
+def _shape(tensor: torch.Tensor | None) -> str:
+    """The shape of a tensor in words."""
+    return "not there" if tensor is None else " x ".join(map(str, tensor.shape))

@@ -1,0 +1,64 @@
+"""ResNet18 on slices: eight blocks of two convolutions, each added to what it was given, a mean over the image, and a
+linear head; a person's logits are the mean over slices.
+
+Slices are axial, three neighbours an image, side by side, resized to 224 x 224 pixels; several maps are more channels
+of the first layer. It starts from nothing here. torchvision's network; its ReLUs are modules, each used once, so that
+guided backpropagation and relevance see them.
+
+He et al. 2016, CVPR, 770-778, doi:10.1109/CVPR.2016.90.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from bids_app.classifiers._slices import OfSlices, Slices
+
+TAKES = "volumes"
+EPOCHS = 30
+LEARNING_RATE = 1e-3
+WEIGHT_DECAY = 1e-2
+BATCH_SIZE = 4
+INSTANCES = True
+
+AXIS = 2  # axial slices show both sides: what is found on one side only can be told from the other
+SIZE = 224
+
+
+class Block(BasicBlock):
+    """torchvision's block with its names in the state, and a ReLU for each of its two places."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.relu, self.relu_after = nn.ReLU(), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Features (images, channels, rows, columns)."""
+        beside = x if self.downsample is None else self.downsample(x)
+        added: torch.Tensor = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x))))) + beside
+        features: torch.Tensor = self.relu_after(added)
+        return features
+
+
+def build(
+    channels: int, classes: int, shape: tuple[int, ...], *, voxel_mm: tuple[float, float, float], seed: int
+) -> OfSlices:
+    """A network for images of `shape` (X, Y, Z), of any voxel size: slices are resized."""
+    del voxel_mm
+    return of_size(channels, classes, shape, seed=seed)
+
+
+def of_size(
+    channels: int, classes: int, shape: tuple[int, ...], *, seed: int, axis: int = AXIS, size: int = SIZE
+) -> OfSlices:
+    """The same with slices across `axis`, resized to `size` pixels."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = ResNet(Block, [2, 2, 2, 2], num_classes=classes)
+        backbone.relu = nn.ReLU()
+        if channels > 1:
+            backbone.conv1 = nn.Conv2d(3 * channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+            nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
+    return OfSlices(Slices(shape, size=size, axis=axis), backbone, cam="layer4", last="fc")

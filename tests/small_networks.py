@@ -1,0 +1,82 @@
+"""The catalogue's large networks, built through the same code, but small enough for the default suite."""
+
+from types import SimpleNamespace
+
+import vit_small
+
+from bids_app import catalogue
+from bids_app.classifiers import _wang, biomedclip, googlenet, resnet18, resnet18_3d, vgg3d
+
+# seconds a slice or a volume: the contract of the full ones is tested in the slow suite
+LARGE = (
+    "biomedclip",
+    "googlenet",
+    "resnet18",
+    "resnet18_3d",
+    "vgg3d",
+    "vit_b16",
+    "wang_a",
+    "wang_b",
+    "wang_c",
+    "wang_d",
+)
+EDGE = 112  # what the largest of Wang's networks takes
+
+
+def small(name, build):
+    """A part with the settings of the catalogue's, but another `build`."""
+    settings = {one: value for one, value in vars(catalogue.load("classifiers", name)).items() if one.isupper()}
+    return SimpleNamespace(**settings | {"build": build})
+
+
+def wang(channels, classes, shape, *, voxel_mm, seed):
+    """Two convolutions of different kernels and pools, four channels wide."""
+    return _wang.seeded(channels, classes, shape, name="wang_small", kernels=(5, 3), pools=(2, 3), seed=seed, width=4)
+
+
+def tower(channels, classes, shape, *, voxel_mm, seed, **options):
+    """Images of 32 x 32 pixels, patches of 8 x 8, two blocks of three heads, 48 channels, projected to 16."""
+    architecture = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "projection": 16}
+    return biomedclip.of_size(channels, classes, shape, seed=seed, **architecture | options)
+
+
+def of_slices(part):
+    """The same network on images of 40 x 40 pixels."""
+
+    def build(channels, classes, shape, *, voxel_mm, seed):
+        return part.of_size(channels, classes, shape, seed=seed, size=40)
+
+    return build
+
+
+def volumetric(channels, classes, shape, *, voxel_mm, seed):
+    """Four to eight channels wide."""
+    return resnet18_3d.of_size(channels, classes, seed=seed, stride=1, widths=(4, 4, 8, 8))
+
+
+def vgg(channels, classes, shape, *, voxel_mm, seed):
+    """Three stages, four to eight channels wide."""
+    return vgg3d.of_stages(channels, classes, shape, seed=seed, stages=((4,), (8, 8), (8,)))
+
+
+SMALL = {
+    "biomedclip_small": small("biomedclip", tower),
+    "googlenet_small": small("googlenet", of_slices(googlenet)),
+    "resnet18_small": small("resnet18", of_slices(resnet18)),
+    "resnet18_3d_small": small("resnet18_3d", volumetric),
+    "vgg3d_small": small("vgg3d", vgg),
+    "vit_small": vit_small,
+    "wang_small": small("wang_a", wang),
+}
+# all that the default suite tests in full
+QUICK = sorted({*catalogue.names("classifiers"), *SMALL} - {*LARGE})
+
+
+def part_of(name):
+    """A part of the catalogue, or a small one."""
+    return SMALL[name] if name in SMALL else catalogue.load("classifiers", name)
+
+
+def shape_of(name, shape):
+    """The shape itself, or for a network that takes more, more."""
+    return (EDGE,) * 3 if name.startswith("wang_") and name != "wang_small" else shape

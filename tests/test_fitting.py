@@ -1,0 +1,118 @@
+"""Classifiers that fit themselves, beside the support vector machine: against scikit-learn, and refused where they
+have no gradient.
+"""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load, save
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+
+from bids_app import catalogue
+from bids_app.errors import DataError
+
+MM = (3.0, 3.0, 3.0)
+
+
+def people(n=24, voxels=300, classes=2, effect=0.6, seed=0):
+    random = np.random.default_rng(seed)
+    y = np.where(np.arange(n) < 4, 0, np.arange(n) % classes)  # classes of unequal size
+    x = random.standard_normal((n, voxels)) + 2
+    x[:, :10] += effect * y[:, None]
+    return x.astype(np.float32), y
+
+
+def built(name, voxels, classes=2):
+    return catalogue.load("classifiers", name).build(1, classes, (voxels,), voxel_mm=MM, seed=0)
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.6, 5.0])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_logistic_decides_as_scikit_learn_does_on_the_voxels(classes, effect):
+    x, y = people(classes=classes, effect=effect)
+    new = people(classes=classes, effect=effect, seed=9)[0]
+    machine = built("logistic", x.shape[1], classes)
+    machine.fit(x, y, seed=0)
+    size = ((x - x.mean(0)) ** 2).sum(1).mean()
+    with torch.no_grad():
+        decisions = (machine(torch.from_numpy(new)) / machine.slope).numpy()
+    for one in range(classes):
+        peer = LogisticRegression(C=1 / size, class_weight="balanced", tol=1e-10, max_iter=100_000)
+        wanted = peer.fit(x - x.mean(0, dtype=np.float64), y == one).decision_function(new - x.mean(0))
+        ours = decisions[:, one] * (2 if classes == 2 else 1)  # two classes have half of one machine each
+        assert ours == pytest.approx(wanted, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["svm", "logistic"])
+def test_a_linear_model_decides_by_products_of_people_as_it_does_by_voxels(name):
+    x, y = people(classes=3)
+    new = people(n=7, classes=3, seed=4)[0]
+    part, machine = catalogue.load("classifiers", name), built(name, x.shape[1], 3)
+    machine.fit(x, y, seed=0)
+    with torch.no_grad():
+        decisions = (machine(torch.from_numpy(new)) / machine.slope).numpy()
+    assert part.decide(part.products(x, new), y) == pytest.approx(decisions, abs=1e-4)
+
+
+def test_logistic_takes_about_as_long_for_a_hundred_times_more_voxels_than_people():
+    x, y = people(n=40, voxels=100_000)
+    machine = built("logistic", x.shape[1])
+    start = time.perf_counter()
+    machine.fit(x, y, seed=0)
+    assert time.perf_counter() - start < 10  # no matrix of voxels by voxels, which would hold 80 GB
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_forest_gives_scikit_learn_s_probabilities_also_when_read_from_a_file(classes):
+    x, y = people(classes=classes)
+    new = people(classes=classes, seed=9)[0]
+    forest, other = (built("forest", x.shape[1], classes) for _ in range(2))
+    forest.fit(x, y, seed=5)
+    peer = RandomForestClassifier(500, class_weight="balanced_subsample", random_state=5).fit(x, y)
+    other.load_state_dict(load(save(forest.state_dict())))
+    for one in (forest, other):
+        probability = torch.softmax(one(torch.from_numpy(new)).double(), dim=1).numpy()
+        assert probability == pytest.approx(peer.predict_proba(new), abs=1e-6)
+    assert not hasattr(forest, "estimators_")
+
+
+def test_a_forest_asks_a_voxel_as_scikit_learn_does_at_the_threshold_itself():
+    x = np.array([[0.0], [1.0], [2.0], [3.0]] * 3, np.float32)
+    forest = built("forest", 1)
+    forest.fit(x, (x[:, 0] > 1).astype(int), seed=0)
+    peer = RandomForestClassifier(500, class_weight="balanced_subsample", random_state=0)
+    peer.fit(x, (x[:, 0] > 1).astype(int))
+    asked = np.array([[0.5], [1.0], [1.5], [2.0], [2.5]], np.float32)  # halves are where trees ask
+    assert torch.softmax(forest(torch.from_numpy(asked)).double(), 1).numpy() == pytest.approx(
+        peer.predict_proba(asked), abs=1e-6
+    )
+
+
+def test_a_forest_is_refused_where_a_gradient_is_needed_and_explained_by_occlusion():
+    forest = built("forest", 60)
+    for name in catalogue.names("explainers"):
+        reason = catalogue.load("explainers", name).check(forest)
+        assert (reason is None) == (name == "occlusion"), name
+    for name in ("saliency", "integrated_gradients", "lrp0"):
+        assert "trees have none" in catalogue.load("explainers", name).check(forest)
+
+
+def test_an_untrained_forest_says_nothing_and_a_shuffled_one_says_something_else():
+    x, y = people(effect=3.0)
+    forest = built("forest", x.shape[1])
+    assert torch.softmax(forest(torch.from_numpy(x)), 1).numpy() == pytest.approx(0.5)
+    forest.fit(x, y, seed=0)
+    assert [one for one, _ in forest.named_parameters()] == ["threshold", "votes"]  # what shuffling shuffles
+    before = forest(torch.from_numpy(x))
+    with torch.no_grad():
+        forest.votes.copy_(forest.votes.flip(2))
+    assert torch.allclose(forest(torch.from_numpy(x)), before.flip(1), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["forest", "logistic", "svm"])
+def test_it_says_which_class_has_nobody(name):
+    with pytest.raises(DataError, match="class 1 has nobody"):
+        built(name, 60).fit(np.ones((4, 60), np.float32), np.zeros(4, int), seed=0)
