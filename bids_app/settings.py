@@ -155,7 +155,7 @@ SECTIONS = {
 
 # Parsed from the start so that command lines stay valid; each leaves this list with the part that reads it.
 NOT_YET = frozenset({
-    "bids_database_dir", "weights", "maps_from", "reports_only",
+    "bids_database_dir", "maps_from", "reports_only",
     "resource_monitor", "bids_exec_spec",
 })  # fmt: skip
 CHOICES: dict[str, tuple[str | int, ...]] = {

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from bids_app import recipes, run, settings
+from bids_app import catalogue, recipes, run, settings
 from bids_app.errors import UsageError
 
 TEXT = '[about]\ntitle = "a study"\n[participant]\nmaps = ["wm"]\n[group]\nfolds = 7\nrepeats = 3\n'
@@ -73,3 +73,7 @@ def test_a_recipe_that_comes_along_says_what_it_is_of_and_every_part_of_it_exist
     for heading in ("What the paper says", "What it leaves out", "Its numbers", "Known flaws"):
         assert f"## {heading}" in text
     assert one.group.analysis == name
+    for room, parts in (
+        ("maps", one.participant.maps), ("classifiers", one.group.classifiers), ("explainers", one.group.explainers),
+    ):  # fmt: skip
+        catalogue.check(room, parts)

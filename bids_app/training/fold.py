@@ -36,6 +36,7 @@ def run(
     threads: int = 1,
     epochs: int | None = None,
     labelling: Sequence[int] | None = None,
+    weights: Path | None = None,
     folder: Path,
     settings: Mapping[str, Any],
 ) -> None:
@@ -44,9 +45,10 @@ def run(
     With a `labelling`, codes of classes (people,) in place of the table's, predictions alone. arrays: map -> float32
     (people, voxels) in the row order of `people`, a table of participant_id, session_id, class and the covariates that
     `adjust` names by map, and `keep`, which ComBat preserves (None: no ComBat; with it the table has `site_number`).
-    parcels: .npy of the regions (X, Y, Z) on the grid; explain_checks: train on shuffled labels, and networks from
-    another start, and look at what the maps are worth. What explaining writes: `explaining.write`. Raises DataError
-    when table and arrays disagree or a covariate is missing.
+    weights: a folder of what the classifier starts from. parcels: .npy of the regions (X, Y, Z) on the grid;
+    explain_checks: train on shuffled labels, and networks from another start, and look at what the maps are worth.
+    What explaining writes: `explaining.write`. Raises DataError when table and arrays disagree or a covariate is
+    missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = _table(people, classes, labelling)
@@ -58,6 +60,8 @@ def run(
 
         def trained(codes: NDArray[np.int64], own_seed: int) -> tuple[models.Model, dict[str, list[float]]]:
             module = models.build(classifier, preparation, len(classes), seed=own_seed)
+            if weights is not None:
+                catalogue.load("classifiers", classifier).load_weights(module, weights)
             where = "cpu" if hasattr(module, "fit") else resolve(device)  # what fits itself does so in numpy
             place = (split.repeat, split.fold)
             made = models.Model(cell, classifier, classes, preparation, module, own_seed, settings, *place, where)

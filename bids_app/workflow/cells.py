@@ -12,7 +12,7 @@ from bids_app.dataset import folds
 from bids_app.dataset.folds import Split
 from bids_app.errors import FailedError
 from bids_app.settings import Settings
-from bids_app.workflow import execute, needs, nested, nulls
+from bids_app.workflow import execute, needs, nested, nulls, weights
 from bids_app.workflow.analysis import Analysis, Cell, atlases
 from bids_app.workflow.call import node
 from bids_app.workflow.training import atlas_link
@@ -203,6 +203,7 @@ def _shared(analysis: Analysis, settings: Settings, work: Path) -> dict[str, Any
         ),
         "levels": {name: list(its) for name, its in analysis.levels.items()},
         "seed": settings.compute.random_seed,
+        "weights": weights.find(settings),
         "device": settings.compute.device,
         "threads": settings.compute.omp_nthreads,
         "work": str(work),
