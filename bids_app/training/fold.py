@@ -45,10 +45,8 @@ def run(
     With a `labelling`, codes of classes (people,) in place of the table's, predictions alone. arrays: map -> float32
     (people, voxels) in the row order of `people`, a table of participant_id, session_id, class and the covariates that
     `adjust` names by map, and `keep`, which ComBat preserves (None: no ComBat; with it the table has `site_number`).
-    weights: a folder of what the classifier starts from. parcels: .npy of the regions (X, Y, Z) on the grid;
-    explain_checks: train on shuffled labels, and networks from another start, and look at what the maps are worth.
-    What explaining writes: `explaining.write`. Raises DataError when table and arrays disagree or a covariate is
-    missing.
+    weights: a folder of what the classifier starts from. parcels: .npy of regions (X, Y, Z); explain_checks: look at
+    what maps are worth (`explaining.write`). Raises DataError when table and arrays disagree or a covariate lacks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = _table(people, classes, labelling)
