@@ -45,8 +45,8 @@ def run(
     With a `labelling`, codes of classes (people,) in place of the table's, predictions alone. arrays: map -> float32
     (people, voxels) in the row order of `people`, a table of participant_id, session_id, class and the covariates that
     `adjust` names by map, and `keep`, which ComBat preserves (None: no ComBat; with it the table has `site_number`).
-    weights: a folder of what the classifier starts from. parcels: .npy of regions (X, Y, Z); explain_checks: look at
-    what maps are worth (`explaining.write`). Raises DataError when table and arrays disagree or a covariate lacks.
+    weights: a folder of what it starts from. parcels: .npy of regions (X, Y, Z); explain_checks: look at what maps are
+    worth (`explaining.write`). Raises DataError when table and arrays disagree or a covariate lacks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = _table(people, classes, labelling)
@@ -61,8 +61,8 @@ def run(
             if weights is not None:
                 catalogue.load("classifiers", classifier).load_weights(module, weights)
             where = "cpu" if hasattr(module, "fit") else resolve(device)  # what fits itself does so in numpy
-            place = (split.repeat, split.fold)
-            made = models.Model(cell, classifier, classes, preparation, module, own_seed, settings, *place, where)
+            own = (own_seed, settings, split.repeat, split.fold, where)
+            made = models.Model(cell, classifier, classes, preparation, module, *own)
             return made, _fit(made, training, codes, groups=groups, epochs=epochs, folder=folder)
 
         y = np.array([classes.index(name) for name in table["class"].iloc[list(split.train)]])
@@ -71,13 +71,16 @@ def run(
         told.to_csv(folder / "predictions.tsv", sep="\t", index=False)
         if labelling is None:
             _leave(model, losses, held_out, folder)
-            regions = None if parcels is None else preparation.grid.vector(np.load(parcels))
             against = checking.others(model, y, groups, lambda *given: trained(*given)[0]) if explain_checks else None
-            true = np.array([classes.index(name) for name in told["true"]])
-            explaining.write(model, explainers, (training, y), (held_out, true), folder, regions, against)
+            held = (held_out, np.array([classes.index(name) for name in told["true"]]))
+            explaining.write(model, explainers, (training, y), held, folder, _regions(parcels, preparation), against)
             if split.repeat == 1:
                 _keep_products(model, training, held_out, folder)
     checkpoint.clear(folder)
+
+
+def _regions(parcels: Path | None, preparation: prepare.Preparation) -> NDArray[np.integer] | None:
+    return None if parcels is None else preparation.grid.vector(np.load(parcels))
 
 
 def resolve(device: str) -> str:
