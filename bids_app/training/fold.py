@@ -61,14 +61,13 @@ def run(
             if weights is not None:
                 catalogue.load("classifiers", classifier).load_weights(module, weights)
             where = "cpu" if hasattr(module, "fit") else resolve(device)  # what fits itself does so in numpy
-            own = (own_seed, settings, split.repeat, split.fold, where)
-            made = models.Model(cell, classifier, classes, preparation, module, *own)
+            own = (module, own_seed, settings, split.repeat, split.fold, where)
+            made = models.Model(cell, classifier, classes, preparation, *own)
             return made, _fit(made, training, codes, groups=groups, epochs=epochs, folder=folder)
 
         y = np.array([classes.index(name) for name in table["class"].iloc[list(split.train)]])
         model, losses = trained(y, seeds.derive(seed, cell, split.repeat, split.fold))
-        told = _predictions(model, table.iloc[list(split.test)], split, model.predict(held_out))
-        told.to_csv(folder / "predictions.tsv", sep="\t", index=False)
+        told = _predictions(model, table.iloc[list(split.test)], split, model.predict(held_out), folder)
         if labelling is None:
             _leave(model, losses, held_out, folder)
             against = checking.others(model, y, groups, lambda *given: trained(*given)[0]) if explain_checks else None
@@ -164,9 +163,9 @@ def _table(people: Path, classes: tuple[str, ...], labelling: Sequence[int] | No
 
 
 def _predictions(
-    model: models.Model, table: pd.DataFrame, split: Split, probability: NDArray[np.float64]
+    model: models.Model, table: pd.DataFrame, split: Split, probability: NDArray[np.float64], folder: Path
 ) -> pd.DataFrame:
-    """The rows of predictions.tsv of the people held out."""
+    """Write predictions.tsv of the people held out; returns its rows."""
     session = table["session_id"] if "session_id" in table else pd.Series("n/a", table.index)
     columns = {
         "participant_id": table["participant_id"].to_numpy(),
@@ -177,6 +176,7 @@ def _predictions(
         "true": table["class"].to_numpy(),
         "predicted": [model.classes[index] for index in probability.argmax(axis=1)],
     }
-    return pd.DataFrame(
-        columns | {f"probability_{name}": probability[:, index] for index, name in enumerate(model.classes)}
-    )
+    columns |= {f"probability_{name}": probability[:, index] for index, name in enumerate(model.classes)}
+    told = pd.DataFrame(columns)
+    told.to_csv(folder / "predictions.tsv", sep="\t", index=False)
+    return told
