@@ -11,7 +11,11 @@ A 2D network takes volumes too: it is a `_slices.OfSlices`, which cuts them itse
 
 Values are scaled voxel by voxel (over the training people mean 0, SD 1), and the output is logits (batch, classes),
 whose softmax is the probability. A network names its last spatial layer `.cam_layer`, and its file gives the training
-defaults `EPOCHS`, `LEARNING_RATE`, `WEIGHT_DECAY` and `BATCH_SIZE`. A model that fits itself has `fit(x, y, *, seed,
-groups) -> None`, whose inner folds keep the rows of a group together; a linear one also `.linear` (torch.nn.Linear) and
-the buffer `.centre`, and its logits are linear(x - centre). The saved state is `state_dict()` alone.
+defaults `EPOCHS`, `LEARNING_RATE`, `WEIGHT_DECAY` and `BATCH_SIZE`, and if it wants them `OPTIMISER`, `SCHEDULE`,
+`PATIENCE`, `VALIDATION`, `OVERSAMPLE`, `INSTANCES` (which needs the method `instances`), `ACCUMULATE` and `AUGMENT`, as
+`training.regimen` says. Of a batch that `ACCUMULATE` cuts, batch normalisation sees one part at a time.
+
+A model that fits itself has `fit(x, y, *, seed, groups) -> None`, whose inner folds keep the rows of a group together;
+a linear one also `.linear` (torch.nn.Linear) and the buffer `.centre`, and its logits are linear(x - centre). The saved
+state is `state_dict()` alone.
 """
