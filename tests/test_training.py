@@ -13,7 +13,7 @@ import vit_small
 from bids_app.classifiers import vit_b16
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, MissingInputError
-from bids_app.training import fold, loop, models, prepare, results, scores, seeds
+from bids_app.training import fold, loop, models, prepare, reading, results, scores, seeds
 
 CLASSES = ("control", "patient")
 AFFINE = np.diag([6.0, 6.0, 6.0, 1.0])
@@ -249,6 +249,9 @@ class TestPrepare:
         assert not volumes[:, :, ~box.mask].any()
         training = vectors[list(splits[0].train)]
         np.testing.assert_allclose(training.mean(axis=0), 0, atol=1e-4)
+        read = reading.Reader(preparation, vectors, most=5)
+        for rows in ([7, 2, 9, 9, 1], [0], [3, 4]):
+            np.testing.assert_array_equal(read(np.array(rows)), volumes[rows])
 
 
 def everyone(common):

@@ -11,10 +11,9 @@ A 2D network takes volumes too: it is a `_slices.OfSlices`, which cuts them itse
 
 Values are scaled voxel by voxel (over the training people mean 0, SD 1), and the output is logits (batch, classes),
 whose softmax is the probability. A network names its last spatial layer `.cam_layer`, and its file gives the training
-defaults `EPOCHS`, `LEARNING_RATE`, `WEIGHT_DECAY` and `BATCH_SIZE`, and where they differ from the first named here:
-`OPTIMISER` ("adamw", "adam"), `SCHEDULE` ("cosine", "none"), `PATIENCE` (epochs without a better loss of the share
-`VALIDATION`, 0.2, of the training people; no early stopping without it), `OVERSAMPLE` (False: class weights),
-`INSTANCES` (False; True: the loss is of each slice's logits) and `ACCUMULATE` (1; the parts a batch goes through in).
+defaults `EPOCHS`, `LEARNING_RATE`, `WEIGHT_DECAY` and `BATCH_SIZE`, and if it wants them `OPTIMISER`, `SCHEDULE`,
+`PATIENCE`, `VALIDATION`, `OVERSAMPLE`, `INSTANCES` (which needs the method `instances`), `ACCUMULATE` and `AUGMENT`, as
+`training.regimen` says. Of a batch that `ACCUMULATE` cuts, batch normalisation sees one part at a time.
 
 A model that fits itself has `fit(x, y, *, seed, groups) -> None`, whose inner folds keep rows of a group together; a
 linear one also `.linear` (torch.nn.Linear) and the buffer `.centre`, and its logits are linear(x - centre). One without

@@ -13,7 +13,7 @@ from bids_app import catalogue
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, UsageError
-from bids_app.training import checking, checkpoint, explaining, loop, models, prepare, regimen, seeds, tables
+from bids_app.training import checking, checkpoint, explaining, loop, models, prepare, reading, regimen, seeds, tables
 
 
 def run(
@@ -110,7 +110,7 @@ def _fit(
     told = {"classifier": model.classifier, "seed": model.seed, "device": model.device, "groups": groups}
     return loop.train(
         model.module,
-        lambda rows: preparation.volumes(x[rows]),
+        reading.Reader(preparation, x, most=how.at_once),
         y,
         how,
         seed=model.seed,

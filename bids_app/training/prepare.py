@@ -82,7 +82,9 @@ class Preparation:
         """(people, channels, X, Y, Z) in the box round the mask, zero outside the mask, of what `vectors` returned."""
         mask = self.grid.cropped.mask
         volumes = np.zeros((len(vectors), len(self.maps), *mask.shape), np.float32)
-        volumes[:, :, mask] = vectors.reshape(len(vectors), len(self.maps), -1)
+        # one image at a time: through one mask for all, numpy takes seven times as long
+        for image, vector in zip(volumes.reshape(-1, *mask.shape), vectors.reshape(-1, self.grid.voxels), strict=True):
+            image[mask] = vector
         return volumes
 
     def _of(self, step: str, one: str) -> dict[str, NDArray[np.generic]]:
