@@ -120,7 +120,12 @@ def test_a_region_s_gate_scales_its_voxels_in_every_channel(study, tmp_path, cla
 
 
 @pytest.mark.parametrize(
-    ("classifier", "methods"), [("svm", ("weights", "pattern")), ("cnn3d", ("gradcam",)), pytest.param("forest", ("occlusion",), marks=pytest.mark.slow)]
+    ("classifier", "methods"),
+    [
+        ("svm", ("weights", "pattern")),
+        ("cnn3d", ("gradcam",)),
+        pytest.param("forest", ("occlusion",), marks=pytest.mark.slow),
+    ],
 )
 def test_each_fold_keeps_what_was_measured_and_maps_of_models_that_learnt_nothing(study, tmp_path, classifier, methods):
     common, splits, planted = study(2.5)

@@ -16,7 +16,7 @@ defaults `EPOCHS`, `LEARNING_RATE`, `WEIGHT_DECAY` and `BATCH_SIZE`, and where t
 `VALIDATION`, 0.2, of the training people; no early stopping without it), `OVERSAMPLE` (False: class weights),
 `INSTANCES` (False; True: the loss is of each slice's logits) and `ACCUMULATE` (1; batches a step).
 
-A model that fits itself has `fit(x, y, *, seed, groups) -> None`, whose inner folds keep the rows of a group together; a
-linear one also `.linear` (torch.nn.Linear) and the buffer `.centre`, and its logits are linear(x - centre). One without
-a gradient says so: `.differentiable` is False. The saved state is `state_dict()` alone.
+A model that fits itself has `fit(x, y, *, seed, groups) -> None`, whose inner folds keep the rows of a group together;
+a linear one also `.linear` (torch.nn.Linear) and the buffer `.centre`, and its logits are linear(x - centre). One
+without a gradient says so: `.differentiable` is False. The saved state is `state_dict()` alone.
 """
