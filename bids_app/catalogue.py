@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from bids_app.errors import UsageError
 
@@ -27,11 +28,30 @@ def check(room: str, chosen: tuple[str, ...]) -> None:
         raise UsageError(f"--{room}: there is no {', '.join(unknown)}; choose from {', '.join(names(room))}")
 
 
-def offers(room: str, name: str, function: str) -> bool:
-    """Whether a part has a function of that name; it is read, not imported."""
+def offers(room: str, name: str, what: str) -> bool:
+    """Whether a part has a function or a constant of that name; it is read, not imported."""
+    functions = {one.name for one in _top(room, name) if isinstance(one, ast.FunctionDef)}
+    return what in functions | set(_assigned(room, name))
+
+
+def constant(room: str, name: str, what: str) -> Any:
+    """The value of a part's constant, a plain literal; it is read, not imported."""
+    return ast.literal_eval(_assigned(room, name)[what])
+
+
+def _assigned(room: str, name: str) -> dict[str, ast.expr]:
+    return {
+        target.id: one.value
+        for one in _top(room, name)
+        if isinstance(one, ast.Assign)
+        for target in one.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def _top(room: str, name: str) -> list[ast.stmt]:
     source = Path(__file__).parent / room / f"{name.partition('-')[0]}.py"
-    top = ast.parse(source.read_text(encoding="utf-8")).body
-    return any(isinstance(one, ast.FunctionDef) and one.name == function for one in top)
+    return ast.parse(source.read_text(encoding="utf-8")).body
 
 
 def load(room: str, name: str) -> ModuleType:

@@ -80,6 +80,9 @@ def _participant(whole: Parser) -> None:
     )
     group.add_argument("--output-space", metavar="SPACE", help="template (MNI152NLin2009cAsym)")
     group.add_argument("--resolution", type=float, metavar="MM", help="voxel size of the maps (2; 3 with --sloppy)")
+    group.add_argument(
+        "--bounding-box", nargs=6, type=float, metavar="MM", help="outermost voxel centres: X Y Z least, X Y Z greatest"
+    )
     group.add_argument("--registration", metavar="affine|syn", help="syn for tissue maps, affine for t1w unless given")
     group.add_argument("--intensity", metavar="zscore|minmax", help="scaling of t1w in the brain mask (zscore)")
     group.add_argument("--brain-mask", metavar="PATTERN", help="mask file with {participant} and {session} in its path")

@@ -37,6 +37,10 @@ class DataError(PellucidError):
     code = 65
 
 
+class NotEnoughMemoryError(DataError):
+    """The data are larger than what can be computed here."""
+
+
 class MissingInputError(PellucidError):
     """An input that the run needs is not there."""
 

@@ -38,15 +38,15 @@ def _level(words: Sequence[str]) -> int:
     if level not in cli.LEVELS:
         print(f"pellucid: unknown analysis level {level!r}; choose from {', '.join(cli.LEVELS)}", file=sys.stderr)
         return UNKNOWN_LEVEL
-    chosen = settings.build(level, bids_dir.absolute(), output_dir.absolute(), given=given)
-    if chosen.both.write_config:
+    runs = settings.each(level, bids_dir.absolute(), output_dir.absolute(), given=given)
+    if runs[0].both.write_config:
         import tomli_w
 
-        print(tomli_w.dumps(settings.to_dict(chosen)), end="")
+        print("\n".join(tomli_w.dumps(settings.to_dict(one)) for one in runs), end="")
         return 0
-    _start(chosen.other.verbose, chosen.compute.omp_nthreads)
+    _start(runs[0].other.verbose, runs[0].compute.omp_nthreads)
     stage = importlib.import_module(f"bids_app.{level}")
-    return int(stage.run(chosen))
+    return max(int(stage.run(one)) for one in runs)
 
 
 def _phantom(words: Sequence[str]) -> int:

@@ -1,14 +1,14 @@
 """Settings: frozen sections, one a stage, from the command line, a TOML file and a recipe, the first winning."""
 
-import re
 import tomllib
-import types
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
+from bids_app import recipes
 from bids_app.errors import MissingInputError, UsageError
+from bids_app.values import coerce, listed, megabytes, option
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Participant:
     maps: tuple[str, ...] = ("gm",)
     output_space: str = "MNI152NLin2009cAsym"
     resolution: float | None = None
+    bounding_box: tuple[float, ...] = ()
     registration: str | None = None
     intensity: str = "zscore"
     brain_mask: str | None = None
@@ -154,7 +155,7 @@ SECTIONS = {
 
 # Parsed from the start so that command lines stay valid; each leaves this list with the part that reads it.
 NOT_YET = frozenset({
-    "bids_database_dir", "recipe", "weights", "maps_from", "reports_only",
+    "bids_database_dir", "maps_from", "reports_only",
     "resource_monitor", "bids_exec_spec",
 })  # fmt: skip
 CHOICES: dict[str, tuple[str | int, ...]] = {
@@ -176,13 +177,16 @@ LEAST = {
 
 
 def build(level: str, bids_dir: Path, output_dir: Path, *, given: Mapping[str, Any]) -> Settings:
-    """Merge what was given on the command line over the settings file that it names; check every value.
+    """Merge what was given on the command line over the settings file, and that over the recipe; check every value.
 
-    Raises UsageError for an unknown key or a bad value, MissingInputError for a settings file that is not there.
+    With several recipes there are as many runs, `each`. Raises UsageError for an unknown key or a bad value,
+    MissingInputError for a settings file that is not there.
     """
-    values = {**_from_toml(given.get("config_file")), **given}
+    values = {**_from_toml("--config-file", given.get("config_file")), **given}
+    for name in listed(values.get("recipe", ())):
+        values = {"analysis": recipes.title(name), **_from_toml("--recipe", recipes.find(name)), **values}
     if values.get("mem_mb") is not None:
-        values["mem_mb"] = _megabytes(values["mem_mb"])
+        values["mem_mb"] = megabytes(values["mem_mb"])
     owner = {item.name: name for name, section in SECTIONS.items() for item in fields(section)}
     unknown = sorted(set(values) - set(owner))
     if unknown:
@@ -190,10 +194,22 @@ def build(level: str, bids_dir: Path, output_dir: Path, *, given: Mapping[str, A
     parts: dict[str, Any] = {}
     for name, section in SECTIONS.items():
         hints = get_type_hints(section)
-        mine = {key: _coerce(key, value, hints[key]) for key, value in values.items() if owner[key] == name}
+        mine = {key: coerce(key, value, hints[key]) for key, value in values.items() if owner[key] == name}
         parts[name] = section(**mine)
         _check(parts[name])
     return Settings(bids_dir=bids_dir, output_dir=output_dir, level=level, **parts)
+
+
+def each(level: str, bids_dir: Path, output_dir: Path, *, given: Mapping[str, Any]) -> list[Settings]:
+    """The settings of every recipe asked for, which are runs of their own, or those of the one run without any.
+
+    Raises as `build`, and UsageError where several recipes would share a name.
+    """
+    chosen = listed({**_from_toml("--config-file", given.get("config_file")), **given}.get("recipe", ()))
+    runs = [{**given, "recipe": (name,)} for name in chosen] or [dict(given)]
+    if len(runs) > 1 and "analysis" in given:
+        raise UsageError("--analysis names one analysis; several recipes are named after themselves")
+    return [build(level, bids_dir, output_dir, given=one) for one in runs]
 
 
 def to_dict(settings: Settings) -> dict[str, Any]:
@@ -204,15 +220,17 @@ def to_dict(settings: Settings) -> dict[str, Any]:
     return whole
 
 
-def _from_toml(path: str | Path | None) -> dict[str, Any]:
+def _from_toml(asked: str, path: str | Path | None) -> dict[str, Any]:
+    """The values of a file by setting; a table `about`, which says what a recipe is of, is no setting."""
     if path is None:
         return {}
     if not Path(path).is_file():
-        raise MissingInputError(f"--config-file: there is no file {path}")
+        raise MissingInputError(f"{asked}: there is no file {path}")
     try:
-        text = tomllib.loads(Path(path).read_text())
+        text = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"--config-file {path} is not TOML: {error}") from error
+        raise UsageError(f"{asked} {path} is not TOML: {error}") from error
+    text.pop("about", None)
     values: dict[str, Any] = {}
     for key, value in text.items():
         if key in SECTIONS and isinstance(value, dict):
@@ -225,48 +243,6 @@ def _from_toml(path: str | Path | None) -> dict[str, Any]:
     return values
 
 
-def _coerce(key: str, value: Any, hint: Any) -> Any:
-    """Turn a TOML or command-line value into the type of its field."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return None if value is None else _coerce(key, value, inner[0])
-    try:
-        if origin is tuple:
-            return tuple(_coerce(key, item, inner[0]) for item in _listed(value))
-        if origin is dict:
-            return {str(name): _coerce(key, item, inner[1]) for name, item in value.items()}
-        return _scalar(value, hint)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise UsageError(
-            f"{option(key)}: {value!r} is not a {getattr(hint, '__name__', 'value of the right kind')}"
-        ) from error
-
-
-def _scalar(value: Any, hint: Any) -> Any:
-    """One value: 2.5 is not cut to 2, and a list is no text. Paths are absolute, as nodes run in their own folders."""
-    if (hint is bool) != isinstance(value, bool) or isinstance(value, list | dict):
-        raise TypeError
-    if hint is int and isinstance(value, float):
-        raise TypeError
-    return Path(value).absolute() if hint is Path else hint(value)
-
-
-def _megabytes(size: object) -> int:
-    """32000, 32000M or 32G."""
-    text = str(size)
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MG]?)B?", text.strip(), flags=re.IGNORECASE)
-    if match is None:
-        raise UsageError(f"--mem-mb: {text!r} is not a size; say 32000 or 32G")
-    number, unit = float(match[1]), match[2].upper()
-    if not unit and number < 512:
-        raise UsageError(f"--mem-mb {text} means {text} MB, which is too little; for gigabytes say {text}G")
-    return int(number * 1000 if unit == "G" else number)
-
-
-def _listed(value: Any) -> list[Any]:
-    return [value] if isinstance(value, str | Path) else list(value)
-
-
 def _check(section: Any) -> None:
     for item in fields(section):
         value = getattr(section, item.name)
@@ -277,17 +253,18 @@ def _check(section: Any) -> None:
         if item.name in CHOICES and value not in CHOICES[item.name]:
             known = ", ".join(map(str, CHOICES[item.name]))
             raise UsageError(f"{option(item.name)}: choose from {known}, not {value!r}")
+        if item.name == "bounding_box" and value and not _is_box(value):
+            raise UsageError("--bounding-box: six numbers in mm, X Y Z of the least corner, then of the greatest")
         if item.name in LEAST and not value >= LEAST[item.name]:
             raise UsageError(f"{option(item.name)} has to be at least {LEAST[item.name]}, not {value}")
 
 
+def _is_box(corners: tuple[float, ...]) -> bool:
+    return len(corners) == 6 and all(low < high for low, high in zip(corners[:3], corners[3:], strict=True))
+
+
 def _default(item: Any) -> Any:
     return item.default_factory() if callable(item.default_factory) else item.default
-
-
-def option(key: str) -> str:
-    """The command-line spelling of a setting."""
-    return "--" + key.replace("_", "-")
 
 
 def _plain(value: Any) -> Any:

@@ -88,6 +88,13 @@ def test_the_2_mm_grid_is_that_of_templateflows_file(shared_data):
     assert np.allclose(affine, mask.affine)
 
 
+def test_a_bounding_box_gives_the_grid_of_cat12(shared_data):
+    shape, affine = templates.grid("MNI152NLin2009cAsym", 1.5, (-90, -126, -72, 90, 90, 108))
+    theirs = nibabel.as_closest_canonical(nibabel.load(shared_data / "maps/ad_lrp_maps/aal.nii.gz"))
+    assert shape == theirs.shape == (121, 145, 121)
+    assert np.allclose(affine, theirs.affine)
+
+
 @pytest.mark.parametrize("resolution", [1, 1.5, 2.7, 3, 4])
 def test_a_grid_covers_the_template_and_shares_its_upper_edges(resolution):
     template = templates.brain("MNI152NLin6Asym")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 from bids_app.atlases import templates
 from bids_app.dataset.grid import Grid
 from bids_app.report import called as page
+from bids_app.report.page import number
 from bids_app.run import main
 from bids_app.training import deviations, prepare
 from bids_app.workflow import called
@@ -36,23 +38,26 @@ def test_a_region_s_z_is_its_distance_from_the_training_people_of_the_reference_
     training, held_out = people.rows(range(9)), people.rows(range(9, 12))
     preparation = prepare.fit(training, maps=("gm", "wm"), columns={"gm": ("tiv",)}, grid=grid)
     labels, reference = random.choice([0, 2, 7], 120), np.arange(9) < 5
-    index, z = deviations.of_regions(preparation, training, held_out, reference, labels)
+    index, z, controls = deviations.of_regions(preparation, training, held_out, reference, labels)
     assert index.tolist() == [2, 7]
+    assert controls == 5
     assert z.shape == (3, 2, 2)
     known, own = preparation.vectors(training), preparation.vectors(held_out)
     for column, label in enumerate((2, 7)):
         controls = known[:5, 120:][:, labels == label].mean(axis=1)
         expected = (own[1, 120:][labels == label].mean() - controls.mean()) / controls.std(ddof=1)
         assert z[1, 1, column] == pytest.approx(expected, rel=1e-4)
-    few = deviations.of_regions(preparation, training, held_out, np.arange(9) < 2, labels)[1]
+    few = deviations.of_regions(preparation, training, held_out, np.arange(9) < 4, labels)[1]
     assert np.isnan(few).all()
 
 
 def test_the_own_t1w_lies_on_the_template_by_the_saved_transforms(phantom_maps, tmp_path):
     _, out = phantom_maps
     (brain,) = out.glob(".work/template-*/brain.nii.gz")
-    shared = {"out": str(out), "space": SPACE, "brain": str(brain)}
-    moved, template = called._own_t1w("01", None, shared), nib.load(brain)
+    settings = SimpleNamespace(output_dir=out)
+    files = called._own("01", "n/a", SPACE, settings)
+    assert [path.rpartition("_")[2] for path, _ in files] == ["T1w.nii.gz", "xfm.nii.gz", "xfm.mat"]
+    moved, template = called._own_t1w([path for path, _ in files], str(brain)), nib.load(brain)
     inside = template.get_fdata() > 0
     assert moved.shape == template.shape
     assert np.allclose(moved.affine, template.affine)
@@ -63,7 +68,26 @@ def test_the_own_t1w_lies_on_the_template_by_the_saved_transforms(phantom_maps, 
     before = np.corrcoef(raw.get_fdata()[inside], template.get_fdata()[inside])[0, 1]
     assert like > 0.8
     assert like > before + 0.1
-    assert called._own_t1w("99", None, shared) is None
+    assert called._own("99", "n/a", SPACE, settings) == []
+
+
+def _regions_on_pages_are_those_of_the_person_s_fold(out, folder, told):
+    (work,) = (out / ".work").glob("analysis-real-*")
+    for person in ("sub-01", "sub-08"):
+        place = work / "folds" / "svm" / "gm" / f"repeat-1_fold-{told.loc[person, 'fold']}"
+        held_out = pd.read_csv(place / "predictions.tsv", sep="\t", dtype=str)["participant_id"].tolist()
+        row, explained = held_out.index(person.removeprefix("sub-")), told.loc[person, "predicted"]
+        grid = Grid.read(work / "grid_gm.npz")
+        values = np.load(place / "heatmap_weights.npy")[row, ["control", "patient"].index(explained)]
+        labels = grid.vector(np.load(place / "parcels.npy"))
+        with np.load(place / deviations.FILE) as stored:
+            index, z = stored["index"], stored["z"][row, 0]
+        means = np.array([values[labels == one].mean(dtype=float) for one in index])
+        first = int(np.abs(means).argmax())
+        text = (folder / "people" / f"{person}.html").read_text()
+        table = text[text.index("mean of the heatmap") :]
+        cells = re.findall(r'<td class="w">([^<]*)</td>', table)
+        assert cells[1:3] == [number(means[first]), number(z[first])]
 
 
 @pytest.mark.slow
@@ -100,7 +124,11 @@ def test_pages_are_made_where_the_verdict_allows_it_and_nowhere_else(tmp_path, w
         for file in re.findall(r'<img src="([^"]+)"', text):
             assert (folder / "people" / file).is_file()
         assert f'href="people/{person}.html"' in (folder / "report.html").read_text()
+    _regions_on_pages_are_those_of_the_person_s_fold(out, folder, told)
     assert not (folder / "share" / "people").exists()
+    shared = pd.read_csv(folder / "share" / "regions.tsv", sep="\t")
+    assert not {"mean_right", "mean_wrong", "fold_rank_best", "fold_rank_worst"} & set(shared)
+    assert {"mean", "p_size", "person_rank"} <= set(shared)
     assert main([*common, "--analysis", "chance", "--label", "other"]) == 0
     assert not (out / "group" / "chance" / "people").exists()
     assert "Why each person was called so" not in (out / "group" / "chance" / "report.html").read_text()

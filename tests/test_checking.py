@@ -1,17 +1,19 @@
 """What heatmaps are worth: known answers for linear models, and maps that know nothing are found out."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from captum.metrics import infidelity
 
 from bids_app import catalogue
 from bids_app.evaluation import checks
 from bids_app.explainers import weights
-from bids_app.training import faithful, fold, models, prepare, results, sanity
+from bids_app.training import checking, faithful, fold, models, prepare, results, sanity
 
 CLASSES = ("control", "patient")
 
@@ -55,29 +57,42 @@ def test_a_map_of_the_image_alone_is_found_out(study, tmp_path):
     assert all(row["spearman_abs"] == pytest.approx(1) for row in found)
 
 
+BLOCKS = np.indices((14, 15, 16)) // 4
+PARCELS = np.where(BLOCKS[2] == 3, 0, 1 + 100 * BLOCKS[0] + 10 * BLOCKS[1] + BLOCKS[2])
+PARCELS[:4] = 7  # one region that is much larger than the others
+
+
 @pytest.fixture
 def linear(study, tmp_path):
-    """A machine, four people held out, and blocks of voxels as regions, one part in none."""
-    common, splits, _ = study(1.0)
-    model = models.load(train(common, splits[0], tmp_path / "out") / "model")
-    x, y, z = np.indices((14, 15, 16)) // 4
-    blocks = np.where(z == 3, 0, 1 + 100 * x + 10 * y + z)
-    people = everyone(common).rows(splits[0].test[:4])
-    return model, people, np.array([0, 1, 1, 0]), model.preparation.grid.vector(blocks)
+    """A function that trains a machine on some maps and gives four people held out, before it, and their regions."""
+
+    def make(*maps):
+        common, splits, _ = study(1.0, maps=maps)
+        model = models.load(train(common, splits[0], tmp_path / "out") / "model")
+        parcels = model.preparation.grid.vector(PARCELS)
+        people = everyone(common).rows(splits[0].test[:4])
+        return faithful.persons(model, people, np.array([0, 1, 1, 0]), parcels), parcels
+
+    return make
 
 
-def test_contributions_of_a_linear_model_foretell_it_and_beat_every_random_order(linear):
-    found = faithful.measure(weights, *linear)
+@pytest.mark.parametrize("method", ["weights", "integrated_gradients", "lrp0", "occlusion", "saliency"])
+def test_what_is_exact_for_a_linear_model_foretells_it_and_beats_every_random_order(linear, method):
+    found = faithful.measure(catalogue.load("explainers", method), *linear("gm"))
     assert found["infidelity"] < 1e-6
     assert found["deletion"] == found["insertion"] == 1
-    assert 0 < found["max_sensitivity"] < 0.3
+    if method == "saliency":  # the gradient is the same for everybody
+        assert found["max_sensitivity"] == pytest.approx(0, abs=1e-6)
+    elif method != "occlusion":
+        assert 0 < found["max_sensitivity"] < 0.3
 
 
-def test_slopes_times_values_are_contributions(linear):
-    slope = faithful.measure(catalogue.load("explainers", "saliency"), *linear)
-    assert slope["infidelity"] < 1e-6
-    assert slope["deletion"] == slope["insertion"] == 1
-    assert slope["max_sensitivity"] == pytest.approx(0, abs=1e-6)  # the gradient is the same for everybody
+def test_of_several_maps_contributions_are_measured_and_slopes_are_not(linear):
+    persons = linear("gm", "wm")
+    found = faithful.measure(weights, *persons)
+    assert found["infidelity"] < 1e-6
+    assert found["deletion"] == found["insertion"] == 1
+    assert set(faithful.measure(catalogue.load("explainers", "saliency"), *persons)) == {"max_sensitivity"}
 
 
 def test_a_map_of_noise_foretells_nothing_and_one_upside_down_loses_to_every_order(linear):
@@ -89,13 +104,60 @@ def test_a_map_of_noise_foretells_nothing_and_one_upside_down_loses_to_every_ord
     def inverted(classifier, x, target, *, mask):
         return -weights.explain(classifier, x, target, mask=mask)
 
-    found = faithful.measure(SimpleNamespace(explain=noise), *linear)
+    persons = linear("gm")
+    found = faithful.measure(SimpleNamespace(explain=noise), *persons)
     assert found["infidelity"] > 0.5
     assert found["max_sensitivity"] > 1
     assert 0.05 < found["deletion"] < 0.95
-    upside = faithful.measure(SimpleNamespace(explain=inverted), *linear)
+    upside = faithful.measure(SimpleNamespace(explain=inverted), *persons)
     assert upside["deletion"] == upside["insertion"] == 0
     assert upside["infidelity"] < 1e-6  # its scale is free, and so is its sign
+
+
+def test_infidelity_is_captum_s_over_the_squared_falls(linear):
+    (person, *_), _ = linear("gm")
+    gone, falls = person.perturbed
+    speaking = np.random.default_rng(3).normal(size=person.count) - falls.mean()
+    rows = iter(gone)
+
+    def perturb(gates):
+        taken = torch.from_numpy(np.stack([next(rows) for _ in gates]))
+        return taken, gates - taken
+
+    theirs = infidelity(
+        person.logits, perturb, torch.ones(1, person.count).double(), torch.from_numpy(speaking)[None],
+        target=person.target, n_perturb_samples=len(gone), normalize=True,
+    )  # fmt: skip
+    assert person.infidelity(speaking) == pytest.approx(float(theirs) / np.mean(falls**2), rel=1e-4)
+    assert 0.05 < person.infidelity(speaking) < 1
+
+
+def test_without_two_regions_only_the_noise_is_measured(study, tmp_path):
+    common, splits, _ = study(1.0)
+    model = models.load(train(common, splits[0], tmp_path / "out") / "model")
+    people = everyone(common).rows(splits[0].test[:2])
+    for parcels in (None, np.ones(model.preparation.grid.voxels, int)):
+        persons = faithful.persons(model, people, np.array([0, 1]), parcels)
+        assert set(faithful.measure(weights, persons, parcels)) == {"max_sensitivity"}
+
+
+def test_people_of_every_class_are_examined_whatever_their_order(study, tmp_path):
+    common, splits, _ = study(1.0)
+    model = models.load(train(common, splits[0], tmp_path / "out") / "model")
+    held_out = everyone(common).rows(splits[0].test)
+    true = np.array([0, 0, 0, 0, 0, 1, 1, 1])
+    examined = checking.Examined(model, held_out, true, None)
+    np.testing.assert_array_equal(examined.people.values["gm"], held_out.values["gm"][[0, 1, 5, 6]])
+
+
+def test_labels_are_shuffled_by_person_where_rows_of_one_agree():
+    y = np.repeat([0, 1, 1, 0, 1, 0], 2)
+    groups = [f"sub-{row // 2}" for row in range(12)]
+    drawn = [checking.shuffled(y, groups, seed) for seed in range(20)]
+    assert all((one[::2] == one[1::2]).all() and one.sum() == y.sum() for one in drawn)
+    assert len({tuple(one) for one in drawn}) > 5
+    mixed = checking.shuffled(np.arange(12) % 2, groups, 1)
+    assert mixed.sum() == 6
 
 
 @pytest.mark.parametrize("classifier", ["svm", "cnn3d"])
@@ -137,7 +199,14 @@ def test_each_fold_keeps_what_was_measured_and_maps_of_models_that_learnt_nothin
     for mean in results.means(folders, f"{classifier}/gm", CLASSES):
         expected = {"labels_shuffled", *(["other_seed"] if network else [])}
         if mean.people is not None:
-            expected |= {"parameters_shuffled", "deletion", "insertion", "infidelity", "max_sensitivity"}
+            expected |= {
+                "head_shuffled",
+                "parameters_shuffled",
+                "deletion",
+                "insertion",
+                "infidelity",
+                "max_sensitivity",
+            }
         assert set(mean.measured) == expected
         assert set(mean.nulls) == {"labels_shuffled", *(["untrained"] if network else [])}
         if mean.explained == "patient":
@@ -179,3 +248,16 @@ def test_right_and_wrong_calls_are_told_apart(study, tmp_path):
     np.testing.assert_allclose(mean.right, maps[right].mean(axis=0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(mean.wrong, maps[~right].mean(axis=0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(np.stack(list(results.each(folders, mean, CLASSES))), maps, rtol=1e-5, atol=1e-6)
+
+
+def test_of_people_s_checks_the_least_counts_where_it_has_to_hold_and_the_median_elsewhere():
+    each = [{"finite": 1.0, "convergence_delta": value} for value in (0.01, -0.9, 0.03)]
+    each[1]["finite"] = 0.0
+    assert results._together(each) == {"finite": 0.0, "convergence_delta": pytest.approx(0.03)}
+
+
+def test_a_class_that_no_fold_holds_out_has_no_mean(study, tmp_path):
+    common, splits, _ = study(1.0)
+    test = tuple(row for row in splits[0].test if row % 2 == 0)
+    part = train(common, replace(splits[0], test=test), tmp_path / "out", explainers=("weights",))
+    assert [mean.explained for mean in results.means([part], "svm/gm", CLASSES)] == ["control"]

@@ -223,3 +223,11 @@ def test_an_unknown_level_exits_17_and_lists_the_levels(capsys, tmp_path):
 def test_too_few_words_exit_64(capsys):
     assert run.main(["BIDS"]) == 64
     assert "--help lists all options" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("corners", ["1 2 3 4 5", "9 0 0 1 1 1", "0 0 0 0 0 0"])
+def test_a_bounding_box_is_two_corners_the_least_first(corners):
+    with pytest.raises(UsageError, match=r"bounding.box"):
+        built("--bounding-box", *corners.split())
+    good = built("--bounding-box", "-90", "-126", "-72", "90", "90", "108")
+    assert good.participant.bounding_box == (-90, -126, -72, 90, 90, 108)

@@ -235,61 +235,6 @@ class TestSeeds:
         assert torch.backends.cudnn.deterministic == cudnn
 
 
-class TestLoop:
-    def network(self):
-        torch.manual_seed(0)
-        return torch.nn.Sequential(
-            torch.nn.Conv3d(1, 4, 3),
-            torch.nn.ReLU(),
-            torch.nn.AdaptiveAvgPool3d(1),
-            torch.nn.Flatten(),
-            torch.nn.Linear(4, 2),
-        )
-
-    def test_the_loss_falls_and_the_network_learns(self):
-        random = np.random.default_rng(0)
-        y = np.arange(20) % 2
-        x = (random.normal(size=(20, 1, 6, 6, 6)) + 2 * y[:, None, None, None, None]).astype(np.float32)
-        network = self.network()
-        losses = loop.train(network, lambda rows: x[rows], y, epochs=40, learning_rate=0.02, seed=0, device="cpu")
-        assert len(losses) == 40
-        assert losses[-1] < 0.3 * losses[0]
-        assert (network(torch.from_numpy(x)).argmax(dim=1).numpy() == y).all()
-
-    def test_the_rarer_class_weighs_as_much_as_the_other(self):
-        # with nothing to be learnt and classes of 18 and 2, the answer is half and half
-        y, x = np.array([0] * 18 + [1] * 2), np.zeros((20, 1, 6, 6, 6), np.float32)
-        network = self.network()
-        loop.train(network, lambda rows: x[rows], y, epochs=60, learning_rate=0.05, batch_size=20, seed=0, device="cpu")
-        share = torch.softmax(network(torch.from_numpy(x[:1])), dim=1)[0, 1].item()
-        assert share == pytest.approx(0.5, abs=0.05)
-
-    def test_everybody_is_seen_once_an_epoch_and_nobody_alone(self):
-        seen = []
-
-        def batch(rows):
-            seen.append(rows.tolist())
-            return np.ones((len(rows), 1, 6, 6, 6), np.float32)
-
-        loop.train(self.network(), batch, np.arange(17) % 2, epochs=2, batch_size=8, seed=0, device="cpu")
-        assert sorted(row for rows in seen[:3] for row in rows) == list(range(17))
-        assert min(len(rows) for rows in seen) > 1
-        assert seen[:3] != seen[3:]
-
-    def test_what_augments_gets_each_batch(self):
-        marks = []
-
-        def augment(x, noise):
-            marks.append(torch.rand(1, generator=noise).item())
-            return x
-
-        x = np.ones((6, 1, 6, 6, 6), np.float32)
-        loop.train(
-            self.network(), lambda rows: x[rows], np.arange(6) % 2, epochs=3, seed=0, device="cpu", augment=augment
-        )
-        assert len(set(marks)) == 3
-
-
 class TestPrepare:
     def test_volumes_hold_the_vectors_in_the_box_and_zero_outside_the_mask(self, study):
         common, splits, _ = study(maps=("gm", "wm"))

@@ -9,7 +9,7 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -120,8 +120,9 @@ def head() -> tuple[Path, Path] | None:
     return None
 
 
-def grid(space: str, resolution_mm: float) -> tuple[tuple[int, int, int], np.ndarray]:
-    """The grid (shape, affine) of a space at a voxel size, RAS+.
+def grid(space: str, resolution_mm: float, box_mm: Sequence[float] = ()) -> tuple[tuple[int, int, int], np.ndarray]:
+    """The grid (shape, affine) of a space at a voxel size, RAS+; box_mm: centres of its outermost voxels, x, y, z of
+    the least and of the greatest corner, where it is not the template's own.
 
     Its right, front and upper edges are those of the 1 mm template, and it has as many voxels as cover that: at 2 mm
     this is TemplateFlow's `res-02` of MNI152NLin2009cAsym. (FSL's own 2 mm grid of MNI152NLin6Asym lies half a
@@ -129,6 +130,12 @@ def grid(space: str, resolution_mm: float) -> tuple[tuple[int, int, int], np.nda
     Raises MissingInputError for a template that is not there.
     """
     template = brain(space)
+    if box_mm:
+        low, high = np.reshape(box_mm, (2, 3))
+        x, y, z = (int(count) for count in np.round((high - low) / resolution_mm) + 1)
+        affine = np.diag([resolution_mm] * 3 + [1.0])
+        affine[:3, 3] = low
+        return (x, y, z), affine
     sizes = nibabel.affines.voxel_sizes(template.affine)
     extent = sizes * template.shape[:3]
     upper = template.affine[:3, 3] - sizes / 2 + extent

@@ -14,9 +14,9 @@ whose softmax is the probability. A network names its last spatial layer `.cam_l
 defaults `EPOCHS`, `LEARNING_RATE`, `WEIGHT_DECAY` and `BATCH_SIZE`, and where they differ from the first named here:
 `OPTIMISER` ("adamw", "adam"), `SCHEDULE` ("cosine", "none"), `PATIENCE` (epochs without a better loss of the share
 `VALIDATION`, 0.2, of the training people; no early stopping without it), `OVERSAMPLE` (False: class weights),
-`INSTANCES` (False; True: the loss is of each slice's logits) and `ACCUMULATE` (1; batches a step).
+`INSTANCES` (False; True: the loss is of each slice's logits) and `ACCUMULATE` (1; the parts a batch goes through in).
 
-A model that fits itself has `fit(x, y, *, seed, groups) -> None`, whose inner folds keep the rows of a group together;
-a linear one also `.linear` (torch.nn.Linear) and the buffer `.centre`, and its logits are linear(x - centre). One
-without a gradient says so: `.differentiable` is False. The saved state is `state_dict()` alone.
+A model that fits itself has `fit(x, y, *, seed, groups) -> None`, whose inner folds keep rows of a group together; a
+linear one also `.linear` (torch.nn.Linear) and the buffer `.centre`, and its logits are linear(x - centre). One without
+a gradient says so: `.differentiable` is False. The saved state is `state_dict()` alone.
 """

@@ -12,7 +12,8 @@ reason why it does not suit a classifier.
   voxels) being the scaled training people.
 
 `CELLS = True`: the values are those of the cells of `cam_layer`, which are larger than voxels; `SLOPE = True`: they are
-changes of the logit per change of a voxel, not contributions to it.
+changes of the logit per change of a voxel, not contributions to it; `WHOLE = True`: each voxel of a region has the
+value of the whole region.
 
 - What a map has to fulfil may be measured by `checks(classifier, x, target, values) -> dict of numbers`, `values` being
   the map (voxels in the mask,) of that person and class; it stands in the sidecar.

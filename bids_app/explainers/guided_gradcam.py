@@ -15,6 +15,7 @@ from bids_app.explainers import gradcam, guided_backprop
 SIGN = "both"
 UNIT = "guided gradient times Grad-CAM (arbitrary scale)"
 OF = "person"
+SLOPE = True
 
 
 def check(classifier: torch.nn.Module) -> str | None:
@@ -32,3 +33,8 @@ def explain(
     coarse = np.maximum(gradcam.explain(classifier, x, target, mask=mask), 0)
     product: NDArray[np.float32] = guided_backprop.explain(classifier, x, target, mask=mask) * coarse
     return product
+
+
+def checks(classifier: torch.nn.Module, x: torch.Tensor, target: int, values: NDArray[np.float32]) -> dict[str, float]:
+    """`relus_guided`: how many ReLU modules let positive gradients pass alone."""
+    return guided_backprop.checks(classifier, x, target, values)

@@ -15,6 +15,7 @@ from bids_app.explainers._state import evaluating
 SIGN = "both"
 UNIT = "fall of the logit without the region"
 OF = "person"
+WHOLE = True
 
 
 def check(classifier: torch.nn.Module) -> str | None:

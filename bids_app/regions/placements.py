@@ -22,6 +22,8 @@ def shares(
 ) -> list[NDArray[np.float64]]:
     """The size-matched p of every label from 0 upwards: the share of patches as strong, the region among them.
 
+    Label 0 is no region, and has none.
+
     asked: maps that lie in one mask (X, Y, Z); labels (voxels in the mask,). A patch is as many voxels as the region
     has, those nearest to a voxel drawn from the mask; strong is its mean, or the mean's magnitude where both signs
     count. Patches are compact, and a winding region averages over more places, so that its p errs upwards. NaN where a
@@ -30,7 +32,9 @@ def shares(
     where = np.argwhere(mask) * np.asarray(voxel_mm)
     drawn = np.random.default_rng(seed).permutation(len(where))[:PLACES]
     sizes = [np.bincount(one.labels) for one in asked]
-    largest = max(int(each.max()) for each in sizes)
+    for each in sizes:
+        each[0] = 0  # what lies outside the atlas may be half of the brain, and nobody asks about it
+    largest = max(1, *(int(each.max()) for each in sizes))
     means = [_means(one, each) for one, each in zip(asked, sizes, strict=True)]
     reached = [np.zeros(len(each)) for each in sizes]
     for centre in drawn:

@@ -1,5 +1,6 @@
 """The page that answers why one person was called so, by the cells that do better than chance and the confounds."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,21 +20,24 @@ TOP = 10
 class Call:
     """What one cell said of a person who was held out.
 
-    `probability` by class, of a population with classes of equal size; `map`: the raw heatmap of class `explained` by
-    `method`, with its unit and sign; `regions`: region, heatmap (mean), and z_<map>, where the person's map lies among
-    the training people of the reference class, by the first atlas.
+    `probability` by class, of a population with classes of equal size; `slope`: the cell's calibration slope; `map`:
+    the raw heatmap of class `explained` by `method`, with its unit and sign; `regions`: region, heatmap (mean), and
+    z_<map>, where the person's map lies among the `controls` training people of the reference class, by the first
+    atlas.
     """
 
     cell: str
     words: str
     predicted: str
     probability: Mapping[str, float]
+    slope: str
     method: str
     explained: str
     map: Nifti1Image
     unit: str
     sign: str
     atlas: str
+    controls: int
     regions: pd.DataFrame
 
 
@@ -55,6 +59,7 @@ def write(
     own: the person's T1w in the space of the maps, None where there is none. mask: the template's brain.
     """
     folder = path.with_suffix("")
+    shutil.rmtree(folder, ignore_errors=True)  # a cell may have lost its claim since
     cells = [
         _cell(call, number, folder, classes, template, mask, own, radiological)
         for number, call in enumerate(calls, start=1)

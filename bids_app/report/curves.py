@@ -76,24 +76,17 @@ def overlap(table: pd.DataFrame, path: Path) -> None:
     rows = rows.assign(smoothing_mm=rows["smoothing_mm"].astype(float), map=first)
     blind = rows[rows["explained"] == "n/a"]
     shown = rows[rows["explained"] != "n/a"]
-    shown = shown.assign(cell=shown["cell"] + ", explaining " + shown["explained"])
+    shown = shown.assign(cell=shown["cell"] + "\nexplaining " + shown["explained"])
+    looks = dict(zip(shown["method"].unique(), itertools.cycle(itertools.product(MARKERS, COLORS)), strict=False))
+    looks |= {"group mean": ("", "#777777"), "t-map": (".", "#777777"), "F-map": (".", "#777777")}
     with _panels(shown, path, note=OVERLAP_NOTE, legend=True) as panels:
         for axes, own in panels:
             of_map = blind[blind["cell"] == own["map"].iloc[0]]
-            looks = itertools.cycle(itertools.product(MARKERS, COLORS))
-            for table_of, style in ((of_map, "--"), (own, "-")):
-                for name, line in table_of.groupby("method", sort=False):
-                    marker, color = ("" if name == "group mean" else ".", "#777777") if style == "--" else next(looks)
-                    axes.plot(
-                        line["smoothing_mm"],
-                        line["auprc"],
-                        label=name,
-                        linestyle=style,
-                        marker=marker,
-                        color=color,
-                        linewidth=1.2,
-                        markersize=4,
-                    )
+            for (name, explained), line in pd.concat([of_map, own]).groupby(["method", "explained"], sort=False):
+                marker, color = looks[str(name)]
+                style = "--" if explained == "n/a" else "-"
+                look = axes.plot(line["smoothing_mm"], line["auprc"], label=name, linestyle=style, linewidth=1.2)[0]
+                look.set(marker=marker, color=color, markersize=4)
             axes.axhline(float(own["share"].iloc[0]), color="#999999", linewidth=1, linestyle=":", label="chance")
             axes.set(xlabel="smoothing (mm FWHM)", ylabel="AUPRC", ylim=(0, None))
 
@@ -113,7 +106,7 @@ def _panels(
         axes.set_visible(False)
     panels = []
     for axes, (cell, table) in zip(grid, groups, strict=False):
-        axes.set_title(_short(str(cell), 38), fontsize=10 if len(str(cell)) < 30 else 8)
+        axes.set_title("\n".join(_short(line, 34) for line in str(cell).splitlines()), fontsize=10)
         axes.tick_params(labelsize=8)
         panels.append((axes, table))
     yield panels

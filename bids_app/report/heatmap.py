@@ -9,23 +9,19 @@ from nibabel.nifti1 import Nifti1Image
 
 from bids_app.evaluation.checks import LIMITS, Limit
 from bids_app.report.page import number
-from bids_app.training.results import Mean
-
-HOLDS = ("finite", "not_all_zero")
+from bids_app.training.results import HOLDS, Mean
 
 
 @dataclass(frozen=True, kw_only=True)
 class Heatmap(Mean):
     """A mean heatmap with its image and its region table for each atlas, which have the columns of `regions/tables.py`.
 
-    `stability`: how far the maps of folds agree on the regions of the first atlas (`stability.agreement`), None with
-    one fold; `resolution_mm`: what the method, the voxels or the smoothing cannot tell apart.
+    `resolution_mm`: what the method, the voxels or the smoothing cannot tell apart.
     """
 
     image: Nifti1Image
     regions: Mapping[str, pd.DataFrame]
     resolution_mm: float
-    stability: Mapping[str, float] | None = None
 
 
 def caption(heatmap: Heatmap, threshold: float) -> str:
@@ -57,10 +53,10 @@ def shown_checks(table: pd.DataFrame) -> dict[str, str | list[dict[str, str]]]:
     rows, failed = [], []
     for row in table.to_dict("records"):
         limit = LIMITS.get(row["check"], Limit(row["check"]))
-        told = {"check": limit.words, "value": _value(row), "passes": _passes(limit)}
+        told = {"check": limit.words, "value": _value(row), "passes": _passes(row["check"], limit)}
         rows.append(told | {"outcome": {True: "pass", False: "FAIL", None: "not judged"}[row["passed"]]})
         if row["passed"] is False:
-            failed.append(f"{limit.words} {_value(row)}, where {_passes(limit)} passes")
+            failed.append(f"{limit.words} {_value(row)}, where {_passes(row['check'], limit)} passes")
     judged = [row for row in rows if row["outcome"] != "not judged"]
     passed = f"{sum(row['outcome'] == 'pass' for row in judged)} of {len(judged)}"
     return {"rows": rows, "failed": "; ".join(failed), "passed": passed}
@@ -72,9 +68,11 @@ def _value(row: Mapping[Any, Any]) -> str:
     return number(row["value"], 2)
 
 
-def _passes(limit: Limit) -> str:
+def _passes(check: str, limit: Limit) -> str:
+    if check in HOLDS:
+        return "yes"
     if limit.least is not None:
-        return "yes" if limit.least == 1 else f"{limit.least:g} or more"
+        return f"{limit.least:g} or more"
     return "-" if limit.most is None else f"{limit.most:g} or less"
 
 

@@ -4,7 +4,7 @@ Each is compared with models that learnt nothing, or the same anew: the tests of
 doi:10.48550/arXiv.1810.03292, and of Arun et al. 2021, Radiology: Artificial Intelligence 3:e200267.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -16,54 +16,75 @@ from bids_app.training import faithful, heatmaps, models, sanity
 from bids_app.training.models import Model
 from bids_app.training.prepare import People
 
-MOST = 4  # people whose maps are looked at one by one
+MOST = 4  # people whose maps are looked at one by one, one of each class at least
 NULLS = ("untrained", "labels_shuffled")
 Fit = Callable[[NDArray[np.int64], int], Model]
 
 
-def others(model: Model, y: NDArray[np.int64], fit: Fit) -> dict[str, Model]:
+def others(model: Model, y: NDArray[np.int64], groups: Sequence[str], fit: Fit) -> dict[str, Model]:
     """Models of the same people that are to be told from `model`: of shuffled labels, and where it has a random start,
     untrained and from another start.
 
-    y: the training people's codes (people,); fit: trains the classifier on such codes from a seed.
+    y: the training people's codes (people,), `groups`: who belongs together; fit: trains the classifier on such codes
+    from a seed.
     """
-    shuffled = fit(np.random.default_rng(model.seed).permutation(y), model.seed)
+    found = {"labels_shuffled": fit(shuffled(y, groups, model.seed), model.seed)}
     if hasattr(model.module, "fit"):
-        return {"labels_shuffled": shuffled}
+        return found
     start = models.build(model.classifier, model.preparation, len(model.classes), seed=model.seed + 1)
-    untrained = replace(model, module=start.to(model.device))
-    return {"labels_shuffled": shuffled, "untrained": untrained, "other_seed": fit(y, model.seed + 1)}
+    found["untrained"] = replace(model, module=start.to(model.device).eval())
+    return found | {"other_seed": fit(y, model.seed + 1)}
 
 
-def of_people(
-    explainer: ModuleType, model: Model, held_out: People, against: Mapping[str, Model], parcels: heatmaps.Parcels
-) -> dict[str, Any]:
-    """`measured` and the `cascade` of a method that explains people.
-
-    measured: the rank correlation of absolute values of the true maps and those with all parameters shuffled, with
-    shuffled labels, and from another start; and what `faithful.measure` measures; all of the class that is called.
+def shuffled(y: NDArray[np.int64], groups: Sequence[str], seed: int) -> NDArray[np.int64]:
+    """Codes exchanged among groups of rows that all have one code, so that a person's sessions keep one; among rows
+    where a group has several codes.
     """
-    some = held_out.rows(slice(0, MOST))
-    called = model.predict(some).argmax(axis=1)
-    cascade = sanity.cascade(explainer, model, some, called, seed=model.seed, parcels=parcels)
-    measured = {"parameters_shuffled": cascade[-1]["spearman_abs"]}
-    for kind, other in against.items():
-        if kind != "untrained":
-            measured[kind] = sanity.alike(explainer, model, other, some, called, parcels)["spearman_abs"]
-    return {"cascade": cascade, "measured": measured | faithful.measure(explainer, model, some, called, parcels)}
+    names, of = np.unique(np.asarray(groups), return_inverse=True)
+    random = np.random.default_rng(seed)
+    first = np.array([y[of == one][0] for one in range(len(names))])
+    return np.asarray(random.permutation(first)[of] if (first[of] == y).all() else random.permutation(y))
+
+
+class Examined:
+    """The few held-out people of a fold, of every class, whose maps are looked at one by one."""
+
+    def __init__(self, model: Model, held_out: People, true: NDArray[np.integer], parcels: heatmaps.Parcels) -> None:
+        each = max(MOST // len(model.classes), 1)
+        rows = sorted(row for one in range(len(model.classes)) for row in np.flatnonzero(true == one)[:each].tolist())
+        self.model, self.people, self.parcels = model, held_out.rows(rows), parcels
+        self.called = model.predict(self.people).argmax(axis=1)
+        self.persons = faithful.persons(model, self.people, self.called, parcels)
+
+    def of_people(self, explainer: ModuleType, against: Mapping[str, Model]) -> dict[str, Any]:
+        """`measured` and the `cascade` of a method that explains people, all of the class that is called.
+
+        measured: the rank correlation of absolute values of the true maps and those with the head, and all parameters,
+        shuffled, with shuffled labels, and from another start; and what `faithful.measure` measures.
+        """
+        given = (self.people, self.called)
+        cascade = sanity.cascade(explainer, self.model, *given, seed=self.model.seed, parcels=self.parcels)
+        measured = {"head_shuffled": cascade[0]["spearman_abs"], "parameters_shuffled": cascade[-1]["spearman_abs"]}
+        true = sanity.maps(explainer, self.model, *given, self.parcels)
+        for kind, other in against.items():
+            if kind != "untrained":
+                found = sanity.maps(explainer, other, *given, self.parcels)
+                measured[kind] = sanity.alike(true, found)["spearman_abs"]
+        return {"cascade": cascade, "measured": measured | faithful.measure(explainer, self.persons, self.parcels)}
 
 
 def of_models(
     explainer: ModuleType, model: Model, training: NDArray[np.float32], against: Mapping[str, Model]
 ) -> dict[str, Any]:
-    """`measured` of a method that describes models, from the prepared training people; of the last class."""
-    own = heatmaps.describe(explainer, model, training)[-1]
-    found = {
-        kind: sanity.spearman(np.abs(own), np.abs(heatmaps.describe(explainer, other, training)[-1]))
-        for kind, other in against.items()
-        if kind != "untrained"
+    """`measured` of a method that describes models, from the prepared training people: means over classes."""
+    own = heatmaps.describe(explainer, model, training)
+    return {
+        "measured": {
+            kind: sanity.alike(list(own), list(heatmaps.describe(explainer, other, training)))["spearman_abs"]
+            for kind, other in against.items()
+            if kind != "untrained"
+        }
     }
-    return {"measured": found}
 
 
 def nulls(

@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 from bids_app.regions import tables
 from bids_app.training.prepare import People, Preparation
 
+FILE = "regions.npz"
+FEWEST = 5  # people whose spread is worth a number
+
 
 def of_regions(
     preparation: Preparation,
@@ -13,20 +16,20 @@ def of_regions(
     held_out: People,
     reference: NDArray[np.bool_],
     labels: NDArray[np.integer],
-) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
-    """The regions' labels (regions,), and z of each held-out person (people, maps, regions).
+) -> tuple[NDArray[np.integer], NDArray[np.float64], int]:
+    """The regions' labels (regions,), z of each held-out person (people, maps, regions), and from how many people.
 
     z: a region's mean of the prepared map (smoothed, adjusted, scaled) less its mean over the training people of the
-    reference class (`reference`, (training people,)), over their SD; NaN with fewer than three of them. labels (voxels
+    reference class (`reference`, (training people,)), over their SD; NaN with fewer than five of them. labels (voxels
     in the mask,), 0 for none.
     """
     index = np.unique(labels[labels > 0])
     known, own = (_means(preparation, people, labels, index) for people in (training, held_out))
     controls = known[reference]
-    if len(controls) < 3:
-        return index, np.full(own.shape, np.nan)
+    if len(controls) < FEWEST:
+        return index, np.full(own.shape, np.nan), len(controls)
     spread = controls.std(axis=0, ddof=1)
-    return index, (own - controls.mean(axis=0)) / np.where(spread > 0, spread, np.nan)
+    return index, (own - controls.mean(axis=0)) / np.where(spread > 0, spread, np.nan), len(controls)
 
 
 def _means(

@@ -12,7 +12,6 @@ from bids_app.training import checking, deviations, heatmaps
 from bids_app.training.models import Model
 from bids_app.training.prepare import People
 
-REGIONS = "regions.npz"
 Coded = tuple[People, NDArray[np.int64]]
 
 
@@ -35,26 +34,27 @@ def write(
     """
     (training, y), (held_out, true) = trained, held
     if parcels is not None:
-        index, z = deviations.of_regions(model.preparation, training, held_out, y == 0, parcels)
-        np.savez(folder / REGIONS, index=index, z=z)
+        index, z, controls = deviations.of_regions(model.preparation, training, held_out, y == 0, parcels)
+        np.savez(folder / deviations.FILE, index=index, z=z, controls=controls)
     chosen, refused = heatmaps.suitable(names, model.module)
     told: dict[str, dict[str, Any]] = {name: {"refused": why} for name, why in refused.items()}
     x = model.preparation.vectors(training)
+    examined = None if against is None else checking.Examined(model, held_out, true, parcels)
     for name, explainer in chosen.items():
         told[name] = {"sign": explainer.SIGN, "unit": explainer.UNIT, "of": explainer.OF}
         if explainer.OF in ("model", "both"):
             described = heatmaps.describe(explainer, model, x)
             np.save(folder / f"model_{name}.npy", described)
             told[name]["model_sd"] = float(described.std(dtype=np.float64))
-            if against is not None:
+            if against is not None and explainer.OF == "model":
                 told[name] |= checking.of_models(explainer, model, x, against)
         if explainer.OF in ("person", "both"):
             file = folder / f"heatmap_{name}.npy"
             told[name]["cell_mm"] = heatmaps.cell_mm(explainer, model)
             told[name]["checks"] = heatmaps.write_people(explainer, model, held_out, path=file, parcels=parcels)
             told[name]["person_sd"] = heatmaps.spread(explainer, model, training, parcels=parcels)
-            if against is not None:
-                told[name] |= checking.of_people(explainer, model, held_out, against, parcels)
+            if against is not None and examined is not None:
+                told[name] |= examined.of_people(explainer, against)
         if against is not None:
             for kind, null in checking.nulls(explainer, against, held_out, true, x, parcels):
                 np.save(folder / f"null-{kind}-{name}.npy", null)

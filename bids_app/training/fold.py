@@ -13,7 +13,7 @@ from bids_app import catalogue
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, UsageError
-from bids_app.training import checking, explaining, loop, models, prepare, seeds, tables
+from bids_app.training import checking, checkpoint, explaining, loop, models, prepare, regimen, seeds, tables
 
 
 def run(
@@ -36,6 +36,7 @@ def run(
     threads: int = 1,
     epochs: int | None = None,
     labelling: Sequence[int] | None = None,
+    weights: Path | None = None,
     folder: Path,
     settings: Mapping[str, Any],
 ) -> None:
@@ -44,9 +45,8 @@ def run(
     With a `labelling`, codes of classes (people,) in place of the table's, predictions alone. arrays: map -> float32
     (people, voxels) in the row order of `people`, a table of participant_id, session_id, class and the covariates that
     `adjust` names by map, and `keep`, which ComBat preserves (None: no ComBat; with it the table has `site_number`).
-    parcels: .npy of the regions (X, Y, Z) on the grid; explain_checks: train two more models and look at what the maps
-    are worth. What explaining writes: `explaining.write`. Raises DataError when table and arrays disagree or a
-    covariate is missing.
+    weights: a folder of what it starts from. parcels: .npy of regions (X, Y, Z); explain_checks: look at what maps are
+    worth (`explaining.write`). Raises DataError when table and arrays disagree or a covariate lacks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = _table(people, classes, labelling)
@@ -56,26 +56,30 @@ def run(
         preparation = prepare.fit(training, maps=maps, columns=adjust, grid=Grid.read(grid_file), keep=keep)
         groups = [split.groups[row] for row in split.train]
 
-        def trained(codes: NDArray[np.int64], own_seed: int) -> tuple[models.Model, list[float]]:
+        def trained(codes: NDArray[np.int64], own_seed: int) -> tuple[models.Model, dict[str, list[float]]]:
             module = models.build(classifier, preparation, len(classes), seed=own_seed)
-            # what fits itself does so in numpy, on the CPU
-            where = "cpu" if hasattr(module, "fit") else resolve(device)
-            place = (split.repeat, split.fold)
-            made = models.Model(cell, classifier, classes, preparation, module, own_seed, settings, *place, where)
-            return made, _fit(made, training, codes, groups=groups, epochs=epochs)
+            if weights is not None:
+                catalogue.load("classifiers", classifier).load_weights(module, weights)
+            where = "cpu" if hasattr(module, "fit") else resolve(device)  # what fits itself does so in numpy
+            own = (module, own_seed, settings, split.repeat, split.fold, where)
+            made = models.Model(cell, classifier, classes, preparation, *own)
+            return made, _fit(made, training, codes, groups=groups, epochs=epochs, folder=folder)
 
         y = np.array([classes.index(name) for name in table["class"].iloc[list(split.train)]])
         model, losses = trained(y, seeds.derive(seed, cell, split.repeat, split.fold))
-        told = _predictions(model, table.iloc[list(split.test)], split, model.predict(held_out))
-        told.to_csv(folder / "predictions.tsv", sep="\t", index=False)
+        told = _predictions(model, table.iloc[list(split.test)], split, model.predict(held_out), folder)
         if labelling is None:
             _leave(model, losses, held_out, folder)
-            regions = None if parcels is None else preparation.grid.vector(np.load(parcels))
-            against = checking.others(model, y, lambda *given: trained(*given)[0]) if explain_checks else None
-            true = np.array([classes.index(name) for name in told["true"]])
-            explaining.write(model, explainers, (training, y), (held_out, true), folder, regions, against)
+            against = checking.others(model, y, groups, lambda *given: trained(*given)[0]) if explain_checks else None
+            held = (held_out, np.array([classes.index(name) for name in told["true"]]))
+            explaining.write(model, explainers, (training, y), held, folder, _regions(parcels, preparation), against)
             if split.repeat == 1:
                 _keep_products(model, training, held_out, folder)
+    checkpoint.clear(folder)
+
+
+def _regions(parcels: Path | None, preparation: prepare.Preparation) -> NDArray[np.integer] | None:
+    return None if parcels is None else preparation.grid.vector(np.load(parcels))
 
 
 def resolve(device: str) -> str:
@@ -87,35 +91,44 @@ def resolve(device: str) -> str:
 
 
 def _fit(
-    model: models.Model, training: prepare.People, y: NDArray[np.int64], *, groups: list[str], epochs: int | None
-) -> list[float]:
+    model: models.Model,
+    training: prepare.People,
+    y: NDArray[np.int64],
+    *,
+    groups: list[str],
+    epochs: int | None,
+    folder: Path,
+) -> dict[str, list[float]]:
     """Train a network as its file says, or let a classifier fit itself (which has no losses to tell)."""
     x, preparation = model.preparation.vectors(training), model.preparation
     if hasattr(model.module, "fit"):
         fit: Any = model.module.fit
         fit(x, y, seed=model.seed, groups=groups)
-        return []
-    part = catalogue.load("classifiers", model.classifier)
+        return {"loss": []}
+    how = regimen.of(catalogue.load("classifiers", model.classifier), epochs=epochs)
+    start = [tensor.numpy() for tensor in model.module.state_dict().values()]
+    told = {"classifier": model.classifier, "seed": model.seed, "device": model.device, "groups": groups}
     return loop.train(
         model.module,
         lambda rows: preparation.volumes(x[rows]),
         y,
-        epochs=part.EPOCHS if epochs is None else epochs,
-        learning_rate=part.LEARNING_RATE,
-        weight_decay=part.WEIGHT_DECAY,
-        batch_size=part.BATCH_SIZE,
+        how,
         seed=model.seed,
         device=model.device,
+        groups=groups,
+        checkpoint=checkpoint.place(
+            folder, how, [preparation.grid.mask, x, y, *start], threads=torch.get_num_threads(), **told
+        ),
     )
 
 
 def _leave(
     model: models.Model,
-    losses: list[float],
+    losses: dict[str, list[float]],
     held_out: prepare.People,
     folder: Path,
 ) -> None:
-    course = pd.DataFrame({"epoch": range(1, len(losses) + 1), "loss": losses})
+    course = pd.DataFrame({"epoch": range(1, len(losses["loss"]) + 1), **losses})
     course.to_csv(folder / "losses.tsv", sep="\t", index=False)
     models.save(model, folder / "model")
     np.save(folder / "distances.npy", model.preparation.distances(held_out))
@@ -150,9 +163,9 @@ def _table(people: Path, classes: tuple[str, ...], labelling: Sequence[int] | No
 
 
 def _predictions(
-    model: models.Model, table: pd.DataFrame, split: Split, probability: NDArray[np.float64]
+    model: models.Model, table: pd.DataFrame, split: Split, probability: NDArray[np.float64], folder: Path
 ) -> pd.DataFrame:
-    """The rows of predictions.tsv of the people held out."""
+    """Write predictions.tsv of the people held out; returns its rows."""
     session = table["session_id"] if "session_id" in table else pd.Series("n/a", table.index)
     columns = {
         "participant_id": table["participant_id"].to_numpy(),
@@ -163,6 +176,7 @@ def _predictions(
         "true": table["class"].to_numpy(),
         "predicted": [model.classes[index] for index in probability.argmax(axis=1)],
     }
-    return pd.DataFrame(
-        columns | {f"probability_{name}": probability[:, index] for index, name in enumerate(model.classes)}
-    )
+    columns |= {f"probability_{name}": probability[:, index] for index, name in enumerate(model.classes)}
+    told = pd.DataFrame(columns)
+    told.to_csv(folder / "predictions.tsv", sep="\t", index=False)
+    return told

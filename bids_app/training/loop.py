@@ -1,71 +1,146 @@
 """The one loop that trains networks."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import cross_entropy
+
+from bids_app.training import augment, drawing, placed
+from bids_app.training.checkpoint import Checkpoint, State
+from bids_app.training.regimen import Regimen
 
 CUDA_TOLERANCE = 1e-3  # of probabilities, two trainings with one seed on one device
 
 Batch = Callable[[NDArray[np.intp]], NDArray[np.float32]]
-Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+Loss = Callable[[NDArray[np.intp]], torch.Tensor]
 
 
 def train(
     network: torch.nn.Module,
     batch: Batch,
     y: NDArray[np.int64],
+    how: Regimen,
     *,
-    epochs: int,
-    learning_rate: float = 1e-3,
-    weight_decay: float = 1e-2,
-    batch_size: int = 8,
     seed: int,
     device: str,
-    augment: Augment | None = None,
+    groups: Sequence[str] | None = None,
+    checkpoint: Checkpoint | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
-) -> list[float]:
-    """Train in place with AdamW, a cosine rate and class-weighted cross entropy; return each epoch's mean loss.
+) -> dict[str, list[float]]:
+    """Train in place by cross entropy in which classes weigh the same; return each epoch's mean `loss`, and with
+    patience the mean of those set aside, `validation`.
 
-    batch: rows of y -> volumes (rows, channels, X, Y, Z), so that people are read when they are needed. Gradients are
-    clipped to norm 1. The weights of the last epoch are kept: there is no early stopping, since nothing but training
-    people may decide when to stop. Same seed and threads: same weights, on a CPU; on CUDA some sums have
-    no fixed order, and probabilities are to differ by CUDA_TOLERANCE at most (a `gpu` test, not run on a device yet).
+    batch: rows of y -> volumes (rows, channels, X, Y, Z), so that people are read when they are needed; groups
+    (people,) are set aside as wholes. Gradients are clipped to norm 1. Nobody but training people decides when to
+    stop; without patience the weights of the last epoch are kept. On a CPU the same seed and threads give the same
+    weights, killed and taken up again or not. On CUDA some sums have no fixed order, and probabilities are to differ
+    by CUDA_TOLERANCE at most (a `gpu` test; neither it nor bfloat16 and channels last were run on a device yet).
     """
-    network.to(device).train()
-    weights = torch.tensor(_class_weights(y), dtype=torch.float32, device=device)
-    parts = math.ceil(len(y) / batch_size)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=epochs * parts)
+    rows, aside = np.arange(len(y)), np.arange(0)
+    if how.patience is not None:
+        rows, aside = drawing.parted(y, groups, share=how.validation, seed=seed)
+    # parts of even size: a last batch of one person would break batch normalisation
+    parts = math.ceil(drawing.length(rows, y, oversample=how.oversample) / how.batch_size)
+    with placed.training(network, device), seeded(seed, device):
+        state = _start(network, how, parts, seed, device)
+        change, balancing = augment.load(how.augment), None if how.oversample else rows
+        loss = _loss(state, batch, y, how, device, balancing=balancing, change=change)
+        validation = _loss(state, batch, y, how, device, balancing=aside, change=None)
+        if checkpoint is not None:
+            checkpoint.restore(state)
+        left = range(len(state.told["loss"]), how.epochs)
+        for _ in left if progress is None else progress(left):
+            if _stale(state, how):
+                break
+            drawn = drawing.epoch(rows, y, state.order, oversample=how.oversample)
+            steps = [_step(state, loss, chosen, how) for chosen in np.array_split(drawn, parts)]
+            state.told["loss"].append(sum(float(mean) * len(few) for step in steps for few, mean in step) / len(drawn))
+            if how.patience is not None:
+                _judge(state, validation, np.array_split(aside, math.ceil(len(aside) / how.at_once)))
+            if checkpoint is not None:
+                checkpoint.keep(state, last=_stale(state, how) or len(state.told["loss"]) == how.epochs)
+        if state.best:
+            network.load_state_dict(state.best)
+    return state.told
+
+
+def _start(network: torch.nn.Module, how: Regimen, parts: int, seed: int, device: str) -> State:
+    """Before the first epoch."""
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[how.optimiser]
+    optimiser = kind(network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
+    schedule = None
+    if how.schedule == "cosine":
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=how.epochs * parts)
     order, noise = np.random.default_rng(seed), torch.Generator(device).manual_seed(seed)
-    losses = []
-    with seeded(seed, device):
-        for _ in range(epochs) if progress is None else progress(range(epochs)):
-            total = 0.0
-            # parts of even size: a last batch of one person would break batch normalisation
-            for rows in np.array_split(order.permutation(len(y)), parts):
-                x = torch.from_numpy(batch(rows)).to(device)
-                x = x if augment is None else augment(x, noise)
-                target = torch.from_numpy(y[rows]).to(device)
-                loss = torch.nn.functional.cross_entropy(network(x), target, weight=weights, reduction="none").mean()
-                optimiser.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-                optimiser.step()
-                schedule.step()
-                total += float(loss.detach()) * len(rows)
-            losses.append(total / len(y))
-    network.eval()
-    return losses
+    told: dict[str, list[float]] = {name: [] for name in ("loss", *(() if how.patience is None else ("validation",)))}
+    return State(network, optimiser, schedule, order, noise, told)
 
 
-def _class_weights(y: NDArray[np.int64]) -> NDArray[np.float64]:
-    """n / (classes x people of the class), so that each class weighs the same."""
-    counts = np.bincount(y)
-    return len(y) / (len(counts) * counts)
+def _loss(
+    state: State,
+    batch: Batch,
+    y: NDArray[np.int64],
+    how: Regimen,
+    device: str,
+    *,
+    balancing: drawing.Rows | None,
+    change: augment.Augment | None,
+) -> Loss:
+    """The mean loss of some rows, as a function; weights make the classes of the rows `balancing` weigh the same."""
+    weights = None
+    if balancing is not None:
+        weights = torch.tensor(drawing.weights(y[balancing]), dtype=torch.float32, device=device)
+
+    def loss(few: drawing.Rows) -> torch.Tensor:
+        x = torch.from_numpy(batch(few)).to(device)
+        x = x if change is None else change(x, state.noise)
+        target = torch.from_numpy(y[few]).to(device)
+        with placed.precision(device):
+            forward: Any = state.network.instances if how.instances else state.network
+            logits = forward(x)
+            if how.instances:  # (batch, slices, classes): each slice has its person's class
+                target, logits = target.repeat_interleave(logits.shape[1]), logits.flatten(0, 1)
+            return cross_entropy(logits, target, weight=weights, reduction="none").mean()
+
+    return loss
+
+
+def _step(state: State, loss: Loss, chosen: drawing.Rows, how: Regimen) -> list[tuple[drawing.Rows, torch.Tensor]]:
+    """One step by the mean loss of the chosen rows, which go through in so many parts as the regimen says."""
+    told = []
+    state.optimiser.zero_grad()
+    for few in np.array_split(chosen, min(how.accumulate, len(chosen))):
+        mean = loss(few)
+        (mean * (len(few) / len(chosen))).backward()
+        told.append((few, mean.detach()))
+    torch.nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
+    state.optimiser.step()
+    if state.schedule is not None:
+        state.schedule.step()
+    return told
+
+
+def _judge(state: State, loss: Loss, parts: list[drawing.Rows]) -> None:
+    """Tell the loss of the people set aside, and keep the weights if it is the best so far."""
+    state.network.eval()
+    with torch.no_grad():
+        total = sum(float(loss(few)) * len(few) for few in parts)
+    state.network.train()
+    told = state.told["validation"]
+    told.append(total / sum(map(len, parts)))
+    if np.argmin(told) == len(told) - 1:
+        state.best = {name: tensor.clone() for name, tensor in state.network.state_dict().items()}
+
+
+def _stale(state: State, how: Regimen) -> bool:
+    """Whether so many epochs as the patience brought nothing better."""
+    told = state.told.get("validation", [])
+    return bool(told) and how.patience is not None and len(told) - 1 - int(np.argmin(told)) >= how.patience
 
 
 @contextmanager

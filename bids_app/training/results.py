@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-HOLDS = ("finite", "not_all_zero", "relus_guided")
+HOLDS = ("finite", "not_all_zero")  # 1 where it is so
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Mean:
     `folds`: the mean of each fold alone, of those that have such people. `right` and `wrong`: the mean over those who
     were rightly and wrongly called, None where nobody was, and `calls`, how many each (a person once a repeat).
     `cell_mm`: the longest edge of the method's own cells, None where it gives every voxel a value of its own.
-    `checks`: the worst of each check over the people's maps that it is the mean of; `measured`: what --explain-checks
-    found (`checking.run`), the mean over folds; `nulls`: the same map of models that learnt nothing, by their kind.
+    `checks`: each check over the people's maps that it is the mean of; `measured`: what --explain-checks found
+    (`checking`), the mean over folds; `nulls`: the same map of models that learnt nothing, by their kind.
     """
 
     cell: str
@@ -64,9 +64,9 @@ def means(folders: Sequence[Path], cell: str, classes: Sequence[str]) -> Iterato
         of_people = its["of"] in ("person", "both")
         make = _of_people if of_people else _of_models
         for index, name in enumerate(classes):
-            if index or of_people:
-                own = [one[method] for one in about]
-                found = make(folders, own, cell, method, index, name)
+            own = [one[method] for one in about]
+            found = make(folders, own, cell, method, index, name) if index or of_people else None
+            if found is not None:
                 yield replace(found, measured=_measured(own), nulls=_nulls(folders, method, index))
 
 
@@ -88,7 +88,7 @@ def _people(
         yield (maps[row, index] / np.float32(spread) for row in of_class.index), of_class
 
 
-def _of_people(folders: Sequence[Path], about: list[Any], cell: str, method: str, index: int, name: str) -> Mean:
+def _of_people(folders: Sequence[Path], about: list[Any], cell: str, method: str, index: int, name: str) -> Mean | None:
     sums: dict[bool, Any] = {True: 0.0, False: 0.0}
     calls, people, checks, of_folds = {True: 0, False: 0}, set(), [], []
     for (maps, table), its in zip(_people(folders, method, index, name), about, strict=True):
@@ -99,6 +99,8 @@ def _of_people(folders: Sequence[Path], about: list[Any], cell: str, method: str
         of_folds += [_single((sums[True] + sums[False] - before) / len(table))] if len(table) else []
         checks += [its["checks"][row][index] for row in table.index]
         people |= set(table["participant_id"])
+    if not sum(calls.values()):  # folds of a file may hold nobody of a class out
+        return None
     apart = {one: _single(sums[one] / calls[one]) if calls[one] else None for one in (True, False)}
     values = _single((sums[True] + sums[False]) / sum(calls.values()))
     return Mean(
@@ -107,16 +109,16 @@ def _of_people(folders: Sequence[Path], about: list[Any], cell: str, method: str
         wrong=apart[False],
         calls=(calls[True], calls[False]),
         cell_mm=about[0]["cell_mm"],
-        checks=_worst(checks),
+        checks=_together(checks),
     )
 
 
-def _worst(checks: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Over maps: of what has to hold (1) the least, of numbers the one furthest from 0."""
+def _together(checks: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Over maps: of what has to hold (1) the least, of sums the median of what they miss, whatever its sign."""
     found = {}
     for key in checks[0] if checks else ():
         values = [one[key] for one in checks]
-        found[key] = min(values) if key in HOLDS else max(values, key=abs)
+        found[key] = min(values) if key in HOLDS else float(np.median(np.abs(values)))
     return found
 
 

@@ -5,6 +5,7 @@ that its values stay as large as training made them; there they are drawn anew.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -33,6 +34,7 @@ def cascade(
     `layer`: what was shuffled last; `spearman` and `spearman_abs` as `alike` has them, of class `targets` (people,).
     """
     random = torch.Generator().manual_seed(seed)
+    true = maps(explainer, model, people, targets, parcels)
     changed = replace(model, module=copy.deepcopy(model.module))
     layers = [(name, one) for name, one in changed.module.named_modules() if list(one.parameters(recurse=False))]
     rows = []
@@ -41,28 +43,29 @@ def cascade(
             for parameter in layer.parameters(recurse=False):
                 order = torch.randperm(parameter.numel(), generator=random).to(parameter.device)
                 parameter.copy_(parameter.flatten()[order].reshape(parameter.shape))
-        rows.append({"layer": name, **alike(explainer, model, changed, people, targets, parcels)})
+        rows.append({"layer": name, **alike(true, maps(explainer, changed, people, targets, parcels))})
     return rows
 
 
-def alike(
-    explainer: ModuleType,
-    model: Model,
-    other: Model,
-    people: People,
-    targets: NDArray[np.integer],
-    parcels: heatmaps.Parcels = None,
-) -> dict[str, float]:
-    """Rank correlation of two models' maps, `spearman`, and of their absolute values, `spearman_abs`.
+def maps(
+    explainer: ModuleType, model: Model, people: People, targets: NDArray[np.integer], parcels: heatmaps.Parcels = None
+) -> list[NDArray[np.float32]]:
+    """Each person's map (voxels,) of class `targets` (people,)."""
+    return [
+        heatmaps.one(explainer, model, model.tensor(people, row), target, parcels)
+        for row, target in enumerate(targets.tolist())
+    ]
 
-    Means over people, of class `targets` (people,), over voxels of the mask. A map without any spread counts as 0.
+
+def alike(some: Sequence[NDArray[np.float32]], others: Sequence[NDArray[np.float32]]) -> dict[str, float]:
+    """Mean rank correlation over voxels of two models' maps of the same people, `spearman`, and of their absolute
+    values, `spearman_abs`. A map without any spread counts as 0.
     """
-    found = []
-    for row, target in enumerate(targets.tolist()):
-        pair = [heatmaps.one(explainer, each, each.tensor(people, row), target, parcels) for each in (model, other)]
-        found.append((spearman(pair[0], pair[1]), spearman(np.abs(pair[0]), np.abs(pair[1]))))
-    plain, absolute = np.mean(found, axis=0).tolist()
-    return {"spearman": plain, "spearman_abs": absolute}
+    pairs = list(zip(some, others, strict=True))
+    return {
+        "spearman": float(np.mean([spearman(one, other) for one, other in pairs])),
+        "spearman_abs": float(np.mean([spearman(np.abs(one), np.abs(other)) for one, other in pairs])),
+    }
 
 
 def spearman(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

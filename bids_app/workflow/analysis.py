@@ -16,7 +16,7 @@ from bids_app.dataset import covariates, samples
 from bids_app.dataset.folds import Split
 from bids_app.errors import DataError, UsageError
 from bids_app.settings import Settings
-from bids_app.workflow import cohort, found
+from bids_app.workflow import cohort, found, weights
 
 LINEAR = "svm"
 
@@ -73,6 +73,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
         ("explainers", group.explainers),
     ):
         catalogue.check(room, chosen)
+    weights.find(settings)
     maps = found.names(settings)
     parts = {name: catalogue.load("maps", name) for name in maps}
     atlases = {name: settings.both.atlas or part.ATLASES for name, part in parts.items()}

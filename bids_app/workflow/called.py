@@ -16,6 +16,7 @@ from bids_app.errors import FailedError
 from bids_app.preprocess.conform import plain
 from bids_app.regions import tables
 from bids_app.settings import Settings
+from bids_app.training import deviations
 from bids_app.workflow import execute, templates
 from bids_app.workflow.analysis import Analysis
 from bids_app.workflow.call import node
@@ -34,13 +35,17 @@ def run(analysis: Analysis, settings: Settings, judged: Judgement, work: Path) -
     claimed = [cell for cell in analysis.cells if judged.verdicts[cell.name].claim]
     calls: dict[tuple[str, str], list[Files]] = {}
     for cell in claimed:
-        words = judged.verdicts[cell.name].text
+        rows = judged.scores[(judged.scores["cell"] == cell.name) & (judged.scores["repeat"] == 1)]
+        about = {
+            "cell": cell.name,
+            "maps": list(cell.maps),
+            "words": judged.verdicts[cell.name].text,
+            "slope": f"{rows['calibration_slope'].iloc[0]:.2f}",
+        }
         for place, split in zip(fold_folders(analysis, cell, work), analysis.splits, strict=True):
             if split.repeat == 1:
                 for who, call in _calls(place, settings):
-                    calls.setdefault(who, []).append(
-                        {**call, "cell": cell.name, "maps": list(cell.maps), "words": words}
-                    )
+                    calls.setdefault(who, []).append({**call, **about})
     if not calls:
         return None
     done = work / FOLDER
@@ -49,7 +54,7 @@ def run(analysis: Analysis, settings: Settings, judged: Judgement, work: Path) -
     for number, ((person, session), told) in enumerate(sorted(calls.items())):
         graph.add_nodes([
             node(f"page_{number}", "bids_app.workflow.called:page", mem_gb=1.5, person=person, session=session,
-                 calls=told, shared=shared, done=str(done))
+                 calls=told, own=_own(person, session, analysis.space, settings), shared=shared, done=str(done))
         ])  # fmt: skip
     logs = work / "log"
     execute.keep_crashes(graph, logs)
@@ -92,13 +97,11 @@ def _shared(analysis: Analysis, settings: Settings, work: Path) -> Files:
             name: atlas_of(work, analysis.grids[name], chosen[0])[1] for name, chosen in analysis.atlases.items()
         },
         "work": str(work),
-        "out": str(settings.output_dir),
-        "space": analysis.space,
         "radiological": settings.other.radiological,
     }
 
 
-def page(*, person: str, session: str, calls: list[Files], shared: Files, done: str) -> str:
+def page(*, person: str, session: str, calls: list[Files], own: list[Any], shared: Files, done: str) -> str:
     """Write one person's page; returns its file."""
     from bids_app.report import called
 
@@ -113,7 +116,7 @@ def page(*, person: str, session: str, calls: list[Files], shared: Files, done: 
         calls=[_call(its, shared) for its in calls],
         template=template,
         mask=mask,
-        own=_own_t1w(person, visit, shared),
+        own=_own_t1w([str(path) for path, _ in own], shared["brain"]) if own else None,
         radiological=shared["radiological"],
         version=__version__,
     )
@@ -129,6 +132,8 @@ def _call(its: Files, shared: Files) -> Any:
     explained = told[target] if target in ("predicted", "true") else target
     maps = np.load(place / f"heatmap_{its['method']}.npy", mmap_mode="r")
     values = np.asarray(maps[its["row"], shared["classes"].index(explained)])
+    with np.load(place / deviations.FILE) as stored:
+        found = dict(stored)
     return Call(
         cell=its["cell"],
         words=its["words"],
@@ -140,33 +145,38 @@ def _call(its: Files, shared: Files) -> Any:
         unit=its["unit"],
         sign=its["sign"],
         atlas=shared["atlases"][first]["name"],
-        regions=_regions(its, values, grid, shared["atlases"][first]["names"]),
+        slope=its["slope"],
+        controls=int(found["controls"]),
+        regions=_regions(its, found, values, grid, shared["atlases"][first]["names"]),
     )
 
 
-def _regions(its: Files, values: np.ndarray, grid: Grid, names: dict[str, str]) -> pd.DataFrame:
+def _regions(its: Files, found: Files, values: np.ndarray, grid: Grid, names: dict[str, str]) -> pd.DataFrame:
     """Every region's mean of the heatmap, and where the person's own maps lie there."""
-    from bids_app.training.explaining import REGIONS
-
-    with np.load(Path(its["place"]) / REGIONS) as found:
-        index, z = found["index"], found["z"][its["row"]]
+    index, z = found["index"], found["z"][its["row"]]
     labels = grid.vector(np.load(Path(its["place"]) / "parcels.npy"))
     columns = {"region": [names.get(str(one), str(one)) for one in index]}
     columns["heatmap"] = tables.means([values], labels, index)[0]
     return pd.DataFrame(columns | {f"z_{name}": row for name, row in zip(its["maps"], z, strict=True)})
 
 
-def _own_t1w(person: str, session: str | None, shared: Files) -> nib.Nifti1Image | None:
-    """The person's T1w on the template's grid, by the transforms in OUT_DIR; None where they are not there."""
-    import ants
-
-    folder = outputs.folder(Path(shared["out"]), person, session, "anat")
-    t1w = folder / outputs.filename(person, session, "T1w", ".nii.gz", desc="preproc")
+def _own(person: str, session: str, space: str, settings: Settings) -> list[tuple[str, int]]:
+    """The person's T1w and its transforms to the template, in order, with when they were written; none if one lacks."""
+    visit = None if session in ("", "n/a") else session
+    folder = outputs.folder(settings.output_dir, person, visit, "anat")
+    t1w = folder / outputs.filename(person, visit, "T1w", ".nii.gz", desc="preproc")
     for kind in ("syn", "affine"):
-        like = outputs.filename(person, session, "xfm", "", from_="T1w", to=shared["space"], mode="image", desc=kind)
+        like = outputs.filename(person, visit, "xfm", "", from_="T1w", to=space, mode="image", desc=kind)
         warps = sorted(folder.glob(like.replace(f"desc-{kind}", f"desc-{kind}[0-9]") + ".*"))
         if t1w.is_file() and warps:
-            grid, moving = ants.image_read(shared["brain"]), ants.image_read(str(t1w))
-            moved = ants.apply_transforms(grid, moving, [str(one) for one in warps])
-            return plain(moved.numpy(), nib.load(shared["brain"]).affine)
-    return None
+            return [(str(path), path.stat().st_mtime_ns) for path in (t1w, *warps)]
+    return []
+
+
+def _own_t1w(files: list[str], template: str) -> nib.Nifti1Image:
+    """A T1w on the template's grid; files: the image, then its transforms as ANTs takes them."""
+    import ants
+
+    grid = ants.image_read(template)
+    moved = ants.apply_transforms(grid, ants.image_read(files[0]), files[1:])
+    return plain(moved.numpy(), nib.load(template).affine)

@@ -12,14 +12,13 @@ from bids_app.dataset import folds
 from bids_app.dataset.folds import Split
 from bids_app.errors import FailedError
 from bids_app.settings import Settings
-from bids_app.workflow import execute, nested, nulls
+from bids_app.workflow import execute, needs, nested, nulls, weights
 from bids_app.workflow.analysis import Analysis, Cell, atlases
 from bids_app.workflow.call import node
 from bids_app.workflow.training import atlas_link
 
 STEPS = "bids_app.workflow.training"
 PRELOAD = ["bids_app.workflow.training", "bids_app.training.fold"]
-BRAIN_MM3, COPIES = 1.9e6, 4
 
 
 def folder(analysis: Analysis, settings: Settings) -> Path:
@@ -28,7 +27,12 @@ def folder(analysis: Analysis, settings: Settings) -> Path:
 
 
 def run(analysis: Analysis, settings: Settings) -> Path:
-    """Train and explain every cell in every fold. Returns the folder; raises FailedError with the reason."""
+    """Train and explain every cell in every fold. Returns the folder.
+
+    Raises FailedError with the reason, and NotEnoughMemoryError before anything is computed.
+    """
+    preload = _preload(analysis, settings)
+    memory = needs.by_cell(analysis, settings, preload=preload)
     work = folder(analysis, settings)
     work.mkdir(parents=True, exist_ok=True)
     written = analysis.used.drop(columns=list(analysis.smoothing)).assign(
@@ -59,27 +63,30 @@ def run(analysis: Analysis, settings: Settings) -> Path:
         )
     shared = _shared(analysis, settings, work)
     nulls.write_labellings(analysis, settings, work)
-    _connect(graph, analysis, settings, stacks, placed, shared)
-    memory = {cell.name: _memory(analysis, cell) for cell in analysis.cells}
+    _connect(graph, analysis, settings, stacks, placed, shared, memory)
     nested.connect(graph, analysis, settings, stacks, shared, memory)
     logs = work / "log"
     logs.mkdir(exist_ok=True)
     execute.keep_crashes(graph, logs)
-    chosen = {
-        "classifiers": dict.fromkeys(cell.classifier for cell in analysis.cells),
-        "explainers": settings.group.explainers,
-    }
-    parts = [f"bids_app.{room}.{name}" for room, names in chosen.items() for name in names]
     total = len(analysis.cells) * len(analysis.splits)
     shuffled = sum(nulls.count(cell, settings) for cell in analysis.cells if not nulls.is_linear(cell))
     inner = total if settings.group.inner_folds else 0
     what = "folds and permutations trained" if shuffled else "folds trained"
     counted = ("train_", "inner_", *(f"null_{cell.classifier}" for cell in analysis.cells if not nulls.is_linear(cell)))
-    execute.run(graph, settings, last=counted, total=total + inner + shuffled, what=what, preload=[*PRELOAD, *parts])
+    execute.run(graph, settings, last=counted, total=total + inner + shuffled, what=what, preload=preload)
     execute.nameless(logs, settings)
     if any(logs.glob("crash-*")):
         raise FailedError(f"the analysis stopped: {execute.reason(logs)}; what is finished is kept in the work folder")
     return work
+
+
+def _preload(analysis: Analysis, settings: Settings) -> list[str]:
+    """What the server that all nodes come from imports for them once."""
+    chosen = {
+        "classifiers": dict.fromkeys(cell.classifier for cell in analysis.cells),
+        "explainers": settings.group.explainers,
+    }
+    return [*PRELOAD, *(f"bids_app.{room}.{name}" for room, names in chosen.items() for name in names)]
 
 
 def _connect(
@@ -89,10 +96,11 @@ def _connect(
     stacks: dict[str, Node],
     placed: dict[tuple[str, str], Node],
     shared: dict[str, Any],
+    memory: dict[str, float],
 ) -> None:
-    """Add every cell in every fold, and its permutations."""
+    """Add every cell in every fold, and its permutations; memory: GB by cell."""
     for cell in analysis.cells:
-        trained = [_train(cell, split, shared, _memory(analysis, cell)) for split in analysis.splits]
+        trained = [_train(cell, split, shared, memory[cell.name]) for split in analysis.splits]
         for train in trained:
             graph.connect([(stacks[name], train, [("out", f"array_{name}")]) for name in cell.maps])
             first = (analysis.grids[cell.maps[0]], analysis.atlases[cell.maps[0]][0])
@@ -156,12 +164,6 @@ def _stack(name: str, analysis: Analysis, work: Path) -> Node:
     )
 
 
-def _memory(analysis: Analysis, cell: Cell) -> float:
-    """GB that training may take: the people's values as they are, adjusted, and scaled, beside the libraries."""
-    values = len(analysis.used) * len(cell.maps) * BRAIN_MM3 / analysis.resolutions[cell.maps[0]] ** 3
-    return 1.5 + COPIES * values * 4e-9
-
-
 def _train(cell: Cell, split: Split, plan: dict[str, Any], mem_gb: float) -> Node:
     return node(
         f"train_{cell.classifier}_{'_'.join(map(outputs.label, cell.maps))}_repeat_{split.repeat}_fold_{split.fold}",
@@ -201,6 +203,7 @@ def _shared(analysis: Analysis, settings: Settings, work: Path) -> dict[str, Any
         ),
         "levels": {name: list(its) for name, its in analysis.levels.items()},
         "seed": settings.compute.random_seed,
+        "weights": weights.find(settings),
         "device": settings.compute.device,
         "threads": settings.compute.omp_nthreads,
         "work": str(work),

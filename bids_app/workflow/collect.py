@@ -1,6 +1,7 @@
 """What the nodes of an analysis left -> tables, and mean maps with their regions."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from bids_app.workflow import regional
 from bids_app.workflow.analysis import Analysis, Cell, atlases
 from bids_app.workflow.training import atlas_link, fold_folder
 
+log = logging.getLogger("pellucid")
 SEED = 1  # of the places that regions are compared with
 
 
@@ -40,7 +42,7 @@ def heatmaps(analysis: Analysis, work: Path) -> list[Heatmap]:
         named = [atlas_of(work, analysis.grids[cell.maps[0]], name) for name in analysis.atlases[cell.maps[0]]]
         folders = fold_folders(analysis, cell, work)
         finest = max(*grid.voxel_mm, *(analysis.smoothing[name] for name in cell.maps))
-        means = list(results.means(folders, cell.name, analysis.classes))
+        means = [one for one in results.means(folders, cell.name, analysis.classes) if _finite(one)]
         asked = [Regions(one.values, grid.vector(labels), one.sign == "both") for one in means for labels, _ in named]
         sized = iter(placements.shares(asked, grid.mask, grid.voxel_mm, seed=SEED) if asked else ())
         for mean in means:
@@ -56,9 +58,17 @@ def heatmaps(analysis: Analysis, work: Path) -> list[Heatmap]:
     return made
 
 
+def _finite(mean: results.Mean) -> bool:
+    """Whether a map has a number in every voxel; where it has not, it is said, and the map left out."""
+    if finite := bool(np.isfinite(mean.values).all()):
+        return finite
+    log.warning("left out: %s, %s, explaining %s, is not finite everywhere", mean.cell, mean.method, mean.explained)
+    return finite
+
+
 def _agreement(of_folds: np.ndarray) -> dict[str, float]:
-    """How far folds agree on the regions of the first atlas; nothing with one fold."""
-    found = stability.agreement(of_folds) if len(of_folds) > 1 else {}
+    """How far folds agree on the regions of the first atlas; nothing with one fold, or one region."""
+    found = stability.agreement(of_folds) if min(of_folds.shape) > 1 else {}
     return {f"folds_{name}": value for name, value in found.items()}
 
 

@@ -107,6 +107,8 @@ def _parameters(name: str, kind: str, chosen: Files) -> Files:
     """All that has to be the same in every person of an analysis."""
     own = {"Intensity": chosen["intensity"]} if "{intensity}" in str(catalogue.load("maps", name).ENTITIES) else {}
     common = {"Map": name, "Registration": kind, "Space": chosen["output_space"], "ResolutionMm": chosen["resolution"]}
+    if chosen["bounding_box"]:
+        common["BoundingBoxMm"] = list(chosen["bounding_box"])
     return {**common, "Sloppy": chosen["sloppy"], "Version": __version__, **own}
 
 

@@ -49,6 +49,7 @@ def _template(planned: plan.Plan, settings: Settings) -> Node:
         cache=str(settings.work_dir),
         space=settings.participant.output_space,
         resolution=planned.resolution,
+        box=list(settings.participant.bounding_box),
         sloppy=settings.participant.sloppy,
         seed=settings.compute.random_seed,
     )
@@ -125,7 +126,7 @@ def _finish(job: plan.Job, planned: plan.Plan, settings: Settings) -> Node:
             *people_bold.inputs(job, settings),
         ),
         job=asdict(job),
-        chosen={name: chosen[name] for name in ("output_space", "intensity", "sloppy")}
+        chosen={name: chosen[name] for name in ("output_space", "intensity", "sloppy", "bounding_box")}
         | {"resolution": planned.resolution},
         bids_dir=str(settings.bids_dir),
         output_dir=str(settings.output_dir),

@@ -13,16 +13,25 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
+from nipype.utils.profiler import get_system_total_memory_gb
+
+from bids_app.settings import Compute
 
 PRELOAD = ["nibabel", "scipy.ndimage", "nipype.pipeline.engine"]
+
+
+def context(preload: list[str]) -> Any:
+    """How processes are started: from a clean server, which has imported `preload` if it is not there already."""
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload([*PRELOAD, *preload, "bids_app.workflow.frozen"])
+    return made
 
 
 class ProcessEach(Executor):
     """Runs each call in a process of its own, started from a clean server process."""
 
     def __init__(self, preload: list[str]) -> None:
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([*PRELOAD, *preload, "bids_app.workflow.frozen"])
+        self._context = context(preload)
         self._lock = threading.Lock()  # a process that is started looks at how all others ended, and two may not
         self._workers: set[Any] = set()
 
@@ -91,6 +100,13 @@ class OneProcessEach(MultiProcPlugin):
     def _sort_jobs(self, jobids: Any, scheduler: str = "tsort") -> list[int]:  # noqa: ARG002 - nipype passes it
         """Person by person: what was begun is finished before another is begun."""
         return sorted(jobids, key=lambda job: self.procs[job].fullname.rpartition(".")[0])
+
+
+def memory_gb(compute: Compute) -> float | None:
+    """What all nodes together may take; None where a plugin of the user's decides."""
+    if compute.mem_mb is not None:
+        return compute.mem_mb / 1000
+    return None if compute.use_plugin is not None else 0.9 * get_system_total_memory_gb()
 
 
 def make(*, nprocs: int, mem_mb: int | None, preload: list[str]) -> OneProcessEach:

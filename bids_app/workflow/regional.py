@@ -10,7 +10,7 @@ from bids_app.dataset.grid import Grid
 from bids_app.regions import tables
 from bids_app.training.results import Mean
 
-SHARED_BY_FEW = ("mean_right", "mean_wrong")  # of groups that may be smaller than what may be shared
+OF_FEW = ("mean_right", "mean_wrong", "fold_rank_best", "fold_rank_worst")  # of fewer people than a class has
 
 
 def table(

@@ -10,7 +10,7 @@ import pandas as pd
 from bids_app.report import card
 from bids_app.report.heatmap import Heatmap
 from bids_app.workflow.analysis import Analysis
-from bids_app.workflow.regional import SHARED_BY_FEW
+from bids_app.workflow.regional import OF_FEW
 
 FEWEST = 10
 SMALL = f"<{FEWEST}"
@@ -55,7 +55,7 @@ def write(
     keys = {(one.cell, one.method, one.explained) for one, _ in kept}
     regions = pd.read_csv(folder / "regions.tsv", sep="\t", keep_default_na=False, dtype=str)
     known = [key in keys for key in zip(regions["cell"], regions["method"], regions["explained"], strict=True)]
-    regions[known].drop(columns=[*SHARED_BY_FEW], errors="ignore").to_csv(share / "regions.tsv", sep="\t", index=False)
+    regions[known].drop(columns=[*OF_FEW], errors="ignore").to_csv(share / "regions.tsv", sep="\t", index=False)
     card.write(share, analysis.name, facts)
     about = {"classes": {name: int(counts[name]) for name in analysis.classes}, **suppressed(audit)}
     (share / "audit.json").write_text(json.dumps(about, indent=2, allow_nan=False) + "\n")

@@ -1,6 +1,7 @@
 """The template on the grids that a run needs, with its priors: made once, kept in the work folder by content."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -16,24 +17,27 @@ COARSE_MM = 4.0
 TISSUES = ("gm", "wm")
 
 
-def prepare(*, cache: str, space: str, resolution: float, sloppy: bool, seed: int) -> dict[str, str]:
+def prepare(
+    *, cache: str, space: str, resolution: float, sloppy: bool, seed: int, box: Sequence[float] = ()
+) -> dict[str, str]:
     """Files of the template: `target` (brain to register to) with `target_gm` and `target_wm` (priors), and on the
-    output grid `brain`, `mask`, `gm`, `wm`."""
-    key = hashlib.sha256(repr((space, resolution, sloppy, seed, __version__)).encode()).hexdigest()[:12]
+    output grid (`templates.grid`, box in mm) `brain`, `mask`, `gm`, `wm`."""
+    asked = (space, resolution, sloppy, seed, __version__, *box)
+    key = hashlib.sha256(repr(asked).encode()).hexdigest()[:12]
     folder = kept.folder(
         cache,
         f"template-{space}-{key}",
-        lambda making: _make(making, space=space, resolution=resolution, sloppy=sloppy, seed=seed),
+        lambda making: _make(making, space=space, resolution=resolution, sloppy=sloppy, seed=seed, box=box),
     )
     names = ("target", "brain", "mask", *TISSUES, *(f"target_{tissue}" for tissue in TISSUES))
     return {name: str(folder / f"{name}.nii.gz") for name in names}
 
 
-def _make(folder: Path, *, space: str, resolution: float, sloppy: bool, seed: int) -> None:
+def _make(folder: Path, *, space: str, resolution: float, sloppy: bool, seed: int, box: Sequence[float]) -> None:
     fine = templates.brain(space)
     inside = nib.Nifti1Image((fine.get_fdata() > 0).astype(np.float32), fine.affine)
     for name, mm in (("target", COARSE_MM if sloppy else FINE_MM), ("brain", resolution)):
-        shape, affine = templates.grid(space, mm)
+        shape, affine = templates.grid(space, mm, box if name == "brain" else ())
         mask = templates.resample(inside, shape, affine, order="linear").get_fdata() > 0.5
         # Coarser voxels blur the brain's edge outwards, and a registration would blow brains up to that size.
         brain = templates.resample(fine, shape, affine, order="linear").get_fdata() * mask

@@ -1,0 +1,132 @@
+"""What the loop adds to a bare step of torch, and how near the estimate of memory comes to the peak:
+`pytest -m slow -s benchmarks/test_training.py`.
+
+Three networks: `cnn3d` on a brain at 3 mm, four people a step, and at 1.5 mm, where it has a level more; the one of Ng
+et al. 2018 on 121 x 145 x 121 voxels, two people a step. People are read from a memory-mapped array of the values in an
+ellipsoid as large as the brain. The bare step is forward, cross entropy, backward and AdamW on a batch that is there
+already; it takes turns with ours, from the same weights. Times are the processor's, on one thread; the ratio is the
+median of the rounds'. For memory each network has a process of its own, as in benchmarks/test_explainers.py.
+"""
+
+import copy
+import ctypes
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy, which reads it once
+
+import numpy as np
+import pytest
+import torch
+from test_explainers import Ng, resident
+from torch.nn.functional import cross_entropy
+
+from bids_app import catalogue
+from bids_app.dataset.grid import Grid
+from bids_app.training import loop, memory
+from bids_app.training.prepare import Preparation
+from bids_app.training.regimen import Regimen
+
+pytestmark = pytest.mark.slow
+PEOPLE, LOADER, STEP, HIGHEST = 24, 0.02, 1.1, 2.0
+NETWORKS = {  # shape, voxel_mm, people a step, steps a round, rounds
+    "cnn3d": ((49, 61, 52), 3.0, 4, 12, 9),
+    "cnn3d at 1.5 mm": ((97, 121, 103), 1.5, 4, 6, 7),
+    "ng2018": ((121, 145, 121), 1.5, 2, 2, 3),
+}
+MEMORY = {**{name: its[:3] for name, its in NETWORKS.items() if name != "cnn3d"}, "vit_b16": ((49, 61, 52), 3.0, 1)}
+
+
+def made(name, shape, voxel_mm):
+    torch.manual_seed(0)
+    if name == "ng2018":
+        return Ng(shape, pooled=False)
+    part = catalogue.load("classifiers", name.partition(" ")[0])
+    return part.build(1, 2, shape, voxel_mm=(voxel_mm,) * 3, seed=0)
+
+
+def reader(shape, folder):
+    """A function of rows, as a fold has it, and its people's classes."""
+    axes = np.meshgrid(*(np.linspace(-1, 1, size) for size in shape), indexing="ij")
+    grid = Grid(sum(axis**2 for axis in axes) <= 1, np.eye(4))
+    x = np.random.default_rng(0).standard_normal((PEOPLE, grid.voxels), dtype=np.float32)
+    np.save(folder / "x.npy", x)
+    mapped = np.load(folder / "x.npy", mmap_mode="r")
+    preparation = Preparation(("gm",), {"gm": ()}, grid, {})
+    return lambda rows: preparation.volumes(mapped[rows]), np.arange(PEOPLE) % 2
+
+
+def seconds(work):
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def bare(network, x, y, steps):
+    network.train()
+    optimiser = torch.optim.AdamW(network.parameters())
+    for _ in range(steps):
+        loss = cross_entropy(network(x), y)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_costs_what_a_bare_one_does_and_the_loader_next_to_nothing(name, tmp_path, capsys):
+    shape, voxel_mm, people, steps, rounds = NETWORKS[name]
+    read, y = reader(shape, tmp_path)
+    network, rows = made(name, shape, voxel_mm), np.arange(people)
+    x, target = torch.from_numpy(read(rows)), torch.from_numpy(y[rows])
+    classes = y[: people * steps]  # all people, or as many as one epoch of these steps takes
+    how = Regimen(epochs=people * steps // len(classes), batch_size=people)
+    told = []
+    with loop.threads(1):
+        bare(copy.deepcopy(network), x, target, 1)
+        for _ in range(rounds):
+            ours, other = copy.deepcopy(network), copy.deepcopy(network)
+            step = seconds(lambda one=ours: loop.train(one, read, classes, how, seed=0, device="cpu")) / steps
+            plain = seconds(lambda one=other: bare(one, x, target, steps)) / steps
+            loading = seconds(lambda: [read(rows) for _ in range(steps)]) / steps
+            told.append((step, plain, step / plain, loading / step))
+    step, plain, ratio, share = (statistics.median(column) for column in zip(*told, strict=True))
+    with capsys.disabled():
+        print(f"\n| {name} | {people} | {1000 * plain:.1f} | {1000 * step:.1f} | {ratio:.3f} | {100 * share:.2f} % |")
+    assert ratio <= STEP
+    assert share < LOADER
+
+
+def peak(name):
+    """The estimate of a step's memory and its peak in MB, as the process's only work."""
+    torch.set_num_threads(1)
+    shape, voxel_mm, people = MEMORY[name]
+    target = torch.from_numpy(np.arange(people) % 2)
+    small = (24, 24, 24)
+    bare(made(name, small, voxel_mm), torch.randn(2, 1, *small), torch.tensor([0, 1]), 1)
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    before = resident("VmRSS")
+    network = made(name, shape, voxel_mm)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    bare(network, torch.randn(people, 1, *shape), target, 2)
+    found = resident("VmHWM") - before
+    need = memory.of_step(network, Regimen(epochs=1, batch_size=people), channels=1, shape=shape)
+    return {"estimate": need.total / 2**20, "peak": found}
+
+
+@pytest.mark.parametrize("name", MEMORY)
+def test_the_estimate_of_memory_is_not_below_the_peak_nor_twice_as_high(name, capsys):
+    command = [sys.executable, __file__, name]
+    told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    ratio = told["estimate"] / told["peak"]
+    with capsys.disabled():
+        print(f"\n| {name} | {MEMORY[name][2]} | {told['peak']:.0f} | {told['estimate']:.0f} | {ratio:.2f} |")
+    assert 1 <= ratio <= HIGHEST
+
+
+if __name__ == "__main__":
+    print(json.dumps(peak(sys.argv[1])))

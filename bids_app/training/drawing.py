@@ -1,0 +1,44 @@
+"""Which training people a network sees, and which only say when to stop."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_app.dataset import folds
+
+Rows = NDArray[np.intp]
+
+
+def parted(y: NDArray[np.int64], groups: Sequence[str] | None, *, share: float, seed: int) -> tuple[Rows, Rows]:
+    """Rows that train, and about `share` of every class set aside for validation.
+
+    groups (default: each row) stay whole; y: codes of classes (people,). Raises DataError for a class of one
+    group.
+    """
+    (split,) = folds.hold_out([str(code) for code in y], groups, share=share, repeats=1, seed=seed)
+    return np.array(split.train, np.intp), np.array(split.test, np.intp)
+
+
+def epoch(rows: Rows, y: NDArray[np.int64], order: np.random.Generator, *, oversample: bool) -> Rows:
+    """The rows of one epoch in random order: each once, or those of smaller classes so often that all are equally many.
+
+    Nobody is then seen twice before all of the class were; who is seen once more than others is drawn anew.
+    """
+    if not oversample:
+        return rows[order.permutation(len(rows))]
+    most = np.bincount(y[rows]).max()
+    each = [np.resize(order.permutation(rows[y[rows] == one]), most) for one in np.unique(y[rows])]
+    return order.permutation(np.concatenate(each))
+
+
+def length(rows: Rows, y: NDArray[np.int64], *, oversample: bool) -> int:
+    """How many rows `epoch` draws."""
+    counts = np.bincount(y[rows])
+    return int(counts.max() * np.count_nonzero(counts)) if oversample else len(rows)
+
+
+def weights(y: NDArray[np.int64]) -> NDArray[np.float64]:
+    """n / (classes x people of the class), so that each class weighs the same."""
+    counts = np.bincount(y)
+    return len(y) / (len(counts) * counts)

@@ -1,0 +1,68 @@
+"""How much memory one step of training takes, found out without training: shapes go through the network, no numbers."""
+
+from dataclasses import dataclass
+
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+
+from bids_app.training.regimen import Regimen
+
+GAPS, COPIES, BLOCK = 1.5, 3, 16
+SCRATCH = 2**26
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes of a network's weights, of what a step keeps of its forward pass, and of the largest tensor in it, whose
+    channels are counted in blocks of 16, as convolutions on a CPU lay them out.
+    """
+
+    weights: int
+    kept: int
+    largest: int
+    best: bool
+
+    @property
+    def total(self) -> int:
+        """The peak, an estimate that may be twice too high; held against peaks in benchmarks/test_training.py.
+
+        Weights, their gradients, two moments of the optimiser, and the best weights where training may stop early;
+        what is kept, and half as much for the gaps that allocating and freeing leaves; three of the largest tensor,
+        for the backward pass of a convolution holds the gradients on both sides and a copy in its own order; and what
+        the libraries allocate once.
+        """
+        of_weights = (5 if self.best else 4) * self.weights
+        return int(of_weights + GAPS * self.kept + COPIES * self.largest + SCRATCH)
+
+
+def of_step(network: torch.nn.Module, how: Regimen, *, channels: int, shape: tuple[int, ...]) -> Need:
+    """What training on volumes (X, Y, Z) needs a step. The network has no weights any more afterwards."""
+    network.to("meta").train()
+    weights = [*network.parameters(), *network.buffers()]
+    own = {weight.untyped_storage()._cdata for weight in weights}
+    kept: dict[int, torch.UntypedStorage] = {}
+    sizes = [0]
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage
+        return tensor
+
+    def look(module: torch.nn.Module, given: object, made: object) -> None:
+        del module, given
+        if isinstance(made, torch.Tensor):
+            channels = made.shape[1] if made.ndim > 3 else BLOCK
+            sizes.append(made.nbytes // channels * -(-channels // BLOCK) * BLOCK)
+
+    for module in network.modules():
+        module.register_forward_hook(look)
+    x = torch.empty(how.at_once, channels, *shape, device="meta")
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(x)
+    return Need(
+        weights=sum(weight.nbytes for weight in weights),
+        kept=sum(storage.nbytes() for storage in kept.values()),
+        largest=max(x.nbytes, *sizes),
+        best=how.patience is not None,
+    )

@@ -1,0 +1,55 @@
+"""One value of a setting: from a TOML file or the command line to the type of its field."""
+
+import re
+import types
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+from bids_app.errors import UsageError
+
+
+def option(key: str) -> str:
+    """The command-line spelling of a setting."""
+    return "--" + key.replace("_", "-")
+
+
+def coerce(key: str, value: Any, hint: Any) -> Any:
+    """Turn a TOML or command-line value into the type of its field."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return None if value is None else coerce(key, value, inner[0])
+    try:
+        if origin is tuple:
+            return tuple(coerce(key, item, inner[0]) for item in listed(value))
+        if origin is dict:
+            return {str(name): coerce(key, item, inner[1]) for name, item in value.items()}
+        return _scalar(value, hint)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"{option(key)}: {value!r} is not a {getattr(hint, '__name__', 'value of the right kind')}"
+        ) from error
+
+
+def _scalar(value: Any, hint: Any) -> Any:
+    """One value: 2.5 is not cut to 2, and a list is no text. Paths are absolute, as nodes run in their own folders."""
+    if (hint is bool) != isinstance(value, bool) or isinstance(value, list | dict):
+        raise TypeError
+    if hint is int and isinstance(value, float):
+        raise TypeError
+    return Path(value).absolute() if hint is Path else hint(value)
+
+
+def megabytes(size: object) -> int:
+    """32000, 32000M or 32G."""
+    text = str(size)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MG]?)B?", text.strip(), flags=re.IGNORECASE)
+    if match is None:
+        raise UsageError(f"--mem-mb: {text!r} is not a size; say 32000 or 32G")
+    number, unit = float(match[1]), match[2].upper()
+    if not unit and number < 512:
+        raise UsageError(f"--mem-mb {text} means {text} MB, which is too little; for gigabytes say {text}G")
+    return int(number * 1000 if unit == "G" else number)
+
+
+def listed(value: Any) -> list[Any]:
+    return [value] if isinstance(value, str | Path) else list(value)

@@ -1,0 +1,94 @@
+"""The memory that each cell needs to be trained, known before anything is computed.
+
+A network's own need takes torch to find out, which the parent never imports: a process of the server that the nodes
+will come from asks all networks, and what that server imports for it is what they would have waited for.
+"""
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+from bids_app import catalogue
+from bids_app.errors import NotEnoughMemoryError
+from bids_app.settings import Settings
+from bids_app.workflow import found, plugin
+from bids_app.workflow.analysis import Analysis, Cell
+
+BRAIN_MM3, BRAIN_MM = 1.9e6, (148.0, 184.0, 158.0)  # of the templates' masks, and the box round them and a voxel
+LIBRARIES_GB, COPIES = 1.5, 4
+TODO = (
+    "use coarser maps (--resolution of the participant level), give more by --mem-mb, leave the classifier out of "
+    "--classifiers, or raise ACCUMULATE in its file, so that fewer people go through at once"
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A network for images of `shape` (X, Y, Z)."""
+
+    classifier: str
+    channels: int
+    classes: int
+    shape: tuple[int, ...]
+    voxel_mm: float
+
+
+def by_cell(analysis: Analysis, settings: Settings, *, preload: list[str]) -> dict[str, float]:
+    """GB that each cell's nodes declare. Raises NotEnoughMemoryError for networks that cannot be trained here."""
+    values = {cell.name: _values(analysis, cell) for cell in analysis.cells}
+    networks = {
+        cell.name: _asked(analysis, cell)
+        for cell in analysis.cells
+        if catalogue.offers("classifiers", cell.classifier, "EPOCHS")
+    }
+    if not networks:
+        return values
+    with ProcessPoolExecutor(1, mp_context=plugin.context(preload)) as pool:
+        found_out, device_gb = pool.submit(_measure, list(networks.values()), settings.compute.device).result()
+    steps = dict(zip(networks, found_out, strict=True))
+    if device_gb is not None:  # the step is in the device's memory, not here
+        _check(steps, steps, device_gb, "the device has")
+        return values
+    needed = values | {name: values[name] + step for name, step in steps.items()}
+    most = plugin.memory_gb(settings.compute)
+    if most is not None:
+        _check({name: needed[name] for name in steps}, steps, most, "what may be used (--mem-mb, or this machine's) is")
+    return needed
+
+
+def _asked(analysis: Analysis, cell: Cell) -> Asked:
+    edge = analysis.resolutions[cell.maps[0]]
+    shape, _ = found.grid(analysis.used[cell.maps[0]][0][0])
+    box = tuple(min(size, round(mm / edge)) for size, mm in zip(shape, BRAIN_MM, strict=True))
+    return Asked(cell.classifier, len(cell.maps), len(analysis.classes), box, edge)
+
+
+def _measure(networks: list[Asked], device: str) -> tuple[list[float], float | None]:
+    """GB of a step of each, and what the CUDA device has in all, where training will use one."""
+    import torch
+
+    from bids_app.training import fold, memory, regimen
+
+    told = []
+    for one in networks:
+        part = catalogue.load("classifiers", one.classifier)
+        network = part.build(one.channels, one.classes, one.shape, voxel_mm=(one.voxel_mm,) * 3, seed=0)
+        need = memory.of_step(network, regimen.of(part), channels=one.channels, shape=one.shape)
+        told.append(need.total / 1e9)
+    cuda = fold.resolve(device) == "cuda"
+    return told, torch.cuda.mem_get_info()[1] / 1e9 if cuda else None
+
+
+def _check(needed: dict[str, float], steps: dict[str, float], most: float, where: str) -> None:
+    """Raise NotEnoughMemoryError that names each cell which needs more than the most."""
+    large = [name for name, gb in needed.items() if gb > most]
+    if large:
+        each = "; ".join(
+            f"{name} needs about {needed[name]:.1f} GB, {steps[name]:.1f} of it for a step" for name in large
+        )
+        raise NotEnoughMemoryError(f"too large to be trained: {each}; {where} {most:.1f} GB. To mend it, {TODO}")
+
+
+def _values(analysis: Analysis, cell: Cell) -> float:
+    """GB of the people's values as they are, adjusted, and scaled, beside the libraries."""
+    values = len(analysis.used) * len(cell.maps) * BRAIN_MM3 / analysis.resolutions[cell.maps[0]] ** 3
+    return LIBRARIES_GB + COPIES * values * 4e-9

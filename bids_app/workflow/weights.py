@@ -1,0 +1,42 @@
+"""Pretrained weights that classifiers start from: looked for before anything is computed."""
+
+from pathlib import Path
+
+from bids_app import catalogue
+from bids_app.errors import MissingInputError, UsageError
+from bids_app.settings import Settings
+
+NONE = "none"
+
+
+def find(settings: Settings) -> dict[str, str]:
+    """The folder of weights of each chosen classifier that takes some (it has `load_weights`, `HUB` and `FILES`).
+
+    That of --weights, else where the hub's cache has them; none with `--weights none`. Raises MissingInputError with
+    the command that gets them, UsageError where nobody takes what was given.
+    """
+    chosen = settings.group.weights
+    takers = [name for name in settings.group.classifiers if catalogue.offers("classifiers", name, "load_weights")]
+    if chosen not in (None, NONE) and not takers:
+        raise UsageError("--weights: none of the chosen classifiers takes pretrained weights; leave the option out")
+    return {} if chosen == NONE else {name: str(_folder(name, chosen)) for name in takers}
+
+
+def _folder(name: str, chosen: str | None) -> Path:
+    hub, files = (catalogue.constant("classifiers", name, what) for what in ("HUB", "FILES"))
+    if chosen is not None:
+        folder = Path(chosen).absolute()
+        if any((folder / file).is_file() for file in files):
+            return folder
+        where = f"--weights {chosen} has none of {', '.join(files)}"
+    else:
+        from huggingface_hub import try_to_load_from_cache
+
+        for file in files:
+            if isinstance(found := try_to_load_from_cache(hub, file), str):
+                return Path(found).parent
+        where = "the hub's cache has none"
+    raise MissingInputError(
+        f"{name} starts from pretrained weights, and {where}. Get them with\n  hf download {hub} {files[-1]}\n"
+        "or train from scratch with --weights none"
+    )

@@ -1,0 +1,72 @@
+"""What a training will need is counted right and told in time; benchmarks/test_training.py holds it against peaks."""
+
+import subprocess
+import sys
+
+import numpy as np
+import torch
+
+from bids_app import catalogue
+from bids_app.run import main
+from bids_app.training import memory
+from bids_app.training.regimen import Regimen, of
+from bids_app.workflow import needs
+
+
+def test_weights_and_what_is_kept_are_counted_to_the_byte():
+    convolution, dense = torch.nn.Conv3d(2, 3, 3, padding=1), torch.nn.Linear(3 * 4 * 5 * 6, 2)
+    network = torch.nn.Sequential(convolution, torch.nn.ReLU(), torch.nn.Flatten(), dense)
+    need = memory.of_step(network, Regimen(epochs=1, batch_size=7), channels=2, shape=(4, 5, 6))
+    volume = 7 * 4 * 5 * 6 * 4  # one channel of 7 people
+    assert need.weights == 4 * (2 * 3 * 27 + 3 + 360 * 2 + 2)
+    assert need.kept == 2 * volume + 3 * volume  # what each layer was given; the ReLU's result is the dense layer's
+    assert need.largest == 16 * volume  # three channels take the room of 16
+
+
+def test_people_at_once_and_the_best_weights_count():
+    part = catalogue.load("classifiers", "cnn3d")
+
+    def need(**how):
+        network = part.build(1, 2, (24, 24, 24), voxel_mm=(4.0,) * 3, seed=0)
+        return memory.of_step(network, Regimen(epochs=1, **{"batch_size": 8, **how}), channels=1, shape=(24, 24, 24))
+
+    assert need().kept / 4 < need(accumulate=4).kept < need().kept / 3  # less what does not grow with people
+    assert need(accumulate=4) == need(batch_size=2)
+    assert need(patience=3).total - need().total == need().weights
+
+
+def test_what_makes_the_graph_does_not_import_torch():
+    code = "import sys; from bids_app.workflow import cells; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_box_round_the_brain_is_that_of_the_templates(with_template, tmp_path):
+    import nibabel as nib
+
+    with_template(tmp_path)
+    (mask,) = tmp_path.rglob("*mask*.nii.gz")
+    image = nib.load(mask)
+    inside = np.asarray(image.dataobj) > 0.5
+    edge = image.header.get_zooms()[0]
+    box = [np.ptp(np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))) + 1 for axis in range(3)]
+    planned = [round(mm / edge) for mm in needs.BRAIN_MM]
+    assert all(0 <= more - less <= 2 for more, less in zip(planned, box, strict=True))
+
+
+def test_a_network_that_does_not_fit_is_told_before_anything_is_computed(phantom_maps, capsys):
+    bids, out = phantom_maps
+    words = [str(bids), str(out), "group", "--label", "group", "--analysis", "toolarge", "--folds", "2"]
+    assert main([*words, "--classifiers", "cnn3d", "--mem-mb", "1000", "--resolution", "4"]) == 65
+    told = capsys.readouterr().err
+    assert "cnn3d/gm needs about 1.6 GB, 0.1 of it for a step" in told
+    assert "1.0 GB" in told
+    assert "--resolution" in told
+    assert not list((out / ".work").glob("analysis-toolarge-*"))
+
+
+def test_vit_b16_needs_gigabytes_and_the_small_network_does_not():
+    asked = [needs.Asked(name, 1, 2, (49, 61, 53), 3.0) for name in ("vit_b16", "cnn3d")]
+    (large, small), _ = needs._measure(asked, "cpu")
+    assert 5 < large < 25
+    assert small < 0.2
+    assert of(catalogue.load("classifiers", "vit_b16")).at_once == 4

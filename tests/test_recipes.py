@@ -1,0 +1,79 @@
+"""Recipes: found by name or file, beneath the settings file and the command line, each an analysis of its own."""
+
+import tomllib
+
+import pytest
+
+from bids_app import catalogue, recipes, run, settings
+from bids_app.errors import UsageError
+
+TEXT = '[about]\ntitle = "a study"\n[participant]\nmaps = ["wm"]\n[group]\nfolds = 7\nrepeats = 3\n'
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    file = tmp_path / "study.toml"
+    file.write_text(TEXT)
+    return file
+
+
+def built(tmp_path, **given):
+    return settings.each("group", tmp_path / "BIDS", tmp_path / "OUT", given=given)
+
+
+def test_a_recipe_lies_beneath_the_settings_file_and_the_command_line(tmp_path, recipe):
+    (tmp_path / "own.toml").write_text("[group]\nrepeats = 2\n")
+    (one,) = built(tmp_path, recipe=[str(recipe)], config_file=str(tmp_path / "own.toml"), smoothing=4.0)
+    assert (one.participant.maps, one.group.folds, one.group.repeats, one.group.smoothing) == (("wm",), 7, 2, 4.0)
+    (other,) = built(tmp_path, recipe=[str(recipe)], folds=4)
+    assert other.group.folds == 4
+
+
+def test_an_analysis_is_named_after_its_recipe_unless_it_is_named(tmp_path, recipe):
+    assert built(tmp_path, recipe=[str(recipe)])[0].group.analysis == "study"
+    assert built(tmp_path, recipe=[str(recipe)], analysis="mine")[0].group.analysis == "mine"
+
+
+def test_several_recipes_are_runs_of_their_own(tmp_path, recipe):
+    (tmp_path / "second.toml").write_text("[group]\nfolds = 3\n")
+    runs = built(tmp_path, recipe=[str(recipe), str(tmp_path / "second.toml")])
+    assert [(one.group.analysis, one.group.folds, len(one.both.recipe)) for one in runs] == [
+        ("study", 7, 1), ("second", 3, 1),
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="--analysis names one analysis"):
+        built(tmp_path, recipe=[str(recipe), str(tmp_path / "second.toml")], analysis="both")
+
+
+def test_what_is_wrong_with_a_recipe_is_told(tmp_path):
+    with pytest.raises(UsageError, match="--recipe: there is no tarot; choose from"):
+        built(tmp_path, recipe=["tarot"])
+    (tmp_path / "bad.toml").write_text("[group]\nfolded = 3\n")
+    with pytest.raises(UsageError, match=r"unknown setting in \[group\] of bad.toml: folded"):
+        built(tmp_path, recipe=[str(tmp_path / "bad.toml")])
+    (tmp_path / "worse.toml").write_text("= 3")
+    with pytest.raises(UsageError, match=r"--recipe .*worse\.toml is not TOML"):
+        built(tmp_path, recipe=[str(tmp_path / "worse.toml")])
+
+
+def test_the_whole_settings_of_a_recipe_can_be_seen_and_read_back(tmp_path, recipe, capsys):
+    (tmp_path / "BIDS").mkdir()
+    words = [str(tmp_path / "BIDS"), str(tmp_path / "OUT"), "group", "--recipe", str(recipe), "--write-config"]
+    assert run.main(words) == 0
+    told = tomllib.loads(capsys.readouterr().out)
+    assert told["group"]["folds"] == 7
+    assert set(told) == set(settings.SECTIONS)
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_recipe_that_comes_along_says_what_it_is_of_and_every_part_of_it_exists(tmp_path, name):
+    (one,) = built(tmp_path, recipe=[name])
+    about = tomllib.loads(recipes.find(name).read_text(encoding="utf-8"))["about"]
+    assert about["doi"]
+    text = (recipes.folder() / name / "README.md").read_text(encoding="utf-8")
+    for heading in ("What the paper says", "What it leaves out", "Its numbers", "Known flaws"):
+        assert f"## {heading}" in text
+    assert one.group.analysis == name
+    for room, parts in (
+        ("maps", one.participant.maps), ("classifiers", one.group.classifiers), ("explainers", one.group.explainers),
+    ):  # fmt: skip
+        catalogue.check(room, parts)

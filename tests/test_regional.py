@@ -1,0 +1,56 @@
+"""The region table of a mean heatmap: ranks in people and folds, right and wrong apart, what cannot be resolved."""
+
+import numpy as np
+import pytest
+
+from bids_app.dataset.grid import Grid
+from bids_app.training.results import Mean
+from bids_app.workflow import regional
+
+SHAPE = (6, 5, 4)
+ABOUT = {"names": {"1": "one", "2": "two", "3": "three"}, "name": "Toy"}
+
+
+@pytest.fixture(params=["both", "positive"])
+def made(request):
+    """A mean of five people over two folds, three regions of 40, 20 and 2 voxels, and its table."""
+    random = np.random.default_rng(4)
+    grid = Grid(np.ones(SHAPE, bool), np.diag([3.0, 3.0, 3.0, 1.0]))
+    labels = np.zeros(SHAPE, int)
+    labels[:2], labels[2], labels[5, 0, :2] = 1, 2, 3
+    people = random.normal(size=(5, grid.voxels)).astype(np.float32)
+    folds = (people[:3].mean(axis=0), people[3:].mean(axis=0))
+    mean = Mean("svm/gm", "weights", "patient", 5, "u", request.param, people.mean(axis=0), folds,
+                right=people[:4].mean(axis=0), wrong=people[4], calls=(4, 1))  # fmt: skip
+    p = np.array([np.nan, 0.25, 0.5, 0.75])
+    table, of_folds = regional.table(mean, iter(people), labels, ABOUT, grid, p_size=p, resolution_mm=8.0)
+    return table.set_index("region"), of_folds, people, folds, labels.ravel(), request.param
+
+
+def strength(values, sign):
+    return abs(values) if sign == "both" else values
+
+
+def test_ranks_in_people_and_folds_are_those_of_single_maps(made):
+    table, of_folds, people, folds, labels, sign = made
+    for column, name in enumerate(("one", "two", "three"), start=1):
+
+        def rank(one, column=column):
+            means = {label: strength(one[labels == label].mean(dtype=float), sign) for label in (1, 2, 3)}
+            return 1 + sum(other > means[column] for other in means.values())
+
+        assert table.loc[name, "person_rank"] == np.median([rank(one) for one in people])
+        assert table.loc[name, "fold_rank_best"] == min(map(rank, folds))
+        assert table.loc[name, "fold_rank_worst"] == max(map(rank, folds))
+        assert table.loc[name, "p_size"] == 0.25 * column
+    assert of_folds.shape == (2, 3)
+
+
+def test_right_and_wrong_have_means_of_their_own_and_small_regions_are_flagged(made):
+    table, _, people, _, labels, _ = made
+    assert table.loc["two", "mean_right"] == pytest.approx(people[:4, labels == 2].mean(), abs=1e-6)
+    assert table.loc["two", "mean_wrong"] == pytest.approx(people[4, labels == 2].mean(), abs=1e-6)
+    # 2 voxels of 27 mm3 are less than a cube of 8 mm, 20 are more
+    assert table["below_resolution"].to_dict() == {
+        "one": False, "two": False, "three": True, "outside the atlas": pytest.approx(np.nan, nan_ok=True),
+    }  # fmt: skip
