@@ -31,11 +31,11 @@ def tower(channels, classes, shape, *, voxel_mm, seed, **options):
     return biomedclip.of_size(channels, classes, shape, seed=seed, **architecture | options)
 
 
-def of_slices(part):
-    """The same network on images of 40 x 40 pixels."""
+def of_slices(part, size):
+    """The same network on images of `size` x `size` pixels, which leave two to three cells an axis."""
 
     def build(channels, classes, shape, *, voxel_mm, seed):
-        return part.of_size(channels, classes, shape, seed=seed, size=40)
+        return part.of_size(channels, classes, shape, seed=seed, size=size)
 
     return build
 
@@ -52,8 +52,8 @@ def vgg(channels, classes, shape, *, voxel_mm, seed):
 
 SMALL = {
     "biomedclip_small": small("biomedclip", tower),
-    "googlenet_small": small("googlenet", of_slices(googlenet)),
-    "resnet18_small": small("resnet18", of_slices(resnet18)),
+    "googlenet_small": small("googlenet", of_slices(googlenet, 72)),
+    "resnet18_small": small("resnet18", of_slices(resnet18, 40)),
     "resnet18_3d_small": small("resnet18_3d", volumetric),
     "vgg3d_small": small("vgg3d", vgg),
     "vit_small": vit_small,

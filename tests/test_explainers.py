@@ -79,7 +79,7 @@ def pairs(all_of_them=True):
     for name, classifier in itertools.product(catalogue.names("explainers"), [*QUICK, *LARGE]):
         shown = name in LOOKED_INTO.get(classifier, ()) or classifier in ("svm", "cnn3d", "vit_small")
         # a large one is as its small one, and need not be trained to be asked
-        like = classifier_of(LIKE.get(classifier, classifier))[0]
+        like = trained(LIKE.get(classifier, classifier), 2)[0]
         suits = catalogue.load("explainers", name).check(like) is None
         if suits and shown and classifier in QUICK:
             yield pytest.param(name, classifier)

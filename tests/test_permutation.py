@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from sklearn.preprocessing import StandardScaler
 
 from bids_app.classifiers import svm
@@ -91,7 +92,7 @@ def test_scores_are_those_of_the_classifier_trained_anew_on_the_shuffled_labels(
         for kernel, (training, held_out) in zip(kernels, scaled, strict=True):
             machine = svm.build(1, 3, (50,), voxel_mm=(1, 1, 1), seed=0)
             machine.fit(training.astype(np.float32), labels[kernel.train].astype(int), seed=0)
-            with_slope = machine(svm.torch.from_numpy(held_out.astype(np.float32))).detach().numpy()
+            with_slope = machine(torch.from_numpy(held_out.astype(np.float32))).detach().numpy()
             for person in {people[row] for row in kernel.test}:
                 rows = [place for place, row in enumerate(kernel.test) if people[row] == person]
                 true = labels[kernel.test[rows[0]]]
