@@ -15,7 +15,7 @@ from bids_app.workflow.analysis import Analysis, Cell
 
 BRAIN_MM3, BRAIN_MM = 1.9e6, (148.0, 184.0, 158.0)  # of the templates' masks, and the box round them and a voxel
 LIBRARIES_GB, COPIES = 1.5, 4
-TODO = (
+REMEDY = (
     "use coarser maps (--resolution of the participant level), give more by --mem-mb, leave the classifier out of "
     "--classifiers, or raise ACCUMULATE in its file, so that fewer people go through at once"
 )
@@ -85,7 +85,7 @@ def _check(needed: dict[str, float], steps: dict[str, float], most: float, where
         each = "; ".join(
             f"{name} needs about {needed[name]:.1f} GB, {steps[name]:.1f} of it for a step" for name in large
         )
-        raise NotEnoughMemoryError(f"too large to be trained: {each}; {where} {most:.1f} GB. To mend it, {TODO}")
+        raise NotEnoughMemoryError(f"too large to be trained: {each}; {where} {most:.1f} GB. To mend it, {REMEDY}")
 
 
 def _values(analysis: Analysis, cell: Cell) -> float:
