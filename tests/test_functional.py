@@ -156,6 +156,7 @@ def test_a_second_run_does_nothing_and_a_person_without_bold_fails_by_name(ran, 
     assert list((tmp_path / "out").glob("sub-01/func/*_stat-alff_boldmap.nii.gz"))
 
 
+@pytest.mark.slow
 def test_runs_that_cannot_be_used_fail_by_name_and_the_others_are_finished(ran, tmp_path, caplog):
     bids, derivatives, out = ran
     spoilt = shutil.copytree(derivatives, tmp_path / "spoilt")

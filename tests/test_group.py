@@ -117,6 +117,7 @@ def test_saved_models_name_nobody(analysed):
     assert not [file for file in files if "sub-" in file.read_text()]
 
 
+@pytest.mark.slow
 def test_people_without_images_and_without_label_are_listed_with_the_reason(phantom_maps, tmp_path):
     bids, out = phantom_maps
     copy = tmp_path / "bids"
@@ -201,6 +202,7 @@ def test_same_seed_gives_the_same_predictions_whatever_the_number_of_processes(a
     assert first == second
 
 
+@pytest.mark.slow
 def test_folds_and_classes_can_come_from_tables_and_the_same_people_get_the_same_numbers(analysed, tmp_path):
     bids, out, folder = analysed
     people = pd.read_csv(bids / "participants.tsv", sep="\t", dtype=str)
