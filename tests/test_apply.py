@@ -85,7 +85,6 @@ def test_people_who_trained_count_in_no_score(again):
     assert "8 samples are of people on the training list" in text
 
 
-@pytest.mark.slow
 def test_without_a_list_the_mean_over_all_models_is_given_and_the_report_says_that_nothing_was_checked(trained):
     bids, out, models = trained
     assert _apply(bids, out, models / "svm", "--analysis", "unlisted", *LABEL) == 0
