@@ -40,13 +40,16 @@ def constant(room: str, name: str, what: str) -> Any:
 
 
 def _assigned(room: str, name: str) -> dict[str, ast.expr]:
-    return {
-        target.id: one.value
-        for one in _top(room, name)
-        if isinstance(one, ast.Assign)
-        for target in one.targets
-        if isinstance(target, ast.Name)
-    }
+    found: dict[str, ast.expr] = {}
+    for one in _top(room, name):
+        if not isinstance(one, ast.Assign):
+            continue
+        for target in one.targets:
+            pairs = [(target, one.value)]
+            if isinstance(target, ast.Tuple) and isinstance(one.value, ast.Tuple):
+                pairs = list(zip(target.elts, one.value.elts, strict=True))
+            found |= {part.id: value for part, value in pairs if isinstance(part, ast.Name)}
+    return found
 
 
 def _top(room: str, name: str) -> list[ast.stmt]:

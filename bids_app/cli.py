@@ -1,14 +1,17 @@
 """The command line: argparse only, one short function an argument group. Nothing heavy is imported here."""
 
 import argparse
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from bids_app import __version__, catalogue
 from bids_app.errors import UsageError
+from bids_app.values import ALL
 
 LEVELS = ("participant", "group")
+ALONE = {"--write-config"}  # these say something without a data set
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,27 +25,37 @@ class Parser(argparse.ArgumentParser):
 def parse(argv: Sequence[str]) -> dict[str, Any]:
     """The options given, by setting name, with `bids_dir`, `output_dir` and `level`; `_` and `-` both work."""
     words = [_dashes(word) for word in argv]
-    given = vars(parser().parse_args(words))
-    for name, pairs in (("derivatives", _derivatives), ("classes", _classes), ("maps_from", _pairs)):
+    given = vars(parser(alone=bool(ALONE & set(words))).parse_args(words))
+    for name, pairs in (("derivatives", _derivatives), ("classes", _classes), ("maps_from", _pairs), ("tune", _tuned)):
         if name in given:
             given[name] = pairs(given[name])
     return given
 
 
-def parser() -> Parser:
-    """The whole command line; options that are not given are absent, so that a settings file can fill them."""
+def parser(*, alone: bool = False) -> Parser:
+    """The whole command line; options that are not given are absent, so that a settings file can fill them.
+
+    alone: the three positions may lack.
+    """
     whole = Parser(
         prog="pellucid",
         description="Classify people by diagnosis from MRI, show where the evidence lies, and judge it.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    whole.add_argument("bids_dir", type=Path, help="BIDS data set")
-    whole.add_argument("output_dir", type=Path, help="where the results go")
-    whole.add_argument("level", metavar="{participant,group}", help="scans -> maps, or maps -> classifiers and report")
+    lacking: dict[str, Any] = {"nargs": "?"} if alone else {}
+    whole.add_argument("bids_dir", type=Path, help="BIDS data set", **lacking)
+    whole.add_argument("output_dir", type=Path, help="where the results go", **lacking)
+    level = "scans -> maps, or maps -> classifiers and report"
+    whole.add_argument("level", metavar="{participant,group}", help=level, **lacking)
     for add in (_select, _both, _participant, _functional, _group, _folds, _judging, _compute, _other):
         add(whole)
     return whole
+
+
+def helps() -> dict[str, str]:
+    """What each setting is, in the words of --help."""
+    return {action.dest: str(action.help) for action in parser()._actions if action.option_strings}
 
 
 def _select(whole: Parser) -> None:
@@ -110,6 +123,7 @@ def _group(whole: Parser) -> None:
     group.add_argument("--analysis", metavar="NAME", help="name of this analysis (the label column)")
     group.add_argument("--label", metavar="COLUMN", help="diagnosis column of participants.tsv")
     group.add_argument("--classes", nargs="+", metavar="NAME=VALUE,VALUE", help="the first is the reference")
+    group.add_argument("--people-per-class", type=int, metavar="N", help="so many at most, drawn at random: to try out")
     group.add_argument("--label-from-id", metavar="REGEX", help="diagnosis from the participant label")
     group.add_argument("--phenotype", type=Path, metavar="FILE", help="TSV with the diagnosis")
     group.add_argument("--keep-together", metavar="COLUMN", help="people of one value stay on one side of a fold")
@@ -138,6 +152,12 @@ def _folds(whole: Parser) -> None:
         "--inner-folds", type=int, metavar="K", help="choose the best cell within each fold; what the choice scores"
     )
     group.add_argument("--weights", metavar="DIR|none", help="pretrained weights")
+    group.add_argument(
+        "--tune",
+        nargs="+",
+        metavar="NAME.OPTION=VALUE",
+        help="of a classifier or its training; without NAME of all networks",
+    )
     group.add_argument("--maps-from", nargs="+", metavar="SITE=OUT_DIR", help="maps of several sites")
     group.add_argument("--training-list", type=Path, metavar="FILE", help="who was in training")
 
@@ -236,6 +256,19 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
     if lacking:
         raise UsageError(f"expected NAME=VALUE, not {', '.join(lacking)}")
     return dict(word.split("=", 1) for word in words)
+
+
+def _tuned(words: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """NAME.OPTION=VALUE, the value as in TOML, a bare word being a text; without NAME it is for all networks."""
+    tuned: dict[str, dict[str, Any]] = {}
+    for key, word in _pairs(words).items():
+        name, _, what = key.rpartition(".")
+        try:
+            value = tomllib.loads(f"value = {word}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = word
+        tuned.setdefault(name or ALL, {})[what] = value
+    return tuned
 
 
 def _derivatives(words: Sequence[str]) -> dict[str, str]:

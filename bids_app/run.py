@@ -34,15 +34,14 @@ def phantom(argv: Sequence[str] | None = None) -> int:
 
 def _level(words: Sequence[str]) -> int:
     given = cli.parse(words)
-    bids_dir, output_dir, level = (given.pop(name) for name in ("bids_dir", "output_dir", "level"))
+    bids_dir, output_dir = (Path(given.pop(name, ".")) for name in ("bids_dir", "output_dir"))
+    level = given.pop("level", cli.LEVELS[0])
     if level not in cli.LEVELS:
         print(f"pellucid: unknown analysis level {level!r}; choose from {', '.join(cli.LEVELS)}", file=sys.stderr)
         return UNKNOWN_LEVEL
     runs = settings.each(level, bids_dir.absolute(), output_dir.absolute(), given=given)
     if runs[0].both.write_config:
-        import tomli_w
-
-        print("\n".join(tomli_w.dumps(settings.to_dict(one)) for one in runs), end="")
+        print("\n".join(settings.shown(one, cli.helps()) for one in runs), end="")
         return 0
     _start(runs[0].other.verbose, runs[0].compute.omp_nthreads)
     stage = importlib.import_module(f"bids_app.{level}")

@@ -1,13 +1,12 @@
 """Settings: frozen sections, one a stage, from the command line, a TOML file and a recipe, the first winning."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from bids_app import recipes
-from bids_app.errors import MissingInputError, UsageError
+from bids_app.errors import UsageError
 from bids_app.values import coerce, listed, megabytes, option
 
 
@@ -86,6 +85,8 @@ class Group:
     hold_out: float | None = None
     inner_folds: int | None = None
     leave_site_out: bool = False
+    tune: dict[str, dict[str, Any]] = field(default_factory=dict)
+    people_per_class: int | None = None
     permutations: int | None = None
     max_mean_fd: float | None = None
     min_minutes: float | None = None
@@ -153,6 +154,8 @@ SECTIONS = {
     "other": Other,
 }
 
+NAMES = {name: tuple(item.name for item in fields(section)) for name, section in SECTIONS.items()}
+
 # Parsed from the start so that command lines stay valid; each leaves this list with the part that reads it.
 NOT_YET = frozenset({
     "bids_database_dir", "maps_from", "reports_only",
@@ -170,7 +173,8 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "device": ("auto", "cpu", "cuda"),
 }
 LEAST = {
-    "folds": 2, "inner_folds": 2, "repeats": 1, "permutations": 0, "nprocs": 1, "omp_nthreads": 1, "smoothing": 0,
+    "folds": 2, "inner_folds": 2, "people_per_class": 2,
+    "repeats": 1, "permutations": 0, "nprocs": 1, "omp_nthreads": 1, "smoothing": 0,
     "random_seed": 0, "mem_mb": 512, "fd_threshold": 0, "dummy_scans": 0, "max_mean_fd": 0, "min_minutes": 0,
     "resolution": 0.5,
 }  # fmt: skip
@@ -182,9 +186,11 @@ def build(level: str, bids_dir: Path, output_dir: Path, *, given: Mapping[str, A
     With several recipes there are as many runs, `each`. Raises UsageError for an unknown key or a bad value,
     MissingInputError for a settings file that is not there.
     """
-    values = {**_from_toml("--config-file", given.get("config_file")), **given}
+    values = recipes.over(given, _own(given)[0])
     for name in listed(values.get("recipe", ())):
-        values = {"analysis": recipes.title(name), **_from_toml("--recipe", recipes.find(name)), **values}
+        recipe, hasty = recipes.read("--recipe", recipes.find(name), NAMES)
+        recipe = {"analysis": recipes.title(name), **(recipes.over(hasty, recipe) if values.get("sloppy") else recipe)}
+        values = recipes.over(values, recipe)
     if values.get("mem_mb") is not None:
         values["mem_mb"] = megabytes(values["mem_mb"])
     owner = {item.name: name for name, section in SECTIONS.items() for item in fields(section)}
@@ -205,11 +211,17 @@ def each(level: str, bids_dir: Path, output_dir: Path, *, given: Mapping[str, An
 
     Raises as `build`, and UsageError where several recipes would share a name.
     """
-    chosen = listed({**_from_toml("--config-file", given.get("config_file")), **given}.get("recipe", ()))
+    chosen = listed({**_own(given)[0], **given}.get("recipe", ()))
     runs = [{**given, "recipe": (name,)} for name in chosen] or [dict(given)]
     if len(runs) > 1 and "analysis" in given:
         raise UsageError("--analysis names one analysis; several recipes are named after themselves")
     return [build(level, bids_dir, output_dir, given=one) for one in runs]
+
+
+def _own(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the settings file says, nothing where there is none."""
+    file = given.get("config_file")
+    return ({}, {}) if file is None else recipes.read("--config-file", Path(file), NAMES)
 
 
 def to_dict(settings: Settings) -> dict[str, Any]:
@@ -220,27 +232,21 @@ def to_dict(settings: Settings) -> dict[str, Any]:
     return whole
 
 
-def _from_toml(asked: str, path: str | Path | None) -> dict[str, Any]:
-    """The values of a file by setting; a table `about`, which says what a recipe is of, is no setting."""
-    if path is None:
-        return {}
-    if not Path(path).is_file():
-        raise MissingInputError(f"{asked}: there is no file {path}")
-    try:
-        text = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{asked} {path} is not TOML: {error}") from error
-    text.pop("about", None)
-    values: dict[str, Any] = {}
-    for key, value in text.items():
-        if key in SECTIONS and isinstance(value, dict):
-            strange = sorted(set(value) - {item.name for item in fields(SECTIONS[key])})
-            if strange:
-                raise UsageError(f"unknown setting in [{key}] of {Path(path).name}: {', '.join(strange)}")
-            values.update(value)
-        else:
-            values[key] = value
-    return values
+def shown(settings: Settings, helps: Mapping[str, str]) -> str:
+    """The settings as TOML, each with what `helps` says of it; those that are unset stand behind a #."""
+    import tomli_w
+
+    parts = []
+    for name, section in to_dict(settings).items():
+        parts.append(f"[{name}]")
+        values = {key: value for key, value in section.items() if not isinstance(value, dict)}
+        for key in NAMES[name]:
+            if key in helps and key not in ("write_config", "config_file"):
+                value = tomli_w.dumps({key: values[key]}) if key in values else f"# {key} =\n"
+                parts.append(f"# {helps[key]}\n{value}" if key not in section or key in values else "")
+        tables = {key: value for key, value in section.items() if isinstance(value, dict)}
+        parts += [f"# {helps[key]}\n{tomli_w.dumps({name: {key: value}})}" for key, value in tables.items()]
+    return "\n".join(part for part in parts if part)
 
 
 def _check(section: Any) -> None:

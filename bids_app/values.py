@@ -7,6 +7,8 @@ from typing import Any, Union, get_args, get_origin
 
 from bids_app.errors import UsageError
 
+ALL = "networks"  # whose options are tuned where no classifier is named
+
 
 def option(key: str) -> str:
     """The command-line spelling of a setting."""
@@ -32,8 +34,10 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
 
 def _scalar(value: Any, hint: Any) -> Any:
     """One value: 2.5 is not cut to 2, and a list is no text. Paths are absolute, as nodes run in their own folders."""
-    if (hint is bool) != isinstance(value, bool) or isinstance(value, list | dict):
+    if isinstance(value, list | dict) or ((hint is bool) != isinstance(value, bool) and hint is not Any):
         raise TypeError
+    if hint is Any:
+        return value
     if hint is int and isinstance(value, float):
         raise TypeError
     return Path(value).absolute() if hint is Path else hint(value)

@@ -27,15 +27,16 @@ def wang(channels, classes, shape, *, voxel_mm, seed):
 
 def tower(channels, classes, shape, *, voxel_mm, seed, **options):
     """Images of 32 x 32 pixels, patches of 8 x 8, two blocks of three heads, 48 channels, projected to 16."""
-    architecture = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "projection": 16}
-    return biomedclip.of_size(channels, classes, shape, seed=seed, **architecture | options)
+    architecture = {"patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "projection": 16}
+    slices = {"size": 32, **options}
+    return biomedclip.of_size(channels, classes, shape, seed=seed, slices=slices, **architecture)
 
 
 def of_slices(part, size):
     """The same network on images of `size` x `size` pixels, which leave two to three cells an axis."""
 
     def build(channels, classes, shape, *, voxel_mm, seed):
-        return part.of_size(channels, classes, shape, seed=seed, size=size)
+        return part.build(channels, classes, shape, voxel_mm=voxel_mm, seed=seed, size=size)
 
     return build
 

@@ -32,7 +32,7 @@ def everyone(common):
 @pytest.mark.parametrize(("classifier", "method"), [("svm", "weights"), ("cnn3d", "gradcam")])
 def test_shuffled_parameters_change_the_map_and_the_model_stays_as_it_was(study, tmp_path, classifier, method):
     common, splits, _ = study(1.0)
-    folder = train(common, splits[0], tmp_path / "out", classifier, epochs=3)
+    folder = train(common, splits[0], tmp_path / "out", classifier, options={"epochs": 3})
     model = models.load(folder / "model")
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
     people = everyone(common).rows(splits[0].test)
@@ -47,7 +47,7 @@ def test_shuffled_parameters_change_the_map_and_the_model_stays_as_it_was(study,
 
 def test_a_map_of_the_image_alone_is_found_out(study, tmp_path):
     common, splits, _ = study(1.0)
-    model = models.load(train(common, splits[0], tmp_path / "out", "cnn3d", epochs=1) / "model")
+    model = models.load(train(common, splits[0], tmp_path / "out", "cnn3d", options={"epochs": 1}) / "model")
 
     def explain(classifier, x, target, *, mask):
         return (x[0].numpy() * mask).astype(np.float32)
@@ -163,7 +163,7 @@ def test_labels_are_shuffled_by_person_where_rows_of_one_agree():
 @pytest.mark.parametrize("classifier", ["svm", "cnn3d"])
 def test_a_region_s_gate_scales_its_voxels_in_every_channel(study, tmp_path, classifier):
     common, splits, _ = study(1.0, maps=("gm", "wm"))
-    model = models.load(train(common, splits[0], tmp_path / "out", classifier, epochs=1) / "model")
+    model = models.load(train(common, splits[0], tmp_path / "out", classifier, options={"epochs": 1}) / "model")
     x = model.tensor(everyone(common), 3)
     box = model.preparation.grid.cropped
     regions = np.zeros(box.mask.shape, int)

@@ -92,7 +92,7 @@ def test_a_short_training_leaves_no_file_and_a_fold_clears_its_own(tmp_path, mon
 def test_a_fold_that_is_killed_and_run_again_is_the_fold_that_was_not(study, tmp_path, monkeypatch):
     read = checkpoint.read
     common, splits, _ = study(1.0)
-    given = {**common, "split": splits[0], "cell": "cnn3d/gm", "classifier": "cnn3d", "epochs": 8}
+    given = {**common, "split": splits[0], "cell": "cnn3d/gm", "classifier": "cnn3d", "options": {"epochs": 8}}
     (tmp_path / "given").write_bytes(pickle.dumps({**given, "folder": tmp_path / "killed"}))
     code = (
         "import pickle, sys, time\n"

@@ -31,7 +31,7 @@ people.to_csv("people.tsv", sep="\\t", index=False)
 fold.run(
     cell="toy/gm", classifier="toy", maps=("gm",), arrays={"gm": here / "gm.npy"}, grid_file=here / "grid.npz",
     people=here / "people.tsv", classes=("control", "patient"), split=folds.stratified(classes, folds=2)[0],
-    explainers=("toy",), adjust={}, seed=1, device="cpu", epochs=1, folder=here / "fold", settings={},
+    explainers=("toy",), adjust={}, seed=1, device="cpu", options={"epochs": 1}, folder=here / "fold", settings={},
 )
 print(np.load("fold/heatmap_toy.npy").shape)
 """

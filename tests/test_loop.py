@@ -42,7 +42,7 @@ class TestDefaults:
         y = np.arange(17) % 3 % 2
         x = np.random.default_rng(0).standard_normal((17, 2, 12, 13, 14), dtype=np.float32)
         ours, plain = (part.build(2, 2, x.shape[2:], voxel_mm=(4.0,) * 3, seed=3) for _ in range(2))
-        told = loop.train(ours, lambda rows: x[rows], y, of(part, epochs=3), seed=5, device="cpu")
+        told = loop.train(ours, lambda rows: x[rows], y, of(part, {"epochs": 3}), seed=5, device="cpu")
         rates = {"rate": part.LEARNING_RATE, "decay": part.WEIGHT_DECAY, "size": part.BATCH_SIZE}
         assert told == {"loss": plainly(plain, x, y, epochs=3, seed=5, **rates)}
         assert alike(ours, plain)
@@ -79,7 +79,7 @@ class TestRegimen:
     def test_what_a_file_states_is_taken_and_the_rest_is_the_default(self, tmp_path, monkeypatch):
         (tmp_path / "stated.py").write_text('EPOCHS = 7\nOPTIMISER = "adam"\nPATIENCE = 3\nINSTANCES = True\n')
         monkeypatch.syspath_prepend(tmp_path)
-        stated = of(__import__("stated"), epochs=2)
+        stated = of(__import__("stated"), {"epochs": 2, "size": 64})
         assert stated == Regimen(epochs=2, optimiser="adam", patience=3, instances=True)
 
     @pytest.mark.parametrize("wrong", [{"optimiser": "sgd"}, {"schedule": "step"}, {"accumulate": 0}, {"patience": 0}])

@@ -141,7 +141,7 @@ def evenly(network):
 def test_gradcam_of_slices_peaks_where_a_bright_voxel_was_planted(name, planted):
     shape = (24, 26, 9)
     part = catalogue.load("classifiers", name)
-    network = evenly(part.of_size(1, 2, shape, seed=0, size=160))
+    network = evenly(part.build(1, 2, shape, voxel_mm=(3.0, 3.0, 3.0), seed=0, size=160))
     heat = catalogue.load("explainers", "gradcam").explain(
         network, bright(shape, planted), 1, mask=np.ones(shape, bool)
     )

@@ -8,6 +8,7 @@ from torch import nn
 
 from bids_app import catalogue
 from bids_app.classifiers._slices import OfSlices, Slices
+from bids_app.errors import UsageError
 from bids_app.explainers._features import at_voxels, features
 from bids_app.explainers._geometry import Cells, of_slices, upsample
 
@@ -97,8 +98,8 @@ def test_beside_the_first_and_the_last_slice_there_is_nothing():
 
 
 def test_slices_that_are_not_there_and_contents_that_are_none_are_refused():
-    for given in ({"first": 4, "last": 3}, {"last": 6}, {"first": -1}, {"content": "mirror"}):
-        with pytest.raises(ValueError, match=r"there are no slices|content of a slice"):
+    for given in ({"first": 4, "last": 3}, {"last": 6}, {"first": -1}, {"content": "mirror"}, {"axis": 3}, {"step": 0}):
+        with pytest.raises(UsageError, match=r"there are no slices|content of a slice|slices need an axis"):
             Slices((6, 6, 6), size=6, **given)
 
 

@@ -35,7 +35,7 @@ class TestLeaks:
     @pytest.mark.parametrize("classifier", ["svm", "cnn3d"])
     def test_the_held_out_leave_no_trace_in_what_was_fitted(self, study, tmp_path, classifier):
         common, splits, _ = study(1.0)
-        how = {"epochs": 1, "explainers": ("weights", "gradcam", "pattern")}
+        how = {"options": {"epochs": 1}, "explainers": ("weights", "gradcam", "pattern")}
         first = train(common, splits[0], tmp_path / "first", classifier, **how)
         for path in common["arrays"].values():
             x = np.load(path)
@@ -139,7 +139,9 @@ class TestFold:
     def test_several_maps_are_channels_of_one_heatmap(self, study, tmp_path):
         common, splits, planted = study(1.0, maps=("gm", "wm"))
         for classifier, method in (("svm", "weights"), ("cnn3d", "gradcam")):
-            folder = train(common, splits[0], tmp_path / classifier, classifier, epochs=1, explainers=(method,))
+            folder = train(
+                common, splits[0], tmp_path / classifier, classifier, options={"epochs": 1}, explainers=(method,)
+            )
             assert np.load(folder / f"heatmap_{method}.npy").shape == (8, 2, planted.size)
             assert models.load(folder / "model").preparation.maps == ("gm", "wm")
 
@@ -163,7 +165,7 @@ class TestModels:
     @pytest.mark.parametrize("classifier", ["svm", "cnn3d", "forest", "logistic", "ng2018", "vit_b16"])
     def test_a_loaded_model_gives_the_numbers_of_training_to_the_last_digit(self, study, tmp_path, classifier):
         common, splits, _ = study(1.0)
-        folder = train(common, splits[1], tmp_path / "out", classifier, epochs=2)
+        folder = train(common, splits[1], tmp_path / "out", classifier, options={"epochs": 2})
         told = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str)
         model = models.load(folder / "model")
         with loop.threads(1):
@@ -208,9 +210,9 @@ class TestModels:
 class TestSeeds:
     def test_the_same_seed_gives_the_same_bytes_and_every_fold_its_own(self, study, tmp_path):
         common, splits, _ = study(1.0)
-        first = train(common, splits[0], tmp_path / "a", "cnn3d", epochs=1)
+        first = train(common, splits[0], tmp_path / "a", "cnn3d", options={"epochs": 1})
         torch.rand(3)  # what was drawn before does not matter
-        second = train(common, splits[0], tmp_path / "b", "cnn3d", epochs=1)
+        second = train(common, splits[0], tmp_path / "b", "cnn3d", options={"epochs": 1})
         for name in ("model/weights.safetensors", "predictions.tsv", "losses.tsv"):
             assert (first / name).read_bytes() == (second / name).read_bytes()
         assert (
@@ -223,7 +225,7 @@ class TestSeeds:
         common, splits, _ = study(1.0)
         told = []
         for name in "ab":
-            folder = train(common, splits[0], tmp_path / name, "cnn3d", epochs=5, device="cuda")
+            folder = train(common, splits[0], tmp_path / name, "cnn3d", options={"epochs": 5}, device="cuda")
             told.append(pd.read_csv(folder / "predictions.tsv", sep="\t")["probability_patient"])
         np.testing.assert_allclose(*told, atol=loop.CUDA_TOLERANCE)
 

@@ -8,5 +8,5 @@ __all__ = ["BATCH_SIZE", "EPOCHS", "LEARNING_RATE", "TAKES", "WEIGHT_DECAY", "bu
 
 def build(channels, classes, shape, *, voxel_mm=(3.0, 3.0, 3.0), seed, **options):
     """Images of 32 x 32 pixels, patches of 8 x 8, two blocks of three heads, 48 channels."""
-    architecture = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3}
-    return vit_b16.of_size(channels, classes, shape, seed=seed, **architecture | options)
+    architecture = {"patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3}
+    return vit_b16.of_size(channels, classes, shape, seed=seed, slices={"size": 32, **options}, **architecture)

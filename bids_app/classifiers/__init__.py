@@ -9,6 +9,9 @@ Each file has `TAKES` and `build(channels, classes, shape, *, voxel_mm, seed) ->
 
 A 2D network takes volumes too: it is a `_slices.OfSlices`, which cuts them itself and gives the mean over slices.
 
+What `OPTIONS`, a literal, names with its default, `build` takes besides, and `--tune NAME.OPTION=VALUE` sets; the
+option that `VARIANT` names may follow the name of the part: `wang_a-24` is `wang_a` with `width` 24.
+
 Values are scaled voxel by voxel (over the training people mean 0, SD 1), and the output is logits (batch, classes),
 whose softmax is the probability. A network names its last spatial layer `.cam_layer`, and its file gives the training
 defaults `EPOCHS`, `LEARNING_RATE`, `WEIGHT_DECAY` and `BATCH_SIZE`, and if it wants them `OPTIMISER`, `SCHEDULE`,

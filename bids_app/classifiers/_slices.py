@@ -4,11 +4,16 @@ A network of slices takes volumes as any other: it cuts them itself, by operatio
 whoever explains it sees voxels.
 """
 
+import math
+
 import torch
 from torch import nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate, log_softmax, pad
+
+from bids_app.errors import UsageError
 
 NEIGHBOURS, REPEATED = "neighbours", "repeated"
+LOGITS, PROBABILITIES = "logits", "probabilities"
 
 
 class Slices(nn.Module):
@@ -35,12 +40,14 @@ class Slices(nn.Module):
         content: str = NEIGHBOURS,
     ) -> None:
         super().__init__()
+        if axis not in (0, 1, 2) or size < 1 or step < 1:
+            raise UsageError(f"slices need an axis of 0, 1 or 2, a size and a step, not {axis}, {size} and {step}")
         last = shape[axis] - 1 if last is None else last
         first = last % step // 2 if first is None else first
         if not 0 <= first <= last < shape[axis]:
-            raise ValueError(f"there are no slices {first} to {last} of {shape[axis]}")
+            raise UsageError(f"there are no slices {first} to {last} of {shape[axis]} along axis {axis}")
         if content not in (NEIGHBOURS, REPEATED):
-            raise ValueError(f"the content of a slice is {NEIGHBOURS} or {REPEATED}, not {content!r}")
+            raise UsageError(f"the content of a slice is {NEIGHBOURS} or {REPEATED}, not {content!r}")
         self.axis, self.step, self.size, self.content = axis, step, size, content
         self.positions = range(first, last + 1, step)
         self.plane = tuple(edge for one, edge in enumerate(shape) if one != axis)
@@ -89,14 +96,17 @@ class OfSlices(nn.Module):
     """Logits (batch, classes) of volumes (batch, channels, X, Y, Z): the mean of those of their slices.
 
     `backbone` gives logits (images, classes) of what `slices` cuts; `cam` is the name of its last spatial layer, `last`
-    that of the linear layer after a mean over space, where it ends so.
+    that of the linear layer after a mean over space, where it ends so. `pool`: "logits", or "probabilities", whose
+    mean over slices is the person's (multiple-instance averaging); the logits then are that mean's logarithm.
     """
 
     takes = "volumes"
 
-    def __init__(self, slices: Slices, backbone: nn.Module, *, cam: str, last: str | None = None) -> None:
+    def __init__(
+        self, slices: Slices, backbone: nn.Module, *, cam: str, last: str | None = None, pool: str = LOGITS
+    ) -> None:
         super().__init__()
-        self.slices, self.backbone, self.cam, self.last = slices, backbone, cam, last
+        self.slices, self.backbone, self.cam, self.last, self.pool = slices, backbone, cam, last, pool
 
     @property
     def cam_layer(self) -> nn.Module:
@@ -115,7 +125,10 @@ class OfSlices(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (batch, classes)."""
-        return self.instances(x).mean(dim=1)
+        each = self.instances(x)
+        if self.pool == LOGITS:
+            return each.mean(dim=1)
+        return log_softmax(each, dim=-1).logsumexp(dim=1) - math.log(each.shape[1])
 
     def grid(self, values: torch.Tensor) -> torch.Tensor:
         """What a layer gives, as (images, channels, rows, columns); here it is so already."""

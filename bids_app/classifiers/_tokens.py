@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bids_app.classifiers._slices import OfSlices, Slices
+from bids_app.classifiers._slices import LOGITS, OfSlices, Slices
 
 
 class OfTokens(OfSlices):
@@ -14,11 +14,11 @@ class OfTokens(OfSlices):
     `trunk` is its name in the backbone, nothing where it is the backbone itself.
     """
 
-    def __init__(self, slices: Slices, backbone: nn.Module, *, trunk: str = "") -> None:
+    def __init__(self, slices: Slices, backbone: nn.Module, *, trunk: str = "", pool: str = LOGITS) -> None:
         transformer: Any = backbone.get_submodule(trunk)
         # the output of the last block has no gradient but at the class token
         last = f"blocks.{len(transformer.blocks) - 1}.norm1"
-        super().__init__(slices, backbone, cam=f"{trunk}.{last}" if trunk else last)
+        super().__init__(slices, backbone, cam=f"{trunk}.{last}" if trunk else last, pool=pool)
         self.trunk = trunk
 
     def grid(self, values: torch.Tensor) -> torch.Tensor:

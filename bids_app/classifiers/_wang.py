@@ -10,7 +10,6 @@ from torch import nn
 
 from bids_app.classifiers import _chain
 
-WIDTH = 36  # they ran 24, 28, ... 52 channels; of the two in the middle the smaller one
 UNITS = 64
 DROPOUT = 0.5
 
@@ -29,7 +28,7 @@ class Wang(nn.Module):
         name: str,
         kernels: tuple[int, ...],
         pools: tuple[int, ...],
-        width: int = WIDTH,
+        width: int,
     ) -> None:
         super().__init__()
         steps = list(zip([kernel - 1 for kernel in kernels], pools, strict=True))
@@ -69,7 +68,7 @@ def seeded(
     kernels: tuple[int, ...],
     pools: tuple[int, ...],
     seed: int,
-    width: int = WIDTH,
+    width: int,
 ) -> Wang:
     """A network that starts from `seed`. Raises DataError for an image of which nothing would be left."""
     with torch.random.fork_rng(devices=[]):

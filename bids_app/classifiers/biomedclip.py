@@ -1,5 +1,5 @@
 """The image tower of BiomedCLIP on slices: a vision transformer, ViT-B/16, and its projection to 512 numbers, then a
-linear head; a person's logits are the mean over slices.
+linear head; a person's probabilities are the mean over slices.
 
 Slices are sagittal, three neighbours an image, side by side, padded to a square and resized to 224 x 224 pixels;
 several maps are more channels of the first layer. `load_weights` takes what BiomedCLIP learnt from pictures of the
@@ -13,6 +13,7 @@ model's open_clip_config.json.
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import timm
 import torch
 from torch import nn
 
-from bids_app.classifiers._slices import Slices
+from bids_app.classifiers._slices import PROBABILITIES, Slices
 from bids_app.classifiers._tokens import OfTokens
 from bids_app.errors import DataError, MissingInputError
 
@@ -35,9 +36,9 @@ OVERSAMPLE = True
 PATIENCE = 5
 VALIDATION = 0.2
 
+OPTIONS = {"size": 224, "axis": 0, "first": None, "last": None, "step": 3, "content": "neighbours"}
 ARCHITECTURE = "vit_base_patch16_224"
 PROJECTION = 512
-AXIS = 0
 PREFIX = "visual."
 FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 HUB = "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
@@ -72,11 +73,19 @@ class Classified(nn.Module):
 
 
 def build(
-    channels: int, classes: int, shape: tuple[int, ...], *, voxel_mm: tuple[float, float, float], seed: int
+    channels: int,
+    classes: int,
+    shape: tuple[int, ...],
+    *,
+    voxel_mm: tuple[float, float, float],
+    seed: int,
+    **options: Any,
 ) -> OfTokens:
-    """A network for images of `shape` (X, Y, Z), of any voxel size: slices are resized."""
+    """A network for images of `shape` (X, Y, Z), of any voxel size: slices are resized. Options are those of slices;
+    `size` has to be divided by 16.
+    """
     del voxel_mm
-    return of_size(channels, classes, shape, seed=seed)
+    return of_size(channels, classes, shape, seed=seed, slices=options)
 
 
 def of_size(
@@ -85,20 +94,24 @@ def of_size(
     shape: tuple[int, ...],
     *,
     seed: int,
-    axis: int = AXIS,
+    slices: Mapping[str, Any] = OPTIONS,
     projection: int = PROJECTION,
     **architecture: Any,
 ) -> OfTokens:
-    """The same with slices across `axis` and other numbers: of the projection, and img_size, patch_size, embed_dim,
-    depth, num_heads as timm names them.
-    """
+    """The same with other numbers: projection, and patch_size, embed_dim, depth, num_heads as timm names them."""
+    own = OPTIONS | dict(slices)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trunk: Any = timm.create_model(
-            ARCHITECTURE, pretrained=False, in_chans=3 * channels, num_classes=0, **architecture
+            ARCHITECTURE,
+            pretrained=False,
+            in_chans=3 * channels,
+            num_classes=0,
+            img_size=own["size"],
+            **architecture,
         )
         backbone = Classified(Tower(trunk, trunk.embed_dim, projection), projection, classes)
-    return OfTokens(Slices(shape, size=trunk.patch_embed.img_size[0], axis=axis), backbone, trunk="visual.trunk")
+    return OfTokens(Slices(shape, **own), backbone, trunk="visual.trunk", pool=PROBABILITIES)
 
 
 def load_weights(module: nn.Module, folder: Path) -> None:

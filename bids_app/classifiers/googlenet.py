@@ -12,6 +12,7 @@ Szegedy et al. 2015, CVPR, 1-9, doi:10.1109/CVPR.2015.7298594; batch normalisati
 """
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,8 +27,8 @@ WEIGHT_DECAY = 1e-2
 BATCH_SIZE = 4
 INSTANCES = True
 
-AXIS = 2  # axial slices show both sides: what is found on one side only can be told from the other
-SIZE = 224
+# axial slices show both sides: what is found on one side only can be told from the other
+OPTIONS = {"size": 224, "axis": 2, "first": None, "last": None, "step": 3, "content": "neighbours"}
 
 
 class Convolution(BasicConv2d):
@@ -44,17 +45,16 @@ class Convolution(BasicConv2d):
 
 
 def build(
-    channels: int, classes: int, shape: tuple[int, ...], *, voxel_mm: tuple[float, float, float], seed: int
+    channels: int,
+    classes: int,
+    shape: tuple[int, ...],
+    *,
+    voxel_mm: tuple[float, float, float],
+    seed: int,
+    **options: Any,
 ) -> OfSlices:
-    """A network for images of `shape` (X, Y, Z), of any voxel size: slices are resized."""
+    """A network for images of `shape` (X, Y, Z), of any voxel size: slices are resized. Options are those of slices."""
     del voxel_mm
-    return of_size(channels, classes, shape, seed=seed)
-
-
-def of_size(
-    channels: int, classes: int, shape: tuple[int, ...], *, seed: int, axis: int = AXIS, size: int = SIZE
-) -> OfSlices:
-    """The same with slices across `axis`, resized to `size` pixels."""
     blocks = [Convolution, partial(Inception, conv_block=Convolution), InceptionAux]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -64,4 +64,4 @@ def of_size(
         for module in backbone.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    return OfSlices(Slices(shape, size=size, axis=axis), backbone, cam="inception5b", last="fc")
+    return OfSlices(Slices(shape, **OPTIONS | options), backbone, cam="inception5b", last="fc")

@@ -23,8 +23,8 @@ WEIGHT_DECAY = 1e-2
 BATCH_SIZE = 4
 INSTANCES = True
 
-AXIS = 2  # axial slices show both sides: what is found on one side only can be told from the other
-SIZE = 224
+# axial slices show both sides: what is found on one side only can be told from the other
+OPTIONS = {"size": 224, "axis": 2, "first": None, "last": None, "step": 3, "content": "neighbours"}
 
 
 class Block(BasicBlock):
@@ -43,17 +43,16 @@ class Block(BasicBlock):
 
 
 def build(
-    channels: int, classes: int, shape: tuple[int, ...], *, voxel_mm: tuple[float, float, float], seed: int
+    channels: int,
+    classes: int,
+    shape: tuple[int, ...],
+    *,
+    voxel_mm: tuple[float, float, float],
+    seed: int,
+    **options: Any,
 ) -> OfSlices:
-    """A network for images of `shape` (X, Y, Z), of any voxel size: slices are resized."""
+    """A network for images of `shape` (X, Y, Z), of any voxel size: slices are resized. Options are those of slices."""
     del voxel_mm
-    return of_size(channels, classes, shape, seed=seed)
-
-
-def of_size(
-    channels: int, classes: int, shape: tuple[int, ...], *, seed: int, axis: int = AXIS, size: int = SIZE
-) -> OfSlices:
-    """The same with slices across `axis`, resized to `size` pixels."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = ResNet(Block, [2, 2, 2, 2], num_classes=classes)
@@ -61,4 +60,4 @@ def of_size(
         if channels > 1:
             backbone.conv1 = nn.Conv2d(3 * channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
             nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
-    return OfSlices(Slices(shape, size=size, axis=axis), backbone, cam="layer4", last="fc")
+    return OfSlices(Slices(shape, **OPTIONS | options), backbone, cam="layer4", last="fc")

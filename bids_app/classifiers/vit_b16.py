@@ -7,6 +7,7 @@ of the first layer. It starts from nothing here: 86 million weights and few peop
 Dosovitskiy et al. 2021, ICLR, doi:10.48550/arXiv.2010.11929; timm's vit_base_patch16_224.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import timm
@@ -23,26 +24,45 @@ BATCH_SIZE = 4
 INSTANCES = True
 
 ARCHITECTURE = "vit_base_patch16_224"
-AXIS = 2  # axial slices show both sides: what is found on one side only can be told from the other
+# axial slices show both sides: what is found on one side only can be told from the other
+OPTIONS = {"size": 224, "axis": 2, "first": None, "last": None, "step": 3, "content": "neighbours"}
 
 
 def build(
-    channels: int, classes: int, shape: tuple[int, ...], *, voxel_mm: tuple[float, float, float], seed: int
+    channels: int,
+    classes: int,
+    shape: tuple[int, ...],
+    *,
+    voxel_mm: tuple[float, float, float],
+    seed: int,
+    **options: Any,
 ) -> OfTokens:
-    """A network for images of `shape` (X, Y, Z), of any voxel size: slices are resized."""
+    """A network for images of `shape` (X, Y, Z), of any voxel size: slices are resized. Options are those of slices;
+    `size` has to be divided by 16.
+    """
     del voxel_mm
-    return of_size(channels, classes, shape, seed=seed)
+    return of_size(channels, classes, shape, seed=seed, slices=options)
 
 
 def of_size(
-    channels: int, classes: int, shape: tuple[int, ...], *, seed: int, axis: int = AXIS, **architecture: Any
+    channels: int,
+    classes: int,
+    shape: tuple[int, ...],
+    *,
+    seed: int,
+    slices: Mapping[str, Any] = OPTIONS,
+    **architecture: Any,
 ) -> OfTokens:
-    """The same with slices across `axis` and other numbers than ViT-B/16's: img_size, patch_size, embed_dim, depth,
-    num_heads, as timm names them.
-    """
+    """The same with other numbers than ViT-B/16's: patch_size, embed_dim, depth, num_heads, as timm names them."""
+    own = OPTIONS | dict(slices)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone: Any = timm.create_model(
-            ARCHITECTURE, pretrained=False, in_chans=3 * channels, num_classes=classes, **architecture
+            ARCHITECTURE,
+            pretrained=False,
+            in_chans=3 * channels,
+            num_classes=classes,
+            img_size=own["size"],
+            **architecture,
         )
-    return OfTokens(Slices(shape, size=backbone.patch_embed.img_size[0], axis=axis), backbone)
+    return OfTokens(Slices(shape, **own), backbone)

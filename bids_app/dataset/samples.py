@@ -74,6 +74,20 @@ def collect(
     return table[[*first, *named, "tiv", "mean_fd", "minutes", "source", SIDECAR_SCANNER, *maps]]
 
 
+def drawn(table: pd.DataFrame, *, most: int | None, seed: int) -> pd.DataFrame:
+    """The table (`collect`) with at most so many people used of each class, drawn at random; all of them for None.
+
+    A person is in or out with all sessions.
+    """
+    if most is None:
+        return table
+    people = table[table["used"]].drop_duplicates("participant_id").sort_values("participant_id")
+    chosen = people.sample(frac=1, random_state=seed).groupby("class")["participant_id"].head(most)
+    over = table["used"] & ~table["participant_id"].isin(chosen)
+    reason = f"not drawn: --people-per-class {most}"
+    return table.assign(used=table["used"] & ~over, reason=table["reason"].mask(over, reason))
+
+
 def _by_session(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame indexed by participant and session."""
     if frame.index.nlevels == 2:

@@ -34,7 +34,7 @@ def run(
     seed: int,
     device: str = "auto",
     threads: int = 1,
-    epochs: int | None = None,
+    options: Mapping[str, Any] | None = None,
     labelling: Sequence[int] | None = None,
     weights: Path | None = None,
     folder: Path,
@@ -45,8 +45,9 @@ def run(
     With a `labelling`, codes of classes (people,) in place of the table's, predictions alone. arrays: map -> float32
     (people, voxels) in the row order of `people`, a table of participant_id, session_id, class and the covariates that
     `adjust` names by map, and `keep`, which ComBat preserves (None: no ComBat; with it the table has `site_number`).
-    weights: a folder of what it starts from. parcels: .npy of regions (X, Y, Z); explain_checks: look at what maps are
-    worth (`explaining.write`). Raises DataError when table and arrays disagree or a covariate lacks.
+    options: of the classifier and of its training (`regimen.KEYS`), in place of its own. weights: a folder of what it
+    starts from. parcels: .npy of regions (X, Y, Z); explain_checks: look at what maps are worth (`explaining.write`).
+    Raises DataError when table and arrays disagree or a covariate lacks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = _table(people, classes, labelling)
@@ -57,13 +58,13 @@ def run(
         groups = [split.groups[row] for row in split.train]
 
         def trained(codes: NDArray[np.int64], own_seed: int) -> tuple[models.Model, dict[str, list[float]]]:
-            module = models.build(classifier, preparation, len(classes), seed=own_seed)
+            module = models.build(classifier, preparation, len(classes), seed=own_seed, options=regimen.others(options))
             if weights is not None:
                 catalogue.load("classifiers", classifier).load_weights(module, weights)
             where = "cpu" if hasattr(module, "fit") else resolve(device)  # what fits itself does so in numpy
-            own = (module, own_seed, settings, split.repeat, split.fold, where)
+            own = (module, own_seed, settings, split.repeat, split.fold, where, regimen.others(options))
             made = models.Model(cell, classifier, classes, preparation, *own)
-            return made, _fit(made, training, codes, groups=groups, epochs=epochs, folder=folder)
+            return made, _fit(made, training, codes, groups=groups, options=options, folder=folder)
 
         y = np.array([classes.index(name) for name in table["class"].iloc[list(split.train)]])
         model, losses = trained(y, seeds.derive(seed, cell, split.repeat, split.fold))
@@ -96,7 +97,7 @@ def _fit(
     y: NDArray[np.int64],
     *,
     groups: list[str],
-    epochs: int | None,
+    options: Mapping[str, Any] | None,
     folder: Path,
 ) -> dict[str, list[float]]:
     """Train a network as its file says, or let a classifier fit itself (which has no losses to tell)."""
@@ -105,7 +106,7 @@ def _fit(
         fit: Any = model.module.fit
         fit(x, y, seed=model.seed, groups=groups)
         return {"loss": []}
-    how = regimen.of(catalogue.load("classifiers", model.classifier), epochs=epochs)
+    how = regimen.of(catalogue.load("classifiers", model.classifier), options)
     start = [tensor.numpy() for tensor in model.module.state_dict().values()]
     told = {"classifier": model.classifier, "seed": model.seed, "device": model.device, "groups": groups}
     return loop.train(

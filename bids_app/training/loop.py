@@ -32,8 +32,8 @@ def train(
     checkpoint: Checkpoint | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
 ) -> dict[str, list[float]]:
-    """Train in place by cross entropy in which classes weigh the same; return each epoch's mean `loss`, and with
-    patience the mean of those set aside, `validation`.
+    """Train in place by cross entropy in which classes weigh the same; return each epoch's mean `loss`, and where
+    people are set aside theirs, `validation`.
 
     batch: rows of y -> volumes (rows, channels, X, Y, Z), so that people are read when they are needed; groups
     (people,) are set aside as wholes. Gradients are clipped to norm 1. Nobody but training people decides when to
@@ -42,10 +42,11 @@ def train(
     by CUDA_TOLERANCE at most (a `gpu` test; neither it nor bfloat16 and channels last were run on a device yet).
     """
     rows, aside = np.arange(len(y)), np.arange(0)
-    if how.patience is not None:
-        rows, aside = drawing.parted(y, groups, share=how.validation, seed=seed)
+    if how.aside:
+        rows, aside = drawing.parted(y, groups, share=how.aside, seed=seed)
     # parts of even size: a last batch of one person would break batch normalisation
     parts = math.ceil(drawing.length(rows, y, oversample=how.oversample) / how.batch_size)
+    apart = np.array_split(aside, max(1, math.ceil(len(aside) / how.at_once)))
     with placed.training(network, device), seeded(seed, device):
         state = _start(network, how, parts, seed, device)
         change, balancing = augment.load(how.augment), None if how.oversample else rows
@@ -60,8 +61,8 @@ def train(
             drawn = drawing.epoch(rows, y, state.order, oversample=how.oversample)
             steps = [_step(state, loss, chosen, how) for chosen in np.array_split(drawn, parts)]
             state.told["loss"].append(sum(float(mean) * len(few) for step in steps for few, mean in step) / len(drawn))
-            if how.patience is not None:
-                _judge(state, validation, np.array_split(aside, math.ceil(len(aside) / how.at_once)))
+            if how.aside:
+                _judge(state, validation, apart, keep=how.patience is not None)
             if checkpoint is not None:
                 checkpoint.keep(state, last=_stale(state, how) or len(state.told["loss"]) == how.epochs)
         if state.best:
@@ -77,7 +78,7 @@ def _start(network: torch.nn.Module, how: Regimen, parts: int, seed: int, device
     if how.schedule == "cosine":
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=how.epochs * parts)
     order, noise = np.random.default_rng(seed), torch.Generator(device).manual_seed(seed)
-    told: dict[str, list[float]] = {name: [] for name in ("loss", *(() if how.patience is None else ("validation",)))}
+    told: dict[str, list[float]] = {name: [] for name in ("loss", *(("validation",) if how.aside else ()))}
     return State(network, optimiser, schedule, order, noise, told)
 
 
@@ -125,15 +126,15 @@ def _step(state: State, loss: Loss, chosen: drawing.Rows, how: Regimen) -> list[
     return told
 
 
-def _judge(state: State, loss: Loss, parts: list[drawing.Rows]) -> None:
-    """Tell the loss of the people set aside, and keep the weights if it is the best so far."""
+def _judge(state: State, loss: Loss, parts: list[drawing.Rows], *, keep: bool) -> None:
+    """Tell the loss of the people set aside, and if wanted keep the weights where it is the best so far."""
     state.network.eval()
     with torch.no_grad():
         total = sum(float(loss(few)) * len(few) for few in parts)
     state.network.train()
     told = state.told["validation"]
     told.append(total / sum(map(len, parts)))
-    if np.argmin(told) == len(told) - 1:
+    if keep and np.argmin(told) == len(told) - 1:
         state.best = {name: tensor.clone() for name, tensor in state.network.state_dict().items()}
 
 

@@ -1,7 +1,7 @@
 """A trained classifier with everything that was fitted for it; saved as safetensors and TOML, without anyone's name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class Model:
     repeat: int
     fold: int
     device: str = "cpu"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def predict(self, people: People) -> NDArray[np.float64]:
         """Probabilities (people, classes), the softmax of the logits, of people as they are before preparation.
@@ -55,12 +56,15 @@ class Model:
         return torch.from_numpy(prepared[0]).to(self.device)
 
 
-def build(classifier: str, preparation: Preparation, classes: int, *, seed: int) -> torch.nn.Module:
-    """An untrained module from the catalogue, for what the preparation gives."""
+def build(
+    classifier: str, preparation: Preparation, classes: int, *, seed: int, options: Mapping[str, Any] | None = None
+) -> torch.nn.Module:
+    """An untrained module from the catalogue, for what the preparation gives; options: those of its `build`."""
     part = catalogue.load("classifiers", classifier)
     box = preparation.grid.cropped
     shape = (box.voxels,) if part.TAKES == "vectors" else box.mask.shape
-    module: torch.nn.Module = part.build(len(preparation.maps), classes, shape, voxel_mm=box.voxel_mm, seed=seed)
+    given: dict[str, Any] = {"voxel_mm": box.voxel_mm, "seed": seed, **(options or {})}
+    module: torch.nn.Module = part.build(len(preparation.maps), classes, shape, **given)
     return module
 
 
@@ -78,6 +82,7 @@ def save(model: Model, folder: Path) -> None:
         "pellucid_version": __version__,
         "cell": model.cell,
         "classifier": model.classifier,
+        **({"options": dict(model.options)} if model.options else {}),
         "maps": list(preparation.maps),
         "classes": list(model.classes),
         "seed": model.seed,
@@ -104,7 +109,8 @@ def load(folder: Path, *, device: str = "cpu") -> Model:
     columns = {one: tuple(names) for one, names in card["adjust"].items()}
     keep = tuple(card["combat_keep"]) if "combat_keep" in card else None
     preparation = Preparation(tuple(card["maps"]), columns, grid, fitted, keep)
-    module = build(card["classifier"], preparation, len(card["classes"]), seed=card["seed"])
+    options = card.get("options", {})
+    module = build(card["classifier"], preparation, len(card["classes"]), seed=card["seed"], options=options)
     module.load_state_dict(
         {
             name.removeprefix("classifier."): torch.from_numpy(array)
@@ -123,4 +129,5 @@ def load(folder: Path, *, device: str = "cpu") -> Model:
         card["repeat"],
         card["fold"],
         device,
+        options,
     )

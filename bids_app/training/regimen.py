@@ -1,7 +1,9 @@
 """How a network is trained, as its file in the catalogue says."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import ModuleType
+from typing import Any
 
 OPTIMISERS = ("adamw", "adam")
 SCHEDULES = ("cosine", "none")
@@ -12,10 +14,11 @@ class Regimen:
     """What a classifier's file may state, in capitals, with what holds where it does not.
 
     batch_size: people a step; accumulate: so many parts a batch is cut into, which go through one after the other and
-    are one step together. patience: stop after so many epochs without a better loss on the share `validation` of the
-    training people, and keep the best weights; None: all epochs, nobody set aside. oversample: classes are drawn
-    equally often, in place of class weights. instances: the loss of a network of slices is of each slice. augment: what
-    is done to training people (`augment.KINDS`).
+    are one step together. validation: the share of the training people who are set aside, and whose loss is told.
+    patience: stop after so many epochs without a better loss of theirs, and keep the best weights; None: all epochs,
+    and nobody set aside unless `validation` says so. oversample: classes are drawn equally often, not weighted.
+    instances: the loss of a network of slices is of each slice. augment: what is done to training people
+    (`augment.KINDS`).
     """
 
     epochs: int
@@ -25,7 +28,7 @@ class Regimen:
     optimiser: str = "adamw"
     schedule: str = "cosine"
     patience: int | None = None
-    validation: float = 0.2
+    validation: float | None = None
     oversample: bool = False
     instances: bool = False
     accumulate: int = 1
@@ -39,6 +42,13 @@ class Regimen:
         counts = (self.epochs, self.batch_size, self.accumulate, 1 if self.patience is None else self.patience)
         if min(counts) < 1:
             raise ValueError("EPOCHS, BATCH_SIZE, ACCUMULATE and PATIENCE are at least 1")
+        if not 0 <= self.aside < 1 or (self.patience is not None and self.aside == 0):
+            raise ValueError("VALIDATION is a share of people, under 1, and above 0 with PATIENCE")
+
+    @property
+    def aside(self) -> float:
+        """The share of the training people who do not train."""
+        return (0.0 if self.patience is None else 0.2) if self.validation is None else self.validation
 
     @property
     def at_once(self) -> int:
@@ -46,7 +56,15 @@ class Regimen:
         return -(-self.batch_size // self.accumulate)
 
 
-def of(part: ModuleType, *, epochs: int | None = None) -> Regimen:
-    """What a part of the catalogue states; epochs: so many in place of its own."""
-    stated = {one.name: getattr(part, one.name.upper()) for one in fields(Regimen) if hasattr(part, one.name.upper())}
-    return Regimen(**stated | ({} if epochs is None else {"epochs": epochs}))
+KEYS = tuple(one.name for one in fields(Regimen))
+
+
+def of(part: ModuleType, options: Mapping[str, Any] | None = None) -> Regimen:
+    """What a part of the catalogue states, and options (of which others than KEYS are not looked at) in its place."""
+    stated = {name: getattr(part, name.upper()) for name in KEYS if hasattr(part, name.upper())}
+    return Regimen(**stated | {name: value for name, value in (options or {}).items() if name in KEYS})
+
+
+def others(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The options that are of the classifier itself."""
+    return {name: value for name, value in (options or {}).items() if name not in KEYS}

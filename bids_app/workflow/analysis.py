@@ -16,7 +16,7 @@ from bids_app.dataset import covariates, samples
 from bids_app.dataset.folds import Split
 from bids_app.errors import DataError, UsageError
 from bids_app.settings import Settings
-from bids_app.workflow import cohort, found, weights
+from bids_app.workflow import cohort, found, tuning, weights
 
 LINEAR = "svm"
 
@@ -38,14 +38,16 @@ class Cell:
 class Analysis:
     """One run of the group level. `samples` has everyone; `used` who takes part, in the row order of all arrays.
 
-    `made`: the parameters of each map's sidecar, but those that are null; `levels`: the words of covariates that are
-    words. `resolutions` (mm) and `grids` are by map; a grid is named after the first map that lies on it. `keep`: what
-    ComBat preserves, None without ComBat; `sites`: their names, by number, with it.
+    `options`: what --tune changes, by classifier. `made`: the parameters of each map's sidecar, but what is null;
+    `levels`: the words of covariates that are words. `resolutions` (mm) and `grids` are by map; a grid is named after
+    the first map that lies on it. `keep`: what ComBat preserves, None without ComBat; `sites`: their names, by number,
+    with it.
     """
 
     name: str
     classes: tuple[str, ...]
     cells: list[Cell]
+    options: dict[str, dict[str, Any]]
     samples: pd.DataFrame
     used: pd.DataFrame
     splits: list[Split]
@@ -74,6 +76,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     ):
         catalogue.check(room, chosen)
     weights.find(settings)
+    tuned = tuning.options(settings)
     maps = found.names(settings)
     parts = {name: catalogue.load("maps", name) for name in maps}
     atlases = {name: settings.both.atlas or part.ATLASES for name, part in parts.items()}
@@ -98,6 +101,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
         name=analysis,
         classes=names,
         cells=_cells(_with_linear(group.classifiers), maps, analysis, names),
+        options=tuned,
         samples=everyone,
         used=used,
         splits=cohort.splits(used, cohort.together(used, frame, settings), settings),
@@ -144,7 +148,7 @@ def gather(
         if name in needed and (column not in frame or frame[column].isna().all()):
             there = ", ".join(map(str, frame.columns))
             raise DataError(f"--adjust-for {name}: no such column in participants.tsv with a value; it has {there}")
-    return samples.collect(
+    collected = samples.collect(
         frame,
         labelled,
         found.maps(settings, maps, set(people) if people else None),
@@ -157,6 +161,7 @@ def gather(
         max_mean_fd=settings.group.max_mean_fd,
         min_minutes=settings.group.min_minutes,
     )
+    return samples.drawn(collected, most=settings.group.people_per_class, seed=settings.compute.random_seed)
 
 
 def _grids(used: pd.DataFrame, maps: tuple[str, ...]) -> dict[str, str]:

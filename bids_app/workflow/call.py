@@ -46,8 +46,13 @@ class Call(IOBase):
 def node(
     name: str, function: str, *, mem_gb: float, n_procs: int = 1, connected: tuple[str, ...] = (), **arguments: Any
 ) -> Node:
-    """A node that calls `function` with `arguments`; the names in `connected` come from other nodes' `out`."""
-    made = Node(Call([*arguments, *connected], function=function), name=name, mem_gb=mem_gb, n_procs=n_procs)
+    """A node that calls `function` with `arguments`; the names in `connected` come from other nodes' `out`.
+
+    A dash in its name becomes `_`, since nipype takes none.
+    """
+    made = Node(
+        Call([*arguments, *connected], function=function), name=name.replace("-", "_"), mem_gb=mem_gb, n_procs=n_procs
+    )
     for key, value in arguments.items():
         setattr(made.inputs, key, value)
     return made

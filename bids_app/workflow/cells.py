@@ -72,7 +72,8 @@ def run(analysis: Analysis, settings: Settings) -> Path:
     shuffled = sum(nulls.count(cell, settings) for cell in analysis.cells if not nulls.is_linear(cell))
     inner = total if settings.group.inner_folds else 0
     what = "folds and permutations trained" if shuffled else "folds trained"
-    counted = ("train_", "inner_", *(f"null_{cell.classifier}" for cell in analysis.cells if not nulls.is_linear(cell)))
+    networks = [cell.classifier.replace("-", "_") for cell in analysis.cells if not nulls.is_linear(cell)]
+    counted = ("train_", "inner_", *(f"null_{name}" for name in networks))
     execute.run(graph, settings, last=counted, total=total + inner + shuffled, what=what, preload=preload)
     execute.nameless(logs, settings)
     if any(logs.glob("crash-*")):
@@ -83,7 +84,7 @@ def run(analysis: Analysis, settings: Settings) -> Path:
 def _preload(analysis: Analysis, settings: Settings) -> list[str]:
     """What the server that all nodes come from imports for them once."""
     chosen = {
-        "classifiers": dict.fromkeys(cell.classifier for cell in analysis.cells),
+        "classifiers": dict.fromkeys(cell.classifier.partition("-")[0] for cell in analysis.cells),
         "explainers": settings.group.explainers,
     }
     return [*PRELOAD, *(f"bids_app.{room}.{name}" for room, names in chosen.items() for name in names)]
@@ -203,6 +204,7 @@ def _shared(analysis: Analysis, settings: Settings, work: Path) -> dict[str, Any
         ),
         "levels": {name: list(its) for name, its in analysis.levels.items()},
         "seed": settings.compute.random_seed,
+        "options": analysis.options,
         "weights": weights.find(settings),
         "device": settings.compute.device,
         "threads": settings.compute.omp_nthreads,

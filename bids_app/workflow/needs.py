@@ -6,6 +6,7 @@ will come from asks all networks, and what that server imports for it is what th
 
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from bids_app import catalogue
 from bids_app.errors import NotEnoughMemoryError
@@ -17,7 +18,7 @@ BRAIN_MM3, BRAIN_MM = 1.9e6, (148.0, 184.0, 158.0)  # of the templates' masks, a
 LIBRARIES_GB, COPIES = 1.5, 4
 REMEDY = (
     "use coarser maps (--resolution of the participant level), give more by --mem-mb, leave the classifier out of "
-    "--classifiers, or raise ACCUMULATE in its file, so that fewer people go through at once"
+    "--classifiers, or raise --tune NAME.accumulate, so that fewer people go through at once"
 )
 
 
@@ -30,6 +31,7 @@ class Asked:
     classes: int
     shape: tuple[int, ...]
     voxel_mm: float
+    options: dict[str, Any]
 
 
 def by_cell(analysis: Analysis, settings: Settings, *, preload: list[str]) -> dict[str, float]:
@@ -59,7 +61,9 @@ def _asked(analysis: Analysis, cell: Cell) -> Asked:
     edge = analysis.resolutions[cell.maps[0]]
     shape, _ = found.grid(analysis.used[cell.maps[0]][0][0])
     box = tuple(min(size, round(mm / edge)) for size, mm in zip(shape, BRAIN_MM, strict=True))
-    return Asked(cell.classifier, len(cell.maps), len(analysis.classes), box, edge)
+    return Asked(
+        cell.classifier, len(cell.maps), len(analysis.classes), box, edge, analysis.options.get(cell.classifier, {})
+    )
 
 
 def _measure(networks: list[Asked], device: str) -> tuple[list[float], float | None]:
@@ -71,8 +75,9 @@ def _measure(networks: list[Asked], device: str) -> tuple[list[float], float | N
     told = []
     for one in networks:
         part = catalogue.load("classifiers", one.classifier)
-        network = part.build(one.channels, one.classes, one.shape, voxel_mm=(one.voxel_mm,) * 3, seed=0)
-        need = memory.of_step(network, regimen.of(part), channels=one.channels, shape=one.shape)
+        built = regimen.others(one.options)
+        network = part.build(one.channels, one.classes, one.shape, voxel_mm=(one.voxel_mm,) * 3, seed=0, **built)
+        need = memory.of_step(network, regimen.of(part, one.options), channels=one.channels, shape=one.shape)
         told.append(need.total / 1e9)
     cuda = fold.resolve(device) == "cuda"
     return told, torch.cuda.mem_get_info()[1] / 1e9 if cuda else None

@@ -141,6 +141,7 @@ def arguments(cell: str, classifier: str, maps: list[str], split: Files, plan: F
         "adjust": adjust,
         "keep": None if plan["keep"] is None else tuple(plan["keep"]),
         "seed": plan["seed"],
+        "options": plan["options"].get(classifier, {}),
         "weights": Path(plan["weights"][classifier]) if classifier in plan["weights"] else None,
         "device": plan["device"],
         "threads": plan["threads"],

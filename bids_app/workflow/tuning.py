@@ -1,0 +1,78 @@
+"""What --tune changes of classifiers and of their training: checked before anything is computed, merged by cell."""
+
+from typing import Any, get_type_hints
+
+from bids_app import catalogue
+from bids_app.errors import UsageError
+from bids_app.settings import Settings
+from bids_app.training import regimen
+from bids_app.values import ALL
+
+
+def options(settings: Settings) -> dict[str, dict[str, Any]]:
+    """The options of each chosen classifier: those of all networks, its own, and that which its name ends with.
+
+    Raises UsageError for a name, an option or a value that cannot be.
+    """
+    tuned, chosen = settings.group.tune, settings.group.classifiers
+    known = {*catalogue.names("classifiers"), *chosen, ALL}
+    if strange := sorted(set(tuned) - known):
+        raise UsageError(f"--tune: there is no classifier {', '.join(strange)}; choose from {', '.join(sorted(known))}")
+    return {name: found for name in chosen if (found := _of(name, tuned))}
+
+
+def _of(name: str, tuned: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    base, dash, variant = name.partition("-")
+    network = catalogue.offers("classifiers", base, "EPOCHS")
+    own = {**(tuned.get(ALL, {}) if network else {}), **tuned.get(base, {}), **tuned.get(name, {})}
+    if dash:
+        if not catalogue.offers("classifiers", base, "VARIANT"):
+            raise UsageError(f"--classifiers: {base} has no variants, so there is no {name}")
+        own[catalogue.constant("classifiers", base, "VARIANT")] = int(variant) if variant.isdigit() else variant
+    kinds = _kinds(base, network=network)
+    if strange := sorted(set(own) - set(kinds)):
+        raise UsageError(
+            f"--tune: {base} has no {', '.join(strange)}; "
+            + (f"choose from {', '.join(sorted(kinds))}" if kinds else "nothing of it can be tuned")
+        )
+    found = {option: _value(f"{base}.{option}", value, *kinds[option]) for option, value in own.items()}
+    if network:
+        _check(base, found)
+    return found
+
+
+def _kinds(base: str, *, network: bool) -> dict[str, tuple[type, bool]]:
+    """The kind of each option, and whether it may be none."""
+    hints = get_type_hints(regimen.Regimen) if network else {}
+    kinds = {
+        option: (kind, False) if isinstance(kind, type) else (kind.__args__[0], True) for option, kind in hints.items()
+    }
+    if catalogue.offers("classifiers", base, "OPTIONS"):
+        stated = catalogue.constant("classifiers", base, "OPTIONS")
+        kinds |= {option: (int if value is None else type(value), value is None) for option, value in stated.items()}
+    return kinds
+
+
+def _value(key: str, value: Any, kind: type, optional: bool) -> Any:
+    if optional and value == "none":
+        return None
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise UsageError(
+            f"--tune {key}: {value!r} is not of the kind {kind.__name__}" + (", or none" if optional else "")
+        )
+    return value
+
+
+def _check(base: str, found: dict[str, Any]) -> None:
+    """Raise UsageError for a way of training that cannot be."""
+    stated = {
+        option: catalogue.constant("classifiers", base, option.upper())
+        for option in regimen.KEYS
+        if catalogue.offers("classifiers", base, option.upper())
+    }
+    try:
+        regimen.Regimen(**stated | {option: value for option, value in found.items() if option in regimen.KEYS})
+    except ValueError as error:
+        raise UsageError(f"--tune {base}: {error}") from error

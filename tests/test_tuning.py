@@ -1,0 +1,127 @@
+"""What --tune changes: checked before anything is computed, put together from recipe, file and command line, kept."""
+
+import inspect
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from vit_small import build as small_transformer
+
+from bids_app import catalogue, cli, run, settings
+from bids_app.classifiers import wang_a
+from bids_app.classifiers._slices import PROBABILITIES
+from bids_app.dataset import samples
+from bids_app.errors import UsageError
+from bids_app.training import regimen
+from bids_app.workflow import tuning
+
+
+def built(*words: str) -> settings.Settings:
+    given = cli.parse(["BIDS", "OUT", "group", *words])
+    for name in ("bids_dir", "output_dir", "level"):
+        given.pop(name)
+    return settings.build("group", Path("/BIDS"), Path("/OUT"), given=given)
+
+
+def options(*words: str) -> dict:
+    return tuning.options(built(*words))
+
+
+def test_options_of_all_networks_of_one_and_of_its_variant_are_put_together_the_narrowest_winning():
+    words = ["--classifiers", "svm", "wang_a-24", "wang_a", "vit_b16", "--tune", "epochs=3", "wang_a.epochs=5"]
+    assert options(*words, "wang_a-24.patience=none", "vit_b16.size=64", "vit_b16.learning_rate=1") == {
+        "wang_a-24": {"epochs": 5, "patience": None, "width": 24},
+        "wang_a": {"epochs": 5},
+        "vit_b16": {"epochs": 3, "size": 64, "learning_rate": 1.0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--classifiers", "svm", "--tune", "resnet.size=3"), "there is no classifier resnet"),
+        (("--classifiers", "cnn3d", "--tune", "cnn3d.size=3"), "cnn3d has no size; choose from accumulate, "),
+        (("--classifiers", "svm", "--tune", "svm.C=3"), "svm has no C; nothing of it can be tuned"),
+        (("--classifiers", "vit_b16", "--tune", "vit_b16.size=big"), "'big' is not of the kind int"),
+        (("--classifiers", "cnn3d", "--tune", "epochs=2.5"), "2.5 is not of the kind int"),
+        (("--classifiers", "cnn3d", "--tune", "epochs=0"), "EPOCHS, .* are at least 1"),
+        (("--classifiers", "wang_a", "--tune", "wang_a.validation=0.0"), "VALIDATION is a share"),
+        (("--classifiers", "svm-3"), "svm has no variants, so there is no svm-3"),
+        (("--classifiers", "wang_a-wide"), "'wide' is not of the kind int"),
+    ],
+)
+def test_what_cannot_be_tuned_is_told_before_anything_is_computed(words, told):
+    with pytest.raises(UsageError, match=told):
+        options(*words)
+
+
+def test_what_is_tuned_of_recipe_file_and_command_line_is_merged_option_by_option(tmp_path):
+    (tmp_path / "study.toml").write_text(
+        "[group]\ntune.cnn3d = {epochs = 1, batch_size = 2, learning_rate = 0.5}\n"
+        "[sloppy]\nfolds = 2\ntune.cnn3d.epochs = 9\n"
+    )
+    (tmp_path / "own.toml").write_text("[group.tune.cnn3d]\nbatch_size = 3\n")
+    words = ["--recipe", str(tmp_path / "study.toml"), "--config-file", str(tmp_path / "own.toml")]
+    words += ["--tune", "cnn3d.learning_rate=0.25", "--classifiers", "cnn3d"]
+    assert options(*words)["cnn3d"] == {"epochs": 1, "batch_size": 3, "learning_rate": 0.25}
+    assert built(*words).group.folds == 5
+    assert options(*words, "--sloppy")["cnn3d"] == {"epochs": 9, "batch_size": 3, "learning_rate": 0.25}
+    assert built(*words, "--sloppy").group.folds == 2
+    assert built(*words, "--sloppy", "--folds", "4").group.folds == 4
+
+
+def test_the_written_settings_name_and_explain_every_setting_without_a_data_set(capsys):
+    assert run.main(["--recipe", "li2025", "--write-config", "--tune", "vit_b16.size=64"]) == 0
+    told = capsys.readouterr().out
+    lines = told.splitlines()
+    helps = cli.helps()
+    for section, names in settings.NAMES.items():
+        for name in set(names) - {"write_config", "config_file"}:
+            at = [n for n, line in enumerate(lines) if line == f"# {helps[name]}"]
+            assert any(lines[n + 1].startswith((f"{name} =", f"# {name} =", f"[{section}.{name}")) for n in at), name
+    assert tomllib.loads(told)["group"]["tune"] == {"vit_b16": {"size": 64}}
+
+
+@pytest.mark.parametrize("name", catalogue.names("classifiers"))
+def test_the_options_of_a_classifier_are_those_its_build_takes(name):
+    part = catalogue.load("classifiers", name)
+    stated = getattr(part, "OPTIONS", {})
+    assert not set(stated) & set(regimen.KEYS)
+    own = inspect.signature(part.build).parameters
+    assert bool(stated) == (len(own) > 5)
+    if hasattr(part, "VARIANT"):
+        assert part.VARIANT in stated
+
+
+def test_a_width_after_the_name_is_the_width_of_the_network():
+    network = wang_a.build(1, 2, (110, 110, 110), voxel_mm=(1.0, 1.0, 1.0), seed=0, width=24)
+    assert [block[0].out_channels for block in network.blocks] == [24] * 5
+
+
+def test_a_person_s_probability_is_the_mean_of_the_slices_probabilities():
+    network = small_transformer(1, 2, (8, 9, 12), seed=0).eval()
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 1, 8, 9, 12)).astype(np.float32) * 5)
+    network.pool = PROBABILITIES
+    with torch.no_grad():
+        each = torch.softmax(network.instances(x), dim=-1)
+        torch.testing.assert_close(torch.softmax(network(x), dim=-1), each.mean(dim=1))
+    assert catalogue.load("classifiers", "biomedclip").PROBABILITIES == PROBABILITIES
+
+
+def test_so_many_people_a_class_are_drawn_whole_and_the_others_say_why_not():
+    people = [f"{number:02d}" for number in range(12)]
+    rows = [(who, visit, "ab"[int(who) % 3 == 0], int(who) != 1) for who in people for visit in ("1", "2")]
+    table = pd.DataFrame(rows, columns=["participant_id", "session_id", "class", "used"]).assign(reason="")
+    drawn = samples.drawn(table, most=3, seed=1)
+    used = drawn[drawn["used"]]
+    assert used.groupby("class")["participant_id"].nunique().to_dict() == {"a": 3, "b": 3}
+    assert used.groupby("participant_id").size().eq(2).all()
+    left = drawn[~drawn["used"] & (drawn["participant_id"] != "01")]
+    assert set(left["reason"]) == {"not drawn: --people-per-class 3"}
+    pd.testing.assert_frame_equal(
+        drawn, samples.drawn(table.sample(frac=1, random_state=0), most=3, seed=1).sort_index()
+    )
+    assert samples.drawn(table, most=None, seed=1) is table
