@@ -72,7 +72,7 @@ def one_pass(network, x):
     torch.autograd.grad(network(batch)[0, 1], batch)
 
 
-def work_of(method, shape):
+def work_of(method, shape, steps=0):
     """What a method does, and the pass that it is held against."""
     torch.manual_seed(0)
     network, x = Ng(shape, pooled=method == "cam").eval(), torch.randn(1, *shape)
@@ -87,6 +87,7 @@ def work_of(method, shape):
         return lambda: explainer.describe(svm, people), lambda: one_pass(network, x)
     assert explainer.check(network) is None
     more = {"parcels": blocks(shape)} if method == "occlusion" else {}
+    more |= {"steps": steps} if steps else {}
     return lambda: explainer.explain(network, x, 1, mask=mask, **more), lambda: one_pass(network, x)
 
 
@@ -104,10 +105,8 @@ def seconds(work):
 def alone(method, steps):
     """Seconds of a method, of a pass, and the method's peak of memory in MB, as the process's only work."""
     torch.set_num_threads(1)
-    if steps:
-        catalogue.load("explainers", "integrated_gradients").STEPS = steps
-    work_of(method, SMALL)[0]()
-    work, passing = work_of(method, SHAPE)
+    work_of(method, SMALL, steps)[0]()
+    work, passing = work_of(method, SHAPE, steps)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
     before = resident("VmRSS")
     times = [seconds(work) for _ in range(2 if method == "pass" else 1)]

@@ -65,7 +65,7 @@ def test_a_network_that_does_not_fit_is_told_before_anything_is_computed(phantom
 
 
 def test_vit_b16_needs_gigabytes_and_the_small_network_does_not():
-    asked = [needs.Asked(name, 1, 2, (49, 61, 53), 3.0) for name in ("vit_b16", "cnn3d")]
+    asked = [needs.Asked(name, 1, 2, (49, 61, 53), 3.0, {}) for name in ("vit_b16", "cnn3d")]
     (large, small), _ = needs._measure(asked, "cpu")
     assert 5 < large < 25
     assert small < 0.2

@@ -42,20 +42,21 @@ def test_options_of_all_networks_of_one_and_of_its_variant_are_put_together_the_
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--classifiers", "svm", "--tune", "resnet.size=3"), "there is no classifier resnet"),
+        (("--classifiers", "svm", "--tune", "resnet.size=3"), "there is no resnet; choose from"),
         (("--classifiers", "cnn3d", "--tune", "cnn3d.size=3"), "cnn3d has no size; choose from accumulate, "),
         (("--classifiers", "svm", "--tune", "svm.C=3"), "svm has no C; nothing of it can be tuned"),
         (("--classifiers", "vit_b16", "--tune", "vit_b16.size=big"), "'big' is not of the kind int"),
         (("--classifiers", "cnn3d", "--tune", "epochs=2.5"), "2.5 is not of the kind int"),
         (("--classifiers", "cnn3d", "--tune", "epochs=0"), "EPOCHS, .* are at least 1"),
         (("--classifiers", "wang_a", "--tune", "wang_a.validation=0.0"), "VALIDATION is a share"),
+        (("--tune", "saliency.steps=3"), "saliency has no steps; nothing of it"),
         (("--classifiers", "svm-3"), "svm has no variants, so there is no svm-3"),
         (("--classifiers", "wang_a-wide"), "'wide' is not of the kind int"),
     ],
 )
 def test_what_cannot_be_tuned_is_told_before_anything_is_computed(words, told):
     with pytest.raises(UsageError, match=told):
-        options(*words)
+        options(*words), tuning.explained(built(*words, "--explainers", "saliency"))
 
 
 def test_what_is_tuned_of_recipe_file_and_command_line_is_merged_option_by_option(tmp_path):

@@ -11,6 +11,8 @@ reason why it does not suit a classifier.
 - Of a model: `describe(classifier, x_train) -> float32 array (classes, channels * voxels)`, x_train (n, channels *
   voxels) being the scaled training people.
 
+`OPTIONS`, a literal of names and defaults: what `explain` takes besides, and `--tune NAME.OPTION=VALUE` sets.
+
 `CELLS = True`: the values are those of the cells of `cam_layer`, which are larger than voxels; `SLOPE = True`: they are
 changes of the logit per change of a voxel, not contributions to it; `WHOLE = True`: each voxel of a region has the
 value of the whole region.

@@ -20,7 +20,7 @@ from bids_app.explainers._voxels import summed
 SIGN = "both"
 UNIT = "contribution to the logit"
 OF = "person"
-STEPS = 50
+OPTIONS = {"steps": 50}
 TINY = 1e-12
 
 
@@ -30,14 +30,14 @@ def check(classifier: torch.nn.Module) -> str | None:
 
 
 def explain(
-    classifier: torch.nn.Module, x: torch.Tensor, target: int, *, mask: NDArray[np.bool_]
+    classifier: torch.nn.Module, x: torch.Tensor, target: int, *, mask: NDArray[np.bool_], steps: int = OPTIONS["steps"]
 ) -> NDArray[np.float32]:
     """Contributions: (X, Y, Z), zero outside the mask, for x (channels, X, Y, Z); (voxels,) for x (channels *
     voxels,)."""
     batch = x[None].detach().clone()
     with evaluating(classifier):
         found = IntegratedGradients(classifier).attribute(
-            batch, target=target, n_steps=STEPS, internal_batch_size=1, method="gausslegendre"
+            batch, target=target, n_steps=steps, internal_batch_size=1, method="gausslegendre"
         )
     return summed(found[0], mask)
 

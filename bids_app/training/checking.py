@@ -6,7 +6,6 @@ doi:10.48550/arXiv.1810.03292, and of Arun et al. 2021, Radiology: Artificial In
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -56,7 +55,7 @@ class Examined:
         self.called = model.predict(self.people).argmax(axis=1)
         self.persons = faithful.persons(model, self.people, self.called, parcels)
 
-    def of_people(self, explainer: ModuleType, against: Mapping[str, Model]) -> dict[str, Any]:
+    def of_people(self, explainer: heatmaps.Explainer, against: Mapping[str, Model]) -> dict[str, Any]:
         """`measured` and the `cascade` of a method that explains people, all of the class that is called.
 
         measured: the rank correlation of absolute values of the true maps and those with the head, and all parameters,
@@ -74,7 +73,7 @@ class Examined:
 
 
 def of_models(
-    explainer: ModuleType, model: Model, training: NDArray[np.float32], against: Mapping[str, Model]
+    explainer: heatmaps.Explainer, model: Model, training: NDArray[np.float32], against: Mapping[str, Model]
 ) -> dict[str, Any]:
     """`measured` of a method that describes models, from the prepared training people: means over classes."""
     own = heatmaps.describe(explainer, model, training)
@@ -88,7 +87,7 @@ def of_models(
 
 
 def nulls(
-    explainer: ModuleType,
+    explainer: heatmaps.Explainer,
     against: Mapping[str, Model],
     held_out: People,
     true: NDArray[np.integer],

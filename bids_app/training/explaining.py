@@ -17,7 +17,7 @@ Coded = tuple[People, NDArray[np.int64]]
 
 def write(
     model: Model,
-    names: Sequence[str],
+    names: Sequence[str] | Mapping[str, Mapping[str, Any]],
     trained: Coded,
     held: Coded,
     folder: Path,
@@ -42,6 +42,7 @@ def write(
     examined = None if against is None else checking.Examined(model, held_out, true, parcels)
     for name, explainer in chosen.items():
         told[name] = {"sign": explainer.SIGN, "unit": explainer.UNIT, "of": explainer.OF}
+        told[name]["options"] = getattr(explainer, "options", {})
         if explainer.OF in ("model", "both"):
             described = heatmaps.describe(explainer, model, x)
             np.save(folder / f"model_{name}.npy", described)

@@ -5,7 +5,6 @@ A region is taken away by setting it to the training mean, which is zero in scal
 
 from collections.abc import Sequence
 from functools import cached_property
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -44,7 +43,7 @@ class Person:
             rows = [self.model.module((voxels * one[self.places]).reshape(1, *self.x.shape))[0] for one in scales]
         return torch.stack(rows).double().cpu()
 
-    def contributions(self, explainer: ModuleType, values: NDArray[np.float32]) -> NDArray[np.float64] | None:
+    def contributions(self, explainer: heatmaps.Explainer, values: NDArray[np.float32]) -> NDArray[np.float64] | None:
         """What a map (voxels,) says that each region adds to the logit, (regions,); None where it does not say.
 
         Of slopes: slope times value, which a map summed over several channels no longer tells.
@@ -113,7 +112,7 @@ def persons(model: Model, people: People, targets: NDArray[np.integer], parcels:
     return made
 
 
-def measure(explainer: ModuleType, some: Sequence[Person], parcels: heatmaps.Parcels) -> dict[str, float]:
+def measure(explainer: heatmaps.Explainer, some: Sequence[Person], parcels: heatmaps.Parcels) -> dict[str, float]:
     """Means over people of what is measured of each one's map.
 
     deletion: the share of random orders in which the class's lead over the others falls more slowly, on the whole,
@@ -134,7 +133,7 @@ def measure(explainer: ModuleType, some: Sequence[Person], parcels: heatmaps.Par
     return {key: float(np.mean([one[key] for one in found])) for key in found[0]}
 
 
-def _sensitivity(explainer: ModuleType, person: Person, parcels: heatmaps.Parcels) -> float:
+def _sensitivity(explainer: heatmaps.Explainer, person: Person, parcels: heatmaps.Parcels) -> float:
     model, x = person.model, person.x
     inside = torch.from_numpy(model.preparation.grid.cropped.mask).to(x.device) if x.ndim > 1 else torch.ones(1).to(x)
 

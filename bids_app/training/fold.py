@@ -26,7 +26,7 @@ def run(
     people: Path,
     classes: tuple[str, ...],
     split: Split,
-    explainers: Sequence[str] = (),
+    explainers: Sequence[str] | Mapping[str, Mapping[str, Any]] = (),
     parcels: Path | None = None,
     explain_checks: bool = False,
     adjust: Mapping[str, tuple[str, ...]],
@@ -58,12 +58,10 @@ def run(
         groups = [split.groups[row] for row in split.train]
 
         def trained(codes: NDArray[np.int64], own_seed: int) -> tuple[models.Model, dict[str, list[float]]]:
-            module = models.build(classifier, preparation, len(classes), seed=own_seed, options=regimen.others(options))
-            if weights is not None:
-                catalogue.load("classifiers", classifier).load_weights(module, weights)
-            where = "cpu" if hasattr(module, "fit") else resolve(device)  # what fits itself does so in numpy
-            own = (module, own_seed, settings, split.repeat, split.fold, where, regimen.others(options))
-            made = models.Model(cell, classifier, classes, preparation, *own)
+            built: dict[str, Any] = {"seed": own_seed, "options": regimen.others(options)}
+            module, where = _start(classifier, preparation, len(classes), device, weights, **built)
+            own = {**built, "repeat": split.repeat, "fold": split.fold, "settings": settings, "device": where}
+            made = models.Model(cell, classifier, classes, preparation, module, **own)
             return made, _fit(made, training, codes, groups=groups, options=options, folder=folder)
 
         y = np.array([classes.index(name) for name in table["class"].iloc[list(split.train)]])
@@ -77,6 +75,16 @@ def run(
             if split.repeat == 1:
                 _keep_products(model, training, held_out, folder)
     checkpoint.clear(folder)
+
+
+def _start(
+    classifier: str, preparation: prepare.Preparation, classes: int, device: str, weights: Path | None, **own: Any
+) -> tuple[torch.nn.Module, str]:
+    """What is trained, from its weights where there are some, and the device where."""
+    module = models.build(classifier, preparation, classes, **own)
+    if weights is not None:
+        catalogue.load("classifiers", classifier).load_weights(module, weights)
+    return module, "cpu" if hasattr(module, "fit") else resolve(device)  # what fits itself does so in numpy
 
 
 def _regions(parcels: Path | None, preparation: prepare.Preparation) -> NDArray[np.integer] | None:

@@ -1,9 +1,9 @@
 """Heatmaps of held-out people and of models, as values in the mask."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,37 +16,43 @@ from bids_app.training.models import Model
 from bids_app.training.prepare import People
 
 Parcels = NDArray[np.integer] | None
+Explainer = ModuleType | SimpleNamespace
+ENOUGH = 24
 
 
-def suitable(names: Sequence[str], module: torch.nn.Module) -> tuple[dict[str, ModuleType], dict[str, str]]:
-    """The explainers that apply to a classifier, and of the others why they do not."""
-    chosen, refused = {}, {}
+def suitable(
+    names: Sequence[str] | Mapping[str, Mapping[str, Any]], module: torch.nn.Module
+) -> tuple[dict[str, Explainer], dict[str, str]]:
+    """The explainers that apply to a classifier, with their options where some are given; of the others why not."""
+    chosen: dict[str, Explainer] = {}
+    refused: dict[str, str] = {}
     for name in names:
         explainer = catalogue.load("explainers", name)
         why = explainer.check(module)
         if why:
             refused[name] = why
         else:
-            chosen[name] = explainer
+            options = {**getattr(explainer, "OPTIONS", {}), **(names[name] if isinstance(names, Mapping) else {})}
+            chosen[name] = SimpleNamespace(**vars(explainer) | {"options": options}) if options else explainer
     return chosen, refused
 
 
 def one(
-    explainer: ModuleType, model: Model, x: torch.Tensor, target: int, parcels: Parcels = None
+    explainer: Explainer, model: Model, x: torch.Tensor, target: int, parcels: Parcels = None
 ) -> NDArray[np.float32]:
     """The map (voxels in the mask,) of class `target` for a prepared x; never scaled per person.
 
     parcels (voxels in the mask,): regions, for explainers that ask for them.
     """
     box = model.preparation.grid.cropped
-    given: dict[str, Any] = {"mask": box.mask}
+    given: dict[str, Any] = {"mask": box.mask, **getattr(explainer, "options", {})}
     if "parcels" in inspect.signature(explainer.explain).parameters:
         given["parcels"] = box.volume(np.zeros(box.voxels, np.int32) if parcels is None else parcels)
     found = explainer.explain(model.module, x, target, **given)
     return np.asarray(found[box.mask] if found.ndim == box.mask.ndim else found, np.float32)
 
 
-def each(explainer: ModuleType, model: Model, people: People, parcels: Parcels = None) -> Iterator[NDArray[np.float32]]:
+def each(explainer: Explainer, model: Model, people: People, parcels: Parcels = None) -> Iterator[NDArray[np.float32]]:
     """Each person's heatmaps (classes, voxels in the mask), one for every class explained."""
     for person in range(len(people)):
         x = model.tensor(people, person)
@@ -54,7 +60,7 @@ def each(explainer: ModuleType, model: Model, people: People, parcels: Parcels =
 
 
 def write_people(
-    explainer: ModuleType, model: Model, people: People, *, path: Path, parcels: Parcels = None
+    explainer: Explainer, model: Model, people: People, *, path: Path, parcels: Parcels = None
 ) -> list[list[dict[str, float]]]:
     """Write float32 (people, classes, voxels) as .npy, a person at a time; returns the checks by person and class."""
     shape = (len(people), len(model.classes), model.preparation.grid.voxels)
@@ -69,34 +75,36 @@ def write_people(
 
 
 def _checks(
-    explainer: ModuleType, model: Model, x: torch.Tensor, target: int, values: NDArray[np.float32]
+    explainer: Explainer, model: Model, x: torch.Tensor, target: int, values: NDArray[np.float32]
 ) -> dict[str, float]:
     """What every map has to be, 1 where it is so, and what the explainer measures of its own."""
     own = explainer.checks(model.module, x, target, values) if hasattr(explainer, "checks") else {}
     return {"finite": float(np.isfinite(values).all()), "not_all_zero": float(values.any()), **own}
 
 
-def spread(explainer: ModuleType, model: Model, people: People, *, parcels: Parcels = None) -> float:
+def spread(explainer: Explainer, model: Model, people: People, *, parcels: Parcels = None) -> float:
     """The SD of a method's values over people, classes and voxels: the number by which a model's maps are divided.
 
-    Given the training people, it makes the models of several folds comparable without looking at anybody held out.
+    Given the training people, it makes the models of several folds comparable without looking at anybody held out. Of
+    more than ENOUGH people every so manieth is looked at: it is one number of a hundred thousand voxels each.
     """
     count, total, squares = 0, 0.0, 0.0
-    for heatmap in each(explainer, model, people, parcels):
+    rows = np.unique(np.linspace(0, len(people) - 1, min(len(people), ENOUGH)).round().astype(int)).tolist()
+    for heatmap in each(explainer, model, people.rows(rows), parcels):
         count += heatmap.size
         total += float(heatmap.sum(dtype=np.float64))
         squares += float(np.square(heatmap, dtype=np.float64).sum())
     return float(np.sqrt(max(squares / count - (total / count) ** 2, 0.0)))
 
 
-def describe(explainer: ModuleType, model: Model, x_train: NDArray[np.float32]) -> NDArray[np.float32]:
+def describe(explainer: Explainer, model: Model, x_train: NDArray[np.float32]) -> NDArray[np.float32]:
     """A model's own map (classes, voxels), summed over channels, from prepared training vectors."""
     channels = explainer.describe(model.module, x_train)
     summed: NDArray[np.float32] = channels.reshape(len(channels), len(model.preparation.maps), -1).sum(axis=1)
     return summed
 
 
-def cell_mm(explainer: ModuleType, model: Model) -> float | None:
+def cell_mm(explainer: Explainer, model: Model) -> float | None:
     """The longest edge of a method's own cells, where it has cells that are larger than voxels."""
     if not getattr(explainer, "CELLS", False):
         return None

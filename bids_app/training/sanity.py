@@ -7,7 +7,6 @@ that its values stay as large as training made them; there they are drawn anew.
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from bids_app.training.prepare import People
 
 
 def cascade(
-    explainer: ModuleType,
+    explainer: heatmaps.Explainer,
     model: Model,
     people: People,
     targets: NDArray[np.integer],
@@ -48,7 +47,11 @@ def cascade(
 
 
 def maps(
-    explainer: ModuleType, model: Model, people: People, targets: NDArray[np.integer], parcels: heatmaps.Parcels = None
+    explainer: heatmaps.Explainer,
+    model: Model,
+    people: People,
+    targets: NDArray[np.integer],
+    parcels: heatmaps.Parcels = None,
 ) -> list[NDArray[np.float32]]:
     """Each person's map (voxels,) of class `targets` (people,)."""
     return [

@@ -76,7 +76,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     ):
         catalogue.check(room, chosen)
     weights.find(settings)
-    tuned = tuning.options(settings)
+    tuned, _ = tuning.options(settings), tuning.explained(settings)  # both are looked through
     maps = found.names(settings)
     parts = {name: catalogue.load("maps", name) for name in maps}
     atlases = {name: settings.both.atlas or part.ATLASES for name, part in parts.items()}

@@ -12,7 +12,7 @@ from bids_app.dataset import folds
 from bids_app.dataset.folds import Split
 from bids_app.errors import FailedError
 from bids_app.settings import Settings
-from bids_app.workflow import execute, needs, nested, nulls, weights
+from bids_app.workflow import execute, needs, nested, nulls, tuning, weights
 from bids_app.workflow.analysis import Analysis, Cell, atlases
 from bids_app.workflow.call import node
 from bids_app.workflow.training import atlas_link
@@ -185,7 +185,7 @@ def _shared(analysis: Analysis, settings: Settings, work: Path) -> dict[str, Any
     return {
         "analysis": analysis.name,
         "classes": list(analysis.classes),
-        "explainers": list(settings.group.explainers),
+        "explainers": tuning.explained(settings),
         "target": settings.group.explain_target,
         "explain_checks": settings.group.explain_checks,
         "adjust": {name: list(columns) for name, columns in analysis.adjust.items()},

@@ -92,6 +92,7 @@ def _sidecar(person: Files, explained: str, stated: Files, about: Files) -> File
     return {
         "Description": f"What {stated['Cell']} used of this held-out person for {explained}; not where a disease is",
         **stated,
+        "Parameters": {outputs.camel(key): value for key, value in about["options"].items()},
         "Units": about["unit"],
         "Sign": about["sign"],
         "ModelSpread": about["person_sd"],

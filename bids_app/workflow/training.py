@@ -97,7 +97,7 @@ def train(
     given = arguments(cell, classifier, maps, split, plan, stacked)
     fold.run(
         **given,
-        explainers=tuple(plan["explainers"]),
+        explainers=plan["explainers"],
         parcels=_parcels(Path(regions), place),
         explain_checks=plan["explain_checks"],
         folder=place,

@@ -15,10 +15,15 @@ def options(settings: Settings) -> dict[str, dict[str, Any]]:
     Raises UsageError for a name, an option or a value that cannot be.
     """
     tuned, chosen = settings.group.tune, settings.group.classifiers
-    known = {*catalogue.names("classifiers"), *chosen, ALL}
+    known = {ALL, *chosen, *catalogue.names("classifiers"), *catalogue.names("explainers")}
     if strange := sorted(set(tuned) - known):
-        raise UsageError(f"--tune: there is no classifier {', '.join(strange)}; choose from {', '.join(sorted(known))}")
+        raise UsageError(f"--tune: there is no {', '.join(strange)}; choose from {', '.join(sorted(known))}")
     return {name: found for name in chosen if (found := _of(name, tuned))}
+
+
+def explained(settings: Settings) -> dict[str, dict[str, Any]]:
+    """The options of each chosen explainer, by name. Raises UsageError for those that cannot be."""
+    return {name: _checked("explainers", name, settings.group.tune.get(name, {})) for name in settings.group.explainers}
 
 
 def _of(name: str, tuned: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -29,26 +34,29 @@ def _of(name: str, tuned: dict[str, dict[str, Any]]) -> dict[str, Any]:
         if not catalogue.offers("classifiers", base, "VARIANT"):
             raise UsageError(f"--classifiers: {base} has no variants, so there is no {name}")
         own[catalogue.constant("classifiers", base, "VARIANT")] = int(variant) if variant.isdigit() else variant
-    kinds = _kinds(base, network=network)
-    if strange := sorted(set(own) - set(kinds)):
-        raise UsageError(
-            f"--tune: {base} has no {', '.join(strange)}; "
-            + (f"choose from {', '.join(sorted(kinds))}" if kinds else "nothing of it can be tuned")
-        )
-    found = {option: _value(f"{base}.{option}", value, *kinds[option]) for option, value in own.items()}
+    found = _checked("classifiers", base, own, network=network)
     if network:
         _check(base, found)
     return found
 
 
-def _kinds(base: str, *, network: bool) -> dict[str, tuple[type, bool]]:
+def _checked(room: str, base: str, own: dict[str, Any], *, network: bool = False) -> dict[str, Any]:
+    """The options with values of their kind."""
+    kinds = _kinds(room, base, network=network)
+    if strange := sorted(set(own) - set(kinds)):
+        choice = f"choose from {', '.join(sorted(kinds))}" if kinds else "nothing of it can be tuned"
+        raise UsageError(f"--tune: {base} has no {', '.join(strange)}; {choice}")
+    return {option: _value(f"{base}.{option}", value, *kinds[option]) for option, value in own.items()}
+
+
+def _kinds(room: str, base: str, *, network: bool) -> dict[str, tuple[type, bool]]:
     """The kind of each option, and whether it may be none."""
     hints = get_type_hints(regimen.Regimen) if network else {}
     kinds = {
         option: (kind, False) if isinstance(kind, type) else (kind.__args__[0], True) for option, kind in hints.items()
     }
-    if catalogue.offers("classifiers", base, "OPTIONS"):
-        stated = catalogue.constant("classifiers", base, "OPTIONS")
+    if catalogue.offers(room, base, "OPTIONS"):
+        stated = catalogue.constant(room, base, "OPTIONS")
         kinds |= {option: (int if value is None else type(value), value is None) for option, value in stated.items()}
     return kinds
 
