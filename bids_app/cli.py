@@ -134,6 +134,7 @@ def _folds(whole: Parser) -> None:
     group.add_argument("--repeats", type=int, metavar="N", help="repeat the folds (1)")
     group.add_argument("--leave-site-out", action="store_true", help="one fold a site")
     group.add_argument("--hold-out", type=float, metavar="SHARE", help="one fold of this share, drawn anew each repeat")
+    group.add_argument("--test-per-class", type=int, metavar="N", help="each fold holds out N of every class")
     group.add_argument(
         "--inner-folds", type=int, metavar="K", help="choose the best cell within each fold; what the choice scores"
     )

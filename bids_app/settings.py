@@ -84,6 +84,7 @@ class Group:
     folds_file: Path | None = None
     repeats: int = 1
     hold_out: float | None = None
+    test_per_class: int | None = None
     inner_folds: int | None = None
     leave_site_out: bool = False
     permutations: int | None = None
@@ -172,7 +173,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
 LEAST = {
     "folds": 2, "inner_folds": 2, "repeats": 1, "permutations": 0, "nprocs": 1, "omp_nthreads": 1, "smoothing": 0,
     "random_seed": 0, "mem_mb": 512, "fd_threshold": 0, "dummy_scans": 0, "max_mean_fd": 0, "min_minutes": 0,
-    "resolution": 0.5,
+    "resolution": 0.5, "test_per_class": 1,
 }  # fmt: skip
 
 

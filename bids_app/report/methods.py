@@ -167,12 +167,12 @@ def chance(permutations: Mapping[str, int]) -> str:
     ran = "; ".join(f"{cell} {count}" for cell, count in permutations.items())
     return (
         f"Chance was judged by permutation ({ran}): labels were exchanged among the people whom one fold of the first "
-        "repeat held out, which leaves folds stratified and all that is fitted without labels as it was. p is the "
-        "share of permutations whose balanced accuracy reached that of the true labels, these counted in (Phipson & "
-        "Smyth 2010); over linear cells it is corrected after Holm (1979), and a network's is against the maximum over "
-        "all permuted cells. Logistic regression on age and sex, on site, on motion and on brain size alone was judged "
-        "on the same folds; a cell is called better than one of these if the 95 % interval of the difference in "
-        "balanced accuracy, by a bootstrap of people within class, lies above 0."
+        "repeat held out, and among those whom none did, which leaves the classes of each fold and all that is fitted "
+        "without labels as they were. p is the share of permutations whose balanced accuracy reached that of the true "
+        "labels, these counted in (Phipson & Smyth 2010); over linear cells it is corrected after Holm (1979), and a "
+        "network's is against the maximum over all permuted cells. Logistic regression on age and sex, on site, on "
+        "motion and on brain size alone was judged on the same folds; a cell is called better than one of these if the "
+        "95 % interval of the difference in balanced accuracy, by a bootstrap of people within class, lies above 0."
     )
 
 

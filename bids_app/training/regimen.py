@@ -13,9 +13,9 @@ class Regimen:
 
     batch_size: people a step; accumulate: so many parts a batch is cut into, which go through one after the other and
     are one step together. patience: stop after so many epochs without a better loss on the share `validation` of the
-    training people, and keep the best weights; None: all epochs, nobody set aside. oversample: classes are drawn
-    equally often, in place of class weights. instances: the loss of a network of slices is of each slice. augment: what
-    is done to training people (`augment.KINDS`).
+    training people (1 or more: on so many of each class), and keep the best weights; None: all epochs, nobody set
+    aside. oversample: classes are drawn equally often, in place of class weights. instances: the loss of a network of
+    slices is of each slice. augment: what is done to training people (`augment.KINDS`).
     """
 
     epochs: int
@@ -39,6 +39,8 @@ class Regimen:
         counts = (self.epochs, self.batch_size, self.accumulate, 1 if self.patience is None else self.patience)
         if min(counts) < 1:
             raise ValueError("EPOCHS, BATCH_SIZE, ACCUMULATE and PATIENCE are at least 1")
+        if not (0 < self.validation < 1 or (self.validation >= 1 and self.validation % 1 == 0)):
+            raise ValueError(f"VALIDATION is a share below 1 or a whole number of people, not {self.validation}")
 
     @property
     def at_once(self) -> int:
