@@ -1,4 +1,4 @@
-"""Tests of as many people of each class in every fold: balanced, disjoint, drawn at random, and what follows from it."""
+"""Folds that hold out as many people of each class: balanced, disjoint, drawn at random, and what follows from it."""
 
 import json
 from collections import Counter
@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 
 from bids_app.dataset import folds
+from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError
 from bids_app.run import main
 from bids_app.training import drawing
 from bids_app.training.regimen import Regimen
+from bids_app.workflow import collect
 
 QUICK = ["--label", "group", "--classes", "control", "patient", "--sloppy", "--classifiers", "svm"]
 ASKED = ["--folds", "2", "--test-per-class", "1", "--analysis", "balanced"]
@@ -111,6 +113,27 @@ def test_who_is_tested_and_nobody_else_is_scored_and_the_words_say_of_how_many(h
         assert "Each of 2 folds held out 1 people of each class, nobody twice, drawn at random once." in text
         assert "Tested were 2 of 4 control, 2 of 4 patient; the others trained only." in text
     assert len(list(out.glob("sub-*/anat/*_stat-weights_desc-balancedSvmGm*_statmap.json"))) == 4
+
+
+def test_region_maxima_are_those_of_each_persons_map_in_spreads_of_its_model_over_people_then_folds(half_tested):
+    _, out, folder = half_tested
+    (work,) = (out / ".work").glob("analysis-balanced-*")
+    labels, _ = collect.atlas_of(work, "gm", "aal")
+    inside = labels[Grid.read(work / "grid_gm.npz").mask]
+    table = pd.read_csv(folder / "regions.tsv", sep="\t").query("atlas == 'AAL' and method == 'weights'")
+    for one, rows in table[table["index"] > 0].groupby("explained"):
+        rows = rows.set_index("index")
+        of_folds = []
+        for fold in sorted((work / "folds" / "svm" / "gm").iterdir()):
+            told = pd.read_csv(fold / "predictions.tsv", sep="\t")
+            spread = json.loads((fold / "heatmaps.json").read_text())["weights"]["person_sd"]
+            own = np.load(fold / "heatmap_weights.npy")[told["true"] == one, ["control", "patient"].index(one)]
+            maxima = [[np.abs(person[inside == label]).max() / spread for label in rows.index] for person in own]
+            of_folds.append(np.mean(maxima, axis=0))
+        assert len(of_folds) == 2
+        np.testing.assert_allclose(rows["person_maximum"], np.mean(of_folds, axis=0), rtol=1e-4)
+        order = rows["person_maximum"].rank(ascending=False, method="min")
+        assert (order == rows["rank_by_person_maximum"]).mean() > 0.95  # the table is rounded to six digits
 
 
 def test_shuffled_labels_keep_the_classes_of_every_fold_and_of_those_who_only_train(half_tested):

@@ -107,9 +107,8 @@ def split_words(settings: Settings) -> str:
 def tested(used: pd.DataFrame, splits: list[Split]) -> "pd.Series[int]":
     """How many people of each class are held out in the first repeat."""
     rows = sorted({row for split in splits if split.repeat == 1 for row in split.test})
-    return (
-        used.iloc[rows].groupby("class")["participant_id"].nunique().reindex(sorted(used["class"].unique())).fillna(0)
-    )
+    counts = used.iloc[rows].groupby("class")["participant_id"].nunique()
+    return counts.reindex(sorted(used["class"].unique()), fill_value=0)
 
 
 def tested_words(used: pd.DataFrame, splits: list[Split], names: tuple[str, ...]) -> str:
@@ -117,7 +116,7 @@ def tested_words(used: pd.DataFrame, splits: list[Split], names: tuple[str, ...]
     held, whole = tested(used, splits), used.groupby("class")["participant_id"].nunique()
     if held.eq(whole).all():
         return ""
-    told = ", ".join(f"{held[name]:.0f} of {whole[name]} {name}" for name in names)
+    told = ", ".join(f"{held[name]} of {whole[name]} {name}" for name in names)
     when = " in the first repeat" if any(split.repeat > 1 for split in splits) else ""
     return f"Tested{when} were {told}; the others trained only."
 

@@ -34,8 +34,8 @@ def write(
     """Write `share/` into a staged `group/<analysis>` that holds all else; maps: each with its file there; facts:
     what the model card says, without numbers of small groups.
 
-    With a class of which fewer than ten people are tested nothing but the methods is shared: its scores are those of a small group, and
-    those of the others would give them away.
+    With a class of which fewer than ten people are tested nothing but the methods is shared: its scores are those of a
+    small group, and those of the others would give them away.
     """
     share = folder / "share"
     share.mkdir()
