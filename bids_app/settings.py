@@ -46,6 +46,7 @@ class Participant:
     registration: str | None = None
     intensity: str = "zscore"
     brain_mask: str | None = None
+    without_regions: tuple[str, ...] = ()
     fallback_preprocessing: bool = False
     denoise: str | None = None
     band: tuple[str, ...] = ()

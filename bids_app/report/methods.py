@@ -39,18 +39,21 @@ def participant(
     mask_method: str,
     source: str,
     sloppy: bool,
+    without: str = "",
 ) -> str:
     """How one person's maps were made, as paragraphs.
 
     `registration` is 'affine' or 'syn', for all maps or by map (and for what else there is, as BOLD); `resolution` in
-    mm; `mask_method` says in words where the mask came from; `source` is 'pellucid' or 'fmriprep'. Raises UsageError
-    for a map that does not exist.
+    mm; `mask_method` says in words where the mask came from; `source` is 'pellucid' or 'fmriprep'; `without`: in
+    words, what was taken out of maps. Raises UsageError for a map that does not exist.
     """
     kinds = registration if isinstance(registration, Mapping) else dict.fromkeys(maps, registration)
     parts = [_borrowed(kinds, space) if source == "fmriprep" else _own(kinds, space, mask_method)]
     if maps:
         parts.append(f"Maps were written at {number(resolution)} mm in {space}, neither smoothed nor scaled further:")
         parts.append("\n".join(f"- {name} ({_kind(kinds[name])}): {about('maps', name)}" for name in maps))
+    if without:
+        parts.append(without)
     if sloppy:
         parts.append(
             "This run was sloppy: bias correction, registration and segmentation stopped early and ran on coarse "
