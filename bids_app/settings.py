@@ -171,6 +171,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "harmonize": ("combat",),
     "device": ("auto", "cpu", "cuda"),
 }
+SPLITS = {"folds_file", "leave_site_out", "hold_out", "test_per_class"}
 LEAST = {
     "folds": 2, "inner_folds": 2, "repeats": 1, "permutations": 0, "nprocs": 1, "omp_nthreads": 1, "smoothing": 0,
     "random_seed": 0, "mem_mb": 512, "fd_threshold": 0, "dummy_scans": 0, "max_mean_fd": 0, "min_minutes": 0,
@@ -187,6 +188,8 @@ def build(level: str, bids_dir: Path, output_dir: Path, *, given: Mapping[str, A
     values = {**_from_toml("--config-file", given.get("config_file")), **given}
     for name in listed(values.get("recipe", ())):
         values = {"analysis": recipes.title(name), **_from_toml("--recipe", recipes.find(name)), **values}
+    if asked := SPLITS & set(given):  # what is asked for here takes the place of what a file asks for
+        values = {name: value for name, value in values.items() if name in asked or name not in SPLITS}
     if values.get("mem_mb") is not None:
         values["mem_mb"] = megabytes(values["mem_mb"])
     owner = {item.name: name for name, section in SECTIONS.items() for item in fields(section)}
