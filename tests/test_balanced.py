@@ -149,6 +149,7 @@ def test_shuffled_labels_keep_the_classes_of_every_fold_and_of_those_who_only_tr
     assert len(np.unique(labels, axis=0)) == 2 * 2 * 6
 
 
+@pytest.mark.slow
 def test_folds_come_back_from_their_file_and_models_ask_only_about_whom_they_held_out(half_tested):
     bids, out, folder = half_tested
     again = ["--analysis", "again", "--folds-file", str(folder / "folds.tsv"), "--permutations", "0"]

@@ -9,11 +9,11 @@ import pytest
 
 from bids_app import recipes, settings
 from bids_app.atlases import atlas, freesurfer
-from bids_app.bids import derivatives
+from bids_app.bids import derivatives, inputs
 from bids_app.errors import DataError, MissingInputError, UsageError
 from bids_app.phantom.write import write
 from bids_app.run import main
-from bids_app.workflow import without
+from bids_app.workflow import plan, without
 
 SPACE = "MNI152NLin2009cAsym"
 T1W = f"space-{SPACE}_res-4_desc-zscore_T1w.nii.gz"
@@ -65,11 +65,8 @@ def ran(tmp_path_factory, with_template):
     assert main([str(bids), str(home / "plain"), "participant", *COARSE, *only]) == 0
     words = [str(bids), str(home / "less"), "participant", *COARSE, *only]
     words += ["-d", f"freesurfer={home / 'subjects'}", "--without-regions", *REGIONS]
-    strict = main(words)
-    failed = (home / "less" / "sub-02").exists() and (home / "less" / "sub-02.html").exists()
-    told = (home / "less" / "qc.tsv").read_text()
     assert main([*words, "--fallback-preprocessing"]) == 0
-    return home, planted, (strict, failed, told)
+    return home, planted
 
 
 def image(home, out, person):
@@ -91,7 +88,7 @@ def in_scanner(home, person, points):
 
 
 def test_the_map_is_0_where_the_persons_own_labels_land_and_nowhere_else(ran):
-    home, planted, _ = ran
+    home, planted = ran
     before, after = image(home, "plain", "01"), image(home, "less", "01")
     brain, left = before.get_fdata() != 0, after.get_fdata() != 0
     assert not (left & ~brain).any()
@@ -155,14 +152,16 @@ def test_the_sidecar_the_page_and_the_citations_say_which_regions_by_what_and_wh
     assert "which stayed" not in (home / "less" / "sub-01.html").read_text()
 
 
-def test_whom_freesurfers_folder_lacks_fails_by_name_unless_the_atlas_may_stand_in(ran):
-    strict, written, told = ran[2]
-    assert strict == 1
-    assert not written
-    row = next(line for line in told.splitlines() if "02" in line.split("\t")[0])
-    assert "subjects has no sub-02/mri/wmparc.mgz" in row
-    assert "--fallback-preprocessing" in row
-    assert "-d freesurfer=none" in row
+def test_whom_freesurfers_folder_lacks_fails_by_name_unless_the_atlas_may_stand_in(ran, tmp_path):
+    home = ran[0]
+    given = {"without_regions": REGIONS, "derivatives": {"freesurfer": str(home / "subjects")}, "sloppy": True}
+    dataset = inputs.open_dataset(home / "bids")
+    planned = plan.make(dataset, chosen(tmp_path, participant_label=["01", "02"], **given))
+    assert [(job.name, job.without["from"]) for job in planned.jobs] == [("sub-01", "wmparc")]
+    told = planned.failed["sub-02"]
+    assert "subjects has no sub-02/mri/wmparc.mgz" in told
+    assert "--fallback-preprocessing" in told
+    assert "-d freesurfer=none" in told
 
 
 def test_maps_of_both_sources_are_refused_by_the_group_level_with_what_to_do(ran, capsys):
