@@ -1,5 +1,6 @@
 """Pretrained weights: found where they are, and asked for in words where they are not, before anything is computed."""
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ from safetensors.torch import load_file
 from test_networks import names_of_open_clip
 
 from bids_app import cli, settings
+from bids_app.atlases import templates
 from bids_app.errors import MissingInputError, UsageError
 from bids_app.run import main
 from bids_app.training import fold
@@ -67,8 +69,25 @@ def text_tower():
     return whole | {"text.proj.0.weight": (640, width), "text.proj.2.weight": (512, 640), "logit_scale": ()}
 
 
+@pytest.fixture
+def invented(tmp_path, invented_gm):
+    """The words of a group run over invented maps of eight people."""
+    bids, out, random = tmp_path / "bids", tmp_path / "out", np.random.default_rng(0)
+    bids.mkdir()
+    (bids / "dataset_description.json").write_text('{"Name": "invented", "BIDSVersion": "1.10.0"}')
+    table = pd.DataFrame({"participant_id": [f"sub-{row:02}" for row in range(8)], "group": ["control", "patient"] * 4})
+    table.to_csv(bids / "participants.tsv", sep="\t", index=False)
+    for person in table["participant_id"]:
+        (bids / person).mkdir()
+        shape, affine = templates.grid("MNI152NLin2009cAsym", 4.0)
+        invented_gm(out, person, nib.Nifti1Image(random.random(shape, np.float32), affine), random)
+    return [str(bids), str(out), "group", "--label", "group", "--sloppy"]
+
+
 @pytest.mark.slow
-def test_a_file_like_the_hubs_is_taken_from_the_command_line_and_a_model_starts_from_it(phantom_maps, study, tmp_path):
+def test_a_file_like_the_hubs_is_taken_from_the_command_line_and_a_model_starts_from_it(
+    invented, study, tmp_path, capsys
+):
     torch.manual_seed(0)
     shapes = names_of_open_clip(width=768, blocks=12, size=224, patch=16, projection=512)
     assert sum(name.startswith("visual.trunk.") for name in shapes) == 150
@@ -78,10 +97,9 @@ def test_a_file_like_the_hubs_is_taken_from_the_command_line_and_a_model_starts_
     texts = {name: torch.zeros(shape) for name, shape in text_tower().items()}
     torch.save(state | texts, folder / "open_clip_pytorch_model.bin")
 
-    bids, out = phantom_maps
-    words = [str(bids), str(out), "group", "--label", "group", "--classes", "control", "patient", "--sloppy"]
-    words += ["--classifiers", "biomedclip", "--folds", "2", "--weights", str(folder), "--mem-mb", "1000"]
+    words = [*invented, "--classifiers", "biomedclip", "--folds", "2", "--weights", str(folder), "--mem-mb", "1000"]
     assert main(words) == 65  # found, and looked no further than at the memory
+    assert "biomedclip/gm needs about" in capsys.readouterr().err
 
     common, splits, _ = study(people=6)
     given = common | {"cell": "biomedclip/gm", "classifier": "biomedclip", "epochs": 1, "split": splits[0]}
@@ -95,10 +113,8 @@ def test_a_file_like_the_hubs_is_taken_from_the_command_line_and_a_model_starts_
     assert max(moved) < 1e-4  # one step at a rate of 1e-5, from values that are 0.02 and more apart
 
 
-def test_without_the_file_the_command_line_ends_with_the_hub_s_command(phantom_maps, tmp_path, capsys):
-    bids, out = phantom_maps
-    words = [str(bids), str(out), "group", "--label", "group", "--classifiers", "biomedclip"]
-    assert main([*words, "--weights", str(tmp_path)]) == 66
+def test_without_the_file_the_command_line_ends_with_the_hub_s_command(invented, tmp_path, capsys):
+    assert main([*invented, "--classifiers", "biomedclip", "--weights", str(tmp_path)]) == 66
     told = capsys.readouterr().err
     assert "hf download microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224 open_clip_pytorch_model.bin" in told
     assert "--weights none" in told
