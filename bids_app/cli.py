@@ -71,7 +71,12 @@ def _select(whole: Parser) -> None:
     group.add_argument("--bids-database-dir", type=Path, metavar="DIR", help="pybids database")
     group.add_argument("--skip-bids-validation", action="store_true", help="go on without dataset_description.json")
     group.add_argument(
-        "-d", "--derivatives", "--datasets", nargs="+", metavar="NAME=PATH", help="fmriprep=PATH: use its outputs"
+        "-d",
+        "--derivatives",
+        "--datasets",
+        nargs="+",
+        metavar="NAME=PATH",
+        help="fmriprep=PATH, freesurfer=PATH: use these",
     )
     group.add_argument("--exclude", type=Path, metavar="FILE", help="TSV: participant_id, session_id, reason")
 
@@ -99,6 +104,7 @@ def _participant(whole: Parser) -> None:
     group.add_argument("--registration", metavar="affine|syn", help="syn for tissue maps, affine for t1w unless given")
     group.add_argument("--intensity", metavar="zscore|minmax", help="scaling of t1w in the brain mask (zscore)")
     group.add_argument("--brain-mask", metavar="PATTERN", help="mask file with {participant} and {session} in its path")
+    group.add_argument("--without-regions", nargs="+", metavar="NAME", help="set t1w to 0 there: FreeSurfer's names")
     group.add_argument("--fallback-preprocessing", action="store_true", help="preprocess whom the derivatives lack")
     group.add_argument("--sloppy", action="store_true", help="coarse and fast: for trying things out")
 
@@ -148,6 +154,7 @@ def _folds(whole: Parser) -> None:
     group.add_argument("--repeats", type=int, metavar="N", help="repeat the folds (1)")
     group.add_argument("--leave-site-out", action="store_true", help="one fold a site")
     group.add_argument("--hold-out", type=float, metavar="SHARE", help="one fold of this share, drawn anew each repeat")
+    group.add_argument("--test-per-class", type=int, metavar="N", help="each fold holds out N of every class")
     group.add_argument(
         "--inner-folds", type=int, metavar="K", help="choose the best cell within each fold; what the choice scores"
     )

@@ -45,6 +45,7 @@ class Participant:
     registration: str | None = None
     intensity: str = "zscore"
     brain_mask: str | None = None
+    without_regions: tuple[str, ...] = ()
     fallback_preprocessing: bool = False
     denoise: str | None = None
     band: tuple[str, ...] = ()
@@ -83,6 +84,7 @@ class Group:
     folds_file: Path | None = None
     repeats: int = 1
     hold_out: float | None = None
+    test_per_class: int | None = None
     inner_folds: int | None = None
     leave_site_out: bool = False
     tune: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -172,11 +174,12 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
     "harmonize": ("combat",),
     "device": ("auto", "cpu", "cuda"),
 }
+SPLITS = {"folds_file", "leave_site_out", "hold_out", "test_per_class"}
 LEAST = {
     "folds": 2, "inner_folds": 2, "people_per_class": 2,
     "repeats": 1, "permutations": 0, "nprocs": 1, "omp_nthreads": 1, "smoothing": 0,
     "random_seed": 0, "mem_mb": 512, "fd_threshold": 0, "dummy_scans": 0, "max_mean_fd": 0, "min_minutes": 0,
-    "resolution": 0.5,
+    "resolution": 0.5, "test_per_class": 1,
 }  # fmt: skip
 
 
@@ -191,6 +194,8 @@ def build(level: str, bids_dir: Path, output_dir: Path, *, given: Mapping[str, A
         recipe, hasty = recipes.read("--recipe", recipes.find(name), NAMES)
         recipe = {"analysis": recipes.title(name), **(recipes.over(hasty, recipe) if values.get("sloppy") else recipe)}
         values = recipes.over(values, recipe)
+    if asked := SPLITS & set(given):  # what is asked for here takes the place of what a file asks for
+        values = {name: value for name, value in values.items() if name in asked or name not in SPLITS}
     if values.get("mem_mb") is not None:
         values["mem_mb"] = megabytes(values["mem_mb"])
     owner = {item.name: name for name, section in SECTIONS.items() for item in fields(section)}

@@ -247,7 +247,9 @@ def test_right_and_wrong_calls_are_told_apart(study, tmp_path):
     np.testing.assert_allclose(mean.values, maps.mean(axis=0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(mean.right, maps[right].mean(axis=0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(mean.wrong, maps[~right].mean(axis=0), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(np.stack(list(results.each(folders, mean, CLASSES))), maps, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        np.stack([one for _, one in results.each(folders, mean, CLASSES)]), maps, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_of_people_s_checks_the_least_counts_where_it_has_to_hold_and_the_median_elsewhere():

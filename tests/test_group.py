@@ -268,7 +268,7 @@ def test_a_class_that_one_of_two_sites_has_stops_the_run(phantom_maps, tmp_path,
 def test_of_classes_under_ten_people_nothing_but_the_methods_is_shared(analysed):
     share = analysed[2] / "share"
     assert sorted(path.name for path in share.iterdir()) == ["README.md", "methods.md"]
-    assert "fewer than 10 people are in class control, patient" in (share / "README.md").read_text()
+    assert "fewer than 10 people were tested of class control, patient" in (share / "README.md").read_text()
 
 
 @pytest.mark.slow

@@ -34,6 +34,13 @@ def test_an_analysis_is_named_after_its_recipe_unless_it_is_named(tmp_path, reci
     assert built(tmp_path, recipe=[str(recipe)], analysis="mine")[0].group.analysis == "mine"
 
 
+def test_another_way_to_split_takes_the_place_of_the_recipe_s(tmp_path):
+    (one,) = built(tmp_path, recipe=["rafsani2025"], leave_site_out=True)
+    assert (one.group.leave_site_out, one.group.test_per_class, one.group.folds) == (True, None, 5)
+    (other,) = built(tmp_path, recipe=["rafsani2025"], test_per_class=4)
+    assert (other.group.test_per_class, other.group.hold_out) == (4, None)
+
+
 def test_several_recipes_are_runs_of_their_own(tmp_path, recipe):
     (tmp_path / "second.toml").write_text("[group]\nfolds = 3\n")
     runs = built(tmp_path, recipe=[str(recipe), str(tmp_path / "second.toml")])

@@ -23,7 +23,8 @@ def made(request):
     mean = Mean("svm/gm", "weights", "patient", 5, "u", request.param, people.mean(axis=0), folds,
                 right=people[:4].mean(axis=0), wrong=people[4], calls=(4, 1))  # fmt: skip
     p = np.array([np.nan, 0.25, 0.5, 0.75])
-    table, of_folds = regional.table(mean, iter(people), labels, ABOUT, grid, p_size=p, resolution_mm=8.0)
+    placed = zip((0, 0, 0, 2, 2), people, strict=True)  # fold 1 held nobody of the class out
+    table, of_folds = regional.table(mean, placed, labels, ABOUT, grid, p_size=p, resolution_mm=8.0)
     return table.set_index("region"), of_folds, people, folds, labels.ravel(), request.param
 
 
@@ -44,6 +45,21 @@ def test_ranks_in_people_and_folds_are_those_of_single_maps(made):
         assert table.loc[name, "fold_rank_worst"] == max(map(rank, folds))
         assert table.loc[name, "p_size"] == 0.25 * column
     assert of_folds.shape == (2, 3)
+
+
+def test_the_maximum_in_people_is_the_mean_over_a_folds_people_then_over_folds(made):
+    table, _, people, _, labels, sign = made
+    found = {}
+    for number, name in enumerate(("one", "two", "three"), start=1):
+        of_folds = []
+        for members in (people[:3], people[3:]):
+            of_people = [max(strength(value, sign) for value in one[labels == number]) for one in members]
+            of_folds.append(sum(of_people) / len(of_people))
+        found[name] = sum(of_folds) / 2
+        assert table.loc[name, "person_maximum"] == pytest.approx(found[name], rel=1e-6)
+    for name, value in found.items():
+        assert table.loc[name, "rank_by_person_maximum"] == 1 + sum(other > value for other in found.values())
+    assert np.isnan(table.loc["outside the atlas", "person_maximum"])
 
 
 def test_right_and_wrong_have_means_of_their_own_and_small_regions_are_flagged(made):

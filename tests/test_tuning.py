@@ -48,7 +48,7 @@ def test_options_of_all_networks_of_one_and_of_its_variant_are_put_together_the_
         (("--classifiers", "vit_b16", "--tune", "vit_b16.size=big"), "'big' is not of the kind int"),
         (("--classifiers", "cnn3d", "--tune", "epochs=2.5"), "2.5 is not of the kind int"),
         (("--classifiers", "cnn3d", "--tune", "epochs=0"), "EPOCHS, .* are at least 1"),
-        (("--classifiers", "wang_a", "--tune", "wang_a.validation=0.0"), "VALIDATION is a share"),
+        (("--classifiers", "wang_a", "--tune", "wang_a.validation=0.0"), "VALIDATION is a share below 1"),
         (("--tune", "saliency.steps=3"), "saliency has no steps; nothing of it"),
         (("--classifiers", "svm-3"), "svm has no variants, so there is no svm-3"),
         (("--classifiers", "wang_a-wide"), "'wide' is not of the kind int"),

@@ -1,9 +1,18 @@
 """Pretrained weights: found where they are, and asked for in words where they are not, before anything is computed."""
 
+import nibabel as nib
+import numpy as np
+import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
+from test_networks import names_of_open_clip
 
 from bids_app import cli, settings
+from bids_app.atlases import templates
 from bids_app.errors import MissingInputError, UsageError
+from bids_app.run import main
+from bids_app.training import fold
 from bids_app.workflow import weights
 
 
@@ -40,3 +49,72 @@ def test_unless_given_the_hub_s_cache_is_looked_through_and_none_starts_from_scr
     (snapshot / "open_clip_pytorch_model.bin").touch()
     assert weights.find(chosen(tmp_path, "--classifiers", "biomedclip")) == {"biomedclip": str(snapshot)}
     assert weights.find(chosen(tmp_path, "--classifiers", "biomedclip", "--weights", "none")) == {}
+
+
+def text_tower():
+    """Names and shapes of what else stands in BiomedCLIP's file: PubMedBERT as open_clip writes it."""
+    width, rows = 768, {"word": 30522, "position": 512, "token_type": 2}
+    found = {f"embeddings.{name}_embeddings.weight": (count, width) for name, count in rows.items()}
+    norms = ["embeddings.LayerNorm"]
+    for layer in range(12):
+        own = f"encoder.layer.{layer}"
+        squares = ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense")
+        shapes = dict.fromkeys(squares, (width, width))
+        shapes |= {"intermediate.dense": (4 * width, width), "output.dense": (width, 4 * width)}
+        for name, shape in shapes.items():
+            found |= {f"{own}.{name}.weight": shape, f"{own}.{name}.bias": shape[:1]}
+        norms += [f"{own}.attention.output.LayerNorm", f"{own}.output.LayerNorm"]
+    found |= {f"{name}.{part}": (width,) for name in norms for part in ("weight", "bias")}
+    whole = {f"text.transformer.{name}": shape for name, shape in found.items()}
+    return whole | {"text.proj.0.weight": (640, width), "text.proj.2.weight": (512, 640), "logit_scale": ()}
+
+
+@pytest.fixture
+def invented(tmp_path, invented_gm):
+    """The words of a group run over invented maps of eight people."""
+    bids, out, random = tmp_path / "bids", tmp_path / "out", np.random.default_rng(0)
+    bids.mkdir()
+    (bids / "dataset_description.json").write_text('{"Name": "invented", "BIDSVersion": "1.10.0"}')
+    table = pd.DataFrame({"participant_id": [f"sub-{row:02}" for row in range(8)], "group": ["control", "patient"] * 4})
+    table.to_csv(bids / "participants.tsv", sep="\t", index=False)
+    for person in table["participant_id"]:
+        (bids / person).mkdir()
+        shape, affine = templates.grid("MNI152NLin2009cAsym", 4.0)
+        invented_gm(out, person, nib.Nifti1Image(random.random(shape, np.float32), affine), random)
+    return [str(bids), str(out), "group", "--label", "group", "--sloppy"]
+
+
+@pytest.mark.slow
+def test_a_file_like_the_hubs_is_taken_from_the_command_line_and_a_model_starts_from_it(
+    invented, study, tmp_path, capsys
+):
+    torch.manual_seed(0)
+    shapes = names_of_open_clip(width=768, blocks=12, size=224, patch=16, projection=512)
+    assert sum(name.startswith("visual.trunk.") for name in shapes) == 150
+    state = {name: torch.randn(shape) * 0.02 for name, shape in shapes.items()}
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    texts = {name: torch.zeros(shape) for name, shape in text_tower().items()}
+    torch.save(state | texts, folder / "open_clip_pytorch_model.bin")
+
+    words = [*invented, "--classifiers", "biomedclip", "--folds", "2", "--weights", str(folder), "--mem-mb", "1000"]
+    assert main(words) == 65  # found, and looked no further than at the memory
+    assert "biomedclip/gm needs about" in capsys.readouterr().err
+
+    common, splits, _ = study(people=6)
+    given = common | {"cell": "biomedclip/gm", "classifier": "biomedclip", "epochs": 1, "split": splits[0]}
+    fold.run(**given, weights=folder, folder=tmp_path / "fold")
+    told = pd.read_csv(tmp_path / "fold" / "predictions.tsv", sep="\t").filter(like="probability_")
+    assert np.isfinite(told.to_numpy()).all()
+    assert np.allclose(told.sum(axis=1), 1, atol=1e-5)
+    kept = {name.partition("backbone.")[2]: one for name, one in load_file(
+        tmp_path / "fold" / "model" / "weights.safetensors").items()}  # fmt: skip
+    moved = [(kept[name].float() - one).abs().max().item() for name, one in state.items()]
+    assert max(moved) < 1e-4  # one step at a rate of 1e-5, from values that are 0.02 and more apart
+
+
+def test_without_the_file_the_command_line_ends_with_the_hub_s_command(invented, tmp_path, capsys):
+    assert main([*invented, "--classifiers", "biomedclip", "--weights", str(tmp_path)]) == 66
+    told = capsys.readouterr().err
+    assert "hf download microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224 open_clip_pytorch_model.bin" in told
+    assert "--weights none" in told

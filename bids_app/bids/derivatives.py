@@ -50,6 +50,23 @@ def fmriprep(root: Path, participant: str, session: str | None, *, space: str = 
     return Anatomical(**found)
 
 
+def wmparc(root: Path, participant: str, session: str | None, *, alone: bool) -> Path:
+    """Find a person's wmparc.mgz in FreeSurfer's subjects: of the session, or, where `alone`, of the person.
+
+    Raises MissingInputError that says where it was looked for.
+    """
+    person = f"sub-{participant}"
+    names = [*([f"{person}_ses-{session}"] if session else []), *([person] if alone or not session else [])]
+    for name in names:
+        file = root / name / "mri" / "wmparc.mgz"
+        if file.is_file() or file.is_symlink():
+            return file
+    raise MissingInputError(
+        f"{person}: {root.name} has no {' nor '.join(f'{name}/mri/wmparc.mgz' for name in names)}: run FreeSurfer's "
+        "recon-all for this person."
+    )
+
+
 def _find(folder: Path, participant: str, session: str | None, like: dict[str, str]) -> Path | None:
     """Return the native file that agrees with `like`, the one with fewest other entities, then the first by name."""
     matches = []

@@ -50,7 +50,7 @@ def describe(out: Path, *, bids_dir: Path, derivatives: Mapping[str, Path]) -> N
     """
     source = _description(bids_dir)
     name = source.get("Name") or bids_dir.resolve().name
-    used = {label: _description(path) for label, path in sorted(derivatives.items())}
+    used = {label: _description(path) for label, path in sorted(derivatives.items()) if path.is_dir()}
     description: dict[str, object] = {
         "Name": f"Pellucid: {name}",
         "BIDSVersion": BIDS_VERSION,

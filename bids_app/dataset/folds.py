@@ -13,6 +13,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from bids_app.errors import DataError, UsageError
 
 FEW_GROUPS = "few groups hold all of it; use fewer folds or another --keep-together column"
+TRIES = 1000  # orders of groups
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,43 @@ def hold_out(
     return splits
 
 
+def balanced(
+    classes: Sequence[str],
+    groups: Sequence[str] | None = None,
+    people: Sequence[str] | None = None,
+    *,
+    number: int,
+    folds: int,
+    repeats: int = 1,
+    seed: int = 0,
+) -> list[Split]:
+    """`folds` that each hold out `number` people of every class, drawn at random, nobody twice a repeat; others train.
+
+    Groups (default: every row its own) are whole; people: of each row (default: its group). Raises UsageError for one
+    class, DataError where a class has too few people, or where groups cannot be put together to that number.
+    """
+    names = _names(classes, groups)
+    _check_classes(classes, names)
+    kinds, units = sorted(set(classes)), sorted(set(names))
+    pairs = Counter((name, kind) for name, kind, _ in {*zip(names, classes, people or names, strict=True)})
+    sizes = np.array([[pairs[name, kind] for kind in kinds] for name in units])
+    count, fewest = min(zip(sizes.sum(axis=0).tolist(), kinds, strict=True))
+    if count < number * folds:
+        raise DataError(
+            f"class {fewest} has {count} people, too few for {folds} folds that each hold out {number} of every class: "
+            f"enough for --test-per-class {count // folds} or --folds {count // number}; or merge classes"
+        )
+    splits = []
+    for repeat in range(repeats):
+        place = dict(zip(units, _placed(sizes, number, folds, _state(seed, repeat)), strict=True))
+        for fold in range(1, folds + 1):
+            train, test = ([row for row, name in enumerate(names) if (place[name] == fold) == held] for held in (0, 1))
+            split = Split(repeat + 1, fold, tuple(train), tuple(test), names)
+            check_training(split, classes, why="all its people are held out; hold out fewer")
+            splits.append(split)
+    return splits
+
+
 def inner(split: Split, classes: Sequence[str], *, folds: int, seed: int) -> list[Split]:
     """Stratified folds of a split's training rows, for choices within it; nobody whom it holds out is in any.
 
@@ -184,6 +222,24 @@ def _fewest(classes: Sequence[str], groups: Sequence[str]) -> tuple[int, str]:
     """The smallest number of groups that a class has, and that class."""
     counts = Counter(name for name, _ in set(zip(classes, groups, strict=True)))
     return min((count, name) for name, count in counts.items())
+
+
+def _placed(sizes: NDArray[np.int_], number: int, folds: int, seed: int) -> list[int]:
+    """The fold that holds each group out, 0 for none: the first with room. sizes: people by group and class."""
+    random = np.random.default_rng(seed)
+    for _ in range(TRIES):
+        place, filled = [0] * len(sizes), np.zeros((folds, sizes.shape[1]), int)
+        for group in random.permutation(len(sizes)):
+            fits = np.flatnonzero((filled + sizes[group] <= number).all(axis=1))
+            if fits.size:
+                place[group] = int(fits[0]) + 1
+                filled[fits[0]] += sizes[group]
+        if (filled == number).all():
+            return place
+    raise DataError(
+        f"no {folds} folds were found that hold out {number} people of each class with groups whole: "
+        "use another number, fewer folds, or another --keep-together column"
+    )
 
 
 def _known(sites: Sequence[str | None], groups: tuple[str, ...]) -> list[str]:

@@ -18,6 +18,10 @@ Found = Mapping[tuple[str, str | None], Files]
 SCANNER = ("Manufacturer", "ManufacturersModelName", "ManufacturerModelName", "MagneticFieldStrength")
 CLASS, PERSON = "class of the analysis", ""
 SIDECAR_SCANNER = "scanner_of_sidecar"  # `scanner` may be a column of people
+ONE_SOURCE = (
+    "where its regions are from could go with the diagnosis: take one source for everybody, and run the participant "
+    "level again with -d freesurfer=SUBJECTS_DIR that has them all, or with -d freesurfer=none (an atlas)"
+)
 COVARIATES = {"age": "age", "sex": "sex", "site": "site"}
 
 
@@ -252,8 +256,9 @@ def _check_parameters(used: pd.DataFrame, maps: tuple[str, ...]) -> None:
             if others:
                 same = next(person for person, value in values if value == usual)
                 odd, other = others[0]
+                todo = f"run the participant level again with {key} {usual} for {odd}"
                 raise DataError(
                     f"the {one} maps were made in different ways: {key} is {usual} for {same} and {other} for {odd} "
                     f"({len(others)} of {len(values)} maps differ); "
-                    f"run the participant level again with {key} {usual} for {odd}"
+                    f"{ONE_SOURCE if key == 'WithoutRegionsFrom' else todo}"
                 )

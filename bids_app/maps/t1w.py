@@ -19,7 +19,8 @@ ATLASES = ("aal", "harvard_oxford")
 def compute(t1w: np.ndarray, *, mask: np.ndarray, intensity: str) -> np.ndarray:
     """Brain scaled over the mask's voxels: `zscore` (mean 0, SD 1) or `minmax` (0 to 1); 0 outside.
 
-    `t1w` (X, Y, Z): bias-corrected intensities in template space. `mask` (X, Y, Z): the person's own brain there.
+    `t1w` (X, Y, Z): bias-corrected intensities in template space. `mask` (X, Y, Z): the person's own brain there,
+    less the regions of --without-regions.
     Raises DataError where the brain has one intensity only, or no voxel.
     """
     inside = mask > 0

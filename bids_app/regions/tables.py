@@ -1,6 +1,6 @@
 """A heatmap and labels -> a table of regions."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import numpy as np
@@ -84,6 +84,22 @@ def means(maps: Iterable[np.ndarray], labels: np.ndarray, index: np.ndarray) -> 
     voxels = np.maximum(np.bincount(labels, minlength=size), 1)
     every = np.stack([np.bincount(labels, weights=one, minlength=size) / voxels for one in maps])
     return np.asarray(every[:, index])
+
+
+def largest(labels: np.ndarray, index: np.ndarray, *, both: bool) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that gives a map's (voxels,) maximum in each region (regions,); of magnitudes if both signs count.
+
+    labels (voxels,); `index`: the regions' own, each of which has voxels.
+    """
+    order = np.argsort(labels, kind="stable")
+    there, first = np.unique(labels[order], return_index=True)
+    chosen = np.searchsorted(there, index)
+
+    def found(one: np.ndarray) -> np.ndarray:
+        strength = np.abs(one) if both else one
+        return np.asarray(np.maximum.reduceat(strength[order], first)[chosen])
+
+    return found
 
 
 def ranks(of_regions: np.ndarray, *, both: bool) -> np.ndarray:

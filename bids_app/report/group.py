@@ -31,6 +31,8 @@ UNITS = {
     "share": "share of mass",
     "p_size": "p (size)",
     "person_rank": "in people",
+    "person_maximum": "maximum in people",
+    "rank_by_person_maximum": "rank by it",
     "fold_ranks": "in folds",
 }
 NOT_A_FINDING = "these maps show what the model used on these people, not a finding"

@@ -39,18 +39,21 @@ def participant(
     mask_method: str,
     source: str,
     sloppy: bool,
+    without: str = "",
 ) -> str:
     """How one person's maps were made, as paragraphs.
 
     `registration` is 'affine' or 'syn', for all maps or by map (and for what else there is, as BOLD); `resolution` in
-    mm; `mask_method` says in words where the mask came from; `source` is 'pellucid' or 'fmriprep'. Raises UsageError
-    for a map that does not exist.
+    mm; `mask_method` says in words where the mask came from; `source` is 'pellucid' or 'fmriprep'; `without`: in
+    words, what was taken out of maps. Raises UsageError for a map that does not exist.
     """
     kinds = registration if isinstance(registration, Mapping) else dict.fromkeys(maps, registration)
     parts = [_borrowed(kinds, space) if source == "fmriprep" else _own(kinds, space, mask_method)]
     if maps:
         parts.append(f"Maps were written at {number(resolution)} mm in {space}, neither smoothed nor scaled further:")
         parts.append("\n".join(f"- {name} ({_kind(kinds[name])}): {about('maps', name)}" for name in maps))
+    if without:
+        parts.append(without)
     if sloppy:
         parts.append(
             "This run was sloppy: bias correction, registration and segmentation stopped early and ran on coarse "
@@ -167,12 +170,12 @@ def chance(permutations: Mapping[str, int]) -> str:
     ran = "; ".join(f"{cell} {count}" for cell, count in permutations.items())
     return (
         f"Chance was judged by permutation ({ran}): labels were exchanged among the people whom one fold of the first "
-        "repeat held out, which leaves folds stratified and all that is fitted without labels as it was. p is the "
-        "share of permutations whose balanced accuracy reached that of the true labels, these counted in (Phipson & "
-        "Smyth 2010); over linear cells it is corrected after Holm (1979), and a network's is against the maximum over "
-        "all permuted cells. Logistic regression on age and sex, on site, on motion and on brain size alone was judged "
-        "on the same folds; a cell is called better than one of these if the 95 % interval of the difference in "
-        "balanced accuracy, by a bootstrap of people within class, lies above 0."
+        "repeat held out, and among those whom none did, which leaves the classes of each fold and all that is fitted "
+        "without labels as they were. p is the share of permutations whose balanced accuracy reached that of the true "
+        "labels, these counted in (Phipson & Smyth 2010); over linear cells it is corrected after Holm (1979), and a "
+        "network's is against the maximum over all permuted cells. Logistic regression on age and sex, on site, on "
+        "motion and on brain size alone was judged on the same folds; a cell is called better than one of these if the "
+        "95 % interval of the difference in balanced accuracy, by a bootstrap of people within class, lies above 0."
     )
 
 

@@ -6,17 +6,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_app.dataset import folds
+from bids_app.errors import DataError
 
 Rows = NDArray[np.intp]
 
 
 def parted(y: NDArray[np.int64], groups: Sequence[str] | None, *, share: float, seed: int) -> tuple[Rows, Rows]:
-    """Rows that train, and about `share` of every class set aside for validation.
+    """Rows that train, and about `share` of every class set aside for validation; of 1 or more, so many groups of each.
 
-    groups (default: each row) stay whole; y: codes of classes (people,). Raises DataError for a class of one
-    group.
+    groups (default: each row) stay whole; y: codes of classes (people,). Raises DataError for a class of too few.
     """
-    (split,) = folds.hold_out([str(code) for code in y], groups, share=share, repeats=1, seed=seed)
+    classes = [str(code) for code in y]
+    if share >= 1:
+        try:
+            (split,) = folds.balanced(classes, groups, number=int(share), folds=1, seed=seed)
+        except DataError as error:
+            raise DataError(f"{share:g} people of each class cannot be set aside for validation: {error}") from error
+    else:
+        (split,) = folds.hold_out(classes, groups, share=share, repeats=1, seed=seed)
     return np.array(split.train, np.intp), np.array(split.test, np.intp)
 
 

@@ -14,7 +14,8 @@ class Regimen:
     """What a classifier's file may state, in capitals, with what holds where it does not.
 
     batch_size: people a step; accumulate: so many parts a batch is cut into, which go through one after the other and
-    are one step together. validation: the share of the training people who are set aside, and whose loss is told.
+    are one step together. validation: the share of the training people who are set aside (1 or more: so many of each
+    class), and whose loss is told.
     patience: stop after so many epochs without a better loss of theirs, and keep the best weights; None: all epochs,
     and nobody set aside unless `validation` says so. oversample: classes are drawn equally often, not weighted.
     instances: the loss of a network of slices is of each slice. augment: what is done to training people
@@ -42,12 +43,15 @@ class Regimen:
         counts = (self.epochs, self.batch_size, self.accumulate, 1 if self.patience is None else self.patience)
         if min(counts) < 1:
             raise ValueError("EPOCHS, BATCH_SIZE, ACCUMULATE and PATIENCE are at least 1")
-        if not 0 <= self.aside < 1 or (self.patience is not None and self.aside == 0):
-            raise ValueError("VALIDATION is a share of people, under 1, and above 0 with PATIENCE")
+        if not (0 <= self.aside < 1 or self.aside % 1 == 0) or (self.patience is not None and self.aside == 0):
+            raise ValueError(
+                f"VALIDATION is a share below 1 or a whole number of people of each class, not {self.validation}; "
+                "with PATIENCE it is above 0"
+            )
 
     @property
     def aside(self) -> float:
-        """The share of the training people who do not train."""
+        """The share of the training people who do not train, or how many of each class."""
         return (0.0 if self.patience is None else 0.2) if self.validation is None else self.validation
 
     @property

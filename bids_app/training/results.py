@@ -70,10 +70,11 @@ def means(folders: Sequence[Path], cell: str, classes: Sequence[str]) -> Iterato
                 yield replace(found, measured=_measured(own), nulls=_nulls(folders, method, index))
 
 
-def each(folders: Sequence[Path], mean: Mean, classes: Sequence[str]) -> Iterator[NDArray[np.float32]]:
-    """The maps (voxels,) of the people whose mean it is, as they went into it, one after the other."""
-    for one, _ in _people(folders, mean.method, classes.index(mean.explained), mean.explained):
-        yield from one
+def each(folders: Sequence[Path], mean: Mean, classes: Sequence[str]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """The maps (voxels,) of the people whose mean it is, as they went into it, each with the number of its folder."""
+    its = _people(folders, mean.method, classes.index(mean.explained), mean.explained)
+    for number, (maps, _) in enumerate(its):
+        yield from ((number, one) for one in maps)
 
 
 def _people(

@@ -81,12 +81,17 @@ def to_template(*, kind: str, anat: Files, templates: Files) -> Files:
     return {name: _here(name) for name in (*sources, "jacobian")}
 
 
-def make_map(*, map_name: str, sources: Files, parameters: Files) -> str:
-    """One map of the catalogue; what `compute` names is taken from the sources or the parameters. Returns its file."""
+def make_map(*, map_name: str, sources: Files, parameters: Files, without: Files | None = None) -> str:
+    """One map of the catalogue; what `compute` names is taken from the sources or the parameters. Returns its file.
+
+    without: regions (`without.place`) that the mask is to lack.
+    """
     part = catalogue.load("maps", map_name)
     wanted = list(inspect.signature(part.compute).parameters)[1:]
     images = {key: nib.load(sources[key]) for key in (part.SOURCE, *wanted) if key in sources}
     arrays = {key: np.asarray(image.dataobj, dtype=np.float32) for key, image in images.items()}
+    if without is not None:
+        arrays["mask"] = arrays["mask"] * (np.asarray(nib.load(without["mask"]).dataobj) == 0)
     given = {key: arrays[key] if key in arrays else parameters[key] for key in wanted}
     values = part.compute(arrays[part.SOURCE], **given)
     conform.plain(values, images[part.SOURCE].affine).to_filename(f"{map_name}.nii.gz")

@@ -17,6 +17,7 @@ SPELLED = {
     "Space": "output_space", "ResolutionMm": "resolution", "Intensity": "intensity", "Sloppy": "sloppy",
     "Denoise": "denoise", "Band": "band", "FdThreshold": "fd_threshold", "AlffDefinition": "alff_definition",
     "Strength": "strength", "Neighbours": "reho_neighbours", "BoundingBoxMm": "bounding_box",
+    "WithoutRegions": "without_regions",
 }  # fmt: skip
 
 
@@ -78,8 +79,7 @@ def _stated(name: str, its: dict[str, Any]) -> dict[str, Any]:
     """Settings of the participant level that make a map with these parameters."""
     made = its["made"]
     stated = {field: made[key] for key, field in SPELLED.items() if key in made}
-    if "bounding_box" in stated:
-        stated["bounding_box"] = tuple(stated["bounding_box"])
+    stated |= {field: tuple(stated[field]) for field in ("bounding_box", "without_regions") if field in stated}
     shape, affine = templates.grid(made["Space"], made["ResolutionMm"], stated.get("bounding_box", ()))
     if list(shape) != its["grid"]["shape"] or not np.allclose(affine, its["grid"]["affine"], rtol=0, atol=1e-3):
         del stated["resolution"]  # not our grid: that of fMRIPrep's own series, which is taken as it is

@@ -4,7 +4,7 @@ from bids_app import __version__
 from bids_app.bids import outputs
 from bids_app.report import citation, methods, methods_bold
 from bids_app.settings import Settings
-from bids_app.workflow import people_bold, plan, plan_bold
+from bids_app.workflow import people_bold, plan, plan_bold, without
 
 
 def write(planned: plan.Plan, settings: Settings) -> None:
@@ -21,8 +21,9 @@ def write(planned: plan.Plan, settings: Settings) -> None:
             mask_method="as each person's page says",
             source=source,
             sloppy=settings.participant.sloppy,
+            without=less,
         )
-        for source in sorted({job.source for job in jobs if job.t1w})
+        for source, less in sorted({(job.source, without.words(job.without)) for job in jobs if job.t1w})
     ]
     texts += [_bold(source, settings) for source in sorted({run["source"] for job in jobs for run in job.runs})]
     for name, text in citation.files(texts, version=__version__).items():

@@ -65,9 +65,15 @@ def together(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> lis
 def splits(used: pd.DataFrame, groups: list[str], settings: Settings) -> list[Split]:
     """Who trains and who is held out, in every fold; `groups` (`together`) stay on one side."""
     group, names = settings.group, used["class"].tolist()
-    chosen = [group.folds_file is not None, group.leave_site_out, group.hold_out is not None]
-    if sum(chosen) > 1:
-        raise UsageError("--folds-file, --leave-site-out and --hold-out each say how people are split; choose one")
+    chosen = {
+        "--folds-file": group.folds_file is not None,
+        "--leave-site-out": group.leave_site_out,
+        "--hold-out": group.hold_out is not None,
+        "--test-per-class": group.test_per_class is not None,
+    }
+    if sum(chosen.values()) > 1:
+        given = " and ".join(name for name, its in chosen.items() if its)
+        raise UsageError(f"{given} each say how people are split; choose one")
     if group.folds_file is not None:
         return folds_file.read(group.folds_file, used, groups)
     if group.leave_site_out:
@@ -75,6 +81,9 @@ def splits(used: pd.DataFrame, groups: list[str], settings: Settings) -> list[Sp
     given = {"repeats": group.repeats, "seed": settings.compute.random_seed}
     if group.hold_out is not None:
         return folds.hold_out(names, groups, share=group.hold_out, **given)
+    if group.test_per_class is not None:
+        people = used["participant_id"].tolist()
+        return folds.balanced(names, groups, people, number=group.test_per_class, folds=group.folds, **given)
     return folds.stratified(names, groups, folds=group.folds, **given)
 
 
@@ -87,7 +96,29 @@ def split_words(settings: Settings) -> str:
         return "Each fold held out the people of one site."
     if group.hold_out is not None:
         return f"{group.hold_out:.0%} of each class were held out, drawn at random {_times(group.repeats)}."
+    if group.test_per_class is not None:
+        return (
+            f"Each of {group.folds} folds held out {group.test_per_class} people of each class, nobody twice, drawn at "
+            f"random {_times(group.repeats)}."
+        )
     return f"They were split into {group.folds} folds, with the classes in like proportion, {_times(group.repeats)}."
+
+
+def tested(used: pd.DataFrame, splits: list[Split]) -> "pd.Series[int]":
+    """How many people of each class are held out in the first repeat."""
+    rows = sorted({row for split in splits if split.repeat == 1 for row in split.test})
+    counts = used.iloc[rows].groupby("class")["participant_id"].nunique()
+    return counts.reindex(sorted(used["class"].unique()), fill_value=0)
+
+
+def tested_words(used: pd.DataFrame, splits: list[Split], names: tuple[str, ...]) -> str:
+    """How many people of each class were held out, where that is not everybody."""
+    held, whole = tested(used, splits), used.groupby("class")["participant_id"].nunique()
+    if held.eq(whole).all():
+        return ""
+    told = ", ".join(f"{held[name]} of {whole[name]} {name}" for name in names)
+    when = " in the first repeat" if any(split.repeat > 1 for split in splits) else ""
+    return f"Tested{when} were {told}; the others trained only."
 
 
 def _times(repeats: int) -> str:

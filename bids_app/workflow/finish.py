@@ -11,7 +11,7 @@ from bids_app import __version__, catalogue
 from bids_app.bids import inputs, outputs
 from bids_app.report import figures, methods
 from bids_app.report import person as page
-from bids_app.workflow import finish_bold
+from bids_app.workflow import finish_bold, without
 
 Files = dict[str, Any]
 TOLERANCE = 0.01
@@ -66,10 +66,13 @@ def _anatomy(
     if job["own_t1w"]:
         _native(stage, who, anat, chosen["output_space"])
         _volumes(stage, who, measured)
+    note = made["without"]["note"] if job["without"] else ""
     for name, file in maps.items():
-        _map(stage, who, name, file, _parameters(name, job["kinds"][name], chosen), measured)
+        less = job["without"] if name == without.MAP else {}
+        parameters = _parameters(name, job["kinds"][name], chosen) | without.parameters(less)
+        _map(stage, who, name, file, parameters, measured | {"without": without.told(less, note)})
     drawn = _draw(stage, who, anat, templates, sources, maps, radiological=radiological)
-    return _told(job, chosen, anat, measured, drawn)
+    return _told(job, chosen, anat, measured, drawn, without.words(job["without"], note))
 
 
 def _empty(job: Files) -> Files:
@@ -171,6 +174,7 @@ def _map(stage: Path, who: tuple[str, str | None], name: str, file: str, paramet
         "SkullStripped": True,
         "Resolution": f"{mm} x {mm} x {mm} mm",
         "MapParameters": parameters,
+        **measured["without"],
         "PreprocessingSource": measured["source"],
         "TissueVolumes": measured["volumes"],
         "TotalIntracranialVolume": measured["volumes"]["TIV"],
@@ -230,7 +234,7 @@ def _draw(
     return shown
 
 
-def _told(job: Files, chosen: Files, anat: Files, measured: Files, drawn: list[page.Figure]) -> Files:
+def _told(job: Files, chosen: Files, anat: Files, measured: Files, drawn: list[page.Figure], less: str) -> Files:
     facts = {"Preprocessed by": measured["source"], **anat["native"]["facts"]}
     if not job["own_t1w"]:
         facts["Session"] = "another one, as this one has no T1w image"
@@ -252,6 +256,7 @@ def _told(job: Files, chosen: Files, anat: Files, measured: Files, drawn: list[p
         mask_method=anat["native"]["facts"]["Brain mask"],
         source=measured["source"],
         sloppy=chosen["sloppy"],
+        without=less,
     )
     return {"figures": drawn, "volumes": measured["volumes"], "facts": facts, "checks": checks, "methods": text}
 

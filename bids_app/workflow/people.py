@@ -7,7 +7,7 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_app.bids import outputs
 from bids_app.settings import Settings
-from bids_app.workflow import execute, people_bold, plan
+from bids_app.workflow import execute, people_bold, plan, without
 from bids_app.workflow.call import node
 
 STEPS = "bids_app.workflow.anatomical"
@@ -72,16 +72,41 @@ def _person(job: plan.Job, planned: plan.Plan, settings: Settings) -> tuple[Work
         needing.append(sources.name)
         for name in (name for name, its in job.kinds.items() if its == kind):
             parameters = {"intensity": settings.participant.intensity}
+            less = _without(job, kind, settings) if name == without.MAP and job.without else None
             made = node(
                 f"map_{name}",
                 f"{STEPS}:make_map",
                 mem_gb=1,
-                connected=("sources",),
+                connected=("sources", *(("without",) if less else ())),
                 map_name=name,
                 parameters=parameters,
             )
             person.connect([(sources, made, [("out", "sources")]), (made, finish, [("out", f"map_{name}")])])
+            if less:
+                person.connect(
+                    [
+                        (anatomy, less, [("out", "anat")]),
+                        (less, made, [("out", "without")]),
+                        (less, finish, [("out", "without")]),
+                    ]
+                )
+                needing.append(less.name)
     return person, [*needing, finish.name]
+
+
+def _without(job: plan.Job, kind: str, settings: Settings) -> Node:
+    return node(
+        "without",
+        "bids_app.workflow.without:place",
+        mem_gb=2,
+        connected=("anat", "templates"),
+        kind=kind,
+        asked=job.without,
+        cache=str(settings.work_dir),
+        space=settings.participant.output_space,
+        seed=settings.compute.random_seed,
+        sloppy=settings.participant.sloppy,
+    )
 
 
 def _anatomy(person: Workflow, job: plan.Job, planned: plan.Plan, settings: Settings) -> tuple[Node, list[str]]:
@@ -121,6 +146,7 @@ def _finish(job: plan.Job, planned: plan.Plan, settings: Settings) -> Node:
         connected=(
             "templates",
             *(("anat",) if job.registrations else ()),
+            *(("without",) if job.without else ()),
             *(f"map_{name}" for name in job.kinds),
             *(f"sources_{kind}" for kind in job.registrations),
             *people_bold.inputs(job, settings),

@@ -15,7 +15,7 @@ from bids_app.bids import annex, derivatives, exclusions, inputs, outputs
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
 from bids_app.preprocess import conform, skull
 from bids_app.settings import Settings
-from bids_app.workflow import plan_bold
+from bids_app.workflow import plan_bold, without
 
 log = logging.getLogger("pellucid")
 
@@ -41,6 +41,7 @@ class Job:
     kinds: dict[str, str] = field(default_factory=dict)
     registrations: list[str] = field(default_factory=list)
     own_t1w: bool = True
+    without: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -77,6 +78,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Plan:
     catalogue.check("maps", settings.participant.maps)
     templates.brain(settings.participant.output_space)
     _check_derivatives(settings)
+    without.check(settings)
     plan_bold.check(settings)
     labels = inputs.select(dataset, settings.select.participant_label)
     excluded = exclusions.read(settings.select.exclude)
@@ -104,11 +106,11 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Plan:
 
 
 def _check_derivatives(settings: Settings) -> None:
-    unknown = sorted(set(settings.select.derivatives) - {"fmriprep"})
+    unknown = sorted(set(settings.select.derivatives) - {"fmriprep", "freesurfer"})
     if unknown:
-        raise UsageError(f"--derivatives {unknown[0]}: only fmriprep=PATH is understood")
+        raise UsageError(f"--derivatives {unknown[0]}: only fmriprep=PATH and freesurfer=PATH are understood")
     for name, path in settings.select.derivatives.items():
-        if not path.is_dir():
+        if not path.is_dir() and not without.is_nowhere(name, path):
             raise MissingInputError(f"--derivatives {name}: there is no folder {path}")
 
 
@@ -155,7 +157,9 @@ def _job(
     given = [t1w, *map(Path, borrowed.values())] if borrowed else []
     _readable(given, settings.select.derivatives.get("fmriprep", dataset.root))
     mask = _mask(scan, settings.participant.brain_mask) if not borrowed else None
-    files = sorted({t1w, *map(Path, borrowed.values()), *([Path(mask)] if mask else [])})
+    taken = _without(dataset, scan, settings, borrowed=bool(borrowed)) if without.MAP in wanted else {}
+    more = [Path(file) for file in (mask, taken.get("file")) if file]
+    files = sorted({t1w, *map(Path, borrowed.values()), *more})
     hashes = _hashes([*files, *bold], runs, settings)
     return Job(
         participant,
@@ -170,7 +174,17 @@ def _job(
         wanted,
         registrations,
         own_t1w=scan.session == session,
+        without=taken,
     )
+
+
+def _without(dataset: inputs.Dataset, scan: inputs.Scan, settings: Settings, *, borrowed: bool) -> dict[str, Any]:
+    alone = borrowed or len(_scans(dataset, scan.participant, settings, ())) == 1
+    taken = without.source(scan.participant, scan.session, settings, alone=alone)
+    root = without.folder(settings)
+    if taken.get("file") and root is not None:
+        _readable([Path(taken["file"])], root)
+    return taken
 
 
 def _readable(files: list[Path], root: Path) -> None:

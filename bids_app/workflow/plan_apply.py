@@ -178,6 +178,8 @@ def _check_used(used: pd.DataFrame, samples: pd.DataFrame, maps: dict[str, Any])
         if differ:
             told = "; ".join(f"{key} is {own.get(key)} here and {its['made'].get(key)} in training" for key in differ)
             todo = f"make them again with\n  {command}"
+            if differ == ["WithoutRegionsFrom"]:
+                todo = f"{todo}, and -d freesurfer=SUBJECTS_DIR (wmparc) or =none (the atlas)"
             if differ == ["Version"]:
                 todo = f"use Pellucid {its['made']['Version']}, or train anew"
             raise DataError(f"the {name} maps are not made as those of the model: {told}; {todo}")

@@ -84,10 +84,11 @@ def _report(
     notes: dict[str, str],
 ) -> None:
     counts = planned.used.groupby("class")["participant_id"].nunique()
+    split = [cohort.split_words(chosen), cohort.tested_words(planned.used, planned.splits, planned.classes)]
     text = methods.group(
         cells=[cell.name for cell in planned.cells],
         classes={name: int(counts[name]) for name in planned.classes},
-        split=cohort.split_words(chosen),
+        split=" ".join(part for part in split if part),
         keep=planned.keep,
         permutations={cell.name: nulls.count(cell, chosen) for cell in planned.cells},
         smoothing=planned.smoothing,

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bids_app.report import card
 from bids_app.report.heatmap import Heatmap
+from bids_app.workflow import cohort
 from bids_app.workflow.analysis import Analysis
 from bids_app.workflow.regional import OF_FEW
 
@@ -33,14 +34,15 @@ def write(
     """Write `share/` into a staged `group/<analysis>` that holds all else; maps: each with its file there; facts:
     what the model card says, without numbers of small groups.
 
-    With a class of fewer than ten people nothing but the methods is shared: its scores are those of a small group, and
-    those of the others would give them away.
+    With a class of which fewer than ten people are tested nothing but the methods is shared: its scores are those of a
+    small group, and those of the others would give them away.
     """
     share = folder / "share"
     share.mkdir()
     counts = analysis.used.groupby("class")["participant_id"].nunique()
-    small = [name for name in analysis.classes if counts[name] < FEWEST]
-    told = f"\nNothing but the methods is here: fewer than {FEWEST} people are in class {', '.join(small)}.\n"
+    tested = cohort.tested(analysis.used, analysis.splits)
+    small = [name for name in analysis.classes if tested[name] < FEWEST]
+    told = f"\nNothing but the methods is here: fewer than {FEWEST} people were tested of class {', '.join(small)}.\n"
     text = README.format(analysis=analysis.name, fewest=FEWEST, small=SMALL, left_out=told if small else "")
     (share / "README.md").write_text(text)
     shutil.copyfile(folder / "methods.md", share / "methods.md")

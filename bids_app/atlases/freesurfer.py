@@ -1,0 +1,33 @@
+"""Regions by FreeSurfer's names: their numbers in wmparc, and what an atlas in template space calls them."""
+
+import functools
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bids_app.errors import UsageError
+
+ATLAS = "neuromorphometrics"
+
+
+def check(names: Sequence[str]) -> None:
+    """Raise UsageError, with the names that there are, for a region that is not known."""
+    unknown = [name for name in names if name not in _table()]
+    if unknown:
+        raise UsageError(f"--without-regions: there is no {', '.join(unknown)}; choose from {', '.join(_table())}")
+
+
+def numbers(names: Sequence[str]) -> list[int]:
+    """The labels of regions in FreeSurfer's wmparc."""
+    return [_table()[name]["wmparc"] for name in names]
+
+
+def equivalents(names: Sequence[str]) -> dict[str, str]:
+    """What ATLAS calls each of the regions; one that it does not have is left out."""
+    return {name: its for name in names if (its := _table()[name][ATLAS])}
+
+
+@functools.cache
+def _table() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))

@@ -1,0 +1,245 @@
+"""Regions taken out of `t1w`: by labels planted in a person's own space, or by the atlas, against plain geometry."""
+
+import json
+
+import ants
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bids_app import recipes, settings
+from bids_app.atlases import atlas, freesurfer
+from bids_app.bids import derivatives, inputs
+from bids_app.errors import DataError, MissingInputError, UsageError
+from bids_app.phantom.write import write
+from bids_app.run import main
+from bids_app.workflow import plan, without
+
+SPACE = "MNI152NLin2009cAsym"
+T1W = f"space-{SPACE}_res-4_desc-zscore_T1w.nii.gz"
+COARSE = ("--maps", "t1w", "--sloppy", "--resolution", "4", "--nprocs", "2")
+REGIONS = ("Left-Lateral-Ventricle", "CSF", "Right-UnsegmentedWhiteMatter", "Left-choroid-plexus")
+# centre (mm from the middle of the brain) and radius of what is planted; 17 is no region that is taken out
+PLANTED = {4: ((-20, 10, 10), 14.0), 5002: ((30, -20, 15), 11.0), 17: ((25, 30, 0), 12.0)}
+VOXEL_MM = 2.0
+PAPER = {
+    "Left-Lateral-Ventricle": 4, "Right-Lateral-Ventricle": 43, "Left-Inf-Lat-Vent": 5, "Right-Inf-Lat-Vent": 44,
+    "3rd-Ventricle": 14, "4th-Ventricle": 15, "CSF": 24, "Left-vessel": 30, "Right-vessel": 62,
+    "Left-choroid-plexus": 31, "Right-choroid-plexus": 63, "Optic-Chiasm": 85, "Left-UnsegmentedWhiteMatter": 5001,
+    "Right-UnsegmentedWhiteMatter": 5002,
+}  # fmt: skip
+
+
+def centres(shape, affine):
+    """World coordinates (X, Y, Z, 3) of voxel centres."""
+    return nib.affines.apply_affine(affine, np.moveaxis(np.indices(shape), 0, -1))
+
+
+def plant(bids, person, subjects):
+    """A wmparc.mgz, ordered as FreeSurfer's (LIA), on a grid of its own, with balls in it; returns where they are."""
+    t1w = nib.load(bids / f"sub-{person}" / "anat" / f"sub-{person}_T1w.nii.gz")
+    brain = t1w.get_fdata() > 0
+    middle = centres(t1w.shape, t1w.affine)[brain].mean(axis=0)
+    affine = np.array([[-VOXEL_MM, 0, 0, 0], [0, 0, VOXEL_MM, 0], [0, -VOXEL_MM, 0, 0], [0, 0, 0, 1]])
+    affine[:3, 3] = middle + 0.7 - affine[:3, :3] @ np.full(3, 55)
+    points = centres((110,) * 3, affine)
+    index = np.rint(nib.affines.apply_affine(np.linalg.inv(t1w.affine), points)).astype(int)
+    there = ((index >= 0) & (index < t1w.shape)).all(axis=-1)
+    labels = np.zeros((110,) * 3, np.int32)
+    labels[there] = 2 * brain[tuple(index[there].T)]
+    for label, (offset, radius) in PLANTED.items():
+        labels[np.linalg.norm(points - middle - offset, axis=-1) <= radius] = label
+    (subjects / f"sub-{person}" / "mri").mkdir(parents=True)
+    nib.save(nib.MGHImage(labels, affine), subjects / f"sub-{person}" / "mri" / "wmparc.mgz")
+    return {label: (middle + offset, radius) for label, (offset, radius) in PLANTED.items()}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, with_template):
+    """Two people's t1w as they are, and less regions: of one by a planted wmparc, of one who has none by the atlas."""
+    home = tmp_path_factory.mktemp("without")
+    bids = write(home / "bids", people=4, resolution=4.0, random_seed=3)
+    planted = plant(bids, "01", home / "subjects")
+    with_template(home / "work")
+    only = ["--participant-label", "01", "02", "-w", str(home / "work")]
+    assert main([str(bids), str(home / "plain"), "participant", *COARSE, *only]) == 0
+    words = [str(bids), str(home / "less"), "participant", *COARSE, *only]
+    words += ["-d", f"freesurfer={home / 'subjects'}", "--without-regions", *REGIONS]
+    assert main([*words, "--fallback-preprocessing"]) == 0
+    return home, planted
+
+
+def image(home, out, person):
+    return nib.load(home / out / f"sub-{person}" / "anat" / f"sub-{person}_{T1W}")
+
+
+def stated(home, person):
+    file = home / "less" / f"sub-{person}" / "anat" / f"sub-{person}_{T1W}"
+    return json.loads(file.with_name(file.name.replace(".nii.gz", ".json")).read_text())
+
+
+def in_scanner(home, person, points):
+    """Template points (..., 3), RAS in mm, in the person's own space, by the affine that stands beside the maps."""
+    (file,) = (home / "less" / f"sub-{person}" / "anat").glob("*_desc-affine1_xfm.mat")
+    transform = ants.read_transform(str(file))
+    numbers, centre = np.array(transform.parameters), np.array(transform.fixed_parameters)
+    lps = points * [-1, -1, 1]
+    return ((lps - centre) @ numbers[:9].reshape(3, 3).T + numbers[9:] + centre) * [-1, -1, 1]
+
+
+def test_the_map_is_0_where_the_persons_own_labels_land_and_nowhere_else(ran):
+    home, planted = ran
+    before, after = image(home, "plain", "01"), image(home, "less", "01")
+    brain, left = before.get_fdata() != 0, after.get_fdata() != 0
+    assert not (left & ~brain).any()
+    points = in_scanner(home, "01", centres(before.shape, before.affine))
+    edge = VOXEL_MM * np.sqrt(3) / 2  # of a voxel of wmparc, half its diagonal
+    outside = np.ones(brain.shape, bool)
+    for label, (centre, radius) in planted.items():
+        distance = np.linalg.norm(points - centre, axis=-1)
+        deep = brain & (distance < radius - edge)
+        assert deep.sum() > 20
+        assert left[deep].all() if label == 17 else not left[deep].any()
+        if label != 17:
+            outside &= distance > radius + edge
+    assert left[brain & outside].all()
+
+
+@pytest.mark.parametrize("person", ["01", "02"])
+def test_what_is_left_is_scaled_by_itself_alone_and_otherwise_unchanged(ran, person):
+    home = ran[0]
+    before, after = (image(home, out, person).get_fdata() for out in ("plain", "less"))
+    left = after != 0
+    own = before[left]
+    np.testing.assert_allclose(after[left], (own - own.mean()) / own.std(), rtol=1e-4, atol=1e-4)
+    assert 0 < (before != 0).sum() - left.sum() < 0.1 * left.sum()
+
+
+def test_the_map_is_0_where_the_atlas_has_a_region_and_nowhere_else(ran):
+    home = ran[0]
+    before, after = image(home, "plain", "02"), image(home, "less", "02")
+    found = atlas.load("neuromorphometrics")
+    wanted = [label for label, name in found.names.items() if name in ("Left_Lateral_Ventricle", "CSF")]
+    points = centres(before.shape, before.affine) + 1e-4  # of two that are as near the one further right, front, up
+    index = np.rint(nib.affines.apply_affine(np.linalg.inv(found.affine), points)).astype(int)
+    there = ((index >= 0) & (index < found.labels.shape)).all(axis=-1)
+    taken = np.zeros(before.shape, bool)
+    taken[there] = np.isin(found.labels[tuple(index[there].T)], wanted)
+    brain = before.get_fdata() != 0
+    assert (brain & taken).sum() > 20
+    np.testing.assert_array_equal(after.get_fdata() != 0, brain & ~taken)
+
+
+def test_the_sidecar_the_page_and_the_citations_say_which_regions_by_what_and_which_the_atlas_lacks(ran):
+    home = ran[0]
+    one, other = stated(home, "01"), stated(home, "02")
+    for about, by in ((one, "wmparc"), (other, "Neuromorphometrics")):
+        assert about["MapParameters"]["WithoutRegions"] == sorted(REGIONS)
+        assert about["MapParameters"]["WithoutRegionsFrom"] == by
+    assert one["RegionsWithoutEquivalent"] == []
+    assert other["RegionsWithoutEquivalent"] == ["Left-choroid-plexus", "Right-UnsegmentedWhiteMatter"]
+    assert (
+        "WithoutRegions"
+        not in (home / "plain" / "sub-01" / "anat" / f"sub-01_{T1W}")
+        .with_name(f"sub-01_{T1W}".replace(".nii.gz", ".json"))
+        .read_text()
+    )
+    lacking = "The atlas has no Left-choroid-plexus, Right-UnsegmentedWhiteMatter, which stayed."
+    citations = " ".join((home / "less" / "logs" / "CITATION.md").read_text().split())
+    assert lacking in " ".join((home / "less" / "sub-02.html").read_text().split())
+    assert lacking in citations
+    assert "those of FreeSurfer's wmparc of the person" in citations
+    assert "which stayed" not in (home / "less" / "sub-01.html").read_text()
+
+
+def test_whom_freesurfers_folder_lacks_fails_by_name_unless_the_atlas_may_stand_in(ran, tmp_path):
+    home = ran[0]
+    given = {"without_regions": REGIONS, "derivatives": {"freesurfer": str(home / "subjects")}, "sloppy": True}
+    dataset = inputs.open_dataset(home / "bids")
+    planned = plan.make(dataset, chosen(tmp_path, participant_label=["01", "02"], **given))
+    assert [(job.name, job.without["from"]) for job in planned.jobs] == [("sub-01", "wmparc")]
+    told = planned.failed["sub-02"]
+    assert "subjects has no sub-02/mri/wmparc.mgz" in told
+    assert "--fallback-preprocessing" in told
+    assert "-d freesurfer=none" in told
+
+
+def test_maps_of_both_sources_are_refused_by_the_group_level_with_what_to_do(ran, capsys):
+    home = ran[0]
+    words = ["--maps", "t1w", "--label", "group", "--classes", "control", "patient", "--sloppy"]
+    assert main([str(home / "bids"), str(home / "less"), "group", *words]) == 65
+    told = capsys.readouterr().err
+    assert 'WithoutRegionsFrom is "' in told
+    assert "could go with the diagnosis" in told
+    assert "-d freesurfer=none" in told
+
+
+def chosen(tmp_path, **given):
+    return settings.build("participant", tmp_path, tmp_path / "out", given={"maps": ["t1w"], **given})
+
+
+def test_what_cannot_be_is_told_before_anything_is_computed(tmp_path):
+    with pytest.raises(UsageError, match="there is no Left-Ventricle; choose from Left-Lateral-Ventricle, "):
+        without.check(chosen(tmp_path, without_regions=["CSF", "Left-Ventricle"]))
+    with pytest.raises(UsageError, match="taken out of t1w, which is not among --maps"):
+        without.check(chosen(tmp_path, maps=["gm"], without_regions=["CSF"]))
+    only = chosen(tmp_path, without_regions=["Left-choroid-plexus"])
+    with pytest.raises(UsageError, match=r"Neuromorphometrics has none of Left-choroid-plexus; .*-d freesurfer="):
+        without.source("01", None, only, alone=True)
+
+
+def test_fmripreps_own_place_is_looked_at_and_none_takes_the_atlas(tmp_path):
+    place = tmp_path / "fmriprep" / "sourcedata" / "freesurfer"
+    given = {"without_regions": ["CSF"], "derivatives": {"fmriprep": str(tmp_path / "fmriprep")}}
+    assert without.source("01", None, chosen(tmp_path, **given), alone=True)["from"] == "Neuromorphometrics"
+    (place / "sub-01" / "mri").mkdir(parents=True)
+    (place / "sub-01" / "mri" / "wmparc.mgz").touch()
+    assert without.source("01", None, chosen(tmp_path, **given), alone=True)["from"] == "wmparc"
+    with pytest.raises(MissingInputError, match="sub-02"):
+        without.source("02", None, chosen(tmp_path, **given), alone=True)
+    given["derivatives"]["freesurfer"] = "none"
+    assert without.source("01", None, chosen(tmp_path, **given), alone=True)["from"] == "Neuromorphometrics"
+
+
+def test_a_session_has_its_own_wmparc_or_the_persons_where_there_is_one_session(tmp_path):
+    for name in ("sub-01", "sub-01_ses-a"):
+        (tmp_path / name / "mri").mkdir(parents=True)
+        (tmp_path / name / "mri" / "wmparc.mgz").touch()
+    assert derivatives.wmparc(tmp_path, "01", "a", alone=False).parts[-3] == "sub-01_ses-a"
+    assert derivatives.wmparc(tmp_path, "01", "b", alone=True).parts[-3] == "sub-01"
+    with pytest.raises(MissingInputError, match=r"has no sub-01_ses-b/mri/wmparc.mgz: run"):
+        derivatives.wmparc(tmp_path, "01", "b", alone=False)
+
+
+def test_a_wmparc_that_lies_elsewhere_or_is_none_is_refused(ran, tmp_path, monkeypatch):
+    home = ran[0]
+    monkeypatch.chdir(tmp_path)
+    file = home / "subjects" / "sub-01" / "mri" / "wmparc.mgz"
+    anat = {"native": {"mask": str(home / "less" / "sub-01" / "anat" / "sub-01_desc-brain_mask.nii.gz")}}
+    moved = nib.load(file)
+    affine = moved.affine.copy()
+    affine[:3, 3] += 90
+    nib.save(nib.MGHImage(np.asarray(moved.dataobj), affine), tmp_path / "wmparc.mgz")
+    asked = {"from": "wmparc", "regions": ["CSF"], "file": str(tmp_path / "wmparc.mgz"), "lacking": []}
+    given = {"kind": "affine", "anat": anat, "templates": {"brain": anat["native"]["mask"]}, "cache": str(tmp_path)}
+    with pytest.raises(DataError, match=r"wmparc.mgz does not lie where the T1w's brain does \(Dice 0\.\d\d\)"):
+        without.place(asked=asked, space=SPACE, seed=1, sloppy=True, **given)
+    (tmp_path / "wmparc.mgz").write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(DataError, match="cannot be read"):
+        without.place(asked=asked, space=SPACE, seed=1, sloppy=True, **given)
+
+
+def test_every_equivalent_is_a_region_of_the_atlas():
+    names = atlas.load(freesurfer.ATLAS).names.values()
+    known = freesurfer._table()
+    assert len({its["wmparc"] for its in known.values()}) == len(known)
+    assert set(freesurfer.equivalents(list(known)).values()) <= set(names)
+
+
+def test_the_recipe_takes_out_the_14_regions_of_the_paper(tmp_path):
+    (one,) = settings.each("participant", tmp_path, tmp_path, given={"recipe": ["rafsani2025"]})
+    names = one.participant.without_regions
+    assert dict(zip(names, freesurfer.numbers(names), strict=True)) == PAPER
+    without.check(one)
+    assert (one.group.folds, one.group.test_per_class) == (5, 6)
+    assert "not there yet" not in (recipes.folder() / "rafsani2025" / "README.md").read_text()
