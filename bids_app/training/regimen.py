@@ -43,7 +43,7 @@ class Regimen:
         counts = (self.epochs, self.batch_size, self.accumulate, 1 if self.patience is None else self.patience)
         if min(counts) < 1:
             raise ValueError("EPOCHS, BATCH_SIZE, ACCUMULATE and PATIENCE are at least 1")
-        if not (0 <= self.aside < 1 or self.aside % 1 == 0) or (self.patience is not None and self.aside == 0):
+        if self.aside < 0 or (self.aside > 1 and self.aside % 1) or (self.patience is not None and self.aside == 0):
             raise ValueError(
                 f"VALIDATION is a share below 1 or a whole number of people of each class, not {self.validation}; "
                 "with PATIENCE it is above 0"
