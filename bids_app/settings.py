@@ -90,6 +90,7 @@ class Group:
     max_mean_fd: float | None = None
     min_minutes: float | None = None
     reference_map: Path | None = None
+    voxelwise_test: int | None = None
     allow_confounded: bool = False
     weights: str | None = None
     maps_from: dict[str, Path] = field(default_factory=dict)
@@ -172,7 +173,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
 LEAST = {
     "folds": 2, "inner_folds": 2, "repeats": 1, "permutations": 0, "nprocs": 1, "omp_nthreads": 1, "smoothing": 0,
     "random_seed": 0, "mem_mb": 512, "fd_threshold": 0, "dummy_scans": 0, "max_mean_fd": 0, "min_minutes": 0,
-    "resolution": 0.5,
+    "resolution": 0.5, "voxelwise_test": 0,
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from nibabel.nifti1 import Nifti1Image
 from bids_app.evaluation.verdict import WORDS, Verdict
 from bids_app.regions.tables import OUTSIDE
 from bids_app.report import audit as audits
-from bids_app.report import curves, figures, people
+from bids_app.report import curves, figures, people, voxelwise
 from bids_app.report.audit import two
 from bids_app.report.heatmap import Heatmap, caption, shown_checks, shown_overlap
 from bids_app.report.page import number, render, save
@@ -65,6 +65,7 @@ def write(
     mask: Nifti1Image,
     checks: pd.DataFrame | None = None,
     overlap: pd.DataFrame | None = None,
+    compared: voxelwise.Compared | None = None,
     pages: Sequence[str] = (),
     classes: tuple[str, ...] | None = None,
     radiological: bool = False,
@@ -74,7 +75,8 @@ def write(
 
     `verdicts` is by cell; the other rows of `scores` are classifiers that see no image. `audit` is that of audit.json.
     `classes` is in order, the reference first; left out, the order is that of the probability columns. `pages`: names
-    of the people's pages in `people/`. Above the maps of a cell without a claim it says so.
+    of the people's pages in `people/`; `compared`:
+    the voxelwise test, if there was one. Above the maps of a cell without a claim it says so.
     """
     order = classes or _classes(predictions)
     folder = path.parent / "figures"
@@ -99,6 +101,7 @@ def write(
         cells=[_cell(cell, one, drawn) for cell, one in verdicts.items()],
         not_a_finding=NOT_A_FINDING,
         overlap=None if overlap is None else shown_overlap(overlap),
+        voxelwise=None if compared is None else compared.shown(folder, template, mask, radiological=radiological),
         pages={page.removesuffix(".html"): f"people/{page}" for page in pages},
         settings=settings_toml,
         methods=methods,

@@ -73,6 +73,7 @@ def group(
     explainers: Sequence[str],
     checked: bool = False,
     reference: str | None = None,
+    voxelwise: int | None = None,
     version: str,
     atlases: Sequence[str] = (),
     sloppy: bool = False,
@@ -81,7 +82,7 @@ def group(
 
     `cells` are 'classifier/map+map'; `classes` counts people, the reference first; `split`: in a sentence, how folds
     were made; `smoothing` (FWHM in mm), `adjust` (covariates) and `forms` (raw, mean, zscore) are by map; `keep`: what
-    ComBat preserved, None without ComBat; `permutations`: by cell; `checked`, `reference`: of heatmaps, as
+    ComBat preserved, None without ComBat; `permutations`: by cell; `checked`, `reference`, `voxelwise`: as
     `methods_heatmaps.paragraphs` has them. Raises UsageError for a part that does not exist.
     """
     people = ", ".join(f"{count} {name}" for name, count in classes.items())
@@ -108,7 +109,7 @@ def group(
             f"Regions are those of {', '.join(named)}; voxels that an atlas does not name are counted as outside it."
         )
     if explainers:
-        parts += methods_heatmaps.paragraphs(checked=checked, reference=reference)
+        parts += methods_heatmaps.paragraphs(checked=checked, reference=reference, voxelwise=voxelwise)
     parts.append(
         f"Made with Pellucid {version}; pictures with nilearn (Abraham 2014); steps run by Nipype (Gorgolewski 2011)."
     )
