@@ -83,6 +83,7 @@ def test_no_two_outputs_share_a_name(tested):
     assert len(names) == len(set(names)) == 2 * (2 + 3)
 
 
+@pytest.mark.slow
 def test_a_second_run_takes_the_permutations_from_the_first_and_writes_the_same(tested):
     bids, out, given, folder = tested
     (file,) = (out / ".work").glob("analysis-voxels-*/voxelwise/gm/Patient_1.npz")

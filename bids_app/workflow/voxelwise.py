@@ -60,7 +60,7 @@ def connect(graph: Workflow, analysis: Analysis, settings: Settings, stacks: dic
                 columns=list(analysis.adjust[name]),
                 permutations=size,
                 seed=seeds.derive(settings.compute.random_seed, "voxelwise", number),  # the same for all comparisons
-                file=str(file(work, name, one, number)),
+                number=number,
                 work=str(work),
             )
             graph.connect([(stacks[name], made, [("out", "array")])])
@@ -76,7 +76,7 @@ def draw(
     columns: list[str],
     permutations: int,
     seed: int,
-    file: str,
+    number: int,
     work: str,
 ) -> str:
     """Some permutations of one comparison (`voxelwise.draw`) -> its file."""
@@ -85,9 +85,11 @@ def draw(
     grid = Grid.read(Path(work) / f"grid_{map_name}.npz")
     design = _design(people, tuple(classes), explained, tuple(columns))
     found = voxelwise.draw(x, *design, grid, permutations=permutations, seed=seed)
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
-    np.savez(file, **vars(found))
-    return file
+    # not an argument: nipype hashes files that are there, and would compute again what it finds
+    left = file(Path(work), map_name, explained, number)
+    left.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(left, **vars(found))
+    return str(left)
 
 
 def parts(count: int) -> int:
