@@ -75,17 +75,14 @@ def write(
 
     `verdicts` is by cell; the other rows of `scores` are classifiers that see no image. `audit` is that of audit.json.
     `classes` is in order, the reference first; left out, the order is that of the probability columns. `pages`: names
-    of the people's pages in `people/`; `compared`:
-    the voxelwise test, if there was one. Above the maps of a cell without a claim it says so.
+    of the people's pages in `people/`; `compared`: the voxelwise test, if there was one. Above the
+    maps of a cell without a claim it says so.
     """
     order = classes or _classes(predictions)
     folder = path.parent / "figures"
     _curves(folder, predictions, order, overlap)
-    drawn = [
-        _draw(heatmap, index, folder, template=template, mask=mask, notes=atlas_notes, radiological=radiological)
-        | {"checks": _checks(heatmap, checks)}
-        for index, heatmap in enumerate(heatmaps, start=1)
-    ]
+    view: dict[str, Any] = {"template": template, "mask": mask, "radiological": radiological}
+    drawn = [_draw(one, at, folder, checks, notes=atlas_notes, **view) for at, one in enumerate(heatmaps, start=1)]
     page = render(
         "group.html",
         title=f"{analysis} - Pellucid",
@@ -101,7 +98,7 @@ def write(
         cells=[_cell(cell, one, drawn) for cell, one in verdicts.items()],
         not_a_finding=NOT_A_FINDING,
         overlap=None if overlap is None else shown_overlap(overlap),
-        voxelwise=None if compared is None else compared.shown(folder, template, mask, radiological=radiological),
+        voxelwise=None if compared is None else compared.shown(folder, **view),
         pages={page.removesuffix(".html"): f"people/{page}" for page in pages},
         settings=settings_toml,
         methods=methods,
@@ -148,6 +145,7 @@ def _draw(
     heatmap: Heatmap,
     index: int,
     folder: Path,
+    checks: pd.DataFrame | None,
     *,
     template: Nifti1Image,
     mask: Nifti1Image,
@@ -186,6 +184,7 @@ def _draw(
         "caption": caption(heatmap, threshold),
         "picture": f"figures/{stem}.png",
         "viewer": f"figures/{stem}.html",
+        "checks": _checks(heatmap, checks),
         "regions": [_regions(atlas, table, notes.get(atlas, "")) for atlas, table in heatmap.regions.items()],
     }
 
