@@ -97,7 +97,7 @@ def _row(row: Any) -> dict[str, str]:
         "adjusted for": row["covariates"],
         "voxels higher": number(row["voxels_higher"]),
         "voxels lower": number(row["voxels_lower"]),
-        "of": number(row["voxels"]),
+        "of voxels": number(row["voxels"]),
         "least p": number(row["p"]),
         "least p within the map": number(row["p_within_map"]),
         "peak t": number(row["peak_t"], 2),
