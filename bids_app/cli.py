@@ -180,6 +180,9 @@ def _judging(whole: Parser) -> None:
     group.add_argument("--max-mean-fd", type=float, metavar="MM", help="leave out people who moved more")
     group.add_argument("--min-minutes", type=float, metavar="N", help="leave out people with less data")
     group.add_argument("--reference-map", type=Path, metavar="FILE", help="map or coordinates to compare with")
+    group.add_argument(
+        "--voxelwise-test", type=int, metavar="N", help="compare classes voxel by voxel, with N permutations (none)"
+    )
     group.add_argument("--allow-confounded", action="store_true", help="go on though a class occurs at one site only")
 
 

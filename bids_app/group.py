@@ -7,7 +7,7 @@ import pandas as pd
 from bids_app import apply
 from bids_app.bids import description, inputs, outputs
 from bids_app.settings import Settings
-from bids_app.workflow import analysis, called, cells, collect, judge, nested, publish, reference
+from bids_app.workflow import analysis, called, cells, collect, compared, judge, nested, publish, reference, voxelwise
 
 log = logging.getLogger("pellucid")
 
@@ -21,6 +21,7 @@ def run(settings: Settings) -> int:
     planned = analysis.make(dataset, settings)
     nested.check(planned, settings)
     reference.check(settings)
+    voxelwise.check(planned, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     counts = planned.used.groupby("class")["participant_id"].nunique()
@@ -38,6 +39,7 @@ def run(settings: Settings) -> int:
     maps = collect.heatmaps(planned, work)
     pages = called.run(planned, settings, judged, work)
     overlap = reference.table(planned, settings, maps, work)
+    tested = compared.found(planned, settings, maps, work)
 
     people = planned.samples.drop(columns=list(planned.smoothing))
     tables = {
@@ -48,9 +50,20 @@ def run(settings: Settings) -> int:
         "comparisons": judged.pairs,
         **({} if chosen is None else {"choices": chosen}),
         **({} if overlap is None else {"overlap": overlap}),
+        **({} if tested is None else {"voxelwise": tested.table, "overlap_voxelwise": tested.overlap}),
     }
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
-        publish.stage(stage, planned, work, chosen=settings, tables=tables, judged=judged, maps=maps, pages=pages)
+        publish.stage(
+            stage,
+            planned,
+            work,
+            chosen=settings,
+            tables=tables,
+            judged=judged,
+            maps=maps,
+            pages=pages,
+            compared=tested,
+        )
         publish.retire(settings.output_dir, planned.name, old)
         outputs.publish(stage, settings.output_dir)
     for found in judged.verdicts.values():

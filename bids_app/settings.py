@@ -93,6 +93,7 @@ class Group:
     max_mean_fd: float | None = None
     min_minutes: float | None = None
     reference_map: Path | None = None
+    voxelwise_test: int | None = None
     allow_confounded: bool = False
     weights: str | None = None
     maps_from: dict[str, Path] = field(default_factory=dict)
@@ -179,7 +180,7 @@ LEAST = {
     "folds": 2, "inner_folds": 2, "people_per_class": 2,
     "repeats": 1, "permutations": 0, "nprocs": 1, "omp_nthreads": 1, "smoothing": 0,
     "random_seed": 0, "mem_mb": 512, "fd_threshold": 0, "dummy_scans": 0, "max_mean_fd": 0, "min_minutes": 0,
-    "resolution": 0.5, "test_per_class": 1,
+    "resolution": 0.5, "test_per_class": 1, "voxelwise_test": 0,
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from bids_app.report.mosaic import Mosaic, on_grid
 
 # drawn in this order, so that the outlines of grey and white matter lie over that of the CSF
 TISSUES = {3: ("CSF", "#7dff7a"), 1: ("grey matter", "#ffb000"), 2: ("white matter", "#40c8ff")}
-MASK_COLOR = "#ff4060"
+MASK_COLOR, REGION_COLOR = "#ff4060", "#40ff60"
 SHOWN_SHARE = 0.10  # of the brain's voxels, in a picture of a heatmap
 
 
@@ -89,8 +89,11 @@ def heatmap(
     unit: str,
     sign: str = "both",
     radiological: bool = False,
+    outlined: tuple[str, Nifti1Image] | None = None,
 ) -> float:
     """Draw the strongest tenth of a heatmap on the template, and return the threshold (the unit of the heatmap).
+
+    `outlined`: a region (0 and 1) whose outline is drawn over it, with its name.
 
     `sign` is 'both' (cold to hot, symmetric) or 'positive' (hot, from 0). The threshold is the 90th percentile of the
     absolute value in the mask; the scale ends at the 99.5th. Raises DataError where a value in the mask is not finite.
@@ -106,6 +109,8 @@ def heatmap(
         mosaic.overlay(shown, threshold=threshold, colormap=colormap, limits=(low, high))
     else:
         mosaic.figure.text(0.4, 0.02, "this heatmap is zero everywhere in the brain", color="white", ha="center")
+    if outlined is not None:
+        mosaic.outline(outlined[1], level=0.5, color=REGION_COLOR, label=outlined[0], width=1.1)
     mosaic.scale(label=unit, colormap=colormap, limits=(low, high), extend="both" if low < 0 else "max")
     mosaic.save(path)
     return threshold

@@ -11,7 +11,7 @@ from nibabel.nifti1 import Nifti1Image
 from bids_app.evaluation.verdict import WORDS, Verdict
 from bids_app.regions.tables import OUTSIDE
 from bids_app.report import audit as audits
-from bids_app.report import curves, figures, people
+from bids_app.report import curves, figures, people, voxelwise
 from bids_app.report.audit import two
 from bids_app.report.heatmap import Heatmap, caption, shown_checks, shown_overlap
 from bids_app.report.page import number, render, save
@@ -67,6 +67,7 @@ def write(
     mask: Nifti1Image,
     checks: pd.DataFrame | None = None,
     overlap: pd.DataFrame | None = None,
+    compared: voxelwise.Compared | None = None,
     pages: Sequence[str] = (),
     classes: tuple[str, ...] | None = None,
     radiological: bool = False,
@@ -76,16 +77,14 @@ def write(
 
     `verdicts` is by cell; the other rows of `scores` are classifiers that see no image. `audit` is that of audit.json.
     `classes` is in order, the reference first; left out, the order is that of the probability columns. `pages`: names
-    of the people's pages in `people/`. Above the maps of a cell without a claim it says so.
+    of the people's pages in `people/`; `compared`: the voxelwise test, if there was one. Above the
+    maps of a cell without a claim it says so.
     """
     order = classes or _classes(predictions)
     folder = path.parent / "figures"
     _curves(folder, predictions, order, overlap)
-    drawn = [
-        _draw(heatmap, index, folder, template=template, mask=mask, notes=atlas_notes, radiological=radiological)
-        | {"checks": _checks(heatmap, checks)}
-        for index, heatmap in enumerate(heatmaps, start=1)
-    ]
+    view: dict[str, Any] = {"template": template, "mask": mask, "radiological": radiological}
+    drawn = [_draw(one, at, folder, checks, notes=atlas_notes, **view) for at, one in enumerate(heatmaps, start=1)]
     page = render(
         "group.html",
         title=f"{analysis} - Pellucid",
@@ -101,6 +100,7 @@ def write(
         cells=[_cell(cell, one, drawn) for cell, one in verdicts.items()],
         not_a_finding=NOT_A_FINDING,
         overlap=None if overlap is None else shown_overlap(overlap),
+        voxelwise=None if compared is None else compared.shown(folder, **view),
         pages={page.removesuffix(".html"): f"people/{page}" for page in pages},
         settings=settings_toml,
         methods=methods,
@@ -147,6 +147,7 @@ def _draw(
     heatmap: Heatmap,
     index: int,
     folder: Path,
+    checks: pd.DataFrame | None,
     *,
     template: Nifti1Image,
     mask: Nifti1Image,
@@ -185,6 +186,7 @@ def _draw(
         "caption": caption(heatmap, threshold),
         "picture": f"figures/{stem}.png",
         "viewer": f"figures/{stem}.html",
+        "checks": _checks(heatmap, checks),
         "regions": [_regions(atlas, table, notes.get(atlas, "")) for atlas, table in heatmap.regions.items()],
     }
 

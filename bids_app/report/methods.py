@@ -76,6 +76,7 @@ def group(
     explainers: Sequence[str],
     checked: bool = False,
     reference: str | None = None,
+    voxelwise: int | None = None,
     version: str,
     atlases: Sequence[str] = (),
     sloppy: bool = False,
@@ -84,7 +85,7 @@ def group(
 
     `cells` are 'classifier/map+map'; `classes` counts people, the reference first; `split`: in a sentence, how folds
     were made; `smoothing` (FWHM in mm), `adjust` (covariates) and `forms` (raw, mean, zscore) are by map; `keep`: what
-    ComBat preserved, None without ComBat; `permutations`: by cell; `checked`, `reference`: of heatmaps, as
+    ComBat preserved, None without ComBat; `permutations`: by cell; `checked`, `reference`, `voxelwise`: as
     `methods_heatmaps.paragraphs` has them. Raises UsageError for a part that does not exist.
     """
     people = ", ".join(f"{count} {name}" for name, count in classes.items())
@@ -111,7 +112,7 @@ def group(
             f"Regions are those of {', '.join(named)}; voxels that an atlas does not name are counted as outside it."
         )
     if explainers:
-        parts += methods_heatmaps.paragraphs(checked=checked, reference=reference)
+        parts += methods_heatmaps.paragraphs(checked=checked, reference=reference, voxelwise=voxelwise)
     parts.append(
         f"Made with Pellucid {version}; pictures with nilearn (Abraham 2014); steps run by Nipype (Gorgolewski 2011)."
     )
@@ -214,7 +215,8 @@ def about(room: str, name: str) -> str:
     """The first paragraph of a part's docstring with what the last one cites: by key where known, else whole."""
     # read, not imported: the process that writes reports must not load torch
     catalogue.check(room, (name,))
-    source = (Path(catalogue.__file__).parent / room / f"{name}.py").read_text(encoding="utf-8")
+    file = f"{name.partition('-')[0]}.py"  # networks-DMN is one of the images of networks
+    source = (Path(catalogue.__file__).parent / room / file).read_text(encoding="utf-8")
     first, *others = (ast.get_docstring(ast.parse(source)) or name).strip().split("\n\n")
     rest = others[-1] if others else ""  # the last paragraph has the sources
     first, rest = " ".join(first.split()), " ".join(rest.split())

@@ -24,10 +24,27 @@ OVERLAP = (
 ALE = " The coordinates became a map of activation likelihood (Eickhoff 2009; Turkeltaub 2012)."
 
 
-def paragraphs(*, checked: bool, reference: str | None) -> list[str]:
-    """The paragraphs; reference: the name of the reference's file, None without one."""
+VOXELWISE = (
+    "Without any classifier, each class was compared with the reference in every voxel of every map, as the maps were"
+    " prepared for the classifiers but not scaled, in a linear model with an intercept, the other classes and the "
+    "covariates that the map was adjusted for. The t of each comparison was enhanced by TFCE (Smith 2009: extent to "
+    "the power of 0.5, height to that of 2, neighbours by faces, 100 steps up to the map's largest |t|), both signs, "
+    "and people were permuted {permutations} times after Freedman and Lane (Winkler 2014), in the same orders for all"
+    " maps. p is corrected for all voxels of all comparisons by the largest |TFCE| of each permutation (Westfall & "
+    "Young 1993; Nichols 2002), the true order counted in (Phipson & Smyth 2010); nilearn (Abraham 2014) did the "
+    "computing. A person with several images counted once, by their mean. Mean heatmaps were held against the voxels "
+    "with p < 0.05, or the tenth of voxels with the largest |t| where there was none, by the measures and surrogates "
+    "(after Burt 2020) that Pellucid has for reference maps; test and heatmaps rest on the same people, so that "
+    "agreement confirms neither."
+)
+
+
+def paragraphs(*, checked: bool, reference: str | None, voxelwise: int | None = None) -> list[str]:
+    """The paragraphs; reference: the name of the reference's file, None without one; voxelwise: its permutations."""
     parts = [REGIONS, *([CHECKS] if checked else [])]
     if reference is not None:
         coordinates = reference.endswith((".tsv", ".json"))
         parts.append(OVERLAP.format(reference=reference) + (ALE if coordinates else ""))
+    if voxelwise:
+        parts.append(VOXELWISE.format(permutations=voxelwise))
     return parts

@@ -233,7 +233,7 @@ def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> str:
     ]
     chosen = [
         asdict(settings.group)
-        | {"permutations": None, "inner_folds": None, "reference_map": None},  # these leave what is trained as it is
+        | dict.fromkeys(("permutations", "inner_folds", "reference_map", "voxelwise_test")),  # train nothing else
         settings.participant.sloppy,
         settings.compute.random_seed,
         settings.compute.omp_nthreads,

@@ -12,7 +12,7 @@ from bids_app.dataset import folds
 from bids_app.dataset.folds import Split
 from bids_app.errors import FailedError
 from bids_app.settings import Settings
-from bids_app.workflow import execute, needs, nested, nulls, tuning, weights
+from bids_app.workflow import execute, needs, nested, nulls, tuning, voxelwise, weights
 from bids_app.workflow.analysis import Analysis, Cell, atlases
 from bids_app.workflow.call import node
 from bids_app.workflow.training import atlas_link
@@ -65,16 +65,17 @@ def run(analysis: Analysis, settings: Settings) -> Path:
     nulls.write_labellings(analysis, settings, work)
     _connect(graph, analysis, settings, stacks, placed, shared, memory)
     nested.connect(graph, analysis, settings, stacks, shared, memory)
+    tested = voxelwise.connect(graph, analysis, settings, stacks, work)
     logs = work / "log"
     logs.mkdir(exist_ok=True)
     execute.keep_crashes(graph, logs)
     total = len(analysis.cells) * len(analysis.splits)
     shuffled = sum(nulls.count(cell, settings) for cell in analysis.cells if not nulls.is_linear(cell))
     inner = total if settings.group.inner_folds else 0
-    what = "folds and permutations trained" if shuffled else "folds trained"
+    what = "folds and permutations" if shuffled or tested else "folds trained"
     networks = [cell.classifier.replace("-", "_") for cell in analysis.cells if not nulls.is_linear(cell)]
-    counted = ("train_", "inner_", *(f"null_{name}" for name in networks))
-    execute.run(graph, settings, last=counted, total=total + inner + shuffled, what=what, preload=preload)
+    counted = ("train_", "inner_", "voxelwise_", *(f"null_{name}" for name in networks))
+    execute.run(graph, settings, last=counted, total=total + inner + shuffled + tested, what=what, preload=preload)
     execute.nameless(logs, settings)
     if any(logs.glob("crash-*")):
         raise FailedError(f"the analysis stopped: {execute.reason(logs)}; what is finished is kept in the work folder")

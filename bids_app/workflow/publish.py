@@ -17,9 +17,11 @@ from bids_app.report import card as model_card
 from bids_app.report import group as page
 from bids_app.report import methods
 from bids_app.report.heatmap import Heatmap
+from bids_app.report.voxelwise import Compared
 from bids_app.settings import Settings
 from bids_app.training import cards, ranges
 from bids_app.workflow import called, card, cohort, heatmaps, nulls, share, templates
+from bids_app.workflow import compared as found
 from bids_app.workflow.analysis import Analysis, Cell
 from bids_app.workflow.collect import atlas_notes, fold_folders, region_table
 from bids_app.workflow.judge import Judgement
@@ -35,6 +37,7 @@ def stage(
     judged: Judgement,
     maps: list[Heatmap],
     pages: Path | None = None,
+    compared: Compared | None = None,
 ) -> None:
     """Write everything about an analysis into a staged OUT_DIR: `group/<analysis>`, and people's heatmaps."""
     folder = staged / "group" / analysis.name
@@ -53,7 +56,9 @@ def stage(
         (folder / "models" / cell.name / cards.CELL).write_text(tomli_w.dumps(_cell(analysis, cell, judged, work)))
     if pages is not None:
         shutil.copytree(pages, folder / called.FOLDER)
-    _report(folder, analysis, chosen, tables, judged, maps, atlas_notes(analysis, work))
+    if compared is not None:
+        found.write(folder, compared.tested, analysis, compared.limits)
+    _report(folder, analysis, chosen, tables, judged, maps, compared, atlas_notes(analysis, work))
     model_card.write(folder, analysis.name, card.facts(analysis, judged, chosen))
     share.write(folder, analysis, judged.audit, files, card.facts(analysis, judged, chosen, shared=True))
 
@@ -81,6 +86,7 @@ def _report(
     tables: dict[str, pd.DataFrame],
     judged: Judgement,
     maps: list[Heatmap],
+    compared: Compared | None,
     notes: dict[str, str],
 ) -> None:
     counts = planned.used.groupby("class")["participant_id"].nunique()
@@ -97,6 +103,7 @@ def _report(
         explainers=chosen.group.explainers,
         checked=chosen.group.explain_checks,
         reference=None if chosen.group.reference_map is None else chosen.group.reference_map.name,
+        voxelwise=chosen.group.voxelwise_test,
         version=__version__,
         atlases=list(notes),
         sloppy=planned.sloppy,
@@ -127,6 +134,7 @@ def _report(
         mask=nib.load(files["mask"]),
         checks=tables["checks"],
         overlap=tables.get("overlap"),
+        compared=compared,
         pages=sorted(page.name for page in (folder / called.FOLDER).glob("*.html")),
         classes=planned.classes,
         radiological=chosen.other.radiological,

@@ -53,7 +53,7 @@ def table(analysis: Analysis, settings: Settings, maps: list[Heatmap], work: Pat
     file = settings.group.reference_map
     if file is None:
         return None
-    rows = []
+    found: list[dict[str, Any]] = []
     for name in analysis.smoothing:
         grid = Grid.read(work / f"grid_{name}.npz")
         reference, origin = _placed(file, grid)
@@ -65,18 +65,29 @@ def table(analysis: Analysis, settings: Settings, maps: list[Heatmap], work: Pat
         }
         for title, values in _without_classifier(analysis, name, grid, work).items():
             own = {"cell": name, "method": title, "explained": "n/a", **about}
-            rows += _rows(own, grid.volume(values), [], grid, inside, seed=settings.compute.random_seed)
+            found += _rows(own, grid.volume(values), [], grid, inside, seed=settings.compute.random_seed)
         for one in maps:
-            if one.cell.partition("/")[2].partition("+")[0] == name:
-                own = {"cell": one.cell, "method": one.method, "explained": one.explained, **about}
-                strong = _strength(np.asarray(one.image.dataobj), one.sign)
-                folds = [grid.volume(_strength(values, one.sign)) for values in one.folds]
-                rows += _rows(own, strong, folds, grid, inside, seed=settings.compute.random_seed)
-                for kind, values in one.nulls.items():
-                    null = {**own, "method": f"{one.method} ({kind.replace('_', ' ')})"}
-                    rows += _smoothings(null, grid.volume(_strength(values, one.sign)), grid, inside)
+            if first_map(one) == name:
+                found += rows(one, about, grid, inside, seed=settings.compute.random_seed)
                 log.info("overlap: %s, %s, %s", one.cell, one.method, one.explained)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(found)
+
+
+def first_map(heatmap: Heatmap) -> str:
+    """The map on whose grid a heatmap lies."""
+    return heatmap.cell.partition("/")[2].partition("+")[0]
+
+
+def rows(heatmap: Heatmap, about: dict[str, Any], grid: Grid, inside: np.ndarray, *, seed: int) -> list[dict[str, Any]]:
+    """The rows of one heatmap, and of those of models that learnt nothing, against a region (voxels of the grid,)."""
+    own = {"cell": heatmap.cell, "method": heatmap.method, "explained": heatmap.explained, **about}
+    strong = _strength(np.asarray(heatmap.image.dataobj), heatmap.sign)
+    folds = [grid.volume(_strength(values, heatmap.sign)) for values in heatmap.folds]
+    found = _rows(own, strong, folds, grid, inside, seed=seed)
+    for kind, values in heatmap.nulls.items():
+        null = {**own, "method": f"{heatmap.method} ({kind.replace('_', ' ')})"}
+        found += _smoothings(null, grid.volume(_strength(values, heatmap.sign)), grid, inside)
+    return found
 
 
 def _rows(

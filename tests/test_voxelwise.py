@@ -1,0 +1,163 @@
+"""The voxelwise test, held against loops over its definition, nilearn's own p, and effects that were planted or not."""
+
+import numpy as np
+import pytest
+from nibabel.nifti1 import Nifti1Image
+from nilearn.maskers import NiftiMasker
+from nilearn.mass_univariate import permuted_ols
+from scipy.ndimage import gaussian_filter
+
+from bids_app.dataset.grid import Grid
+from bids_app.errors import DataError
+from bids_app.evaluation import voxelwise
+
+PEOPLE = 16
+TESTED = np.arange(PEOPLE) % 2 * 1.0
+NONE = np.zeros((PEOPLE, 0))
+
+
+@pytest.fixture
+def grid():
+    """A ball in a box that is larger than it."""
+    places = np.indices((7, 8, 9)) - np.array([3, 4, 4])[:, None, None, None]
+    return Grid(np.square(places).sum(axis=0) <= 7, np.diag([3.0, 3, 3, 1]))
+
+
+def noise(grid, seed, people=PEOPLE):
+    random = np.random.default_rng(seed)
+    smooth = [gaussian_filter(random.normal(size=grid.mask.shape), 1.0) for _ in range(people)]
+    return np.stack([grid.vector(one) for one in smooth]) * 5
+
+
+def t_by_hand(x, tested, others):
+    design = np.column_stack([tested, others, np.ones(len(x))])
+    inverse = np.linalg.inv(design.T @ design)
+    found = []
+    for values in x.T:
+        beta = inverse @ design.T @ values
+        error = values - design @ beta
+        found.append(beta[0] / np.sqrt(error @ error / (len(x) - design.shape[1]) * inverse[0, 0]))
+    return np.array(found)
+
+
+def tfce_by_hand(t, grid):
+    """The sum over 100 steps h up to the largest |t| of extent^0.5 h^2, by sign; extents by filling from each voxel."""
+    volume, found = grid.volume(t), np.zeros(grid.mask.shape)
+    for sign in (1, -1):
+        for height in np.linspace(0, np.abs(t).max(), 101)[1:]:
+            left = {tuple(place) for place in np.argwhere((volume * sign >= height) & grid.mask)}
+            while left:
+                cluster, edge = set(), [left.pop()]
+                while edge:
+                    place = edge.pop()
+                    cluster.add(place)
+                    steps = [(axis, step) for axis in range(3) for step in (-1, 1)]
+                    near = [tuple(np.add(place, np.eye(3, dtype=int)[axis] * step).tolist()) for axis, step in steps]
+                    edge += [one for one in near if one in left]
+                    left -= set(near)
+                for place in cluster:
+                    found[place] += sign * len(cluster) ** 0.5 * height**2
+    return grid.vector(found)
+
+
+def orders(people, permutations, seed):
+    """The orders in which nilearn puts people, each after the one before."""
+    random = np.random.RandomState(np.random.RandomState(seed).randint(1, np.iinfo(np.int32).max - 1))
+    now = np.arange(people)
+    for _ in range(permutations):
+        now = now[random.permutation(people)]
+        yield now
+
+
+def test_p_over_two_maps_is_that_of_loops_over_the_definition_with_the_same_labels_in_both(grid):
+    one, two = noise(grid, 1), noise(grid, 2)
+    middle = grid.vector(np.indices(grid.mask.shape)[0] == 3)
+    two[np.ix_(TESTED == 1, middle)] -= 2.0
+    drawn = [voxelwise.draw(x, TESTED, NONE, grid, permutations=19, seed=5) for x in (one, two)]
+    p = voxelwise.corrected([its.tfce for its in drawn], [its.null for its in drawn])
+    most = []
+    for order in orders(PEOPLE, 19, 5):
+        most.append(max(np.abs(tfce_by_hand(t_by_hand(x, TESTED[order], NONE), grid)).max() for x in (one, two)))
+    for x, its, own in zip((one, two), drawn, p, strict=True):
+        t = t_by_hand(x, TESTED, NONE)
+        tfce = tfce_by_hand(t, grid)
+        assert np.allclose(its.t, t)
+        assert np.allclose(its.tfce, tfce)
+        assert np.allclose(own, [(1 + sum(one >= abs(value) for one in most)) / 20 for value in tfce])
+    assert min(p[0]) > 0.05 > min(p[1]) - 1e-9
+
+
+def test_p_of_one_map_is_nilearn_s(grid):
+    x = noise(grid, 3)
+    x[:, :30] += 3 * TESTED[:, None]
+    its = voxelwise.draw(x, TESTED, NONE, grid, permutations=50, seed=9)
+    masker = NiftiMasker(mask_img=Nifti1Image(grid.mask.astype(np.uint8), grid.affine), standardize=None).fit()
+    oracle = permuted_ols(TESTED, x, n_perm=50, random_state=9, masker=masker, tfce=True)
+    (p,) = voxelwise.corrected([its.tfce], [its.null])
+    assert np.allclose(-np.log10(p), oracle["logp_max_tfce"][0])
+    assert np.allclose(its.t, oracle["t"][0])
+    assert p.min() == pytest.approx(1 / 51)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_effect_is_found_in_its_map_at_its_place_with_its_sign(grid, sign):
+    maps = [noise(grid, seed) for seed in (11, 12, 13)]
+    where = grid.vector(np.square(np.indices(grid.mask.shape) - np.array([3, 4, 4])[:, None, None, None]).sum(0) <= 2)
+    maps[1][np.ix_(TESTED == 1, where)] += sign * 3.0
+    drawn = [voxelwise.draw(x, TESTED, NONE, grid, permutations=39, seed=2) for x in maps]
+    p = voxelwise.corrected([its.tfce for its in drawn], [its.null for its in drawn])
+    assert [bool((own < 0.05).any()) for own in p] == [False, True, False]
+    assert (p[1][where] < 0.05).mean() > 0.8
+    assert (p[1][~where] < 0.05).mean() < 0.2
+    assert (np.sign(drawn[1].t[where]) == sign).all()
+
+
+def test_what_a_covariate_explains_is_not_found_and_is_without_it(grid):
+    random = np.random.default_rng(4)
+    age = 50 + 20 * TESTED + random.normal(size=PEOPLE) * 5
+    x = noise(grid, 21) * 0.3 + 0.1 * age[:, None]
+    for others, low in ((NONE, True), (age[:, None], False)):
+        its = voxelwise.draw(x, TESTED, others, grid, permutations=39, seed=3)
+        (p,) = voxelwise.corrected([its.tfce], [its.null])
+        assert bool(p.min() < 0.05) is low
+    assert np.allclose(its.t, t_by_hand(x, TESTED, age[:, None]))
+
+
+def test_labels_are_shuffled_with_a_constant_covariate_too_and_voxels_that_do_not_vary_get_nothing(grid):
+    x = noise(grid, 31)
+    x[:, 5], x[:, 6], x[:, 7] = 0.0, 0.1, TESTED * 0.3
+    plain = voxelwise.draw(x, TESTED, NONE, grid, permutations=20, seed=3)
+    its = voxelwise.draw(x, TESTED, np.full((PEOPLE, 1), 0.1), grid, permutations=20, seed=3)
+    assert np.array_equal(its.null, plain.null)
+    assert not its.t[5:8].any()
+    assert not its.tfce[5:8].any()
+    assert np.count_nonzero(its.t) == grid.voxels - 3
+    with pytest.raises(DataError, match="no voxel varies"):
+        voxelwise.draw(np.ones_like(x), TESTED, NONE, grid, permutations=20, seed=3)
+
+
+@pytest.mark.parametrize(("columns", "words"), [(PEOPLE - 2, "too few"), (1, "give a class away")])
+def test_a_design_in_which_a_class_cannot_be_told_from_covariates_is_refused(columns, words):
+    others = np.random.default_rng(0).normal(size=(PEOPLE, columns)) if columns > 1 else 3 - 2 * TESTED[:, None]
+    with pytest.raises(DataError, match=words):
+        voxelwise.refuse(TESTED, others)
+    voxelwise.refuse(TESTED, NONE)
+
+
+def test_a_person_with_several_rows_counts_once_by_their_mean():
+    rows = np.array([[1.0, 2], [10, 20], [3, 4], [7, 7]])
+    assert voxelwise.by_person(rows, ["b", "a", "b", "c"]).tolist() == [[2, 3], [10, 20], [7, 7]]
+
+
+@pytest.mark.slow
+def test_p_is_rarely_low_where_nothing_differs(grid):
+    """Of 60 studies of three maps 3 are expected with p below 0.05 in any voxel of any map; 8 or more have p 0.02."""
+    low = 0
+    for study in range(60):
+        drawn = [
+            voxelwise.draw(noise(grid, 1000 * study + one), TESTED, NONE, grid, permutations=59, seed=study)
+            for one in range(3)
+        ]
+        p = voxelwise.corrected([its.tfce for its in drawn], [its.null for its in drawn])
+        low += bool(min(one.min() for one in p) <= 0.05)
+    assert 0 < low < 8
