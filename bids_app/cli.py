@@ -1,14 +1,12 @@
 """The command line: argparse only, one short function an argument group. Nothing heavy is imported here."""
 
 import argparse
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bids_app import __version__, catalogue
+from bids_app import __version__, catalogue, values
 from bids_app.errors import UsageError
-from bids_app.values import ALL
 
 LEVELS = ("participant", "group")
 ALONE = {"--write-config"}  # these say something without a data set
@@ -26,7 +24,12 @@ def parse(argv: Sequence[str]) -> dict[str, Any]:
     """The options given, by setting name, with `bids_dir`, `output_dir` and `level`; `_` and `-` both work."""
     words = [_dashes(word) for word in argv]
     given = vars(parser(alone=bool(ALONE & set(words))).parse_args(words))
-    for name, pairs in (("derivatives", _derivatives), ("classes", _classes), ("maps_from", _pairs), ("tune", _tuned)):
+    for name, pairs in (
+        ("derivatives", values.derivatives),
+        ("classes", values.classes),
+        ("maps_from", values.pairs),
+        ("tune", values.tuned),
+    ):
         if name in given:
             given[name] = pairs(given[name])
     return given
@@ -142,6 +145,9 @@ def _group(whole: Parser) -> None:
     group.add_argument("--harmonize", metavar="combat", help="remove site")
     group.add_argument(
         "--map-form", metavar="raw|mean|zscore", help="scale each person's map by itself; each map has its own"
+    )
+    group.add_argument(
+        "--whole-grid", action="store_true", help="networks see the maps whole, not the box round the brain"
     )
     group.add_argument("--smoothing", type=float, metavar="MM", help="full width at half maximum; each map has its own")
 
@@ -259,39 +265,3 @@ def _phantom_bold(whole: Parser) -> None:
 def _dashes(word: str) -> str:
     name, equals, value = word.partition("=")
     return name.replace("_", "-") + equals + value if name.startswith("--") else word
-
-
-def _pairs(words: Sequence[str]) -> dict[str, str]:
-    lacking = [word for word in words if "=" not in word]
-    if lacking:
-        raise UsageError(f"expected NAME=VALUE, not {', '.join(lacking)}")
-    return dict(word.split("=", 1) for word in words)
-
-
-def _tuned(words: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """NAME.OPTION=VALUE, the value as in TOML, a bare word being a text; without NAME it is for all networks."""
-    tuned: dict[str, dict[str, Any]] = {}
-    for key, word in _pairs(words).items():
-        name, _, what = key.rpartition(".")
-        try:
-            value = tomllib.loads(f"value = {word}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = word
-        tuned.setdefault(name or ALL, {})[what] = value
-    return tuned
-
-
-def _derivatives(words: Sequence[str]) -> dict[str, str]:
-    """NAME=PATH, or a bare path, which is taken for fMRIPrep's."""
-    return _pairs([word if "=" in word else f"fmriprep={word}" for word in words])
-
-
-def _classes(words: Sequence[str]) -> dict[str, list[str]]:
-    """NAME=VALUE,VALUE, or a bare value, which then is the class's name as well."""
-    named: dict[str, list[str]] = {}
-    for word in words:
-        name, _, values = word.partition("=")
-        if name in named:
-            raise UsageError(f"--classes names {name} twice")
-        named[name] = values.split(",") if values else [name]
-    return named

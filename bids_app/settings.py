@@ -76,6 +76,7 @@ class Group:
     harmonize: str | None = None
     smoothing: float | None = None
     map_form: str | None = None
+    whole_grid: bool = False
     classifiers: tuple[str, ...] = ("svm", "cnn3d")
     explainers: tuple[str, ...] = ("gradcam", "weights", "pattern")
     explain_target: str = "predicted"

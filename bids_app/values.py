@@ -1,7 +1,9 @@
-"""One value of a setting: from a TOML file or the command line to the type of its field."""
+"""One value of a setting: from the words of the command line, or a TOML file, to the type of its field."""
 
 import re
+import tomllib
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
@@ -57,3 +59,40 @@ def megabytes(size: object) -> int:
 
 def listed(value: Any) -> list[Any]:
     return [value] if isinstance(value, str | Path) else list(value)
+
+
+def pairs(words: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE. Raises UsageError for a word of another form."""
+    lacking = [word for word in words if "=" not in word]
+    if lacking:
+        raise UsageError(f"expected NAME=VALUE, not {', '.join(lacking)}")
+    return dict(word.split("=", 1) for word in words)
+
+
+def tuned(words: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """NAME.OPTION=VALUE, the value as in TOML, a bare word being a text; without NAME it is for all networks."""
+    tuned: dict[str, dict[str, Any]] = {}
+    for key, word in pairs(words).items():
+        name, _, what = key.rpartition(".")
+        try:
+            value = tomllib.loads(f"value = {word}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = word
+        tuned.setdefault(name or ALL, {})[what] = value
+    return tuned
+
+
+def derivatives(words: Sequence[str]) -> dict[str, str]:
+    """NAME=PATH, or a bare path, which is taken for fMRIPrep's."""
+    return pairs([word if "=" in word else f"fmriprep={word}" for word in words])
+
+
+def classes(words: Sequence[str]) -> dict[str, list[str]]:
+    """NAME=VALUE,VALUE, or a bare value, which then is the class's name as well."""
+    named: dict[str, list[str]] = {}
+    for word in words:
+        name, _, values = word.partition("=")
+        if name in named:
+            raise UsageError(f"--classes names {name} twice")
+        named[name] = values.split(",") if values else [name]
+    return named

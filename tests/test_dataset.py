@@ -61,6 +61,12 @@ class TestGrid:
         np.testing.assert_array_equal(again.affine, grid.affine)
         assert again.voxel_mm == (2.0, 3.0, 4.0)
 
+    def test_a_whole_grid_is_seen_whole_and_stays_so_in_its_file(self, grid, tmp_path):
+        whole = Grid(grid.mask, grid.affine, whole=True)
+        whole.write(tmp_path / "grid.npz")
+        assert Grid.read(tmp_path / "grid.npz").seen.mask.shape == grid.mask.shape
+        assert grid.seen.mask.shape == grid.cropped.mask.shape != grid.mask.shape
+
     def test_an_empty_mask_is_refused(self):
         with pytest.raises(DataError, match="at least one voxel"):
             Grid(np.zeros((2, 2, 2), bool), AFFINE)

@@ -61,6 +61,25 @@ class TestLeaks:
             assert str(tmp_path).encode() not in path.read_bytes()
 
 
+class TestGrid:
+    @pytest.mark.parametrize("whole", [False, True])
+    def test_a_network_of_the_whole_grid_sees_what_lies_round_the_brain_and_is_kept_so(self, study, tmp_path, whole):
+        common, splits, _ = study()
+        small = Grid.read(common["grid_file"])
+        room = Grid(np.pad(small.mask, 3), small.affine, whole)
+        room.write(common["grid_file"])
+        how = {"options": {"epochs": 1}, "explainers": ("saliency",)}
+        folder = train(common, splits[0], tmp_path / "out", "ng2018", **how)
+        shape = room.mask.shape if whole else room.cropped.mask.shape
+        model = models.load(folder / "model")
+        assert model.module.dense[1].in_features == 5 * np.prod([edge // 2 // 2 for edge in shape])
+        held = everyone(common).rows(splits[0].test)
+        assert model.tensor(held, 0).shape == (1, *shape)
+        told = pd.read_csv(folder / "predictions.tsv", **TSV)["probability_patient"]
+        np.testing.assert_array_equal(model.predict(held)[:, 1], told)
+        assert np.load(folder / "heatmap_saliency.npy").shape == (len(told), 2, room.voxels)
+
+
 class TestFinding:
     @pytest.mark.parametrize(("classifier", "method"), [("svm", "weights"), ("cnn3d", "gradcam")])
     def test_a_planted_effect_is_found_where_it_was_planted(self, study, tmp_path, classifier, method):

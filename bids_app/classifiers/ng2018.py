@@ -2,7 +2,8 @@
 
 Kernels of 3 x 3 x 3 voxels, zero padding, ReLU; maxima over 2 x 2 x 2 voxels after the second and the third
 convolution; weights start as Glorot and Bengio have them. All is dense in space after that: 48.6 million weights in
-the first dense layer at 121 x 145 x 121 voxels, fewer for the box round a mask. Its own map is `mean_activation`.
+the first dense layer at 121 x 145 x 121 voxels (`--whole-grid`), fewer for the box round a mask. Its own map is
+`mean_activation`.
 
 Ng et al. 2018, Cephalalgia 38:1496, doi:10.1177/0333102417743562, and ICANN; Glorot & Bengio 2010, AISTATS, PMLR
 9:249-256.

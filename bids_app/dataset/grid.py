@@ -14,13 +14,14 @@ from bids_app.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """A mask (X, Y, Z) and its affine (4, 4), voxels to world RAS+ mm.
+    """A mask (X, Y, Z) and its affine (4, 4), voxels to world RAS+ mm; `whole`: networks see what lies round it too.
 
     Raises DataError for a mask that is empty or not 3D.
     """
 
     mask: NDArray[np.bool_]
     affine: NDArray[np.float64]
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.mask.ndim != 3 or self.mask.dtype != np.bool_ or not self.mask.any():
@@ -49,6 +50,11 @@ class Grid:
         full[self.mask] = vector
         return full
 
+    @property
+    def seen(self) -> "Grid":
+        """What a network is given: all of it where it is `whole`, else the smallest box round the mask."""
+        return self if self.whole else self.cropped
+
     @cached_property
     def cropped(self) -> "Grid":
         """The smallest box round the mask; its voxels come in the same order and keep their place in the world."""
@@ -65,10 +71,10 @@ class Grid:
 
     def write(self, path: Path) -> None:
         """Save as .npz."""
-        np.savez_compressed(path, mask=self.mask, affine=self.affine)
+        np.savez_compressed(path, mask=self.mask, affine=self.affine, whole=self.whole)
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Load what `write` saved."""
         with np.load(path) as stored:
-            return cls(stored["mask"], stored["affine"])
+            return cls(stored["mask"], stored["affine"], bool(stored["whole"]))

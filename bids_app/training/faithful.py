@@ -48,7 +48,7 @@ class Person:
 
         Of slopes: slope times value, which a map summed over several channels no longer tells.
         """
-        mask, places = self.model.preparation.grid.cropped.mask, self.places.cpu().numpy()
+        mask, places = self.model.preparation.grid.seen.mask, self.places.cpu().numpy()
         at = places[mask] if places.ndim > 1 else places
         if getattr(explainer, "SLOPE", False):
             voxels = self.x.reshape(-1, *places.shape).cpu().numpy()
@@ -103,7 +103,7 @@ class Person:
 
 def persons(model: Model, people: People, targets: NDArray[np.integer], parcels: heatmaps.Parcels) -> list[Person]:
     """Each of some people before class `targets` (people,); parcels (voxels,): regions, all in none without them."""
-    box = model.preparation.grid.cropped
+    box = model.preparation.grid.seen
     regions = box.volume(np.zeros(box.voxels, np.int32) if parcels is None else parcels)
     made = []
     for row, target in enumerate(targets.tolist()):
@@ -135,7 +135,7 @@ def measure(explainer: heatmaps.Explainer, some: Sequence[Person], parcels: heat
 
 def _sensitivity(explainer: heatmaps.Explainer, person: Person, parcels: heatmaps.Parcels) -> float:
     model, x = person.model, person.x
-    inside = torch.from_numpy(model.preparation.grid.cropped.mask).to(x.device) if x.ndim > 1 else torch.ones(1).to(x)
+    inside = torch.from_numpy(model.preparation.grid.seen.mask).to(x.device) if x.ndim > 1 else torch.ones(1).to(x)
 
     def maps(given: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         rows = [heatmaps.one(explainer, model, each, person.target, parcels) for each in given[0]]

@@ -44,7 +44,7 @@ def one(
 
     parcels (voxels in the mask,): regions, for explainers that ask for them.
     """
-    box = model.preparation.grid.cropped
+    box = model.preparation.grid.seen
     given: dict[str, Any] = {"mask": box.mask, **getattr(explainer, "options", {})}
     if "parcels" in inspect.signature(explainer.explain).parameters:
         given["parcels"] = box.volume(np.zeros(box.voxels, np.int32) if parcels is None else parcels)
@@ -108,5 +108,5 @@ def cell_mm(explainer: Explainer, model: Model) -> float | None:
     """The longest edge of a method's own cells, where it has cells that are larger than voxels."""
     if not getattr(explainer, "CELLS", False):
         return None
-    box = model.preparation.grid.cropped
+    box = model.preparation.grid.seen
     return float(max(np.multiply(placed(model.module, box.mask.shape).step, box.voxel_mm)))

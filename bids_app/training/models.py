@@ -61,7 +61,7 @@ def build(
 ) -> torch.nn.Module:
     """An untrained module from the catalogue, for what the preparation gives; options: those of its `build`."""
     part = catalogue.load("classifiers", classifier)
-    box = preparation.grid.cropped
+    box = preparation.grid.seen
     shape = (box.voxels,) if part.TAKES == "vectors" else box.mask.shape
     given: dict[str, Any] = {"voxel_mm": box.voxel_mm, "seed": seed, **(options or {})}
     module: torch.nn.Module = part.build(len(preparation.maps), classes, shape, **given)
@@ -89,7 +89,11 @@ def save(model: Model, folder: Path) -> None:
         "repeat": model.repeat,
         "fold": model.fold,
         "weights_sha256": cards.digest(folder / WEIGHTS),
-        "grid": {"shape": list(preparation.grid.mask.shape), "affine": preparation.grid.affine.tolist()},
+        "grid": {
+            "shape": list(preparation.grid.mask.shape),
+            "affine": preparation.grid.affine.tolist(),
+            "whole": preparation.grid.whole,
+        },
         "adjust": {one: list(columns) for one, columns in preparation.columns.items()},
         **({} if preparation.keep is None else {"combat_keep": list(preparation.keep)}),
         "settings": dict(model.settings),
@@ -104,7 +108,7 @@ def load(folder: Path, *, device: str = "cpu") -> Model:
     """
     card = cards.read(folder)
     arrays = load_file(folder / WEIGHTS)
-    grid = Grid(arrays.pop("grid.mask"), np.array(card["grid"]["affine"]))
+    grid = Grid(arrays.pop("grid.mask"), np.array(card["grid"]["affine"]), card["grid"]["whole"])
     fitted = {name: array for name, array in arrays.items() if not name.startswith("classifier.")}
     columns = {one: tuple(names) for one, names in card["adjust"].items()}
     keep = tuple(card["combat_keep"]) if "combat_keep" in card else None

@@ -79,8 +79,8 @@ class Preparation:
         return np.array([np.square(one, dtype=np.float64).mean() for one in each])
 
     def volumes(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(people, channels, X, Y, Z) in the box round the mask, zero outside the mask, of what `vectors` returned."""
-        mask = self.grid.cropped.mask
+        """(people, channels, X, Y, Z) on the grid that is `seen`, zero outside the mask, of what `vectors` returned."""
+        mask = self.grid.seen.mask
         volumes = np.zeros((len(vectors), len(self.maps), *mask.shape), np.float32)
         # one image at a time: through one mask for all, numpy takes seven times as long
         for image, vector in zip(volumes.reshape(-1, *mask.shape), vectors.reshape(-1, self.grid.voxels), strict=True):

@@ -14,7 +14,7 @@ class Reader:
     """
 
     def __init__(self, preparation: Preparation, x: NDArray[np.float32], *, most: int) -> None:
-        self.x, self.mask = x, preparation.grid.cropped.mask
+        self.x, self.mask = x, preparation.grid.seen.mask
         self.room = np.zeros((most, len(preparation.maps), *self.mask.shape), np.float32)
 
     def __call__(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:

@@ -63,6 +63,7 @@ class Analysis:
     resolutions: dict[str, float]
     grids: dict[str, str]
     sloppy: bool
+    whole_grid: bool
     key: str
 
 
@@ -119,6 +120,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
         resolutions={name: its["ResolutionMm"] for name, its in stated.items()},
         grids=_grids(used, maps),
         sloppy=any(its["Sloppy"] for its in stated.values()),
+        whole_grid=group.whole_grid,
         key=_key(used, maps, settings),
     )
 

@@ -162,6 +162,7 @@ def _stack(name: str, analysis: Analysis, work: Path) -> Node:
         files=files,
         smoothing_mm=analysis.smoothing[name],
         form=analysis.forms[name],
+        whole=analysis.whole_grid,
         work=str(work),
     )
 

@@ -61,6 +61,7 @@ def _asked(analysis: Analysis, cell: Cell) -> Asked:
     edge = analysis.resolutions[cell.maps[0]]
     shape, _ = found.grid(analysis.used[cell.maps[0]][0][0])
     box = tuple(min(size, round(mm / edge)) for size, mm in zip(shape, BRAIN_MM, strict=True))
+    box = shape if analysis.whole_grid else box
     return Asked(
         cell.classifier, len(cell.maps), len(analysis.classes), box, edge, analysis.options.get(cell.classifier, {})
     )

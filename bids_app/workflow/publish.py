@@ -89,25 +89,7 @@ def _report(
     compared: Compared | None,
     notes: dict[str, str],
 ) -> None:
-    counts = planned.used.groupby("class")["participant_id"].nunique()
-    split = [cohort.split_words(chosen), cohort.tested_words(planned.used, planned.splits, planned.classes)]
-    text = methods.group(
-        cells=[cell.name for cell in planned.cells],
-        classes={name: int(counts[name]) for name in planned.classes},
-        split=" ".join(part for part in split if part),
-        keep=planned.keep,
-        permutations={cell.name: nulls.count(cell, chosen) for cell in planned.cells},
-        smoothing=planned.smoothing,
-        forms=planned.forms,
-        adjust=planned.adjust,
-        explainers=chosen.group.explainers,
-        checked=chosen.group.explain_checks,
-        reference=None if chosen.group.reference_map is None else chosen.group.reference_map.name,
-        voxelwise=chosen.group.voxelwise_test,
-        version=__version__,
-        atlases=list(notes),
-        sloppy=planned.sloppy,
-    )
+    text = _methods(planned, chosen, notes)
     (folder / "methods.md").write_text(text + "\n")
     files = templates.prepare(
         cache=str(chosen.work_dir),
@@ -139,6 +121,29 @@ def _report(
         classes=planned.classes,
         radiological=chosen.other.radiological,
         version=__version__,
+    )
+
+
+def _methods(planned: Analysis, chosen: Settings, notes: dict[str, str]) -> str:
+    """What was done, in words."""
+    counts = planned.used.groupby("class")["participant_id"].nunique()
+    split = [cohort.split_words(chosen), cohort.tested_words(planned.used, planned.splits, planned.classes)]
+    return methods.group(
+        cells=[cell.name for cell in planned.cells],
+        classes={name: int(counts[name]) for name in planned.classes},
+        split=" ".join(part for part in split if part),
+        keep=planned.keep,
+        permutations={cell.name: nulls.count(cell, chosen) for cell in planned.cells},
+        smoothing=planned.smoothing,
+        forms=planned.forms,
+        adjust=planned.adjust,
+        explainers=chosen.group.explainers,
+        checked=chosen.group.explain_checks,
+        reference=None if chosen.group.reference_map is None else chosen.group.reference_map.name,
+        voxelwise=chosen.group.voxelwise_test,
+        version=__version__,
+        atlases=list(notes),
+        sloppy=planned.sloppy,
     )
 
 

@@ -21,7 +21,9 @@ TERRITORY = 0.1
 OF_MODELS = ("levels", "folds_sha256")  # what applying a model asks, and a heatmap need not say
 
 
-def stack(*, template: Files, map_name: str, files: list[list[str]], smoothing_mm: float, form: str, work: str) -> str:
+def stack(
+    *, template: Files, map_name: str, files: list[list[str]], smoothing_mm: float, form: str, whole: bool, work: str
+) -> str:
     """All people's values of a map where its tissue can be: one float32 array on disk. Returns its file."""
     image = nib.load(template["mask"])
     inside = np.asarray(image.dataobj) > 0.5
@@ -29,7 +31,7 @@ def stack(*, template: Files, map_name: str, files: list[list[str]], smoothing_m
     if region != "brain":
         # A prior, not the people, says which voxels are looked at: nothing is chosen on those who are held out.
         inside &= np.asarray(nib.load(template[region]).dataobj) > TERRITORY
-    grid = Grid(inside, image.affine)
+    grid = Grid(inside, image.affine, whole)
     grid.write(Path(work) / f"grid_{map_name}.npz")
     paths = [tuple(Path(path) for path in each) for each in files]
     return str(arrays.stack(paths, grid, Path(work), smoothing_mm=smoothing_mm, form=form))
