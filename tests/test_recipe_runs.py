@@ -16,7 +16,7 @@ from bids_app.run import main
 
 pytestmark = pytest.mark.slow
 REGION = "Putamen_L"
-PEOPLE = {"wang2023": 12}
+PEOPLE = {"wang2023": 8}
 # what is planted: in the tissue of T1w, or in BOLD, whose maps see different things
 T1W = {"effect": 0.9}
 BOLD = {"bold": 1.5, "bold_effect": "amplitude", "bold_volumes": 120, "resolution": 4.0}
