@@ -7,7 +7,7 @@ import pandas as pd
 from bids_app import apply
 from bids_app.bids import description, inputs, outputs
 from bids_app.settings import Settings
-from bids_app.workflow import analysis, called, cells, collect, judge, nested, publish, reference
+from bids_app.workflow import analysis, called, cells, collect, ica, judge, nested, publish, reference
 
 log = logging.getLogger("pellucid")
 
@@ -38,6 +38,7 @@ def run(settings: Settings) -> int:
     maps = collect.heatmaps(planned, work)
     pages = called.run(planned, settings, judged, work)
     overlap = reference.table(planned, settings, maps, work)
+    matched = ica.table(planned, work)
 
     people = planned.samples.drop(columns=list(planned.smoothing))
     tables = {
@@ -48,6 +49,7 @@ def run(settings: Settings) -> int:
         "comparisons": judged.pairs,
         **({} if chosen is None else {"choices": chosen}),
         **({} if overlap is None else {"overlap": overlap}),
+        **({} if matched is None else {"ica": matched}),
     }
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
         publish.stage(stage, planned, work, chosen=settings, tables=tables, judged=judged, maps=maps, pages=pages)

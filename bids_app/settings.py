@@ -85,6 +85,7 @@ class Group:
     repeats: int = 1
     hold_out: float | None = None
     inner_folds: int | None = None
+    ica_components: int = 20
     leave_site_out: bool = False
     permutations: int | None = None
     max_mean_fd: float | None = None
@@ -171,6 +172,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
 }
 LEAST = {
     "folds": 2, "inner_folds": 2, "repeats": 1, "permutations": 0, "nprocs": 1, "omp_nthreads": 1, "smoothing": 0,
+    "ica_components": 2,
     "random_seed": 0, "mem_mb": 512, "fd_threshold": 0, "dummy_scans": 0, "max_mean_fd": 0, "min_minutes": 0,
     "resolution": 0.5,
 }  # fmt: skip
