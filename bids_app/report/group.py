@@ -65,6 +65,7 @@ def write(
     mask: Nifti1Image,
     checks: pd.DataFrame | None = None,
     overlap: pd.DataFrame | None = None,
+    ica: dict[str, Any] | None = None,
     pages: Sequence[str] = (),
     classes: tuple[str, ...] | None = None,
     radiological: bool = False,
@@ -74,7 +75,7 @@ def write(
 
     `verdicts` is by cell; the other rows of `scores` are classifiers that see no image. `audit` is that of audit.json.
     `classes` is in order, the reference first; left out, the order is that of the probability columns. `pages`: names
-    of the people's pages in `people/`. Above the maps of a cell without a claim it says so.
+    of the people's pages in `people/`; `ica`: `ica.section`. Above the maps of a cell without a claim it says so.
     """
     order = classes or _classes(predictions)
     folder = path.parent / "figures"
@@ -99,6 +100,7 @@ def write(
         cells=[_cell(cell, one, drawn) for cell, one in verdicts.items()],
         not_a_finding=NOT_A_FINDING,
         overlap=None if overlap is None else shown_overlap(overlap),
+        ica=ica,
         pages={page.removesuffix(".html"): f"people/{page}" for page in pages},
         settings=settings_toml,
         methods=methods,

@@ -88,7 +88,13 @@ def check(*, plan: Files, work: str, **fits: str) -> dict[str, int]:
     for name, folder in fits.items():
         with np.load(Path(folder) / FITTED) as found:
             rows += [
-                {"place": name.removeprefix("fit_"), "network": network, "component": int(component) + 1, "r": float(r)}
+                {
+                    "place": name.removeprefix("fit_"),
+                    "folder": Path(folder).name,
+                    "network": network,
+                    "component": int(component) + 1,
+                    "r": float(r),
+                }
                 for network, component, r in zip(plan["networks"], found["component"], found["r"], strict=True)
             ]
     wanted = {name.partition("-")[2] for name in plan["maps"]}

@@ -10,16 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from nipype.pipeline.engine import Node, Workflow
 
+from bids_app.dataset import ica
 from bids_app.dataset.folds import Split
+from bids_app.dataset.grid import Grid
+from bids_app.preprocess.conform import plain
+from bids_app.report import ica as report
 from bids_app.settings import Settings
 from bids_app.training import seeds
 from bids_app.workflow import needs
 from bids_app.workflow.analysis import Analysis
 from bids_app.workflow.call import node
-from bids_app.workflow.fitted import EVERYBODY, FOLDER, INNER, TOLD
+from bids_app.workflow.fitted import EVERYBODY, FITTED, FOLDER, INNER, TOLD
 
 Files = dict[str, Any]
 STEPS = "bids_app.workflow.fitted"
@@ -139,6 +144,34 @@ def _stated(analysis: Analysis) -> Files:
         "smoothing": {name: analysis.smoothing[name] for name in plan.maps},
         "forms": {name: analysis.forms[name] for name in plan.maps},
     }
+
+
+def words(analysis: Analysis) -> str | None:
+    """How the maps were made; None without ICA."""
+    plan = analysis.ica
+    if plan is None:
+        return None
+    fixed = {"smoothing_mm": ica.FWHM_MM, "least_r": ica.LEAST_R}
+    return report.words(components=plan.components, networks=plan.file.name, **fixed)
+
+
+def matched(analysis: Analysis, work: Path) -> list[report.Matched]:
+    """Each map's component in the first fold beside its reference; nothing without ICA."""
+    plan, first = analysis.ica, analysis.splits[0]
+    if plan is None:
+        return []
+    told = pd.DataFrame(json.loads((work / FOLDER / TOLD).read_text())).set_index(["place", "network"])
+    grid = Grid.read(work / f"grid_{plan.maps[0]}.npz")
+    references = np.load(work / f"networks-{plan.sha256[:32]}.npy")
+    found = []
+    for name in plan.maps:
+        network = name.partition("-")[2]
+        with np.load(work / FOLDER / told.loc[(key(first), network), "folder"] / FITTED) as fitted:
+            number = plan.networks.index(network)
+            own = fitted["components"][fitted["component"][number]]
+        images = (plain(grid.volume(values), grid.affine) for values in (own, references[:, number]))
+        found.append(report.Matched(network, f"repeat {first.repeat}, fold {first.fold}", *images))
+    return found
 
 
 def table(analysis: Analysis, work: Path) -> pd.DataFrame | None:

@@ -17,9 +17,10 @@ from bids_app.report import card as model_card
 from bids_app.report import group as page
 from bids_app.report import methods
 from bids_app.report.heatmap import Heatmap
+from bids_app.report.ica import Matched, section
 from bids_app.settings import Settings
 from bids_app.training import cards, ranges
-from bids_app.workflow import called, card, cohort, heatmaps, nulls, share, templates
+from bids_app.workflow import called, card, cohort, heatmaps, ica, nulls, share, templates
 from bids_app.workflow.analysis import Analysis, Cell
 from bids_app.workflow.collect import atlas_notes, fold_folders, region_table
 from bids_app.workflow.judge import Judgement
@@ -53,7 +54,7 @@ def stage(
         (folder / "models" / cell.name / cards.CELL).write_text(tomli_w.dumps(_cell(analysis, cell, judged, work)))
     if pages is not None:
         shutil.copytree(pages, folder / called.FOLDER)
-    _report(folder, analysis, chosen, tables, judged, maps, atlas_notes(analysis, work))
+    _report(folder, analysis, chosen, tables, judged, maps, atlas_notes(analysis, work), ica.matched(analysis, work))
     model_card.write(folder, analysis.name, card.facts(analysis, judged, chosen))
     share.write(folder, analysis, judged.audit, files, card.facts(analysis, judged, chosen, shared=True))
 
@@ -82,6 +83,7 @@ def _report(
     judged: Judgement,
     maps: list[Heatmap],
     notes: dict[str, str],
+    matched: list[Matched],
 ) -> None:
     counts = planned.used.groupby("class")["participant_id"].nunique()
     text = methods.group(
@@ -96,6 +98,7 @@ def _report(
         explainers=chosen.group.explainers,
         checked=chosen.group.explain_checks,
         reference=None if chosen.group.reference_map is None else chosen.group.reference_map.name,
+        ica=ica.words(planned),
         version=__version__,
         atlases=list(notes),
         sloppy=planned.sloppy,
@@ -108,6 +111,8 @@ def _report(
         sloppy=planned.sloppy,
         seed=chosen.compute.random_seed,
     )
+    template, mask = nib.load(files["brain"]), nib.load(files["mask"])
+    drawn = {"template": template, "mask": mask, "radiological": chosen.other.radiological}
     page.write(
         folder / "report.html",
         analysis=planned.name,
@@ -122,13 +127,12 @@ def _report(
         settings_toml=shown(chosen),
         methods=text,
         references=methods.cited(text),
-        template=nib.load(files["brain"]),
-        mask=nib.load(files["mask"]),
+        **drawn,
         checks=tables["checks"],
         overlap=tables.get("overlap"),
+        ica=section(folder, tables["ica"], matched, **drawn) if matched else None,
         pages=sorted(page.name for page in (folder / called.FOLDER).glob("*.html")),
         classes=planned.classes,
-        radiological=chosen.other.radiological,
         version=__version__,
     )
 
