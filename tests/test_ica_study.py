@@ -98,7 +98,7 @@ def ran(tmp_path_factory, with_template):
     nib.Nifti1Image(np.asarray(image.dataobj)[..., :3].astype(np.float32), image.affine).to_filename(file)
     (home / "networks.tsv").write_text("\n".join(["name", *NAMES]) + "\n")
     with_template(out / ".work")
-    people = ["--maps", "ica", "-d", f"fmriprep={home / 'fmriprep'}", "--denoise", "simple", "--sloppy"]
+    people = ["--maps", "ica", "-d", f"fmriprep={home / 'fmriprep'}", "--denoise", "none", "--sloppy"]
     assert main([str(bids), str(out), "participant", *people, "--resolution", "4", "--nprocs", "2"]) == 0
     words = ["--maps", "ica", "--network-maps", str(file), "--ica-components", "6", "--label", "group", "--classes",
              "control", "patient", "--folds", "2", "--repeats", "2", "--classifiers", "svm", "--explainers", "pattern",

@@ -71,14 +71,12 @@ def write(
     radiological: bool = False,
     version: str = "",
 ) -> None:
-    """Write the page, and its pictures and viewers into `figures/` beside it.
+    """Write the page, and its pictures and viewers into `figures/` beside it; a cell without a claim says so.
 
-    `verdicts` is by cell; the other rows of `scores` are classifiers that see no image. `audit` is that of audit.json.
-    `classes` is in order, the reference first; left out, the order is that of the probability columns. `pages`: names
-    of the people's pages in `people/`; `ica`: `ica.section`. Above the maps of a cell without a claim it says so.
+    `verdicts` is by cell, `scores` also of classifiers that see no image; `audit`: that of audit.json; `classes`: the
+    reference first (else as the probability columns); `pages`: names of those in `people/`; `ica`: `ica.section`.
     """
-    order = classes or _classes(predictions)
-    folder = path.parent / "figures"
+    order, folder = classes or _classes(predictions), path.parent / "figures"
     _curves(folder, predictions, order, overlap)
     drawn = [
         _draw(heatmap, index, folder, template=template, mask=mask, notes=atlas_notes, radiological=radiological)

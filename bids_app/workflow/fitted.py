@@ -94,6 +94,7 @@ def check(*, plan: Files, work: str, **fits: str) -> dict[str, int]:
                     "network": network,
                     "component": int(component) + 1,
                     "r": float(r),
+                    "unconverged": int(found["unconverged"]),
                 }
                 for network, component, r in zip(plan["networks"], found["component"], found["r"], strict=True)
             ]

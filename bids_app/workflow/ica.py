@@ -175,13 +175,13 @@ def matched(analysis: Analysis, work: Path) -> list[report.Matched]:
 
 
 def table(analysis: Analysis, work: Path) -> pd.DataFrame | None:
-    """repeat, fold, network, component (from 1) and r of every fold; None without ICA."""
+    """repeat, fold, network, component (from 1), r and unconverged (of ten starts) by fold; None without ICA."""
     if analysis.ica is None:
         return None
     rows = pd.DataFrame(json.loads((work / FOLDER / TOLD).read_text())).set_index("place")
     parts = [
         rows.loc[[key(split)]].assign(repeat=split.repeat, fold=split.fold)[
-            ["repeat", "fold", "network", "component", "r"]
+            ["repeat", "fold", "network", "component", "r", "unconverged"]
         ]
         for split in analysis.splits
     ]
