@@ -170,3 +170,41 @@ def test_every_network_that_was_not_found_is_named_with_its_fold_in_one_message(
     assert fitted.check(plan=wanted, work=str(work), **folders) == {"ica-B": 1}
     rows = json.loads((work / "ica" / "told.json").read_text())
     assert {row["place"] for row in rows} == {"1_1", "2_3", "inner_1_2_1_4"}
+
+
+def test_every_fit_but_that_of_everybody_sees_the_training_people_of_its_fold_and_nodes_take_their_own_folds_maps():
+    from nipype.pipeline.engine import Workflow
+
+    from bids_app.dataset import folds
+    from bids_app.workflow import ica as graphs
+    from bids_app.workflow.call import node
+
+    classes = ["a", "b"] * 9
+    splits = folds.stratified(classes, [f"p{row}" for row in range(18)], folds=3, seed=1)
+    inner = {graphs.within(one): folds.inner(one, classes, folds=2, seed=1) for one in splits}
+    rows = graphs.places(splits, inner)
+    assert len(rows) == 3 + 3 * 2
+    for split in splits:
+        assert rows[graphs.key(split)] == list(split.train)
+        for one in inner[graphs.within(split)]:
+            seen = set(rows[graphs.within(split) + graphs.key(one)])
+            assert seen < set(split.train)
+            assert not seen & {*split.test, *one.test}
+
+    fits = {place: node(f"maps_{place}", "a:b", mem_gb=1) for place in (*rows, fitted.EVERYBODY)}
+    stacks = {name: node(f"stack_{name[-2:]}", "a:b", mem_gb=1) for name in ("gm", "ica-A1")}
+    sources = graphs.Arrays(stacks, fits, ("ica-A1",))
+    graph, second = Workflow("graph"), splits[1]
+    for name, maps, asked, outer in (("train", ("ica-A1", "gm"), [second], ""), ("null", ("ica-A1",), splits, ""),
+                                     ("inner", ("ica-A1",), inner[graphs.within(second)], graphs.within(second)),
+                                     ("plain", ("gm",), splits, "")):  # fmt: skip
+        one = node(name, "a:b", mem_gb=1, connected=sources.inputs(maps, asked))
+        sources.connect(graph, one, maps, asked, outer)
+    found = {name: set() for name in ("train", "null", "inner", "plain")}
+    for source, target, how in graph._graph.edges(data=True):
+        found[target.name] |= {(source.name, its) for _, its in how["connect"]}
+    key = graphs.key(second)
+    assert found["train"] == {(f"maps_{key}", f"fitted_{key}"), ("stack_gm", "array_gm")}
+    assert found["null"] == {(f"maps_{graphs.key(one)}", f"fitted_{graphs.key(one)}") for one in splits}
+    assert found["inner"] == {(f"maps_inner_{key}_1_{n}", f"fitted_1_{n}") for n in (1, 2)}
+    assert found["plain"] == {("stack_gm", "array_gm")}

@@ -18,6 +18,7 @@ from bids_app.training import cards, ranges, scores, seeds
 from bids_app.workflow import execute, fitted, found
 from bids_app.workflow.call import node
 from bids_app.workflow.plan_apply import Application
+from bids_app.workflow.training import array
 
 STEPS = "bids_app.workflow.applying"
 PEOPLE, ASKED = "people.tsv", "asked.npy"
@@ -150,7 +151,7 @@ def ask(
     work = Path(file).parent
     told = apply.run(
         [Path(folder) for folder in folders],
-        arrays=[{name: _array(name, key, stacked) for name in maps} for key in keys],
+        arrays=[{name: array(name, key, stacked) for name in maps} for key in keys],
         people=work / PEOPLE,
         asked=np.load(work / ASKED),
         device=device,
@@ -158,13 +159,6 @@ def ask(
     )
     told.to_csv(file, sep="\t", index=False)
     return file
-
-
-def _array(name: str, key: str, stacked: dict[str, str]) -> Path:
-    """A map's array: the stack, or that of the fold which the model was trained in."""
-    if f"array_{name}" in stacked:
-        return Path(stacked[f"array_{name}"])
-    return Path(stacked[f"fitted_{key}"]) / f"{name}.npy"
 
 
 def predictions(planned: Application, told: pd.DataFrame) -> pd.DataFrame:

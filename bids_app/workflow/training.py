@@ -135,7 +135,7 @@ def arguments(cell: str, classifier: str, maps: list[str], split: Files, plan: F
         "cell": cell,
         "classifier": classifier,
         "maps": tuple(maps),
-        "arrays": {name: _array(name, split, stacked) for name in maps},
+        "arrays": {name: array(name, f"{split['repeat']}_{split['fold']}", stacked) for name in maps},
         "grid_file": work / f"grid_{maps[0]}.npz",
         "people": work / "people.tsv",
         "classes": tuple(plan["classes"]),
@@ -150,11 +150,11 @@ def arguments(cell: str, classifier: str, maps: list[str], split: Files, plan: F
     }
 
 
-def _array(name: str, split: Files, stacked: Files) -> Path:
-    """The array of a map: everybody's stack, or what was fitted in the fold."""
+def array(name: str, fold: str, stacked: Files) -> Path:
+    """The array of a map: everybody's stack, or what was fitted in the fold, <repeat>_<fold>."""
     if f"array_{name}" in stacked:
         return Path(stacked[f"array_{name}"])
-    return Path(stacked[f"fitted_{split['repeat']}_{split['fold']}"]) / f"{name}.npy"
+    return Path(stacked[f"fitted_{fold}"]) / f"{name}.npy"
 
 
 def atlas_link(work: Path, place: str, name: str) -> Path:
