@@ -120,7 +120,7 @@ def _functional(whole: Parser) -> None:
     group.add_argument(
         "--fd-threshold", type=float, metavar="MM", help="framewise displacement above which volumes drop"
     )
-    group.add_argument("--network-maps", type=Path, metavar="FILE", help="4D maps for dual regression")
+    group.add_argument("--network-maps", type=Path, metavar="FILE", help="4D maps: networks, ica")
     group.add_argument("--alff-definition", metavar="NAME", help="mean|dpabi|afni|cpac|xcpd (mean)")
     group.add_argument("--strength", metavar="NAME", help="of fcs and rfcs: mean-r|mean-z|abs|positive-squared|...")
     group.add_argument("--reho-neighbours", type=int, metavar="N", help="7, 19 or 27, itself among them (27)")
@@ -150,6 +150,7 @@ def _group(whole: Parser) -> None:
         "--whole-grid", action="store_true", help="networks see the maps whole, not the box round the brain"
     )
     group.add_argument("--smoothing", type=float, metavar="MM", help="full width at half maximum; each map has its own")
+    group.add_argument("--ica-components", type=int, metavar="N", help="of the map ica, fitted in each fold (20)")
 
 
 def _folds(whole: Parser) -> None:

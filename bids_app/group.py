@@ -1,13 +1,15 @@
 """Spine 2: maps -> samples -> folds -> train -> explain -> regions -> report."""
 
 import logging
+from typing import Any
 
 import pandas as pd
 
 from bids_app import apply
 from bids_app.bids import description, inputs, outputs
 from bids_app.settings import Settings
-from bids_app.workflow import analysis, called, cells, collect, compared, judge, nested, publish, reference, voxelwise
+from bids_app.workflow import analysis, called, cells, collect, compared, ica, judge, nested, publish, reference
+from bids_app.workflow import voxelwise as test
 
 log = logging.getLogger("pellucid")
 
@@ -21,7 +23,7 @@ def run(settings: Settings) -> int:
     planned = analysis.make(dataset, settings)
     nested.check(planned, settings)
     reference.check(settings)
-    voxelwise.check(planned, settings)
+    test.check(planned, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     counts = planned.used.groupby("class")["participant_id"].nunique()
@@ -40,6 +42,7 @@ def run(settings: Settings) -> int:
     pages = called.run(planned, settings, judged, work)
     overlap = reference.table(planned, settings, maps, work)
     tested = compared.found(planned, settings, maps, work)
+    matched = ica.table(planned, work)
 
     people = planned.samples.drop(columns=list(planned.smoothing))
     tables = {
@@ -48,25 +51,16 @@ def run(settings: Settings) -> int:
         "predictions": told,
         "scores": judged.scores,
         "comparisons": judged.pairs,
-        **({} if chosen is None else {"choices": chosen}),
-        **({} if overlap is None else {"overlap": overlap}),
         **({} if tested is None else {"voxelwise": tested.table, "overlap_voxelwise": tested.overlap}),
     }
+    asked = {"choices": chosen, "overlap": overlap, "ica": matched}
+    tables |= {name: table for name, table in asked.items() if table is not None}
+    found: dict[str, Any] = {"tables": tables, "judged": judged, "maps": maps, "pages": pages, "compared": tested}
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
-        publish.stage(
-            stage,
-            planned,
-            work,
-            chosen=settings,
-            tables=tables,
-            judged=judged,
-            maps=maps,
-            pages=pages,
-            compared=tested,
-        )
+        publish.stage(stage, planned, work, chosen=settings, **found)
         publish.retire(settings.output_dir, planned.name, old)
         outputs.publish(stage, settings.output_dir)
-    for found in judged.verdicts.values():
-        log.info("%s", found.text)
+    for verdict in judged.verdicts.values():
+        log.info("%s", verdict.text)
     log.info("report: %s", settings.output_dir / "group" / planned.name / "report.html")
     return 0

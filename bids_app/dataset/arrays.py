@@ -74,7 +74,15 @@ def _values(path: Path, grid: Grid, smoothing_mm: float, form: str) -> NDArray[n
             f"{path.name} has {bad} voxels in the brain mask that are not finite (NaN); "
             "mend the image or --exclude the person"
         )
-    volume = _formed(volume, form, path.name)
+    return prepared(volume, grid, smoothing_mm, form, path.name)
+
+
+def prepared(volume: NDArray[np.float32], grid: Grid, smoothing_mm: float, form: str, name: str) -> NDArray[np.float32]:
+    """The in-mask values (voxels,) of a volume (X, Y, Z), in its form and smoothed, as `stack` says.
+
+    Raises DataError, which names it, where it has no such form.
+    """
+    volume = _formed(volume, form, name)
     if smoothing_mm > 0:
         sigma = [smoothing_mm / FWHM_PER_SIGMA / edge for edge in grid.voxel_mm]
         # a NaN outside the mask would be smeared into it

@@ -68,20 +68,19 @@ def write(
     checks: pd.DataFrame | None = None,
     overlap: pd.DataFrame | None = None,
     compared: voxelwise.Compared | None = None,
+    ica: dict[str, Any] | None = None,
     pages: Sequence[str] = (),
     classes: tuple[str, ...] | None = None,
     radiological: bool = False,
     version: str = "",
 ) -> None:
-    """Write the page, and its pictures and viewers into `figures/` beside it.
+    """Write the page, and its pictures and viewers into `figures/` beside it; a cell without a claim says so.
 
-    `verdicts` is by cell; the other rows of `scores` are classifiers that see no image. `audit` is that of audit.json.
-    `classes` is in order, the reference first; left out, the order is that of the probability columns. `pages`: names
-    of the people's pages in `people/`; `compared`: the voxelwise test, if there was one. Above the
-    maps of a cell without a claim it says so.
+    `verdicts` is by cell, `scores` also of classifiers that see no image; `audit`: that of audit.json; `classes`: the
+    reference first (else as the probability columns); `pages`: names of those in `people/`; `compared`: the voxelwise
+    test, if there was one; `ica`: `ica.section`.
     """
-    order = classes or _classes(predictions)
-    folder = path.parent / "figures"
+    order, folder = classes or _classes(predictions), path.parent / "figures"
     _curves(folder, predictions, order, overlap)
     view: dict[str, Any] = {"template": template, "mask": mask, "radiological": radiological}
     drawn = [_draw(one, at, folder, checks, notes=atlas_notes, **view) for at, one in enumerate(heatmaps, start=1)]
@@ -101,6 +100,7 @@ def write(
         not_a_finding=NOT_A_FINDING,
         overlap=None if overlap is None else shown_overlap(overlap),
         voxelwise=None if compared is None else compared.shown(folder, **view),
+        ica=ica,
         pages={page.removesuffix(".html"): f"people/{page}" for page in pages},
         settings=settings_toml,
         methods=methods,

@@ -77,6 +77,7 @@ def group(
     checked: bool = False,
     reference: str | None = None,
     voxelwise: int | None = None,
+    ica: str | None = None,
     version: str,
     atlases: Sequence[str] = (),
     sloppy: bool = False,
@@ -86,13 +87,14 @@ def group(
     `cells` are 'classifier/map+map'; `classes` counts people, the reference first; `split`: in a sentence, how folds
     were made; `smoothing` (FWHM in mm), `adjust` (covariates) and `forms` (raw, mean, zscore) are by map; `keep`: what
     ComBat preserved, None without ComBat; `permutations`: by cell; `checked`, `reference`, `voxelwise`: as
-    `methods_heatmaps.paragraphs` has them. Raises UsageError for a part that does not exist.
+    `methods_heatmaps.paragraphs` has them; `ica`: `report.ica.words`. Raises UsageError for a part that does not exist.
     """
     people = ", ".join(f"{count} {name}" for name, count in classes.items())
     parts = [
         f"{sum(classes.values())} people ({people}) were used. {split} All images of one person lie on one side. Each "
         "model predicted only people whom it was not trained on.",
         *([f"The maps were made sloppily. {SLOPPY}"] if sloppy else []),
+        *([ica] if ica else []),
         preparation(smoothing, adjust, forms or {}, keep),
         "The cells, every one of which is reported:",
         "\n".join(f"- {cell}: {about('classifiers', cell.partition('/')[0])}" for cell in cells),

@@ -85,14 +85,23 @@ def participant(maps: Sequence[str], options: Options, *, source: str, space: st
     """
     names = list(dict.fromkeys(name.partition("-")[0] for name in maps))
     voxels = "the voxel size of the series" if resolution is None else f"{number(resolution)} mm"
+    made = [name for name in names if name != "ica"]
     parts = [
         "## Resting state",
         _raw(space, options) if source == "pellucid" else _borrowed(space, options),
         _cleaning(options),
-        f"Maps were computed for each run on series that were not smoothed, at {voxels} in {space}, and are neither "
-        "smoothed nor scaled further:",
-        "\n".join(f"- {name}: {_map(name, options)}" for name in names),
     ]
+    if made:
+        parts += [
+            f"Maps were computed for each run on series that were not smoothed, at {voxels} in {space}, and are "
+            "neither smoothed nor scaled further:",
+            "\n".join(f"- {name}: {_map(name, options)}" for name in made),
+        ]
+    if len(made) < len(names):
+        parts.append(
+            f"The series themselves were written, at {voxels} in {space}, not smoothed: the map ica is made of them at "
+            "the group level, by an ICA of the training people of each fold."
+        )
     if options.strength in UNTHRESHOLDED and {"fcs", "rfcs"} & set(names):
         parts.append(_global(options.strength))
     parts.append("In the carpet plots each row is one voxel (Power 2017).")

@@ -13,7 +13,7 @@ from bids_app.training import fold, loop, models, tables
 def run(
     folders: Sequence[Path],
     *,
-    arrays: Mapping[str, Path],
+    arrays: Sequence[Mapping[str, Path]],
     people: Path,
     asked: NDArray[np.bool_],
     device: str = "auto",
@@ -22,7 +22,7 @@ def run(
     """One row a sample: participant_id, session_id, cell, `models` (how many were asked), predicted,
     probability_<class> (their mean), and `distance`, the mean of `Preparation.distances`.
 
-    folders: of the cell's models; arrays: map -> float32 (people, voxels) in the row order of the table `people`;
+    folders: of the cell's models; arrays: of each model, map -> float32 (people, voxels) in the row order of `people`;
     asked (people, models): each person has at least one. One person and one model give the very numbers of training on
     the same machine. Raises DataError for people without a covariate that the models adjust for.
     """
@@ -31,12 +31,12 @@ def run(
     where = fold.resolve(device)
     total, apart = np.zeros(0), np.zeros(len(table))
     with loop.threads(threads):
-        for folder, may in zip(folders, asked.T, strict=True):
+        for folder, may, its in zip(folders, asked.T, arrays, strict=True):
             model = models.load(folder, device=where)
             if hasattr(model.module, "fit"):
                 model = models.load(folder)
             own = model.preparation
-            everyone = tables.people(table, {one: arrays[one] for one in own.maps}, own.columns, own.keep)
+            everyone = tables.people(table, {one: its[one] for one in own.maps}, own.columns, own.keep)
             rows = np.flatnonzero(may)
             if not total.size:
                 total = np.zeros((len(table), len(model.classes)))

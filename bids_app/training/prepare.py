@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,19 @@ from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError
 
 SITE = "site_number"
+FITTED = "fitted"  # a step before these: what a map was made by, kept for people to come
 
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """What is known of some people: values in the mask (people, voxels) by map, covariates (people,) by name."""
+    """What is known of some people: values in the mask (people, voxels) by map, covariates (people,) by name.
+
+    `fitted`: the arrays that a map was made by, by map, where it was fitted on the training people of the fold.
+    """
 
     values: Mapping[str, NDArray[np.float32]]
     covariates: Mapping[str, NDArray[np.float64]]
+    fitted: Mapping[str, Mapping[str, NDArray[np.generic]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.values.values())))
@@ -30,6 +35,7 @@ class People:
         return People(
             {one: np.asarray(x[index]) for one, x in self.values.items()},
             {name: column[index] for name, column in self.covariates.items()},
+            self.fitted,
         )
 
     def design(self, columns: Sequence[str]) -> NDArray[np.float64]:
@@ -88,8 +94,7 @@ class Preparation:
         return volumes
 
     def _of(self, step: str, one: str) -> dict[str, NDArray[np.generic]]:
-        start = f"{step}.{one}."
-        return {name.removeprefix(start): array for name, array in self.arrays.items() if name.startswith(start)}
+        return of_step(self.arrays, step, one)
 
 
 def fit(
@@ -118,7 +123,14 @@ def fit(
             arrays |= {f"adjust.{one}.{name}": array for name, array in fitted.items()}
             x = adjust.transform(x, people.design(chosen[one]), fitted)
         arrays |= {f"scale.{one}.{name}": array for name, array in scale.fit(x).items()}
+        arrays |= {f"{FITTED}.{one}.{name}": array for name, array in people.fitted.get(one, {}).items()}
     return Preparation(maps, chosen, grid, arrays, keep)
+
+
+def of_step(arrays: Mapping[str, NDArray[np.generic]], step: str, one: str) -> dict[str, NDArray[np.generic]]:
+    """Those of a model's arrays that a step (FITTED, combat, ...) left of a map, by name."""
+    start = f"{step}.{one}."
+    return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
 
 
 def _look(

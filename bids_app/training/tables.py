@@ -26,7 +26,8 @@ def people(
 ) -> People:
     """Everyone, the maps mapped from disk, with the covariates that `adjust` names by map, and `keep` and the site.
 
-    arrays: map -> float32 (people, voxels) in the row order of the table. Raises DataError when table and arrays
+    arrays: map -> float32 (people, voxels) in the row order of the table; what a map was made by, if it was fitted,
+    lies beside it as .npz. Raises DataError when table and arrays
     disagree, or a covariate is missing.
     """
     values = {one: np.load(path, mmap_mode="r") for one, path in arrays.items()}
@@ -39,7 +40,9 @@ def people(
         *itertools.chain(*(adjust.get(one, ()) for one in arrays)),
         *([] if keep is None else [SITE, *keep]),
     ]
-    return People(values, {name: _numbers(table, name) for name in dict.fromkeys(wanted)})
+    beside = {one: file for one, path in arrays.items() if (file := path.with_suffix(".npz")).exists()}
+    fitted = {one: dict(np.load(file)) for one, file in beside.items()}
+    return People(values, {name: _numbers(table, name) for name in dict.fromkeys(wanted)}, fitted)
 
 
 def _numbers(table: pd.DataFrame, name: str) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from bids_app.dataset import covariates, samples
 from bids_app.dataset.folds import Split
 from bids_app.errors import DataError, UsageError
 from bids_app.settings import Settings
-from bids_app.workflow import cohort, found, tuning, weights
+from bids_app.workflow import cohort, found, plan_ica, tuning, weights
 
 LINEAR = "svm"
 
@@ -41,7 +41,7 @@ class Analysis:
     `options`: what --tune changes, by classifier. `made`: the parameters of each map's sidecar, but what is null;
     `levels`: the words of covariates that are words. `resolutions` (mm) and `grids` are by map; a grid is named after
     the first map that lies on it. `keep`: what ComBat preserves, None without ComBat; `sites`: their names, by number,
-    with it.
+    with it; `ica`: where maps are fitted.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Analysis:
     grids: dict[str, str]
     sloppy: bool
     whole_grid: bool
+    ica: plan_ica.Ica | None
     key: str
 
 
@@ -97,6 +98,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     used, sites = cohort.numbered(used, settings)
     adjust = {name: tuple(itertools.chain(*(coded[one] for one in columns))) for name, columns in chosen.items()}
     stated = {name: made(used[name][0][0]) for name in maps}
+    ica = plan_ica.make(used, maps, settings)
     analysis = outputs.label(group.analysis or cohort.label(settings) or "analysis")
     return Analysis(
         name=analysis,
@@ -121,7 +123,8 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
         grids=_grids(used, maps),
         sloppy=any(its["Sloppy"] for its in stated.values()),
         whole_grid=group.whole_grid,
-        key=_key(used, maps, settings),
+        ica=ica,
+        key=_key(used, maps, settings, ica.sha256 if ica else ""),
     )
 
 
@@ -182,9 +185,14 @@ def _check_people(used: pd.DataFrame, everyone: pd.DataFrame, names: tuple[str, 
         why = "; ".join(f"{count} people: {reason}" for reason, count in reasons.items())
         todo = "merge classes, or leave this one out of --classes"
         if used.empty:
-            todo = f"make the maps first with\n  pellucid BIDS_DIR OUT_DIR participant --maps {' '.join(maps)}"
+            todo = f"make the maps first with\n  pellucid BIDS_DIR OUT_DIR participant --maps {' '.join(_asked(maps))}"
         few = f"the class {lacking[0]} has {counts.get(lacking[0], 0)} people with maps, too few to train on"
         raise DataError(f"{few} ({why}); {todo}")
+
+
+def _asked(maps: tuple[str, ...]) -> list[str]:
+    """The maps as the participant level knows them: one that is fitted later has no names yet."""
+    return list(dict.fromkeys(name.partition("-")[0] if found.fitted(name) else name for name in maps))
 
 
 def _check_target(target: str, names: tuple[str, ...]) -> None:
@@ -221,12 +229,14 @@ def _columns(chosen: tuple[str, ...] | None, default: tuple[str, ...]) -> tuple[
 def made(path: Path) -> dict[str, Any]:
     """How a map was made, by its sidecar: its parameters and the task, but what is null (TOML has no word for it)."""
     stated = json.loads(path.with_name(path.name.removesuffix(".nii.gz") + ".json").read_text())
+    if "MapParameters" not in stated:
+        raise DataError(f"the sidecar of {path.name} does not say how it was made; run the participant level again")
     told = stated["MapParameters"] | {"TaskName": stated.get("TaskName")}
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> str:
-    """Hash of everything that the classifiers depend on."""
+def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings, networks: str) -> str:
+    """Hash of everything that the classifiers depend on; `networks`: of the networks that an ICA is matched with."""
     stamps = [
         (path.name, path.stat().st_size, path.stat().st_mtime_ns)
         for name in maps
@@ -241,5 +251,5 @@ def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> str:
         settings.compute.omp_nthreads,
     ]
     people = used.drop(columns=list(maps)).to_csv(index=False)
-    text = json.dumps([stamps, people, chosen, __version__], default=str, sort_keys=True)
+    text = json.dumps([stamps, people, chosen, networks, __version__], default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

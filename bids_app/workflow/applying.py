@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from nipype.pipeline.engine import Workflow
+from nipype.pipeline.engine import Node, Workflow
+from safetensors.numpy import load_file
 
 from bids_app.bids import outputs
 from bids_app.dataset import arrays
@@ -14,9 +15,10 @@ from bids_app.errors import FailedError
 from bids_app.evaluation import external, permutation
 from bids_app.settings import Settings
 from bids_app.training import cards, ranges, scores, seeds
-from bids_app.workflow import execute
+from bids_app.workflow import execute, fitted, found
 from bids_app.workflow.call import node
 from bids_app.workflow.plan_apply import Application
+from bids_app.workflow.training import array
 
 STEPS = "bids_app.workflow.applying"
 PEOPLE, ASKED = "people.tsv", "asked.npy"
@@ -42,7 +44,9 @@ def run(planned: Application, settings: Settings) -> pd.DataFrame:
             work=str(work),
         )
         for name, its in planned.maps.items()
+        if not found.fitted(name)
     }
+    refitted = _fitted(graph, planned, work)
     for number, (cell, models) in enumerate(planned.cells.items()):
         maps = next(iter(models.values()))["maps"]
         ask = node(
@@ -50,13 +54,19 @@ def run(planned: Application, settings: Settings) -> pd.DataFrame:
             f"{STEPS}:ask",
             mem_gb=3,
             n_procs=settings.compute.omp_nthreads,
-            connected=tuple(f"array_{name}" for name in maps),
+            connected=tuple(f"array_{name}" for name in maps if name in stacks)
+            + tuple(f"fitted_{key}" for key in map(_key, models.values()) if set(maps) - set(stacks)),
+            maps=list(maps),
+            keys=[_key(card) for card in models.values()],
             folders=[str(folder) for folder in models],
             file=str(_file(work, cell)),
             device=settings.compute.device,
             threads=settings.compute.omp_nthreads,
         )
-        graph.connect([(stacks[name], ask, [("out", f"array_{name}")]) for name in maps])
+        graph.connect([(stacks[name], ask, [("out", f"array_{name}")]) for name in maps if name in stacks])
+        if set(maps) - set(stacks):
+            places = map(_key, models.values())
+            graph.connect([(refitted[key], ask, [("out", f"fitted_{key}")]) for key in places])
     execute.keep_crashes(graph, work / "log")
     preload = ["bids_app.training.apply"]
     execute.run(graph, settings, last=("apply_",), total=len(planned.cells), what="cells applied", preload=preload)
@@ -70,6 +80,61 @@ def run(planned: Application, settings: Settings) -> pd.DataFrame:
     )
 
 
+def _key(card: dict[str, Any]) -> str:
+    return f"{card['repeat']}_{card['fold']}"
+
+
+def _fitted(graph: Workflow, planned: Application, work: Path) -> dict[str, Node]:
+    """A node a fold of the training for the maps that were fitted in it, by its models' own components."""
+    names = [name for name in planned.maps if found.fitted(name)]
+    if not names:
+        return {}
+    folders: dict[str, dict[str, str]] = {}
+    for models in planned.cells.values():
+        for folder, card in models.items():
+            folders.setdefault(_key(card), {}).update({name: str(folder) for name in card["maps"] if name in names})
+    first = planned.maps[names[0]]
+    series = node(
+        "series",
+        f"{STEPS}:series",
+        mem_gb=2,
+        folder=str(first["folder"]),
+        files=[[str(path) for path in paths] for paths in planned.used[names[0]]],
+        work=str(work),
+    )
+    plan = {
+        "smoothing": {name: planned.maps[name]["smoothing_mm"] for name in names},
+        "forms": {name: planned.maps[name]["form"] for name in names},
+    }
+    made = {}
+    for key, its in folders.items():
+        made[key] = node(
+            f"maps_{key}", f"{STEPS}:refit", mem_gb=3, connected=("series",), key=key, folders=its, plan=plan,
+            work=str(work),
+        )  # fmt: skip
+        graph.connect([(series, made[key], [("out", "series")])])
+    return made
+
+
+def series(*, folder: str, files: list[list[str]], work: str) -> list[list[str]]:
+    """The series of people's runs in the model's mask, as arrays on disk."""
+    return fitted.on_disk(files, Grid(*cards.mask(Path(folder))), work)
+
+
+def refit(*, series: list[list[str]], key: str, folders: dict[str, str], plan: dict[str, Any], work: str) -> str:
+    """Everybody's maps by the components that the models of one fold keep; `folders`: a model's by map."""
+    from bids_app.training import prepare
+
+    own = {
+        name: prepare.of_step(load_file(Path(folder) / cards.WEIGHTS), prepare.FITTED, name)
+        for name, folder in folders.items()
+    }
+    place = Path(work) / "fitted" / key
+    place.mkdir(parents=True, exist_ok=True)
+    fitted.write(place, own, series, Grid(*cards.mask(Path(next(iter(folders.values()))))), plan)
+    return str(place)
+
+
 def stack(*, folder: str, files: list[list[str]], smoothing_mm: float, form: str, work: str) -> str:
     """People's values of a map in the model's mask -> file of float32 (people, voxels), as in training."""
     grid = Grid(*cards.mask(Path(folder)))
@@ -77,20 +142,22 @@ def stack(*, folder: str, files: list[list[str]], smoothing_mm: float, form: str
     return str(arrays.stack(paths, grid, Path(work), smoothing_mm=smoothing_mm, form=form))
 
 
-def ask(*, folders: list[str], file: str, device: str, threads: int, **stacked: str) -> str:
+def ask(
+    *, maps: list[str], keys: list[str], folders: list[str], file: str, device: str, threads: int, **stacked: str
+) -> str:
     """What the models of one cell say of everyone -> table."""
     from bids_app.training import apply
 
     work = Path(file).parent
-    found = apply.run(
+    told = apply.run(
         [Path(folder) for folder in folders],
-        arrays={name.removeprefix("array_"): Path(path) for name, path in stacked.items()},
+        arrays=[{name: array(name, key, stacked) for name in maps} for key in keys],
         people=work / PEOPLE,
         asked=np.load(work / ASKED),
         device=device,
         threads=threads,
     )
-    found.to_csv(file, sep="\t", index=False)
+    told.to_csv(file, sep="\t", index=False)
     return file
 
 

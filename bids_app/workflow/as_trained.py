@@ -54,7 +54,10 @@ def taken(settings: Settings) -> Settings:
 
 
 def maps(cells: dict[str, dict[Path, Any]]) -> dict[str, dict[str, Any]]:
-    """By map: how it was `made`, its `smoothing_mm` and `form`, its grid, and a `folder` that has its mask."""
+    """By map: how it was `made`, its `smoothing_mm` and `form`, its grid, and a `folder` that has its mask.
+
+    Of maps that were fitted also the `ica`.
+    """
     found: dict[str, dict[str, Any]] = {}
     for its in cells.values():
         folder, card = next(iter(its.items()))
@@ -62,6 +65,7 @@ def maps(cells: dict[str, dict[Path, Any]]) -> dict[str, dict[str, Any]]:
         for name in card["maps"]:
             own = {"made": stated["made"][name], "smoothing_mm": stated["smoothing_mm"][name]}
             own |= {"form": stated["map_form"][name], "grid": card["grid"]}
+            own |= {key: stated[key] for key in ("ica",) if key in stated}
             known = found.setdefault(name, own | {"folder": folder})
             if {key: known[key] for key in own} != own:
                 raise DataError(f"--model: cells differ in how {name} was made or prepared; give one analysis alone")

@@ -12,7 +12,7 @@ from bids_app.dataset import folds
 from bids_app.dataset.folds import Split
 from bids_app.errors import FailedError
 from bids_app.settings import Settings
-from bids_app.workflow import execute, needs, nested, nulls, tuning, voxelwise, weights
+from bids_app.workflow import execute, ica, needs, nested, nulls, tuning, voxelwise, weights
 from bids_app.workflow.analysis import Analysis, Cell, atlases
 from bids_app.workflow.call import node
 from bids_app.workflow.training import atlas_link
@@ -47,8 +47,12 @@ def run(analysis: Analysis, settings: Settings) -> Path:
     placed = {(place, name): _atlas(place, name, analysis, settings) for place, name in atlases(analysis)}
     for (place, _), atlas_node in placed.items():
         graph.connect([(grids[place], atlas_node, [("out", "template")])])
-    stacks = {name: _stack(name, analysis, work) for name in analysis.smoothing}
+    fitted = analysis.ica.maps if analysis.ica else ()
+    stacks = {name: _stack(name, analysis, work) for name in analysis.smoothing if name not in fitted}
     for name, stack in stacks.items():
+        graph.connect([(grids[analysis.grids[name]], stack, [("out", "template")])])
+    sources = ica.connect(graph, analysis, settings, grids, stacks, nested.inner(analysis, settings), work)
+    for name, stack in sources.stacks.items():
         copies = node(
             f"copies_{outputs.label(name)}",
             f"{STEPS}:copies",
@@ -58,13 +62,11 @@ def run(analysis: Analysis, settings: Settings) -> Path:
             groups=list(analysis.splits[0].groups),
             work=str(work),
         )
-        graph.connect(
-            [(grids[analysis.grids[name]], stack, [("out", "template")]), (stack, copies, [("out", "array")])]
-        )
+        graph.connect([(stack, copies, [("out", "array")])])
     shared = _shared(analysis, settings, work)
     nulls.write_labellings(analysis, settings, work)
-    _connect(graph, analysis, settings, stacks, placed, shared, memory)
-    nested.connect(graph, analysis, settings, stacks, shared, memory)
+    _connect(graph, analysis, settings, sources, placed, shared, memory)
+    nested.connect(graph, analysis, settings, sources, shared, memory)
     tested = voxelwise.connect(graph, analysis, settings, stacks, work)
     logs = work / "log"
     logs.mkdir(exist_ok=True)
@@ -95,19 +97,19 @@ def _connect(
     graph: Workflow,
     analysis: Analysis,
     settings: Settings,
-    stacks: dict[str, Node],
+    sources: ica.Arrays,
     placed: dict[tuple[str, str], Node],
     shared: dict[str, Any],
     memory: dict[str, float],
 ) -> None:
     """Add every cell in every fold, and its permutations; memory: GB by cell."""
     for cell in analysis.cells:
-        trained = [_train(cell, split, shared, memory[cell.name]) for split in analysis.splits]
-        for train in trained:
-            graph.connect([(stacks[name], train, [("out", f"array_{name}")]) for name in cell.maps])
+        trained = [_train(cell, split, shared, memory[cell.name], sources) for split in analysis.splits]
+        for train, split in zip(trained, analysis.splits, strict=True):
+            sources.connect(graph, train, cell.maps, [split])
             first = (analysis.grids[cell.maps[0]], analysis.atlases[cell.maps[0]][0])
             graph.connect([(placed[first], train, [("out", "regions")])])
-        nulls.connect(graph, cell, analysis, stacks, trained, shared, nulls.count(cell, settings))
+        nulls.connect(graph, cell, analysis, sources, trained, shared, nulls.count(cell, settings))
 
 
 def _template(analysis: Analysis, settings: Settings) -> Node:
@@ -167,13 +169,13 @@ def _stack(name: str, analysis: Analysis, work: Path) -> Node:
     )
 
 
-def _train(cell: Cell, split: Split, plan: dict[str, Any], mem_gb: float) -> Node:
+def _train(cell: Cell, split: Split, plan: dict[str, Any], mem_gb: float, sources: ica.Arrays) -> Node:
     return node(
         f"train_{cell.classifier}_{'_'.join(map(outputs.label, cell.maps))}_repeat_{split.repeat}_fold_{split.fold}",
         f"{STEPS}:train",
         mem_gb=mem_gb,
         n_procs=plan["threads"],
-        connected=(*(f"array_{name}" for name in cell.maps), "regions"),
+        connected=(*sources.inputs(cell.maps, [split]), "regions"),
         cell=cell.name,
         classifier=cell.classifier,
         maps=list(cell.maps),
@@ -204,6 +206,7 @@ def _shared(analysis: Analysis, settings: Settings, work: Path) -> dict[str, Any
             for role, rows in (("train", split.train), ("test", split.test))
             for row in rows
         ),
+        "ica": None if analysis.ica is None else analysis.ica.stated | {"maps": list(analysis.ica.maps)},
         "levels": {name: list(its) for name, its in analysis.levels.items()},
         "seed": settings.compute.random_seed,
         "options": analysis.options,

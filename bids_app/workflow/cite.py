@@ -40,7 +40,7 @@ def _bold(source: str, settings: Settings) -> str:
         dropped=None,
         resampled=chosen["resampled"],
         slice_timing=None,
-        parcellation=next(iter(chosen["atlases"])),
+        parcellation=next(iter(chosen["atlases"]), ""),
         **{name: chosen["parameters"][name] for name in ("alff_definition", "strength", "neighbours")},
     )
     mm = plan_bold.resolution(settings) if source == "pellucid" else settings.participant.resolution

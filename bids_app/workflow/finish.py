@@ -87,7 +87,7 @@ def _runs(job: Files, bold: Files, made: Files) -> list[Files]:
         {
             **run,
             "made": made[f"run_{number}"],
-            "maps": {name: made[f"bold_{number}_{name}"] for name in bold["maps"]},
+            "maps": {name: made[key] for name in bold["maps"] if (key := f"bold_{number}_{name}") in made},
             "atlases": {label: made[f"atlas_{number}_{label}"] for label in bold["atlases"]},
         }
         for number, run in enumerate(job["runs"])

@@ -53,6 +53,7 @@ def run(
             shown.append(drawing.Map(key, nib.load(file), part.UNIT, caption=caption))
             _regions(folder, who, entities, spelled, part.SUFFIX, file, mask, told["atlases"])
     if chosen["save_series"]:
+        facts["MapParameters"] = _common("series", chosen, resolution)
         _series(folder, who, place, made, mask, facts)
     if told["source"] == "pellucid":
         _preprocessed(folder, who, entities, made)
@@ -70,7 +71,7 @@ def words(runs: list[Files], chosen: Files) -> str:
         dummy_scans=sum(run["made"]["dummies"] for run in runs),
         slice_timing=any(run["made"].get("slice_time") is not None for run in runs),
         resampled=chosen["resampled"],
-        parcellation=next(iter(chosen["atlases"])),
+        parcellation=next(iter(chosen["atlases"]), ""),
         network_names=[name.partition("_")[2] for name in runs[0]["maps"].get("networks", {}) if "beta" in name],
         **{name: chosen["parameters"][name] for name in ("alff_definition", "strength", "neighbours")},
     )
@@ -132,9 +133,14 @@ def _parameters(name: str, chosen: Files, resolution: float) -> Files:
     if "NetworkMaps" in own:
         maps = Path(own["NetworkMaps"])
         own |= {"NetworkMaps": maps.name, "NetworkMapsSha256": hashlib.sha256(maps.read_bytes()).hexdigest()}
+    return {**_common(name, chosen, resolution), **own}
+
+
+def _common(name: str, chosen: Files, resolution: float) -> Files:
+    """How series were made, whatever is made of them."""
     cleaned = {"Denoise": chosen["denoise"], "Band": chosen["band"], "FdThreshold": chosen["fd_threshold"]}
     place = {"Space": chosen["space"], "ResolutionMm": resolution, "Sloppy": chosen["sloppy"]}
-    return {"Map": name, **place, **cleaned, "Version": __version__, **own}
+    return {"Map": name, **place, **cleaned, "Version": __version__}
 
 
 def _regions(

@@ -9,6 +9,7 @@ from bids_app import catalogue
 from bids_app.bids import inputs, outputs
 from bids_app.errors import UsageError
 from bids_app.settings import Settings
+from bids_app.workflow import network_maps
 
 Found = dict[tuple[str, str | None], dict[str, tuple[Path, ...]]]
 
@@ -23,12 +24,29 @@ def names(settings: Settings) -> tuple[str, ...]:
     every: list[str] = []
     for name in settings.participant.maps:
         part = catalogue.load("maps", name)
+        if fitted(name):
+            every += _fitted(name, settings)
+            continue
         if "{name}" not in part.ENTITIES.get("desc", "") or "-" in name:
             every.append(name)
             continue
         labels = {(inputs.entities(path.name) or {}).get("desc", "") for path in _files(settings, f"{name}-*", part)}
         every += [f"{name}-{label}" for label in sorted(labels)] or [name]
     return tuple(dict.fromkeys(every))
+
+
+def fitted(name: str) -> bool:
+    """Whether a map is made at the group level, of series, by what is fitted on the training people of each fold."""
+    return catalogue.offers("maps", name, "FITTED")
+
+
+def _fitted(name: str, settings: Settings) -> list[str]:
+    """A map of each network of --network-maps, or the one that is named. Raises UsageError for a name not there."""
+    base, _, wanted = name.partition("-")
+    there = network_maps.labels(settings.participant.network_maps, base)
+    if wanted and wanted not in there:
+        raise UsageError(f"--maps {name}: --network-maps has no {wanted}; it has {', '.join(there)}")
+    return [name] if wanted else [f"{base}-{label}" for label in there]
 
 
 def maps(settings: Settings, chosen: tuple[str, ...], people: set[str] | None) -> Found:
@@ -69,6 +87,7 @@ def _files(settings: Settings, name: str, part: ModuleType) -> list[Path]:
     res = outputs.label(f"{chosen.resolution:g}".replace(".", "p")) if chosen.resolution else "*"
     run = f"*_task-{settings.select.task_id or '*'}_*" if datatype(part) == "func" else "*_"
     entities = "_".join(f"{key}-{value}" for key, value in stated.items())
-    pattern = f"sub-{run}space-{chosen.output_space}_res-{res}_{entities}_{part.SUFFIX}.nii.gz"
+    named = "desc-denoised_bold" if fitted(name) else f"{entities}_{part.SUFFIX}"
+    pattern = f"sub-{run}space-{chosen.output_space}_res-{res}_{named}.nii.gz"
     folders = (f"sub-*/{datatype(part)}", f"sub-*/ses-*/{datatype(part)}")
     return sorted(path for folder in folders for path in settings.output_dir.glob(f"{folder}/{pattern}"))

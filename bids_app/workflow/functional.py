@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from bids_app.errors import DataError
 from bids_app.preprocess import denoise, strategies
 from bids_app.preprocess import series as images
 from bids_app.preprocess.conform import plain
-from bids_app.workflow import spaces
+from bids_app.workflow import network_maps, spaces
 
 Files = dict[str, Any]
 SERIES = ("series", "denoised", "filtered", "kept", "fd", "dvars")
@@ -71,7 +70,11 @@ def make_map(*, map_name: str, run: Files, parameters: Files, parcels: str) -> F
     if "parcels" in wanted:
         given["parcels"] = labels(parcels)[0][inside].astype(np.int32)
     if "network_maps" in wanted:
-        given["network_maps"], given["network_names"] = _networks(parameters["network_maps"], mask, inside)
+        file = Path(parameters["network_maps"])
+        given["network_maps"], given["network_names"] = (
+            network_maps.placed(file, mask, inside),
+            network_maps.names(file),
+        )
     values = part.compute(np.load(run[part.SOURCE]), **{name: given[name] for name in wanted})
     found = values if isinstance(values, dict) else {map_name: values}
     files = {}
@@ -88,28 +91,6 @@ def labels(folder: str) -> tuple[np.ndarray, dict[int, str], str]:
     about = json.loads((Path(folder) / "atlas.json").read_text())
     names = {int(label): text for label, text in about["names"].items()}
     return np.asarray(nib.load(Path(folder) / "labels.nii.gz").dataobj), names, about["name"]
-
-
-def _networks(file: str, mask: nib.Nifti1Image, inside: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Network maps (voxels, k) at a run's voxels, and their names: of FILE.tsv's column `name`, else N01, N02, ..."""
-    from nilearn.image import resample_img
-
-    image = nib.load(file)
-    with warnings.catch_warnings():
-        # maps of ones and zeros become the shares of each voxel, which is meant
-        warnings.filterwarnings("ignore", "Resampling binary images", UserWarning)
-        placed = resample_img(
-            image, target_affine=mask.affine, target_shape=mask.shape, force_resample=True, copy_header=True
-        )
-    maps = np.asarray(placed.dataobj, dtype=np.float32)[inside]
-    beside = Path(file.removesuffix(".gz").removesuffix(".nii") + ".tsv")
-    names = [f"N{number:02d}" for number in range(1, maps.shape[1] + 1)]
-    if beside.is_file():
-        rows = [line.split("\t") for line in beside.read_text(encoding="utf-8").splitlines()]
-        names = [row[rows[0].index("name")] for row in rows[1:] if any(row)]
-    if len(names) != maps.shape[1]:
-        raise DataError(f"{beside.name} names {len(names)} networks, and the image holds {maps.shape[1]}")
-    return np.ascontiguousarray(maps), tuple(names)
 
 
 def _column(frame: Any, name: str) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from nipype.pipeline.engine import Node, Workflow
+from nipype.pipeline.engine import Workflow
 
 from bids_app.bids import outputs
 from bids_app.dataset import folds
@@ -14,6 +14,7 @@ from bids_app.dataset.folds import Split
 from bids_app.evaluation import permutation
 from bids_app.settings import Settings
 from bids_app.training import scores, seeds
+from bids_app.workflow import ica
 from bids_app.workflow.analysis import Analysis, Cell
 from bids_app.workflow.call import node
 from bids_app.workflow.training import arguments
@@ -29,34 +30,43 @@ def check(analysis: Analysis, settings: Settings) -> None:
             _inner(split, analysis, settings)
 
 
+def inner(analysis: Analysis, settings: Settings) -> dict[str, list[Split]]:
+    """The inner folds by `ica.within` of the fold that they are in; nothing without --inner-folds."""
+    if settings.group.inner_folds is None:
+        return {}
+    return {ica.within(split): _inner(split, analysis, settings) for split in analysis.splits}
+
+
 def connect(
     graph: Workflow,
     analysis: Analysis,
     settings: Settings,
-    stacks: dict[str, Node],
+    sources: ica.Arrays,
     plan: Files,
     memory: dict[str, float],
 ) -> None:
     """Add a node a cell and fold, where --inner-folds asks for it; memory: GB by cell."""
     if settings.group.inner_folds is None:
         return
+    every = inner(analysis, settings)
     for cell in analysis.cells:
         for split in analysis.splits:
+            its = every[ica.within(split)]
             made = node(
                 f"inner_{outputs.camel(cell.name)}_repeat_{split.repeat}_fold_{split.fold}",
                 "bids_app.workflow.nested:score",
                 mem_gb=memory[cell.name],
                 n_procs=plan["threads"],
-                connected=tuple(f"array_{name}" for name in cell.maps),
+                connected=sources.inputs(cell.maps, its),
                 cell=cell.name,
                 classifier=cell.classifier,
                 maps=list(cell.maps),
-                splits=[vars(one) for one in _inner(split, analysis, settings)],
+                splits=[vars(one) for one in its],
                 seed=seeds.derive(plan["seed"], "inner", split.repeat, split.fold),
                 plan=plan,
                 file=str(_file(Path(plan["work"]), cell, split)),
             )
-            graph.connect([(stacks[name], made, [("out", f"array_{name}")]) for name in cell.maps])
+            sources.connect(graph, made, cell.maps, its, ica.within(split))
 
 
 def score(

@@ -15,6 +15,7 @@ from bids_app.dataset.folds import Split
 from bids_app.evaluation import permutation, sites
 from bids_app.settings import Settings
 from bids_app.training import scores
+from bids_app.workflow import ica
 from bids_app.workflow.analysis import Analysis, Cell
 from bids_app.workflow.call import node
 from bids_app.workflow.training import arguments
@@ -49,7 +50,7 @@ def connect(
     graph: Workflow,
     cell: Cell,
     analysis: Analysis,
-    stacks: dict[str, Node],
+    sources: ica.Arrays,
     trained: list[Node],
     plan: Files,
     most: int,
@@ -70,13 +71,13 @@ def connect(
             f"{STEPS}:network",
             mem_gb=trained[0]._mem_gb,
             n_procs=plan["threads"],
-            connected=tuple(f"array_{name}" for name in cell.maps),
+            connected=sources.inputs(cell.maps, _judged(analysis)),
             maps=list(cell.maps),
             splits=splits,
             number=number,
             **told,
         )
-        graph.connect([(stacks[name], made, [("out", f"array_{name}")]) for name in cell.maps])
+        sources.connect(graph, made, cell.maps, _judged(analysis))
 
 
 def linear(*, cell: str, classifier: str, plan: Files, splits: list[Files], most: int, **trained: str) -> str:

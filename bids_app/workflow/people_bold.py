@@ -26,7 +26,7 @@ def chosen(settings: Settings) -> dict[str, Any]:
         "sloppy": settings.participant.sloppy,
         "registration": plan_bold.registration(settings),
         "resampled": settings.participant.resolution is not None,
-        "save_series": settings.participant.save_series,
+        "save_series": settings.participant.save_series or plan_bold.computed(settings) != plan_bold.maps(settings),
         "radiological": settings.other.radiological,
     }
 
@@ -36,7 +36,7 @@ def inputs(job: plan.Job, settings: Settings) -> list[str]:
     names: list[str] = []
     for number in range(len(job.runs)):
         names.append(f"run_{number}")
-        names += [f"bold_{number}_{name}" for name in plan_bold.maps(settings)]
+        names += [f"bold_{number}_{name}" for name in plan_bold.computed(settings)]
         names += [f"atlas_{number}_{label}" for label in _atlases(settings)]
     return names
 
@@ -54,7 +54,7 @@ def connect(person: Workflow, finish: Node, anatomy: Node | None, job: plan.Job,
         for label, each in placed.items():
             person.connect([(series, each, [("out", "run")]), (each, finish, [("out", f"atlas_{number}_{label}")])])
             needing.append(each.name)
-        for name in plan_bold.maps(settings):
+        for name in plan_bold.computed(settings):
             made = _map(number, name, run, settings)
             own = [outputs.label(atlas.name(each)) for each in plan_bold.atlas_names(settings.both.atlas, name)]
             person.connect([(series, made, [("out", "run")]), (placed[own[0]], made, [("out", "parcels")])])
@@ -127,6 +127,6 @@ def _map(number: int, name: str, run: dict[str, Any], settings: Settings) -> Nod
 
 
 def _atlases(settings: Settings) -> dict[str, str]:
-    """The atlases of all maps of BOLD, by a name that nodes can have."""
-    names = [name for one in plan_bold.maps(settings) for name in plan_bold.atlas_names(settings.both.atlas, one)]
+    """The atlases of all maps that are made, by a name that nodes can have."""
+    names = [name for one in plan_bold.computed(settings) for name in plan_bold.atlas_names(settings.both.atlas, one)]
     return {outputs.label(atlas.name(name)): name for name in dict.fromkeys(names)}

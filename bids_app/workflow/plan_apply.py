@@ -16,7 +16,7 @@ from bids_app.errors import DataError, UsageError
 from bids_app.settings import Group, Settings, option
 from bids_app.training import cards
 from bids_app.training.prepare import SITE
-from bids_app.workflow import analysis, as_trained, cohort, found
+from bids_app.workflow import analysis, as_trained, cohort, found, plan_ica
 
 NAME, UNKNOWN = "applied", "not known"
 MEANT = {  # the options of the group level that mean something when a model is applied
@@ -183,6 +183,8 @@ def _check_used(used: pd.DataFrame, samples: pd.DataFrame, maps: dict[str, Any])
             if differ == ["Version"]:
                 todo = f"use Pellucid {its['made']['Version']}, or train anew"
             raise DataError(f"the {name} maps are not made as those of the model: {told}; {todo}")
+        if "ica" in its:
+            plan_ica.check_series(used, name, its["ica"]["components"])
         shape, affine = found.grid(first)
         if list(shape) != its["grid"]["shape"] or not np.allclose(
             affine, np.array(its["grid"]["affine"]).ravel(), rtol=0, atol=1e-3

@@ -11,10 +11,10 @@ from bids_app import catalogue
 from bids_app.atlases import atlas
 from bids_app.bids import derivatives_bold, inputs
 from bids_app.bids import functional as bids_functional
-from bids_app.errors import DataError, MissingInputError, UsageError
+from bids_app.errors import MissingInputError, UsageError
 from bids_app.preprocess import series, strategies
 from bids_app.settings import Settings
-from bids_app.workflow import found
+from bids_app.workflow import found, network_maps
 
 BAND = (0.01, 0.08)
 FD_THRESHOLD = 0.5
@@ -26,6 +26,11 @@ RAW_MM = 3.0  # about the voxels that BOLD is measured with
 def maps(settings: Settings) -> tuple[str, ...]:
     """The maps of time series among those chosen."""
     return tuple(name for name in settings.participant.maps if found.datatype(catalogue.load("maps", name)) == "func")
+
+
+def computed(settings: Settings) -> tuple[str, ...]:
+    """Those of them that are made here, and not fitted at the group level, which takes the series."""
+    return tuple(name for name in maps(settings) if not found.fitted(name))
 
 
 def chosen(settings: Settings) -> dict[str, Any]:
@@ -73,17 +78,9 @@ def check(settings: Settings) -> None:
     if settings.participant.denoise == "ica_aroma" and "fmriprep" not in settings.select.derivatives:
         raise UsageError("--denoise ica_aroma: only fMRIPrep's own series serve; give -d fmriprep=PATH")
     if "networks" in maps(settings):
-        _check_networks(settings.participant.network_maps)
+        network_maps.check(settings.participant.network_maps, "networks")
     for name in maps(settings):
         atlas.check(atlas_names(settings.both.atlas, name))
-
-
-def _check_networks(path: Path | None) -> None:
-    """Raise MissingInputError or DataError unless there is a 4D image of network maps; only its header is read."""
-    if path is None or not path.is_file():
-        raise MissingInputError(f"--maps networks needs --network-maps FILE, a 4D image; there is no {path}")
-    if len(nib.load(path).shape) != 4:
-        raise DataError(f"--network-maps {path.name} has {len(nib.load(path).shape)} axes in place of 4")
 
 
 def sessions(

@@ -17,10 +17,11 @@ from bids_app.report import card as model_card
 from bids_app.report import group as page
 from bids_app.report import methods
 from bids_app.report.heatmap import Heatmap
+from bids_app.report.ica import Matched, section
 from bids_app.report.voxelwise import Compared
 from bids_app.settings import Settings
 from bids_app.training import cards, ranges
-from bids_app.workflow import called, card, cohort, heatmaps, nulls, share, templates
+from bids_app.workflow import called, card, cohort, heatmaps, ica, nulls, share, templates
 from bids_app.workflow import compared as found
 from bids_app.workflow.analysis import Analysis, Cell
 from bids_app.workflow.collect import atlas_notes, fold_folders, region_table
@@ -58,7 +59,8 @@ def stage(
         shutil.copytree(pages, folder / called.FOLDER)
     if compared is not None:
         found.write(folder, compared.tested, analysis, compared.limits)
-    _report(folder, analysis, chosen, tables, judged, maps, compared, atlas_notes(analysis, work))
+    notes, matched = atlas_notes(analysis, work), ica.matched(analysis, work)
+    _report(folder, analysis, chosen, tables, judged, maps, compared, notes, matched)
     model_card.write(folder, analysis.name, card.facts(analysis, judged, chosen))
     share.write(folder, analysis, judged.audit, files, card.facts(analysis, judged, chosen, shared=True))
 
@@ -88,6 +90,7 @@ def _report(
     maps: list[Heatmap],
     compared: Compared | None,
     notes: dict[str, str],
+    matched: list[Matched],
 ) -> None:
     text = _methods(planned, chosen, notes)
     (folder / "methods.md").write_text(text + "\n")
@@ -98,6 +101,8 @@ def _report(
         sloppy=planned.sloppy,
         seed=chosen.compute.random_seed,
     )
+    template, mask = nib.load(files["brain"]), nib.load(files["mask"])
+    drawn = {"template": template, "mask": mask, "radiological": chosen.other.radiological}
     page.write(
         folder / "report.html",
         analysis=planned.name,
@@ -112,14 +117,13 @@ def _report(
         settings_toml=shown(chosen),
         methods=text,
         references=methods.cited(text),
-        template=nib.load(files["brain"]),
-        mask=nib.load(files["mask"]),
+        **drawn,
         checks=tables["checks"],
         overlap=tables.get("overlap"),
         compared=compared,
+        ica=section(folder, tables["ica"], matched, **drawn) if matched else None,
         pages=sorted(page.name for page in (folder / called.FOLDER).glob("*.html")),
         classes=planned.classes,
-        radiological=chosen.other.radiological,
         version=__version__,
     )
 
@@ -141,6 +145,7 @@ def _methods(planned: Analysis, chosen: Settings, notes: dict[str, str]) -> str:
         checked=chosen.group.explain_checks,
         reference=None if chosen.group.reference_map is None else chosen.group.reference_map.name,
         voxelwise=chosen.group.voxelwise_test,
+        ica=ica.words(planned),
         version=__version__,
         atlases=list(notes),
         sloppy=planned.sloppy,

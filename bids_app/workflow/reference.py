@@ -17,6 +17,7 @@ from bids_app.regions import ale, overlap, surrogates
 from bids_app.report.heatmap import Heatmap
 from bids_app.settings import Settings
 from bids_app.training import seeds
+from bids_app.workflow import fitted, found
 from bids_app.workflow.analysis import Analysis
 
 log = logging.getLogger("pellucid")
@@ -147,8 +148,11 @@ def _placed(file: Path, grid: Grid) -> tuple[np.ndarray, str]:
 
 def _without_classifier(analysis: Analysis, name: str, grid: Grid, work: Path) -> dict[str, np.ndarray]:
     """The group mean of a map, and how its voxels differ between classes, without any classifier: (voxels,) each."""
-    paths = [tuple(each) for each in analysis.used[name]]
-    file = arrays.stack(paths, grid, work, smoothing_mm=analysis.smoothing[name], form=analysis.forms[name])
+    if found.fitted(name):
+        file = fitted.everybody(name, work)
+    else:
+        paths = [tuple(each) for each in analysis.used[name]]
+        file = arrays.stack(paths, grid, work, smoothing_mm=analysis.smoothing[name], form=analysis.forms[name])
     x, classes = np.load(file, mmap_mode="r"), analysis.used["class"].to_numpy()
     groups = [np.asarray(x[classes == one]) for one in analysis.classes]
     if len(groups) == 2:

@@ -89,7 +89,8 @@ def train(
 ) -> str:
     """One cell in one fold, and the heatmaps of those held out as files. Returns the fold's folder.
 
-    `stacked` has the array of each map as `array_<name>`; `plan` is what all nodes of an analysis share (cells.py);
+    `stacked` has the array of each map as `array_<name>`, or the folder of what was fitted in the fold as
+    `fitted_<repeat>_<fold>`; `plan` is what all nodes of an analysis share (cells.py);
     `regions` is the folder of `place_atlas` for the map's first atlas.
     """
     from bids_app.training import fold
@@ -129,13 +130,14 @@ def arguments(cell: str, classifier: str, maps: list[str], split: Files, plan: F
         "made": {name: plan["made"][name] for name in maps},
         "levels": plan["levels"],
         "folds_sha256": plan["folds"],
+        **({"ica": {key: its for key, its in plan["ica"].items() if key != "maps"}} if plan["ica"] else {}),
         **({} if plan["keep"] is None else {"combat_keep": plan["keep"], "sites": plan["sites"]}),
     }
     return {
         "cell": cell,
         "classifier": classifier,
         "maps": tuple(maps),
-        "arrays": {name: Path(stacked[f"array_{name}"]) for name in maps},
+        "arrays": {name: array(name, f"{split['repeat']}_{split['fold']}", stacked) for name in maps},
         "grid_file": work / f"grid_{maps[0]}.npz",
         "people": work / "people.tsv",
         "classes": tuple(plan["classes"]),
@@ -149,6 +151,13 @@ def arguments(cell: str, classifier: str, maps: list[str], split: Files, plan: F
         "threads": plan["threads"],
         "settings": stated,
     }
+
+
+def array(name: str, fold: str, stacked: Files) -> Path:
+    """The array of a map: everybody's stack, or what was fitted in the fold, <repeat>_<fold>."""
+    if f"array_{name}" in stacked:
+        return Path(stacked[f"array_{name}"])
+    return Path(stacked[f"fitted_{fold}"]) / f"{name}.npy"
 
 
 def atlas_link(work: Path, place: str, name: str) -> Path:
