@@ -13,7 +13,8 @@ from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 from bids_app import catalogue
 from bids_app.errors import DataError, UsageError
 from bids_app.evaluation import audit, checks
-from bids_app.evaluation.verdict import BETTER, NO_BETTER, Verdict
+from bids_app.evaluation.verdict import BETTER, NO_BETTER, UNJUDGED, Verdict
+from bids_app.report import audit as report_audit
 from bids_app.report import citation, curves, figures, group, index, methods, page, person, viewer
 from bids_app.report.mosaic import Mosaic, dilated, only
 
@@ -488,3 +489,25 @@ def test_numbers_are_shown_with_three_digits_and_missing_ones_as_such(value, tex
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert page.number(value) == text
+
+
+def test_many_cells_that_cannot_be_judged_are_named_in_one_sentence_with_theirs_below():
+    verdicts = {f"net{number}/gm": Verdict(UNJUDGED, f"Why {number}.") for number in range(5)}
+    verdicts["svm/gm"] = Verdict(BETTER, "A claim.")
+    found = group._found(verdicts)
+    assert found["findings"] == ["A claim."]
+    assert found["unjudged"] == {
+        "cells": [f"net{number}/gm" for number in range(5)],
+        "sentences": [f"Why {number}." for number in range(5)],
+    }
+    few = dict(list(verdicts.items())[3:])
+    assert group._found(few) == {"findings": ["Why 3.", "Why 4.", "A claim."]}
+
+
+def test_within_sites_a_cell_is_a_row_and_a_site_a_column():
+    score = {"people": 12, "balanced_accuracy": 0.5, "low": 0.3, "high": 0.7}
+    none = {"people": 1, "balanced_accuracy": None, "low": None, "high": None}
+    each = [{"site": "A", **score}, {"site": "B", **none}]
+    told = {"by_class": [], "confounded": [], "within_sites": {"svm/gm": each, "cnn3d/gm": each}}
+    row = {"A, 12 people: balanced accuracy": "0.50 (0.30 to 0.70)", "B, 1 people: balanced accuracy": "n/a"}
+    assert report_audit.shown(told)["within_sites"] == [{"cell": cell, **row} for cell in ("svm/gm", "cnn3d/gm")]

@@ -52,12 +52,13 @@ def _site_notes(audit: Mapping[str, Any]) -> list[str]:
 
 
 def _within_sites(audit: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A row a cell, a column a site: balanced accuracy."""
     rows: dict[str, dict[str, str]] = {}
     for cell, each in audit.get("within_sites", {}).items():
+        row = rows.setdefault(cell, {"cell": cell})
         for its in each:
-            row = rows.setdefault(its["site"], {"site": its["site"], "people": str(its["people"])})
             bounds = "" if its["balanced_accuracy"] is None else f" ({two(its['low'])} to {two(its['high'])})"
-            row[f"{cell}: balanced accuracy"] = two(its["balanced_accuracy"]) + bounds
+            row[f"{its['site']}, {its['people']} people: balanced accuracy"] = two(its["balanced_accuracy"]) + bounds
     return list(rows.values())
 
 

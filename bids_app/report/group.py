@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from nibabel.nifti1 import Nifti1Image
 
-from bids_app.evaluation.verdict import WORDS, Verdict
+from bids_app.evaluation.verdict import UNJUDGED, WORDS, Verdict
 from bids_app.regions.tables import OUTSIDE
 from bids_app.report import audit as audits
 from bids_app.report import curves, figures, people, voxelwise
@@ -17,6 +17,7 @@ from bids_app.report.heatmap import Heatmap, caption, shown_checks, shown_overla
 from bids_app.report.page import number, render, save
 from bids_app.report.viewer import interactive
 
+MANY = 4
 TOP = 15
 UNITS = {
     "rank": "rank",
@@ -88,7 +89,7 @@ def write(
         "group.html",
         title=f"{analysis} - Pellucid",
         analysis=analysis,
-        findings=[one.text for one in verdicts.values()],
+        **_found(verdicts),
         audit=audits.shown(audit),
         used=people.used(samples, order),
         left_out=people.left_out(samples),
@@ -108,6 +109,15 @@ def write(
         version=version,
     )
     save(path, page)
+
+
+def _found(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
+    """What stands first: a sentence a cell; where MANY cannot be judged these are named in one, with theirs below."""
+    apart = {cell: one.text for cell, one in verdicts.items() if one.kind == UNJUDGED}
+    if len(apart) < MANY:
+        return {"findings": [one.text for one in verdicts.values()]}
+    findings = [one.text for cell, one in verdicts.items() if cell not in apart]
+    return {"findings": findings, "unjudged": {"cells": list(apart), "sentences": list(apart.values())}}
 
 
 def _classes(predictions: pd.DataFrame) -> tuple[str, ...]:
