@@ -501,7 +501,7 @@ def test_many_cells_that_cannot_be_judged_are_named_in_one_sentence_with_theirs_
         "sentences": [f"Why {number}." for number in range(5)],
     }
     few = dict(list(verdicts.items())[3:])
-    assert group._found(few) == {"findings": ["Why 3.", "Why 4.", "A claim."]}
+    assert group._found(few) == {"findings": ["Why 3.", "Why 4.", "A claim."], "unjudged": None}
 
 
 def test_within_sites_a_cell_is_a_row_and_a_site_a_column():

@@ -115,7 +115,7 @@ def _found(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
     """What stands first: a sentence a cell; where MANY cannot be judged these are named in one, with theirs below."""
     apart = {cell: one.text for cell, one in verdicts.items() if one.kind == UNJUDGED}
     if len(apart) < MANY:
-        return {"findings": [one.text for one in verdicts.values()]}
+        return {"findings": [one.text for one in verdicts.values()], "unjudged": None}
     findings = [one.text for cell, one in verdicts.items() if cell not in apart]
     return {"findings": findings, "unjudged": {"cells": list(apart), "sentences": list(apart.values())}}
 
