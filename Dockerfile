@@ -5,6 +5,8 @@ FROM ${BASE} AS build
 # cuda: the locked torch, which runs on processors as well. cpu: the build without CUDA, from PyTorch's own index.
 ARG TORCH=cuda
 ENV UV_SYSTEM_CERTS=1 UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 UV_LINK_MODE=copy VIRTUAL_ENV=/opt/pellucid
+# Debian's archive keeps one version of a package for a suite: to pin it is to fail later
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3 python3-venv
 RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --quiet --no-cache-dir "uv>=0.9,<1"
 COPY pyproject.toml requirements.lock /src/
@@ -21,6 +23,7 @@ RUN /opt/uv/bin/uv venv --quiet "$VIRTUAL_ENV" \
     esac \
  && /opt/uv/bin/uv pip install --quiet --compile-bytecode -c requirements.lock -r pyproject.toml \
  && find "$VIRTUAL_ENV" -type f \( -name '*.a' -o -path '*/include/*' \) -delete
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # A template with a head, for whole heads without a mask. Without a network the image does without, and says so.
 RUN mkdir /opt/templateflow \
  && { TEMPLATEFLOW_HOME=/opt/templateflow timeout 300 "$VIRTUAL_ENV/bin/python" -c "from templateflow.api import get; get('MNI152NLin2009cAsym', resolution=1, desc=None, suffix='T1w'); get('MNI152NLin2009cAsym', resolution=1, desc='brain', suffix='mask')" > /dev/null 2>&1 || true; } \
@@ -46,6 +49,7 @@ LABEL org.opencontainers.image.title="pellucid" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.authors="The Pellucid developers"
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends python3 \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/cache/ldconfig/aux-cache /var/log/*
 COPY --from=build /opt/pellucid /opt/pellucid

@@ -24,7 +24,7 @@ def settle(work: Path) -> None:
     ours = work / "cache"
     home = Path(os.environ.get("HOME", "/nonexistent"))
     if not os.access(home, os.W_OK | os.X_OK) or any(name in os.environ for name in CONTAINERS):
-        fetched = {name: place for name, place in FETCHED.items() if not (home / ".cache" / place).is_dir()}
+        fetched = {name: place for name, place in FETCHED.items() if not os.access(home / ".cache" / place, os.R_OK)}
         for name, place in {**{name: name.lower() for name in CACHES}, **fetched}.items():
             os.environ.setdefault(name, str(ours / place))
     if COMPILED in os.environ or not os.access(Path(__file__).parent / "maps", os.W_OK):

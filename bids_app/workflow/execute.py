@@ -81,8 +81,7 @@ def run(
     }
     if settings.other.write_graph:  # `dot` is written without graphviz; drawing it is left to the user
         graph.write_graph(dotfilename=str(settings.work_dir / f"{graph.name}.dot"), graph2use="orig", format="dot")
-    if compiled := os.environ.get(environment.COMPILED):
-        cache.folder(str(settings.work_dir), "numba", lambda to: shutil.copytree(compiled, to, dirs_exist_ok=True))
+    fill_compiled(settings.work_dir)
     with tqdm(total=total, desc=what, unit="", disable=None, leave=False) as bar:
         runner = _plugin(settings, _counting(bar, last, what, total), preload)
         try:
@@ -94,6 +93,12 @@ def run(
                 runner.stop()
             for place in (settings.output_dir, settings.work_dir):
                 outputs.sweep(place)
+
+
+def fill_compiled(work: Path) -> None:
+    """Copy what numba compiled when the image was built to where it can write: it takes what suits the processor."""
+    if compiled := os.environ.get(environment.COMPILED):
+        cache.folder(str(work), "numba", lambda to: shutil.copytree(compiled, to, dirs_exist_ok=True))
 
 
 def reason(*folders: Path) -> str:
