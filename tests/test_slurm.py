@@ -1,5 +1,6 @@
 """nipype's SLURM plugin on a real SLURM: what jobs ask for, how much at once, what a kill says."""
 
+import getpass
 import os
 import shutil
 import signal
@@ -23,6 +24,12 @@ pytestmark = [
     ),
 ]
 HERE = __name__
+
+
+@pytest.fixture(autouse=True)
+def named(monkeypatch):
+    """As the program sets it before all else."""
+    monkeypatch.setenv("LOGNAME", getpass.getuser())
 
 
 def tell(*, folder: str, who: str, seconds: float) -> str:
