@@ -1,11 +1,10 @@
-"""brainlife's product.json of a finished run: numbers, sentences and the group's pictures; no image of any one person.
+"""brainlife's product.json of a finished run: numbers and the group's pictures; no image of any one person.
 
-    product.py OUT_DIR EXIT_CODE
+product.py OUT_DIR EXIT_CODE
 """
 
 import base64
 import csv
-import html
 import json
 import sys
 from pathlib import Path
@@ -22,12 +21,9 @@ def rows(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(text, delimiter="\t"))
 
 
-def table(title: str, lines: list[dict[str, str]]) -> dict[str, str]:
-    """A table as HTML."""
-    cells = ["".join(f"<td>{html.escape(value or '')}</td>" for value in line.values()) for line in lines]
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in lines[0])
-    body = "".join(f"<tr>{line}</tr>" for line in cells)
-    return {"type": "html", "name": title, "html": f"<table><tr>{head}</tr>{body}</table>"}
+def told(title: str, line: dict[str, str]) -> dict[str, str]:
+    """A row of a table in words."""
+    return {"type": "info", "msg": f"{title}: " + ", ".join(f"{name} {value}" for name, value in line.items())}
 
 
 def picture(file: Path) -> dict[str, str]:
@@ -41,7 +37,7 @@ def product(out: Path, code: int) -> dict[str, Any]:
     for analysis in sorted(path.parent for path in out.glob("group/*/report.html")):
         shared = analysis / "share"
         if scores := rows(shared / "scores.tsv"):
-            shown.append(table(f"{analysis.name}: scores", scores))
+            shown += [told(analysis.name, line) for line in scores]
             shown += [picture(file) for file in sorted(analysis.glob("figures/*.png"))]
     failed = [line["participant_id"] for line in rows(out / "qc.tsv") if line["status"] != "done"]
     warnings = [f"not finished: {', '.join(failed)}"] if failed else []

@@ -1,8 +1,8 @@
 """What brainlife's config.json asks for: which image goes where in a BIDS data set, and the commands to run.
 
-    stage.py list config.json        lines: image, TAB, its place below bids/
-    stage.py describe config.json    writes bids/dataset_description.json and bids/participants.tsv
-    stage.py commands config.json    lines: the words that follow `pellucid bids output`
+stage.py list config.json        lines: image, TAB, its place below bids/
+stage.py describe config.json    writes bids/dataset_description.json and bids/participants.tsv
+stage.py commands config.json    lines: the words that follow `pellucid bids output`
 """
 
 import csv
