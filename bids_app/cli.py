@@ -1,6 +1,7 @@
 """The command line: argparse only, one short function an argument group. Nothing heavy is imported here."""
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +19,17 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and how to learn more."""
         raise UsageError(f"{message}\n{self.prog} --help lists all options")
+
+
+class Describe(argparse.Action):
+    """Prints the parser's Boutiques descriptor and stops, wherever it stands, as --version does."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Never returns."""
+        from bids_app import boutiques
+
+        print(json.dumps(boutiques.descriptor(parser, LEVELS), indent=2))
+        parser.exit()
 
 
 def parse(argv: Sequence[str]) -> dict[str, Any]:
@@ -214,7 +226,7 @@ def _other(whole: Parser) -> None:
         "--write-graph", action="store_true", help="write the graph of nodes as .dot into the work folder"
     )
     group.add_argument("--resource-monitor", action="store_true", help="record memory and processors")
-    group.add_argument("--bids-exec-spec", action="store_true", help="print the Boutiques descriptor")
+    group.add_argument("--bids-exec-spec", action=Describe, nargs=0, help="print the Boutiques descriptor and stop")
     group.add_argument("--notrack", action="store_true", help="accepted; there is no tracking")
     group.add_argument("-v", "--verbose", action="count", help="say more; -vv even more")
     group.add_argument("--version", action="version", version=f"pellucid {__version__}")

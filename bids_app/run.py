@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bids_app import cli, settings
+from bids_app import cli, environment, settings
 from bids_app.errors import PellucidError
 
 UNKNOWN_LEVEL = 17
@@ -44,6 +44,7 @@ def _level(words: Sequence[str]) -> int:
         print("\n".join(settings.shown(one, cli.helps()) for one in runs), end="")
         return 0
     _start(runs[0].other.verbose, runs[0].compute.omp_nthreads)
+    environment.settle(runs[0].work_dir)
     stage = importlib.import_module(f"bids_app.{level}")
     return max(int(stage.run(one)) for one in runs)
 

@@ -125,7 +125,6 @@ class Other:
     radiological: bool = False
     write_graph: bool = False
     resource_monitor: bool = False
-    bids_exec_spec: bool = False
     notrack: bool = False
     verbose: int = 0
 
@@ -163,8 +162,7 @@ NAMES = {name: tuple(item.name for item in fields(section)) for name, section in
 
 # Parsed from the start so that command lines stay valid; each leaves this list with the part that reads it.
 NOT_YET = frozenset({
-    "bids_database_dir", "maps_from", "reports_only",
-    "resource_monitor", "bids_exec_spec",
+    "bids_database_dir", "maps_from", "reports_only", "resource_monitor",
 })  # fmt: skip
 CHOICES: dict[str, tuple[str | int, ...]] = {
     "registration": ("affine", "syn"),

@@ -38,7 +38,7 @@ def test_nothing_given_means_the_defaults():
 
 
 def test_every_option_is_a_setting_and_every_setting_an_option():
-    positions = {"bids_dir", "output_dir", "level", "help", "version"}
+    positions = {"bids_dir", "output_dir", "level", "help", "version", "bids_exec_spec"}
     fields = {field.name for section in settings.SECTIONS.values() for field in dataclasses.fields(section)}
     assert set(ACTIONS) - positions == fields
 

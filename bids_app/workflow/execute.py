@@ -3,7 +3,9 @@
 import getpass
 import itertools
 import logging
+import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +17,11 @@ from nipype import logging as nipype_logging
 from nipype.pipeline.engine import Node, Workflow
 from tqdm import tqdm
 
+from bids_app import environment
 from bids_app.bids import outputs
 from bids_app.errors import MissingInputError, UsageError
 from bids_app.settings import Settings
-from bids_app.workflow import plugin
+from bids_app.workflow import cache, plugin, slurm
 
 log = logging.getLogger("pellucid")
 ERROR = re.compile(r"^\s*(?:\w+\.)*(\w*(?:Error|Exception|Interrupt)): (.+)$", flags=re.MULTILINE)
@@ -78,6 +81,7 @@ def run(
     }
     if settings.other.write_graph:  # `dot` is written without graphviz; drawing it is left to the user
         graph.write_graph(dotfilename=str(settings.work_dir / f"{graph.name}.dot"), graph2use="orig", format="dot")
+    fill_compiled(settings.work_dir)
     with tqdm(total=total, desc=what, unit="", disable=None, leave=False) as bar:
         runner = _plugin(settings, _counting(bar, last, what, total), preload)
         try:
@@ -85,10 +89,16 @@ def run(
         except RuntimeError as error:  # nipype's way to say at the end that nodes failed; their crash files say why
             log.debug("%s", error)
         finally:
-            if isinstance(runner, plugin.OneProcessEach):
+            if isinstance(runner, plugin.OneProcessEach | slurm.Slurm):
                 runner.stop()
             for place in (settings.output_dir, settings.work_dir):
                 outputs.sweep(place)
+
+
+def fill_compiled(work: Path) -> None:
+    """Copy what numba compiled when the image was built to where it can write: it takes what suits the processor."""
+    if compiled := os.environ.get(environment.COMPILED):
+        cache.folder(str(work), "numba", lambda to: shutil.copytree(compiled, to, dirs_exist_ok=True))
 
 
 def reason(*folders: Path) -> str:
@@ -126,10 +136,11 @@ def _plugin(settings: Settings, callback: Callable[[Any, str], None], preload: l
     stated = yaml.safe_load(file.read_text())
     if not isinstance(stated, dict) or "plugin" not in stated:
         raise UsageError(f"--use-plugin {file.name}: it has to state `plugin:` and, if wanted, `plugin_args:`")
+    arguments = {**(stated.get("plugin_args") or {}), "status_callback": callback}
     name = stated["plugin"]
+    if name == "SLURM":
+        return slurm.Slurm({**arguments, "memory_gb": plugin.memory_gb(settings.compute)})
     module = __import__("nipype.pipeline.plugins", fromlist=[name])
     if not hasattr(module, f"{name}Plugin"):
         raise UsageError(f"--use-plugin {file.name}: nipype has no plugin {name}")
-    return getattr(module, f"{name}Plugin")(
-        plugin_args={**(stated.get("plugin_args") or {}), "status_callback": callback}
-    )
+    return getattr(module, f"{name}Plugin")(plugin_args=arguments)

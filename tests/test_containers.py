@@ -1,0 +1,126 @@
+"""What stands round the app for containers, clusters and brainlife: each file says what the app itself says."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from bids_app import __version__, cli, environment, settings
+from bids_app.atlases import templates
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+SHELL = [ROOT / "brainlife" / "main", ROOT / "singularity" / "submit", *sorted((ROOT / "singularity").glob("*.sh"))]
+
+
+def script(name: str) -> ModuleType:
+    """A script of brainlife/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "brainlife" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile():
+    done = subprocess.run([BIN / "hadolint", "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_hadolint_would_find_what_is_wrong(tmp_path):
+    (tmp_path / "Dockerfile").write_text("FROM debian\nRUN sudo apt-get install gcc\n")
+    done = subprocess.run([BIN / "hadolint", tmp_path / "Dockerfile"], capture_output=True, check=False)
+    assert done.returncode != 0
+
+
+def test_the_image_says_the_version_that_the_package_has():
+    assert re.search(r"^ARG VERSION=(\S+)", DOCKERFILE, flags=re.MULTILINE)[1] == __version__
+
+
+def test_the_image_fetches_the_template_with_a_head_that_the_app_names():
+    assert templates.HEAD_COMMAND.removeprefix("python ") in DOCKERFILE
+
+
+def test_the_last_stage_has_no_compiler_no_cache_and_no_home():
+    last = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
+    assert not re.search(r"\b(gcc|build-essential|python3-dev|python3-venv|pip|uv)\b", last)
+    assert "rm -rf /var/lib/apt/lists/*" in last
+    assert "HOME=/nonexistent" in last
+    assert 'ENTRYPOINT ["pellucid"]' in last
+    assert f"{environment.COMPILED}=/opt/pellucid/numba" in last
+
+
+def test_only_what_the_image_is_made_of_goes_to_the_build():
+    lines = (ROOT / ".dockerignore").read_text().split()
+    copied = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    assert "*" in lines
+    assert {"bids_app", "models", "pyproject.toml", "requirements.lock"} <= copied
+    assert copied <= {path.name for path in ROOT.iterdir()}
+
+
+@pytest.mark.parametrize("path", SHELL, ids=lambda path: path.name)
+def test_a_script_for_clusters_can_be_run_and_stands_as_bash(path):
+    assert os.access(path, os.X_OK)
+    assert subprocess.run(["bash", "-n", path], check=False).returncode == 0
+
+
+def test_brainlife_is_called_as_brainlife_calls():
+    text = (ROOT / "brainlife" / "main").read_text()
+    assert "#PBS -l nodes=1:ppn=4,vmem=16gb" in text
+    assert "docker://" in text
+    assert "singularity exec" in text
+
+
+def test_the_images_of_brainlife_become_a_bids_data_set():
+    asked = json.loads((ROOT / "brainlife" / "config.json").read_text())
+    stage = script("stage")
+    there = {str(stage.place(*one)) for one in stage.people(asked)}
+    assert there == {"bids/sub-01/anat/sub-01_T1w.nii.gz", "bids/sub-02/anat/sub-02_T1w.nii.gz"}
+    one = {"t1": "../in/t1.nii", "_inputs": [{"id": "t1", "meta": {"subject": "NDAR_7", "session": "baseline 1"}}]}
+    assert [str(stage.place(*it)) for it in stage.people(one)] == [
+        "bids/sub-NDAR7/ses-baseline1/anat/sub-NDAR7_ses-baseline1_T1w.nii"
+    ]
+    assert [str(stage.place(*it)) for it in stage.people({"t1": "a.nii.gz"})] == ["bids/sub-01/anat/sub-01_T1w.nii.gz"]
+
+
+def test_the_commands_for_brainlife_are_ones_that_can_be_given():
+    asked = json.loads((ROOT / "brainlife" / "config.json").read_text())
+    asked["options"] = {"participant": "--sloppy", "group": "--folds 4 --analysis 'my study'"}
+    chosen = []
+    for words in script("stage").commands(asked):
+        given = cli.parse(["bids", "output", *words])
+        bids_dir, output_dir, level = (given.pop(name) for name in ("bids_dir", "output_dir", "level"))
+        chosen.append(settings.build(level, bids_dir, output_dir, given=given))
+    people, group = chosen
+    assert (people.level, people.participant.maps, people.participant.sloppy) == ("participant", ("gm",), True)
+    assert (group.level, group.group.label, group.group.analysis) == ("group", "group", "my study")
+    assert group.group.classes == {"control": ("control",), "patient": ("patient",)}
+    del asked["label"]
+    assert len(script("stage").commands(asked)) == 1
+
+
+def test_what_brainlife_shows_holds_no_image_of_a_person(tmp_path):
+    for name in ("sub-01/figures/sub-01_t1w.png", "group/big/figures/heatmap.png", "group/few/figures/heatmap.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(name.encode())
+    for analysis in ("big", "few"):
+        (tmp_path / "group" / analysis / "report.html").write_text("<html>")
+        (tmp_path / "group" / analysis / "share").mkdir()
+    (tmp_path / "group" / "big" / "share" / "scores.tsv").write_text("cell\tscore\nsvm/gm\t0.8\n")
+    (tmp_path / "qc.tsv").write_text("participant_id\tstatus\nsub-01\tdone\nsub-02\tit has no image\n")
+    shown = script("product").product(tmp_path, 1)
+    assert [one["type"] for one in shown["brainlife"]] == ["info", "image/png"]
+    assert shown["brainlife"][0]["msg"] == "big: cell svm/gm, score 0.8"
+    assert (
+        shown["brainlife"][1]["base64"] == "Z3JvdXAvYmlnL2ZpZ3VyZXMvaGVhdG1hcC5wbmc="
+    )  # group/big/figures/heatmap.png
+    assert shown["warnings"] == ["not finished: sub-02"]
+    assert "some people failed" in shown["errors"][0]

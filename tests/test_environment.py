@@ -1,0 +1,89 @@
+"""Anybody can run it: without a name, without a home, in an image that is read-only."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bids_app import environment
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def clean(monkeypatch, tmp_path):
+    """An environment that says nothing; a home that can be written."""
+    names = ("LOGNAME", "USER", "NUMBA_CACHE_DIR", environment.COMPILED, *environment.CACHES, *environment.FETCHED)
+    for name in (*names, *environment.CONTAINERS):
+        monkeypatch.setenv(name, "")  # so that what is set below is taken back
+        monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    return monkeypatch
+
+
+def test_where_there_is_a_home_libraries_keep_their_own_places(clean, tmp_path):
+    environment.settle(tmp_path / "work")
+    assert [name for name in (*environment.CACHES, *environment.FETCHED, "NUMBA_CACHE_DIR") if name in os.environ] == []
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("apptainer", [False, True])
+def test_without_a_home_all_goes_below_the_work_folder(clean, tmp_path, apptainer):
+    if apptainer:
+        clean.setenv("APPTAINER_CONTAINER", "/image.sif")
+    else:
+        clean.setenv("HOME", "/nonexistent")
+    environment.settle(tmp_path / "work")
+    for name in (*environment.CACHES, *environment.FETCHED):
+        assert Path(os.environ[name]).is_relative_to(tmp_path / "work")
+
+
+def test_what_the_user_has_set_or_fetched_stays(clean, tmp_path):
+    clean.setenv("APPTAINER_CONTAINER", "/image.sif")
+    clean.setenv("MPLCONFIGDIR", "/mine")
+    (tmp_path / "home" / ".cache" / "huggingface").mkdir(parents=True)
+    environment.settle(tmp_path / "work")
+    assert os.environ["MPLCONFIGDIR"] == "/mine"
+    assert "HF_HOME" not in os.environ
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="takes another user's number")
+def test_a_user_whom_the_machine_does_not_know_has_a_name():
+    code = (
+        "import os, pwd, getpass; from pathlib import Path; from bids_app import environment\n"
+        "os.setgroups([]); os.setgid(12345); os.setuid(12345)\n"
+        "environment.settle(Path('/work')); print(getpass.getuser())"
+    )
+    bare = {name: value for name, value in os.environ.items() if name not in ("LOGNAME", "USER", "LNAME", "USERNAME")}
+    done = subprocess.run([sys.executable, "-c", code], env=bare, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "uid12345"
+
+
+def test_a_work_folder_takes_what_numba_compiled_when_the_image_was_built(tmp_path):
+    """As in the image: another process has compiled into a folder that nobody writes to any more."""
+    found = (
+        "from bids_app.maps import _ranks; from numba.core.sigutils import normalize_signature\n"
+        "loops = next(one for one in vars(_ranks).values() if hasattr(one, 'compiled'))\n"
+        "loops.compiled.compile(normalize_signature(loops.signatures[0])[0])\n"
+    )
+    code = (
+        "import os; from pathlib import Path; from bids_app import environment\n"
+        f"work = Path({str(tmp_path / 'work')!r}); environment.settle(work)\n"
+        "from bids_app.workflow import execute; execute.fill_compiled(work)\n"
+        f"{found}"
+        "print(sum(loops.compiled.stats.cache_hits.values()), sum(loops.compiled.stats.cache_misses.values()))"
+    )
+    bare = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    shipped = str(tmp_path / "shipped")
+    told = []
+    for run, more in ((found, {"NUMBA_CACHE_DIR": shipped}), (code, {environment.COMPILED: shipped})):
+        done = subprocess.run(
+            [sys.executable, "-c", run], env=bare | more, cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        told.append(done.stdout.split())
+    assert told[1] == ["1", "0"]
+    assert any((tmp_path / "work" / "numba").rglob("*.nbc"))

@@ -1,0 +1,112 @@
+"""nipype's SLURM plugin on a real SLURM: what jobs ask for, how much at once, what a kill says."""
+
+import getpass
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from nipype.pipeline.engine import Workflow
+
+from bids_app import settings
+from bids_app.workflow import execute
+from bids_app.workflow.call import node
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        shutil.which("sinfo") is None or subprocess.run(["sinfo"], capture_output=True, check=False).returncode != 0,
+        reason="no SLURM runs here",
+    ),
+]
+HERE = __name__
+
+
+@pytest.fixture(autouse=True)
+def named(monkeypatch):
+    """As the program sets it before all else."""
+    monkeypatch.setenv("LOGNAME", getpass.getuser())
+
+
+def tell(*, folder: str, who: str, seconds: float) -> str:
+    """Leave what SLURM gave this job, and when it began and ended."""
+    begin = time.time()
+    time.sleep(seconds)
+    given = {name: os.environ.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_MEM_PER_NODE", "SLURM_CPUS_PER_TASK")}
+    (Path(folder) / who).write_text(yaml.safe_dump({**given, "begin": begin, "end": time.time()}))
+    return who
+
+
+def die(*, folder: str, who: str, seconds: float) -> str:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return who
+
+
+def run(folder: Path, *, mem_gb: dict[str, float], function: str = "tell", mem_mb: int | None = None, sbatch: str = ""):
+    """One job for each name, all at once; returns what each left."""
+    plugin = folder / "slurm.yml"
+    export = f"--export=ALL,PYTHONPATH={Path(__file__).parent}"
+    plugin.write_text(yaml.safe_dump({"plugin": "SLURM", "plugin_args": {"sbatch_args": f"{export} {sbatch}"}}))
+    given = {"work_dir": folder / "work", "use_plugin": plugin, "mem_mb": mem_mb}
+    chosen = settings.build("participant", folder / "bids", folder / "out", given=given)
+    graph = Workflow("jobs", base_dir=str(folder / "work"))
+    graph.add_nodes(
+        [
+            node(f"job_{name}", f"{HERE}:{function}", mem_gb=gb, folder=str(folder), who=name, seconds=4.0)
+            for name, gb in mem_gb.items()
+        ]
+    )
+    execute.keep_crashes(graph, folder / "log")
+    execute.run(graph, chosen, last=("job_",), total=len(mem_gb), what="jobs", preload=[])
+    return {name: yaml.safe_load((folder / name).read_text()) for name in mem_gb if (folder / name).is_file()}
+
+
+def at_once(told: dict[str, dict[str, float]]) -> int:
+    """How many ran at the same moment, at most."""
+    return max(sum(two["begin"] <= one["begin"] < two["end"] for two in told.values()) for one in told.values())
+
+
+def test_a_job_asks_for_the_memory_and_processors_that_its_node_declares(tmp_path):
+    told = run(tmp_path, mem_gb={"a": 0.5, "b": 1.25})
+    assert {name: its["SLURM_MEM_PER_NODE"] for name, its in told.items()} == {"a": "500", "b": "1250"}
+    assert {its["SLURM_CPUS_PER_TASK"] for its in told.values()} == {"1"}
+    assert len({its["SLURM_JOB_ID"] for its in told.values()}) == 2
+
+
+def test_what_the_user_states_for_sbatch_is_kept(tmp_path):
+    told = run(tmp_path, mem_gb={"a": 0.5}, sbatch="--mem=700M")
+    assert told["a"]["SLURM_MEM_PER_NODE"] == "700"
+
+
+@pytest.mark.parametrize(("mem_mb", "most"), [(1000, 1), (None, 2)])
+def test_no_more_is_asked_for_at_once_than_mem_mb(tmp_path, mem_mb, most):
+    told = run(tmp_path, mem_gb=dict.fromkeys("abc", 0.6), mem_mb=mem_mb)
+    assert len(told) == 3
+    assert at_once(told) == most
+
+
+def test_a_job_that_was_killed_fails_and_names_memory(tmp_path):
+    assert run(tmp_path, mem_gb={"a": 0.5}, function="die") == {}
+    said = execute.reason(tmp_path / "log")
+    assert "memory ran out: it was planned with 0.5 GB" in said
+    assert "job_a" in said
+
+
+def test_jobs_that_wait_are_taken_back_when_a_run_is_stopped(tmp_path):
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, stopped)
+    try:
+        signal.alarm(6)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, mem_gb=dict.fromkeys("abcdefgh", 0.5))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    time.sleep(3)
+    left = subprocess.run(["squeue", "--noheader", "--format=%j"], capture_output=True, text=True, check=True).stdout
+    assert "job_" not in left
