@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, MissingInputError, UsageError
 from bids_app.maps import networks
+from bids_app.report import methods
 from bids_app.run import main
 from bids_app.settings import build
 from bids_app.workflow import found, plan_ica
@@ -83,6 +84,11 @@ def test_series_on_several_grids_too_few_volumes_and_too_many_networks_are_told_
     odd = invented(out, "03", shape=(5, 5, 5))
     with pytest.raises(DataError, match="the series of sub-02 do not lie on the grid"):
         plan_ica.make(used((first,), (odd,)), ("ica-SMN",), chosen)
+
+
+def test_a_map_of_one_network_is_described_as_its_kind():
+    for name in ("ica", "networks"):
+        assert methods.about("maps", f"{name}-SMN") == methods.about("maps", name)
 
 
 @pytest.fixture(scope="module")

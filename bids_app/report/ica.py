@@ -12,7 +12,7 @@ from bids_app.report.figures import heat_colors, heat_limits
 from bids_app.report.mosaic import Mosaic
 from bids_app.report.page import number
 
-OUTLINED = 0.9  # of the reference's voxels lie outside its outline
+OUTLINED = 0.9  # of the brain lies outside the reference's outline
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,18 @@ def section(
 
 
 def _draw(path: Path, one: Matched, template: Nifti1Image, mask: Nifti1Image, *, radiological: bool) -> None:
-    """The strongest tenth of a component, and the outline of the reference's."""
-    low, threshold, high = heat_limits(one.component, mask, sign="both")
+    """The strongest tenth of a component, and the outline of the reference's, or of the whole of one without grades."""
+    values = np.asarray(one.component.dataobj)
+    component = Nifti1Image(values / (values[values != 0].std() or 1.0), one.component.affine)
+    low, threshold, high = heat_limits(component, mask, sign="both")
     colormap = heat_colors(low, threshold, high)
     title = f"{one.network}: component of {one.fold}"
     mosaic = Mosaic(template, mask, margin_mm=2.0, radiological=radiological, title=title, bar=True)
-    mosaic.overlay(one.component, threshold=threshold, colormap=colormap, limits=(low, high))
-    values = np.asarray(one.reference.dataobj)
-    level = float(np.quantile(values[np.asarray(one.component.dataobj) != 0], OUTLINED))
-    if values.min() < level < values.max():
-        mosaic.outline(one.reference, level=level, color="#7fff7f", label=f"strongest tenth of {one.network} as given")
-    mosaic.scale(label="component, arbitrary unit", colormap=colormap, limits=(low, high), extend="both")
+    mosaic.overlay(component, threshold=threshold, colormap=colormap, limits=(low, high))
+    given = np.asarray(one.reference.dataobj)
+    level = float(np.quantile(given[values != 0], OUTLINED))
+    if not given.min() < level < given.max():  # a map of ones and zeros
+        level = float(given.min() + given.max()) / 2
+    mosaic.outline(one.reference, level=level, color="#00c000", label=f"{one.network} as it was given")
+    mosaic.scale(label="component (SD)", colormap=colormap, limits=(low, high), extend="both")
     mosaic.save(path)
