@@ -5,17 +5,20 @@ is found with so few people; `rank` is that of the planted region among those of
 """
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bids_app import recipes
+from bids_app import recipes, settings
 from bids_app.phantom.write import write
 from bids_app.run import main
 
 pytestmark = pytest.mark.slow
-REGION = "Putamen_L"
+# white matter has no putamen
+REGIONS = {"ng2018": ("juelich", "WM_Corticospinal_tract_L")}
+REGION = ("aal", "Putamen_L")
 PEOPLE = {"wang2023": 8}
 # what is planted: in the tissue of T1w, or in BOLD, whose maps see different things
 T1W = {"effect": 0.9}
@@ -36,12 +39,12 @@ def words(name, folder, level):
     return [*asked, "--nprocs", "2", "-w", str(folder / "work"), *more]
 
 
-def table_of(folder):
+def table_of(folder, region):
     """A row a cell: balanced accuracy with its interval, what is said of it, and the region's rank by each method."""
     scores = pd.read_csv(folder / "scores.tsv", sep="\t")
     scores = scores[scores["cell"].str.contains("/")].groupby("cell", sort=False).first()
     regions = pd.read_csv(folder / "regions.tsv", sep="\t")
-    own = regions[(regions["region"] == REGION) & (regions["explained"] == "patient")]
+    own = regions[(regions["region"] == region) & (regions["explained"] == "patient")]
     ranks = own.drop_duplicates(["cell", "method"]).pivot(index="cell", columns="method", values="rank")
     wanted = ["balanced_accuracy", "balanced_accuracy_low", "balanced_accuracy_high"]
     return scores[wanted].join(ranks)
@@ -50,25 +53,23 @@ def table_of(folder):
 @pytest.mark.parametrize("name", recipes.names())
 def test_a_recipe_runs_on_invented_people_and_reports_every_cell_of_its_grid(name, tmp_path_factory):
     folder = tmp_path_factory.mktemp(name)
-    planted = dict(PLANTED[name])
+    atlas, region = REGIONS.get(name, REGION)
+    planted = {"atlas": atlas, "region": region, **PLANTED[name]}
     if "bold" in planted:
         planted["derivatives"] = folder / "fmriprep"
-    write(folder / "bids", people=PEOPLE.get(name, 24), region=REGION, random_seed=1, **planted)
+    write(folder / "bids", people=PEOPLE.get(name, 24), random_seed=1, **planted)
     for level in ("participant", "group"):
         assert main(words(name, folder, level)) == 0, level
     made = folder / "out" / "group" / name
-    table = table_of(made)
+    table = table_of(made, region)
     print(f"\n{name}\n{table.round(2).to_string()}", flush=True)
     (run,) = built(name)
     assert {cell.partition("/")[0] for cell in table.index} == set(run.group.classifiers)
     assert np.isfinite(table["balanced_accuracy"]).all()
+    assert table.filter(like="svm", axis=0)["pattern"].notna().all()  # the planted region is in the table
     assert (made / "report.html").is_file()
     shutil.rmtree(folder)
 
 
 def built(name):
-    from pathlib import Path
-
-    from bids_app import settings
-
     return settings.each("group", Path("/B"), Path("/O"), given={"recipe": (name,), "sloppy": True})
