@@ -63,6 +63,7 @@ def test_a_user_whom_the_machine_does_not_know_has_a_name():
     assert done.stdout.strip() == "uid12345"
 
 
+@pytest.mark.slow
 def test_a_work_folder_takes_what_numba_compiled_when_the_image_was_built(tmp_path):
     """As in the image: another process has compiled into a folder that nobody writes to any more."""
     found = (
