@@ -15,6 +15,9 @@ OPTIONS = ["--label", "group", "--classes", "control", "patient", "--folds", "2"
 QUICK = [*OPTIONS, "--permutations", "0", "--classifiers", "svm", "--explainers", "weights", "--analysis", "voxels"]
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def tested(phantom_maps):
     """The folder of an analysis with 24 permutations, adjusted for nothing, over eight people at 4 mm."""
@@ -83,7 +86,6 @@ def test_no_two_outputs_share_a_name(tested):
     assert len(names) == len(set(names)) == 2 * (2 + 3)
 
 
-@pytest.mark.slow
 def test_a_second_run_takes_the_permutations_from_the_first_and_writes_the_same(tested):
     bids, out, given, folder = tested
     (file,) = (out / ".work").glob("analysis-voxels-*/voxelwise/gm/Patient_1.npz")
