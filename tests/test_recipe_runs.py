@@ -23,7 +23,7 @@ PEOPLE = {"wang2023": 8}
 # what is planted: in the tissue of T1w, or in BOLD, whose maps see different things
 T1W = {"effect": 0.9}
 BOLD = {"bold": 1.5, "bold_effect": "amplitude", "bold_volumes": 120, "resolution": 4.0}
-NETWORKS = {**BOLD, "bold_effect": "connectivity"}
+NETWORKS = {**BOLD, "bold": 0.9, "bold_effect": "connectivity"}
 PLANTED = {"li2025": BOLD, "shimano2025": NETWORKS, "ng2018": T1W, "rafsani2025": T1W, "wang2023": T1W}
 MORE = {"rafsani2025": {"group": ["--weights", "none"]}}
 
