@@ -53,7 +53,10 @@ def test_inner_scores_are_those_of_an_analysis_of_the_training_people_alone(phan
     folds = pd.read_csv(folder / "folds.tsv", sep="\t", dtype=str)
     people = folds.loc[(folds["fold"] == "1") & (folds["role"] == "train"), "participant_id"].tolist()
     (work,) = (out / ".work").glob("analysis-nested-*")
-    inner = json.loads((work / "inner" / "svm" / "gm" / "repeat-1_fold-1.json").read_text())
+    file = work / "inner" / "svm" / "gm" / "repeat-1_fold-1.json"
+    inner, made = json.loads(file.read_text()), file.stat().st_mtime_ns
+    assert main([str(bids), str(out), "group", *options, *given]) == 0
+    assert file.stat().st_mtime_ns == made  # what is there is not computed again
     used = pd.read_csv(folder / "samples.tsv", sep="\t", dtype=str).query("used == 'True'")["participant_id"].tolist()
     rows = _inner_rows(used, people, pd.read_csv(bids / "participants.tsv", sep="\t", dtype=str))
     rows.to_csv(tmp_path / "folds.tsv", sep="\t", index=False)

@@ -15,7 +15,7 @@ from bids_app.evaluation import permutation
 from bids_app.settings import Settings
 from bids_app.training import scores, seeds
 from bids_app.workflow import ica
-from bids_app.workflow.analysis import Analysis, Cell
+from bids_app.workflow.analysis import Analysis
 from bids_app.workflow.call import node
 from bids_app.workflow.training import arguments
 
@@ -64,7 +64,7 @@ def connect(
                 splits=[vars(one) for one in its],
                 seed=seeds.derive(plan["seed"], "inner", split.repeat, split.fold),
                 plan=plan,
-                file=str(_file(Path(plan["work"]), cell, split)),
+                outer=[split.repeat, split.fold],  # not the file: nipype would compute a node again once it is there
             )
             sources.connect(graph, made, cell.maps, its, ica.within(split))
 
@@ -77,10 +77,10 @@ def score(
     splits: list[Files],
     seed: int,
     plan: Files,
-    file: str,
+    outer: list[int],
     **stacked: str,
 ) -> str:
-    """Balanced accuracy of a cell over inner folds -> its file."""
+    """Balanced accuracy of a cell over the inner folds of `outer`, a repeat and fold -> its file."""
     from bids_app.training import fold, results, tables
 
     classes = plan["classes"]
@@ -91,9 +91,10 @@ def score(
         fold.run(**given, labelling=codes, folder=folder)  # with labels given, the predictions are all that is kept
     people = scores.by_person(results.predictions(folders), classes)
     true, predicted = (np.array([classes.index(name) for name in people[one]]) for one in ("true", "predicted"))
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
-    Path(file).write_text(json.dumps(permutation.balanced_accuracy(true, predicted, len(classes))))
-    return file
+    file = _file(Path(plan["work"]), cell, *outer)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(permutation.balanced_accuracy(true, predicted, len(classes))))
+    return str(file)
 
 
 def choices(analysis: Analysis, settings: Settings, work: Path) -> pd.DataFrame | None:
@@ -102,7 +103,8 @@ def choices(analysis: Analysis, settings: Settings, work: Path) -> pd.DataFrame 
         return None
     rows = []
     for split in analysis.splits:
-        told = {cell.name: json.loads(_file(work, cell, split).read_text()) for cell in analysis.cells}
+        names = [cell.name for cell in analysis.cells]
+        told = {name: json.loads(_file(work, name, split.repeat, split.fold).read_text()) for name in names}
         best = max(told, key=lambda name: told[name])
         rows += [
             {
@@ -130,5 +132,5 @@ def _inner(split: Split, analysis: Analysis, settings: Settings) -> list[Split]:
     return folds.inner(split, classes, folds=settings.group.inner_folds, seed=settings.compute.random_seed)
 
 
-def _file(work: Path, cell: Cell, split: Split) -> Path:
-    return work / "inner" / cell.name / f"repeat-{split.repeat}_fold-{split.fold}.json"
+def _file(work: Path, cell: str, repeat: int, fold: int) -> Path:
+    return work / "inner" / cell / f"repeat-{repeat}_fold-{fold}.json"
