@@ -110,7 +110,8 @@ def ran(tmp_path_factory, with_template):
     words = ["--maps", *(f"ica-{name}" for name in ASKED), "--network-maps", str(file), "--ica-components", "6",
              "--label", "group", "--classes",
              "control", "patient", "--folds", "2", "--repeats", "2", "--classifiers", "svm", "--explainers", "pattern",
-             "--atlas", "aal", "--analysis", "one", "--nprocs", "2", "--inner-folds", "2"]  # fmt: skip
+             "--atlas", "aal", "--analysis", "one", "--nprocs", "2", "--inner-folds", "2",
+             "--voxelwise-test", "19"]  # fmt: skip
     assert main([str(bids), str(out), "group", *words, "--reference-map", str(_region(home, image))]) == 0
     return bids, out, out / "group" / "one"
 
@@ -136,10 +137,14 @@ def test_every_network_is_a_cell_and_every_fold_says_how_well_it_was_found(ran):
     for name in ASKED:
         assert (group / "figures" / f"ica-{name}.png").is_file()
     assert "Varoquaux G" in page
+    assert "one ICA of everybody, whose labels it did not know" in page
     assert "CanICA" in (group / "methods.md").read_text()
     overlap = pd.read_csv(group / "overlap.tsv", sep="\t")
     assert {f"ica-{name}" for name in ASKED} < set(overlap["cell"])
     assert (pd.read_csv(group / "choices.tsv", sep="\t")["inner_balanced_accuracy"] >= 0).all()
+    tested = pd.read_csv(group / "voxelwise.tsv", sep="\t")
+    assert tested["map"].tolist() == [f"ica-{name}" for name in ASKED]
+    assert set(pd.read_csv(group / "overlap_voxelwise.tsv", sep="\t")["cell"]) == {f"svm/ica-{name}" for name in ASKED}
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ def run(analysis: Analysis, settings: Settings) -> Path:
     nulls.write_labellings(analysis, settings, work)
     _connect(graph, analysis, settings, sources, placed, shared, memory)
     nested.connect(graph, analysis, settings, sources, shared, memory)
-    tested = voxelwise.connect(graph, analysis, settings, stacks, work)
+    tested = voxelwise.connect(graph, analysis, settings, sources.stacks, work)
     logs = work / "log"
     logs.mkdir(exist_ok=True)
     execute.keep_crashes(graph, logs)

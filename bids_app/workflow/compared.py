@@ -147,6 +147,11 @@ def write(folder: Path, tested: Sequence[Tested], analysis: Analysis, told: Sequ
 def _limits(analysis: Analysis, settings: Settings) -> list[str]:
     """What the test leaves out of account in these people, in sentences."""
     told, used = [], analysis.used
+    if analysis.ica:
+        told.append(
+            f"The maps of {' and '.join(analysis.ica.maps)} tested here are of one ICA of everybody, whose labels it "
+            "did not know; each classifier saw those of an ICA of its own training people."
+        )
     if settings.group.keep_together and len(set(analysis.splits[0].groups)) < used["participant_id"].nunique():
         told.append(
             f"Labels were shuffled as if people who share a value of {settings.group.keep_together} were strangers, so "
