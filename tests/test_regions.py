@@ -83,7 +83,7 @@ def test_regions_of_one_mean_share_the_lowest_rank():
     heatmap = np.array([1.0, -2.0, 2.0, 0.5]).reshape(4, 1, 1)
     named = dict(enumerate("abcd", start=1))
     both = table(heatmap, labels, named, np.ones((4, 1, 1), bool), sign="both", voxel_ml=1)
-    assert dict(zip(both["region"][:-1], both["rank"][:-1], strict=True)) == {"b": 1, "c": 1, "a": 3, "d": 4}
+    assert dict(zip(both["region"][:-1], both["rank"][:-1], strict=True)) == {"b": 2, "c": 2, "a": 3, "d": 4}
     positive = table(heatmap, labels, named, np.ones((4, 1, 1), bool), sign="positive", voxel_ml=1)
     assert list(positive["region"]) == ["c", "a", "d", "b", OUTSIDE]
     assert positive["mass"].iloc[3] == 0
@@ -98,11 +98,11 @@ def test_half_of_the_heat_outside_the_atlas_is_a_share_of_one_half():
     assert list(found["share"]) == [0.5, 0.5]
 
 
-def test_a_map_without_mass_has_no_shares(made):
+def test_a_map_without_mass_has_no_shares_and_every_region_is_its_last(made):
     _, labels, mask = made
     found = table(np.zeros(SHAPE), labels, NAMES, mask, sign="both", voxel_ml=1)
     assert found["share"].isna().all()
-    assert list(found["rank"][:-1]) == [1, 1, 1]
+    assert list(found["rank"][:-1]) == [3, 3, 3]
 
 
 def test_what_is_not_finite_in_the_mask_is_refused_and_outside_it_does_not_count(made):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.image import imread
+from matplotlib.text import Text
 from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 
 from bids_app import catalogue
@@ -105,6 +106,16 @@ def test_each_cut_keeps_to_its_place_also_where_the_image_is_smaller_than_the_br
             for cut in mosaic.cuts
         ]
         assert sum(inside) == 1
+
+
+def test_a_long_unit_stays_in_the_picture(template, mask):
+    mosaic = Mosaic(template, mask, margin_mm=2.0, bar=True)
+    unit = "guided gradient times Grad-CAM (arbitrary scale) (in SDs of its model)"
+    mosaic.scale(label=unit, colormap="viridis", limits=(0, 1), extend="max")
+    (drawn,) = (text for text in mosaic.figure.findobj(Text) if text.get_text() == unit)
+    extent = drawn.get_window_extent()
+    assert extent.y0 >= 0
+    assert extent.y1 <= mosaic.figure.bbox.height
 
 
 def test_a_saved_heatmap_shows_a_left_blob_in_the_left_half_of_each_cut(template, mask, blob, tmp_path):

@@ -27,7 +27,8 @@ def table(
     region; voxels, in the mask; volume_ml; coverage, the share of the region's voxels that is in the mask; mean; p95,
     the 95th percentile (of magnitudes when both signs count); maximum, the value of the largest magnitude (the largest
     value when only positive ones count); mass, the sum of magnitudes (of positive values); share, of the mask's mass,
-    which sums to 1 (NA where there is none); rank, by the mean's magnitude (by the mean), ties sharing the lowest;
+    which sums to 1 (NA where there is none); rank, how many regions have a mean of at least this
+    magnitude (at least this mean), so that where nothing is found every region is the last;
     index, the label, 0 outside.
     Raises DataError where the heatmap is not finite in the mask, ValueError where the grids differ.
     """
@@ -71,7 +72,7 @@ def _ranked(frame: pd.DataFrame, names: dict[int, str], *, both: bool) -> pd.Dat
     regions["region"] = [names.get(int(label), str(label)) for label in regions.index]
     regions["index"] = regions.index
     by = regions["mean"].abs() if both else regions["mean"]
-    regions["rank"] = by.rank(method="min", ascending=False).astype("Int64")
+    regions["rank"] = by.rank(method="max", ascending=False).astype("Int64")
     outside = frame.loc[[0]].assign(region=OUTSIDE, index=0, rank=pd.array([pd.NA], dtype="Int64"), coverage=np.nan)
     columns = ["region", "voxels", "volume_ml", "coverage", "mean", "p95", "maximum", "mass", "share", "rank", "index"]
     ordered = regions.sort_values("rank", kind="stable")
@@ -103,5 +104,5 @@ def largest(labels: np.ndarray, index: np.ndarray, *, both: bool) -> Callable[[n
 
 
 def ranks(of_regions: np.ndarray, *, both: bool) -> np.ndarray:
-    """Ranks (maps, regions) of region means within each map, 1 the strongest, ties sharing the lowest."""
-    return np.asarray(rankdata(-np.abs(of_regions) if both else -of_regions, axis=1, method="min"))
+    """Ranks (maps, regions) of region means within each map: how many are at least as strong, 1 the strongest."""
+    return np.asarray(rankdata(-np.abs(of_regions) if both else -of_regions, axis=1, method="max"))

@@ -23,6 +23,7 @@ MARGIN_MM = 6.0
 GAP_MM = 6.0
 LETTERS_MM = 16.0  # under each row, for its coordinates
 WIDTH, HEAD, FOOT = 11.0, 0.28, 0.34  # inch: of the picture, above the cuts, below them
+LETTER = 0.58  # the width of a letter, as a share of its size
 BAR = 0.91  # the share of the width that cuts may take beside a colour bar
 
 
@@ -255,7 +256,8 @@ class Mosaic:
         axes = self.figure.add_axes((0.925, 0.12, 0.014, 0.76))
         mappable = ScalarMappable(Normalize(*limits), colormap)
         bar = self.figure.colorbar(mappable, cax=axes, extend=extend)
-        bar.set_label(label, color="white", fontsize=10)
+        points = 72 * self.figure.get_figheight() / (LETTER * len(label))  # as large as the picture's height lets it be
+        bar.set_label(label, color="white", fontsize=min(10, points))
         bar.outline.set_edgecolor("white")
         axes.tick_params(colors="white", labelsize=8)
         axes.ticklabel_format(axis="y", scilimits=(-3, 4))
