@@ -117,10 +117,11 @@ def test_what_brainlife_shows_holds_no_image_of_a_person(tmp_path):
     (tmp_path / "group" / "big" / "share" / "scores.tsv").write_text("cell\tscore\nsvm/gm\t0.8\n")
     (tmp_path / "qc.tsv").write_text("participant_id\tstatus\nsub-01\tdone\nsub-02\tit has no image\n")
     shown = script("product").product(tmp_path, 1)
-    assert [one["type"] for one in shown["brainlife"]] == ["info", "image/png"]
+    assert [one["type"] for one in shown["brainlife"]] == ["info", "image/png", "info"]
     assert shown["brainlife"][0]["msg"] == "big: cell svm/gm, score 0.8"
     assert (
         shown["brainlife"][1]["base64"] == "Z3JvdXAvYmlnL2ZpZ3VyZXMvaGVhdG1hcC5wbmc="
     )  # group/big/figures/heatmap.png
+    assert shown["brainlife"][2]["msg"].startswith("few: a class has fewer than ten people")
     assert shown["warnings"] == ["not finished: sub-02"]
     assert "some people failed" in shown["errors"][0]
