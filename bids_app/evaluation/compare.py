@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 RESAMPLES = 2000
+DIGITS = 12  # of shares of people: what differs beyond them is rounding
 
 Bounds = tuple[float, float]
 
@@ -43,9 +44,9 @@ def between(told: pd.DataFrame, *, train: float, test: float) -> pd.DataFrame:
     rows = []
     for one, other in itertools.combinations(dict.fromkeys(told["cell"]), 2):
         if one in by_fold and other in by_fold:
-            differences = (by_fold[one] - by_fold[other]).to_numpy(float)
+            differences = (by_fold[one] - by_fold[other]).to_numpy(float).round(DIGITS)
             t, p = resampled_t(differences, train=train, test=test)
-            mean = float(differences.mean()) if len(differences) else math.nan
+            mean = round(float(differences.mean()), DIGITS) if len(differences) else math.nan
             rows.append({"cell": one, "other": other, "folds": len(differences), "difference": mean, "t": t, "p": p})
     return pd.DataFrame(rows, columns=["cell", "other", "folds", "difference", "t", "p"])
 
@@ -60,7 +61,7 @@ def resampled_t(differences: NDArray[np.float64], *, train: float, test: float) 
     folds = len(differences)
     if folds < 2:
         return math.nan, math.nan
-    mean, spread = float(differences.mean()), float(differences.std(ddof=1))
+    mean, spread = round(float(differences.mean()), DIGITS), float(differences.std(ddof=1))
     if spread == 0:
         return (0.0, 1.0) if mean == 0 else (math.copysign(math.inf, mean), 0.0)
     t = mean / (spread * math.sqrt(1 / folds + test / train))
