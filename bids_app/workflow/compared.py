@@ -149,7 +149,7 @@ def _limits(analysis: Analysis, settings: Settings) -> list[str]:
     told, used = [], analysis.used
     if analysis.ica:
         told.append(
-            f"The maps of {' and '.join(analysis.ica.maps)} tested here are of one ICA of everybody, whose labels it "
+            f"The maps of {', '.join(analysis.ica.maps)} tested here are of one ICA of everybody, whose labels it "
             "did not know; each classifier saw those of an ICA of its own training people."
         )
     if settings.group.keep_together and len(set(analysis.splits[0].groups)) < used["participant_id"].nunique():
