@@ -190,7 +190,7 @@ def test_the_models_are_applied_to_series_by_their_own_components(ran, tmp_path)
 
 
 @pytest.mark.slow
-def test_networks_that_are_nowhere_end_the_run_and_all_are_named(ran, tmp_path, caplog):
+def test_networks_that_are_nowhere_end_the_run_and_all_are_named(ran, tmp_path, capsys):
     bids, out, _ = ran
     noise = np.random.default_rng(3).standard_normal((33, 39, 33, 2)).astype(np.float32)
     file = tmp_path / "noise.nii.gz"
@@ -202,5 +202,6 @@ def test_networks_that_are_nowhere_end_the_run_and_all_are_named(ran, tmp_path, 
              "control", "patient", "--folds", "2", "--classifiers", "svm", "--analysis", "none"]  # fmt: skip
     copied = shutil.copytree(out, tmp_path / "out", ignore=shutil.ignore_patterns("analysis-*", "nodes"))
     assert main([str(bids), str(copied), "group", *words]) != 0
+    told = capsys.readouterr().err
     for what in ("ONE in repeat 1, fold 1", "TWO in repeat 1, fold 2", "leave such a network out"):
-        assert what in caplog.text
+        assert what in told
