@@ -12,7 +12,7 @@ from bids_app.errors import DataError
 from bids_app.maps import networks
 from bids_app.workflow import fitted
 
-SHAPE, TIME, PEOPLE, SOURCES = (16, 16, 12), 40, 6, 5
+SHAPE, TIME, PEOPLE, SOURCES = (16, 16, 12), 40, 12, 5
 GRID = Grid(np.ones(SHAPE, bool), np.diag([4.0, 4, 4, 1]))
 NAMES = ["A", "B", "C", "D", "E"]
 PLAN = {"maps": ["ica-A", "ica-D"], "networks": NAMES, "smoothing": {"ica-A": 6.0, "ica-D": 0.0},

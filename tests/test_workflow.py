@@ -131,7 +131,8 @@ def test_what_is_told_of_a_failure_is_the_mistake_in_one_line(tmp_path):
 
 def test_an_interrupted_run_leaves_no_process_behind(tmp_path):
     code = (
-        f"import sys; from pathlib import Path; import {HERE} as here\n"
+        f"import signal, sys; from pathlib import Path; import {HERE} as here\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell that runs tests by & has it ignored
         f"try: here.run(Path({str(tmp_path)!r}), {{'a': 'wait', 'b': 'wait'}})\n"
         "except KeyboardInterrupt: sys.exit(130)\n"
     )
