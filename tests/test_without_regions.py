@@ -87,6 +87,7 @@ def in_scanner(home, person, points):
     return ((lps - centre) @ numbers[:9].reshape(3, 3).T + numbers[9:] + centre) * [-1, -1, 1]
 
 
+@pytest.mark.slow
 def test_the_map_is_0_where_the_persons_own_labels_land_and_nowhere_else(ran):
     home, planted = ran
     before, after = image(home, "plain", "01"), image(home, "less", "01")
@@ -105,6 +106,7 @@ def test_the_map_is_0_where_the_persons_own_labels_land_and_nowhere_else(ran):
     assert left[brain & outside].all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("person", ["01", "02"])
 def test_what_is_left_is_scaled_by_itself_alone_and_otherwise_unchanged(ran, person):
     home = ran[0]
@@ -115,6 +117,7 @@ def test_what_is_left_is_scaled_by_itself_alone_and_otherwise_unchanged(ran, per
     assert 0 < (before != 0).sum() - left.sum() < 0.1 * left.sum()
 
 
+@pytest.mark.slow
 def test_the_map_is_0_where_the_atlas_has_a_region_and_nowhere_else(ran):
     home = ran[0]
     before, after = image(home, "plain", "02"), image(home, "less", "02")
@@ -130,6 +133,7 @@ def test_the_map_is_0_where_the_atlas_has_a_region_and_nowhere_else(ran):
     np.testing.assert_array_equal(after.get_fdata() != 0, brain & ~taken)
 
 
+@pytest.mark.slow
 def test_the_sidecar_the_page_and_the_citations_say_which_regions_by_what_and_which_the_atlas_lacks(ran):
     home = ran[0]
     one, other = stated(home, "01"), stated(home, "02")
@@ -152,6 +156,7 @@ def test_the_sidecar_the_page_and_the_citations_say_which_regions_by_what_and_wh
     assert "which stayed" not in (home / "less" / "sub-01.html").read_text()
 
 
+@pytest.mark.slow
 def test_whom_freesurfers_folder_lacks_fails_by_name_unless_the_atlas_may_stand_in(ran, tmp_path):
     home = ran[0]
     given = {"without_regions": REGIONS, "derivatives": {"freesurfer": str(home / "subjects")}, "sloppy": True}
@@ -164,6 +169,7 @@ def test_whom_freesurfers_folder_lacks_fails_by_name_unless_the_atlas_may_stand_
     assert "-d freesurfer=none" in told
 
 
+@pytest.mark.slow
 def test_maps_of_both_sources_are_refused_by_the_group_level_with_what_to_do(ran, capsys):
     home = ran[0]
     words = ["--maps", "t1w", "--label", "group", "--classes", "control", "patient", "--sloppy"]
@@ -211,6 +217,7 @@ def test_a_session_has_its_own_wmparc_or_the_persons_where_there_is_one_session(
         derivatives.wmparc(tmp_path, "01", "b", alone=False)
 
 
+@pytest.mark.slow
 def test_a_wmparc_that_lies_elsewhere_or_is_none_is_refused(ran, tmp_path, monkeypatch):
     home = ran[0]
     monkeypatch.chdir(tmp_path)
