@@ -39,8 +39,8 @@ def product(out: Path, code: int) -> dict[str, Any]:
         if scores := rows(shared / "scores.tsv"):
             shown += [told(analysis.name, line) for line in scores]
             shown += [picture(file) for file in sorted(analysis.glob("figures/*.png"))]
-        else:
-            few = "a class has fewer than ten people, so that scores and pictures are in the output alone"
+        elif shared.is_dir():  # a model that was applied has none
+            few = "a class has fewer than ten people tested, so that scores and pictures are in the output alone"
             shown.append({"type": "info", "msg": f"{analysis.name}: {few}"})
     failed = [line["participant_id"] for line in rows(out / "qc.tsv") if line["status"] != "done"]
     warnings = [f"not finished: {', '.join(failed)}"] if failed else []

@@ -122,6 +122,6 @@ def test_what_brainlife_shows_holds_no_image_of_a_person(tmp_path):
     assert (
         shown["brainlife"][1]["base64"] == "Z3JvdXAvYmlnL2ZpZ3VyZXMvaGVhdG1hcC5wbmc="
     )  # group/big/figures/heatmap.png
-    assert shown["brainlife"][2]["msg"].startswith("few: a class has fewer than ten people")
+    assert shown["brainlife"][2]["msg"].startswith("few: a class has fewer than ten people tested")
     assert shown["warnings"] == ["not finished: sub-02"]
     assert "some people failed" in shown["errors"][0]

@@ -78,7 +78,7 @@ def test_every_figure_is_that_of_the_definition(sign, made):
     assert found["share"].sum() == pytest.approx(1)
 
 
-def test_regions_of_one_mean_share_the_lowest_rank():
+def test_regions_of_one_mean_share_the_last_of_their_ranks():
     labels = np.arange(1, 5, dtype=np.int32).reshape(4, 1, 1)
     heatmap = np.array([1.0, -2.0, 2.0, 0.5]).reshape(4, 1, 1)
     named = dict(enumerate("abcd", start=1))
