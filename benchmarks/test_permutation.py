@@ -1,4 +1,5 @@
-"""A thousand permutations of a linear SVM against scikit-learn's own: `pytest -m slow benchmarks/test_permutation.py`.
+"""A thousand permutations of the default cells, and of a linear SVM against scikit-learn's own:
+`pytest -m slow -s benchmarks/test_permutation.py`.
 
 200 people, 230,000 voxels, five folds, values scaled on the training people of each fold. scikit-learn trains on the
 voxels anew for each permutation and fold, so one of its permutations is timed, and counted a thousand times.
@@ -16,12 +17,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from bids_app.classifiers import svm
+from bids_app.classifiers import _places, model_averaging, regional, single_effect, svm
 from bids_app.dataset import folds, scale
 from bids_app.evaluation import permutation
 
 pytestmark = pytest.mark.slow
 PEOPLE, VOXELS, FOLDS, PERMUTATIONS = 200, 230_000, 5, 1000
+INDEX = np.argwhere(np.ones((61, 62, 61), bool))[:VOXELS]
+PLACES = _places.Places(INDEX, (2.0, 2.0, 2.0), np.ravel_multi_index(tuple((INDEX // 12).T), (6, 6, 6)) + 1)
 
 
 def seconds(work):
@@ -30,17 +33,17 @@ def seconds(work):
     return time.process_time() - start, found
 
 
-def ours(x, y):
+def ours(x, y, part=svm):
     people = [str(row) for row in range(PEOPLE)]
     kernels, of_fold = [], np.zeros(PEOPLE, int)
     for split in folds.stratified([str(one) for one in y], people, folds=FOLDS):
         train, test = np.array(split.train), np.array(split.test)
         of_fold[test] = split.fold
         fitted = scale.fit(x[train])
-        inner = svm.products(scale.transform(x[train], fitted), scale.transform(x[test], fitted))
+        inner = part.products(scale.transform(x[train], fitted), scale.transform(x[test], fitted), places=PLACES)
         kernels.append(permutation.Kernel(inner, train, test))
     labels = permutation.shuffles(y, of_fold, people, ["-"] * PEOPLE, count=PERMUTATIONS, seed=0)
-    return permutation.scores(kernels, labels, people, 2, decide=svm.decide)
+    return permutation.scores(kernels, labels, people, 2, decide=part.decide)
 
 
 def theirs(x, y):
@@ -60,3 +63,13 @@ def test_a_thousand_permutations_take_seconds_and_a_hundredth_of_scikit_learn_s_
     print(f"\n{PERMUTATIONS} permutations: {own:.1f} s; scikit-learn: {each:.1f} s each, {ratio:.0f} times as long")
     assert abs(null.mean() - 0.5) < 0.02
     assert own < each * PERMUTATIONS / 100
+
+
+def test_the_default_cells_together_take_at_most_twice_the_time_of_svm():
+    random = np.random.default_rng(0)
+    x, y = random.standard_normal((PEOPLE, VOXELS), dtype=np.float32), random.permutation(np.arange(PEOPLE) % 2)
+    taken = {part: seconds(lambda part=part: ours(x, y, part))[0] for part in (svm, model_averaging)}
+    alone = {part: seconds(lambda part=part: ours(x, y, part))[0] for part in (single_effect, regional)}
+    for part, own in (taken | alone).items():
+        print(f"\n{part.__name__.rpartition('.')[2]}: {own:.1f} CPU s")
+    assert sum(taken.values()) < 2 * taken[svm]

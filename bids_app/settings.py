@@ -77,7 +77,7 @@ class Group:
     smoothing: float | None = None
     map_form: str | None = None
     whole_grid: bool = False
-    classifiers: tuple[str, ...] = ("svm", "cnn3d")
+    classifiers: tuple[str, ...] = ("model_averaging", "svm")
     explainers: tuple[str, ...] = ("gradcam", "weights", "pattern")
     explain_target: str = "predicted"
     explain_checks: bool = False

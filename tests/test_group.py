@@ -13,6 +13,7 @@ from bids_app.dataset.grid import Grid
 from bids_app.run import main
 
 OPTIONS = ["--label", "group", "--classes", "control", "patient", "--folds", "2", "--sloppy", "--nprocs", "2"]
+OPTIONS += ["--classifiers", "svm", "cnn3d"]
 QUICK = [*OPTIONS, "--permutations", "0"]
 
 

@@ -40,7 +40,7 @@ def study(seed):
         fitted = prepare.fit(everyone.rows(split.train), maps=("gm",), columns={"gm": ("tiv",)}, grid=grid)
         inner = svm.products(*(fitted.vectors(everyone.rows(side)) for side in (split.train, split.test)))
         kernels.append(permutation.Kernel(inner, train, test))
-        decisions = svm.decide(inner, y[train])
+        decisions = svm.decide(inner, y[train][None])[0]
         probability = np.exp(decisions) / np.exp(decisions).sum(axis=1, keepdims=True)
         part = pd.DataFrame({"participant_id": test.astype(str), "cell": "svm/gm", "repeat": 1, "fold": split.fold})
         part["true"], part["predicted"] = y[test], decisions.argmax(axis=1)

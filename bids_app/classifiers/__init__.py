@@ -18,7 +18,11 @@ defaults `EPOCHS`, `LEARNING_RATE`, `WEIGHT_DECAY` and `BATCH_SIZE`, and if it w
 `PATIENCE`, `VALIDATION`, `OVERSAMPLE`, `INSTANCES` (which needs the method `instances`), `ACCUMULATE` and `AUGMENT`, as
 `training.regimen` says. Of a batch that `ACCUMULATE` cuts, batch normalisation sees one part at a time.
 
-A model that fits itself has `fit(x, y, *, seed, groups) -> None`, whose inner folds keep rows of a group together; a
-linear one also `.linear` (torch.nn.Linear) and the buffer `.centre`, and its logits are linear(x - centre). One without
-a gradient says so: `.differentiable` is False. The saved state is `state_dict()` alone.
+A model that fits itself has `fit(x, y, *, seed, groups, places) -> None`, whose inner folds keep rows of a group
+together; `places` says where the voxels lie, and, where the file names a parcellation as `ATLAS`, in which of its
+regions. One without a gradient says so: `.differentiable` is False. A linear one has also `.linear` (torch.nn.Linear)
+and the buffer `.centre`, and its logits are linear(x - centre). Its file has `products(training, held_out, *, places)`,
+all that it needs of people whatever their labels, and `decide(products, labellings)`: its decisions on those held out
+(labellings, held out, classes) under each of many labellings of those who train, by which permutations are judged.
+The saved state is `state_dict()` alone.
 """

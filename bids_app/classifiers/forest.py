@@ -18,6 +18,7 @@ from sklearn.ensemble import RandomForestClassifier
 from torch import nn
 
 from bids_app.classifiers import _people
+from bids_app.classifiers._places import Places
 
 TAKES = "vectors"
 TREES = 500
@@ -61,9 +62,17 @@ class Forest(nn.Module):
         probability = self.votes[trees, node].mean(dim=1)
         return probability.clamp(min=LEAST).log().to(x.dtype)
 
-    def fit(self, x: NDArray[Any], y: NDArray[np.int_], *, seed: int, groups: Sequence[str] | None = None) -> None:
+    def fit(
+        self,
+        x: NDArray[Any],
+        y: NDArray[np.int_],
+        *,
+        seed: int,
+        groups: Sequence[str] | None = None,
+        places: Places | None = None,
+    ) -> None:
         """Learn from people x (n, voxels) of classes y (n,), 0 to classes - 1. Raises DataError for an empty class."""
-        del groups
+        del groups, places
         _people.check(y, self.votes.shape[-1])
         grown = RandomForestClassifier(TREES, class_weight="balanced_subsample", random_state=seed, n_jobs=1).fit(x, y)
         self.load_state_dict(_arrays([one.tree_ for one in grown.estimators_]))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from bids_app.classifiers import _linear
+from bids_app.classifiers._places import Places
 
 TAKES = "vectors"
 
@@ -35,17 +36,19 @@ def build(
     return _linear.Linear(channels * prod(shape), classes, machine)
 
 
-def products(training: NDArray[Any], held_out: NDArray[Any]) -> NDArray[np.float64]:
+def products(
+    training: NDArray[Any], held_out: NDArray[Any], *, places: Places | None = None
+) -> dict[str, NDArray[np.float64]]:
     """As `_linear.products`."""
-    return _linear.products(training, held_out)
+    return _linear.products(training, held_out, places=places)
 
 
-def decide(inner: NDArray[np.float64], y: NDArray[np.int_]) -> NDArray[np.float64]:
+def decide(inner: _linear.Inner, labellings: NDArray[np.int_]) -> NDArray[np.float64]:
     """As `_linear.decide`."""
-    return _linear.decide(machine, inner, y)
+    return _linear.decide(machine, inner, labellings)
 
 
-def machine(kernel: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
+def solve(kernel: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
     """Coefficients of the people (n,) and the intercept of one class against the rest.
 
     The matrix is that of people who have n values in place of their voxels, and the same inner products. At the
@@ -57,3 +60,6 @@ def machine(kernel: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[N
     fitted.fit(features, positive)
     weight = len(positive) / 2 / np.where(positive, positive.sum(), (~positive).sum())
     return C * weight * (positive - fitted.predict_proba(features)[:, 1]), float(fitted.intercept_[0])
+
+
+machine = _linear.one_by_one(solve)

@@ -16,12 +16,15 @@ from bids_app.errors import DataError
 class Grid:
     """A mask (X, Y, Z) and its affine (4, 4), voxels to world RAS+ mm; `whole`: networks see what lies round it too.
 
+    `regions` (voxels,): the label of each voxel in a parcellation that a classifier takes means over, 0 for none.
+
     Raises DataError for a mask that is empty or not 3D.
     """
 
     mask: NDArray[np.bool_]
     affine: NDArray[np.float64]
     whole: bool = False
+    regions: NDArray[np.int_] | None = None
 
     def __post_init__(self) -> None:
         if self.mask.ndim != 3 or self.mask.dtype != np.bool_ or not self.mask.any():
@@ -71,10 +74,12 @@ class Grid:
 
     def write(self, path: Path) -> None:
         """Save as .npz."""
-        np.savez_compressed(path, mask=self.mask, affine=self.affine, whole=self.whole)
+        regions: dict[str, Any] = {} if self.regions is None else {"regions": self.regions}
+        np.savez_compressed(path, mask=self.mask, affine=self.affine, whole=self.whole, **regions)
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Load what `write` saved."""
         with np.load(path) as stored:
-            return cls(stored["mask"], stored["affine"], bool(stored["whole"]))
+            regions = stored.get("regions")
+            return cls(stored["mask"], stored["affine"], bool(stored["whole"]), regions)

@@ -20,14 +20,15 @@ LINEAR = 1000
 LEVEL = 0.05
 
 Codes = NDArray[np.int16]
-Decide = Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]]
+Products = Mapping[str, NDArray[np.float64]]
+Decide = Callable[[Products, NDArray[np.int64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """One fold as a linear model sees it: inner products of people (train + test, train), and the rows they are."""
+    """One fold as a linear model sees it: `products` of its part, those who train first, and the rows they are."""
 
-    products: NDArray[np.float64]
+    products: Products
     train: NDArray[np.int64]
     test: NDArray[np.int64]
 
@@ -65,18 +66,18 @@ def scores(
     """Balanced accuracy (labellings,) out of fold of a linear model under each labelling (labellings, rows).
 
     people: the person of each row; a person's decisions over several rows are averaged. `decide` takes the products of
-    a fold and the training labels, and returns decisions (test, classes).
+    a fold and labellings of those who train (labellings, train), and returns decisions (labellings, test, classes).
     """
     names, person = np.unique(np.asarray(people), return_inverse=True)
-    found = np.empty(len(labellings))
-    for number, labels in enumerate(labellings.astype(np.int64)):
-        decisions = np.zeros((len(names), classes))
-        true = np.full(len(names), -1)
-        for kernel in kernels:
-            np.add.at(decisions, person[kernel.test], decide(kernel.products, labels[kernel.train]))
-            true[person[kernel.test]] = labels[kernel.test]
-        found[number] = balanced_accuracy(true, decisions.argmax(axis=1), classes)
-    return found
+    decisions = np.zeros((len(labellings), len(names), classes))
+    true = np.full((len(labellings), len(names)), -1)
+    for kernel in kernels:
+        decided = decide(kernel.products, labellings[:, kernel.train].astype(np.int64))
+        np.add.at(decisions.swapaxes(0, 1), person[kernel.test], decided.swapaxes(0, 1))
+        true[:, person[kernel.test]] = labellings[:, kernel.test]
+    predicted = decisions.argmax(axis=2)
+    pairs = zip(true, predicted, strict=True)
+    return np.array([balanced_accuracy(labels, called, classes) for labels, called in pairs])
 
 
 def balanced_accuracy(true: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> float:
@@ -91,22 +92,38 @@ def table(
 
     observed: the score by cell; null: the scores under the same labellings, in the same order, as many as the cell has.
     p = (b + 1) / (m + 1), b being how many of m reach what was observed (Phipson & Smyth 2010). `p_max`: against the
-    maximum over all cells that have permutations, of those labellings that all of them have (Westfall & Young 1993);
-    `p_holm`: p over the linear cells, corrected after Holm (1979). `judged`: the one that the verdict goes by, `p_holm`
-    of linear cells, else `p_max`. Under 19 permutations all are NaN.
+    maximum over all cells that have permutations, of those labellings that all of them have. `p_family`: of the linear
+    cells, against the maximum over those whose score is no higher, and no smaller than that of a cell with a higher
+    score (the step-down procedure of Westfall & Young 1993), so that the chance of any false claim among them is at
+    most that of one. `judged`: the one that the verdict goes by, `p_family` of linear cells, else `p_max`. Under 19
+    permutations all are NaN.
     """
     enough = {cell: values for cell, values in null.items() if len(values) >= FEWEST}
     common = min((len(values) for values in enough.values()), default=0)
     highest = np.max([values[:common] for values in enough.values()], axis=0) if enough else np.empty(0)
+    family = step_down(observed, {cell: enough[cell] for cell in linear if cell in enough})
     rows = []
     for cell, score in observed.items():
         own = enough.get(cell, np.empty(0))
         row = {"cell": cell, "permutations": len(null.get(cell, ())), "p": _p(score, own)}
-        rows.append(row | {"p_max": _p(score, highest) if len(own) else math.nan, "needed": _needed(own)})
-    found = pd.DataFrame(rows)
-    found["p_holm"] = holm(found["p"].where(found["cell"].isin(linear)).to_numpy(float))
-    found["judged"] = found["p_holm"].fillna(found["p_max"])
-    return found
+        row |= {"p_max": _p(score, highest) if len(own) else math.nan, "p_family": family.get(cell, math.nan)}
+        rows.append(row | {"needed": _needed(own)})
+    table = pd.DataFrame(rows)
+    return table.assign(judged=table["p_family"].fillna(table["p_max"]))
+
+
+def step_down(observed: Mapping[str, float], null: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+    """p of each cell of `null`, corrected over these cells by the maximum under the same labellings (Westfall & Young
+    1993, procedure 2.8); cells of one score share one p.
+    """
+    common = min((len(values) for values in null.values()), default=0)
+    corrected: dict[str, float] = {}
+    least = 0.0
+    for score in sorted({observed[cell] for cell in null}, reverse=True):
+        rest = [values[:common] for cell, values in null.items() if observed[cell] <= score]
+        least = max(least, _p(score, np.max(rest, axis=0)))
+        corrected |= {cell: least for cell in null if observed[cell] == score}
+    return corrected
 
 
 def _exchangeable(folds: Sequence[int], units: Sequence[str], sites: Sequence[str]) -> list[NDArray[np.int64]]:

@@ -1,18 +1,15 @@
 """What sites leave in the maps and in the scores: how well a site is told from them, and how each site's people do."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from bids_app.evaluation.permutation import Kernel
+from bids_app.evaluation.permutation import Decide, Kernel
 from bids_app.training.scores import balanced
 
 FEWEST = 2  # people of each class without whom a site's accuracy is not given
-
-Decide = Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]]
 
 
 def told(kernels: Sequence[Kernel], sites: Sequence[str], *, decide: Decide) -> dict[str, Any]:
@@ -27,7 +24,7 @@ def told(kernels: Sequence[Kernel], sites: Sequence[str], *, decide: Decide) -> 
         there, y = np.unique(codes[kernel.train], return_inverse=True)
         if len(there) < 2:
             continue
-        found = there[decide(kernel.products, y).argmax(axis=1)]
+        found = there[decide(kernel.products, y[None])[0].argmax(axis=1)]
         true = codes[kernel.test]
         known = np.isin(true, there)
         np.add.at(asked, true[known], 1)

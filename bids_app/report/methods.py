@@ -175,8 +175,9 @@ def chance(permutations: Mapping[str, int]) -> str:
         f"Chance was judged by permutation ({ran}): labels were exchanged among the people whom one fold of the first "
         "repeat held out, and among those whom none did, which leaves the classes of each fold and all that is fitted "
         "without labels as they were. p is the share of permutations whose balanced accuracy reached that of the true "
-        "labels, these counted in (Phipson & Smyth 2010); over linear cells it is corrected after Holm (1979), and a "
-        "network's is against the maximum over all permuted cells. Logistic regression on age and sex, on site, on "
+        "labels, these counted in (Phipson & Smyth 2010); over linear cells it is against the maximum over "
+        "them under the same labellings, step by step (Westfall & Young 1993), and a network's is against the maximum "
+        "over all permuted cells. Logistic regression on age and sex, on site, on "
         "motion and on brain size alone was judged on the same folds; a cell is called better than one of these if the "
         "95 % interval of the difference in balanced accuracy, by a bootstrap of people within class, lies above 0."
     )

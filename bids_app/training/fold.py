@@ -112,7 +112,7 @@ def _fit(
     x, preparation = model.preparation.vectors(training), model.preparation
     if hasattr(model.module, "fit"):
         fit: Any = model.module.fit
-        fit(x, y, seed=model.seed, groups=groups)
+        fit(x, y, seed=model.seed, groups=groups, places=models.places(preparation.grid))
         return {"loss": []}
     how = regimen.of(catalogue.load("classifiers", model.classifier), options)
     start = [tensor.numpy() for tensor in model.module.state_dict().values()]
@@ -146,8 +146,8 @@ def _leave(
 def _keep_products(model: models.Model, training: prepare.People, held_out: prepare.People, folder: Path) -> None:
     """What shuffled labels, and sites, are judged by where they need no training anew.
 
-    `products.npy` (train + test, train) of a classifier that can decide by products of people; after ComBat also those
-    without it, `products_of_sites.npy`.
+    `products.npz` of a classifier that can decide by products of people; after ComBat also those without it,
+    `products_of_sites.npz`.
     """
     part = catalogue.load("classifiers", model.classifier)
     if not hasattr(part, "decide"):
@@ -157,8 +157,8 @@ def _keep_products(model: models.Model, training: prepare.People, held_out: prep
     if own.keep is not None:
         made["products_of_sites"] = prepare.fit(training, maps=own.maps, columns=own.columns, grid=own.grid)
     for name, preparation in made.items():
-        inner = part.products(preparation.vectors(training), preparation.vectors(held_out))
-        np.save(folder / f"{name}.npy", inner)
+        both = (preparation.vectors(training), preparation.vectors(held_out))
+        np.savez(folder / f"{name}.npz", **part.products(*both, places=models.places(preparation.grid)))
 
 
 def _table(people: Path, classes: tuple[str, ...], labelling: Sequence[int] | None) -> pd.DataFrame:

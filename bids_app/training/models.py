@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
 from bids_app import __version__, catalogue
+from bids_app.classifiers._places import Places
 from bids_app.dataset.grid import Grid
 from bids_app.training import cards
 from bids_app.training.cards import CARD, WEIGHTS
@@ -66,6 +67,11 @@ def build(
     given: dict[str, Any] = {"voxel_mm": box.voxel_mm, "seed": seed, **(options or {})}
     module: torch.nn.Module = part.build(len(preparation.maps), classes, shape, **given)
     return module
+
+
+def places(grid: Grid) -> Places:
+    """Where the voxels of a vector lie, as classifiers are told."""
+    return Places(np.argwhere(grid.mask), grid.voxel_mm, grid.regions)
 
 
 def save(model: Model, folder: Path) -> None:

@@ -134,6 +134,14 @@ def atlases(analysis: Analysis) -> list[tuple[str, str]]:
     return list(dict.fromkeys(pairs))
 
 
+def parcellation(name: str, analysis: Analysis) -> str | None:
+    """The atlas over whose regions a classifier of this map takes means, if one does."""
+    for cell in analysis.cells:
+        if name in cell.maps and catalogue.offers("classifiers", cell.classifier, "ATLAS"):
+            return str(catalogue.constant("classifiers", cell.classifier, "ATLAS"))
+    return None
+
+
 def gather(
     dataset: inputs.Dataset,
     frame: pd.DataFrame,
@@ -210,9 +218,12 @@ def _cells(classifiers: tuple[str, ...], maps: tuple[str, ...], analysis: str, c
 
 
 def _with_linear(classifiers: tuple[str, ...]) -> tuple[str, ...]:
-    """The chosen ones, and a linear machine on the same folds beside them where none of them is linear."""
-    linear = any(catalogue.offers("classifiers", name, "decide") for name in classifiers)
-    return classifiers if linear else (*classifiers, LINEAR)
+    """The chosen ones, and a linear machine on the same folds beside them where none of them is a dense linear one."""
+    dense = any(
+        catalogue.offers("classifiers", name, "decide") and not catalogue.offers("classifiers", name, "SETS")
+        for name in classifiers
+    )
+    return classifiers if dense else (*classifiers, LINEAR)
 
 
 def description(analysis: str, cell: str, one: str) -> str:

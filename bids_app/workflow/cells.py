@@ -13,7 +13,7 @@ from bids_app.dataset.folds import Split
 from bids_app.errors import FailedError
 from bids_app.settings import Settings
 from bids_app.workflow import execute, ica, needs, nested, nulls, tuning, voxelwise, weights
-from bids_app.workflow.analysis import Analysis, Cell, atlases
+from bids_app.workflow.analysis import Analysis, Cell, atlases, parcellation
 from bids_app.workflow.call import node
 from bids_app.workflow.training import atlas_link
 
@@ -44,25 +44,21 @@ def run(analysis: Analysis, settings: Settings) -> Path:
     grids = {name: _grid(name, analysis, work) for name in dict.fromkeys(analysis.grids.values())}
     for grid in grids.values():
         graph.connect([(template, grid, [("out", "template")])])
-    placed = {(place, name): _atlas(place, name, analysis, settings) for place, name in atlases(analysis)}
+    parcels = {name: one for name in analysis.grids if (one := parcellation(name, analysis))}
+    pairs = dict.fromkeys([*atlases(analysis), *((analysis.grids[name], one) for name, one in parcels.items())])
+    placed = {pair: _atlas(*pair, analysis, settings) for pair in pairs}
     for (place, _), atlas_node in placed.items():
         graph.connect([(grids[place], atlas_node, [("out", "template")])])
     fitted = analysis.ica.maps if analysis.ica else ()
     stacks = {name: _stack(name, analysis, work) for name in analysis.smoothing if name not in fitted}
     for name, stack in stacks.items():
         graph.connect([(grids[analysis.grids[name]], stack, [("out", "template")])])
-    sources = ica.connect(graph, analysis, settings, grids, stacks, nested.inner(analysis, settings), work)
+        if name in parcels:
+            graph.connect([(placed[analysis.grids[name], parcels[name]], stack, [("out", "parcellation")])])
+    regions = {name: placed[analysis.grids[name], one] for name, one in parcels.items()}
+    sources = ica.connect(graph, analysis, settings, grids, stacks, regions, nested.inner(analysis, settings), work)
     for name, stack in sources.stacks.items():
-        copies = node(
-            f"copies_{outputs.label(name)}",
-            f"{STEPS}:copies",
-            mem_gb=1,
-            connected=("array",),
-            map_name=name,
-            groups=list(analysis.splits[0].groups),
-            work=str(work),
-        )
-        graph.connect([(stack, copies, [("out", "array")])])
+        graph.connect([(stack, _copies(name, analysis, work), [("out", "array")])])
     shared = _shared(analysis, settings, work)
     nulls.write_labellings(analysis, settings, work)
     _connect(graph, analysis, settings, sources, placed, shared, memory)
@@ -159,12 +155,24 @@ def _stack(name: str, analysis: Analysis, work: Path) -> Node:
         f"stack_{outputs.label(name)}",
         f"{STEPS}:stack",
         mem_gb=1,
-        connected=("template",),
+        connected=("template", "parcellation"),
         map_name=name,
         files=files,
         smoothing_mm=analysis.smoothing[name],
         form=analysis.forms[name],
         whole=analysis.whole_grid,
+        work=str(work),
+    )
+
+
+def _copies(name: str, analysis: Analysis, work: Path) -> Node:
+    return node(
+        f"copies_{outputs.label(name)}",
+        f"{STEPS}:copies",
+        mem_gb=1,
+        connected=("array",),
+        map_name=name,
+        groups=list(analysis.splits[0].groups),
         work=str(work),
     )
 

@@ -16,6 +16,7 @@ from bids_app.errors import DataError
 from bids_app.preprocess import series as images
 from bids_app.preprocess.conform import plain
 from bids_app.workflow import network_maps
+from bids_app.workflow.training import regions
 
 Files = dict[str, Any]
 EVERYBODY, INNER = "everybody", "inner"
@@ -36,11 +37,22 @@ class OnDisk(Sequence[np.ndarray]):
 
 
 def gather(
-    *, template: Files, maps: list[str], files: list[list[str]], network_file: str, sha256: str, work: str
+    *,
+    template: Files,
+    maps: list[str],
+    files: list[list[str]],
+    network_file: str,
+    sha256: str,
+    work: str,
+    parcellation: str | None = None,
 ) -> Files:
-    """Everybody's series in the mask as arrays on disk, and the reference networks; `sha256` is that of their file."""
+    """Everybody's series in the mask as arrays on disk, and the reference networks; `sha256` is that of their file.
+
+    `parcellation`: as `training.stack` has it.
+    """
     image = nib.load(template["mask"])
-    grid = Grid(np.asarray(image.dataobj) > 0.5, image.affine)
+    inside = np.asarray(image.dataobj) > 0.5
+    grid = Grid(inside, image.affine, regions=regions(parcellation, inside))
     for name in maps:
         grid.write(Path(work) / f"grid_{name}.npz")
     references = Path(work) / f"networks-{sha256[:32]}.npy"

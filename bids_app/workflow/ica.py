@@ -75,10 +75,14 @@ def connect(
     settings: Settings,
     grids: dict[str, Node],
     stacks: dict[str, Node],
+    regions: dict[str, Node],
     inner: dict[str, list[Split]],
     work: Path,
 ) -> Arrays:
-    """Add the nodes of fitted maps, if there are any, to those of `stacks`; `inner`: inner folds, by `within`."""
+    """Add the nodes of fitted maps, if there are any, to those of `stacks`; `inner`: inner folds, by `within`.
+
+    regions: the placed atlas over which a classifier takes means, by map.
+    """
     plan = analysis.ica
     if plan is None:
         return Arrays(stacks, {}, ())
@@ -87,7 +91,7 @@ def connect(
         "ica_series",
         f"{STEPS}:gather",
         mem_gb=1 + 2 * plan.gb,
-        connected=("template",),
+        connected=("template", "parcellation"),
         maps=list(plan.maps),
         files=[[str(path) for path in paths] for paths in analysis.used[plan.maps[0]]],
         network_file=str(Path(plan.file).absolute()),
@@ -95,6 +99,8 @@ def connect(
         work=str(work),
     )
     graph.connect([(grids[analysis.grids[plan.maps[0]]], series, [("out", "template")])])
+    if plan.maps[0] in regions:
+        graph.connect([(regions[plan.maps[0]], series, [("out", "parcellation")])])
     rows = {EVERYBODY: list(range(len(analysis.used))), **places(analysis.splits, inner)}
     fits = {place: _fit(place, train, analysis, settings, voxels, work) for place, train in rows.items()}
     names = tuple(f"fit_{place}" for place in fits)

@@ -37,7 +37,7 @@ def run(analysis: Analysis, settings: Settings, told: pd.DataFrame, work: Path) 
     blind = baselines.predictions(analysis.used, analysis.splits, analysis.classes)
     told_all = pd.concat([told, blind], ignore_index=True)
     judged = scores.table(told_all, analysis.classes, seed=seed).merge(chance, on="cell", how="left")
-    judged.loc[judged["repeat"] != 1, ["p", "p_max", "p_holm", "judged", "needed"]] = float("nan")
+    judged.loc[judged["repeat"] != 1, ["p", "p_max", "p_family", "judged", "needed"]] = float("nan")
     known = baselines.known(analysis.used)
     verdicts = {}
     for cell in analysis.cells:

@@ -88,9 +88,9 @@ def linear(*, cell: str, classifier: str, plan: Files, splits: list[Files], most
     part, work = catalogue.load("classifiers", classifier), Path(plan["work"])
     kernels = {
         file: [
-            permutation.Kernel(np.load(path), np.array(split["train"]), np.array(split["test"]))
+            permutation.Kernel(dict(np.load(path)), np.array(split["train"]), np.array(split["test"]))
             for split in splits
-            if (path := Path(trained[f"fold_{split['fold']}"]) / f"{file}.npy").exists()
+            if (path := Path(trained[f"fold_{split['fold']}"]) / f"{file}.npz").exists()
         ]
         for file in ("products", "products_of_sites")
     }

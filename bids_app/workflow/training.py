@@ -22,19 +22,37 @@ OF_MODELS = ("levels", "folds_sha256")  # what applying a model asks, and a heat
 
 
 def stack(
-    *, template: Files, map_name: str, files: list[list[str]], smoothing_mm: float, form: str, whole: bool, work: str
+    *,
+    template: Files,
+    map_name: str,
+    files: list[list[str]],
+    smoothing_mm: float,
+    form: str,
+    whole: bool,
+    work: str,
+    parcellation: str | None = None,
 ) -> str:
-    """All people's values of a map where its tissue can be: one float32 array on disk. Returns its file."""
+    """All people's values of a map where its tissue can be: one float32 array on disk. Returns its file.
+
+    `parcellation`: the folder of `place_atlas` of the regions that a classifier takes means over.
+    """
     image = nib.load(template["mask"])
     inside = np.asarray(image.dataobj) > 0.5
     region = catalogue.load("maps", map_name).REGION
     if region != "brain":
         # A prior, not the people, says which voxels are looked at: nothing is chosen on those who are held out.
         inside &= np.asarray(nib.load(template[region]).dataobj) > TERRITORY
-    grid = Grid(inside, image.affine, whole)
+    grid = Grid(inside, image.affine, whole, regions(parcellation, inside))
     grid.write(Path(work) / f"grid_{map_name}.npz")
     paths = [tuple(Path(path) for path in each) for each in files]
     return str(arrays.stack(paths, grid, Path(work), smoothing_mm=smoothing_mm, form=form))
+
+
+def regions(parcellation: str | None, mask: np.ndarray) -> np.ndarray | None:
+    """The labels (voxels,) of a placed atlas in a mask (X, Y, Z); None without one."""
+    if parcellation is None:
+        return None
+    return np.asarray(nib.load(Path(parcellation) / "labels.nii.gz").dataobj)[mask].astype(np.int32)
 
 
 def copies(*, array: str, map_name: str, groups: list[str], work: str) -> str:
