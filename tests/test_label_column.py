@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from bids_app import settings
 from bids_app.atlases import templates
+from bids_app.bids.participants import with_synonyms
 from bids_app.errors import DataError, UsageError
 from bids_app.run import main
 from bids_app.workflow import cohort, judge, nulls
@@ -64,6 +65,13 @@ def test_neither_the_label_nor_what_stands_beside_it_in_a_baseline_counts_as_unk
     assert judge._unknown(planned, Cell("svm", ("gm",))) == []
     planned.used = used.assign(age=np.nan)  # that is not known, whatever the label is
     assert judge._unknown(planned, Cell("svm", ("gm",))) == ["age is not known"]
+
+
+@pytest.mark.parametrize("label", ["sex", "gender"])
+def test_combat_may_not_keep_the_label_by_another_name(tmp_path, label):
+    table = with_synonyms(people().rename(columns={"sex": "gender"}).drop(columns="age"))
+    with pytest.raises(UsageError, match="--combat-keep sex: that is the label"):
+        cohort.classes(table, chosen(tmp_path, label=label, harmonize="combat", combat_keep=["sex"]))
 
 
 def test_labels_are_not_shuffled_within_a_site_that_is_the_label(tmp_path):

@@ -48,8 +48,8 @@ def classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
         )
     if group.keep_together is not None and group.keep_together == column:
         raise UsageError("--keep-together names the label column: every class would lie whole on one side of each fold")
-    if column in group.combat_keep:
-        raise UsageError(f"--combat-keep {column}: that is the label, and harmonising would leak it; keep others")
+    if keeps := {column, label_column(frame, settings)} & set(group.combat_keep):
+        raise UsageError(f"--combat-keep {keeps.pop()}: that is the label, and harmonising would leak it; keep others")
     return participants.classes(frame, column=column, mapping=group.classes)
 
 
