@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import importlib.machinery
 import logging
 import os
 import signal
@@ -12,6 +13,16 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+if __name__ == "__main__":
+    # Python puts first on its path the folder of this file, whose `bids` would hide pybids, or with -m the caller's.
+    if not sys.flags.safe_path:
+        del sys.path[0]
+    package = Path(__file__).resolve().parent
+    origin = getattr(importlib.machinery.PathFinder.find_spec("bids_app"), "origin", None)
+    if origin is None or Path(origin).resolve().parent != package:  # a checkout that is not installed
+        sys.path.insert(0, str(package.parent))
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))
 
 from bids_app import cli, environment, settings
 from bids_app.errors import PellucidError
@@ -69,6 +80,7 @@ def _start(verbose: int, threads: int) -> None:
     log.setLevel(level)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ[name] = str(threads)
+    os.environ["PYTHONSAFEPATH"] = "1"  # the server of workers would look for modules in the caller's folder first
     os.environ["NIPYPE_NO_ET"] = "1"  # nipype asks for its newest version over the network otherwise
     os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -104,3 +116,7 @@ def _crash_folder(words: Sequence[str]) -> Path:
         logs.mkdir(exist_ok=True)
         places.insert(0, logs)
     return next((place for place in places if place.is_dir() and os.access(place, os.W_OK)), places[-1])
+
+
+if __name__ == "__main__":  # python bids_app/run.py; a worker imports this file by another name
+    sys.exit(main())

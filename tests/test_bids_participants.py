@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bids_app.bids.participants import classes, read
+from bids_app.bids.participants import classes, read, standard_name, with_synonyms
 from bids_app.errors import DataError, MissingInputError, UsageError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -129,3 +129,20 @@ def test_the_real_table_of_ds002748():
     assert found.value_counts().to_dict() == {"depr": 51, "control": 21}
     assert set(frame["sex"]) == {"F", "M"}
     assert frame["age"].between(18, 60).all()
+
+
+@pytest.mark.parametrize(
+    ("column", "standard"),
+    [
+        ("sex", "sex"), ("Gender", "sex"), ("biological_sex", None), ("group", None), ("age", "age"),
+        ("age_at_scan", "age"), ("scanner", "site"), ("no_such", None),
+    ],
+)  # fmt: skip
+def test_a_column_is_age_sex_or_site_by_its_name_and_by_its_values(column, standard):
+    """`group` parts people as sex does and is not called so; `biological_sex` is called so and says something else."""
+    written = pd.DataFrame({
+        "Gender": ["female", "male", "f"], "sex": ["F", "M", "F"], "biological_sex": ["F", "F", "M"],
+        "group": ["F", "M", "F"], "age_at_scan": ["30", "41", pd.NA], "scanner": ["A", "B", "B"],
+    }, dtype="string")  # fmt: skip
+    frame = with_synonyms(written)
+    assert standard_name(frame, column) == standard

@@ -58,6 +58,12 @@ def test_the_last_stage_has_no_compiler_no_cache_and_no_home():
     assert f"{environment.COMPILED}=/opt/pellucid/numba" in last
 
 
+def test_the_python_of_the_image_is_the_one_that_has_the_program():
+    assert "VIRTUAL_ENV=/opt/pellucid" in DOCKERFILE
+    assert "ENV PATH=/opt/pellucid/bin:" in DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
+    assert "--entrypoint python pellucid -m bids_app --version" in (ROOT / "scripts" / "containers").read_text()
+
+
 def test_only_what_the_image_is_made_of_goes_to_the_build():
     lines = (ROOT / ".dockerignore").read_text().split()
     copied = {line.removeprefix("!") for line in lines if line.startswith("!")}

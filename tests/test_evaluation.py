@@ -304,6 +304,21 @@ class TestBaselines:
         told = baselines.predictions(table, splits, CLASSES)
         assert scores.table(told, CLASSES).set_index("cell").loc["age and sex", "balanced_accuracy"] == 1.0
 
+    @pytest.mark.parametrize(
+        ("label", "left", "sentences"),
+        [
+            ("sex", {"site", "brain size"}, ["The baseline 'age and sex' was left out, since sex is what"]),
+            ("site", {"age and sex", "brain size"}, ["The baseline 'site' was left out, since site is what"]),
+            (None, {"age and sex", "site", "brain size"}, []),
+        ],
+    )
+    def test_one_that_has_the_label_itself_is_no_rival(self, label, left, sentences):
+        table = people()
+        splits = folds.stratified(table["class"].tolist(), table["participant_id"].tolist(), folds=2)
+        assert set(baselines.predictions(table, splits, CLASSES, label=label)["cell"]) == left
+        assert set(baselines.known(table, label=label)) == left
+        assert baselines.left_out(label) == [f"{one} the classifiers predict." for one in sentences]
+
 
 class TestAudit:
     def test_each_row_is_the_test_that_it_names(self):
@@ -333,6 +348,14 @@ class TestAudit:
         table["site"] = np.where(table["class"] == "patient", "A", table["site"])
         assert audit.confounded(table, CLASSES) == ["all people of class patient are of site A"]
         assert audit.confounded(table.assign(site="A"), CLASSES) == []
+
+    def test_the_label_is_not_compared_with_itself(self):
+        table = people().assign(**{"class": lambda own: own["site"]})
+        assert len(audit.confounded(table, ("A", "B"))) == 2
+        assert audit.confounded(table, ("A", "B"), label="site") == []
+        without = [row["what"] for row in audit.table(table, table, ("A", "B"), label="site")]
+        assert without == [row["what"] for row in audit.table(table, table, ("A", "B")) if row["what"] != "site"]
+        assert len(audit.confounded(table, ("A", "B"), label="sex")) == 2
 
 
 class TestSites:

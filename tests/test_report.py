@@ -457,6 +457,7 @@ def test_the_methods_of_a_group_name_every_part_that_was_used():
     for name in (*catalogue.names("classifiers"), *catalogue.names("explainers")):
         assert re.search(rf"^- {name}\b.*: [A-Z].{{20,}}", text, flags=re.MULTILINE), name
     assert "t1w was smoothed" not in text
+    assert "was judged on the same folds" not in text
     with pytest.raises(UsageError, match="there is no tarot"):
         methods.group(
             cells=["tarot/gm"],
@@ -467,6 +468,17 @@ def test_the_methods_of_a_group_name_every_part_that_was_used():
             explainers=[],
             version="1",
         )
+
+
+def test_the_methods_name_the_classifiers_without_images_that_were_judged_and_say_which_was_left_out():
+    ran, why = {"svm/gm": 1000, "cnn3d/gm": 0}, "One was left out."
+    three = methods.chance(ran, ["age and sex", "site", "brain size"], [])
+    assert "Logistic regression on age and sex, on site and on brain size alone was judged" in three
+    assert "(svm/gm 1000)" in three
+    one = methods.chance(ran, ["brain size"], [why])
+    assert "Logistic regression on brain size alone was judged" in one
+    assert one.endswith(f" {why}")
+    assert methods.chance({"svm/gm": 0}, ["site"], [why]) == ""
 
 
 def test_papers_of_one_name_and_year_are_told_apart():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from bids_app.bids import annex, participants
-from bids_app.bids.participants import SYNONYMS, WRITTEN
+from bids_app.bids.participants import SYNONYMS, WRITTEN, as_text
 from bids_app.errors import DataError, MissingInputError, UsageError
 
 LABEL = "label_from_id"
@@ -155,19 +155,15 @@ def _as_written(frame: pd.DataFrame) -> pd.DataFrame:
             own = table.pop(name)
             again = participants.with_synonyms(table)
             if name not in again or not again[name].equals(own):
-                table[name] = _text(own)
+                table[name] = as_text(own)
     return table
-
-
-def _text(values: "pd.Series[str] | pd.Series[float]") -> "pd.Series[str]":
-    return values.astype("string").str.removesuffix(".0")
 
 
 def _spelt(*frames: pd.DataFrame) -> list[pd.DataFrame]:
     """The frames with `age_as_written` and so on in all that have the column, if one of them has."""
     names = [name for name in SYNONYMS if any(name + WRITTEN in frame for frame in frames)]
     return [
-        frame.assign(**{one + WRITTEN: frame.get(one + WRITTEN, _text(frame[one])) for one in names if one in frame})
+        frame.assign(**{one + WRITTEN: frame.get(one + WRITTEN, as_text(frame[one])) for one in names if one in frame})
         for frame in frames
     ]
 

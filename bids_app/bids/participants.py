@@ -82,10 +82,28 @@ def with_synonyms(frame: pd.DataFrame) -> pd.DataFrame:
             continue
         written = frame[candidates[0]]
         value = _years(written) if name == "age" else _sexes(written) if name == "sex" else written
-        if candidates[0] == name and not written.equals(value.astype("string").str.removesuffix(".0")):
+        if candidates[0] == name and not written.equals(as_text(value)):
             added[name + WRITTEN] = written
         added[name] = value
     return added
+
+
+def standard_name(frame: pd.DataFrame, column: str) -> str | None:
+    """Which of `age`, `sex` and `site` a column is: by name, or by a synonym and the same values; None for others."""
+    if column in SYNONYMS or column not in frame:
+        return column if column in frame else None
+    alone = with_synonyms(frame[[column]])
+    same = (
+        name
+        for name in SYNONYMS
+        if name in alone and name in frame and as_text(alone[name]).equals(as_text(frame[name]))
+    )
+    return next(same, None)
+
+
+def as_text(values: "pd.Series[str] | pd.Series[float]") -> "pd.Series[str]":
+    """Values as strings, whole numbers without a decimal point."""
+    return values.astype("string").str.removesuffix(".0")
 
 
 def _years(written: "pd.Series[str]") -> "pd.Series[float]":

@@ -13,8 +13,12 @@ NUMBERS = {"age": "age", "mean_fd": "motion (mean FD)", "minutes": "minutes of B
 UNEVEN = 0.05
 
 
-def table(people: pd.DataFrame, everyone: pd.DataFrame, classes: Sequence[str]) -> list[dict[str, Any]]:
+def table(
+    people: pd.DataFrame, everyone: pd.DataFrame, classes: Sequence[str], *, label: str | None = None
+) -> list[dict[str, Any]]:
     """One row for each thing that is known: how it differs between classes, and how probable that is by chance.
+
+    There is none of the column `label`, which holds the classes themselves.
 
     people: one row a person of those used, `class` and the columns above; everyone: with those left out (`used`).
     Words: Fisher's exact test (2 x 2) or chi squared, effect: Cramer's V; numbers: Kruskal-Wallis, effect: epsilon
@@ -23,7 +27,7 @@ def table(people: pd.DataFrame, everyone: pd.DataFrame, classes: Sequence[str]) 
     """
     rows = []
     for column, what in {**WORDS, **NUMBERS}.items():
-        if column not in people or people[column].isna().all():
+        if column == label or column not in people or people[column].isna().all():
             continue
         known = people[people[column].notna()]
         told = _words(known, column) if column in WORDS else _numbers(known, column, classes)
@@ -35,18 +39,18 @@ def table(people: pd.DataFrame, everyone: pd.DataFrame, classes: Sequence[str]) 
     return [{**row, "uneven": row["p"] is not None and row["p"] < UNEVEN} for row in rows]
 
 
-def confounded(people: pd.DataFrame, classes: Sequence[str], *, site: str = "site") -> list[str]:
+def confounded(people: pd.DataFrame, classes: Sequence[str], *, label: str | None = None) -> list[str]:
     """What says that class and site cannot be told apart: each class of two or more sites' people that only one has.
 
-    Empty where there is one site, or none is known.
+    Empty where there is one site, or none is known, or where the site is the `label` itself.
     """
-    if site not in people or people[site].nunique() < 2:
+    if label == "site" or "site" not in people or people["site"].nunique() < 2:
         return []
     found = []
     for name in classes:
-        where = sorted(people.loc[people["class"] == name, site].dropna().astype(str).unique())
+        where = sorted(people.loc[people["class"] == name, "site"].dropna().astype(str).unique())
         if len(where) == 1:
-            found.append(f"all people of class {name} are of {site} {where[0]}")
+            found.append(f"all people of class {name} are of site {where[0]}")
     return found
 
 

@@ -13,26 +13,42 @@ from bids_app.dataset.folds import Split
 COLUMNS = {"age and sex": ("age", "sex"), "site": ("site",), "motion": ("mean_fd",), "brain size": ("tiv",)}
 
 
-def known(people: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """The columns of each baseline that somebody has a value in; a baseline without any is left out."""
+def known(people: pd.DataFrame, *, label: str | None = None) -> dict[str, tuple[str, ...]]:
+    """The columns of each baseline that somebody has a value in; a baseline without any, or with `label`, is left out.
+
+    `label`: the column that holds what the classifiers predict; a baseline that is given it is no rival.
+    """
     found = {
         name: tuple(one for one in columns if one in people and people[one].notna().any())
         for name, columns in COLUMNS.items()
+        if label not in columns
     }
     return {name: columns for name, columns in found.items() if columns}
 
 
-def predictions(people: pd.DataFrame, splits: Sequence[Split], classes: Sequence[str]) -> pd.DataFrame:
+def left_out(label: str | None) -> list[str]:
+    """A sentence for each baseline that is left out because it has `label`, the column that classifiers predict."""
+    return [
+        f"The baseline '{name}' was left out, since {label} is what the classifiers predict."
+        for name, columns in COLUMNS.items()
+        if label in columns
+    ]
+
+
+def predictions(
+    people: pd.DataFrame, splits: Sequence[Split], classes: Sequence[str], *, label: str | None = None
+) -> pd.DataFrame:
     """Out-of-fold predictions of every baseline, as in predictions.tsv; its name stands for the cell.
 
-    people: one row a sample, with `participant_id`, `session_id`, `class` and the columns of the baselines.
+    people: one row a sample, with `participant_id`, `session_id`, `class` and the columns of the baselines; label: as
+    `known` has it.
     Logistic regression, in which classes weigh the same (scikit-learn's, C = 1); numbers are scaled, and missing ones
     filled in, by training people; that a value lacks is a value of its own. Where nothing differs among training people
     everybody gets the reference class.
     """
     y = np.array([list(classes).index(name) for name in people["class"]])
     parts = []
-    for name, columns in known(people).items():
+    for name, columns in known(people, label=label).items():
         for split in splits:
             train, test = list(split.train), list(split.test)
             design = np.column_stack([_coded(people[one], train) for one in columns])

@@ -11,6 +11,7 @@ def shown(audit: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "by_class": [_audited(row) for row in audit["by_class"]],
         "confounded": audit["confounded"],
+        "baselines_left_out": audit.get("baselines_left_out", []),
         "copies": [text for told in audit.get("copies", {}).values() for text in told],
         "site_notes": _site_notes(audit),
         "within_sites": _within_sites(audit),

@@ -73,6 +73,8 @@ def group(
     forms: Mapping[str, str] | None = None,
     keep: Sequence[str] | None = None,
     permutations: Mapping[str, int] | None = None,
+    baselines: Sequence[str] = (),
+    left_out: Sequence[str] = (),
     explainers: Sequence[str],
     checked: bool = False,
     reference: str | None = None,
@@ -82,12 +84,12 @@ def group(
     atlases: Sequence[str] = (),
     sloppy: bool = False,
 ) -> str:
-    """How classifiers were trained, judged and explained, as paragraphs.
+    """How classifiers were trained, judged and explained, as paragraphs. Raises UsageError for an unknown part.
 
     `cells` are 'classifier/map+map'; `classes` counts people, the reference first; `split`: in a sentence, how folds
     were made; `smoothing` (FWHM in mm), `adjust` (covariates) and `forms` (raw, mean, zscore) are by map; `keep`: what
-    ComBat preserved, None without ComBat; `permutations`: by cell; `checked`, `reference`, `voxelwise`: as
-    `methods_heatmaps.paragraphs` has them; `ica`: `report.ica.words`. Raises UsageError for a part that does not exist.
+    ComBat preserved, None without ComBat; `permutations` (by cell), `baselines`, `left_out`: as `chance` has them;
+    `checked`, `reference`, `voxelwise`: as `methods_heatmaps.paragraphs` has them; `ica`: `report.ica.words`.
     """
     people = ", ".join(f"{count} {name}" for name, count in classes.items())
     parts = [
@@ -99,7 +101,7 @@ def group(
         "The cells, every one of which is reported:",
         "\n".join(f"- {cell}: {about('classifiers', cell.partition('/')[0])}" for cell in cells),
         MEASURES,
-        *([chance(ran)] if (ran := {cell: n for cell, n in (permutations or {}).items() if n}) else []),
+        *([judged] if (judged := chance(permutations or {}, baselines, left_out)) else []),
     ]
     if explainers:
         parts += [
@@ -168,19 +170,31 @@ def _borrowed(kinds: Mapping[str, str], space: str) -> str:
     )
 
 
-def chance(permutations: Mapping[str, int]) -> str:
-    """How chance was judged; permutations by cell."""
-    ran = "; ".join(f"{cell} {count}" for cell, count in permutations.items())
-    return (
+def chance(permutations: Mapping[str, int], baselines: Sequence[str], left_out: Sequence[str]) -> str:
+    """How chance was judged, "" where nothing was permuted.
+
+    permutations: by cell; baselines: their names; left_out: sentences about those that were left out.
+    """
+    ran = "; ".join(f"{cell} {count}" for cell, count in permutations.items() if count)
+    if not ran:
+        return ""
+    text = (
         f"Chance was judged by permutation ({ran}): labels were exchanged among the people whom one fold of the first "
         "repeat held out, and among those whom none did, which leaves the classes of each fold and all that is fitted "
         "without labels as they were. p is the share of permutations whose balanced accuracy reached that of the true "
-        "labels, these counted in (Phipson & Smyth 2010); over linear cells it is against the maximum over "
-        "them under the same labellings, step by step (Westfall & Young 1993), and a network's is against the maximum "
-        "over all permuted cells. Logistic regression on age and sex, on site, on "
-        "motion and on brain size alone was judged on the same folds; a cell is called better than one of these if the "
-        "95 % interval of the difference in balanced accuracy, by a bootstrap of people within class, lies above 0."
+        "labels, these counted in (Phipson & Smyth 2010); over linear cells it is against the maximum over them under "
+        "the same labellings, step by step (Westfall & Young 1993), and a network's is against the maximum over all "
+        "permuted cells."
     )
+    if baselines:
+        *others, last = (f"on {name}" for name in baselines)
+        named = f"{', '.join(others)} and {last}" if others else last
+        text += (
+            f" Logistic regression {named} alone was judged on the same folds; a cell is called better than one of "
+            "these if the 95 % interval of the difference in balanced accuracy, by a bootstrap of people within class, "
+            "lies above 0."
+        )
+    return " ".join([text, *left_out])
 
 
 def preparation(

@@ -41,7 +41,7 @@ class Analysis:
     `options`: what --tune changes, by classifier. `made`: the parameters of each map's sidecar, but what is null;
     `levels`: the words of covariates that are words. `resolutions` (mm) and `grids` are by map; a grid is named after
     the first map that lies on it. `keep`: what ComBat preserves, None without ComBat; `sites`: their names, by number,
-    with it; `ica`: where maps are fitted.
+    with it; `ica`: where maps are fitted. `label_column`: the column of `used` that is the label itself, or None.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Analysis:
     sloppy: bool
     whole_grid: bool
     ica: plan_ica.Ica | None
+    label_column: str | None
     key: str
 
 
@@ -84,7 +85,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     atlases = {name: settings.both.atlas or part.ATLASES for name, part in parts.items()}
     atlas.check(tuple(dict.fromkeys(itertools.chain(*atlases.values()))))
     frame = cohort.frame(dataset, settings)
-    labelled = cohort.classes(frame, settings)
+    labelled, label_column = cohort.classes(frame, settings), cohort.label_column(frame, settings)
     names = tuple(group.classes) or tuple(sorted(labelled.dropna().unique()))
     chosen = {name: _columns(group.adjust_for, part.ADJUST_FOR) for name, part in parts.items()}
     coded_ones = tuple(dict.fromkeys([*itertools.chain(*chosen.values()), *group.combat_keep]))
@@ -93,7 +94,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     used = everyone[everyone["used"]].reset_index(drop=True)
     _check_people(used, everyone, names, maps)
     _check_target(group.explain_target, names)
-    cohort.check_confounded(used, names, settings)
+    cohort.check_confounded(used, names, settings, label_column=label_column)
     used, coded = covariates.code(used, coded_ones)
     used, sites = cohort.numbered(used, settings)
     adjust = {name: tuple(itertools.chain(*(coded[one] for one in columns))) for name, columns in chosen.items()}
@@ -124,6 +125,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
         sloppy=any(its["Sloppy"] for its in stated.values()),
         whole_grid=group.whole_grid,
         ica=ica,
+        label_column=label_column,
         key=_key(used, maps, settings, ica.sha256 if ica else ""),
     )
 

@@ -80,7 +80,7 @@ def facts(
         f"fold. Threads a process: {chosen.compute.omp_nthreads}; device: {chosen.compute.device}.",
         "clusters": site,
         "differ": site,
-        "uncertainty": _chance(analysis, chosen),
+        "uncertainty": _chance(analysis, chosen, judged.audit),
         "code": f"Pellucid {__version__}, Apache-2.0, with {', '.join(f'{one} {version(one)}' for one in LIBRARIES)}.",
         "flow": f"{count(int(people.sum()))} used, {count(len(left))} left out{reasons}.",
         "counts": ", ".join(f"{count(int(people[name]))} {name}" for name in analysis.classes) + ".",
@@ -112,9 +112,9 @@ def _sites(analysis: Analysis) -> str | list[str]:
     )
 
 
-def _chance(analysis: Analysis, chosen: Settings) -> str | list[str]:
-    ran = {cell.name: count for cell in analysis.cells if (count := nulls.count(cell, chosen))}
-    return methods.chance(ran) if ran else []
+def _chance(analysis: Analysis, chosen: Settings, audit: dict[str, Any]) -> str | list[str]:
+    permutations = {cell.name: nulls.count(cell, chosen) for cell in analysis.cells}
+    return methods.chance(permutations, list(audit["baselines"]), audit["baselines_left_out"]) or []
 
 
 def _selection(chosen: Settings) -> str:

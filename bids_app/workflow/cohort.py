@@ -32,6 +32,13 @@ def label(settings: Settings) -> str | None:
     return settings.group.label or (labels.LABEL if settings.group.label_from_id else None)
 
 
+def label_column(frame: pd.DataFrame, settings: Settings) -> str | None:
+    """Which of age, sex and site the label is; None for another column, whatever goes along with it."""
+    column, site = str(label(settings)), settings.group.site
+    name = "site" if column == site else participants.standard_name(frame, column)
+    return None if name == "site" and site not in (None, column) else name
+
+
 def classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
     """The class of each person and session, NA for none."""
     group, column = settings.group, label(settings)
@@ -41,8 +48,8 @@ def classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
         )
     if group.keep_together is not None and group.keep_together == column:
         raise UsageError("--keep-together names the label column: every class would lie whole on one side of each fold")
-    if column in group.combat_keep:
-        raise UsageError(f"--combat-keep {column}: that is the label, and harmonising would leak it; keep others")
+    if keeps := {column, label_column(frame, settings)} & set(group.combat_keep):
+        raise UsageError(f"--combat-keep {keeps.pop()}: that is the label, and harmonising would leak it; keep others")
     return participants.classes(frame, column=column, mapping=group.classes)
 
 
@@ -125,9 +132,16 @@ def _times(repeats: int) -> str:
     return "once" if repeats == 1 else f"{repeats} times, anew each time"
 
 
-def check_confounded(used: pd.DataFrame, names: tuple[str, ...], settings: Settings) -> None:
-    """Raise DataError where a class occurs at one of several sites only, unless that is allowed."""
-    told = audit.confounded(used, names)
+def check_confounded(
+    used: pd.DataFrame, names: tuple[str, ...], settings: Settings, *, label_column: str | None
+) -> None:
+    """Raise DataError where a class occurs at one of several sites only, unless that is allowed or sites are the label.
+
+    UsageError where sites are the label and are to be harmonised.
+    """
+    if label_column == "site" and settings.group.harmonize:
+        raise UsageError("--harmonize: the label is the site, and harmonising would take away what is to be learnt")
+    told = audit.confounded(used, names, label=label_column)
     if told and not settings.group.allow_confounded:
         raise DataError(
             f"class and site cannot be told apart: {'; '.join(told)}. A classifier could know the scanner and nothing "

@@ -158,7 +158,7 @@ def _limits(analysis: Analysis, settings: Settings) -> list[str]:
             "that p can be too small."
         )
     adjusted = {column.partition("[")[0] for columns in analysis.adjust.values() for column in columns}
-    if used["site"].nunique() > 1 and not adjusted & {"site", settings.group.site}:
+    if analysis.label_column != "site" and used["site"].nunique() > 1 and not adjusted & {"site", settings.group.site}:
         told.append(
             "People are of several sites, and labels were shuffled across them: --adjust-for site takes what sites "
             f"shift out of the test{', which ComBat did not touch' if settings.group.harmonize else ''}."

@@ -34,11 +34,12 @@ def run(analysis: Analysis, settings: Settings, told: pd.DataFrame, work: Path) 
     chance = nulls.table(analysis, settings, told, work)
     seed = settings.compute.random_seed
     people = analysis.used.drop_duplicates("participant_id")
-    blind = baselines.predictions(analysis.used, analysis.splits, analysis.classes)
+    label = analysis.label_column
+    blind = baselines.predictions(analysis.used, analysis.splits, analysis.classes, label=label)
     told_all = pd.concat([told, blind], ignore_index=True)
     judged = scores.table(told_all, analysis.classes, seed=seed).merge(chance, on="cell", how="left")
     judged.loc[judged["repeat"] != 1, ["p", "p_max", "p_family", "judged", "needed"]] = float("nan")
-    known = baselines.known(analysis.used)
+    known = baselines.known(analysis.used, label=label)
     verdicts = {}
     for cell in analysis.cells:
         own = _first(told, cell.name, analysis)
@@ -51,19 +52,20 @@ def run(analysis: Analysis, settings: Settings, told: pd.DataFrame, work: Path) 
             analysis.classes,
             chance=chance.set_index("cell").loc[cell.name].to_dict(),
             rivals=rivals,
-            unknown=[*_alike(cell, work), *_unknown(analysis, cell, known)],
+            unknown=[*_alike(cell, work), *_unknown(analysis, cell)],
         )
     found = {
-        "by_class": audit.table(people, analysis.samples, analysis.classes),
-        "confounded": audit.confounded(people, analysis.classes),
+        "by_class": audit.table(people, analysis.samples, analysis.classes, label=label),
+        "confounded": audit.confounded(people, analysis.classes, label=label),
         "baselines": {name: list(columns) for name, columns in known.items()},
+        "baselines_left_out": baselines.left_out(label),
         "site_told_from_maps": {
             cell.name: {
                 ("harmonised" if analysis.keep is not None and of == "products" else "as they are"): its
                 for of, its in found.items()
             }
             for cell in analysis.cells
-            if (found := nulls.sites_told(cell, work))
+            if label != "site" and (found := nulls.sites_told(cell, work))
         },
         "copies": {cell.maps[0]: alike for cell in analysis.cells if (alike := _copies(cell, work))},
         "within_sites": _within_sites(analysis, told, people),
@@ -81,8 +83,8 @@ def _first(told: pd.DataFrame, name: str, analysis: Analysis) -> pd.DataFrame:
 
 
 def _within_sites(analysis: Analysis, told: pd.DataFrame, people: pd.DataFrame) -> dict[str, Any]:
-    """Each cell's accuracy by site, where there are two or more."""
-    if people["site"].nunique() < 2:
+    """Each cell's accuracy by site, where there are two or more, of which each may have every class."""
+    if analysis.label_column == "site" or people["site"].nunique() < 2:
         return {}
     of = people.dropna(subset="site").set_index("participant_id")["site"].astype(str).to_dict()
     return {cell.name: sites.within(_first(told, cell.name, analysis), of, analysis.classes) for cell in analysis.cells}
@@ -118,9 +120,10 @@ def _alike(cell: Cell, work: Path) -> list[str]:
     return [f"{pairs} pairs of people look like one person each (named in the audit)"] if pairs else []
 
 
-def _unknown(analysis: Analysis, cell: Cell, known: dict[str, tuple[str, ...]]) -> list[str]:
-    """What could explain a difference and was not looked at."""
-    told = audit.confounded(analysis.used, analysis.classes)
+def _unknown(analysis: Analysis, cell: Cell) -> list[str]:
+    """What could explain a difference and was not looked at; the label itself is nothing of the kind, and known."""
+    known = baselines.known(analysis.used)
+    told = audit.confounded(analysis.used, analysis.classes, label=analysis.label_column)
     if "site" not in known:
         told.append("the site is not known (--site COLUMN; a column with one value where there is one site)")
     told += [f"{name} is not known" for name in ("age", "sex") if name not in known.get("age and sex", ())]

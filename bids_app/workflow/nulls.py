@@ -148,7 +148,9 @@ def _exchanged(
     folds = np.zeros(len(y), int)
     for split in _judged(analysis):
         folds[list(split.test)] = split.fold
-    places = ["-"] * len(y) if settings.group.site is None else analysis.used["site"].astype(str).tolist()
+    # where sites are the label, all people of one are of one class
+    apart = settings.group.site is not None and analysis.label_column != "site"
+    places = analysis.used["site"].astype(str).tolist() if apart else ["-"] * len(y)
     return y, folds.tolist(), analysis.splits[0].groups, places
 
 

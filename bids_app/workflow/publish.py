@@ -92,7 +92,7 @@ def _report(
     notes: dict[str, str],
     matched: list[Matched],
 ) -> None:
-    text = _methods(planned, chosen, notes)
+    text = _methods(planned, chosen, judged.audit, notes)
     (folder / "methods.md").write_text(text + "\n")
     files = templates.prepare(
         cache=str(chosen.work_dir),
@@ -128,7 +128,7 @@ def _report(
     )
 
 
-def _methods(planned: Analysis, chosen: Settings, notes: dict[str, str]) -> str:
+def _methods(planned: Analysis, chosen: Settings, audit: dict[str, Any], notes: dict[str, str]) -> str:
     """What was done, in words."""
     counts = planned.used.groupby("class")["participant_id"].nunique()
     split = [cohort.split_words(chosen), cohort.tested_words(planned.used, planned.splits, planned.classes)]
@@ -138,6 +138,8 @@ def _methods(planned: Analysis, chosen: Settings, notes: dict[str, str]) -> str:
         split=" ".join(part for part in split if part),
         keep=planned.keep,
         permutations={cell.name: nulls.count(cell, chosen) for cell in planned.cells},
+        baselines=list(audit["baselines"]),
+        left_out=audit["baselines_left_out"],
         smoothing=planned.smoothing,
         forms=planned.forms,
         adjust=planned.adjust,

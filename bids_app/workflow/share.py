@@ -81,6 +81,7 @@ def suppressed(audit: dict[str, Any]) -> dict[str, Any]:
         cell: [row for row in each if row["people"] >= FEWEST] for cell, each in audit.get("within_sites", {}).items()
     }
     kept = {"by_class": rows, "within_sites": within, "confounded": audit.get("confounded", [])}
+    kept["baselines_left_out"] = audit.get("baselines_left_out", [])
     return {**kept, "site_told_from_maps": audit.get("site_told_from_maps", {})}
 
 

@@ -1,0 +1,131 @@
+"""Where the label is age, sex or site itself, that is no confound of it, no rival and nothing unknown."""
+
+import json
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from bids_app import settings
+from bids_app.atlases import templates
+from bids_app.bids.participants import with_synonyms
+from bids_app.errors import DataError, UsageError
+from bids_app.run import main
+from bids_app.workflow import cohort, judge, nulls
+from bids_app.workflow.analysis import Cell
+
+SPACE, MM, PEOPLE = "MNI152NLin2009cAsym", 4.0, 24
+SEXES = ("F", "M")
+
+
+def chosen(tmp_path, **given):
+    return settings.build("group", tmp_path / "bids", tmp_path / "out", given=given)
+
+
+def people(number=PEOPLE):
+    """Sex, site and age each go their own way; `side` is the site by another name."""
+    table = pd.DataFrame({"participant_id": [f"sub-{one:02}" for one in range(1, number + 1)]})
+    table["sex"] = np.array(SEXES)[np.arange(number) % 2]
+    table["site"] = np.array(["A", "B"])[np.arange(number) // 2 % 2]
+    table["side"] = table["site"].map({"A": "left", "B": "right"})
+    table["age"] = np.random.default_rng(0).integers(20, 60, number).astype(float)
+    return table
+
+
+@pytest.mark.parametrize(
+    ("label", "site", "column"),
+    [
+        ("sex", None, "sex"), ("age", None, "age"), ("site", None, "site"), ("site", "site", "site"),
+        ("side", None, None), ("side", "side", "site"), ("site", "side", None), ("sex", "side", "sex"),
+    ],
+)  # fmt: skip
+def test_which_column_the_label_is_follows_from_its_name_and_from_that_of_the_site(tmp_path, label, site, column):
+    given = {"label": label} | ({"site": site} if site else {})
+    assert cohort.label_column(people(), chosen(tmp_path, **given)) == column
+
+
+def test_a_run_goes_on_where_sites_are_the_label_and_not_where_something_else_goes_along_with_them(tmp_path):
+    table = people()
+    used = table.assign(**{"class": table["site"]})
+    cohort.check_confounded(used, ("A", "B"), chosen(tmp_path, label="site"), label_column="site")
+    with pytest.raises(DataError, match="class and site cannot be told apart"):
+        cohort.check_confounded(used, ("A", "B"), chosen(tmp_path, label="side"), label_column=None)
+    harmonised = chosen(tmp_path, label="site", harmonize="combat")
+    with pytest.raises(UsageError, match="harmonising would take away what is to be learnt"):
+        cohort.check_confounded(used, ("A", "B"), harmonised, label_column="site")
+
+
+@pytest.mark.parametrize("label", ["sex", "site"])
+def test_neither_the_label_nor_what_stands_beside_it_in_a_baseline_counts_as_unknown(label):
+    used = people().assign(**{"class": people()[label]})
+    planned = SimpleNamespace(used=used, classes=tuple(sorted(used["class"].unique())), label_column=label)
+    assert judge._unknown(planned, Cell("svm", ("gm",))) == []
+    planned.used = used.assign(age=np.nan)  # that is not known, whatever the label is
+    assert judge._unknown(planned, Cell("svm", ("gm",))) == ["age is not known"]
+
+
+@pytest.mark.parametrize("label", ["sex", "gender"])
+def test_combat_may_not_keep_the_label_by_another_name(tmp_path, label):
+    table = with_synonyms(people().rename(columns={"sex": "gender"}).drop(columns="age"))
+    with pytest.raises(UsageError, match="--combat-keep sex: that is the label"):
+        cohort.classes(table, chosen(tmp_path, label=label, harmonize="combat", combat_keep=["sex"]))
+
+
+def test_labels_are_not_shuffled_within_a_site_that_is_the_label(tmp_path):
+    table = people()
+    used = table.assign(**{"class": table["site"]})
+    split = SimpleNamespace(repeat=1, fold=1, test=range(PEOPLE), groups=tuple(used["participant_id"]))
+    planned = SimpleNamespace(used=used, classes=("A", "B"), label_column="site", splits=[split])
+    *_, places = nulls._exchanged(planned, chosen(tmp_path, label="site", site="site"))
+    assert set(places) == {"-"}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, with_template, invented_gm):
+    """BIDS and OUT_DIR: men have more in front, and the people of site A have more behind."""
+    home = tmp_path_factory.mktemp("label")
+    bids, out = home / "bids", home / "out"
+    bids.mkdir()
+    with_template(out / ".work")
+    random = np.random.default_rng(3)
+    table = people()
+    table.to_csv(bids / "participants.tsv", sep="\t", index=False)
+    (bids / "dataset_description.json").write_text(json.dumps({"Name": "label", "BIDSVersion": "1.10.0"}))
+    shape, affine = templates.grid(SPACE, MM)
+    front = np.linspace(-1, 1, shape[1])[None, :, None] > 0
+    for row in table.itertuples():
+        (bids / row.participant_id).mkdir()
+        values = 0.5 + 0.1 * gaussian_filter(random.normal(size=shape), 2) / 0.05
+        values = values * (1 + 0.3 * (row.sex == "M") * front + 0.3 * (row.site == "A") * ~front)
+        invented_gm(out, row.participant_id, nib.Nifti1Image(values.astype(np.float32), affine), random)
+    return bids, out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("label", "classes", "rivals", "left_out"),
+    [
+        ("sex", "M from F", "site or brain size", "The baseline 'age and sex' was left out, since sex"),
+        ("site", "B from A", "age and sex or brain size", "The baseline 'site' was left out, since site"),
+    ],
+)
+def test_a_label_that_is_a_column_of_a_baseline_is_judged_by_the_others(study, label, classes, rivals, left_out):
+    bids, out = study
+    given = ["--label", label, "--site", "site", "--classifiers", "svm", "--explainers", "weights"]
+    assert main([str(bids), str(out), "group", *given]) == 0
+    folder = out / "group" / label
+    audit = json.loads((folder / "audit.json").read_text())
+    page = " ".join((folder / "report.html").read_text().split()).replace("&#39;", "'")
+    assert f"svm on gm told {classes} better than chance and better than {rivals} alone" in page
+    assert audit["confounded"] == []
+    assert label not in [row["what"] for row in audit["by_class"]]
+    assert [one.startswith(left_out) for one in audit["baselines_left_out"]] == [True]
+    (sentence,) = audit["baselines_left_out"]
+    for name in ("methods.md", "model_card.md", "share/audit.json", "share/methods.md"):
+        assert sentence in (folder / name).read_text(), name
+    assert f"<p>{sentence}</p>" in page
+    assert (audit["within_sites"] == {}) == (label == "site")
+    assert (audit["site_told_from_maps"] == {}) == (label == "site")
