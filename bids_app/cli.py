@@ -196,6 +196,13 @@ def _judging(whole: Parser) -> None:
     group.add_argument(
         "--permutations", type=int, metavar="N", help="labellings to judge chance by (linear 1000, networks 0)"
     )
+    group.add_argument(
+        "--power",
+        type=int,
+        metavar="N",
+        help="plant differences of known size in N simulated studies, and show which would have been found (none); "
+        "without --label: for planning",
+    )
     group.add_argument("--max-mean-fd", type=float, metavar="MM", help="leave out people who moved more")
     group.add_argument("--min-minutes", type=float, metavar="N", help="leave out people with less data")
     group.add_argument("--reference-map", type=Path, metavar="FILE", help="map or coordinates to compare with")

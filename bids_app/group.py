@@ -8,7 +8,7 @@ import pandas as pd
 from bids_app import apply
 from bids_app.bids import description, inputs, outputs
 from bids_app.settings import Settings
-from bids_app.workflow import analysis, called, cells, collect, compared, ica, judge, nested, publish, reference
+from bids_app.workflow import analysis, called, cells, collect, compared, ica, judge, nested, power, publish, reference
 from bids_app.workflow import voxelwise as test
 
 log = logging.getLogger("pellucid")
@@ -24,6 +24,7 @@ def run(settings: Settings) -> int:
     nested.check(planned, settings)
     reference.check(settings)
     test.check(planned, settings)
+    power.check(planned, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     counts = planned.used.groupby("class")["participant_id"].nunique()
@@ -43,6 +44,7 @@ def run(settings: Settings) -> int:
     overlap = reference.table(planned, settings, maps, work)
     tested = compared.found(planned, settings, maps, work)
     matched = ica.table(planned, work)
+    detected = power.table(planned, settings, work)
 
     people = planned.samples.drop(columns=list(planned.smoothing))
     tables = {
@@ -53,7 +55,7 @@ def run(settings: Settings) -> int:
         "comparisons": judged.pairs,
         **({} if tested is None else {"voxelwise": tested.table, "overlap_voxelwise": tested.overlap}),
     }
-    asked = {"choices": chosen, "overlap": overlap, "ica": matched}
+    asked = {"choices": chosen, "overlap": overlap, "ica": matched, "power": detected}
     tables |= {name: table for name, table in asked.items() if table is not None}
     found: dict[str, Any] = {"tables": tables, "judged": judged, "maps": maps, "pages": pages, "compared": tested}
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:

@@ -92,6 +92,7 @@ class Group:
     tune: dict[str, dict[str, Any]] = field(default_factory=dict)
     people_per_class: int | None = None
     permutations: int | None = None
+    power: int | None = None
     max_mean_fd: float | None = None
     min_minutes: float | None = None
     reference_map: Path | None = None
@@ -178,7 +179,7 @@ CHOICES: dict[str, tuple[str | int, ...]] = {
 SPLITS = {"folds_file", "leave_site_out", "hold_out", "test_per_class"}
 LEAST = {
     "folds": 2, "inner_folds": 2, "people_per_class": 2, "ica_components": 2,
-    "repeats": 1, "permutations": 0, "nprocs": 1, "omp_nthreads": 1, "smoothing": 0,
+    "repeats": 1, "permutations": 0, "power": 20, "nprocs": 1, "omp_nthreads": 1, "smoothing": 0,
     "random_seed": 0, "mem_mb": 512, "fd_threshold": 0, "dummy_scans": 0, "max_mean_fd": 0, "min_minutes": 0,
     "resolution": 0.5, "test_per_class": 1, "voxelwise_test": 0,
 }  # fmt: skip

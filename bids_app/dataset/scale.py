@@ -24,10 +24,12 @@ def fit(x: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
     for values in x:
         squares += (values - mean) ** 2
     sd = np.sqrt(squares / max(len(x) - 1, 1))
-    floor = FLOOR * np.percentile(sd, 95)
-    if floor == 0.0:
-        floor = FLOOR * sd.max() or 1.0
-    return {"mean": mean.astype(np.float32), "sd": np.maximum(sd, floor).astype(np.float32)}
+    return {"mean": mean.astype(np.float32), "sd": np.maximum(sd, floor(sd)).astype(np.float32)}
+
+
+def floor(sd: NDArray[np.floating]) -> float:
+    """The least SD that a voxel is taken to have, of the SDs (voxels,) as they are."""
+    return float(FLOOR * np.percentile(sd, 95) or FLOOR * sd.max() or 1.0)
 
 
 def transform(x: NDArray[np.float32], arrays: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:

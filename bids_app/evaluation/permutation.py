@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 FEWEST = 19  # the least p that m permutations can give is 1 / (m + 1): 0.05
 LINEAR = 1000
 LEVEL = 0.05
+ROUNDING = 1e-9  # scores that differ by less are equal
 
 Codes = NDArray[np.int16]
 Products = Mapping[str, NDArray[np.float64]]
@@ -107,7 +108,7 @@ def table(
         own = enough.get(cell, np.empty(0))
         row = {"cell": cell, "permutations": len(null.get(cell, ())), "p": _p(score, own)}
         row |= {"p_max": _p(score, highest) if len(own) else math.nan, "p_family": family.get(cell, math.nan)}
-        rows.append(row | {"needed": _needed(own)})
+        rows.append(row | {"needed": critical(own)})
     table = pd.DataFrame(rows)
     return table.assign(judged=table["p_family"].fillna(table["p_max"]))
 
@@ -140,10 +141,10 @@ def _exchangeable(folds: Sequence[int], units: Sequence[str], sites: Sequence[st
 
 def _p(score: float, null: NDArray[np.float64]) -> float:
     """(b + 1) / (m + 1); scores that differ by rounding alone are equal."""
-    return float((null >= score - 1e-9).sum() + 1) / (len(null) + 1) if len(null) else math.nan
+    return float((null >= score - ROUNDING).sum() + 1) / (len(null) + 1) if len(null) else math.nan
 
 
-def _needed(null: NDArray[np.float64]) -> float:
+def critical(null: NDArray[np.float64]) -> float:
     """The least of the scores that occurred for which p <= 0.05, or above all of them."""
     if not len(null):
         return math.nan

@@ -183,8 +183,8 @@ def chance(permutations: Mapping[str, int], baselines: Sequence[str], left_out: 
         "repeat held out, and among those whom none did, which leaves the classes of each fold and all that is fitted "
         "without labels as they were. p is the share of permutations whose balanced accuracy reached that of the true "
         "labels, these counted in (Phipson & Smyth 2010); over linear cells it is against the maximum over them under "
-        "the same labellings, step by step (Westfall & Young 1993), and a network's is against the maximum over all "
-        "permuted cells."
+        "the same labellings, step by step (after Westfall and Young; Ge 2003), and a network's is against the maximum "
+        "over all permuted cells."
     )
     if baselines:
         *others, last = (f"on {name}" for name in baselines)

@@ -71,13 +71,18 @@ class Preparation:
         voxels = self.grid.voxels
         prepared = np.empty((len(people), len(self.maps) * voxels), np.float32)
         for channel, one in enumerate(self.maps):
-            x = people.values[one]
-            if self.keep is not None:
-                x = combat.transform(x, people.sites, people.design(self.keep), self._of("combat", one))
-            if self.columns[one]:
-                x = adjust.transform(x, people.design(self.columns[one]), self._of("adjust", one))
-            prepared[:, channel * voxels : (channel + 1) * voxels] = scale.transform(x, self._of("scale", one))
+            part = prepared[:, channel * voxels : (channel + 1) * voxels]
+            part[:] = scale.transform(self.unscaled(people, one), self.of("scale", one))
         return prepared
+
+    def unscaled(self, people: People, one: str) -> NDArray[np.float32]:
+        """(people, voxels) of one map, harmonised and adjusted."""
+        x = people.values[one]
+        if self.keep is not None:
+            x = combat.transform(x, people.sites, people.design(self.keep), self.of("combat", one))
+        if self.columns[one]:
+            x = adjust.transform(x, people.design(self.columns[one]), self.of("adjust", one))
+        return x
 
     def distances(self, people: People) -> NDArray[np.float64]:
         """How far each person's maps lie from the training people's: the mean squared z over voxels, (people,)."""
@@ -93,7 +98,8 @@ class Preparation:
             image[mask] = vector
         return volumes
 
-    def _of(self, step: str, one: str) -> dict[str, NDArray[np.generic]]:
+    def of(self, step: str, one: str) -> dict[str, NDArray[np.generic]]:
+        """What a step left of a map."""
         return of_step(self.arrays, step, one)
 
 

@@ -258,7 +258,9 @@ def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings, networks
     ]
     chosen = [
         asdict(settings.group)
-        | dict.fromkeys(("permutations", "inner_folds", "reference_map", "voxelwise_test")),  # train nothing else
+        | dict.fromkeys(
+            ("permutations", "power", "inner_folds", "reference_map", "voxelwise_test")
+        ),  # train nothing else
         settings.participant.sloppy,
         settings.compute.random_seed,
         settings.compute.omp_nthreads,

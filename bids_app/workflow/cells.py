@@ -12,7 +12,7 @@ from bids_app.dataset import folds
 from bids_app.dataset.folds import Split
 from bids_app.errors import FailedError
 from bids_app.settings import Settings
-from bids_app.workflow import execute, ica, needs, nested, nulls, tuning, voxelwise, weights
+from bids_app.workflow import execute, ica, needs, nested, nulls, power, tuning, voxelwise, weights
 from bids_app.workflow.analysis import Analysis, Cell, atlases, parcellation
 from bids_app.workflow.call import node
 from bids_app.workflow.training import atlas_link
@@ -64,16 +64,19 @@ def run(analysis: Analysis, settings: Settings) -> Path:
     _connect(graph, analysis, settings, sources, placed, shared, memory)
     nested.connect(graph, analysis, settings, sources, shared, memory)
     tested = voxelwise.connect(graph, analysis, settings, sources.stacks, work)
+    simulated = power.connect(graph, analysis, settings, sources.stacks, placed, shared, work)
     logs = work / "log"
     logs.mkdir(exist_ok=True)
     execute.keep_crashes(graph, logs)
     total = len(analysis.cells) * len(analysis.splits)
     shuffled = sum(nulls.count(cell, settings) for cell in analysis.cells if not nulls.is_linear(cell))
     inner = total if settings.group.inner_folds else 0
-    what = "folds and permutations" if shuffled or tested else "folds trained"
+    what = "folds, permutations and simulated studies" if shuffled or tested or simulated else "folds trained"
     networks = [cell.classifier.replace("-", "_") for cell in analysis.cells if not nulls.is_linear(cell)]
-    counted = ("train_", "inner_", "voxelwise_", *(f"null_{name}" for name in networks))
-    execute.run(graph, settings, last=counted, total=total + inner + shuffled + tested, what=what, preload=preload)
+    counted = ("train_", "inner_", "voxelwise_", "power_", *(f"null_{name}" for name in networks))
+    execute.run(
+        graph, settings, last=counted, total=total + inner + shuffled + tested + simulated, what=what, preload=preload
+    )
     execute.nameless(logs, settings)
     if any(logs.glob("crash-*")):
         raise FailedError(f"the analysis stopped: {execute.reason(logs)}; what is finished is kept in the work folder")

@@ -40,9 +40,9 @@ def count(cell: Cell, settings: Settings) -> int:
 
 def write_labellings(analysis: Analysis, settings: Settings, work: Path) -> None:
     """Codes of classes (1 + labellings, people), the true ones first."""
-    y, *exchanged = _exchanged(analysis, settings)
+    y, *rest = exchanged(analysis, settings)
     most = max(count(cell, settings) for cell in analysis.cells)
-    drawn = permutation.shuffles(y, *exchanged, count=most, seed=settings.compute.random_seed)
+    drawn = permutation.shuffles(y, *rest, count=most, seed=settings.compute.random_seed)
     np.save(work / LABELLINGS, np.concatenate([y[None].astype(drawn.dtype), drawn]))
 
 
@@ -58,7 +58,7 @@ def connect(
     """Add the nodes of one cell: a linear one's follows its folds, a network's are trainings of their own."""
     safe = trained[0].name.partition("_repeat_")[0].removeprefix("train_")
     told = {"cell": cell.name, "classifier": cell.classifier, "plan": plan}
-    splits = [vars(split) for split in _judged(analysis)]
+    splits = [vars(split) for split in judged(analysis)]
     if most and is_linear(cell):
         names = tuple(f"fold_{split['fold']}" for split in splits)
         made = node(f"null_{safe}", f"{STEPS}:linear", mem_gb=1, connected=names, splits=splits, most=most, **told)
@@ -71,13 +71,13 @@ def connect(
             f"{STEPS}:network",
             mem_gb=trained[0]._mem_gb,
             n_procs=plan["threads"],
-            connected=sources.inputs(cell.maps, _judged(analysis)),
+            connected=sources.inputs(cell.maps, judged(analysis)),
             maps=list(cell.maps),
             splits=splits,
             number=number,
             **told,
         )
-        sources.connect(graph, made, cell.maps, _judged(analysis))
+        sources.connect(graph, made, cell.maps, judged(analysis))
 
 
 def linear(*, cell: str, classifier: str, plan: Files, splits: list[Files], most: int, **trained: str) -> str:
@@ -134,19 +134,19 @@ def table(analysis: Analysis, settings: Settings, told: pd.DataFrame, work: Path
             first = told[(told["cell"] == cell.name) & (told["repeat"] == 1)]
             observed[cell.name] = _balanced_accuracy(first, analysis.classes)
             null[cell.name] = np.array([np.load(folder / f"{number}.npy")[0] for number in range(1, most + 1)])
-    others = permutation.distinct(*_exchanged(analysis, settings)) - 1
+    others = permutation.distinct(*exchanged(analysis, settings)) - 1
     if others < permutation.FEWEST:  # drawn again and again they would pass for more than they are
         null = {name: its[:others] for name, its in null.items()}
     return permutation.table(observed, null, [cell.name for cell in analysis.cells if is_linear(cell)])
 
 
-def _exchanged(
+def exchanged(
     analysis: Analysis, settings: Settings
 ) -> tuple[NDArray[np.int64], list[int], tuple[str, ...], list[str]]:
     """Whose labels may change places: classes, the fold that holds each out, units, sites, as `shuffles` has them."""
     y = np.array([analysis.classes.index(name) for name in analysis.used["class"]])
     folds = np.zeros(len(y), int)
-    for split in _judged(analysis):
+    for split in judged(analysis):
         folds[list(split.test)] = split.fold
     # where sites are the label, all people of one are of one class
     apart = settings.group.site is not None and analysis.label_column != "site"
@@ -170,7 +170,7 @@ def sites_told(cell: Cell, work: Path) -> Files:
     return {name: its for name, its in found.items() if its}
 
 
-def _judged(analysis: Analysis) -> list[Split]:
+def judged(analysis: Analysis) -> list[Split]:
     """The folds by which chance is judged: those of the first repeat."""
     return [split for split in analysis.splits if split.repeat == 1]
 

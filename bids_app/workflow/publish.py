@@ -121,6 +121,7 @@ def _report(
         checks=tables["checks"],
         overlap=tables.get("overlap"),
         compared=compared,
+        detected=tables.get("power"),
         ica=section(folder, tables["ica"], matched, **drawn) if matched else None,
         pages=sorted(page.name for page in (folder / called.FOLDER).glob("*.html")),
         classes=planned.classes,

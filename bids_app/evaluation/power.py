@@ -1,0 +1,88 @@
+"""What a study could have found: the share of planted differences found, by size; the size found 80 times in 100."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.isotonic import IsotonicRegression
+
+from bids_app.evaluation import permutation
+from bids_app.regions.drawing import PATTERNS
+
+SHARE = 0.8
+FEWEST = 20  # simulated studies
+EXPECTED_T = (0.0, 1.5, 3.0, 4.0, 5.0, 6.0, 8.0)  # of the mean of what is drawn, in the study as a whole
+DIFFUSE = 0.5  # of these where many regions differ at once
+RESAMPLES = 1000
+
+Floats = NDArray[np.float64]
+
+
+def sizes(counts: Sequence[int]) -> dict[str, list[float]]:
+    """The sizes (Cohen's d) to plant, by pattern, in a study with so many people in its two classes."""
+    per_t = float(np.sqrt(1 / counts[0] + 1 / counts[1]))
+    whole = {name: DIFFUSE if name == "diffuse" else 1.0 for name in PATTERNS}
+    return {name: [round(factor * t * per_t, 3) for t in EXPECTED_T] for name, factor in whole.items()}
+
+
+def critical(null: Sequence[Floats]) -> float:
+    """The least balanced accuracy at which p over all linear cells is 0.05 or less; null: of each, by labelling."""
+    common = min(len(one) for one in null)
+    return permutation.critical(np.max([one[:common] for one in null], axis=0))
+
+
+def reached(d: Sequence[float], hits: NDArray[np.bool_], share: float = SHARE) -> float:
+    """The size at which `share` of the studies (studies, sizes) find what is planted; NaN where none does.
+
+    Between sizes the share is that of an isotonic regression, joined by straight lines.
+    """
+    rising = IsotonicRegression().fit_transform(np.asarray(d), hits.mean(axis=0))
+    above = np.flatnonzero(rising >= share)
+    if not len(above):
+        return float("nan")
+    if above[0] == 0:
+        return float(d[0])
+    low, high = above[0] - 1, above[0]
+    part = (share - rising[low]) / (rising[high] - rising[low])
+    return float(d[low] + part * (d[high] - d[low]))
+
+
+def interval(d: Sequence[float], hits: NDArray[np.bool_], *, seed: int) -> tuple[float, float]:
+    """The 95 % interval of `reached`, by a bootstrap of studies; NaN above where it is not reached often enough."""
+    random = np.random.default_rng(seed)
+    rows = random.integers(len(hits), size=(RESAMPLES, len(hits)))
+    each = np.array([reached(d, hits[row]) for row in rows])
+    low, high = np.percentile(np.where(np.isnan(each), np.inf, each), [2.5, 97.5], method="nearest").tolist()
+    return low if np.isfinite(low) else float("nan"), high if np.isfinite(high) else float("nan")
+
+
+def table(
+    name: str,
+    cells: Sequence[str],
+    scores: Floats,
+    percent: Floats,
+    planted: Mapping[str, Sequence[float]],
+    least: float,
+    *,
+    seed: int,
+) -> pd.DataFrame:
+    """A row a pattern, cell and size of one map: `share`, of `studies`, whose score reached the critical one, `least`.
+
+    scores (studies, patterns, sizes, cells); percent (studies, patterns): the size of d = 1 in % of the map's mean
+    there. The cell `any`: one cell of the map at least. `size_80` with `_low` and `_high`, and `percent_80`, stand in
+    every row of a pattern and cell.
+    """
+    rows = []
+    for at, (pattern, d) in enumerate(planted.items()):
+        hit = np.asarray(scores[:, at] >= least - permutation.ROUNDING)
+        for cell, hits in [("any", hit.max(axis=2)), *((cell, hit[..., i]) for i, cell in enumerate(cells))]:
+            size, (low, high) = reached(d, hits), interval(d, hits, seed=seed)
+            common = {"map": name, "pattern": pattern, "cell": cell, "studies": len(hits), "critical_score": least}
+            ends = {"size_80": size, "size_80_low": low, "size_80_high": high}
+            ends["percent_80"] = size * float(np.median(percent[:, at]))
+            rows += [
+                {**common, "d": one, "share": float(share), **ends}
+                for one, share in zip(d, hits.mean(axis=0), strict=True)
+            ]
+    return pd.DataFrame(rows)

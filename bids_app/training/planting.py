@@ -1,0 +1,156 @@
+"""Differences of known size, planted in the maps of a fold's people: what a linear classifier is given then."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from bids_app import catalogue
+from bids_app.classifiers import _linear
+from bids_app.classifiers._linear import GRAM
+from bids_app.dataset import adjust, arrays, scale
+from bids_app.dataset.folds import Split
+from bids_app.dataset.grid import Grid
+from bids_app.training import models, prepare
+
+Floats = NDArray[np.float64]
+TAIL = 0.005  # of the largest shift: less is none
+
+
+class Fold:
+    """The people of a fold as they are, of one map, and what changes where a difference is planted.
+
+    A difference shifts some voxels of some people before covariates are regressed out and voxels are scaled; both are
+    fitted again with it. What ComBat took out was fitted without it, and so was the least SD of a voxel.
+    """
+
+    def __init__(
+        self,
+        everyone: prepare.People,
+        split: Split,
+        name: str,
+        *,
+        columns: Sequence[str],
+        keep: tuple[str, ...] | None,
+        grid: Grid,
+        sets: tuple[str, ...],
+    ) -> None:
+        self.train, self.test = np.array(split.train), np.array(split.test)
+        training, held_out = everyone.rows(split.train), everyone.rows(split.test)
+        fitted = prepare.fit(training, maps=(name,), columns={name: tuple(columns)}, grid=grid, keep=keep)
+        self.values = np.concatenate([fitted.unscaled(people, name) for people in (training, held_out)])
+        self.designs = [people.design(columns) for people in (training, held_out)] if columns else None
+        n = len(self.train)
+        self.scale, self.floor = fitted.of("scale", name), scale.floor(self.values[:n].std(axis=0, ddof=1))
+        places = models.places(grid)
+        scaled = scale.transform(self.values, self.scale)
+        self.base = _linear.products(scaled[:n], scaled[n:], places=places, sets=sets)
+        self.labels = {one: places.labels(one, grid.voxels) for one in self.base if one != GRAM}
+
+    def planted(self, shifted: NDArray[np.bool_], shift: NDArray[np.float32]) -> "Planted":
+        """Some people of the table, `shifted`, by any size times `shift` (voxels,)."""
+        return Planted(self, self._unexplained(shifted), shift)
+
+    def _unexplained(self, shifted: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """What covariates leave of being one of these people, (train + test,)."""
+        own = [shifted[rows].astype(np.float32)[:, None] for rows in (self.train, self.test)]
+        if self.designs is not None:
+            fitted = adjust.fit(own[0], self.designs[0])
+            own = [adjust.transform(one, design, fitted) for one, design in zip(own, self.designs, strict=True)]
+        whole: NDArray[np.float32] = np.concatenate(own)[:, 0]
+        return whole
+
+
+class Planted:
+    """One difference in a fold: the products that follow from its size."""
+
+    def __init__(self, fold: Fold, people: NDArray[np.float32], shift: NDArray[np.float32]) -> None:
+        self.fold, self.people = fold, people
+        self.where = np.flatnonzero(np.abs(shift) > TAIL * np.abs(shift).max())
+        self.shift, self.values = shift[self.where], fold.values[:, self.where]
+        self.before = (self.values - fold.scale["mean"][self.where]) / fold.scale["sd"][self.where]
+        self.others = fold.base[GRAM] - self.before @ self.before[: len(fold.train)].T
+        self.shares = {name: self._shares(labels) for name, labels in fold.labels.items()}
+
+    def products(self, size: float) -> dict[str, Floats]:
+        """As `_linear.products`."""
+        n = len(self.fold.train)
+        changed = self.values + self.people[:, None] * (np.float32(size) * self.shift)
+        sd = np.maximum(changed[:n].std(axis=0, ddof=1), np.float32(self.fold.floor))
+        after = (changed - changed[:n].mean(axis=0)) / sd
+        more = (after - self.before).T
+        means = {name: self.fold.base[name] + np.asarray(share @ more).T for name, share in self.shares.items()}
+        return {GRAM: self.others + after @ after[:n].T, **means}
+
+    def _shares(self, labels: NDArray[np.int_]) -> sparse.csr_array:
+        """What each shifted voxel adds to the mean of its group: (groups, shifted voxels)."""
+        own, size = labels[self.where], np.bincount(labels[labels >= 0])
+        inside = np.flatnonzero(own >= 0)
+        share = (1 / size[own[inside]]).astype(np.float32)
+        return sparse.csr_array((share, (own[inside], inside)), shape=(len(size), len(own)))
+
+
+def shift_of(
+    everyone: prepare.People,
+    name: str,
+    volume: NDArray[np.bool_],
+    grid: Grid,
+    columns: Sequence[str],
+    smoothing_mm: float,
+) -> tuple[NDArray[np.float32], float]:
+    """What takes 1 SD from the mean over a volume (X, Y, Z): the shift of each voxel (voxels,), smoothed as the map is,
+    and its size in % of the map's mean there (NaN for a map with values below 0).
+
+    The SD is that of people once `columns` are regressed out of everybody.
+    """
+    inside = grid.vector(volume)
+    blurred = arrays.prepared(volume.astype(np.float32), grid, smoothing_mm, "raw", name)
+    means = everyone.values[name][:, inside].mean(axis=1, dtype=np.float64)
+    whole = np.column_stack([np.ones(len(means)), everyone.design(columns)])
+    rest = means - whole @ np.linalg.lstsq(whole, means, rcond=None)[0]
+    sd = np.sqrt(np.square(rest).sum() / (len(means) - np.linalg.matrix_rank(whole)))
+    signed = bool((everyone.values[name][0] < 0).any())
+    return -sd / blurred[inside].mean() * blurred, float("nan") if signed else 100 * sd / means.mean()
+
+
+def scores(
+    everyone: prepare.People,
+    name: str,
+    splits: Sequence[Mapping[str, Any]],
+    classifiers: Sequence[str],
+    labellings: NDArray[np.bool_],
+    shifts: Sequence[Sequence[NDArray[np.float32]]],
+    sizes: Sequence[Sequence[float]],
+    *,
+    people: Sequence[str],
+    columns: Sequence[str],
+    keep: tuple[str, ...] | None,
+    grid: Grid,
+) -> Floats:
+    """Balanced accuracy (studies, patterns, sizes, classifiers) out of fold of linear classifiers.
+
+    labellings (studies, rows): who is shifted, by `sizes` (patterns, sizes) times `shifts` (studies, patterns), each
+    (voxels,). people: the person of each row, over whose rows decisions are averaged.
+    """
+    parts = [catalogue.load("classifiers", one) for one in classifiers]
+    sets = tuple(dict.fromkeys(one for part in parts for one in getattr(part, "SETS", ())))
+    names, person = np.unique(np.asarray(people), return_inverse=True)
+    decided = np.zeros((len(labellings), len(sizes), len(sizes[0]), len(parts), len(names)))
+    true = np.full((len(labellings), len(names)), -1)
+    for split in splits:
+        fold = Fold(everyone, Split(**split), name, columns=columns, keep=keep, grid=grid, sets=sets)
+        for study, labels in enumerate(labellings):
+            true[study, person[fold.test]] = labels[fold.test]
+            for pattern, shift in enumerate(shifts[study]):
+                difference = fold.planted(labels, shift)
+                for size, d in enumerate(sizes[pattern]):
+                    products = difference.products(d)
+                    for at, part in enumerate(parts):
+                        one = part.decide(products, labels[fold.train].astype(int)[None])[0]
+                        np.add.at(decided[study, pattern, size, at], person[fold.test], one[:, 1] - one[:, 0])
+    right = (decided > 0) == (true == 1)[:, None, None, None]
+    shares = [np.where((true == one)[:, None, None, None], right, np.nan) for one in (0, 1)]
+    found: Floats = np.mean([np.nanmean(share, axis=-1) for share in shares], axis=0)
+    return found
