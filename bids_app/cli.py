@@ -32,10 +32,15 @@ class Describe(argparse.Action):
         parser.exit()
 
 
-def parse(argv: Sequence[str]) -> dict[str, Any]:
-    """The options given, by setting name, with `bids_dir`, `output_dir` and `level`; `_` and `-` both work."""
+def parse(argv: Sequence[str], *, alone: bool = False) -> dict[str, Any]:
+    """The options given, by setting name, with `bids_dir`, `output_dir` and `level`; `_` and `-` both work.
+
+    alone: these three may lack.
+    """
     words = [_dashes(word) for word in argv]
-    given = vars(parser(alone=bool(ALONE & set(words))).parse_args(words))
+    parsed = vars(parser(alone=alone or bool(ALONE & set(words))).parse_args(words))
+    # a position with a type that may lack is not left out: argparse applies the type to SUPPRESS
+    given = {name: value for name, value in parsed.items() if str(value) != argparse.SUPPRESS}
     for name, pairs in (
         ("derivatives", values.derivatives),
         ("classes", values.classes),
@@ -66,6 +71,16 @@ def parser(*, alone: bool = False) -> Parser:
     for add in (_select, _both, _participant, _functional, _group, _folds, _judging, _compute, _other):
         add(whole)
     return whole
+
+
+def power(argv: Sequence[str]) -> dict[str, Any]:
+    """The command line of pellucid-power: that of the group level, with --power 100 unless given."""
+    given = parse(argv, alone=True)
+    if "output_dir" not in given:
+        raise UsageError("pellucid-power BIDS_DIR OUT_DIR: both are needed, and any option of the group level")
+    if given.setdefault("level", "group") != "group":
+        raise UsageError("pellucid-power plans at the group level; leave the level out")
+    return {"power": 100, **given}
 
 
 def helps() -> dict[str, str]:

@@ -6,9 +6,23 @@ from typing import Any
 import pandas as pd
 
 from bids_app import apply
+from bids_app import power as power_only
 from bids_app.bids import description, inputs, outputs
 from bids_app.settings import Settings
-from bids_app.workflow import analysis, called, cells, collect, compared, ica, judge, nested, power, publish, reference
+from bids_app.workflow import (
+    analysis,
+    called,
+    cells,
+    cohort,
+    collect,
+    compared,
+    ica,
+    judge,
+    nested,
+    power,
+    publish,
+    reference,
+)
 from bids_app.workflow import voxelwise as test
 
 log = logging.getLogger("pellucid")
@@ -18,6 +32,8 @@ def run(settings: Settings) -> int:
     """Train, judge and explain every cell, or apply those of --model; returns 0."""
     if settings.both.model is not None:
         return apply.run(settings)
+    if cohort.plans(settings):
+        return power_only.run(settings)
     outputs.check_output(settings.output_dir, settings.bids_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
     planned = analysis.make(dataset, settings)
@@ -55,7 +71,7 @@ def run(settings: Settings) -> int:
         "comparisons": judged.pairs,
         **({} if tested is None else {"voxelwise": tested.table, "overlap_voxelwise": tested.overlap}),
     }
-    asked = {"choices": chosen, "overlap": overlap, "ica": matched, "power": detected}
+    asked = {"choices": chosen, "overlap": overlap, "ica": matched, "power": detected if len(detected) else None}
     tables |= {name: table for name, table in asked.items() if table is not None}
     found: dict[str, Any] = {"tables": tables, "judged": judged, "maps": maps, "pages": pages, "compared": tested}
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:

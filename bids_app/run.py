@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":
     # Python puts first on its path the folder of this file, whose `bids` would hide pybids, or with -m the caller's.
@@ -34,7 +35,7 @@ log = logging.getLogger("pellucid")
 def main(argv: Sequence[str] | None = None) -> int:
     """`pellucid BIDS_DIR OUT_DIR {participant,group}`; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return _guard(lambda: _level(words), words)
+    return _guard(lambda: _level(cli.parse(words)), words)
 
 
 def phantom(argv: Sequence[str] | None = None) -> int:
@@ -43,8 +44,13 @@ def phantom(argv: Sequence[str] | None = None) -> int:
     return _guard(lambda: _phantom(words), words)
 
 
-def _level(words: Sequence[str]) -> int:
-    given = cli.parse(words)
+def power(argv: Sequence[str] | None = None) -> int:
+    """`pellucid-power BIDS_DIR OUT_DIR`; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    return _guard(lambda: _level(cli.power(words)), words)
+
+
+def _level(given: dict[str, Any]) -> int:
     bids_dir, output_dir = (Path(given.pop(name, ".")) for name in ("bids_dir", "output_dir"))
     level = given.pop("level", cli.LEVELS[0])
     if level not in cli.LEVELS:

@@ -168,7 +168,7 @@ class TestVerdict:
         told, table = judge()
         assert told.claim
         assert told.text.startswith(
-            "svm on gm told patient from control better than chance and better than age and sex"
+            "svm on gm distinguished patient from control above chance and better than age and sex"
         )
         assert (
             f"{table['balanced_accuracy'][0]:.2f} (95 % interval {table['balanced_accuracy_low'][0]:.2f}" in told.text
@@ -182,9 +182,13 @@ class TestVerdict:
             (
                 {"chance": {"permutations": 18, "judged": np.nan}},
                 "unjudged",
-                "18 permutations of its labels were run, or exist, and 19",
+                "only 18 distinct permutations are available; at least 19 are required",
             ),
-            ({"chance": {"judged": 0.051}}, "chance", "accuracy of 0.64 would have been needed"),
+            (
+                {"chance": {"judged": 0.051}},
+                "chance",
+                "svm on gm did not distinguish patient from control above chance",
+            ),
             ({"unknown": ["motion is not known"]}, "unjudged", "cannot be judged, because motion is not known"),
             ({"rivals": BEATEN | {"site": (0.1, (0.0, 0.2))}}, "no better", "better than site alone (difference"),
         ],
@@ -193,12 +197,11 @@ class TestVerdict:
         told, _ = judge(**given)
         assert (told.kind, told.claim) == (kind, False)
         assert says in told.text
-        assert told.text.endswith("its maps are no evidence.")
+        assert told.text.endswith("its heatmaps should not be interpreted.")
 
     def test_a_score_that_is_not_above_one_in_the_number_of_classes_is_no_finding_whatever_its_p(self):
         told, _ = judge(effect=-1.0, chance={"judged": 0.01, "needed": 0.31})
         assert told.kind == "chance"
-        assert "accuracy of 0.50 would have been needed" in told.text
 
     def test_the_first_rule_that_applies_is_taken(self):
         chance = {"judged": 0.2}
@@ -215,7 +218,7 @@ class TestVerdict:
 
     def test_chance_is_one_in_the_number_of_classes(self):
         told, _ = judge(classes=("a", "b", "c"))
-        assert "told a, b and c apart better than chance" in told.text
+        assert "distinguished a, b and c above chance" in told.text
         assert "chance 0.33" in told.text
 
     def test_the_words_say_what_was_measured(self):

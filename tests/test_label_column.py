@@ -119,7 +119,7 @@ def test_a_label_that_is_a_column_of_a_baseline_is_judged_by_the_others(study, l
     folder = out / "group" / label
     audit = json.loads((folder / "audit.json").read_text())
     page = " ".join((folder / "report.html").read_text().split()).replace("&#39;", "'")
-    assert f"svm on gm told {classes} better than chance and better than {rivals} alone" in page
+    assert f"svm on gm distinguished {classes} above chance and better than {rivals} alone" in page
     assert audit["confounded"] == []
     assert label not in [row["what"] for row in audit["by_class"]]
     assert [one.startswith(left_out) for one in audit["baselines_left_out"]] == [True]

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bids_app.evaluation.permutation import LEVEL, balanced_accuracy
-from bids_app.evaluation.verdict import apart_words, cell_words, interval
+from bids_app.evaluation.verdict import cell_words, class_words, interval
 
 SHUFFLES = 1000
 
@@ -29,9 +29,9 @@ def sentence(row: "pd.Series[float]", classes: Sequence[str], *, checked: bool) 
     told = f"balanced accuracy {interval(row, 'balanced_accuracy')}, chance {1 / len(classes):.2f}, "
     told += f"p = {row['p_holm']:.3g}; AUROC {interval(row, 'auroc')}"
     if row["p_holm"] > LEVEL or row["balanced_accuracy"] <= 1 / len(classes):
-        found = f"is not distinguishable from chance at telling {apart_words(classes)}"
+        found = f"did not distinguish {class_words(classes)} above chance"
     else:
-        found = f"told {apart_words(classes)} better than chance"
+        found = f"distinguished {class_words(classes)} above chance"
     return (
         f"On {int(row['n'])} people {whose}, {cell_words(str(row['cell']))} {found} ({told}). Whether age, sex, site, "
         "motion or brain size could do as well was not looked at here."

@@ -151,7 +151,7 @@ def critical(null: NDArray[np.float64]) -> float:
     for score in np.unique(null):
         if _p(float(score), null) <= LEVEL:
             return float(score)
-    return float(np.nextafter(null.max(), np.inf))
+    return float(null.max()) + 10 * ROUNDING
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,14 +7,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 
+from bids_app.dataset.drawing import PATTERNS
 from bids_app.evaluation import permutation
-from bids_app.regions.drawing import PATTERNS
 
 SHARE = 0.8
 FEWEST = 20  # simulated studies
 EXPECTED_T = (0.0, 1.5, 3.0, 4.0, 5.0, 6.0, 8.0)  # of the mean of what is drawn, in the study as a whole
 DIFFUSE = 0.5  # of these where many regions differ at once
-RESAMPLES = 1000
+RESAMPLES = 300
 
 Floats = NDArray[np.float64]
 

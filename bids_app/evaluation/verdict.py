@@ -9,11 +9,12 @@ import pandas as pd
 from bids_app.evaluation.compare import Bounds
 from bids_app.evaluation.permutation import FEWEST, LEVEL
 
+UNINTERPRETABLE = "its heatmaps should not be interpreted"
 BETTER, NO_BETTER, CHANCE, UNJUDGED = "better", "no better", "chance", "unjudged"
 WORDS = {
-    BETTER: "better than chance and the confounds",
-    NO_BETTER: "better than chance, no better than a confound",
-    CHANCE: "not distinguishable from chance",
+    BETTER: "above chance and better than the confounds",
+    NO_BETTER: "above chance, no better than a confound",
+    CHANCE: "not above chance",
     UNJUDGED: "cannot be judged",
 }
 
@@ -49,32 +50,26 @@ def judge(
     else better.
     """
     first = rows[rows["repeat"] == rows["repeat"].min()].iloc[0]
-    who, apart = cell_words(str(first["cell"])), apart_words(classes)
+    model, labels = cell_words(str(first["cell"])), class_words(classes)
     numbers = _numbers(rows, first, classes, chance)
     if not chance["permutations"] >= FEWEST or math.isnan(chance["judged"]):
-        ran = int(chance["permutations"]) or "no"
-        why = f"{ran} permutations of its labels were run, or exist, and {FEWEST} are needed (--permutations)"
-        return Verdict(UNJUDGED, _not_judged(who, apart, why, numbers))
+        available = f"only {int(chance['permutations'])}" if chance["permutations"] else "no"
+        why = f"{available} distinct permutations are available; at least {FEWEST} are required (--permutations)"
+        return Verdict(UNJUDGED, _not_judged(model, labels, why, numbers))
     if chance["judged"] > LEVEL or first["balanced_accuracy"] <= 1 / len(classes):
-        least = max(chance["needed"], 1 / len(classes))
-        needed = f"; with these people a balanced accuracy of {least:.2f} would have been needed"
-        return Verdict(
-            CHANCE,
-            f"{who} is not distinguishable from chance at telling {apart} ({numbers}{needed}); its maps are no "
-            "evidence.",
-        )
+        return Verdict(CHANCE, f"{model} did not distinguish {labels} above chance ({numbers}); {UNINTERPRETABLE}.")
     if unknown:
-        return Verdict(UNJUDGED, _not_judged(who, apart, " and ".join(unknown), f"better than chance: {numbers}"))
+        return Verdict(UNJUDGED, _not_judged(model, labels, " and ".join(unknown), f"above chance: {numbers}"))
     stronger = [name for name, (_, (low, _)) in rivals.items() if low <= 0]
     if stronger:
-        told = "; ".join(f"{name}: {_gain(rivals[name])}" for name in stronger)
+        gains = "; ".join(f"{name}: {_gain(rivals[name])}" for name in stronger)
         return Verdict(
             NO_BETTER,
-            f"{who} told {apart} better than chance ({numbers}), but is not shown to do better than "
-            f"{_listed(stronger)} alone (difference in balanced accuracy, {told}); its maps are no evidence.",
+            f"{model} distinguished {labels} above chance ({numbers}), but is not shown to do better than "
+            f"{_listed(stronger)} alone (difference in balanced accuracy, {gains}); {UNINTERPRETABLE}.",
         )
     beaten = f" and better than {_listed(list(rivals))} alone" if rivals else ""
-    return Verdict(BETTER, f"{who} told {apart} better than chance{beaten} ({numbers}).")
+    return Verdict(BETTER, f"{model} distinguished {labels} above chance{beaten} ({numbers}).")
 
 
 def _numbers(rows: pd.DataFrame, first: "pd.Series[float]", classes: Sequence[str], chance: Mapping[str, float]) -> str:
@@ -92,8 +87,8 @@ def _numbers(rows: pd.DataFrame, first: "pd.Series[float]", classes: Sequence[st
     return "; ".join(told)
 
 
-def _not_judged(who: str, apart: str, why: str, numbers: str) -> str:
-    return f"Whether {who} tells {apart} cannot be judged, because {why} ({numbers}); its maps are no evidence."
+def _not_judged(model: str, labels: str, why: str, numbers: str) -> str:
+    return f"Whether {model} distinguishes {labels} cannot be judged, because {why} ({numbers}); {UNINTERPRETABLE}."
 
 
 def _gain(found: tuple[float, Bounds]) -> str:
@@ -105,11 +100,11 @@ def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def apart_words(classes: Sequence[str]) -> str:
-    """patient from control."""
+def class_words(classes: Sequence[str]) -> str:
+    """What is distinguished: patient from control; a, b and c."""
     if len(classes) == 2:
         return f"{classes[1]} from {classes[0]}"
-    return f"{', '.join(classes[:-1])} and {classes[-1]} apart"
+    return f"{', '.join(classes[:-1])} and {classes[-1]}"
 
 
 def cell_words(cell: str) -> str:

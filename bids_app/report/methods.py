@@ -197,6 +197,27 @@ def chance(permutations: Mapping[str, int], baselines: Sequence[str], left_out: 
     return " ".join([text, *left_out])
 
 
+def power(
+    permutations: Mapping[str, int], people: int, *, preparation: str, folds: int, version: str, sloppy: bool
+) -> str:
+    """How a study was planned, as paragraphs; permutations by cell."""
+    cells = "\n".join(f"- {cell}: {about('classifiers', cell.partition('/')[0])}" for cell in permutations)
+    ran = "; ".join(f"{cell} {count}" for cell, count in permutations.items())
+    parts = [
+        f"{people} people were divided into two groups at random, and split into {folds} folds.",
+        *([f"The maps were made sloppily. {SLOPPY}"] if sloppy else []),
+        preparation,
+        "The linear classifiers:",
+        cells,
+        f"The critical balanced accuracy is the least that reaches p = 0.05 against the maximum over them when groups "
+        f"are exchanged within folds ({ran} permutations; after Westfall and Young; Ge 2003). "
+        "In each simulated study groups were exchanged in the same way, and the maps of one group lowered in places "
+        "drawn at random from the atlas, before smoothing, regressing out and scaling.",
+        f"Made with Pellucid {version}; steps run by Nipype (Gorgolewski 2011).",
+    ]
+    return "\n\n".join(parts)
+
+
 def preparation(
     smoothing: Mapping[str, float],
     adjust: Mapping[str, Sequence[str]],

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from bids_app.dataset.drawing import PATTERNS
 from bids_app.evaluation.power import SHARE
-from bids_app.regions.drawing import PATTERNS
 from bids_app.report.curves import COLORS, MARKERS
 from bids_app.report.page import number
 

@@ -91,6 +91,10 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     coded_ones = tuple(dict.fromkeys([*itertools.chain(*chosen.values()), *group.combat_keep]))
     needed = (*coded_ones, *(["site"] if group.harmonize and "site" not in coded_ones else []))
     everyone = gather(dataset, frame, labelled, settings, maps, needed)
+    if cohort.plans(settings):
+        names, everyone = cohort.HALVES, everyone.copy()
+        halves = cohort.halves(everyone[everyone["used"]], settings.compute.random_seed)
+        everyone.loc[halves.index, "class"] = halves
     used = everyone[everyone["used"]].reset_index(drop=True)
     _check_people(used, everyone, names, maps)
     _check_target(group.explain_target, names)
@@ -100,7 +104,9 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     adjust = {name: tuple(itertools.chain(*(coded[one] for one in columns))) for name, columns in chosen.items()}
     stated = {name: made(used[name][0][0]) for name in maps}
     ica = plan_ica.make(used, maps, settings)
-    analysis = outputs.label(group.analysis or cohort.label(settings) or "analysis")
+    analysis = outputs.label(
+        group.analysis or cohort.label(settings) or ("power" if cohort.plans(settings) else "analysis")
+    )
     return Analysis(
         name=analysis,
         classes=names,

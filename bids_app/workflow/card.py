@@ -140,7 +140,7 @@ def _classes(analysis: Analysis, chosen: Settings) -> str:
 def _needed(scores: pd.DataFrame) -> str:
     rows = scores[scores["needed"].notna()]
     told = ", ".join(f"{row['cell']} {row['needed']:.2f}" for row in rows.to_dict("records"))
-    return f"Balanced accuracy that would have been needed to be told from chance: {told}." if told else ""
+    return f"Least balanced accuracy with p of 0.05 or less: {told}." if told else ""
 
 
 def _scores(row: dict[Any, Any]) -> str:

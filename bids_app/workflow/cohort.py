@@ -1,5 +1,7 @@
 """Who takes part in a group analysis: what is known of people, their classes, sites and folds."""
 
+import itertools
+
 import pandas as pd
 
 from bids_app.bids import inputs, labels, participants
@@ -9,6 +11,8 @@ from bids_app.errors import DataError, UsageError
 from bids_app.evaluation import audit
 from bids_app.settings import Settings
 from bids_app.training.prepare import SITE
+
+HALVES = ("unchanged", "lowered")  # of people whose study is planned
 
 
 def frame(dataset: inputs.Dataset, settings: Settings) -> pd.DataFrame:
@@ -32,6 +36,18 @@ def label(settings: Settings) -> str | None:
     return settings.group.label or (labels.LABEL if settings.group.label_from_id else None)
 
 
+def plans(settings: Settings) -> bool:
+    """Whether a study is only planned: --power without a label, or within one class of it."""
+    return settings.group.power is not None and (label(settings) is None or len(settings.group.classes) == 1)
+
+
+def halves(used: pd.DataFrame, seed: int) -> "pd.Series[str]":
+    """Each row's half, HALVES, drawn at random by person."""
+    people = pd.Series(used["participant_id"].unique()).sample(frac=1, random_state=seed)
+    of = dict(zip(people, itertools.cycle(HALVES), strict=False))
+    return used["participant_id"].map(of)
+
+
 def label_column(frame: pd.DataFrame, settings: Settings) -> str | None:
     """Which of age, sex and site the label is; None for another column, whatever goes along with it."""
     column, site = str(label(settings)), settings.group.site
@@ -42,6 +58,8 @@ def label_column(frame: pd.DataFrame, settings: Settings) -> str | None:
 def classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
     """The class of each person and session, NA for none."""
     group, column = settings.group, label(settings)
+    if column is None and plans(settings):
+        return pd.Series(HALVES[0], frame.index, dtype="string")
     if column is None:
         raise UsageError(
             f"--label: name the diagnosis column of participants.tsv; it has {', '.join(map(str, frame.columns))}"

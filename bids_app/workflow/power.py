@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from nipype.pipeline.engine import Node, Workflow
 
+from bids_app import catalogue
 from bids_app.bids import outputs
 from bids_app.dataset.grid import Grid
 from bids_app.errors import UsageError
@@ -64,7 +65,7 @@ def connect(
                 cells=[cell.classifier for cell in cells],
                 splits=[vars(split) for split in nulls.judged(analysis)],
                 studies=[first, min(first + CHUNK, count)],
-                sizes=power.sizes(_counts(analysis)),
+                sizes=power.sizes(counts(analysis)),
                 plan=plan,
             )
             graph.connect(
@@ -90,7 +91,7 @@ def simulate(
     `scores` (studies, patterns, sizes, cells), balanced accuracy out of fold; `percent` (studies, patterns): the shift
     of d = 1 in % of the map's mean in the place, NaN for maps with values below 0.
     """
-    from bids_app.regions import drawing
+    from bids_app.dataset import drawing
     from bids_app.training import planting, tables
 
     work, keep = Path(plan["work"]), None if plan["keep"] is None else tuple(plan["keep"])
@@ -128,11 +129,16 @@ def simulate(
     return str(file)
 
 
-def table(analysis: Analysis, settings: Settings, work: Path) -> pd.DataFrame | None:
-    """The rows of `power.table` of every map; None without --power."""
-    count = settings.group.power
-    if count is None:
-        return None
+def judges_by_products(classifier: str) -> bool:
+    """Whether a classifier can be trained on a simulated study: a linear one."""
+    return catalogue.offers("classifiers", classifier, "decide")
+
+
+def table(analysis: Analysis, settings: Settings, work: Path) -> pd.DataFrame:
+    """The rows of `power.table` of every map; none without --power."""
+    count = settings.group.power or 0
+    if not count:
+        return pd.DataFrame()
     linear = [cell for cell in analysis.cells if nulls.is_linear(cell)]
     least = power.critical([np.load(work / "nulls" / cell.name / "all.npy")[1:] for cell in linear])
     parts = []
@@ -140,7 +146,7 @@ def table(analysis: Analysis, settings: Settings, work: Path) -> pd.DataFrame | 
         loaded = [np.load(work / FOLDER / name / f"{first}.npz") for first in range(0, count, CHUNK)]
         scores, percent = (np.concatenate([one[key] for one in loaded]) for key in ("scores", "percent"))
         names = [cell.name for cell in cells]
-        planted = power.sizes(_counts(analysis))
+        planted = power.sizes(counts(analysis))
         seed = settings.compute.random_seed
         parts.append(power.table(name, names, scores, percent, planted, least, seed=seed))
     return pd.concat(parts, ignore_index=True)
@@ -155,7 +161,7 @@ def _maps(analysis: Analysis) -> Iterator[tuple[str, list[Cell]]]:
             yield name, cells
 
 
-def _counts(analysis: Analysis) -> Sequence[int]:
+def counts(analysis: Analysis) -> Sequence[int]:
     people = analysis.used.groupby("class")["participant_id"].nunique()
     return [int(people[name]) for name in analysis.classes]
 

@@ -1,0 +1,237 @@
+"""What a study could have found: planting against maps that were changed by hand, curves, and whole runs."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from bids_app import run
+from bids_app.classifiers import model_averaging, svm
+from bids_app.dataset import drawing, folds
+from bids_app.dataset.grid import Grid
+from bids_app.evaluation import permutation, power
+from bids_app.report import power as section
+from bids_app.training import models, planting, prepare
+
+SHAPE, PEOPLE, SMOOTHING_MM = (16, 18, 14), 40, 8.0
+MASK = np.zeros(SHAPE, bool)
+MASK[2:-2, 2:-2, 2:-2] = True
+GRID = Grid(MASK, np.diag([3.0, 3, 3, 1]), regions=np.repeat(np.arange(1, 6), MASK.sum() // 5 + 1)[: MASK.sum()])
+CELLS = ["model_averaging", "svm"]
+
+
+def blurred(volume):
+    """A plain Gaussian of 8 mm, as maps are smoothed."""
+    return gaussian_filter(volume, SMOOTHING_MM / (2 * np.sqrt(2 * np.log(2))) / 3, mode="constant")
+
+
+def study(people=PEOPLE, seed=0):
+    """Noise of people as volumes before smoothing, their brain size, which the noise knows, and folds."""
+    random = np.random.default_rng(seed)
+    size = random.normal(1500, 100, people)
+    raw = 0.5 + 0.1 * random.normal(size=(people, *SHAPE)).astype(np.float32)
+    raw += (1e-4 * (size - 1500))[:, None, None, None].astype(np.float32)
+    names = ["b" if row % 2 else "a" for row in range(people)]
+    return raw, size, folds.stratified(names, folds=5, seed=seed)
+
+
+def values_of(raw):
+    return np.stack([blurred(one)[MASK] for one in raw]).astype(np.float32)
+
+
+def place(volume_of=((5, 9), (6, 10), (5, 9))):
+    volume = np.zeros(SHAPE, bool)
+    volume[tuple(slice(*edge) for edge in volume_of)] = True
+    return volume
+
+
+@pytest.mark.parametrize("columns", [(), ("tiv",)])
+@pytest.mark.parametrize("part", [svm, model_averaging], ids=["svm", "model_averaging"])
+def test_products_are_those_of_maps_changed_by_hand_and_prepared_anew(columns, part):
+    raw, size, splits = study()
+    values, covariates = values_of(raw), {"tiv": size}
+    shift, _ = planting.shift_of(prepare.People({"gm": values}, covariates), "gm", place(), GRID, columns, SMOOTHING_MM)
+    lowered = np.random.default_rng(1).permutation(np.arange(PEOPLE) % 2 == 1)
+    everyone = prepare.People({"gm": values}, covariates)
+    fold = planting.Fold(everyone, splits[0], "gm", columns=columns, keep=None, grid=GRID, sets=model_averaging.SETS)
+    planted = fold.planted(lowered, shift)
+    kept = np.where(np.abs(shift) > planting.TAIL * np.abs(shift).max(), shift, 0)
+    for d in (0.0, 2.5):
+        changed = prepare.People({"gm": values + d * lowered[:, None].astype(np.float32) * kept}, covariates)
+        training, held_out = changed.rows(splits[0].train), changed.rows(splits[0].test)
+        fitted = prepare.fit(training, maps=("gm",), columns={"gm": columns}, grid=GRID)
+        both = (fitted.vectors(training), fitted.vectors(held_out))
+        wanted = part.products(*both, places=models.places(GRID))
+        found = planted.products(d)
+        for name, each in wanted.items():
+            assert found[name] == pytest.approx(each, abs=2e-4 * np.abs(each).max()), (name, d)
+
+
+def test_a_shift_of_one_lowers_the_mean_of_the_place_by_one_sd_also_where_covariates_explain_most_of_it():
+    raw, size, _ = study()
+    everyone = prepare.People({"gm": values_of(raw)}, {"tiv": size})
+    volume = place()
+    shift, percent = planting.shift_of(everyone, "gm", volume, GRID, ("tiv",), SMOOTHING_MM)
+    own = volume[MASK]
+    means = everyone.values["gm"][:, own].mean(axis=1)
+    slope, intercept = np.polyfit(size, means, 1)
+    sd = np.sqrt(np.square(means - slope * size - intercept).sum() / (PEOPLE - 2))
+    assert shift[own].mean() == pytest.approx(-sd, rel=1e-3)
+    assert percent == pytest.approx(100 * sd / means.mean(), rel=1e-3)
+    assert means.std() > 1.2 * sd
+    assert shift[own].min() < 1.2 * shift[own].mean()  # smoothed, it is deepest in the middle
+
+
+def test_what_is_drawn_lies_in_the_mask_by_half_and_is_of_its_kind():
+    labels = np.zeros(SHAPE, int)
+    labels[MASK] = np.arange(MASK.sum()) // 60 + 1
+    labels[:2] = 999  # outside the mask
+    random = np.random.default_rng(0)
+    for pattern, count in (("focal", 1), ("regional", 1), ("diffuse", 14)):
+        for _ in range(5):
+            volumes = drawing.draw(pattern, labels, GRID, random)
+            assert len(volumes) == count
+            for volume in volumes:
+                assert (volume & MASK).sum() >= 0.5 * volume.sum() > 0
+                if pattern == "focal":
+                    assert 1000 < volume.sum() * 27 < 2300  # 2 mL, cut at the edge of the grid
+                else:
+                    (label,) = np.unique(labels[volume])
+                    assert label != 999
+                    assert (volume == (labels == label)).all()
+
+
+def test_sizes_are_those_of_the_expected_t_in_a_study_of_so_many_people():
+    planted = power.sizes([20, 30])
+    for factor, pattern in ((1, "focal"), (1, "regional"), (0.5, "diffuse")):
+        t = np.array(planted[pattern]) * np.sqrt(20 * 30 / 50)
+        assert t == pytest.approx(factor * np.array(power.EXPECTED_T), abs=0.01)
+
+
+def test_the_size_found_in_80_of_100_is_read_off_the_rising_curve():
+    d = [0.0, 1.0, 2.0, 3.0]
+    hits = np.zeros((10, 4), bool)
+    hits[:1, 0] = hits[:6, 2] = hits[:10, 3] = True  # shares .1, 0, .6, 1: falling once by chance
+    assert power.reached(d, hits) == pytest.approx(2.5)
+    assert power.reached(d, hits, share=0.05) == 0.0
+    assert np.isnan(power.reached(d, hits[:, :3].repeat(2, axis=1)[:, [0, 0, 1, 1]]))
+    low, high = power.interval(d, hits, seed=0)
+    assert 1.5 < low < 2.5 < high <= 3.0
+
+
+def test_the_critical_score_is_the_least_that_would_be_judged_above_chance():
+    random = np.random.default_rng(0)
+    null = {"a": random.integers(0, 40, 999) / 40, "b": random.integers(0, 40, 999) / 40}
+    least = power.critical(list(null.values()))
+    for score, claimed in ((least, True), (least - 1 / 40, False)):
+        assert (permutation.step_down({"a": score, "b": 0.0}, null)["a"] <= permutation.LEVEL) == claimed
+
+
+def tabled(shares, cells=("x/gm", "svm/gm")):
+    """The table of a map whose cells find these shares at each size, the same in each pattern."""
+    planted = power.sizes([20, 20])
+    scores = np.zeros((100, 3, len(power.EXPECTED_T), len(cells)))
+    for cell, share in enumerate(shares):
+        for size, part in enumerate(share):
+            scores[: round(100 * part), :, size, cell] = 1
+    return power.table("gm", cells, scores, np.full((100, 3), 10.0), planted, 0.7, seed=0), planted
+
+
+def test_the_sentence_says_what_would_be_found_and_the_table_by_whom():
+    rising, flat = [0.04, 0.1, 0.4, 0.8, 0.9, 1.0, 1.0], [0.05] * 7
+    table, planted = tabled((rising, flat))
+    (sentence,) = section.sentences(table, [20, 20])
+    assert "In 80% of studies like this one (40 people, 20 and 20)" in sentence
+    assert f"in one region by d = {planted['regional'][3]:.1f} (95 % interval" in sentence
+    assert f"about {10 * planted['regional'][3]:.0f} % of the mean there" in sentence
+    assert f"in 20 regions at once by d = {planted['diffuse'][3]:.1f} each" in sentence
+    rows = section.rows(table)
+    assert {row["found by"] for row in rows} == {"any linear cell", "x/gm", "svm/gm"}
+    (missed,) = (row for row in rows if row["found by"] == "svm/gm" and row["what differs"] == "one region")
+    assert missed["d found in 80%"] == f"> {planted['regional'][-1]:.1f}"
+    (sentence,) = section.sentences(tabled((flat, flat))[0], [20, 20])
+    assert (
+        f"one region by more than d = {planted['regional'][-1]:.1f}, the largest difference that was tried" in sentence
+    )
+
+
+def test_the_options_are_refused_where_nothing_can_be_planted(phantom_maps, capsys):
+    bids, out = phantom_maps
+    given = [str(bids), str(out), "group", "--label", "group", "--folds", "2", "--power", "20"]
+    assert run.main([*given, "--permutations", "0"]) == 64
+    assert "leave --permutations 0 out" in capsys.readouterr().err
+    assert run.main([*given[:-1], "5"]) == 64
+    assert "--power has to be at least 20" in capsys.readouterr().err
+    assert run.power([str(bids)]) == 64
+    assert "pellucid-power BIDS_DIR OUT_DIR" in capsys.readouterr().err
+
+
+def test_a_study_is_planned_without_looking_at_a_label(phantom_maps, tmp_path):
+    bids, out = phantom_maps
+    plan = tmp_path / "bids"
+    plan.mkdir()
+    (plan / "dataset_description.json").write_text(json.dumps({"Name": "plan", "BIDSVersion": "1.10.0"}))
+    people = pd.read_csv(bids / "participants.tsv", sep="\t", dtype=str)
+    people[["participant_id"]].to_csv(plan / "participants.tsv", sep="\t", index=False)
+    for name in people["participant_id"]:
+        (plan / name).mkdir()
+    assert run.power([str(plan), str(out), "--power", "20", "--folds", "2", "--sloppy", "--nprocs", "2"]) == 0
+    folder = out / "group" / "power"
+    table = pd.read_csv(folder / "power.tsv", sep="\t")
+    assert set(table["pattern"]) == {"focal", "regional", "diffuse"}
+    assert set(table["cell"]) == {"any", "model_averaging/gm", "svm/gm"}
+    assert (table["studies"] == 20).all()
+    assert table["share"].between(0, 1).all()
+    page = (folder / "report.html").read_text()
+    assert "No diagnosis was looked at" in page
+    assert (folder / "figures" / "power.png").stat().st_size > 5000
+    assert "Made with Pellucid" in (folder / "methods.md").read_text()
+
+
+@pytest.mark.slow
+def test_what_is_planted_at_the_80_percent_size_is_found_in_70_to_90_of_100_fresh_studies():
+    """Fresh: other people, changed before smoothing, and every step by the ordinary functions of a run."""
+    labels = np.zeros(SHAPE, int)
+    labels[MASK] = GRID.regions
+    raw, size, splits = study()
+    everyone, names = prepare.People({"gm": values_of(raw)}, {"tiv": size}), [str(row) for row in range(PEOPLE)]
+    y, of_fold = np.arange(PEOPLE) % 2, np.zeros(PEOPLE, int)
+    for split in splits:
+        of_fold[list(split.test)] = split.fold
+    exchanged = (y, of_fold, names, ["-"] * PEOPLE)
+    least = power.critical(_null(everyone, splits, permutation.shuffles(*exchanged, count=300, seed=0), names))
+    planted = power.sizes([PEOPLE // 2] * 2)["regional"]
+    lowered = permutation.shuffles(*exchanged, count=100, seed=1) == 1
+    volumes = [drawing.draw("regional", labels, GRID, np.random.default_rng(seed))[0] for seed in range(100)]
+    shifts = [[planting.shift_of(everyone, "gm", one, GRID, ("tiv",), SMOOTHING_MM)[0]] for one in volumes]
+    given = {"people": names, "columns": ("tiv",), "keep": None, "grid": GRID}
+    scores = planting.scores(everyone, "gm", [vars(one) for one in splits], CELLS, lowered, shifts, [planted], **given)
+    d = power.reached(planted, scores[:, 0].max(axis=-1) >= least)
+    hits = 0
+    for seed in range(100):
+        raw, size, splits = study(seed=1000 + seed)
+        volume = drawing.draw("regional", labels, GRID, np.random.default_rng(5000 + seed))[0]
+        fresh = prepare.People({"gm": values_of(raw)}, {"tiv": size})
+        shift, _ = planting.shift_of(fresh, "gm", volume, GRID, ("tiv",), SMOOTHING_MM)
+        own = volume[MASK]
+        per_d = shift[own].mean() / blurred(volume.astype(np.float32))[MASK][own].mean()
+        changed = raw + (d * per_d * y)[:, None, None, None].astype(np.float32) * volume
+        people = prepare.People({"gm": values_of(changed)}, {"tiv": size})
+        hits += max(found[0] for found in _null(people, splits, y[None], names)) >= least - permutation.ROUNDING
+    print(f"\nfound at d = {d:.2f}: {hits} of 100")
+    assert 70 <= hits <= 90
+
+
+def _null(everyone, splits, labellings, names):
+    """The scores of each classifier under labellings, as a run has them."""
+    kernels = {part: [] for part in (model_averaging, svm)}
+    for split in splits:
+        training, held_out = everyone.rows(split.train), everyone.rows(split.test)
+        fitted = prepare.fit(training, maps=("gm",), columns={"gm": ("tiv",)}, grid=GRID)
+        both = (fitted.vectors(training), fitted.vectors(held_out))
+        for part, own in kernels.items():
+            products = part.products(*both, places=models.places(GRID))
+            own.append(permutation.Kernel(products, np.array(split.train), np.array(split.test)))
+    return [permutation.scores(own, labellings, names, 2, decide=part.decide) for part, own in kernels.items()]
