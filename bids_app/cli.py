@@ -73,16 +73,6 @@ def parser(*, alone: bool = False) -> Parser:
     return whole
 
 
-def power(argv: Sequence[str]) -> dict[str, Any]:
-    """The command line of pellucid-power: that of the group level, with --power 100 unless given."""
-    given = parse(argv, alone=True)
-    if "output_dir" not in given:
-        raise UsageError("pellucid-power BIDS_DIR OUT_DIR: both are needed, and any option of the group level")
-    if given.setdefault("level", "group") != "group":
-        raise UsageError("pellucid-power plans at the group level; leave the level out")
-    return {"power": 100, **given}
-
-
 def helps() -> dict[str, str]:
     """What each setting is, in the words of --help."""
     return {action.dest: str(action.help) for action in parser()._actions if action.option_strings}

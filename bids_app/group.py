@@ -43,12 +43,7 @@ def run(settings: Settings) -> int:
     power.check(planned, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
-    counts = planned.used.groupby("class")["participant_id"].nunique()
-    log.info(
-        "%s; %d left out",
-        ", ".join(f"{counts[name]} {name}" for name in planned.classes),
-        (~planned.samples["used"]).sum(),
-    )
+    log.info("%s", analysis.counted(planned))
 
     work = cells.run(planned, settings)
     chosen = nested.choices(planned, settings, work)
@@ -71,7 +66,7 @@ def run(settings: Settings) -> int:
         "comparisons": judged.pairs,
         **({} if tested is None else {"voxelwise": tested.table, "overlap_voxelwise": tested.overlap}),
     }
-    asked = {"choices": chosen, "overlap": overlap, "ica": matched, "power": detected if len(detected) else None}
+    asked = {"choices": chosen, "overlap": overlap, "ica": matched, "power": detected}
     tables |= {name: table for name, table in asked.items() if table is not None}
     found: dict[str, Any] = {"tables": tables, "judged": judged, "maps": maps, "pages": pages, "compared": tested}
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:

@@ -23,11 +23,12 @@ def run(settings: Settings) -> int:
     power.check(planned, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
-    log.info("%d people; %d left out", planned.used["participant_id"].nunique(), (~planned.samples["used"]).sum())
+    log.info("%s", analysis.counted(planned))
 
     settled = replace(settings, group=quiet)
     work = cells.run(planned, settled)
     table = power.table(planned, settled, work)
+    assert table is not None  # --power is what brought us here
 
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
         sentences = publish_power.stage(stage, planned, table, chosen=settings)

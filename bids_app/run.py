@@ -26,7 +26,7 @@ if __name__ == "__main__":
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))
 
 from bids_app import cli, environment, settings
-from bids_app.errors import PellucidError
+from bids_app.errors import PellucidError, UsageError
 
 UNKNOWN_LEVEL = 17
 log = logging.getLogger("pellucid")
@@ -47,7 +47,16 @@ def phantom(argv: Sequence[str] | None = None) -> int:
 def power(argv: Sequence[str] | None = None) -> int:
     """`pellucid-power BIDS_DIR OUT_DIR`; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return _guard(lambda: _level(cli.power(words)), words)
+    return _guard(lambda: _level(_planned(cli.parse(words, alone=True))), words)
+
+
+def _planned(given: dict[str, Any]) -> dict[str, Any]:
+    """The options of the group level, with --power 100 unless given. Raises UsageError where a position lacks."""
+    if "output_dir" not in given:
+        raise UsageError("pellucid-power BIDS_DIR OUT_DIR: both are needed, and any option of the group level")
+    if given.setdefault("level", "group") != "group":
+        raise UsageError("pellucid-power plans at the group level; leave the level out")
+    return {"power": 100, **given}
 
 
 def _level(given: dict[str, Any]) -> int:

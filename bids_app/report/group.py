@@ -11,7 +11,7 @@ from nibabel.nifti1 import Nifti1Image
 from bids_app.evaluation.verdict import UNJUDGED, WORDS, Verdict
 from bids_app.regions.tables import OUTSIDE
 from bids_app.report import audit as audits
-from bids_app.report import curves, figures, people, power, voxelwise
+from bids_app.report import curves, figures, people, voxelwise
 from bids_app.report.audit import two
 from bids_app.report.heatmap import Heatmap, caption, shown_checks, shown_overlap
 from bids_app.report.page import number, render, save
@@ -70,7 +70,7 @@ def write(
     overlap: pd.DataFrame | None = None,
     compared: voxelwise.Compared | None = None,
     ica: dict[str, Any] | None = None,
-    detected: pd.DataFrame | None = None,
+    power: dict[str, Any] | None = None,
     pages: Sequence[str] = (),
     classes: tuple[str, ...] | None = None,
     radiological: bool = False,
@@ -80,14 +80,12 @@ def write(
 
     `verdicts` is by cell, `scores` also of classifiers that see no image; `audit`: that of audit.json; `classes`: the
     reference first (else as the probability columns); `pages`: names of those in `people/`; `compared`: the voxelwise
-    test, if there was one; `ica`: `ica.section`; `detected`: the table of --power.
+    test, if there was one; `ica`: `ica.section`; `power`: `power.section`.
     """
     order, folder = classes or _classes(predictions), path.parent / "figures"
     _curves(folder, predictions, order, overlap)
     view: dict[str, Any] = {"template": template, "mask": mask, "radiological": radiological}
     drawn = [_draw(one, at, folder, checks, notes=atlas_notes, **view) for at, one in enumerate(heatmaps, start=1)]
-    counts = samples[samples["used"]].groupby("class")["participant_id"].nunique()
-    study = None if detected is None else power.section(detected, [int(counts[name]) for name in order], folder)
     page = render(
         "group.html",
         title=f"{analysis} - Pellucid",
@@ -105,7 +103,7 @@ def write(
         overlap=None if overlap is None else shown_overlap(overlap),
         voxelwise=None if compared is None else compared.shown(folder, **view),
         ica=ica,
-        power=study,
+        power=power,
         pages={page.removesuffix(".html"): f"people/{page}" for page in pages},
         settings=settings_toml,
         methods=methods,

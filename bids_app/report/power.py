@@ -87,8 +87,8 @@ def _largest(table: pd.DataFrame, row: "pd.Series[Any]") -> float:
 
 
 def section(table: pd.DataFrame, counts: Sequence[int], folder: Path) -> dict[str, Any]:
-    """What the page's section holds; the picture is written into `folder`, `figures` beside the page."""
-    draw(table, folder / "power.png")
+    """What the page's section holds; the picture is written into `figures` of `folder`, where the page is."""
+    draw(table, folder / "figures" / "power.png")
     first = table.iloc[0]
     return {
         "sentences": sentences(table, counts),

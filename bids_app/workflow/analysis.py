@@ -92,9 +92,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     needed = (*coded_ones, *(["site"] if group.harmonize and "site" not in coded_ones else []))
     everyone = gather(dataset, frame, labelled, settings, maps, needed)
     if cohort.plans(settings):
-        names, everyone = cohort.HALVES, everyone.copy()
-        halves = cohort.halves(everyone[everyone["used"]], settings.compute.random_seed)
-        everyone.loc[halves.index, "class"] = halves
+        names, everyone = cohort.HALVES, cohort.halved(everyone, settings)
     used = everyone[everyone["used"]].reset_index(drop=True)
     _check_people(used, everyone, names, maps)
     _check_target(group.explain_target, names)
@@ -134,6 +132,13 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
         label_column=label_column,
         key=_key(used, maps, settings, ica.sha256 if ica else ""),
     )
+
+
+def counted(analysis: Analysis) -> str:
+    """How many people of each class take part, and how many are left out."""
+    people = analysis.used.groupby("class")["participant_id"].nunique()
+    classes = ", ".join(f"{people[name]} {name}" for name in analysis.classes)
+    return f"{classes}; {(~analysis.samples['used']).sum()} left out"
 
 
 def atlases(analysis: Analysis) -> list[tuple[str, str]]:

@@ -41,11 +41,12 @@ def plans(settings: Settings) -> bool:
     return settings.group.power is not None and (label(settings) is None or len(settings.group.classes) == 1)
 
 
-def halves(used: pd.DataFrame, seed: int) -> "pd.Series[str]":
-    """Each row's half, HALVES, drawn at random by person."""
-    people = pd.Series(used["participant_id"].unique()).sample(frac=1, random_state=seed)
-    of = dict(zip(people, itertools.cycle(HALVES), strict=False))
-    return used["participant_id"].map(of)
+def halved(everyone: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """The table of samples with a half, HALVES, drawn at random for each person who is used, as their class."""
+    own = everyone.loc[everyone["used"], "participant_id"]
+    people = pd.Series(own.unique()).sample(frac=1, random_state=settings.compute.random_seed)
+    halves = own.map(dict(zip(people, itertools.cycle(HALVES), strict=False)))
+    return everyone.assign(**{"class": halves.reindex(everyone.index).fillna(everyone["class"])})
 
 
 def label_column(frame: pd.DataFrame, settings: Settings) -> str | None:
@@ -68,6 +69,8 @@ def classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
         raise UsageError("--keep-together names the label column: every class would lie whole on one side of each fold")
     if keeps := {column, label_column(frame, settings)} & set(group.combat_keep):
         raise UsageError(f"--combat-keep {keeps.pop()}: that is the label, and harmonising would leak it; keep others")
+    if tells := {column, label_column(frame, settings)} & set(group.adjust_for or ()):
+        raise UsageError(f"--adjust-for {tells.pop()}: that is the label, and regressing it out would leak it")
     return participants.classes(frame, column=column, mapping=group.classes)
 
 

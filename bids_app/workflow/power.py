@@ -134,11 +134,11 @@ def judges_by_products(classifier: str) -> bool:
     return catalogue.offers("classifiers", classifier, "decide")
 
 
-def table(analysis: Analysis, settings: Settings, work: Path) -> pd.DataFrame:
-    """The rows of `power.table` of every map; none without --power."""
+def table(analysis: Analysis, settings: Settings, work: Path) -> pd.DataFrame | None:
+    """The rows of `power.table` of every map; None without --power."""
     count = settings.group.power or 0
     if not count:
-        return pd.DataFrame()
+        return None
     linear = [cell for cell in analysis.cells if nulls.is_linear(cell)]
     least = power.critical([np.load(work / "nulls" / cell.name / "all.npy")[1:] for cell in linear])
     parts = []

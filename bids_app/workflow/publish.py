@@ -18,10 +18,11 @@ from bids_app.report import group as page
 from bids_app.report import methods
 from bids_app.report.heatmap import Heatmap
 from bids_app.report.ica import Matched, section
+from bids_app.report.power import section as detected
 from bids_app.report.voxelwise import Compared
 from bids_app.settings import Settings
 from bids_app.training import cards, ranges
-from bids_app.workflow import called, card, cohort, heatmaps, ica, nulls, share, templates
+from bids_app.workflow import called, card, cohort, heatmaps, ica, nulls, power, share, templates
 from bids_app.workflow import compared as found
 from bids_app.workflow.analysis import Analysis, Cell
 from bids_app.workflow.collect import atlas_notes, fold_folders, region_table
@@ -121,7 +122,7 @@ def _report(
         checks=tables["checks"],
         overlap=tables.get("overlap"),
         compared=compared,
-        detected=tables.get("power"),
+        power=detected(folder, tables["power"], power.counts(planned)) if "power" in tables else None,
         ica=section(folder, tables["ica"], matched, **drawn) if matched else None,
         pages=sorted(page.name for page in (folder / called.FOLDER).glob("*.html")),
         classes=planned.classes,

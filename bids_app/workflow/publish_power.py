@@ -25,7 +25,7 @@ def stage(staged: Path, planned: Analysis, table: pd.DataFrame, *, chosen: Setti
     settings = publish.shown(chosen)
     (folder / "settings.toml").write_text(settings)
     counts = power.counts(planned)
-    shown = section.section(table, counts, folder / "figures")
+    shown = section.section(table, counts, folder)
     cells = {cell.name: nulls.count(cell, chosen) for cell in planned.cells if nulls.is_linear(cell)}
     text = methods.power(
         cells,
