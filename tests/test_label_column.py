@@ -79,7 +79,7 @@ def test_labels_are_not_shuffled_within_a_site_that_is_the_label(tmp_path):
     used = table.assign(**{"class": table["site"]})
     split = SimpleNamespace(repeat=1, fold=1, test=range(PEOPLE), groups=tuple(used["participant_id"]))
     planned = SimpleNamespace(used=used, classes=("A", "B"), label_column="site", splits=[split])
-    *_, places = nulls._exchanged(planned, chosen(tmp_path, label="site", site="site"))
+    *_, places = nulls.exchanged(planned, chosen(tmp_path, label="site", site="site"))
     assert set(places) == {"-"}
 
 

@@ -69,8 +69,7 @@ def write(
     checks: pd.DataFrame | None = None,
     overlap: pd.DataFrame | None = None,
     compared: voxelwise.Compared | None = None,
-    ica: dict[str, Any] | None = None,
-    power: dict[str, Any] | None = None,
+    sections: Mapping[str, Any] | None = None,
     pages: Sequence[str] = (),
     classes: tuple[str, ...] | None = None,
     radiological: bool = False,
@@ -80,7 +79,7 @@ def write(
 
     `verdicts` is by cell, `scores` also of classifiers that see no image; `audit`: that of audit.json; `classes`: the
     reference first (else as the probability columns); `pages`: names of those in `people/`; `compared`: the voxelwise
-    test, if there was one; `ica`: `ica.section`; `power`: `power.section`.
+    test; `sections`: by name, `ica` and `power`, what these modules have to show, if they were asked.
     """
     order, folder = classes or _classes(predictions), path.parent / "figures"
     _curves(folder, predictions, order, overlap)
@@ -102,8 +101,7 @@ def write(
         not_a_finding=NOT_A_FINDING,
         overlap=None if overlap is None else shown_overlap(overlap),
         voxelwise=None if compared is None else compared.shown(folder, **view),
-        ica=ica,
-        power=power,
+        **{"ica": None, "power": None, **(sections or {})},
         pages={page.removesuffix(".html"): f"people/{page}" for page in pages},
         settings=settings_toml,
         methods=methods,

@@ -72,12 +72,8 @@ class Analysis:
 def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     """Check the whole plan. Raises UsageError, DataError or MissingInputError, each with what to do."""
     group = settings.group
-    for room, chosen in (
-        ("maps", settings.participant.maps),
-        ("classifiers", group.classifiers),
-        ("explainers", group.explainers),
-    ):
-        catalogue.check(room, chosen)
+    for room in catalogue.ROOMS:
+        catalogue.check(room, getattr(settings.participant if room == "maps" else group, room))
     weights.find(settings)
     tuned, _ = tuning.options(settings), tuning.explained(settings)  # both are looked through
     maps = found.names(settings)
@@ -102,9 +98,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     adjust = {name: tuple(itertools.chain(*(coded[one] for one in columns))) for name, columns in chosen.items()}
     stated = {name: made(used[name][0][0]) for name in maps}
     ica = plan_ica.make(used, maps, settings)
-    analysis = outputs.label(
-        group.analysis or cohort.label(settings) or ("power" if cohort.plans(settings) else "analysis")
-    )
+    analysis = _name(settings)
     return Analysis(
         name=analysis,
         classes=names,
@@ -219,6 +213,11 @@ def _asked(maps: tuple[str, ...]) -> list[str]:
 def _check_target(target: str, names: tuple[str, ...]) -> None:
     if target not in ("true", "predicted", *names):
         raise UsageError(f"--explain-target {target}: choose from true, predicted, {', '.join(names)}")
+
+
+def _name(settings: Settings) -> str:
+    given = settings.group.analysis or cohort.label(settings)
+    return outputs.label(given or ("power" if cohort.plans(settings) else "analysis"))
 
 
 def _cells(classifiers: tuple[str, ...], maps: tuple[str, ...], analysis: str, classes: tuple[str, ...]) -> list[Cell]:

@@ -122,12 +122,21 @@ def _report(
         checks=tables["checks"],
         overlap=tables.get("overlap"),
         compared=compared,
-        power=detected(folder, tables["power"], power.counts(planned)) if "power" in tables else None,
-        ica=section(folder, tables["ica"], matched, **drawn) if matched else None,
+        sections=_sections(folder, planned, tables, matched, drawn),
         pages=sorted(page.name for page in (folder / called.FOLDER).glob("*.html")),
         classes=planned.classes,
         version=__version__,
     )
+
+
+def _sections(
+    folder: Path, planned: Analysis, tables: dict[str, pd.DataFrame], matched: list[Matched], drawn: dict[str, Any]
+) -> dict[str, Any]:
+    """What the report shows of what was asked for besides, by name."""
+    made: dict[str, Any] = {"ica": section(folder, tables["ica"], matched, **drawn)} if matched else {}
+    if "power" in tables:
+        made["power"] = detected(tables["power"], power.counts(planned), folder)
+    return made
 
 
 def _methods(planned: Analysis, chosen: Settings, audit: dict[str, Any], notes: dict[str, str]) -> str:
