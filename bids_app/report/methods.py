@@ -23,6 +23,15 @@ MEASURES = (
     "intervals are of 95 %; people who share a training set are not independent, which the intervals leave out of "
     "account."
 )
+SIMULATED = (
+    "In each simulated study class labels were exchanged among people as in a permutation, and the maps of one class "
+    "were lowered in a place drawn at random from the first atlas (a sphere of 8 mm radius, one region, or 20 regions "
+    "at once; smoothed as the maps are). Covariates were regressed out and voxels scaled anew, and the linear "
+    "classifiers were trained on the result in the same folds. A difference was found if the balanced accuracy of one "
+    "of them reached the critical one. Its size is Cohen's d of the place's mean, covariates regressed out; the "
+    "size found in 80 % of the studies is read off an isotonic regression, and its 95 % interval is a bootstrap of "
+    "studies."
+)
 ATLAS_CITATIONS = (
     ("aal", "Tzourio-Mazoyer 2002; Rolls 2015"),
     ("harvard", "Desikan 2006"),
@@ -210,9 +219,8 @@ def power(
         "The linear classifiers:",
         cells,
         f"The critical balanced accuracy is the least that reaches p = 0.05 against the maximum over them when groups "
-        f"are exchanged within folds ({ran} permutations; after Westfall and Young; Ge 2003). "
-        "In each simulated study groups were exchanged in the same way, and the maps of one group lowered in places "
-        "drawn at random from the atlas, before smoothing, regressing out and scaling.",
+        f"are exchanged within folds ({ran} permutations; after Westfall and Young; Ge 2003).",
+        SIMULATED,
         f"Made with Pellucid {version}; steps run by Nipype (Gorgolewski 2011).",
     ]
     return "\n\n".join(parts)

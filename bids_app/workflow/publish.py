@@ -143,7 +143,7 @@ def _methods(planned: Analysis, chosen: Settings, audit: dict[str, Any], notes: 
     """What was done, in words."""
     counts = planned.used.groupby("class")["participant_id"].nunique()
     split = [cohort.split_words(chosen), cohort.tested_words(planned.used, planned.splits, planned.classes)]
-    return methods.group(
+    text = methods.group(
         cells=[cell.name for cell in planned.cells],
         classes={name: int(counts[name]) for name in planned.classes},
         split=" ".join(part for part in split if part),
@@ -163,6 +163,7 @@ def _methods(planned: Analysis, chosen: Settings, audit: dict[str, Any], notes: 
         atlases=list(notes),
         sloppy=planned.sloppy,
     )
+    return text if chosen.group.power is None else f"{text}\n\n{methods.SIMULATED}"
 
 
 def _mean(folder: Path, one: Heatmap, analysis: Analysis) -> Path:
