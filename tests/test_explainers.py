@@ -17,6 +17,7 @@ from small_networks import LARGE, QUICK, part_of
 from torch import nn
 
 from bids_app import catalogue
+from bids_app.classifiers._places import Places
 from bids_app.errors import DataError
 from bids_app.explainers._features import placed
 from bids_app.explainers._geometry import cells, upsample
@@ -64,7 +65,8 @@ def trained(name, classes):
     if part.TAKES == "vectors":
         x = volumes[:, MASK]
         classifier = part.build(1, classes, (x.shape[1],), voxel_mm=(3.0,) * 3, seed=0)
-        classifier.fit(x, y, seed=0)
+        where = np.argwhere(MASK)
+        classifier.fit(x, y, seed=0, places=Places(where, (3.0,) * 3, where[:, 0] // 5 + 1))
         return classifier, x, torch.from_numpy(x[0])
     classifier = part.build(1, classes, SHAPE, voxel_mm=(3.0,) * 3, seed=0)
     steps = torch.optim.SGD(classifier.parameters(), lr=0.1)
