@@ -143,14 +143,14 @@ def test_the_sentence_says_what_would_be_found_and_the_table_by_whom():
     rising, flat = [0.04, 0.1, 0.4, 0.8, 0.9, 1.0, 1.0], [0.05] * 7
     table, planted = tabled((rising, flat))
     (sentence,) = section.sentences(table, [20, 20])
-    assert "In 80% of studies like this one (40 people, 20 and 20)" in sentence
-    assert f"in one region by d = {planted['regional'][3]:.1f} (95 % interval" in sentence
+    assert "In 80 % of studies like this one (40 people, 20 and 20)" in sentence
+    assert f"in one region by d = {planted['regional'][3]:.2f} (95 % interval" in sentence
     assert f"about {10 * planted['regional'][3]:.0f} % of the mean there" in sentence
-    assert f"in 20 regions at once by d = {planted['diffuse'][3]:.1f} each" in sentence
+    assert f"in 20 regions at once by d = {planted['diffuse'][3]:.2f} each" in sentence
     rows = section.rows(table)
     assert {row["found by"] for row in rows} == {"any linear cell", "x/gm", "svm/gm"}
     (missed,) = (row for row in rows if row["found by"] == "svm/gm" and row["what differs"] == "one region")
-    assert missed["d found in 80%"] == f"> {planted['regional'][-1]:.1f}"
+    assert missed["d found in 80 %"] == f"> {planted['regional'][-1]:.1f}"
     (sentence,) = section.sentences(tabled((flat, flat))[0], [20, 20])
     assert (
         f"one region by more than d = {planted['regional'][-1]:.1f}, the largest difference that was tried" in sentence

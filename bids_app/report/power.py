@@ -14,12 +14,13 @@ from bids_app.report.curves import COLORS, MARKERS
 from bids_app.report.page import number
 
 ANY = "any"
+PERCENT = f"{SHARE * 100:.0f} %"
 PANEL = (6.2, 4.2)  # inches
 
 
 def sentences(table: pd.DataFrame, counts: Sequence[int]) -> list[str]:
     """One a map: which differences would have been found; counts: people in each class."""
-    study = f"In {SHARE:.0%} of studies like this one ({sum(counts)} people, {counts[0]} and {counts[1]})"
+    study = f"In {PERCENT} of studies like this one ({sum(counts)} people, {counts[0]} and {counts[1]})"
     return [
         f"{study} the linear classifiers on {name} would distinguish the classes above chance if they differed in "
         f"{_listed([_reached(rows) for _, rows in part.groupby('pattern', sort=False)])}."
@@ -34,12 +35,12 @@ def _reached(rows: pd.DataFrame) -> str:
         return f"{where} by more than d = {rows['d'].max():.1f}, the largest difference that was tried"
     each = " each" if first["pattern"] == "diffuse" else ""
     percent = "" if pd.isna(first["percent_80"]) else f", about {first['percent_80']:.0f} % of the mean there"
-    return f"{where} by d = {first['size_80']:.1f}{each} ({_interval(first)}{percent})"
+    return f"{where} by d = {first['size_80']:.2f}{each} ({_interval(first)}{percent})"
 
 
 def _interval(row: "pd.Series[float]") -> str:
-    high = "more" if pd.isna(row["size_80_high"]) else f"{row['size_80_high']:.1f}"
-    return f"95 % interval {row['size_80_low']:.1f} to {high}" if pd.notna(row["size_80_low"]) else "interval unknown"
+    high = "more" if pd.isna(row["size_80_high"]) else f"{row['size_80_high']:.2f}"
+    return f"95 % interval {row['size_80_low']:.2f} to {high}" if pd.notna(row["size_80_low"]) else "interval unknown"
 
 
 def _listed(parts: Sequence[str]) -> str:
@@ -72,7 +73,7 @@ def rows(table: pd.DataFrame) -> list[dict[Hashable, str]]:
             "map": str(row["map"]),
             "what differs": PATTERNS[str(row["pattern"])],
             "found by": "any linear cell" if row["cell"] == ANY else str(row["cell"]),
-            f"d found in {SHARE:.0%}": f"> {_largest(table, row):.1f}"
+            f"d found in {PERCENT}": f"> {_largest(table, row):.1f}"
             if pd.isna(row["size_80"])
             else number(row["size_80"], 2),
             "95 % interval": "-" if pd.isna(row["size_80"]) else _interval(row).removeprefix("95 % interval "),
