@@ -223,7 +223,7 @@ def test_folds_and_classes_can_come_from_tables_and_the_same_people_get_the_same
     )
     shown = ["participant_id", "fold", "true", "predicted", "probability_patient"]
     assert first[shown].reset_index(drop=True).equals(second[shown].reset_index(drop=True))
-    assert "no permutations of its labels were run" in (again / "report.html").read_text()
+    assert "no permutations were run; at least 19 are required" in (again / "report.html").read_text()
     assert "Folds were those of folds.tsv." in (again / "methods.md").read_text()
 
 
@@ -243,7 +243,7 @@ def test_what_was_judged_is_told_by_cell_with_its_permutations_and_beside_it_wha
     assert 1 / 1001 <= scores.loc["svm/gm", "judged"] <= 1
     assert scores.loc["cnn3d/gm", "permutations"] == 1
     assert np.isnan(scores.loc["cnn3d/gm", "judged"])
-    assert "1 permutations of its labels were run, or exist, and 19 are needed" in (folder / "report.html").read_text()
+    assert "only 1 distinct permutation is available; at least 19 are required" in (folder / "report.html").read_text()
     assert {"age and sex", "site", "brain size"} < set(scores.index)
     audit = json.loads((folder / "audit.json").read_text())
     assert [row["what"] for row in audit["by_class"]][:2] == ["site", "sex"]
@@ -306,4 +306,4 @@ def test_where_few_labellings_exist_nothing_is_judged(phantom_maps):
     score = pd.read_csv(out / "group" / "few" / "scores.tsv", sep="\t").set_index("cell").loc["svm/gm"]
     assert score["permutations"] == 15
     assert np.isnan(score["judged"])
-    assert "15 permutations of its labels were run, or exist" in (out / "group" / "few" / "report.html").read_text()
+    assert "only 15 distinct permutations are available" in (out / "group" / "few" / "report.html").read_text()

@@ -53,9 +53,7 @@ def judge(
     model, labels = cell_words(str(first["cell"])), class_words(classes)
     numbers = _numbers(rows, first, classes, chance)
     if not chance["permutations"] >= FEWEST or math.isnan(chance["judged"]):
-        available = f"only {int(chance['permutations'])}" if chance["permutations"] else "no"
-        why = f"{available} distinct permutations are available; at least {FEWEST} are required (--permutations)"
-        return Verdict(UNJUDGED, _not_judged(model, labels, why, numbers))
+        return Verdict(UNJUDGED, _not_judged(model, labels, _too_few(int(chance["permutations"])), numbers))
     if chance["judged"] > LEVEL or first["balanced_accuracy"] <= 1 / len(classes):
         return Verdict(CHANCE, f"{model} did not distinguish {labels} above chance ({numbers}); {UNINTERPRETABLE}.")
     if unknown:
@@ -85,6 +83,12 @@ def _numbers(rows: pd.DataFrame, first: "pd.Series[float]", classes: Sequence[st
         every = rows["balanced_accuracy"]
         told.append(f"the first of {len(rows)} repeats, of {every.min():.2f} to {every.max():.2f}")
     return "; ".join(told)
+
+
+def _too_few(permutations: int) -> str:
+    words = {0: "no permutations were run", 1: "only 1 distinct permutation is available"}
+    available = words.get(permutations, f"only {permutations} distinct permutations are available")
+    return f"{available}; at least {FEWEST} are required (--permutations)"
 
 
 def _not_judged(model: str, labels: str, why: str, numbers: str) -> str:
