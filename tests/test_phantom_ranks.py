@@ -41,7 +41,7 @@ def _analysis(folder, seed, effect):
         _take_controls(folder / "phantom-0.3", folder / "out-0.3", bids, out)
     work = ["--sloppy", "--nprocs", "2", "-w", str(folder / "work")]
     assert main([str(bids), str(out), "participant", *work]) == 0
-    options = ["--label", "group", "--classes", "control", "patient", "--folds", "4"]
+    options = ["--label", "group", "--classes", "control", "patient", "--folds", "4", "--classifiers", "svm", "cnn3d"]
     assert main([str(bids), str(out), "group", *options, *work]) == 0
     return _figures(out / "group" / "group")
 
