@@ -13,11 +13,12 @@ from bids_app.dataset import arrays
 from bids_app.dataset.grid import Grid
 from bids_app.errors import FailedError
 from bids_app.evaluation import external, permutation
+from bids_app.planning import available_maps
+from bids_app.planning.model_application import Application
 from bids_app.settings import Settings
 from bids_app.training import cards, ranges, scores, seeds
-from bids_app.workflow import execute, fitted, found
+from bids_app.workflow import execute, fitted
 from bids_app.workflow.call import node
-from bids_app.workflow.plan_apply import Application
 from bids_app.workflow.training import array
 
 STEPS = "bids_app.workflow.applying"
@@ -44,7 +45,7 @@ def run(planned: Application, settings: Settings) -> pd.DataFrame:
             work=str(work),
         )
         for name, its in planned.maps.items()
-        if not found.fitted(name)
+        if not available_maps.fitted(name)
     }
     refitted = _fitted(graph, planned, work)
     for number, (cell, models) in enumerate(planned.cells.items()):
@@ -86,7 +87,7 @@ def _key(card: dict[str, Any]) -> str:
 
 def _fitted(graph: Workflow, planned: Application, work: Path) -> dict[str, Node]:
     """A node a fold of the training for the maps that were fitted in it, by its models' own components."""
-    names = [name for name in planned.maps if found.fitted(name)]
+    names = [name for name in planned.maps if available_maps.fitted(name)]
     if not names:
         return {}
     folders: dict[str, dict[str, str]] = {}

@@ -9,9 +9,10 @@ import nibabel as nib
 
 from bids_app import __version__, catalogue
 from bids_app.bids import inputs, outputs
+from bids_app.planning import excluded_regions
 from bids_app.report import figures, methods
 from bids_app.report import person as page
-from bids_app.workflow import finish_bold, without
+from bids_app.workflow import finish_bold
 
 Files = dict[str, Any]
 TOLERANCE = 0.01
@@ -68,11 +69,11 @@ def _anatomy(
         _volumes(stage, who, measured)
     note = made["without"]["note"] if job["without"] else ""
     for name, file in maps.items():
-        less = job["without"] if name == without.MAP else {}
-        parameters = _parameters(name, job["kinds"][name], chosen) | without.parameters(less)
-        _map(stage, who, name, file, parameters, measured | {"without": without.told(less, note)})
+        less = job["without"] if name == excluded_regions.MAP else {}
+        parameters = _parameters(name, job["kinds"][name], chosen) | excluded_regions.parameters(less)
+        _map(stage, who, name, file, parameters, measured | {"without": excluded_regions.told(less, note)})
     drawn = _draw(stage, who, anat, templates, sources, maps, radiological=radiological)
-    return _told(job, chosen, anat, measured, drawn, without.words(job["without"], note))
+    return _told(job, chosen, anat, measured, drawn, excluded_regions.words(job["without"], note))
 
 
 def _empty(job: Files) -> Files:

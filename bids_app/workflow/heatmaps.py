@@ -11,8 +11,8 @@ import pandas as pd
 from bids_app import __version__
 from bids_app.bids import outputs
 from bids_app.dataset.grid import Grid
+from bids_app.planning.group import description
 from bids_app.preprocess.conform import plain
-from bids_app.workflow.analysis import description
 
 Files = dict[str, Any]
 FILES, TABLE = "people", "heatmaps.tsv"

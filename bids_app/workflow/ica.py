@@ -17,12 +17,12 @@ from nipype.pipeline.engine import Node, Workflow
 from bids_app.dataset import ica
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
+from bids_app.planning.group import Analysis
 from bids_app.preprocess.conform import plain
 from bids_app.report import ica as report
 from bids_app.settings import Settings
 from bids_app.training import seeds
 from bids_app.workflow import needs
-from bids_app.workflow.analysis import Analysis
 from bids_app.workflow.call import node
 from bids_app.workflow.fitted import EVERYBODY, FITTED, FOLDER, INNER, TOLD
 

@@ -12,10 +12,10 @@ from bids_app.bids import outputs
 from bids_app.dataset import folds
 from bids_app.dataset.folds import Split
 from bids_app.evaluation import permutation
+from bids_app.planning.group import Analysis
 from bids_app.settings import Settings
 from bids_app.training import scores, seeds
 from bids_app.workflow import ica
-from bids_app.workflow.analysis import Analysis
 from bids_app.workflow.call import node
 from bids_app.workflow.training import arguments
 

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from bids_app import catalogue
-from bids_app.atlases import atlas, templates
+from bids_app.atlases import templates
 from bids_app.bids import outputs
 from bids_app.dataset import arrays
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
+from bids_app.planning.work_dir import fold_folder
 from bids_app.workflow import heatmaps
 
 Files = dict[str, Any]
@@ -176,13 +177,3 @@ def array(name: str, fold: str, stacked: Files) -> Path:
     if f"array_{name}" in stacked:
         return Path(stacked[f"array_{name}"])
     return Path(stacked[f"fitted_{fold}"]) / f"{name}.npy"
-
-
-def atlas_link(work: Path, place: str, name: str) -> Path:
-    """The file that names where an atlas on a grid is kept."""
-    return work / "atlases" / outputs.label(place) / outputs.label(atlas.name(name))
-
-
-def fold_folder(work: Path, cell: str, repeat: int, number: int) -> Path:
-    """Where a fold's results are kept."""
-    return work / "folds" / cell / f"repeat-{repeat}_fold-{number}"
