@@ -11,10 +11,10 @@ from bids_app import recipes, settings
 from bids_app.atlases import atlas, freesurfer
 from bids_app.bids import derivatives, inputs
 from bids_app.errors import DataError, MissingInputError, UsageError
+from bids_app.nodes import excluded_regions as without
 from bids_app.phantom.write import write
 from bids_app.planning import excluded_regions, participant
 from bids_app.run import main
-from bids_app.workflow import without
 
 SPACE = "MNI152NLin2009cAsym"
 T1W = f"space-{SPACE}_res-4_desc-zscore_T1w.nii.gz"

@@ -9,10 +9,12 @@ from typing import Any
 import nibabel as nib
 import pandas as pd
 
+from bids_app.dataset.folds import Split
 from bids_app.errors import DataError
 from bids_app.planning import available_maps, network_templates
 from bids_app.settings import Settings
 
+INNER = "inner"  # of the folds within a fold
 FIRST = 5  # of many people, how many are named
 
 
@@ -84,3 +86,13 @@ def check_series(used: pd.DataFrame, name: str, components: int) -> float:
 def _some(people: list[str]) -> str:
     unique = list(dict.fromkeys(people))
     return ", ".join(unique[:FIRST]) + (f" and {len(unique) - FIRST} more" if len(unique) > FIRST else "")
+
+
+def key(split: Split) -> str:
+    """A fold in names of nodes and inputs."""
+    return f"{split.repeat}_{split.fold}"
+
+
+def within(split: Split) -> str:
+    """What stands before the places of the inner folds of a split."""
+    return f"{INNER}_{key(split)}_"

@@ -13,13 +13,14 @@ from bids_app.dataset import arrays
 from bids_app.dataset.grid import Grid
 from bids_app.errors import FailedError
 from bids_app.evaluation import external, permutation
+from bids_app.nodes import ica
+from bids_app.nodes.train import array
 from bids_app.planning import available_maps
 from bids_app.planning.model_application import Application
 from bids_app.settings import Settings
 from bids_app.training import cards, ranges, scores, seeds
-from bids_app.workflow import execute, fitted
+from bids_app.workflow import execute
 from bids_app.workflow.call import node
-from bids_app.workflow.training import array
 
 STEPS = "bids_app.workflow.applying"
 PEOPLE, ASKED = "people.tsv", "asked.npy"
@@ -119,7 +120,7 @@ def _fitted(graph: Workflow, planned: Application, work: Path) -> dict[str, Node
 
 def series(*, folder: str, files: list[list[str]], work: str) -> list[list[str]]:
     """The series of people's runs in the model's mask, as arrays on disk."""
-    return fitted.on_disk(files, Grid(*cards.mask(Path(folder))), work)
+    return ica.on_disk(files, Grid(*cards.mask(Path(folder))), work)
 
 
 def refit(*, series: list[list[str]], key: str, folders: dict[str, str], plan: dict[str, Any], work: str) -> str:
@@ -132,7 +133,7 @@ def refit(*, series: list[list[str]], key: str, folders: dict[str, str], plan: d
     }
     place = Path(work) / "fitted" / key
     place.mkdir(parents=True, exist_ok=True)
-    fitted.write(place, own, series, Grid(*cards.mask(Path(next(iter(folders.values()))))), plan)
+    ica.write(place, own, series, Grid(*cards.mask(Path(next(iter(folders.values()))))), plan)
     return str(place)
 
 

@@ -18,8 +18,8 @@ from bids_app.settings import Settings
 from bids_app.workflow import execute, ica, needs, nested, nulls, power, voxelwise
 from bids_app.workflow.call import node
 
-STEPS = "bids_app.workflow.training"
-PRELOAD = ["bids_app.workflow.training", "bids_app.training.fold"]
+STEPS = "bids_app.nodes.train"
+PRELOAD = ["bids_app.nodes.train", "bids_app.training.fold"]
 
 
 def run(analysis: Analysis, settings: Settings) -> Path:
@@ -110,7 +110,7 @@ def _connect(
 def _template(analysis: Analysis, settings: Settings) -> Node:
     return node(
         "template",
-        "bids_app.workflow.templates:prepare",
+        "bids_app.nodes.template:prepare",
         mem_gb=1.5,
         cache=str(settings.work_dir),
         space=analysis.space,

@@ -11,9 +11,9 @@ from bids_app.settings import Settings
 from bids_app.workflow import execute, people_bold
 from bids_app.workflow.call import node
 
-STEPS = "bids_app.workflow.anatomical"
-PRELOAD = ["bids_app.workflow.templates", "bids_app.workflow.functional", "bids_app.workflow.finish"]
-WITH_ANATOMY = ["bids_app.workflow.anatomical", "bids"]
+STEPS = "bids_app.nodes.anatomical"
+PRELOAD = ["bids_app.nodes.template", "bids_app.nodes.bold_maps", "bids_app.nodes.participant_outputs"]
+WITH_ANATOMY = ["bids_app.nodes.anatomical", "bids"]
 
 
 def run(planned: participant.Plan, settings: Settings) -> dict[str, str]:
@@ -44,7 +44,7 @@ def run(planned: participant.Plan, settings: Settings) -> dict[str, str]:
 def _template(planned: participant.Plan, settings: Settings) -> Node:
     return node(
         f"templates_{planned.jobs[0].inputs}",
-        "bids_app.workflow.templates:prepare",
+        "bids_app.nodes.template:prepare",
         mem_gb=1.5,
         n_procs=settings.compute.omp_nthreads,
         cache=str(settings.work_dir),
@@ -98,7 +98,7 @@ def _person(job: participant.Job, planned: participant.Plan, settings: Settings)
 def _without(job: participant.Job, kind: str, settings: Settings) -> Node:
     return node(
         "without",
-        "bids_app.workflow.without:place",
+        "bids_app.nodes.excluded_regions:place",
         mem_gb=2,
         connected=("anat", "templates"),
         kind=kind,
@@ -144,7 +144,7 @@ def _finish(job: participant.Job, planned: participant.Plan, settings: Settings)
     chosen = asdict(settings.participant)
     made = node(
         "finish",
-        "bids_app.workflow.finish:person",
+        "bids_app.nodes.participant_outputs:person",
         mem_gb=1.5 + sum(2 * run["gb"] for run in job.runs),
         connected=(
             "templates",

@@ -11,8 +11,8 @@ from bids_app.planning import bold_runs, participant
 from bids_app.settings import Settings
 from bids_app.workflow.call import node
 
-STEPS = "bids_app.workflow.functional"
-RAW = "bids_app.workflow.raw_bold"
+STEPS = "bids_app.nodes.bold_maps"
+RAW = "bids_app.nodes.bold_preprocessing"
 
 
 def chosen(settings: Settings) -> dict[str, Any]:

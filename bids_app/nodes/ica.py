@@ -13,13 +13,14 @@ import numpy as np
 from bids_app.dataset import arrays, ica
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError
+from bids_app.nodes.train import regions
 from bids_app.planning import network_templates
+from bids_app.planning.ica import INNER
 from bids_app.preprocess import series as images
 from bids_app.preprocess.conform import plain
-from bids_app.workflow.training import regions
 
 Files = dict[str, Any]
-EVERYBODY, INNER = "everybody", "inner"
+EVERYBODY = "everybody"
 FOLDER, FITTED, TOLD = "ica", "fitted.npz", "told.json"
 
 

@@ -9,10 +9,10 @@ import nibabel as nib
 
 from bids_app import __version__, catalogue
 from bids_app.bids import inputs, outputs
+from bids_app.nodes import bold_outputs
 from bids_app.planning import excluded_regions
 from bids_app.report import figures, methods
 from bids_app.report import person as page
-from bids_app.workflow import finish_bold
 
 Files = dict[str, Any]
 TOLERANCE = 0.01
@@ -40,8 +40,8 @@ def person(
         )
         told = _runs(job, bold, made)
         tissues = made.get(f"sources_{bold['registration']}") if told and anat is not None else None
-        runs = [finish_bold.run(stage, who, each, templates, bold, tissues) for each in told]
-        texts = [content["methods"], finish_bold.words(told, bold) if told else ""]
+        runs = [bold_outputs.run(stage, who, each, templates, bold, tissues) for each in told]
+        texts = [content["methods"], bold_outputs.words(told, bold) if told else ""]
         _page(stage, job, {**content, "methods": "\n\n".join(text for text in texts if text)}, runs)
         outputs.mark_undone(out, *who)
         written = outputs.publish(stage, out)
@@ -117,7 +117,7 @@ def _parameters(name: str, kind: str, chosen: Files) -> Files:
 
 
 def _measured(job: Files, anat: Files, sources: Files, bids_dir: str) -> Files:
-    from bids_app.workflow import anatomical  # with ANTs, which people with BOLD alone need not wait for
+    from bids_app.nodes import anatomical  # with ANTs, which people with BOLD alone need not wait for
 
     volumes = anat["tissues"]["volumes"]
     scan = inputs.Scan(job["participant"], job["session"], Path(job["scan"]))

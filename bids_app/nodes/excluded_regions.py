@@ -11,9 +11,9 @@ import numpy as np
 from bids_app.atlases import atlas, freesurfer
 from bids_app.atlases.templates import nearest
 from bids_app.errors import DataError
+from bids_app.nodes import atlas as spaces
 from bids_app.planning.excluded_regions import WMPARC
 from bids_app.preprocess.conform import plain
-from bids_app.workflow import spaces
 
 Files = dict[str, Any]
 LEAST_DICE = (

@@ -14,8 +14,8 @@ from bids_app.bids import outputs
 from bids_app.dataset import arrays
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
+from bids_app.nodes import heatmaps
 from bids_app.planning.work_dir import fold_folder
-from bids_app.workflow import heatmaps
 
 Files = dict[str, Any]
 TERRITORY = 0.1
@@ -88,9 +88,9 @@ def place_template(*, template: Files, like: str, folder: str) -> Files:
 
 def place_atlas(*, atlas_name: str, link: str, **chosen: Any) -> str:
     """An atlas on the maps' grid (`spaces.place`); `link` names where the analysis finds it."""
-    from bids_app.workflow import spaces
+    from bids_app.nodes import atlas
 
-    found = spaces.place(name=atlas_name, **chosen)
+    found = atlas.place(name=atlas_name, **chosen)
     Path(link).parent.mkdir(parents=True, exist_ok=True)
     Path(link).write_text(Path(found).name)
     return found
