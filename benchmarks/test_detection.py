@@ -37,8 +37,10 @@ from bids_app.dataset.grid import Grid
 from bids_app.evaluation import permutation
 from bids_app.explainers import pattern, weights
 from bids_app.maps import gm
+from bids_app.nodes import atlas as spaces
+from bids_app.nodes import template as templates
+from bids_app.nodes import train
 from bids_app.training import models, prepare
-from bids_app.workflow import spaces, templates, training
 
 pytestmark = pytest.mark.slow
 CLASSIFIERS = ("svm", "single_effect", "regional", "model_averaging")
@@ -134,7 +136,7 @@ def read(out, work, cache_folder):
         Path(spaces.place(name=name, stamp=atlas.stamp(name), **place)) for name in ("aal", regional.ATLAS)
     )
     chosen = {"map_name": "gm", "smoothing_mm": gm.SMOOTHING_MM, "form": gm.FORM, "whole": False, "work": str(work)}
-    stacked = training.stack(
+    stacked = train.stack(
         template=template, files=[[str(file)] for file in files], parcellation=str(parcellation), **chosen
     )
     sidecars = [json.loads(Path(str(file).replace(".nii.gz", ".json")).read_text()) for file in files]

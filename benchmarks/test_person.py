@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from bids_app.atlases import atlas
+from bids_app.nodes import atlas as spaces
+from bids_app.nodes import template
 from bids_app.phantom.write import write
-from bids_app.workflow import spaces, templates
 
 pytestmark = pytest.mark.slow
 MAPS = ("alff", "falff", "reho", "fcs", "rfcs", "networks")
@@ -61,7 +62,7 @@ def best(command, folder, *, rounds=5):
 
 
 def test_all_maps_of_a_person_take_5_seconds_and_1_gb(phantom, tmp_path, capsys):
-    made = templates.prepare(cache=str(tmp_path), space=SPACE, resolution=3.0, sloppy=True, seed=1)
+    made = template.prepare(cache=str(tmp_path), space=SPACE, resolution=3.0, sloppy=True, seed=1)
     placed = spaces.place(
         cache=str(tmp_path), name="aal", stamp=atlas.stamp("aal"), template=made, space=SPACE, seed=1, sloppy=True
     )

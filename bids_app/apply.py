@@ -3,18 +3,19 @@
 import logging
 
 from bids_app.bids import description, inputs, outputs
+from bids_app.planning import model_application, settings_from_model
 from bids_app.settings import Settings
-from bids_app.workflow import applying, as_trained, plan_apply, publish_apply
+from bids_app.workflow import applying, publish_apply
 
 log = logging.getLogger("pellucid")
 
 
 def run(settings: Settings) -> int:
     """Ask every cell of --model about everyone with maps; returns 0."""
-    settings = as_trained.taken(settings)
+    settings = settings_from_model.taken(settings)
     outputs.check_output(settings.output_dir, settings.bids_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
-    planned = plan_apply.make(dataset, settings)
+    planned = model_application.make(dataset, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     log.info("%d samples to predict; %d left out", len(planned.used), (~planned.samples["used"]).sum())

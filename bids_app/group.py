@@ -8,21 +8,9 @@ import pandas as pd
 from bids_app import apply
 from bids_app import power as power_only
 from bids_app.bids import description, inputs, outputs
+from bids_app.planning import cohort, group
 from bids_app.settings import Settings
-from bids_app.workflow import (
-    analysis,
-    called,
-    cells,
-    cohort,
-    collect,
-    compared,
-    ica,
-    judge,
-    nested,
-    power,
-    publish,
-    reference,
-)
+from bids_app.workflow import called, cells, collect, compared, ica, judge, nested, power, publish, reference
 from bids_app.workflow import voxelwise as test
 
 log = logging.getLogger("pellucid")
@@ -36,14 +24,14 @@ def run(settings: Settings) -> int:
         return power_only.run(settings)
     outputs.check_output(settings.output_dir, settings.bids_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
-    planned = analysis.make(dataset, settings)
+    planned = group.make(dataset, settings)
     nested.check(planned, settings)
     reference.check(settings)
     test.check(planned, settings)
     power.check(planned, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
-    log.info("%s", analysis.counted(planned))
+    log.info("%s", group.counted(planned))
 
     work = cells.run(planned, settings)
     chosen = nested.choices(planned, settings, work)

@@ -6,19 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from bids_app.bids import description, inputs, outputs
+from bids_app.planning import participant, settings_from_model
 from bids_app.report import index
 from bids_app.settings import Settings
-from bids_app.workflow import as_trained, cite, people, plan
+from bids_app.workflow import cite, people
 
 log = logging.getLogger("pellucid")
 
 
 def run(settings: Settings) -> int:
     """Make the maps of all people selected; returns 0, or 1 if some failed (the others are finished)."""
-    settings = as_trained.taken(settings)
+    settings = settings_from_model.taken(settings)
     outputs.check_output(settings.output_dir, settings.bids_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
-    planned = plan.make(dataset, settings)
+    planned = participant.make(dataset, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     cite.write(planned, settings)

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from bids_app.bids import description, inputs, outputs
 from bids_app.errors import UsageError
+from bids_app.planning import group
 from bids_app.settings import Settings
-from bids_app.workflow import analysis, cells, power, publish, publish_power
+from bids_app.workflow import cells, power, publish, publish_power
 
 log = logging.getLogger("pellucid")
 
@@ -19,11 +20,11 @@ def run(settings: Settings) -> int:
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
     linear = tuple(name for name in settings.group.classifiers if power.judges_by_products(name))
     quiet = replace(settings.group, explainers=(), classifiers=linear or settings.group.classifiers)
-    planned = analysis.make(dataset, replace(settings, group=quiet))
+    planned = group.make(dataset, replace(settings, group=quiet))
     power.check(planned, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
-    log.info("%s", analysis.counted(planned))
+    log.info("%s", group.counted(planned))
 
     settled = replace(settings, group=quiet)
     work = cells.run(planned, settled)

@@ -26,10 +26,10 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def with_template(tmp_path_factory):
     """A function that puts the sloppy template at 4 mm into a work folder, so that runs need not make it again."""
-    from bids_app.workflow import templates
+    from bids_app.nodes import template
 
     made = tmp_path_factory.mktemp("template")
-    templates.prepare(cache=str(made), space="MNI152NLin2009cAsym", resolution=4.0, sloppy=True, seed=1)
+    template.prepare(cache=str(made), space="MNI152NLin2009cAsym", resolution=4.0, sloppy=True, seed=1)
 
     def put(work: Path) -> Path:
         return shutil.copytree(made, work, dirs_exist_ok=True)

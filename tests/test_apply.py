@@ -12,9 +12,9 @@ import pytest
 from bids_app import settings
 from bids_app.atlases import templates
 from bids_app.errors import DataError, UsageError
+from bids_app.planning import settings_from_model
 from bids_app.run import main
 from bids_app.training import ranges
-from bids_app.workflow import as_trained
 
 LABEL = ["--label", "group", "--classes", "control", "patient"]
 SLOPPY = ["--sloppy", "--nprocs", "2"]
@@ -276,21 +276,26 @@ def test_settings_of_bold_maps_are_taken_from_the_model(tmp_path, monkeypatch):
         "grid": {"shape": list(shape), "affine": affine.tolist()},
         "settings": {"made": {"reho": made}, "smoothing_mm": {"reho": 6.0}, "map_form": {"reho": "mean"}},
     }
-    monkeypatch.setattr(as_trained.cards, "find", lambda _: {"svm/reho": {tmp_path: card}})
+    monkeypatch.setattr(settings_from_model.cards, "find", lambda _: {"svm/reho": {tmp_path: card}})
     given = {"model": tmp_path, "fd_threshold": 0.3}
-    whole = as_trained.taken(settings.build("participant", tmp_path, tmp_path, given=given))
+    whole = settings_from_model.taken(settings.build("participant", tmp_path, tmp_path, given=given))
     assert whole.select.task_id == "rest"
     chosen = whole.participant
     assert (chosen.maps, chosen.denoise, chosen.band, chosen.reho_neighbours) == (("reho",), "simple", ("none",), 19)
     assert (chosen.resolution, chosen.fd_threshold, chosen.registration) == (3.0, 0.3, None)
     with pytest.raises(UsageError, match="--task-id: the model was trained on rest"):
-        as_trained.taken(settings.build("participant", tmp_path, tmp_path, given={**given, "task_id": "nback"}))
+        settings_from_model.taken(
+            settings.build("participant", tmp_path, tmp_path, given={**given, "task_id": "nback"})
+        )
     card["grid"]["affine"][0][3] += 1.0  # a grid of fMRIPrep's: its series are taken as they are
     assert (
-        as_trained.taken(settings.build("participant", tmp_path, tmp_path, given=given)).participant.resolution is None
+        settings_from_model.taken(settings.build("participant", tmp_path, tmp_path, given=given)).participant.resolution
+        is None
     )
     with pytest.raises(UsageError, match="--denoise: the model was trained with simple"):
-        as_trained.taken(settings.build("participant", tmp_path, tmp_path, given={**given, "denoise": "compcor"}))
+        settings_from_model.taken(
+            settings.build("participant", tmp_path, tmp_path, given={**given, "denoise": "compcor"})
+        )
 
 
 def test_ranges_tell_who_lies_outside_and_what_cannot_be_compared():
@@ -349,7 +354,7 @@ def test_classes_that_look_like_numbers_and_people_of_unknown_age_are_taken_as_t
 def test_a_session_with_a_class_stands_for_a_person_as_in_training():
     from types import SimpleNamespace
 
-    from bids_app.workflow.plan_apply import _classed
+    from bids_app.planning.model_application import _classed
 
     index = pd.MultiIndex.from_tuples([("1", ""), ("1", "a"), ("1", "b"), ("2", ""), ("2", "a")])
     true = pd.Series([pd.NA, pd.NA, "x", pd.NA, pd.NA], index=index, dtype="string")

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from nilearn.signal import clean
 
+from bids_app.nodes import bold_maps
 from bids_app.phantom.write import write
 from bids_app.preprocess.strategies import OWN
 from bids_app.run import main
-from bids_app.workflow import functional
 
 SPACE = "MNI152NLin2009cAsym"
 MAPS = ("alff", "falff", "reho", "fcs", "rfcs")
@@ -96,7 +96,7 @@ def test_volumes_before_the_steady_state_are_as_if_they_had_never_been(ran, tmp_
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
         run = {"bold": bold, "mask": mask, "confounds": tmp_path / f"{name}.tsv", "tr": 2.0, "skipped": skipped}
-        made.append(functional.series(run=run, chosen=chosen, grid=None))
+        made.append(bold_maps.series(run=run, chosen=chosen, grid=None))
     assert (made[0]["dummies"], made[1]["dummies"]) == (3, 0)
     for name in ("denoised", "filtered", "kept", "dvars"):
         np.testing.assert_allclose(np.load(made[0][name]), np.load(made[1][name]), atol=1e-3)

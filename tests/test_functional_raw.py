@@ -14,9 +14,10 @@ from nipype.pipeline.engine import Node, Workflow
 from bids_app.bids import inputs
 from bids_app.errors import DataError, MissingInputError
 from bids_app.phantom.write import write
+from bids_app.planning import participant
 from bids_app.run import main
 from bids_app.settings import build
-from bids_app.workflow import people_bold, plan
+from bids_app.workflow import people_bold
 from bids_app.workflow.call import Call
 
 SPACE = "MNI152NLin2009cAsym"
@@ -95,7 +96,7 @@ def test_what_is_stated_is_what_was_done(out):
 
 def planned(data, out, **given):
     words = {"maps": ["alff"], "sloppy": True, "participant_label": ["01"], **given}
-    return plan.make(inputs.open_dataset(data), build("participant", data, out, given=words))
+    return participant.make(inputs.open_dataset(data), build("participant", data, out, given=words))
 
 
 @pytest.fixture

@@ -292,10 +292,10 @@ def test_one_scan_under_two_names_is_told(phantom_maps, tmp_path):
 
 
 def test_a_linear_machine_runs_beside_networks():
-    from bids_app.workflow import analysis
+    from bids_app.planning import group
 
-    assert analysis._with_linear(("cnn3d",)) == ("cnn3d", "svm")
-    assert analysis._with_linear(("cnn3d", "svm")) == ("cnn3d", "svm")
+    assert group._with_linear(("cnn3d",)) == ("cnn3d", "svm")
+    assert group._with_linear(("cnn3d", "svm")) == ("cnn3d", "svm")
 
 
 @pytest.mark.slow

@@ -171,3 +171,25 @@ def test_a_part_is_added_as_one_file_and_nothing_else(room: str, tmp_path: Path)
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout.strip() == "the toy itself", done.stderr
+
+
+def test_every_function_that_a_node_names_is_there():
+    named = set()
+    for path in sorted((PACKAGE / "workflow").glob("*.py")):
+        tree = ast.parse(path.read_text())
+        constants = {
+            one.targets[0].id: one.value.value
+            for one in tree.body
+            if isinstance(one, ast.Assign)
+            and isinstance(one.value, ast.Constant)
+            and isinstance(one.targets[0], ast.Name)
+        }
+        for call in (one for one in ast.walk(tree) if isinstance(one, ast.Call)):
+            if isinstance(call.func, ast.Name) and call.func.id == "node":
+                parts = call.args[1].values if isinstance(call.args[1], ast.JoinedStr) else [call.args[1]]
+                named.add("".join(p.value if isinstance(p, ast.Constant) else constants[p.value.id] for p in parts))
+    assert len(named) > 25
+    for module, _, name in (one.partition(":") for one in named):
+        file = ROOT / (module.replace(".", "/") + ".py")
+        functions = [one.name for one in ast.parse(file.read_text()).body if isinstance(one, ast.FunctionDef)]
+        assert name in functions, f"{module} has no {name}"

@@ -10,7 +10,8 @@ from bids_app.dataset import arrays, ica
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError
 from bids_app.maps import networks
-from bids_app.workflow import fitted
+from bids_app.nodes import ica as fitted
+from bids_app.planning import ica as planning_ica
 
 SHAPE, TIME, PEOPLE, SOURCES = (16, 16, 12), 40, 12, 5
 GRID = Grid(np.ones(SHAPE, bool), np.diag([4.0, 4, 4, 1]))
@@ -181,13 +182,13 @@ def test_every_fit_but_that_of_everybody_sees_the_training_people_of_its_fold_an
 
     classes = ["a", "b"] * 9
     splits = folds.stratified(classes, [f"p{row}" for row in range(18)], folds=3, seed=1)
-    inner = {graphs.within(one): folds.inner(one, classes, folds=2, seed=1) for one in splits}
+    inner = {planning_ica.within(one): folds.inner(one, classes, folds=2, seed=1) for one in splits}
     rows = graphs.places(splits, inner)
     assert len(rows) == 3 + 3 * 2
     for split in splits:
-        assert rows[graphs.key(split)] == list(split.train)
-        for one in inner[graphs.within(split)]:
-            seen = set(rows[graphs.within(split) + graphs.key(one)])
+        assert rows[planning_ica.key(split)] == list(split.train)
+        for one in inner[planning_ica.within(split)]:
+            seen = set(rows[planning_ica.within(split) + planning_ica.key(one)])
             assert seen < set(split.train)
             assert not seen & {*split.test, *one.test}
 
@@ -195,16 +196,17 @@ def test_every_fit_but_that_of_everybody_sees_the_training_people_of_its_fold_an
     stacks = {name: node(f"stack_{name[-2:]}", "a:b", mem_gb=1) for name in ("gm", "ica-A1")}
     sources = graphs.Arrays(stacks, fits, ("ica-A1",))
     graph, second = Workflow("graph"), splits[1]
+    outside = planning_ica.within(second)
     for name, maps, asked, outer in (("train", ("ica-A1", "gm"), [second], ""), ("null", ("ica-A1",), splits, ""),
-                                     ("inner", ("ica-A1",), inner[graphs.within(second)], graphs.within(second)),
+                                     ("inner", ("ica-A1",), inner[outside], outside),
                                      ("plain", ("gm",), splits, "")):  # fmt: skip
         one = node(name, "a:b", mem_gb=1, connected=sources.inputs(maps, asked))
         sources.connect(graph, one, maps, asked, outer)
     found = {name: set() for name in ("train", "null", "inner", "plain")}
     for source, target, how in graph._graph.edges(data=True):
         found[target.name] |= {(source.name, its) for _, its in how["connect"]}
-    key = graphs.key(second)
+    key = planning_ica.key(second)
     assert found["train"] == {(f"maps_{key}", f"fitted_{key}"), ("stack_gm", "array_gm")}
-    assert found["null"] == {(f"maps_{graphs.key(one)}", f"fitted_{graphs.key(one)}") for one in splits}
+    assert found["null"] == {(f"maps_{planning_ica.key(one)}", f"fitted_{planning_ica.key(one)}") for one in splits}
     assert found["inner"] == {(f"maps_inner_{key}_1_{n}", f"fitted_1_{n}") for n in (1, 2)}
     assert found["plain"] == {("stack_gm", "array_gm")}

@@ -13,10 +13,10 @@ from safetensors.numpy import load_file
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, MissingInputError, UsageError
 from bids_app.maps import networks
+from bids_app.planning import available_maps, ica
 from bids_app.report import methods
 from bids_app.run import main
 from bids_app.settings import build
-from bids_app.workflow import found, plan_ica
 
 SPACE = "MNI152NLin2009cAsym"
 NAMES = ("SMN", "VIS", "DMN")
@@ -53,38 +53,38 @@ def used(*files: tuple[Path, ...]) -> pd.DataFrame:
 
 def test_ica_is_a_map_of_each_named_network_and_one_can_be_chosen(tmp_path):
     file = reference(tmp_path)
-    assert found.names(settings(tmp_path, network_maps=file)) == ("ica-SMN", "ica-VIS", "ica-DMN")
-    assert found.names(settings(tmp_path, network_maps=file, maps=["ica-VIS"])) == ("ica-VIS",)
+    assert available_maps.names(settings(tmp_path, network_maps=file)) == ("ica-SMN", "ica-VIS", "ica-DMN")
+    assert available_maps.names(settings(tmp_path, network_maps=file, maps=["ica-VIS"])) == ("ica-VIS",)
     with pytest.raises(UsageError, match="no AUD; it has SMN, VIS, DMN"):
-        found.names(settings(tmp_path, network_maps=file, maps=["ica-AUD"]))
+        available_maps.names(settings(tmp_path, network_maps=file, maps=["ica-AUD"]))
     series = invented(tmp_path / "out", "01")
     more = invented(tmp_path / "out", "01", run="2")
-    there = found.maps(settings(tmp_path, network_maps=file), ("ica-SMN", "ica-VIS"), None)
+    there = available_maps.maps(settings(tmp_path, network_maps=file), ("ica-SMN", "ica-VIS"), None)
     assert set(there["01", None]["ica-SMN"]) == {series, more}
     assert there["01", None]["ica-SMN"] == there["01", None]["ica-VIS"]
 
 
 def test_without_network_maps_or_with_two_of_one_name_it_says_so(tmp_path):
     with pytest.raises(MissingInputError, match="--maps ica needs --network-maps FILE"):
-        found.names(settings(tmp_path))
+        available_maps.names(settings(tmp_path))
     with pytest.raises(DataError, match="'SMN1'"):
-        found.names(settings(tmp_path, network_maps=reference(tmp_path, ("SMN1", "SMN-1"))))
+        available_maps.names(settings(tmp_path, network_maps=reference(tmp_path, ("SMN1", "SMN-1"))))
 
 
 def test_series_on_several_grids_too_few_volumes_and_too_many_networks_are_told_before_anything_runs(tmp_path):
     file, out = reference(tmp_path), tmp_path / "out"
     first, second = invented(out, "01"), invented(out, "02", volumes=12)
     chosen = settings(tmp_path, network_maps=file, ica_components=10)
-    plan = plan_ica.make(used((first,), (second,)), ("gm", "ica-SMN"), chosen)
+    plan = ica.make(used((first,), (second,)), ("gm", "ica-SMN"), chosen)
     assert (plan.maps, plan.networks, plan.components, plan.runs) == (("ica-SMN",), NAMES, 10, 2)
-    assert plan_ica.make(used((first,)), ("gm",), chosen) is None
+    assert ica.make(used((first,)), ("gm",), chosen) is None
     with pytest.raises(DataError, match=r"13 volumes, and these have fewer: sub-02 \(12\)"):
-        plan_ica.make(used((first,), (second,)), ("ica-SMN",), settings(tmp_path, network_maps=file, ica_components=11))
+        ica.make(used((first,), (second,)), ("ica-SMN",), settings(tmp_path, network_maps=file, ica_components=11))
     with pytest.raises(DataError, match="3 networks, and an ICA of 2 components"):
-        plan_ica.make(used((first,)), ("ica-SMN",), settings(tmp_path, network_maps=file, ica_components=2))
+        ica.make(used((first,)), ("ica-SMN",), settings(tmp_path, network_maps=file, ica_components=2))
     odd = invented(out, "03", shape=(5, 5, 5))
     with pytest.raises(DataError, match="the series of sub-02 do not lie on the grid"):
-        plan_ica.make(used((first,), (odd,)), ("ica-SMN",), chosen)
+        ica.make(used((first,), (odd,)), ("ica-SMN",), chosen)
 
 
 def test_a_map_of_one_network_is_described_as_its_kind():

@@ -13,9 +13,10 @@ from bids_app import settings
 from bids_app.atlases import templates
 from bids_app.bids.participants import with_synonyms
 from bids_app.errors import DataError, UsageError
+from bids_app.planning import cohort
+from bids_app.planning.group import Cell
 from bids_app.run import main
-from bids_app.workflow import cohort, judge, nulls
-from bids_app.workflow.analysis import Cell
+from bids_app.workflow import judge, nulls
 
 SPACE, MM, PEOPLE = "MNI152NLin2009cAsym", 4.0, 24
 SEXES = ("F", "M")

@@ -14,8 +14,9 @@ from scipy.stats import binomtest, ttest_ind
 
 from bids_app import catalogue
 from bids_app.atlases import atlas
+from bids_app.nodes import atlas as spaces
+from bids_app.nodes import bold_maps, template
 from bids_app.phantom.write import write
-from bids_app.workflow import functional, spaces, templates
 
 pytestmark = pytest.mark.slow
 SEEDS = range(1, 11)
@@ -91,14 +92,14 @@ def _means(folder, kept, person):
     parameters["network_maps"] = str(folder / "bids" / "sourcedata" / "network-maps.nii.gz")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        made = functional.series(run=run, chosen=CHOSEN, grid=None)
+        made = bold_maps.series(run=run, chosen=CHOSEN, grid=None)
         placed = _placed(kept, made["mask"])
         inside = np.asarray(nib.load(made["mask"]).dataobj) > 0
-        labels, names, _ = functional.labels(placed)
+        labels, names, _ = bold_maps.labels(placed)
         found = {}
         for name in MAPS:
             part = catalogue.load("maps", name)
-            files = functional.make_map(map_name=name, run=made, parameters=parameters, parcels=placed)
+            files = bold_maps.make_map(map_name=name, run=made, parameters=parameters, parcels=placed)
             for key, file in files.items():
                 if key.startswith("z_"):
                     continue
@@ -110,7 +111,7 @@ def _means(folder, kept, person):
 
 
 def _placed(kept, mask):
-    made = templates.prepare(cache=str(kept), space=SPACE, resolution=4.0, sloppy=True, seed=1)
+    made = template.prepare(cache=str(kept), space=SPACE, resolution=4.0, sloppy=True, seed=1)
     options = {"stamp": atlas.stamp("aal"), "space": SPACE, "seed": 1, "sloppy": True}
     return spaces.place(cache=str(kept), name="aal", template={**made, "mask": mask}, **options)
 

@@ -11,9 +11,9 @@ from scipy import ndimage
 
 from bids_app.atlases import templates as atlas_templates
 from bids_app.errors import DataError
+from bids_app.nodes import template as templates
 from bids_app.phantom.write import write
 from bids_app.preprocess import conform, head, normalise, skull, tissues
-from bids_app.workflow import templates
 
 SPACE = "MNI152NLin2009cAsym"
 SHAPE = (24, 28, 20)

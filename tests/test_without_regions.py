@@ -11,9 +11,10 @@ from bids_app import recipes, settings
 from bids_app.atlases import atlas, freesurfer
 from bids_app.bids import derivatives, inputs
 from bids_app.errors import DataError, MissingInputError, UsageError
+from bids_app.nodes import excluded_regions as without
 from bids_app.phantom.write import write
+from bids_app.planning import excluded_regions, participant
 from bids_app.run import main
-from bids_app.workflow import plan, without
 
 SPACE = "MNI152NLin2009cAsym"
 T1W = f"space-{SPACE}_res-4_desc-zscore_T1w.nii.gz"
@@ -161,7 +162,7 @@ def test_whom_freesurfers_folder_lacks_fails_by_name_unless_the_atlas_may_stand_
     home = ran[0]
     given = {"without_regions": REGIONS, "derivatives": {"freesurfer": str(home / "subjects")}, "sloppy": True}
     dataset = inputs.open_dataset(home / "bids")
-    planned = plan.make(dataset, chosen(tmp_path, participant_label=["01", "02"], **given))
+    planned = participant.make(dataset, chosen(tmp_path, participant_label=["01", "02"], **given))
     assert [(job.name, job.without["from"]) for job in planned.jobs] == [("sub-01", "wmparc")]
     told = planned.failed["sub-02"]
     assert "subjects has no sub-02/mri/wmparc.mgz" in told
@@ -186,25 +187,25 @@ def chosen(tmp_path, **given):
 
 def test_what_cannot_be_is_told_before_anything_is_computed(tmp_path):
     with pytest.raises(UsageError, match="there is no Left-Ventricle; choose from Left-Lateral-Ventricle, "):
-        without.check(chosen(tmp_path, without_regions=["CSF", "Left-Ventricle"]))
+        excluded_regions.check(chosen(tmp_path, without_regions=["CSF", "Left-Ventricle"]))
     with pytest.raises(UsageError, match="taken out of t1w, which is not among --maps"):
-        without.check(chosen(tmp_path, maps=["gm"], without_regions=["CSF"]))
+        excluded_regions.check(chosen(tmp_path, maps=["gm"], without_regions=["CSF"]))
     only = chosen(tmp_path, without_regions=["Left-choroid-plexus"])
     with pytest.raises(UsageError, match=r"Neuromorphometrics has none of Left-choroid-plexus; .*-d freesurfer="):
-        without.source("01", None, only, alone=True)
+        excluded_regions.source("01", None, only, alone=True)
 
 
 def test_fmripreps_own_place_is_looked_at_and_none_takes_the_atlas(tmp_path):
     place = tmp_path / "fmriprep" / "sourcedata" / "freesurfer"
     given = {"without_regions": ["CSF"], "derivatives": {"fmriprep": str(tmp_path / "fmriprep")}}
-    assert without.source("01", None, chosen(tmp_path, **given), alone=True)["from"] == "Neuromorphometrics"
+    assert excluded_regions.source("01", None, chosen(tmp_path, **given), alone=True)["from"] == "Neuromorphometrics"
     (place / "sub-01" / "mri").mkdir(parents=True)
     (place / "sub-01" / "mri" / "wmparc.mgz").touch()
-    assert without.source("01", None, chosen(tmp_path, **given), alone=True)["from"] == "wmparc"
+    assert excluded_regions.source("01", None, chosen(tmp_path, **given), alone=True)["from"] == "wmparc"
     with pytest.raises(MissingInputError, match="sub-02"):
-        without.source("02", None, chosen(tmp_path, **given), alone=True)
+        excluded_regions.source("02", None, chosen(tmp_path, **given), alone=True)
     given["derivatives"]["freesurfer"] = "none"
-    assert without.source("01", None, chosen(tmp_path, **given), alone=True)["from"] == "Neuromorphometrics"
+    assert excluded_regions.source("01", None, chosen(tmp_path, **given), alone=True)["from"] == "Neuromorphometrics"
 
 
 def test_a_session_has_its_own_wmparc_or_the_persons_where_there_is_one_session(tmp_path):
@@ -247,6 +248,6 @@ def test_the_recipe_takes_out_the_14_regions_of_the_paper(tmp_path):
     (one,) = settings.each("participant", tmp_path, tmp_path, given={"recipe": ["rafsani2025"]})
     names = one.participant.without_regions
     assert dict(zip(names, freesurfer.numbers(names), strict=True)) == PAPER
-    without.check(one)
+    excluded_regions.check(one)
     assert (one.group.folds, one.group.test_per_class) == (5, 6)
     assert "not there yet" not in (recipes.folder() / "rafsani2025" / "README.md").read_text()

@@ -84,7 +84,7 @@ def run(folder: Path, people: dict[str, str], *words: tuple[str, object]) -> dic
 
 @pytest.fixture
 def templates() -> ModuleType:
-    return importlib.import_module("bids_app.workflow.templates")
+    return importlib.import_module("bids_app.nodes.template")
 
 
 def times(folder: Path, name: str) -> int:
@@ -169,7 +169,7 @@ Working directory: somewhere
 
 Node inputs:
 
-function = bids_app.workflow.anatomical:native
+function = bids_app.nodes.anatomical:native
 
 Traceback (most recent call last):
   File "multiproc.py", line 67, in run_node

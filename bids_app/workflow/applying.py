@@ -13,12 +13,14 @@ from bids_app.dataset import arrays
 from bids_app.dataset.grid import Grid
 from bids_app.errors import FailedError
 from bids_app.evaluation import external, permutation
+from bids_app.nodes import ica
+from bids_app.nodes.train import array
+from bids_app.planning import available_maps
+from bids_app.planning.model_application import Application
 from bids_app.settings import Settings
 from bids_app.training import cards, ranges, scores, seeds
-from bids_app.workflow import execute, fitted, found
+from bids_app.workflow import execute
 from bids_app.workflow.call import node
-from bids_app.workflow.plan_apply import Application
-from bids_app.workflow.training import array
 
 STEPS = "bids_app.workflow.applying"
 PEOPLE, ASKED = "people.tsv", "asked.npy"
@@ -44,7 +46,7 @@ def run(planned: Application, settings: Settings) -> pd.DataFrame:
             work=str(work),
         )
         for name, its in planned.maps.items()
-        if not found.fitted(name)
+        if not available_maps.fitted(name)
     }
     refitted = _fitted(graph, planned, work)
     for number, (cell, models) in enumerate(planned.cells.items()):
@@ -86,7 +88,7 @@ def _key(card: dict[str, Any]) -> str:
 
 def _fitted(graph: Workflow, planned: Application, work: Path) -> dict[str, Node]:
     """A node a fold of the training for the maps that were fitted in it, by its models' own components."""
-    names = [name for name in planned.maps if found.fitted(name)]
+    names = [name for name in planned.maps if available_maps.fitted(name)]
     if not names:
         return {}
     folders: dict[str, dict[str, str]] = {}
@@ -118,7 +120,7 @@ def _fitted(graph: Workflow, planned: Application, work: Path) -> dict[str, Node
 
 def series(*, folder: str, files: list[list[str]], work: str) -> list[list[str]]:
     """The series of people's runs in the model's mask, as arrays on disk."""
-    return fitted.on_disk(files, Grid(*cards.mask(Path(folder))), work)
+    return ica.on_disk(files, Grid(*cards.mask(Path(folder))), work)
 
 
 def refit(*, series: list[list[str]], key: str, folders: dict[str, str], plan: dict[str, Any], work: str) -> str:
@@ -131,7 +133,7 @@ def refit(*, series: list[list[str]], key: str, folders: dict[str, str], plan: d
     }
     place = Path(work) / "fitted" / key
     place.mkdir(parents=True, exist_ok=True)
-    fitted.write(place, own, series, Grid(*cards.mask(Path(next(iter(folders.values()))))), plan)
+    ica.write(place, own, series, Grid(*cards.mask(Path(next(iter(folders.values()))))), plan)
     return str(place)
 
 

@@ -13,14 +13,15 @@ from bids_app import __version__
 from bids_app.bids import outputs
 from bids_app.dataset.grid import Grid
 from bids_app.errors import FailedError
+from bids_app.nodes import template
+from bids_app.planning.group import Analysis
+from bids_app.planning.work_dir import atlas_of, fold_folders
 from bids_app.preprocess.conform import plain
 from bids_app.regions import tables
 from bids_app.settings import Settings
 from bids_app.training import deviations
-from bids_app.workflow import execute, templates
-from bids_app.workflow.analysis import Analysis
+from bids_app.workflow import execute
 from bids_app.workflow.call import node
-from bids_app.workflow.collect import atlas_of, fold_folders
 from bids_app.workflow.judge import Judgement
 
 Files = dict[str, Any]
@@ -81,7 +82,7 @@ def _calls(place: Path, settings: Settings) -> list[tuple[tuple[str, str], Files
 
 
 def _shared(analysis: Analysis, settings: Settings, work: Path) -> Files:
-    files = templates.prepare(
+    files = template.prepare(
         cache=str(settings.work_dir),
         space=analysis.space,
         resolution=min(analysis.resolutions.values()),

@@ -7,14 +7,15 @@ import pandas as pd
 
 from bids_app import __version__
 from bids_app.bids import inputs
+from bids_app.planning import cohort
+from bids_app.planning.group import Analysis
 from bids_app.report import audit as audits
 from bids_app.report import methods
 from bids_app.report.group import score_interval
 from bids_app.report.page import RESEARCH_USE, number
 from bids_app.settings import Settings
 from bids_app.training import ranges
-from bids_app.workflow import cohort, nulls, share
-from bids_app.workflow.analysis import Analysis
+from bids_app.workflow import nulls, share
 from bids_app.workflow.judge import Judgement
 
 LIBRARIES = ("antspyx", "nilearn", "numpy", "scikit-learn", "torch")

@@ -11,19 +11,15 @@ from bids_app.bids import outputs
 from bids_app.dataset import folds
 from bids_app.dataset.folds import Split
 from bids_app.errors import FailedError
+from bids_app.planning import hyperparameters, pretrained_weights
+from bids_app.planning.group import Analysis, Cell, atlases, parcellation
+from bids_app.planning.work_dir import atlas_link, folder
 from bids_app.settings import Settings
-from bids_app.workflow import execute, ica, needs, nested, nulls, power, tuning, voxelwise, weights
-from bids_app.workflow.analysis import Analysis, Cell, atlases, parcellation
+from bids_app.workflow import execute, ica, needs, nested, nulls, power, voxelwise
 from bids_app.workflow.call import node
-from bids_app.workflow.training import atlas_link
 
-STEPS = "bids_app.workflow.training"
-PRELOAD = ["bids_app.workflow.training", "bids_app.training.fold"]
-
-
-def folder(analysis: Analysis, settings: Settings) -> Path:
-    """Where everything of this analysis that can be computed again is kept."""
-    return settings.work_dir / f"analysis-{analysis.name}-{analysis.key}"
+STEPS = "bids_app.nodes.train"
+PRELOAD = ["bids_app.nodes.train", "bids_app.training.fold"]
 
 
 def run(analysis: Analysis, settings: Settings) -> Path:
@@ -114,7 +110,7 @@ def _connect(
 def _template(analysis: Analysis, settings: Settings) -> Node:
     return node(
         "template",
-        "bids_app.workflow.templates:prepare",
+        "bids_app.nodes.template:prepare",
         mem_gb=1.5,
         cache=str(settings.work_dir),
         space=analysis.space,
@@ -200,7 +196,7 @@ def _shared(analysis: Analysis, settings: Settings, work: Path) -> dict[str, Any
     return {
         "analysis": analysis.name,
         "classes": list(analysis.classes),
-        "explainers": tuning.explained(settings),
+        "explainers": hyperparameters.explained(settings),
         "target": settings.group.explain_target,
         "explain_checks": settings.group.explain_checks,
         "adjust": {name: list(columns) for name, columns in analysis.adjust.items()},
@@ -221,7 +217,7 @@ def _shared(analysis: Analysis, settings: Settings, work: Path) -> dict[str, Any
         "levels": {name: list(its) for name, its in analysis.levels.items()},
         "seed": settings.compute.random_seed,
         "options": analysis.options,
-        "weights": weights.find(settings),
+        "weights": pretrained_weights.find(settings),
         "device": settings.compute.device,
         "threads": settings.compute.omp_nthreads,
         "work": str(work),

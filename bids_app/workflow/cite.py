@@ -2,20 +2,21 @@
 
 from bids_app import __version__
 from bids_app.bids import outputs
+from bids_app.planning import bold_runs, excluded_regions, participant
 from bids_app.report import citation, methods, methods_bold
 from bids_app.settings import Settings
-from bids_app.workflow import people_bold, plan, plan_bold, without
+from bids_app.workflow import people_bold
 
 
-def write(planned: plan.Plan, settings: Settings) -> None:
+def write(planned: participant.Plan, settings: Settings) -> None:
     """Write it for everyone of the plan, one text for each source of preprocessing."""
     jobs = [*planned.jobs, *planned.done]
-    kinds = plan.kinds(settings)
-    raw = any(plan_bold.is_raw(run) for job in jobs for run in job.runs)
+    kinds = participant.kinds(settings)
+    raw = any(bold_runs.is_raw(run) for job in jobs for run in job.runs)
     texts = [
         methods.participant(
             maps=list(kinds),
-            registration={**({"BOLD": plan_bold.registration(settings)} if raw else {}), **kinds},
+            registration={**({"BOLD": bold_runs.registration(settings)} if raw else {}), **kinds},
             resolution=planned.resolution,
             space=settings.participant.output_space,
             mask_method="as each person's page says",
@@ -23,7 +24,7 @@ def write(planned: plan.Plan, settings: Settings) -> None:
             sloppy=settings.participant.sloppy,
             without=less,
         )
-        for source, less in sorted({(job.source, without.words(job.without)) for job in jobs if job.t1w})
+        for source, less in sorted({(job.source, excluded_regions.words(job.without)) for job in jobs if job.t1w})
     ]
     texts += [_bold(source, settings) for source in sorted({run["source"] for job in jobs for run in job.runs})]
     for name, text in citation.files(texts, version=__version__).items():
@@ -43,7 +44,7 @@ def _bold(source: str, settings: Settings) -> str:
         parcellation=next(iter(chosen["atlases"]), ""),
         **{name: chosen["parameters"][name] for name in ("alff_definition", "strength", "neighbours")},
     )
-    mm = plan_bold.resolution(settings) if source == "pellucid" else settings.participant.resolution
+    mm = bold_runs.resolution(settings) if source == "pellucid" else settings.participant.resolution
     return methods_bold.participant(
         chosen["maps"], options, source=source, space=settings.participant.output_space, resolution=mm
     )

@@ -1,32 +1,24 @@
 """What the nodes of an analysis left -> tables, and mean maps with their regions."""
 
-import json
 import logging
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 
 from bids_app.dataset.grid import Grid
 from bids_app.errors import UsageError
+from bids_app.planning.group import Analysis, atlases
+from bids_app.planning.work_dir import atlas_of, fold_folders
 from bids_app.preprocess.conform import plain
 from bids_app.regions import placements, stability
 from bids_app.regions.placements import Regions
 from bids_app.report.heatmap import Heatmap
 from bids_app.training import results
 from bids_app.workflow import regional
-from bids_app.workflow.analysis import Analysis, Cell, atlases
-from bids_app.workflow.training import atlas_link, fold_folder
 
 log = logging.getLogger("pellucid")
 SEED = 1  # of the places that regions are compared with
-
-
-def fold_folders(analysis: Analysis, cell: Cell, work: Path) -> list[Path]:
-    """Where each fold of a cell was kept."""
-    return [fold_folder(work, cell.name, split.repeat, split.fold) for split in analysis.splits]
 
 
 def predictions(analysis: Analysis, work: Path) -> pd.DataFrame:
@@ -102,9 +94,3 @@ def region_table(maps: list[Heatmap]) -> pd.DataFrame:
     whole = pd.concat(parts, ignore_index=True)
     first = ["cell", "method", "explained", "atlas"]
     return whole[[*first, *(column for column in whole if column not in first)]]
-
-
-def atlas_of(work: Path, place: str, name: str) -> tuple[np.ndarray, dict[str, Any]]:
-    """Labels (X, Y, Z) on the maps' grid, and what atlas.json says."""
-    kept = work.parent / atlas_link(work, place, name).read_text()
-    return np.asarray(nib.load(kept / "labels.nii.gz").dataobj), json.loads((kept / "atlas.json").read_text())

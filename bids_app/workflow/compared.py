@@ -12,14 +12,14 @@ from bids_app import __version__
 from bids_app.bids import outputs
 from bids_app.dataset.grid import Grid
 from bids_app.evaluation.voxelwise import Drawn, Tested, corrected
+from bids_app.planning.group import Analysis
+from bids_app.planning.work_dir import atlas_of
 from bids_app.preprocess.conform import plain
 from bids_app.regions import overlap
 from bids_app.report.heatmap import Heatmap
 from bids_app.report.voxelwise import Compared
 from bids_app.settings import Settings
 from bids_app.workflow import reference, voxelwise
-from bids_app.workflow.analysis import Analysis
-from bids_app.workflow.collect import atlas_of
 
 SIGNIFICANT = "the voxels with family-wise p < 0.05"
 

@@ -20,8 +20,9 @@ from tqdm import tqdm
 from bids_app import environment
 from bids_app.bids import outputs
 from bids_app.errors import MissingInputError, UsageError
+from bids_app.nodes import cache
 from bids_app.settings import Settings
-from bids_app.workflow import cache, plugin, slurm
+from bids_app.workflow import plugin, slurm
 
 log = logging.getLogger("pellucid")
 ERROR = re.compile(r"^\s*(?:\w+\.)*(\w*(?:Error|Exception|Interrupt)): (.+)$", flags=re.MULTILINE)

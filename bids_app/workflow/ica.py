@@ -17,17 +17,18 @@ from nipype.pipeline.engine import Node, Workflow
 from bids_app.dataset import ica
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
+from bids_app.nodes.ica import EVERYBODY, FITTED, FOLDER, TOLD
+from bids_app.planning.group import Analysis
+from bids_app.planning.ica import key
 from bids_app.preprocess.conform import plain
 from bids_app.report import ica as report
 from bids_app.settings import Settings
 from bids_app.training import seeds
 from bids_app.workflow import needs
-from bids_app.workflow.analysis import Analysis
 from bids_app.workflow.call import node
-from bids_app.workflow.fitted import EVERYBODY, FITTED, FOLDER, INNER, TOLD
 
 Files = dict[str, Any]
-STEPS = "bids_app.workflow.fitted"
+STEPS = "bids_app.nodes.ica"
 
 
 @dataclass(frozen=True)
@@ -51,16 +52,6 @@ class Arrays:
             kind, _, which = name.partition("_")
             source = self.stacks[which] if kind == "array" else self.fitted[within + which]
             graph.connect([(source, cell_node, [("out", name)])])
-
-
-def key(split: Split) -> str:
-    """A fold in names of nodes and inputs."""
-    return f"{split.repeat}_{split.fold}"
-
-
-def within(split: Split) -> str:
-    """What stands before the places of the inner folds of a split."""
-    return f"{INNER}_{key(split)}_"
 
 
 def places(splits: Sequence[Split], inner: dict[str, list[Split]]) -> dict[str, list[int]]:

@@ -12,10 +12,10 @@ from bids_app import catalogue
 from bids_app.dataset import combat
 from bids_app.evaluation import audit, baselines, compare, sites, verdict
 from bids_app.evaluation.verdict import Verdict
+from bids_app.planning.group import Analysis, Cell
 from bids_app.settings import Settings
 from bids_app.training import scores, seeds
 from bids_app.workflow import nulls
-from bids_app.workflow.analysis import Analysis, Cell
 from bids_app.workflow.nested import CHOSEN
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from bids_app import catalogue
 from bids_app.errors import NotEnoughMemoryError
+from bids_app.planning import available_maps
+from bids_app.planning.group import Analysis, Cell
 from bids_app.settings import Settings
-from bids_app.workflow import found, plugin
-from bids_app.workflow.analysis import Analysis, Cell
+from bids_app.workflow import plugin
 
 BRAIN_MM3, BRAIN_MM = 1.9e6, (148.0, 184.0, 158.0)  # of the templates' masks, and the box round them and a voxel
 LIBRARIES_GB, COPIES = 1.5, 4
@@ -59,7 +60,7 @@ def by_cell(analysis: Analysis, settings: Settings, *, preload: list[str]) -> di
 
 def _asked(analysis: Analysis, cell: Cell) -> Asked:
     edge = analysis.resolutions[cell.maps[0]]
-    shape, _ = found.grid(analysis.used[cell.maps[0]][0][0])
+    shape, _ = available_maps.grid(analysis.used[cell.maps[0]][0][0])
     box = tuple(min(size, round(mm / edge)) for size, mm in zip(shape, BRAIN_MM, strict=True))
     box = shape if analysis.whole_grid else box
     return Asked(

@@ -12,12 +12,13 @@ from bids_app.bids import outputs
 from bids_app.dataset import folds
 from bids_app.dataset.folds import Split
 from bids_app.evaluation import permutation
+from bids_app.nodes.train import arguments
+from bids_app.planning.group import Analysis
+from bids_app.planning.ica import within
 from bids_app.settings import Settings
 from bids_app.training import scores, seeds
 from bids_app.workflow import ica
-from bids_app.workflow.analysis import Analysis
 from bids_app.workflow.call import node
-from bids_app.workflow.training import arguments
 
 Files = dict[str, Any]
 CHOSEN = "chosen"
@@ -31,10 +32,10 @@ def check(analysis: Analysis, settings: Settings) -> None:
 
 
 def inner(analysis: Analysis, settings: Settings) -> dict[str, list[Split]]:
-    """The inner folds by `ica.within` of the fold that they are in; nothing without --inner-folds."""
+    """The inner folds by `planning.ica.within` of the fold that they are in; nothing without --inner-folds."""
     if settings.group.inner_folds is None:
         return {}
-    return {ica.within(split): _inner(split, analysis, settings) for split in analysis.splits}
+    return {within(split): _inner(split, analysis, settings) for split in analysis.splits}
 
 
 def connect(
@@ -51,7 +52,7 @@ def connect(
     every = inner(analysis, settings)
     for cell in analysis.cells:
         for split in analysis.splits:
-            its = every[ica.within(split)]
+            its = every[within(split)]
             made = node(
                 f"inner_{outputs.camel(cell.name)}_repeat_{split.repeat}_fold_{split.fold}",
                 "bids_app.workflow.nested:score",
@@ -66,7 +67,7 @@ def connect(
                 plan=plan,
                 outer=[split.repeat, split.fold],  # not the file: nipype would compute a node again once it is there
             )
-            sources.connect(graph, made, cell.maps, its, ica.within(split))
+            sources.connect(graph, made, cell.maps, its, within(split))
 
 
 def score(

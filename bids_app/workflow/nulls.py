@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from bids_app import catalogue
 from bids_app.dataset.folds import Split
 from bids_app.evaluation import permutation, sites
+from bids_app.nodes.train import arguments
+from bids_app.planning.group import Analysis, Cell
 from bids_app.settings import Settings
 from bids_app.training import scores
 from bids_app.workflow import ica
-from bids_app.workflow.analysis import Analysis, Cell
 from bids_app.workflow.call import node
-from bids_app.workflow.training import arguments
 
 Files = dict[str, Any]
 STEPS = "bids_app.workflow.nulls"

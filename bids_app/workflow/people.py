@@ -6,16 +6,17 @@ from typing import Any
 from nipype.pipeline.engine import Node, Workflow
 
 from bids_app.bids import outputs
+from bids_app.planning import excluded_regions, participant
 from bids_app.settings import Settings
-from bids_app.workflow import execute, people_bold, plan, without
+from bids_app.workflow import execute, people_bold
 from bids_app.workflow.call import node
 
-STEPS = "bids_app.workflow.anatomical"
-PRELOAD = ["bids_app.workflow.templates", "bids_app.workflow.functional", "bids_app.workflow.finish"]
-WITH_ANATOMY = ["bids_app.workflow.anatomical", "bids"]
+STEPS = "bids_app.nodes.anatomical"
+PRELOAD = ["bids_app.nodes.template", "bids_app.nodes.bold_maps", "bids_app.nodes.participant_outputs"]
+WITH_ANATOMY = ["bids_app.nodes.anatomical", "bids"]
 
 
-def run(planned: plan.Plan, settings: Settings) -> dict[str, str]:
+def run(planned: participant.Plan, settings: Settings) -> dict[str, str]:
     """Compute all jobs of the plan; returns the reason of each failure by BIDS name."""
     if not planned.jobs:
         return {}
@@ -40,10 +41,10 @@ def run(planned: plan.Plan, settings: Settings) -> dict[str, str]:
     return {job.name: execute.reason(logs[job.name], shared) for job in failed}
 
 
-def _template(planned: plan.Plan, settings: Settings) -> Node:
+def _template(planned: participant.Plan, settings: Settings) -> Node:
     return node(
         f"templates_{planned.jobs[0].inputs}",
-        "bids_app.workflow.templates:prepare",
+        "bids_app.nodes.template:prepare",
         mem_gb=1.5,
         n_procs=settings.compute.omp_nthreads,
         cache=str(settings.work_dir),
@@ -55,7 +56,7 @@ def _template(planned: plan.Plan, settings: Settings) -> Node:
     )
 
 
-def _person(job: plan.Job, planned: plan.Plan, settings: Settings) -> tuple[Workflow, list[str]]:
+def _person(job: participant.Job, planned: participant.Plan, settings: Settings) -> tuple[Workflow, list[str]]:
     """One person's nodes, and the names of those that need the template."""
     person = Workflow(f"{job.name.replace('-', '_')}_{job.inputs}")
     finish = _finish(job, planned, settings)
@@ -72,7 +73,7 @@ def _person(job: plan.Job, planned: plan.Plan, settings: Settings) -> tuple[Work
         needing.append(sources.name)
         for name in (name for name, its in job.kinds.items() if its == kind):
             parameters = {"intensity": settings.participant.intensity}
-            less = _without(job, kind, settings) if name == without.MAP and job.without else None
+            less = _without(job, kind, settings) if name == excluded_regions.MAP and job.without else None
             made = node(
                 f"map_{name}",
                 f"{STEPS}:make_map",
@@ -94,10 +95,10 @@ def _person(job: plan.Job, planned: plan.Plan, settings: Settings) -> tuple[Work
     return person, [*needing, finish.name]
 
 
-def _without(job: plan.Job, kind: str, settings: Settings) -> Node:
+def _without(job: participant.Job, kind: str, settings: Settings) -> Node:
     return node(
         "without",
-        "bids_app.workflow.without:place",
+        "bids_app.nodes.excluded_regions:place",
         mem_gb=2,
         connected=("anat", "templates"),
         kind=kind,
@@ -109,7 +110,9 @@ def _without(job: plan.Job, kind: str, settings: Settings) -> Node:
     )
 
 
-def _anatomy(person: Workflow, job: plan.Job, planned: plan.Plan, settings: Settings) -> tuple[Node, list[str]]:
+def _anatomy(
+    person: Workflow, job: participant.Job, planned: participant.Plan, settings: Settings
+) -> tuple[Node, list[str]]:
     """Native anatomy and its transforms, ours or a derivative's; returns the last node and who needs the template."""
     common: dict[str, Any] = {"sloppy": settings.participant.sloppy}
     seeded = {**common, "seed": settings.compute.random_seed}
@@ -137,11 +140,11 @@ def _anatomy(person: Workflow, job: plan.Job, planned: plan.Plan, settings: Sett
     return tissues, [warps.name, tissues.name]
 
 
-def _finish(job: plan.Job, planned: plan.Plan, settings: Settings) -> Node:
+def _finish(job: participant.Job, planned: participant.Plan, settings: Settings) -> Node:
     chosen = asdict(settings.participant)
     made = node(
         "finish",
-        "bids_app.workflow.finish:person",
+        "bids_app.nodes.participant_outputs:person",
         mem_gb=1.5 + sum(2 * run["gb"] for run in job.runs),
         connected=(
             "templates",

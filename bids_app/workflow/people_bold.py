@@ -7,46 +7,48 @@ from nipype.pipeline.engine import Node, Workflow
 from bids_app.atlases import atlas
 from bids_app.atlases.templates import grid
 from bids_app.bids import outputs
+from bids_app.planning import bold_runs, participant
 from bids_app.settings import Settings
-from bids_app.workflow import plan, plan_bold
 from bids_app.workflow.call import node
 
-STEPS = "bids_app.workflow.functional"
-RAW = "bids_app.workflow.raw_bold"
+STEPS = "bids_app.nodes.bold_maps"
+RAW = "bids_app.nodes.bold_preprocessing"
 
 
 def chosen(settings: Settings) -> dict[str, Any]:
     """What the outputs of BOLD state of the settings."""
     return {
-        **plan_bold.chosen(settings),
-        "maps": list(plan_bold.maps(settings)),
-        "parameters": plan_bold.parameters(settings),
+        **bold_runs.chosen(settings),
+        "maps": list(bold_runs.maps(settings)),
+        "parameters": bold_runs.parameters(settings),
         "atlases": _atlases(settings),
         "space": settings.participant.output_space,
         "sloppy": settings.participant.sloppy,
-        "registration": plan_bold.registration(settings),
+        "registration": bold_runs.registration(settings),
         "resampled": settings.participant.resolution is not None,
-        "save_series": settings.participant.save_series or plan_bold.computed(settings) != plan_bold.maps(settings),
+        "save_series": settings.participant.save_series or bold_runs.computed(settings) != bold_runs.maps(settings),
         "radiological": settings.other.radiological,
     }
 
 
-def inputs(job: plan.Job, settings: Settings) -> list[str]:
+def inputs(job: participant.Job, settings: Settings) -> list[str]:
     """What the last step of a person gets of each run."""
     names: list[str] = []
     for number in range(len(job.runs)):
         names.append(f"run_{number}")
-        names += [f"bold_{number}_{name}" for name in plan_bold.computed(settings)]
+        names += [f"bold_{number}_{name}" for name in bold_runs.computed(settings)]
         names += [f"atlas_{number}_{label}" for label in _atlases(settings)]
     return names
 
 
-def connect(person: Workflow, finish: Node, anatomy: Node | None, job: plan.Job, settings: Settings) -> list[str]:
+def connect(
+    person: Workflow, finish: Node, anatomy: Node | None, job: participant.Job, settings: Settings
+) -> list[str]:
     """Add the nodes of all runs to a person's graph; returns the names of those that need the template."""
     needing = []
     for number, run in enumerate(job.runs):
         series = _series(number, run, settings)
-        if plan_bold.is_raw(run):
+        if bold_runs.is_raw(run):
             placed_run = _raw(person, anatomy, number, run, settings)
             person.connect([(placed_run, series, [("out", "run")])])
         person.connect([(series, finish, [("out", f"run_{number}")])])
@@ -54,9 +56,9 @@ def connect(person: Workflow, finish: Node, anatomy: Node | None, job: plan.Job,
         for label, each in placed.items():
             person.connect([(series, each, [("out", "run")]), (each, finish, [("out", f"atlas_{number}_{label}")])])
             needing.append(each.name)
-        for name in plan_bold.computed(settings):
+        for name in bold_runs.computed(settings):
             made = _map(number, name, run, settings)
-            own = [outputs.label(atlas.name(each)) for each in plan_bold.atlas_names(settings.both.atlas, name)]
+            own = [outputs.label(atlas.name(each)) for each in bold_runs.atlas_names(settings.both.atlas, name)]
             person.connect([(series, made, [("out", "run")]), (placed[own[0]], made, [("out", "parcels")])])
             person.connect([(made, finish, [("out", f"bold_{number}_{name}")])])
     return needing
@@ -69,13 +71,13 @@ def _raw(person: Workflow, anatomy: Node | None, number: int, run: dict[str, Any
     aligned = node(
         f"align_{number}", f"{RAW}:align", mem_gb=1.5 + 2 * run["gb"], connected=("still", "anat"), seed=seed
     )
-    shape, affine = grid(settings.participant.output_space, plan_bold.resolution(settings))
+    shape, affine = grid(settings.participant.output_space, bold_runs.resolution(settings))
     placed = node(
         f"place_{number}",
         f"{RAW}:to_template",
         mem_gb=1.5 + 3 * run["gb"],
         connected=("still", "aligned", "anat"),
-        kind=plan_bold.registration(settings),
+        kind=bold_runs.registration(settings),
         grid=[list(shape), affine.tolist()],
     )
     person.connect([(still, aligned, [("out", "still")]), (still, placed, [("out", "still")])])
@@ -85,7 +87,7 @@ def _raw(person: Workflow, anatomy: Node | None, number: int, run: dict[str, Any
 
 
 def _series(number: int, run: dict[str, Any], settings: Settings) -> Node:
-    onto, raw = None, plan_bold.is_raw(run)
+    onto, raw = None, bold_runs.is_raw(run)
     if settings.participant.resolution is not None and not raw:
         shape, affine = grid(settings.participant.output_space, settings.participant.resolution)
         onto = [list(shape), affine.tolist()]
@@ -94,7 +96,7 @@ def _series(number: int, run: dict[str, Any], settings: Settings) -> Node:
         f"series_{number}",
         f"{STEPS}:series",
         mem_gb=1 + 1.5 * run["gb"],
-        chosen=plan_bold.chosen(settings),
+        chosen=bold_runs.chosen(settings),
         grid=onto,
         **given,
     )
@@ -122,11 +124,11 @@ def _map(number: int, name: str, run: dict[str, Any], settings: Settings) -> Nod
         mem_gb=1 + run["gb"],
         connected=("run", "parcels"),
         map_name=name,
-        parameters=plan_bold.parameters(settings),
+        parameters=bold_runs.parameters(settings),
     )
 
 
 def _atlases(settings: Settings) -> dict[str, str]:
     """The atlases of all maps that are made, by a name that nodes can have."""
-    names = [name for one in plan_bold.computed(settings) for name in plan_bold.atlas_names(settings.both.atlas, one)]
+    names = [name for one in bold_runs.computed(settings) for name in bold_runs.atlas_names(settings.both.atlas, one)]
     return {outputs.label(atlas.name(name)): name for name in dict.fromkeys(names)}

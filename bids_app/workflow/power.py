@@ -14,10 +14,10 @@ from bids_app.bids import outputs
 from bids_app.dataset.grid import Grid
 from bids_app.errors import UsageError
 from bids_app.evaluation import permutation, power
+from bids_app.planning.group import Analysis, Cell
 from bids_app.settings import Settings
 from bids_app.training import seeds
 from bids_app.workflow import needs, nulls
-from bids_app.workflow.analysis import Analysis, Cell
 from bids_app.workflow.call import node
 
 CHUNK = 5  # studies of a node

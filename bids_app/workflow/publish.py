@@ -13,6 +13,10 @@ import tomli_w
 from bids_app import __version__, settings
 from bids_app.bids import outputs
 from bids_app.evaluation import checks
+from bids_app.nodes import template as templates
+from bids_app.planning import cohort
+from bids_app.planning.group import Analysis, Cell
+from bids_app.planning.work_dir import fold_folders
 from bids_app.report import card as model_card
 from bids_app.report import group as page
 from bids_app.report import methods
@@ -22,10 +26,9 @@ from bids_app.report.power import section as detected
 from bids_app.report.voxelwise import Compared
 from bids_app.settings import Settings
 from bids_app.training import cards, ranges
-from bids_app.workflow import called, card, cohort, heatmaps, ica, nulls, power, share, templates
+from bids_app.workflow import called, card, heatmaps, ica, nulls, power, share
 from bids_app.workflow import compared as found
-from bids_app.workflow.analysis import Analysis, Cell
-from bids_app.workflow.collect import atlas_notes, fold_folders, region_table
+from bids_app.workflow.collect import atlas_notes, region_table
 from bids_app.workflow.judge import Judgement
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 from bids_app import __version__
+from bids_app.planning.model_application import Application
 from bids_app.report import applied as page
 from bids_app.settings import Settings
 from bids_app.training import ranges
 from bids_app.workflow import publish
-from bids_app.workflow.plan_apply import Application
 
 
 def stage(

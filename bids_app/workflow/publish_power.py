@@ -5,12 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from bids_app import __version__
+from bids_app.planning.group import Analysis
 from bids_app.report import methods, people
 from bids_app.report import power as section
 from bids_app.report.page import render, save
 from bids_app.settings import Settings
 from bids_app.workflow import nulls, power, publish
-from bids_app.workflow.analysis import Analysis
 
 
 def stage(staged: Path, planned: Analysis, table: pd.DataFrame, *, chosen: Settings) -> list[str]:

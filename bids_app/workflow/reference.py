@@ -13,12 +13,13 @@ from bids_app.atlases import templates
 from bids_app.dataset import arrays, foci
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, MissingInputError
+from bids_app.nodes import ica
+from bids_app.planning import available_maps
+from bids_app.planning.group import Analysis
 from bids_app.regions import ale, overlap, surrogates
 from bids_app.report.heatmap import Heatmap
 from bids_app.settings import Settings
 from bids_app.training import seeds
-from bids_app.workflow import fitted, found
-from bids_app.workflow.analysis import Analysis
 
 log = logging.getLogger("pellucid")
 SMOOTHING_MM = (0, 2, 4, 6, 8)
@@ -148,8 +149,8 @@ def _placed(file: Path, grid: Grid) -> tuple[np.ndarray, str]:
 
 def _without_classifier(analysis: Analysis, name: str, grid: Grid, work: Path) -> dict[str, np.ndarray]:
     """The group mean of a map, and how its voxels differ between classes, without any classifier: (voxels,) each."""
-    if found.fitted(name):
-        file = fitted.everybody(name, work)
+    if available_maps.fitted(name):
+        file = ica.everybody(name, work)
     else:
         paths = [tuple(each) for each in analysis.used[name]]
         file = arrays.stack(paths, grid, work, smoothing_mm=analysis.smoothing[name], form=analysis.forms[name])

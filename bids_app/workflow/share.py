@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from bids_app.planning import cohort
+from bids_app.planning.group import Analysis
 from bids_app.report import card
 from bids_app.report.heatmap import Heatmap
-from bids_app.workflow import cohort
-from bids_app.workflow.analysis import Analysis
 from bids_app.workflow.regional import OF_FEW
 
 FEWEST = 10

@@ -11,10 +11,10 @@ from bids_app.bids import outputs
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, UsageError
 from bids_app.evaluation import voxelwise
+from bids_app.planning.group import Analysis
 from bids_app.settings import Settings
 from bids_app.training import seeds, tables
 from bids_app.workflow import needs
-from bids_app.workflow.analysis import Analysis
 from bids_app.workflow.call import node
 
 CHUNK = 50  # permutations of a node

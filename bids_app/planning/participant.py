@@ -13,9 +13,9 @@ from bids_app import __version__, catalogue
 from bids_app.atlases import templates
 from bids_app.bids import annex, derivatives, exclusions, inputs, outputs
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
+from bids_app.planning import bold_runs, excluded_regions
 from bids_app.preprocess import conform, skull
 from bids_app.settings import Settings
-from bids_app.workflow import plan_bold, without
 
 log = logging.getLogger("pellucid")
 
@@ -68,7 +68,7 @@ def resolution(settings: Settings) -> float:
 def kinds(settings: Settings) -> dict[str, str]:
     """The registration of each chosen map of the anatomy."""
     forced = settings.participant.registration
-    bold = plan_bold.maps(settings)
+    bold = bold_runs.maps(settings)
     chosen = [name for name in settings.participant.maps if name not in bold]
     return {name: forced or catalogue.load("maps", name).REGISTRATION for name in chosen}
 
@@ -78,8 +78,8 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Plan:
     catalogue.check("maps", settings.participant.maps)
     templates.brain(settings.participant.output_space)
     _check_derivatives(settings)
-    without.check(settings)
-    plan_bold.check(settings)
+    excluded_regions.check(settings)
+    bold_runs.check(settings)
     labels = inputs.select(dataset, settings.select.participant_label)
     excluded = exclusions.read(settings.select.exclude)
     jobs: list[Job] = []
@@ -110,17 +110,17 @@ def _check_derivatives(settings: Settings) -> None:
     if unknown:
         raise UsageError(f"--derivatives {unknown[0]}: only fmriprep=PATH and freesurfer=PATH are understood")
     for name, path in settings.select.derivatives.items():
-        if not path.is_dir() and not without.is_nowhere(name, path):
+        if not path.is_dir() and not excluded_regions.is_nowhere(name, path):
             raise MissingInputError(f"--derivatives {name}: there is no folder {path}")
 
 
 def _visits(dataset: inputs.Dataset, participant: str, settings: Settings) -> dict[str | None, inputs.Scan | None]:
     """A person's sessions, each with its T1w; a session that has BOLD alone takes the T1w of the first that has one."""
     scans = {scan.session: scan for scan in _scans(dataset, participant, settings, settings.select.session_label)}
-    if not plan_bold.maps(settings):
+    if not bold_runs.maps(settings):
         return dict(scans)
     found: dict[str | None, inputs.Scan | None] = dict(scans) if kinds(settings) else {}
-    bold = plan_bold.sessions(dataset, participant, settings, _filters(settings, "bold"))
+    bold = bold_runs.sessions(dataset, participant, settings, _filters(settings, "bold"))
     first = next(iter(_scans(dataset, participant, settings, ())), None)
     found |= {session: scans.get(session, first) for session in bold}
     return found or {None: first}  # a person without BOLD fails by name
@@ -136,18 +136,18 @@ def _job(
     dataset: inputs.Dataset, participant: str, session: str | None, scan: inputs.Scan | None, settings: Settings
 ) -> Job:
     runs = (
-        plan_bold.runs(dataset, participant, session, settings, _filters(settings, "bold"))
-        if plan_bold.maps(settings)
+        bold_runs.runs(dataset, participant, session, settings, _filters(settings, "bold"))
+        if bold_runs.maps(settings)
         else []
     )
     for run in runs:
-        root = dataset.root if plan_bold.is_raw(run) else settings.select.derivatives["fmriprep"]
-        _readable([Path(file) for file in plan_bold.files(run)], root)
-    runs = [plan_bold.look(run) for run in runs]
-    bold = [Path(file) for run in runs for file in plan_bold.files(run)]
+        root = dataset.root if bold_runs.is_raw(run) else settings.select.derivatives["fmriprep"]
+        _readable([Path(file) for file in bold_runs.files(run)], root)
+    runs = [bold_runs.look(run) for run in runs]
+    bold = [Path(file) for run in runs for file in bold_runs.files(run)]
     wanted = kinds(settings) if scan is not None and scan.session == session else {}
-    raw = any(map(plan_bold.is_raw, runs))
-    registrations = sorted({*wanted.values(), *([plan_bold.registration(settings)] if raw else [])})
+    raw = any(map(bold_runs.is_raw, runs))
+    registrations = sorted({*wanted.values(), *([bold_runs.registration(settings)] if raw else [])})
     if scan is None and raw:
         raise MissingInputError(f"{_name(participant, session)} has BOLD and no T1w, which raw BOLD needs")
     if scan is None or not registrations:
@@ -157,7 +157,7 @@ def _job(
     given = [t1w, *map(Path, borrowed.values())] if borrowed else []
     _readable(given, settings.select.derivatives.get("fmriprep", dataset.root))
     mask = _mask(scan, settings.participant.brain_mask) if not borrowed else None
-    taken = _without(dataset, scan, settings, borrowed=bool(borrowed)) if without.MAP in wanted else {}
+    taken = _without(dataset, scan, settings, borrowed=bool(borrowed)) if excluded_regions.MAP in wanted else {}
     more = [Path(file) for file in (mask, taken.get("file")) if file]
     files = sorted({t1w, *map(Path, borrowed.values()), *more})
     hashes = _hashes([*files, *bold], runs, settings)
@@ -180,8 +180,8 @@ def _job(
 
 def _without(dataset: inputs.Dataset, scan: inputs.Scan, settings: Settings, *, borrowed: bool) -> dict[str, Any]:
     alone = borrowed or len(_scans(dataset, scan.participant, settings, ())) == 1
-    taken = without.source(scan.participant, scan.session, settings, alone=alone)
-    root = without.folder(settings)
+    taken = excluded_regions.source(scan.participant, scan.session, settings, alone=alone)
+    root = excluded_regions.folder(settings)
     if taken.get("file") and root is not None:
         _readable([Path(taken["file"])], root)
     return taken
@@ -195,7 +195,7 @@ def _readable(files: list[Path], root: Path) -> None:
 
 def _hashes(files: list[Path], runs: list[dict[str, Any]], settings: Settings) -> tuple[str, str]:
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    said = [{name: value for name, value in run.items() if name not in plan_bold.FILES} for run in runs]
+    said = [{name: value for name, value in run.items() if name not in bold_runs.FILES} for run in runs]
     return _hash([stamps]), _hash([stamps, said, _chosen(settings)])
 
 
@@ -222,7 +222,7 @@ def _chosen(settings: Settings) -> dict[str, object]:
     """Every setting that an output of a person depends on."""
     return asdict(settings.participant) | {
         "maps": sorted(settings.participant.maps),
-        "atlas": settings.both.atlas if plan_bold.maps(settings) else (),
+        "atlas": settings.both.atlas if bold_runs.maps(settings) else (),
         "seed": settings.compute.random_seed,
         "threads": settings.compute.omp_nthreads,
         "radiological": settings.other.radiological,

@@ -13,11 +13,11 @@ import numpy as np
 
 from bids_app import __version__, catalogue
 from bids_app.bids import outputs
+from bids_app.nodes import bold_maps
 from bids_app.preprocess.conform import plain
 from bids_app.report import functional as drawing
 from bids_app.report import methods_bold
 from bids_app.report.person import Section
-from bids_app.workflow import functional
 
 Files = dict[str, Any]
 
@@ -156,7 +156,7 @@ def _regions(
     """One table an atlas: the mean of the map in each region, over the voxels that have BOLD."""
     values, inside = np.asarray(nib.load(file).dataobj), np.asarray(mask.dataobj) > 0.5
     for placed in atlases.values():
-        labels, names, called = functional.labels(placed)
+        labels, names, called = bold_maps.labels(placed)
         here = labels[inside].astype(np.int64)
         count = np.bincount(here, minlength=max(names) + 1)
         total = np.bincount(here, weights=values[inside].astype(np.float64), minlength=max(names) + 1)

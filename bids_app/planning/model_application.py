@@ -13,10 +13,10 @@ from bids_app import __version__
 from bids_app.bids import inputs, outputs
 from bids_app.dataset import covariates, training_list
 from bids_app.errors import DataError, UsageError
+from bids_app.planning import available_maps, cohort, group, ica, settings_from_model
 from bids_app.settings import Group, Settings, option
 from bids_app.training import cards
 from bids_app.training.prepare import SITE
-from bids_app.workflow import analysis, as_trained, cohort, found, plan_ica
 
 NAME, UNKNOWN = "applied", "not known"
 MEANT = {  # the options of the group level that mean something when a model is applied
@@ -51,7 +51,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Application:
     _check_options(settings)
     cells = cards.find(settings.both.model)
     cards_of = [next(iter(its.values())) for its in cells.values()]
-    maps, classes = as_trained.maps(cells), _one(cells, "classes")
+    maps, classes = settings_from_model.maps(cells), _one(cells, "classes")
     about = {cell: cards.cell(its) for cell, its in cells.items()}
     folds = _folds(cells)
     columns, keep = _columns(cards_of)
@@ -60,7 +60,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Application:
     true = _true(frame, classes, settings)
     needed = tuple(dict.fromkeys(_written(one, levels) for one in (*columns, *keep)))
     classed = _classed(frame, true, settings)
-    samples = analysis.gather(dataset, frame, classed, settings, tuple(maps), needed)
+    samples = group.gather(dataset, frame, classed, settings, tuple(maps), needed)
     samples["class"] = samples["class"].replace(UNKNOWN, pd.NA)
     samples = _without_new_words(samples, {name: levels[name] for name in needed if name in levels})
     used = samples[samples["used"]].reset_index(drop=True)
@@ -173,7 +173,7 @@ def _check_used(used: pd.DataFrame, samples: pd.DataFrame, maps: dict[str, Any])
         raise DataError(f"the model can be applied to nobody ({why}); make the maps first with\n  {command}")
     for name, its in maps.items():
         first = used[name].iloc[0][0]
-        own = analysis.made(first)
+        own = group.made(first)
         differ = [key for key in sorted({*own, *its["made"]}) if own.get(key) != its["made"].get(key)]
         if differ:
             told = "; ".join(f"{key} is {own.get(key)} here and {its['made'].get(key)} in training" for key in differ)
@@ -184,8 +184,8 @@ def _check_used(used: pd.DataFrame, samples: pd.DataFrame, maps: dict[str, Any])
                 todo = f"use Pellucid {its['made']['Version']}, or train anew"
             raise DataError(f"the {name} maps are not made as those of the model: {told}; {todo}")
         if "ica" in its:
-            plan_ica.check_series(used, name, its["ica"]["components"])
-        shape, affine = found.grid(first)
+            ica.check_series(used, name, its["ica"]["components"])
+        shape, affine = available_maps.grid(first)
         if list(shape) != its["grid"]["shape"] or not np.allclose(
             affine, np.array(its["grid"]["affine"]).ravel(), rtol=0, atol=1e-3
         ):

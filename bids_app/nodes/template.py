@@ -9,8 +9,8 @@ import numpy as np
 
 from bids_app import __version__
 from bids_app.atlases import templates
+from bids_app.nodes import cache as kept
 from bids_app.preprocess.conform import plain
-from bids_app.workflow import cache as kept
 
 FINE_MM = 2.0
 COARSE_MM = 4.0

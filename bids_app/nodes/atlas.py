@@ -10,9 +10,9 @@ import numpy as np
 from bids_app import __version__
 from bids_app.atlases import atlas, templates
 from bids_app.errors import MissingInputError
+from bids_app.nodes import cache as kept
 from bids_app.preprocess.conform import plain
 from bids_app.regions.atlas_on_grid import on_grid
-from bids_app.workflow import cache as kept
 
 
 def place(*, cache: str, name: str, stamp: str, template: dict[str, str], space: str, seed: int, sloppy: bool) -> str:

@@ -13,13 +13,14 @@ import numpy as np
 from bids_app.dataset import arrays, ica
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError
+from bids_app.nodes.train import regions
+from bids_app.planning import network_templates
+from bids_app.planning.ica import INNER
 from bids_app.preprocess import series as images
 from bids_app.preprocess.conform import plain
-from bids_app.workflow import network_maps
-from bids_app.workflow.training import regions
 
 Files = dict[str, Any]
-EVERYBODY, INNER = "everybody", "inner"
+EVERYBODY = "everybody"
 FOLDER, FITTED, TOLD = "ica", "fitted.npz", "told.json"
 
 
@@ -56,7 +57,7 @@ def gather(
     for name in maps:
         grid.write(Path(work) / f"grid_{name}.npz")
     references = Path(work) / f"networks-{sha256[:32]}.npy"
-    _save(references, network_maps.placed(Path(network_file), image, grid.mask))
+    _save(references, network_templates.placed(Path(network_file), image, grid.mask))
     return {"grid": f"{work}/grid_{maps[0]}.npz", "files": on_disk(files, grid, work), "references": str(references)}
 
 

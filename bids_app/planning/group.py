@@ -15,8 +15,9 @@ from bids_app.bids import exclusions, inputs, outputs
 from bids_app.dataset import covariates, samples
 from bids_app.dataset.folds import Split
 from bids_app.errors import DataError, UsageError
+from bids_app.planning import available_maps, cohort, hyperparameters, pretrained_weights
+from bids_app.planning import ica as plan_ica
 from bids_app.settings import Settings
-from bids_app.workflow import cohort, found, plan_ica, tuning, weights
 
 LINEAR = "svm"
 
@@ -74,9 +75,9 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     group = settings.group
     for room in catalogue.ROOMS:
         catalogue.check(room, getattr(settings.participant if room == "maps" else group, room))
-    weights.find(settings)
-    tuned, _ = tuning.options(settings), tuning.explained(settings)  # both are looked through
-    maps = found.names(settings)
+    pretrained_weights.find(settings)
+    tuned, _ = hyperparameters.options(settings), hyperparameters.explained(settings)  # both are looked through
+    maps = available_maps.names(settings)
     parts = {name: catalogue.load("maps", name) for name in maps}
     atlases = {name: settings.both.atlas or part.ATLASES for name, part in parts.items()}
     atlas.check(tuple(dict.fromkeys(itertools.chain(*atlases.values()))))
@@ -171,7 +172,7 @@ def gather(
     collected = samples.collect(
         frame,
         labelled,
-        found.maps(settings, maps, set(people) if people else None),
+        available_maps.maps(settings, maps, set(people) if people else None),
         maps=maps,
         label=str(cohort.label(settings)),
         sessions=settings.group.sessions,
@@ -187,7 +188,7 @@ def gather(
 def _grids(used: pd.DataFrame, maps: tuple[str, ...]) -> dict[str, str]:
     """For each map the first that lies on the same grid."""
     first: dict[object, str] = {}
-    return {name: first.setdefault(found.grid(used[name][0][0]), name) for name in maps}
+    return {name: first.setdefault(available_maps.grid(used[name][0][0]), name) for name in maps}
 
 
 def _check_people(used: pd.DataFrame, everyone: pd.DataFrame, names: tuple[str, ...], maps: tuple[str, ...]) -> None:
@@ -207,7 +208,7 @@ def _check_people(used: pd.DataFrame, everyone: pd.DataFrame, names: tuple[str, 
 
 def _asked(maps: tuple[str, ...]) -> list[str]:
     """The maps as the participant level knows them: one that is fitted later has no names yet."""
-    return list(dict.fromkeys(name.partition("-")[0] if found.fitted(name) else name for name in maps))
+    return list(dict.fromkeys(name.partition("-")[0] if available_maps.fitted(name) else name for name in maps))
 
 
 def _check_target(target: str, names: tuple[str, ...]) -> None:

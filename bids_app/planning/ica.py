@@ -9,10 +9,12 @@ from typing import Any
 import nibabel as nib
 import pandas as pd
 
+from bids_app.dataset.folds import Split
 from bids_app.errors import DataError
+from bids_app.planning import available_maps, network_templates
 from bids_app.settings import Settings
-from bids_app.workflow import found, network_maps
 
+INNER = "inner"  # of the folds within a fold
 FIRST = 5  # of many people, how many are named
 
 
@@ -40,11 +42,11 @@ class Ica:
 
 def make(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> Ica | None:
     """The plan of it, None where no map is fitted. Raises DataError for series or networks that cannot be used."""
-    fitted = tuple(name for name in maps if found.fitted(name))
+    fitted = tuple(name for name in maps if available_maps.fitted(name))
     if not fitted:
         return None
     file, components = settings.participant.network_maps, settings.group.ica_components
-    networks = network_maps.labels(file, "ica")
+    networks = network_templates.labels(file, "ica")
     if len(networks) > components:
         raise DataError(
             f"--network-maps {file.name} has {len(networks)} networks, and an ICA of {components} components cannot "
@@ -63,7 +65,7 @@ def check_series(used: pd.DataFrame, name: str, components: int) -> float:
     first, odd, short, most = None, [], [], 0.0
     for person, files in zip(used["participant_id"], used[name], strict=True):
         for path in files:
-            grid, shape = found.grid(path), nib.load(path).shape
+            grid, shape = available_maps.grid(path), nib.load(path).shape
             first = first or grid
             odd += [f"sub-{person}"] if grid != first else []
             short += [f"sub-{person} ({shape[3]})"] if shape[3] < components + 2 else []
@@ -84,3 +86,13 @@ def check_series(used: pd.DataFrame, name: str, components: int) -> float:
 def _some(people: list[str]) -> str:
     unique = list(dict.fromkeys(people))
     return ", ".join(unique[:FIRST]) + (f" and {len(unique) - FIRST} more" if len(unique) > FIRST else "")
+
+
+def key(split: Split) -> str:
+    """A fold in names of nodes and inputs."""
+    return f"{split.repeat}_{split.fold}"
+
+
+def within(split: Split) -> str:
+    """What stands before the places of the inner folds of a split."""
+    return f"{INNER}_{key(split)}_"

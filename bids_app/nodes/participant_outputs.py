@@ -9,9 +9,10 @@ import nibabel as nib
 
 from bids_app import __version__, catalogue
 from bids_app.bids import inputs, outputs
+from bids_app.nodes import bold_outputs
+from bids_app.planning import excluded_regions
 from bids_app.report import figures, methods
 from bids_app.report import person as page
-from bids_app.workflow import finish_bold, without
 
 Files = dict[str, Any]
 TOLERANCE = 0.01
@@ -39,8 +40,8 @@ def person(
         )
         told = _runs(job, bold, made)
         tissues = made.get(f"sources_{bold['registration']}") if told and anat is not None else None
-        runs = [finish_bold.run(stage, who, each, templates, bold, tissues) for each in told]
-        texts = [content["methods"], finish_bold.words(told, bold) if told else ""]
+        runs = [bold_outputs.run(stage, who, each, templates, bold, tissues) for each in told]
+        texts = [content["methods"], bold_outputs.words(told, bold) if told else ""]
         _page(stage, job, {**content, "methods": "\n\n".join(text for text in texts if text)}, runs)
         outputs.mark_undone(out, *who)
         written = outputs.publish(stage, out)
@@ -68,11 +69,11 @@ def _anatomy(
         _volumes(stage, who, measured)
     note = made["without"]["note"] if job["without"] else ""
     for name, file in maps.items():
-        less = job["without"] if name == without.MAP else {}
-        parameters = _parameters(name, job["kinds"][name], chosen) | without.parameters(less)
-        _map(stage, who, name, file, parameters, measured | {"without": without.told(less, note)})
+        less = job["without"] if name == excluded_regions.MAP else {}
+        parameters = _parameters(name, job["kinds"][name], chosen) | excluded_regions.parameters(less)
+        _map(stage, who, name, file, parameters, measured | {"without": excluded_regions.told(less, note)})
     drawn = _draw(stage, who, anat, templates, sources, maps, radiological=radiological)
-    return _told(job, chosen, anat, measured, drawn, without.words(job["without"], note))
+    return _told(job, chosen, anat, measured, drawn, excluded_regions.words(job["without"], note))
 
 
 def _empty(job: Files) -> Files:
@@ -116,7 +117,7 @@ def _parameters(name: str, kind: str, chosen: Files) -> Files:
 
 
 def _measured(job: Files, anat: Files, sources: Files, bids_dir: str) -> Files:
-    from bids_app.workflow import anatomical  # with ANTs, which people with BOLD alone need not wait for
+    from bids_app.nodes import anatomical  # with ANTs, which people with BOLD alone need not wait for
 
     volumes = anat["tissues"]["volumes"]
     scan = inputs.Scan(job["participant"], job["session"], Path(job["scan"]))

@@ -10,10 +10,11 @@ import numpy as np
 
 from bids_app import catalogue
 from bids_app.errors import DataError
+from bids_app.nodes import atlas
+from bids_app.planning import network_templates
 from bids_app.preprocess import denoise, strategies
 from bids_app.preprocess import series as images
 from bids_app.preprocess.conform import plain
-from bids_app.workflow import network_maps, spaces
 
 Files = dict[str, Any]
 SERIES = ("series", "denoised", "filtered", "kept", "fd", "dvars")
@@ -57,7 +58,7 @@ def series(*, run: Files, chosen: Files, grid: list[Any] | None) -> Files:
 
 def place_atlas(*, atlas_name: str, run: Files, templates: Files, **chosen: Any) -> str:
     """An atlas on the grid of a run (`spaces.place`). Returns its folder."""
-    return spaces.place(name=atlas_name, template={**templates, "mask": run["mask"]}, **chosen)
+    return atlas.place(name=atlas_name, template={**templates, "mask": run["mask"]}, **chosen)
 
 
 def make_map(*, map_name: str, run: Files, parameters: Files, parcels: str) -> Files:
@@ -72,8 +73,8 @@ def make_map(*, map_name: str, run: Files, parameters: Files, parcels: str) -> F
     if "network_maps" in wanted:
         file = Path(parameters["network_maps"])
         given["network_maps"], given["network_names"] = (
-            network_maps.placed(file, mask, inside),
-            network_maps.names(file),
+            network_templates.placed(file, mask, inside),
+            network_templates.names(file),
         )
     values = part.compute(np.load(run[part.SOURCE]), **{name: given[name] for name in wanted})
     found = values if isinstance(values, dict) else {map_name: values}

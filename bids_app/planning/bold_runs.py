@@ -12,9 +12,9 @@ from bids_app.atlases import atlas
 from bids_app.bids import derivatives_bold, inputs
 from bids_app.bids import functional as bids_functional
 from bids_app.errors import MissingInputError, UsageError
+from bids_app.planning import available_maps, network_templates
 from bids_app.preprocess import series, strategies
 from bids_app.settings import Settings
-from bids_app.workflow import found, network_maps
 
 BAND = (0.01, 0.08)
 FD_THRESHOLD = 0.5
@@ -25,12 +25,14 @@ RAW_MM = 3.0  # about the voxels that BOLD is measured with
 
 def maps(settings: Settings) -> tuple[str, ...]:
     """The maps of time series among those chosen."""
-    return tuple(name for name in settings.participant.maps if found.datatype(catalogue.load("maps", name)) == "func")
+    return tuple(
+        name for name in settings.participant.maps if available_maps.datatype(catalogue.load("maps", name)) == "func"
+    )
 
 
 def computed(settings: Settings) -> tuple[str, ...]:
     """Those of them that are made here, and not fitted at the group level, which takes the series."""
-    return tuple(name for name in maps(settings) if not found.fitted(name))
+    return tuple(name for name in maps(settings) if not available_maps.fitted(name))
 
 
 def chosen(settings: Settings) -> dict[str, Any]:
@@ -78,7 +80,7 @@ def check(settings: Settings) -> None:
     if settings.participant.denoise == "ica_aroma" and "fmriprep" not in settings.select.derivatives:
         raise UsageError("--denoise ica_aroma: only fMRIPrep's own series serve; give -d fmriprep=PATH")
     if "networks" in maps(settings):
-        network_maps.check(settings.participant.network_maps, "networks")
+        network_templates.check(settings.participant.network_maps, "networks")
     for name in maps(settings):
         atlas.check(atlas_names(settings.both.atlas, name))
 

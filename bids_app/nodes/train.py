@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from bids_app import catalogue
-from bids_app.atlases import atlas, templates
+from bids_app.atlases import templates
 from bids_app.bids import outputs
 from bids_app.dataset import arrays
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
-from bids_app.workflow import heatmaps
+from bids_app.nodes import heatmaps
+from bids_app.planning.work_dir import fold_folder
 
 Files = dict[str, Any]
 TERRITORY = 0.1
@@ -87,9 +88,9 @@ def place_template(*, template: Files, like: str, folder: str) -> Files:
 
 def place_atlas(*, atlas_name: str, link: str, **chosen: Any) -> str:
     """An atlas on the maps' grid (`spaces.place`); `link` names where the analysis finds it."""
-    from bids_app.workflow import spaces
+    from bids_app.nodes import atlas
 
-    found = spaces.place(name=atlas_name, **chosen)
+    found = atlas.place(name=atlas_name, **chosen)
     Path(link).parent.mkdir(parents=True, exist_ok=True)
     Path(link).write_text(Path(found).name)
     return found
@@ -176,13 +177,3 @@ def array(name: str, fold: str, stacked: Files) -> Path:
     if f"array_{name}" in stacked:
         return Path(stacked[f"array_{name}"])
     return Path(stacked[f"fitted_{fold}"]) / f"{name}.npy"
-
-
-def atlas_link(work: Path, place: str, name: str) -> Path:
-    """The file that names where an atlas on a grid is kept."""
-    return work / "atlases" / outputs.label(place) / outputs.label(atlas.name(name))
-
-
-def fold_folder(work: Path, cell: str, repeat: int, number: int) -> Path:
-    """Where a fold's results are kept."""
-    return work / "folds" / cell / f"repeat-{repeat}_fold-{number}"
