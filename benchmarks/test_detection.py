@@ -37,9 +37,9 @@ from bids_app.dataset.grid import Grid
 from bids_app.evaluation import permutation
 from bids_app.explainers import pattern, weights
 from bids_app.maps import gm
-from bids_app.nodes import atlas as spaces
-from bids_app.nodes import template as templates
-from bids_app.nodes import train
+from bids_app.nodes.atlas import resample_atlas
+from bids_app.nodes.template import prepare_template
+from bids_app.nodes.train import stack_maps
 from bids_app.training import models, prepare
 
 pytestmark = pytest.mark.slow
@@ -130,13 +130,13 @@ def read(out, work, cache_folder):
     """The cohort whose participant level wrote `out`, read as the group level does."""
     work.mkdir(parents=True, exist_ok=True)
     files = files_of(out)
-    template = templates.prepare(cache=str(cache_folder), **MAP)
+    template = prepare_template(cache=str(cache_folder), **MAP)
     place = {"cache": str(cache_folder), "template": template, "space": SPACE, "sloppy": True, "seed": 1}
     aal, parcellation = (
-        Path(spaces.place(name=name, stamp=atlas.stamp(name), **place)) for name in ("aal", regional.ATLAS)
+        Path(resample_atlas(name=name, stamp=atlas.stamp(name), **place)) for name in ("aal", regional.ATLAS)
     )
     chosen = {"map_name": "gm", "smoothing_mm": gm.SMOOTHING_MM, "form": gm.FORM, "whole": False, "work": str(work)}
-    stacked = train.stack(
+    stacked = stack_maps(
         template=template, files=[[str(file)] for file in files], parcellation=str(parcellation), **chosen
     )
     sidecars = [json.loads(Path(str(file).replace(".nii.gz", ".json")).read_text()) for file in files]

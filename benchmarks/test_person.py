@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bids_app.atlases import atlas
-from bids_app.nodes import atlas as spaces
-from bids_app.nodes import template
+from bids_app.nodes.atlas import resample_atlas
+from bids_app.nodes.template import prepare_template
 from bids_app.phantom.write import write
 
 pytestmark = pytest.mark.slow
@@ -20,11 +20,11 @@ SPACE = "MNI152NLin2009cAsym"
 MAKE = """
 import json, sys
 from pathlib import Path
-from bids_app.workflow import functional
+from bids_app.nodes import bold_maps
 told = json.loads(sys.argv[1])
-made = functional.series(run=told["run"], chosen=told["chosen"], grid=None)
+made = bold_maps.clean_series(run=told["run"], chosen=told["chosen"], grid=None)
 for name in told["maps"]:
-    functional.make_map(map_name=name, run=made, parameters=told["parameters"], parcels=told["parcels"])
+    bold_maps.make_bold_map(map_name=name, run=made, parameters=told["parameters"], parcels=told["parcels"])
 # not getrusage: that remembers the process that this one was forked from
 status = Path('/proc/self/status').read_text()
 print(int(status.split('VmHWM:')[1].split()[0]) / 1024)
@@ -33,11 +33,11 @@ START = """
 import sys, time
 begun = time.time()
 from bids_app import run
-from bids_app.workflow import execute
+from bids_app.graphs import participant
 def stop(*_, **__):
     print(time.time() - begun)
     sys.exit()
-execute.run = stop
+participant.run_graph = stop
 run.main(sys.argv[1:])
 """
 
@@ -62,8 +62,8 @@ def best(command, folder, *, rounds=5):
 
 
 def test_all_maps_of_a_person_take_5_seconds_and_1_gb(phantom, tmp_path, capsys):
-    made = template.prepare(cache=str(tmp_path), space=SPACE, resolution=3.0, sloppy=True, seed=1)
-    placed = spaces.place(
+    made = prepare_template(cache=str(tmp_path), space=SPACE, resolution=3.0, sloppy=True, seed=1)
+    placed = resample_atlas(
         cache=str(tmp_path), name="aal", stamp=atlas.stamp("aal"), template=made, space=SPACE, seed=1, sloppy=True
     )
     stem = str(phantom / "fmriprep" / "sub-01" / "func" / "sub-01_task-rest_")

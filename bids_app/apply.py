@@ -3,9 +3,11 @@
 import logging
 
 from bids_app.bids import description, inputs, outputs
+from bids_app.graphs.apply_model import run_application_graph
 from bids_app.planning import model_application, settings_from_model
+from bids_app.publish.apply_model import stage_application
+from bids_app.results.apply_model import prediction_table, score_predictions
 from bids_app.settings import Settings
-from bids_app.workflow import applying, publish_apply
 
 log = logging.getLogger("pellucid")
 
@@ -24,12 +26,12 @@ def run(settings: Settings) -> int:
     elif planned.listed.any():
         log.warning("%d samples are of people who trained: only models that held them out", planned.listed.sum())
 
-    told = applying.run(planned, settings)
-    table = applying.predictions(planned, told)
-    scored = applying.scored(planned, table, settings)
+    told = run_application_graph(planned, settings)
+    table = prediction_table(planned, told)
+    scored = score_predictions(planned, table, settings)
 
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
-        publish_apply.stage(stage, planned, table, scored, chosen=settings)
+        stage_application(stage, planned, table, scored, chosen=settings)
         outputs.retire(settings.output_dir / "group" / planned.name, old)
         outputs.publish(stage, settings.output_dir)
     log.info("report: %s", settings.output_dir / "group" / planned.name / "report.html")

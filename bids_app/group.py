@@ -8,10 +8,22 @@ import pandas as pd
 from bids_app import apply
 from bids_app import power as power_only
 from bids_app.bids import description, inputs, outputs
+from bids_app.graphs.group import run_group_graph
+from bids_app.graphs.prediction_pages import run_prediction_pages
 from bids_app.planning import cohort, group
+from bids_app.planning.nested_cv import check_inner_folds
+from bids_app.planning.power import check_power
+from bids_app.planning.reference_map import check_reference_map
+from bids_app.planning.voxelwise_test import check_voxelwise_test
+from bids_app.publish.group import remove_previous_group, stage_group
+from bids_app.results.collect import collect_heatmaps, collect_predictions, fold_table
+from bids_app.results.ica import component_table
+from bids_app.results.nested_cv import selected_predictions, selection_table
+from bids_app.results.power import power_table
+from bids_app.results.reference_map import overlap_table
+from bids_app.results.verdicts import judge_models
+from bids_app.results.voxelwise_test import collect_voxelwise_test
 from bids_app.settings import Settings
-from bids_app.workflow import called, cells, collect, compared, ica, judge, nested, power, publish, reference
-from bids_app.workflow import voxelwise as test
 
 log = logging.getLogger("pellucid")
 
@@ -25,30 +37,30 @@ def run(settings: Settings) -> int:
     outputs.check_output(settings.output_dir, settings.bids_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
     planned = group.make(dataset, settings)
-    nested.check(planned, settings)
-    reference.check(settings)
-    test.check(planned, settings)
-    power.check(planned, settings)
+    check_inner_folds(planned, settings)
+    check_reference_map(settings)
+    check_voxelwise_test(planned, settings)
+    check_power(planned, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     log.info("%s", group.counted(planned))
 
-    work = cells.run(planned, settings)
-    chosen = nested.choices(planned, settings, work)
-    told = collect.predictions(planned, work)
-    told = pd.concat([told, nested.predictions(told, chosen)], ignore_index=True)
-    judged = judge.run(planned, settings, told, work)
-    maps = collect.heatmaps(planned, work)
-    pages = called.run(planned, settings, judged, work)
-    overlap = reference.table(planned, settings, maps, work)
-    tested = compared.found(planned, settings, maps, work)
-    matched = ica.table(planned, work)
-    detected = power.table(planned, settings, work)
+    work = run_group_graph(planned, settings)
+    chosen = selection_table(planned, settings, work)
+    told = collect_predictions(planned, work)
+    told = pd.concat([told, selected_predictions(told, chosen)], ignore_index=True)
+    judged = judge_models(planned, settings, told, work)
+    maps = collect_heatmaps(planned, work)
+    pages = run_prediction_pages(planned, settings, judged.claims(), work)
+    overlap = overlap_table(planned, settings, maps, work)
+    tested = collect_voxelwise_test(planned, settings, maps, work)
+    matched = component_table(planned, work)
+    detected = power_table(planned, settings, work)
 
     people = planned.samples.drop(columns=list(planned.smoothing))
     tables = {
         "samples": people,
-        "folds": collect.fold_table(planned),
+        "folds": fold_table(planned),
         "predictions": told,
         "scores": judged.scores,
         "comparisons": judged.pairs,
@@ -58,8 +70,8 @@ def run(settings: Settings) -> int:
     tables |= {name: table for name, table in asked.items() if table is not None}
     found: dict[str, Any] = {"tables": tables, "judged": judged, "maps": maps, "pages": pages, "compared": tested}
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
-        publish.stage(stage, planned, work, chosen=settings, **found)
-        publish.retire(settings.output_dir, planned.name, old)
+        stage_group(stage, planned, work, chosen=settings, **found)
+        remove_previous_group(settings.output_dir, planned.name, old)
         outputs.publish(stage, settings.output_dir)
     for verdict in judged.verdicts.values():
         log.info("%s", verdict.text)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bids_app.nodes.template import prepare_template
+
 # before the first import of numpy or torch: they read the number of threads once
 for variable in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
     os.environ[variable] = "1"
@@ -26,10 +28,9 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def with_template(tmp_path_factory):
     """A function that puts the sloppy template at 4 mm into a work folder, so that runs need not make it again."""
-    from bids_app.nodes import template
 
     made = tmp_path_factory.mktemp("template")
-    template.prepare(cache=str(made), space="MNI152NLin2009cAsym", resolution=4.0, sloppy=True, seed=1)
+    prepare_template(cache=str(made), space="MNI152NLin2009cAsym", resolution=4.0, sloppy=True, seed=1)
 
     def put(work: Path) -> Path:
         return shutil.copytree(made, work, dirs_exist_ok=True)

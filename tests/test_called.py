@@ -12,11 +12,12 @@ from scipy.ndimage import gaussian_filter
 
 from bids_app.atlases import templates
 from bids_app.dataset.grid import Grid
+from bids_app.graphs.prediction_pages import _t1w_and_transforms
+from bids_app.nodes.prediction_page import _t1w_in_template_space
 from bids_app.report import called as page
 from bids_app.report.page import number
 from bids_app.run import main
 from bids_app.training import deviations, prepare
-from bids_app.workflow import called
 
 SPACE = "MNI152NLin2009cAsym"
 
@@ -55,9 +56,9 @@ def test_the_own_t1w_lies_on_the_template_by_the_saved_transforms(phantom_maps, 
     _, out = phantom_maps
     (brain,) = out.glob(".work/template-*/brain.nii.gz")
     settings = SimpleNamespace(output_dir=out)
-    files = called._own("01", "n/a", SPACE, settings)
+    files = _t1w_and_transforms("01", "n/a", SPACE, settings)
     assert [path.rpartition("_")[2] for path, _ in files] == ["T1w.nii.gz", "xfm.nii.gz", "xfm.mat"]
-    moved, template = called._own_t1w([path for path, _ in files], str(brain)), nib.load(brain)
+    moved, template = _t1w_in_template_space([path for path, _ in files], str(brain)), nib.load(brain)
     inside = template.get_fdata() > 0
     assert moved.shape == template.shape
     assert np.allclose(moved.affine, template.affine)
@@ -68,7 +69,7 @@ def test_the_own_t1w_lies_on_the_template_by_the_saved_transforms(phantom_maps, 
     before = np.corrcoef(raw.get_fdata()[inside], template.get_fdata()[inside])[0, 1]
     assert like > 0.8
     assert like > before + 0.1
-    assert called._own("99", "n/a", SPACE, settings) == []
+    assert _t1w_and_transforms("99", "n/a", SPACE, settings) == []
 
 
 def _regions_on_pages_are_those_of_the_person_s_fold(out, folder, told):

@@ -74,7 +74,7 @@ def test_a_work_folder_takes_what_numba_compiled_when_the_image_was_built(tmp_pa
     code = (
         "import os; from pathlib import Path; from bids_app import environment\n"
         f"work = Path({str(tmp_path / 'work')!r}); environment.settle(work)\n"
-        "from bids_app.workflow import execute; execute.fill_compiled(work)\n"
+        "from bids_app.graphs import run; run.copy_compiled_kernels(work)\n"
         f"{found}"
         "print(sum(loops.compiled.stats.cache_hits.values()), sum(loops.compiled.stats.cache_misses.values()))"
     )

@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from bids_app.dataset import folds, folds_file
 from bids_app.errors import DataError, MissingInputError, UsageError
-from bids_app.workflow.collect import fold_table
+from bids_app.results.collect import fold_table
 
 SEEDS = range(25)
 

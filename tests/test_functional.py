@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from nilearn.signal import clean
 
-from bids_app.nodes import bold_maps
+from bids_app.nodes.bold_maps import clean_series
 from bids_app.phantom.write import write
 from bids_app.preprocess.strategies import OWN
 from bids_app.run import main
@@ -96,7 +96,7 @@ def test_volumes_before_the_steady_state_are_as_if_they_had_never_been(ran, tmp_
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
         run = {"bold": bold, "mask": mask, "confounds": tmp_path / f"{name}.tsv", "tr": 2.0, "skipped": skipped}
-        made.append(bold_maps.series(run=run, chosen=chosen, grid=None))
+        made.append(clean_series(run=run, chosen=chosen, grid=None))
     assert (made[0]["dummies"], made[1]["dummies"]) == (3, 0)
     for name in ("denoised", "filtered", "kept", "dvars"):
         np.testing.assert_allclose(np.load(made[0][name]), np.load(made[1][name]), atol=1e-3)

@@ -13,12 +13,12 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_app.bids import inputs
 from bids_app.errors import DataError, MissingInputError
+from bids_app.graphs.bold import connect_runs, run_inputs
+from bids_app.graphs.function_node import FunctionCall
 from bids_app.phantom.write import write
 from bids_app.planning import participant
 from bids_app.run import main
 from bids_app.settings import build
-from bids_app.workflow import people_bold
-from bids_app.workflow.call import Call
 
 SPACE = "MNI152NLin2009cAsym"
 VOLUMES = 60
@@ -160,9 +160,9 @@ def test_steps_ask_for_more_memory_for_longer_runs(copied, tmp_path):
     for factor in (1, 10):
         runs = [{**run, "gb": factor * run["gb"]} for run in job.runs]
         graph = Workflow("person")
-        finish = Node(Call(people_bold.inputs(job, settings), function="x:y"), name="finish")
-        people_bold.connect(
-            graph, finish, Node(Call([], function="x:y"), name="anatomy"), replace(job, runs=runs), settings
+        finish = Node(FunctionCall(run_inputs(job, settings), function="x:y"), name="finish")
+        connect_runs(
+            graph, finish, Node(FunctionCall([], function="x:y"), name="anatomy"), replace(job, runs=runs), settings
         )
         asked[factor] = {
             node.name: node.mem_gb for node in graph._get_all_nodes() if node.name not in ("finish", "anatomy")

@@ -2,6 +2,8 @@
 
 import ast
 import dataclasses
+import importlib
+import inspect
 import os
 import re
 import shutil
@@ -173,23 +175,24 @@ def test_a_part_is_added_as_one_file_and_nothing_else(room: str, tmp_path: Path)
     assert done.stdout.strip() == "the toy itself", done.stderr
 
 
-def test_every_function_that_a_node_names_is_there():
-    named = set()
-    for path in sorted((PACKAGE / "workflow").glob("*.py")):
-        tree = ast.parse(path.read_text())
-        constants = {
-            one.targets[0].id: one.value.value
-            for one in tree.body
-            if isinstance(one, ast.Assign)
-            and isinstance(one.value, ast.Constant)
-            and isinstance(one.targets[0], ast.Name)
-        }
-        for call in (one for one in ast.walk(tree) if isinstance(one, ast.Call)):
-            if isinstance(call.func, ast.Name) and call.func.id == "node":
-                parts = call.args[1].values if isinstance(call.args[1], ast.JoinedStr) else [call.args[1]]
-                named.add("".join(p.value if isinstance(p, ast.Constant) else constants[p.value.id] for p in parts))
-    assert len(named) > 25
-    for module, _, name in (one.partition(":") for one in named):
-        file = ROOT / (module.replace(".", "/") + ".py")
-        functions = [one.name for one in ast.parse(file.read_text()).body if isinstance(one, ast.FunctionDef)]
-        assert name in functions, f"{module} has no {name}"
+NODE_KEYWORDS = {"mem_gb", "n_procs", "connected"}
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "graphs").glob("*.py")), ids=lambda path: path.stem)
+def test_graphs_give_nodes_only_arguments_that_their_functions_take(path: Path):
+    module = importlib.import_module(f"bids_app.graphs.{path.stem}")
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    for call in (node for node in calls if isinstance(node.func, ast.Name) and node.func.id == "make_node"):
+        function = getattr(module, call.args[1].id)
+        assert function.__module__.startswith("bids_app.nodes."), f"{function.__module__} is no room of nodes"
+        assert getattr(importlib.import_module(function.__module__), function.__qualname__) is function
+        parameters = inspect.signature(function).parameters
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            continue
+        keywords = {keyword.arg for keyword in call.keywords if keyword.arg} - NODE_KEYWORDS
+        assert keywords <= set(parameters), f"{function.__name__} at line {call.lineno}"
+
+
+def test_the_graphs_call_functions_of_many_nodes():
+    text = "".join(path.read_text() for path in (PACKAGE / "graphs").glob("*.py"))
+    assert text.count("make_node(") > 25

@@ -9,8 +9,10 @@ import pytest
 from bids_app.dataset import arrays, ica
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError
+from bids_app.graphs.function_node import make_node
+from bids_app.graphs.ica import MapSources, training_rows
 from bids_app.maps import networks
-from bids_app.nodes import ica as fitted
+from bids_app.nodes.ica import EVERYBODY, check_components, dual_regress, fit_ica
 from bids_app.planning import ica as planning_ica
 
 SHAPE, TIME, PEOPLE, SOURCES = (16, 16, 12), 40, 12, 5
@@ -106,7 +108,7 @@ def gathered(tmp_path, series):
 
 def fold(gathered, work, rows=(0, 1, 2)):
     work.mkdir(exist_ok=True)
-    folder = fitted.fit(series=gathered, rows=list(rows), components=5, seed=7, work=str(work))
+    folder = fit_ica(series=gathered, rows=list(rows), components=5, seed=7, work=str(work))
     with np.load(f"{folder}/fitted.npz") as stored:
         return folder, dict(stored)
 
@@ -126,9 +128,9 @@ def test_a_held_out_person_leaves_the_components_as_they_are_to_the_last_bit_and
 
 def test_a_folds_arrays_are_the_smoothed_betas_of_everybody_and_the_mean_of_runs(gathered, tmp_path):
     folder, stored = fold(gathered, tmp_path / "work")
-    numbers = fitted.check(plan=PLAN, work=str(tmp_path / "work"), fit_1_1=folder)
+    numbers = check_components(plan=PLAN, work=str(tmp_path / "work"), fit_1_1=folder)
     assert numbers == {"ica-A": 0, "ica-D": 3}
-    assert fitted.transform(series=gathered, fitted=folder, numbers=numbers, plan=PLAN) == folder
+    assert dual_regress(series=gathered, fitted=folder, numbers=numbers, plan=PLAN) == folder
     for name, number in numbers.items():
         made = np.load(f"{folder}/{name}.npy")
         assert made.shape == (PEOPLE, GRID.voxels)
@@ -161,14 +163,14 @@ def test_every_network_that_was_not_found_is_named_with_its_fold_in_one_message(
     folders = {f"fit_{name}": fold(gathered, work, rows)[0] for name, rows in
                {"1_1": (0, 1), "2_3": (3, 4), "inner_1_2_1_4": (1, 2)}.items()}  # fmt: skip
     with pytest.raises(DataError) as told:
-        fitted.check(plan=PLAN, work=str(work), **folders)
+        check_components(plan=PLAN, work=str(work), **folders)
     for words in ("A in repeat 1, fold 1 (|r| = 0.", "D in repeat 2, fold 3", "inner fold 4 of repeat 1, fold 2",
                   "--network-maps", "--ica-components"):  # fmt: skip
         assert words in str(told.value)
     assert str(told.value).count("|r|") == 6
     assert "\n" not in str(told.value)
     wanted = {**PLAN, "maps": ["ica-B"]}  # who asks for B alone is not told of the others
-    assert fitted.check(plan=wanted, work=str(work), **folders) == {"ica-B": 1}
+    assert check_components(plan=wanted, work=str(work), **folders) == {"ica-B": 1}
     rows = json.loads((work / "ica" / "told.json").read_text())
     assert {row["place"] for row in rows} == {"1_1", "2_3", "inner_1_2_1_4"}
 
@@ -177,13 +179,11 @@ def test_every_fit_but_that_of_everybody_sees_the_training_people_of_its_fold_an
     from nipype.pipeline.engine import Workflow
 
     from bids_app.dataset import folds
-    from bids_app.workflow import ica as graphs
-    from bids_app.workflow.call import node
 
     classes = ["a", "b"] * 9
     splits = folds.stratified(classes, [f"p{row}" for row in range(18)], folds=3, seed=1)
     inner = {planning_ica.within(one): folds.inner(one, classes, folds=2, seed=1) for one in splits}
-    rows = graphs.places(splits, inner)
+    rows = training_rows(splits, inner)
     assert len(rows) == 3 + 3 * 2
     for split in splits:
         assert rows[planning_ica.key(split)] == list(split.train)
@@ -192,15 +192,15 @@ def test_every_fit_but_that_of_everybody_sees_the_training_people_of_its_fold_an
             assert seen < set(split.train)
             assert not seen & {*split.test, *one.test}
 
-    fits = {place: node(f"maps_{place}", "a:b", mem_gb=1) for place in (*rows, fitted.EVERYBODY)}
-    stacks = {name: node(f"stack_{name[-2:]}", "a:b", mem_gb=1) for name in ("gm", "ica-A1")}
-    sources = graphs.Arrays(stacks, fits, ("ica-A1",))
+    fits = {place: make_node(f"maps_{place}", fit_ica, mem_gb=1) for place in (*rows, EVERYBODY)}
+    stacks = {name: make_node(f"stack_{name[-2:]}", fit_ica, mem_gb=1) for name in ("gm", "ica-A1")}
+    sources = MapSources(stacks, fits, ("ica-A1",))
     graph, second = Workflow("graph"), splits[1]
     outside = planning_ica.within(second)
     for name, maps, asked, outer in (("train", ("ica-A1", "gm"), [second], ""), ("null", ("ica-A1",), splits, ""),
                                      ("inner", ("ica-A1",), inner[outside], outside),
                                      ("plain", ("gm",), splits, "")):  # fmt: skip
-        one = node(name, "a:b", mem_gb=1, connected=sources.inputs(maps, asked))
+        one = make_node(name, fit_ica, mem_gb=1, connected=sources.inputs(maps, asked))
         sources.connect(graph, one, maps, asked, outer)
     found = {name: set() for name in ("train", "null", "inner", "plain")}
     for source, target, how in graph._graph.edges(data=True):

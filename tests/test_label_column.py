@@ -15,8 +15,9 @@ from bids_app.bids.participants import with_synonyms
 from bids_app.errors import DataError, UsageError
 from bids_app.planning import cohort
 from bids_app.planning.group import Cell
+from bids_app.planning.permutations import exchangeable_labels
+from bids_app.results.verdicts import _unknown
 from bids_app.run import main
-from bids_app.workflow import judge, nulls
 
 SPACE, MM, PEOPLE = "MNI152NLin2009cAsym", 4.0, 24
 SEXES = ("F", "M")
@@ -63,9 +64,9 @@ def test_a_run_goes_on_where_sites_are_the_label_and_not_where_something_else_go
 def test_neither_the_label_nor_what_stands_beside_it_in_a_baseline_counts_as_unknown(label):
     used = people().assign(**{"class": people()[label]})
     planned = SimpleNamespace(used=used, classes=tuple(sorted(used["class"].unique())), label_column=label)
-    assert judge._unknown(planned, Cell("svm", ("gm",))) == []
+    assert _unknown(planned, Cell("svm", ("gm",))) == []
     planned.used = used.assign(age=np.nan)  # that is not known, whatever the label is
-    assert judge._unknown(planned, Cell("svm", ("gm",))) == ["age is not known"]
+    assert _unknown(planned, Cell("svm", ("gm",))) == ["age is not known"]
 
 
 @pytest.mark.parametrize("label", ["sex", "gender"])
@@ -80,7 +81,7 @@ def test_labels_are_not_shuffled_within_a_site_that_is_the_label(tmp_path):
     used = table.assign(**{"class": table["site"]})
     split = SimpleNamespace(repeat=1, fold=1, test=range(PEOPLE), groups=tuple(used["participant_id"]))
     planned = SimpleNamespace(used=used, classes=("A", "B"), label_column="site", splits=[split])
-    *_, places = nulls.exchanged(planned, chosen(tmp_path, label="site", site="site"))
+    *_, places = exchangeable_labels(planned, chosen(tmp_path, label="site", site="site"))
     assert set(places) == {"-"}
 
 

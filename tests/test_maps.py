@@ -11,7 +11,7 @@ from bids_app import catalogue
 from bids_app.atlases import atlas
 from bids_app.bids import outputs
 from bids_app.errors import DataError
-from bids_app.nodes import participant_outputs
+from bids_app.nodes.participant_outputs import map_stem
 
 EVERY = catalogue.names("maps")
 NAMES = [name for name in EVERY if catalogue.load("maps", name).SUFFIX != "boldmap"]
@@ -89,9 +89,7 @@ def test_entities_and_suffix_spell_a_bids_name(name):
     part = catalogue.load("maps", name)
     assert part.SUFFIX.isalnum()
     assert set(part.ENTITIES) <= set(outputs.ORDER)
-    stem = participant_outputs.map_stem(
-        name, ("01", "1"), space="MNI152NLin2009cAsym", resolution=1.5, intensity="zscore"
-    )
+    stem = map_stem(name, ("01", "1"), space="MNI152NLin2009cAsym", resolution=1.5, intensity="zscore")
     assert re.fullmatch(r"sub-01_ses-1_space-MNI152NLin2009cAsym_res-1p5(_[a-z]+-[0-9A-Za-z]+)+_[0-9A-Za-z]+", stem)
 
 
@@ -197,9 +195,7 @@ def test_t1w_of_an_empty_mask_is_refused(supplied):
 @pytest.mark.parametrize("session", [None, "1"])
 def test_no_two_maps_share_a_name(session):
     stems = [
-        participant_outputs.map_stem(
-            name, ("01", session), space="MNI152NLin2009cAsym", resolution=2.0, intensity=intensity
-        )
+        map_stem(name, ("01", session), space="MNI152NLin2009cAsym", resolution=2.0, intensity=intensity)
         for name in NAMES
         for intensity in ("zscore", "minmax")
         if intensity == "zscore" or "{intensity}" in str(catalogue.load("maps", name).ENTITIES)

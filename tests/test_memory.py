@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from bids_app import catalogue
+from bids_app.graphs.memory import BRAIN_MM, NetworkRequest, _measure_networks
 from bids_app.run import main
 from bids_app.training import memory
 from bids_app.training.regimen import Regimen, of
-from bids_app.workflow import needs
 
 
 def test_weights_and_what_is_kept_are_counted_to_the_byte():
@@ -36,7 +36,7 @@ def test_people_at_once_and_the_best_weights_count():
 
 
 def test_what_makes_the_graph_does_not_import_torch():
-    code = "import sys; from bids_app.workflow import cells; sys.exit('torch' in sys.modules)"
+    code = "import sys; from bids_app.graphs import group; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -49,7 +49,7 @@ def test_the_box_round_the_brain_is_that_of_the_templates(with_template, tmp_pat
     inside = np.asarray(image.dataobj) > 0.5
     edge = image.header.get_zooms()[0]
     box = [np.ptp(np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))) + 1 for axis in range(3)]
-    planned = [round(mm / edge) for mm in needs.BRAIN_MM]
+    planned = [round(mm / edge) for mm in BRAIN_MM]
     assert all(0 <= more - less <= 2 for more, less in zip(planned, box, strict=True))
 
 
@@ -65,8 +65,8 @@ def test_a_network_that_does_not_fit_is_told_before_anything_is_computed(phantom
 
 
 def test_vit_b16_needs_gigabytes_and_the_small_network_does_not():
-    asked = [needs.Asked(name, 1, 2, (49, 61, 53), 3.0, {}) for name in ("vit_b16", "cnn3d")]
-    (large, small), _ = needs._measure(asked, "cpu")
+    asked = [NetworkRequest(name, 1, 2, (49, 61, 53), 3.0, {}) for name in ("vit_b16", "cnn3d")]
+    (large, small), _ = _measure_networks(asked, "cpu")
     assert 5 < large < 25
     assert small < 0.2
     assert of(catalogue.load("classifiers", "vit_b16")).at_once == 4

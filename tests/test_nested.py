@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bids_app.results.nested_cv import selected_predictions
 from bids_app.run import main
-from bids_app.workflow import nested
 
 
 def test_the_chosen_cell_of_each_fold_speaks_for_those_it_held_out():
@@ -16,10 +16,10 @@ def test_the_chosen_cell_of_each_fold_speaks_for_those_it_held_out():
     chosen = pd.DataFrame(
         {"repeat": 1, "fold": [1, 1, 2, 2], "cell": ["a", "b", "a", "b"], "chosen": [False, True, True, False]}
     )
-    found = nested.predictions(told, chosen)
+    found = selected_predictions(told, chosen)
     assert found["cell"].tolist() == ["chosen", "chosen"]
     assert found.set_index("participant_id")["probability_x"].to_dict() == {"01": 0.2, "02": 0.8}
-    assert nested.predictions(told, None).empty
+    assert selected_predictions(told, None).empty
 
 
 @pytest.mark.slow

@@ -14,8 +14,9 @@ from scipy.stats import binomtest, ttest_ind
 
 from bids_app import catalogue
 from bids_app.atlases import atlas
-from bids_app.nodes import atlas as spaces
-from bids_app.nodes import bold_maps, template
+from bids_app.nodes.atlas import resample_atlas
+from bids_app.nodes.bold_maps import clean_series, make_bold_map, read_labels
+from bids_app.nodes.template import prepare_template
 from bids_app.phantom.write import write
 
 pytestmark = pytest.mark.slow
@@ -92,14 +93,14 @@ def _means(folder, kept, person):
     parameters["network_maps"] = str(folder / "bids" / "sourcedata" / "network-maps.nii.gz")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        made = bold_maps.series(run=run, chosen=CHOSEN, grid=None)
+        made = clean_series(run=run, chosen=CHOSEN, grid=None)
         placed = _placed(kept, made["mask"])
         inside = np.asarray(nib.load(made["mask"]).dataobj) > 0
-        labels, names, _ = bold_maps.labels(placed)
+        labels, names, _ = read_labels(placed)
         found = {}
         for name in MAPS:
             part = catalogue.load("maps", name)
-            files = bold_maps.make_map(map_name=name, run=made, parameters=parameters, parcels=placed)
+            files = make_bold_map(map_name=name, run=made, parameters=parameters, parcels=placed)
             for key, file in files.items():
                 if key.startswith("z_"):
                     continue
@@ -111,9 +112,9 @@ def _means(folder, kept, person):
 
 
 def _placed(kept, mask):
-    made = template.prepare(cache=str(kept), space=SPACE, resolution=4.0, sloppy=True, seed=1)
+    made = prepare_template(cache=str(kept), space=SPACE, resolution=4.0, sloppy=True, seed=1)
     options = {"stamp": atlas.stamp("aal"), "space": SPACE, "seed": 1, "sloppy": True}
-    return spaces.place(cache=str(kept), name="aal", template={**made, "mask": mask}, **options)
+    return resample_atlas(cache=str(kept), name="aal", template={**made, "mask": mask}, **options)
 
 
 # Of 24 people. What a region gains of its network's course is a small part of what a voxel shares with a whole brain,

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from bids_app.atlases import templates as atlas_templates
 from bids_app.errors import DataError
-from bids_app.nodes import template as templates
+from bids_app.nodes.template import TISSUES, prepare_template
 from bids_app.phantom.write import write
 from bids_app.preprocess import conform, head, normalise, skull, tissues
 
@@ -412,12 +412,12 @@ def test_bias_is_taken_out(onion):
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
     cache = tmp_path_factory.mktemp("template")
-    return templates.prepare(cache=str(cache), space=SPACE, resolution=4.0, sloppy=True, seed=1)
+    return prepare_template(cache=str(cache), space=SPACE, resolution=4.0, sloppy=True, seed=1)
 
 
 def test_priors_keep_their_volume(template):
     """A template whose edge was blurred outwards blew brains up by a third (grey matter 1.3 times)."""
-    for tissue in templates.TISSUES:
+    for tissue in TISSUES:
         before = atlas_templates.tissue_prior(tissue)
         after = nib.load(template[tissue])
         native = before.get_fdata().sum() * volume_ml(before)
@@ -434,7 +434,7 @@ def test_template_is_no_larger_than_the_brain_that_it_was_made_of(template):
 def test_template_is_made_once(template):
     cache = Path(template["mask"]).parents[1]
     stamp = Path(template["mask"]).stat().st_mtime_ns
-    assert templates.prepare(cache=str(cache), space=SPACE, resolution=4.0, sloppy=True, seed=1) == template
+    assert prepare_template(cache=str(cache), space=SPACE, resolution=4.0, sloppy=True, seed=1) == template
     assert Path(template["mask"]).stat().st_mtime_ns == stamp
     assert {path.name for path in cache.iterdir()} == {Path(template["mask"]).parent.name, ".tmp"}
     assert not any((cache / ".tmp").iterdir())

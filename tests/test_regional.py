@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bids_app.dataset.grid import Grid
+from bids_app.results.region_tables import tabulate_regions
 from bids_app.training.results import Mean
-from bids_app.workflow import regional
 
 SHAPE = (6, 5, 4)
 ABOUT = {"names": {"1": "one", "2": "two", "3": "three"}, "name": "Toy"}
@@ -24,7 +24,7 @@ def made(request):
                 right=people[:4].mean(axis=0), wrong=people[4], calls=(4, 1))  # fmt: skip
     p = np.array([np.nan, 0.25, 0.5, 0.75])
     placed = zip((0, 0, 0, 2, 2), people, strict=True)  # fold 1 held nobody of the class out
-    table, of_folds = regional.table(mean, placed, labels, ABOUT, grid, p_size=p, resolution_mm=8.0)
+    table, of_folds = tabulate_regions(mean, placed, labels, ABOUT, grid, p_size=p, resolution_mm=8.0)
     return table.set_index("region"), of_folds, people, folds, labels.ravel(), request.param
 
 

@@ -13,8 +13,8 @@ import yaml
 from nipype.pipeline.engine import Workflow
 
 from bids_app import settings
-from bids_app.workflow import execute
-from bids_app.workflow.call import node
+from bids_app.graphs.function_node import make_node
+from bids_app.graphs.run import failure_reason, run_graph, set_crash_folder
 
 pytestmark = [
     pytest.mark.slow,
@@ -56,12 +56,12 @@ def run(folder: Path, *, mem_gb: dict[str, float], function: str = "tell", mem_m
     graph = Workflow("jobs", base_dir=str(folder / "work"))
     graph.add_nodes(
         [
-            node(f"job_{name}", f"{HERE}:{function}", mem_gb=gb, folder=str(folder), who=name, seconds=4.0)
+            make_node(f"job_{name}", f"{HERE}:{function}", mem_gb=gb, folder=str(folder), who=name, seconds=4.0)
             for name, gb in mem_gb.items()
         ]
     )
-    execute.keep_crashes(graph, folder / "log")
-    execute.run(graph, chosen, last=("job_",), total=len(mem_gb), what="jobs", preload=[])
+    set_crash_folder(graph, folder / "log")
+    run_graph(graph, chosen, last=("job_",), total=len(mem_gb), what="jobs", preload=[])
     return {name: yaml.safe_load((folder / name).read_text()) for name in mem_gb if (folder / name).is_file()}
 
 
@@ -91,7 +91,7 @@ def test_no_more_is_asked_for_at_once_than_mem_mb(tmp_path, mem_mb, most):
 
 def test_a_job_that_was_killed_fails_and_names_memory(tmp_path):
     assert run(tmp_path, mem_gb={"a": 0.5}, function="die") == {}
-    said = execute.reason(tmp_path / "log")
+    said = failure_reason(tmp_path / "log")
     assert "memory ran out: it was planned with 0.5 GB" in said
     assert "job_a" in said
 

@@ -11,7 +11,7 @@ from bids_app import recipes, settings
 from bids_app.atlases import atlas, freesurfer
 from bids_app.bids import derivatives, inputs
 from bids_app.errors import DataError, MissingInputError, UsageError
-from bids_app.nodes import excluded_regions as without
+from bids_app.nodes.excluded_regions import resample_excluded_regions
 from bids_app.phantom.write import write
 from bids_app.planning import excluded_regions, participant
 from bids_app.run import main
@@ -231,10 +231,10 @@ def test_a_wmparc_that_lies_elsewhere_or_is_none_is_refused(ran, tmp_path, monke
     asked = {"from": "wmparc", "regions": ["CSF"], "file": str(tmp_path / "wmparc.mgz"), "lacking": []}
     given = {"kind": "affine", "anat": anat, "templates": {"brain": anat["native"]["mask"]}, "cache": str(tmp_path)}
     with pytest.raises(DataError, match=r"wmparc.mgz does not lie where the T1w's brain does \(Dice 0\.\d\d\)"):
-        without.place(asked=asked, space=SPACE, seed=1, sloppy=True, **given)
+        resample_excluded_regions(asked=asked, space=SPACE, seed=1, sloppy=True, **given)
     (tmp_path / "wmparc.mgz").write_bytes(file.read_bytes()[:5000])
     with pytest.raises(DataError, match="cannot be read"):
-        without.place(asked=asked, space=SPACE, seed=1, sloppy=True, **given)
+        resample_excluded_regions(asked=asked, space=SPACE, seed=1, sloppy=True, **given)
 
 
 def test_every_equivalent_is_a_region_of_the_atlas():

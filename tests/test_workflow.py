@@ -16,8 +16,9 @@ from nipype.pipeline.engine import Workflow
 
 from bids_app import settings
 from bids_app.errors import DataError
-from bids_app.workflow import execute, plugin
-from bids_app.workflow.call import node
+from bids_app.graphs.function_node import make_node
+from bids_app.graphs.multiproc import OneProcessEach, _death_message
+from bids_app.graphs.run import anonymise_crash_files, failure_reason, run_graph, set_crash_folder
 
 HERE = __name__  # imported by every worker, so nothing heavy is imported above
 GB = 0.2
@@ -63,8 +64,8 @@ def chosen(folder: Path, *words: tuple[str, object]) -> settings.Settings:
 def person(folder: Path, name: str, function: str) -> Workflow:
     """Two nodes, the second of which needs the first."""
     part = Workflow(name)
-    first = node(f"first_{name}", f"{HERE}:{function}", mem_gb=GB, folder=str(folder), who=name)
-    second = node("finish", f"{HERE}:last", mem_gb=GB, connected=("before",), folder=str(folder), who=name)
+    first = make_node(f"first_{name}", globals()[function], mem_gb=GB, folder=str(folder), who=name)
+    second = make_node("finish", last, mem_gb=GB, connected=("before",), folder=str(folder), who=name)
     part.connect([(first, second, [("out", "before")])])
     return part
 
@@ -76,10 +77,10 @@ def run(folder: Path, people: dict[str, str], *words: tuple[str, object]) -> dic
         part = person(folder, name, function)
         (folder / "log" / name).mkdir(parents=True, exist_ok=True)
         whole.add_nodes([part])
-        execute.keep_crashes(part, folder / "log" / name)
-    execute.run(whole, chosen(folder, *words), last=("finish",), total=len(people), what="people", preload=[])
+        set_crash_folder(part, folder / "log" / name)
+    run_graph(whole, chosen(folder, *words), last=("finish",), total=len(people), what="people", preload=[])
     lacking = [name for name in people if not (folder / f"{name}-after-{name}").exists()]
-    return {name: execute.reason(folder / "log" / name) for name in lacking}
+    return {name: failure_reason(folder / "log" / name) for name in lacking}
 
 
 @pytest.fixture
@@ -93,17 +94,18 @@ def times(folder: Path, name: str) -> int:
 
 
 def test_a_node_calls_a_function_in_its_own_folder(tmp_path):
-    made = node("one", f"{HERE}:count", mem_gb=GB, folder=str(tmp_path), who="a")
+    made = make_node("one", count, mem_gb=GB, folder=str(tmp_path), who="a")
     made.base_dir = str(tmp_path / "work")
     assert made.run().outputs.out == "a"
     assert (tmp_path / "a").read_text().split()[1] == str(tmp_path / "work" / "one")
 
 
-def test_a_node_whose_function_does_not_exist_fails(tmp_path):
-    made = node("one", f"{HERE}:no_such_function", mem_gb=GB)
-    made.base_dir = str(tmp_path)
-    with pytest.raises(Exception, match="no_such_function"):
-        made.run()
+def test_a_function_that_workers_cannot_import_is_refused():
+    def inner() -> str:
+        return "a"
+
+    with pytest.raises(ValueError, match="top of its module"):
+        make_node("one", inner, mem_gb=GB)
 
 
 def test_a_killed_worker_fails_its_own_node_only_and_is_the_only_one_computed_again(tmp_path):
@@ -149,7 +151,7 @@ def test_an_interrupted_run_leaves_no_process_behind(tmp_path):
 
 def test_a_person_who_was_begun_is_finished_before_another_is_begun():
     procs = [SimpleNamespace(fullname=f"whole.{name}.{step}") for step in ("native", "finish") for name in ("b", "a")]
-    sort = plugin.OneProcessEach._sort_jobs
+    sort = OneProcessEach._sort_jobs
     names = [procs[job].fullname for job in sort(SimpleNamespace(procs=procs), range(4))]
     assert names == ["whole.a.native", "whole.a.finish", "whole.b.native", "whole.b.finish"]
 
@@ -158,7 +160,7 @@ def test_a_person_who_was_begun_is_finished_before_another_is_begun():
     ("code", "told"), [(-9, "by signal SIGKILL"), (-15, "by signal SIGTERM"), (1, "exit code 1"), (None, "exit code")]
 )
 def test_how_a_worker_died_is_told(code, told):
-    line = plugin._death(SimpleNamespace(fullname="whole.a.native", mem_gb=2.5), code)
+    line = _death_message(SimpleNamespace(fullname="whole.a.native", mem_gb=2.5), code)
     assert told in line
     assert "whole.a.native" in line
     assert "2.5 GB" in line
@@ -192,7 +194,7 @@ Traceback:
 )
 def test_the_reason_is_the_last_error_of_the_crash_file(tmp_path, raised, told):
     (tmp_path / "crash-1.txt").write_text(CRASH.format(raised=raised))
-    assert execute.reason(tmp_path) == f"{told} [log/crash-1.txt]"
+    assert failure_reason(tmp_path) == f"{told} [log/crash-1.txt]"
 
 
 def test_the_reason_is_of_the_newest_file_of_the_first_folder_that_has_one(tmp_path):
@@ -202,9 +204,9 @@ def test_the_reason_is_of_the_newest_file_of_the_first_folder_that_has_one(tmp_p
         file = folder / f"crash-{name}.txt"
         file.write_text(CRASH.format(raised=f"ValueError: {name}"))
         os.utime(file, (time.time() - age,) * 2)
-    assert execute.reason(own, shared) == "ValueError: new [log/crash-new.txt]"
-    assert execute.reason(tmp_path, shared) == "ValueError: newest [log/crash-newest.txt]"
-    assert "no crash file says why" in execute.reason(tmp_path)
+    assert failure_reason(own, shared) == "ValueError: new [log/crash-new.txt]"
+    assert failure_reason(tmp_path, shared) == "ValueError: newest [log/crash-newest.txt]"
+    assert "no crash file says why" in failure_reason(tmp_path)
 
 
 def test_a_template_that_another_process_made_meanwhile_is_taken_and_nothing_is_left(tmp_path, monkeypatch, templates):
@@ -219,13 +221,13 @@ def test_a_template_that_another_process_made_meanwhile_is_taken_and_nothing_is_
         (theirs / "mask.nii.gz").write_text("theirs")
 
     monkeypatch.setattr(templates, "_make", make)
-    files = templates.prepare(**asked)
+    files = templates.prepare_template(**asked)
     assert Path(files["mask"]).read_text() == "theirs"
     assert {path.name for path in tmp_path.iterdir()} == {Path(files["mask"]).parent.name, ".tmp"}
     assert not any((tmp_path / ".tmp").iterdir())
-    assert templates.prepare(**asked) == files
+    assert templates.prepare_template(**asked) == files
     assert len(made) == 1
-    assert templates.prepare(**{**asked, "resolution": 6.0}) != files
+    assert templates.prepare_template(**{**asked, "resolution": 6.0}) != files
 
 
 def test_a_template_that_could_not_be_made_does_not_stand(tmp_path, monkeypatch, templates):
@@ -236,15 +238,17 @@ def test_a_template_that_could_not_be_made_does_not_stand(tmp_path, monkeypatch,
     monkeypatch.setattr(templates, "_make", make)
     asked = {"cache": str(tmp_path), "space": "MNI152NLin2009cAsym", "resolution": 8.0, "sloppy": True, "seed": 1}
     with pytest.raises(OSError, match="no space left"):
-        templates.prepare(**asked)
+        templates.prepare_template(**asked)
     monkeypatch.setattr(templates, "_make", lambda folder, **_: (folder / "mask.nii.gz").write_text("whole"))
-    assert Path(templates.prepare(**asked)["mask"]).read_text() == "whole"
+    assert Path(templates.prepare_template(**asked)["mask"]).read_text() == "whole"
 
 
 @pytest.mark.slow
 def test_a_template_that_two_make_at_once_stands_whole(tmp_path, templates):
     asked = {"cache": str(tmp_path), "space": "MNI152NLin2009cAsym", "resolution": 8.0, "sloppy": True, "seed": 1}
-    both = [multiprocessing.get_context("spawn").Process(target=templates.prepare, kwargs=asked) for _ in range(2)]
+    both = [
+        multiprocessing.get_context("spawn").Process(target=templates.prepare_template, kwargs=asked) for _ in range(2)
+    ]
     for one in both:
         one.start()
     for one in both:
@@ -252,7 +256,7 @@ def test_a_template_that_two_make_at_once_stands_whole(tmp_path, templates):
     assert [one.exitcode for one in both] == [0, 0]
     (folder,) = (path for path in tmp_path.iterdir() if path.name != ".tmp")
     assert not any((tmp_path / ".tmp").iterdir())
-    files = templates.prepare(**asked)
+    files = templates.prepare_template(**asked)
     assert {Path(file).parent for file in files.values()} == {folder}
     assert all(Path(file).is_file() for file in files.values())
 
@@ -260,7 +264,7 @@ def test_a_template_that_two_make_at_once_stands_whole(tmp_path, templates):
 def test_crash_files_name_neither_this_machine_nor_who_ran_it(tmp_path):
     run(tmp_path, {"b": "stumble"})
     (file,) = (tmp_path / "log" / "b").glob("crash-*.txt")
-    execute.nameless(file.parent, chosen(tmp_path))
+    anonymise_crash_files(file.parent, chosen(tmp_path))
     (file,) = file.parent.glob("crash-*.txt")
     text = file.read_text()
     assert "KeyError: 'no such key'" in text

@@ -1,22 +1,33 @@
-"""The steps of a T1w as nodes call them: files in, files out, in the node's folder; the mathematics is elsewhere."""
+"""The steps of a T1w as nodes call them: files in, files out, in the node's folder; the mathematics is elsewhere.
+
+ANTs is imported by the functions that use it: the process that builds the graph has no need of it.
+"""
+
+from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import ants
 import nibabel as nib
 import numpy as np
 
 from bids_app import catalogue
 from bids_app.errors import DataError
-from bids_app.preprocess import conform, head, normalise, skull, tissues
+from bids_app.preprocess import conform, skull
+
+if TYPE_CHECKING:
+    import ants
 
 Files = dict[str, Any]
 
 
-def native(*, t1w: str, brain_mask: str | None, template: list[str] | None, seed: int, sloppy: bool) -> Files:
+def prepare_native(*, t1w: str, brain_mask: str | None, template: list[str] | None, seed: int, sloppy: bool) -> Files:
     """Check, orient, find the brain, correct the bias -> `native`: files `t1w`, `mask`, and facts about the image."""
+    import ants
+
+    from bids_app.preprocess import tissues
+
     image = conform.load(Path(t1w))
     image.to_filename("conformed.nii.gz")
     mask, method = _brain(image, brain_mask, template, seed=seed, sloppy=sloppy)
@@ -26,8 +37,10 @@ def native(*, t1w: str, brain_mask: str | None, template: list[str] | None, seed
     return {"native": {"t1w": _here("t1w"), "mask": _here("mask"), "facts": _facts(Path(t1w), mask_method=method)}}
 
 
-def borrow(*, t1w: str, mask: str, gm: str, wm: str, csf: str, transform: str) -> Files:
+def borrow_derivative(*, t1w: str, mask: str, gm: str, wm: str, csf: str, transform: str) -> Files:
     """A derivative's `native`, `tissues` and nonlinear `warps`, as the three steps of our own would give them."""
+    import ants
+
     images = {name: _read(path).numpy() for name, path in (("GM", gm), ("WM", wm), ("CSF", csf))}
     inside = _read(mask)
     ants.image_write(inside > 0.5, "mask.nii.gz")
@@ -38,8 +51,10 @@ def borrow(*, t1w: str, mask: str, gm: str, wm: str, csf: str, transform: str) -
     }
 
 
-def register(*, anat: Files, templates: Files, nonlinear: bool, seed: int, sloppy: bool) -> Files:
+def register_to_template(*, anat: Files, templates: Files, nonlinear: bool, seed: int, sloppy: bool) -> Files:
     """Add `warps`, the transforms to the template by kind (`affine`, and `syn` where wanted)."""
+    from bids_app.preprocess import normalise
+
     target, brain = _read(templates["target"]), _brain_only(anat)
     start = normalise.affine(target, brain, folder=str(Path.cwd()), name="t1w", seed=seed)
     found = {"affine": vars(start)}
@@ -50,8 +65,12 @@ def register(*, anat: Files, templates: Files, nonlinear: bool, seed: int, slopp
     return {**anat, "warps": {**found, **anat.get("warps", {})}}
 
 
-def segment(*, anat: Files, templates: Files, sloppy: bool) -> Files:
+def segment_tissues(*, anat: Files, templates: Files, sloppy: bool) -> Files:
     """Add `tissues` in native space, with the priors brought there by the best transform that there is."""
+    import ants
+
+    from bids_app.preprocess import tissues
+
     t1w, mask = _read(anat["native"]["t1w"]), _read(anat["native"]["mask"])
     best = anat["warps"].get("syn", anat["warps"]["affine"])
     priors = [
@@ -66,8 +85,12 @@ def segment(*, anat: Files, templates: Files, sloppy: bool) -> Files:
     return {**anat, "tissues": {**files, "dseg": _dseg(images, mask), "volumes": _volumes(images, mask)}}
 
 
-def to_template(*, kind: str, anat: Files, templates: Files) -> Files:
+def warp_to_template(*, kind: str, anat: Files, templates: Files) -> Files:
     """What maps are made of, on the output grid by one transform: `t1w`, `gm`, `wm`, `csf`, `mask`, `jacobian`."""
+    import ants
+
+    from bids_app.preprocess import normalise
+
     grid, brain = _read(templates["brain"]), _brain_only(anat)
     forward = anat["warps"][kind]["forward"]
     field = normalise.composed(forward, grid, brain, folder=str(Path.cwd()), name="whole")
@@ -98,8 +121,10 @@ def make_map(*, map_name: str, sources: Files, parameters: Files, without: Files
     return _here(map_name)
 
 
-def totals(sources: Files, volumes: dict[str, float]) -> dict[str, float]:
+def modulated_totals(sources: Files, volumes: dict[str, float]) -> dict[str, float]:
     """Modulated total of each tissue over its native volume; 1 where the Jacobian is right."""
+    from bids_app.preprocess import tissues
+
     image = nib.load(sources["jacobian"])
     voxel_ml = float(np.prod(image.header.get_zooms()[:3])) / 1000
     jacobian = np.asarray(image.dataobj)
@@ -113,6 +138,8 @@ def totals(sources: Files, volumes: dict[str, float]) -> dict[str, float]:
 def _brain(
     image: nib.Nifti1Image, given: str | None, template: list[str] | None, *, seed: int, sloppy: bool
 ) -> tuple[np.ndarray, str]:
+    from bids_app.preprocess import head
+
     values = np.asarray(image.dataobj)
     if given is not None:
         mask = nib.as_closest_canonical(nib.load(given))
@@ -146,16 +173,24 @@ def _facts(t1w: Path, *, mask_method: str) -> dict[str, str]:
 
 def _dseg(images: dict[str, np.ndarray], mask: ants.ANTsImage) -> str:
     """Write the likeliest tissue of each voxel; returns the file."""
+    import ants
+
+    from bids_app.preprocess import tissues
+
     labelled = mask.new_image_like(tissues.labels(images, mask.numpy()).astype(np.float32))
     ants.image_write(labelled, "dseg.nii.gz")
     return _here("dseg")
 
 
 def _volumes(images: dict[str, np.ndarray], grid: ants.ANTsImage) -> dict[str, float]:
+    from bids_app.preprocess import tissues
+
     return tissues.volumes(images, voxel_ml=float(np.prod(grid.spacing)) / 1000)
 
 
 def _read(path: str) -> ants.ANTsImage:
+    import ants
+
     return ants.image_read(str(path))
 
 

@@ -10,12 +10,14 @@ import numpy as np
 from bids_app import __version__
 from bids_app.atlases import atlas, templates
 from bids_app.errors import MissingInputError
-from bids_app.nodes import cache as kept
+from bids_app.nodes.cache import cached_folder
 from bids_app.preprocess.conform import plain
 from bids_app.regions.atlas_on_grid import on_grid
 
 
-def place(*, cache: str, name: str, stamp: str, template: dict[str, str], space: str, seed: int, sloppy: bool) -> str:
+def resample_atlas(
+    *, cache: str, name: str, stamp: str, template: dict[str, str], space: str, seed: int, sloppy: bool
+) -> str:
     """Write `labels.nii.gz` and `atlas.json` (region names, a note about space) for one atlas; returns their folder.
 
     `stamp` is the atlas's own (`atlas.stamp`).
@@ -36,7 +38,7 @@ def place(*, cache: str, name: str, stamp: str, template: dict[str, str], space:
         }
         (making / "atlas.json").write_text(json.dumps(content, indent=2))
 
-    return str(kept.folder(cache, f"atlas-{key}", make))
+    return str(cached_folder(cache, f"atlas-{key}", make))
 
 
 def _labels(

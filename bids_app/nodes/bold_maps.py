@@ -10,7 +10,7 @@ import numpy as np
 
 from bids_app import catalogue
 from bids_app.errors import DataError
-from bids_app.nodes import atlas
+from bids_app.nodes.atlas import resample_atlas
 from bids_app.planning import network_templates
 from bids_app.preprocess import denoise, strategies
 from bids_app.preprocess import series as images
@@ -20,7 +20,7 @@ Files = dict[str, Any]
 SERIES = ("series", "denoised", "filtered", "kept", "fd", "dvars")
 
 
-def series(*, run: Files, chosen: Files, grid: list[Any] | None) -> Files:
+def clean_series(*, run: Files, chosen: Files, grid: list[Any] | None) -> Files:
     """Read a run's voxels, drop volumes, denoise -> `.npy` files, `mask`, and facts (`tr`, `band`, `dummies`, ...).
 
     Volumes before the steady state are cut off, so that only those dropped later leave gaps in time. `grid` is [shape,
@@ -56,12 +56,12 @@ def series(*, run: Files, chosen: Files, grid: list[Any] | None) -> Files:
     return {**run, **files, **facts, "confounds_file": run["confounds"], "mask": str(Path.cwd() / "mask.nii.gz")}
 
 
-def place_atlas(*, atlas_name: str, run: Files, templates: Files, **chosen: Any) -> str:
+def resample_atlas_to_run(*, atlas_name: str, run: Files, templates: Files, **chosen: Any) -> str:
     """An atlas on the grid of a run (`spaces.place`). Returns its folder."""
-    return atlas.place(name=atlas_name, template={**templates, "mask": run["mask"]}, **chosen)
+    return resample_atlas(name=atlas_name, template={**templates, "mask": run["mask"]}, **chosen)
 
 
-def make_map(*, map_name: str, run: Files, parameters: Files, parcels: str) -> Files:
+def make_bold_map(*, map_name: str, run: Files, parameters: Files, parcels: str) -> Files:
     """A map of the catalogue, or the several named ones that it gives: file by name. `parcels`: a placed atlas."""
     part = catalogue.load("maps", map_name)
     mask = nib.load(run["mask"])
@@ -69,7 +69,7 @@ def make_map(*, map_name: str, run: Files, parameters: Files, parcels: str) -> F
     wanted = list(inspect.signature(part.compute).parameters)[1:]
     given = {"mask": inside, "tr": run["tr"], "band": run["band"], "kept": np.load(run["kept"]), **parameters}
     if "parcels" in wanted:
-        given["parcels"] = labels(parcels)[0][inside].astype(np.int32)
+        given["parcels"] = read_labels(parcels)[0][inside].astype(np.int32)
     if "network_maps" in wanted:
         file = Path(parameters["network_maps"])
         given["network_maps"], given["network_names"] = (
@@ -87,7 +87,7 @@ def make_map(*, map_name: str, run: Files, parameters: Files, parcels: str) -> F
     return files
 
 
-def labels(folder: str) -> tuple[np.ndarray, dict[int, str], str]:
+def read_labels(folder: str) -> tuple[np.ndarray, dict[int, str], str]:
     """A placed atlas: labels (X, Y, Z), names by label, and what it is called."""
     about = json.loads((Path(folder) / "atlas.json").read_text())
     names = {int(label): text for label, text in about["names"].items()}

@@ -1,28 +1,32 @@
 """What a person's BOLD runs leave in OUT_DIR: maps, tables by region, series if wanted, pictures."""
 
+from __future__ import annotations
+
 import hashlib
 import inspect
 import json
 import shutil
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
 
 from bids_app import __version__, catalogue
 from bids_app.bids import outputs
-from bids_app.nodes import bold_maps
+from bids_app.nodes.bold_maps import read_labels
 from bids_app.preprocess.conform import plain
-from bids_app.report import functional as drawing
 from bids_app.report import methods_bold
 from bids_app.report.person import Section
+
+if TYPE_CHECKING:
+    from bids_app.report import functional as drawing
 
 Files = dict[str, Any]
 
 
-def run(
+def stage_run(
     stage: Path, who: tuple[str, str | None], told: Files, templates: Files, chosen: Files, tissues: Files | None
 ) -> Section:
     """Stage one run's outputs and return its part of the page.
@@ -30,6 +34,8 @@ def run(
     told: what the plan says of the run, `made` by `functional.series`, `maps` (files by map and name) and `atlases`
     (folder by name); chosen: settings that the outputs state; tissues: the person's own at the template, if known.
     """
+    from bids_app.report import functional as drawing
+
     made = told["made"]
     mask = nib.load(made["mask"])
     entities = dict(pair.split("-", 1) for pair in told["label"].split("_"))
@@ -60,7 +66,7 @@ def run(
     return _draw(stage, who, entities, told, shown, templates, chosen, tissues)
 
 
-def words(runs: list[Files], chosen: Files) -> str:
+def describe_runs(runs: list[Files], chosen: Files) -> str:
     """How the maps of a person's runs were made, in words."""
     made = runs[0]["made"]
     options = methods_bold.Options(
@@ -156,7 +162,7 @@ def _regions(
     """One table an atlas: the mean of the map in each region, over the voxels that have BOLD."""
     values, inside = np.asarray(nib.load(file).dataobj), np.asarray(mask.dataobj) > 0.5
     for placed in atlases.values():
-        labels, names, called = bold_maps.labels(placed)
+        labels, names, called = read_labels(placed)
         here = labels[inside].astype(np.int64)
         count = np.bincount(here, minlength=max(names) + 1)
         total = np.bincount(here, weights=values[inside].astype(np.float64), minlength=max(names) + 1)
@@ -207,6 +213,8 @@ def _draw(
     chosen: Files,
     tissues: Files | None,
 ) -> Section:
+    from bids_app.report import functional as drawing
+
     made = told["made"]
     fd = np.load(made["fd"])
     run = drawing.Run(

@@ -1,20 +1,23 @@
-"""The steps of raw BOLD as nodes call them, up to what fMRIPrep would have left of it; files in, files out."""
+"""The steps of raw BOLD as nodes call them, up to what fMRIPrep would have left of it; files in, files out.
+
+ANTs is imported by the functions that use it: the process that builds the graph has no need of it.
+"""
 
 from pathlib import Path
 from typing import Any
 
-import ants
 import nibabel as nib
 import numpy as np
 
-from bids_app.preprocess import bold, confounds, coregister, motion
 from bids_app.preprocess.conform import plain
 
 Files = dict[str, Any]
 
 
-def still(*, run: Files, seed: int) -> Files:
+def correct_motion(*, run: Files, seed: int) -> Files:
     """Drop dummy scans, correct slice times, find how the head moved -> `steady`, `timed`, `reference`, `moved`."""
+    from bids_app.preprocess import bold, motion
+
     here = str(Path.cwd())
     made = bold.prepare(
         Path(run["bold"]),
@@ -38,8 +41,12 @@ def still(*, run: Files, seed: int) -> Files:
     }
 
 
-def align(*, still: Files, anat: Files, seed: int) -> Files:
+def align_to_t1w(*, still: Files, anat: Files, seed: int) -> Files:
     """Lay the reference on the T1w and take the confounds where its tissues are -> `transform`, `confounds`."""
+    import ants
+
+    from bids_app.preprocess import confounds, coregister, motion
+
     here, native, tissues = str(Path.cwd()), anat["native"], anat["tissues"]
     image = nib.load(still["reference"])
     reference = np.asarray(image.dataobj, np.float32)
@@ -60,8 +67,12 @@ def align(*, still: Files, anat: Files, seed: int) -> Files:
     return {"transform": found.transform, "confounds": str(written), "overlap": found.overlap}
 
 
-def to_template(*, still: Files, aligned: Files, anat: Files, kind: str, grid: list[Any]) -> Files:
+def warp_run_to_template(*, still: Files, aligned: Files, anat: Files, kind: str, grid: list[Any]) -> Files:
     """The run and its brain on the grid [shape, affine], as `functional.series` takes it."""
+    import ants
+
+    from bids_app.preprocess import bold, motion
+
     here, forward = Path.cwd(), anat["warps"][kind]["forward"]
     target = motion.to_ants(np.zeros(grid[0], np.float32), np.array(grid[1]))
     run = nib.load(still["timed"])

@@ -6,7 +6,7 @@ from pathlib import Path
 from bids_app.bids import outputs
 
 
-def folder(cache: str, name: str, make: Callable[[Path], None]) -> Path:
+def cached_folder(cache: str, name: str, make: Callable[[Path], None]) -> Path:
     """The folder of that name, filled by `make` unless it stands already; several processes may make it at once."""
     place = Path(cache) / name
     if place.is_dir():

@@ -11,7 +11,7 @@ import numpy as np
 from bids_app.atlases import atlas, freesurfer
 from bids_app.atlases.templates import nearest
 from bids_app.errors import DataError
-from bids_app.nodes import atlas as spaces
+from bids_app.nodes.atlas import resample_atlas
 from bids_app.planning.excluded_regions import WMPARC
 from bids_app.preprocess.conform import plain
 
@@ -21,7 +21,7 @@ LEAST_DICE = (
 )
 
 
-def place(
+def resample_excluded_regions(
     *, kind: str, anat: Files, templates: Files, asked: Files, cache: str, space: str, seed: int, sloppy: bool
 ) -> Files:
     """`mask`, a file on the output grid that is 1 in the regions, and `note`, how they came there.
@@ -35,7 +35,7 @@ def place(
     else:
         common = {"template": templates, "space": space, "seed": seed, "sloppy": sloppy}
         stamp = atlas.stamp(freesurfer.ATLAS)
-        placed = Path(spaces.place(cache=cache, name=freesurfer.ATLAS, stamp=stamp, **common))
+        placed = Path(resample_atlas(cache=cache, name=freesurfer.ATLAS, stamp=stamp, **common))
         about = json.loads((placed / "atlas.json").read_text())
         names = freesurfer.equivalents(asked["regions"]).values()
         wanted = [int(number) for number, name in about["names"].items() if name in names]
@@ -49,7 +49,7 @@ def place(
 def _wmparc(file: Path, anat: Files, grid: str, kind: str, numbers: list[int]) -> np.ndarray:
     import ants  # takes longer to load than an atlas to read
 
-    labels = read(file)
+    labels = read_excluded_regions(file)
     values, mask = np.asarray(labels.dataobj), nib.load(anat["native"]["mask"])
     brain = np.asarray(mask.dataobj) > 0
     known = nearest((values > 0).astype(np.uint8), labels.affine, mask.shape, mask.affine) > 0
@@ -66,7 +66,7 @@ def _wmparc(file: Path, anat: Files, grid: str, kind: str, numbers: list[int]) -
     return np.asarray(warped.numpy() > 0.5)
 
 
-def read(file: Path) -> nib.Nifti1Image:
+def read_excluded_regions(file: Path) -> nib.Nifti1Image:
     """Labels int32 (X, Y, Z), RAS+, in scanner space. Raises DataError for what cannot be read."""
     try:
         image = nib.load(file)

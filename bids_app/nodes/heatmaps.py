@@ -20,7 +20,7 @@ Files = dict[str, Any]
 FILES, TABLE = "people", "heatmaps.tsv"
 
 
-def write(place: Path, plan: Files, grid: Grid, stated: Files) -> None:
+def write_participant_heatmaps(place: Path, plan: Files, grid: Grid, stated: Files) -> None:
     """Each held-out person's heatmap of one class (`target`: predicted, true, or a name), raw, on the maps' grid.
 
     They go into `people` of the fold's folder, laid out as in OUT_DIR, with a table of what they are.

@@ -13,7 +13,7 @@ import numpy as np
 from bids_app.dataset import arrays, ica
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError
-from bids_app.nodes.train import regions
+from bids_app.nodes.train import region_labels
 from bids_app.planning import network_templates
 from bids_app.planning.ica import INNER
 from bids_app.preprocess import series as images
@@ -37,7 +37,7 @@ class OnDisk(Sequence[np.ndarray]):
         return np.load(self.files[index])
 
 
-def gather(
+def gather_ica_series(
     *,
     template: Files,
     maps: list[str],
@@ -53,15 +53,19 @@ def gather(
     """
     image = nib.load(template["mask"])
     inside = np.asarray(image.dataobj) > 0.5
-    grid = Grid(inside, image.affine, regions=regions(parcellation, inside))
+    grid = Grid(inside, image.affine, regions=region_labels(parcellation, inside))
     for name in maps:
         grid.write(Path(work) / f"grid_{name}.npz")
     references = Path(work) / f"networks-{sha256[:32]}.npy"
     _save(references, network_templates.placed(Path(network_file), image, grid.mask))
-    return {"grid": f"{work}/grid_{maps[0]}.npz", "files": on_disk(files, grid, work), "references": str(references)}
+    return {
+        "grid": f"{work}/grid_{maps[0]}.npz",
+        "files": read_series(files, grid, work),
+        "references": str(references),
+    }
 
 
-def on_disk(files: list[list[str]], grid: Grid, work: str) -> list[list[str]]:
+def read_series(files: list[list[str]], grid: Grid, work: str) -> list[list[str]]:
     """The series of each person's runs, (voxels, time) in the mask, as files named by what they were read from."""
     folder = Path(work) / "series"
     folder.mkdir(exist_ok=True)
@@ -77,7 +81,7 @@ def on_disk(files: list[list[str]], grid: Grid, work: str) -> list[list[str]]:
     return [[str(next(found)) for _ in runs] for runs in files]
 
 
-def fit(*, series: Files, rows: list[int], components: int, seed: int, work: str) -> str:
+def fit_ica(*, series: Files, rows: list[int], components: int, seed: int, work: str) -> str:
     """The ICA of the people of `rows` (`dataset.ica.fit`) -> its folder, named by what it rests on."""
     own = [path for row in rows for path in series["files"][row]]
     told = json.dumps([[Path(path).name for path in own], Path(series["references"]).name, components, seed])
@@ -92,7 +96,7 @@ def fit(*, series: Files, rows: list[int], components: int, seed: int, work: str
     return str(folder)
 
 
-def check(*, plan: Files, work: str, **fits: str) -> dict[str, int]:
+def check_components(*, plan: Files, work: str, **fits: str) -> dict[str, int]:
     """Look at every network in every fit, and write all to `ica/told.json` -> the number of each map's network.
 
     Raises DataError that names each network of the analysis that was not found, where, and how near it came.
@@ -131,18 +135,18 @@ def _words(place: str) -> str:
     return f"{inside}repeat {numbers[0]}, fold {numbers[1]}"
 
 
-def transform(*, series: Files, fitted: str, numbers: dict[str, int], plan: Files) -> str:
+def dual_regress(*, series: Files, fitted: str, numbers: dict[str, int], plan: Files) -> str:
     """Everybody's maps by one fold's components (`write`), in the folder of the fit; `numbers`: those of `check`."""
     folder = Path(fitted)
     if not all((folder / f"{name}.npy").exists() for name in numbers):
         with np.load(folder / FITTED) as stored:
             found = dict(stored)
         own = {name: ica.of_network(found, number) for name, number in numbers.items()}
-        write(folder, own, series["files"], Grid.read(Path(series["grid"])), plan)
+        write_component_maps(folder, own, series["files"], Grid.read(Path(series["grid"])), plan)
     return fitted
 
 
-def write(
+def write_component_maps(
     folder: Path,
     fitted: Mapping[str, Mapping[str, np.ndarray]],
     files: list[list[str]],
@@ -174,7 +178,7 @@ def write(
         unfinished[name].replace(folder / f"{name}.npy")
 
 
-def of_everybody(*, folder: str, map_name: str, work: str) -> str:
+def stack_from_everybody(*, folder: str, map_name: str, work: str) -> str:
     """The array of everybody by the ICA of everybody, which no prediction rests on; `everybody` finds it again."""
     file = Path(folder) / f"{map_name}.npy"
     (Path(work) / FOLDER / f"{EVERYBODY}-{map_name}").write_text(str(file.relative_to(work)))

@@ -9,16 +9,17 @@ import nibabel as nib
 
 from bids_app import __version__, catalogue
 from bids_app.bids import inputs, outputs
-from bids_app.nodes import bold_outputs
+from bids_app.nodes.anatomical import modulated_totals
+from bids_app.nodes.bold_outputs import describe_runs, stage_run
 from bids_app.planning import excluded_regions
-from bids_app.report import figures, methods
+from bids_app.report import methods
 from bids_app.report import person as page
 
 Files = dict[str, Any]
 TOLERANCE = 0.01
 
 
-def person(
+def write_participant(
     *,
     job: Files,
     chosen: Files,
@@ -40,8 +41,8 @@ def person(
         )
         told = _runs(job, bold, made)
         tissues = made.get(f"sources_{bold['registration']}") if told and anat is not None else None
-        runs = [bold_outputs.run(stage, who, each, templates, bold, tissues) for each in told]
-        texts = [content["methods"], bold_outputs.words(told, bold) if told else ""]
+        runs = [stage_run(stage, who, each, templates, bold, tissues) for each in told]
+        texts = [content["methods"], describe_runs(told, bold) if told else ""]
         _page(stage, job, {**content, "methods": "\n\n".join(text for text in texts if text)}, runs)
         outputs.mark_undone(out, *who)
         written = outputs.publish(stage, out)
@@ -117,13 +118,12 @@ def _parameters(name: str, kind: str, chosen: Files) -> Files:
 
 
 def _measured(job: Files, anat: Files, sources: Files, bids_dir: str) -> Files:
-    from bids_app.nodes import anatomical  # with ANTs, which people with BOLD alone need not wait for
 
     volumes = anat["tissues"]["volumes"]
     scan = inputs.Scan(job["participant"], job["session"], Path(job["scan"]))
     return {
         "volumes": volumes,
-        "totals": {kind: anatomical.totals(files, volumes) for kind, files in sources.items()},
+        "totals": {kind: modulated_totals(files, volumes) for kind, files in sources.items()},
         "source": job["source"],
         "scanner": inputs.metadata(inputs.Dataset(Path(bids_dir), "", (job["participant"],)), scan),
         "scan": Path(job["scan"]).relative_to(bids_dir).as_posix(),
@@ -203,6 +203,8 @@ def _draw(
     radiological: bool,
 ) -> list[page.Figure]:
     """Every picture shows the brain only."""
+    from bids_app.report import figures
+
     load = nib.load
     folder = _folder(stage, who, "figures")
     native, brain, mask = load(anat["native"]["t1w"]), load(templates["brain"]), load(templates["mask"])

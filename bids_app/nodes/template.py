@@ -9,7 +9,7 @@ import numpy as np
 
 from bids_app import __version__
 from bids_app.atlases import templates
-from bids_app.nodes import cache as kept
+from bids_app.nodes.cache import cached_folder
 from bids_app.preprocess.conform import plain
 
 FINE_MM = 2.0
@@ -17,14 +17,14 @@ COARSE_MM = 4.0
 TISSUES = ("gm", "wm")
 
 
-def prepare(
+def prepare_template(
     *, cache: str, space: str, resolution: float, sloppy: bool, seed: int, box: Sequence[float] = ()
 ) -> dict[str, str]:
     """Files of the template: `target` (brain to register to) with `target_gm` and `target_wm` (priors), and on the
     output grid (`templates.grid`, box in mm) `brain`, `mask`, `gm`, `wm`."""
     asked = (space, resolution, sloppy, seed, __version__, *box)
     key = hashlib.sha256(repr(asked).encode()).hexdigest()[:12]
-    folder = kept.folder(
+    folder = cached_folder(
         cache,
         f"template-{space}-{key}",
         lambda making: _make(making, space=space, resolution=resolution, sloppy=sloppy, seed=seed, box=box),

@@ -14,7 +14,8 @@ from bids_app.bids import outputs
 from bids_app.dataset import arrays
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
-from bids_app.nodes import heatmaps
+from bids_app.nodes.atlas import resample_atlas
+from bids_app.nodes.heatmaps import write_participant_heatmaps
 from bids_app.planning.work_dir import fold_folder
 
 Files = dict[str, Any]
@@ -22,7 +23,7 @@ TERRITORY = 0.1
 OF_MODELS = ("levels", "folds_sha256")  # what applying a model asks, and a heatmap need not say
 
 
-def stack(
+def stack_maps(
     *,
     template: Files,
     map_name: str,
@@ -43,20 +44,20 @@ def stack(
     if region != "brain":
         # A prior, not the people, says which voxels are looked at: nothing is chosen on those who are held out.
         inside &= np.asarray(nib.load(template[region]).dataobj) > TERRITORY
-    grid = Grid(inside, image.affine, whole, regions(parcellation, inside))
+    grid = Grid(inside, image.affine, whole, region_labels(parcellation, inside))
     grid.write(Path(work) / f"grid_{map_name}.npz")
     paths = [tuple(Path(path) for path in each) for each in files]
     return str(arrays.stack(paths, grid, Path(work), smoothing_mm=smoothing_mm, form=form))
 
 
-def regions(parcellation: str | None, mask: np.ndarray) -> np.ndarray | None:
+def region_labels(parcellation: str | None, mask: np.ndarray) -> np.ndarray | None:
     """The labels (voxels,) of a placed atlas in a mask (X, Y, Z); None without one."""
     if parcellation is None:
         return None
     return np.asarray(nib.load(Path(parcellation) / "labels.nii.gz").dataobj)[mask].astype(np.int32)
 
 
-def copies(*, array: str, map_name: str, groups: list[str], work: str) -> str:
+def detect_copies(*, array: str, map_name: str, groups: list[str], work: str) -> str:
     """Pairs of people who look like one, `copies_<map>.json`: [people, what was measured]. Groups are kept together."""
     from bids_app.evaluation import duplicates
 
@@ -71,7 +72,7 @@ def copies(*, array: str, map_name: str, groups: list[str], work: str) -> str:
     return str(file)
 
 
-def place_template(*, template: Files, like: str, folder: str) -> Files:
+def resample_template(*, template: Files, like: str, folder: str) -> Files:
     """The template's brain, mask and priors on the grid of an image; files of `folder`, or the template's own."""
     image, mask = nib.load(like), nib.load(template["mask"])
     shape, affine = image.shape[:3], image.affine
@@ -86,17 +87,16 @@ def place_template(*, template: Files, like: str, folder: str) -> Files:
     return placed
 
 
-def place_atlas(*, atlas_name: str, link: str, **chosen: Any) -> str:
+def resample_atlas_to_maps(*, atlas_name: str, link: str, **chosen: Any) -> str:
     """An atlas on the maps' grid (`spaces.place`); `link` names where the analysis finds it."""
-    from bids_app.nodes import atlas
 
-    found = atlas.place(name=atlas_name, **chosen)
+    found = resample_atlas(name=atlas_name, **chosen)
     Path(link).parent.mkdir(parents=True, exist_ok=True)
     Path(link).write_text(Path(found).name)
     return found
 
 
-def train(
+def train_fold(
     *,
     cell: str,
     classifier: str,
@@ -116,7 +116,7 @@ def train(
 
     work = Path(plan["work"])
     place = fold_folder(work, cell, split["repeat"], split["fold"])
-    given = arguments(cell, classifier, maps, split, plan, stacked)
+    given = fold_arguments(cell, classifier, maps, split, plan, stacked)
     fold.run(
         **given,
         explainers=plan["explainers"],
@@ -126,7 +126,7 @@ def train(
     )
     told = {outputs.camel(key): value for key, value in given["settings"].items() if key not in OF_MODELS}
     stated = {"Cell": cell, "Maps": maps, **told}
-    heatmaps.write(place, plan, Grid.read(given["grid_file"]), stated)
+    write_participant_heatmaps(place, plan, Grid.read(given["grid_file"]), stated)
     return str(place)
 
 
@@ -137,7 +137,7 @@ def _parcels(atlas_folder: Path, place: Path) -> Path:
     return place / "parcels.npy"
 
 
-def arguments(cell: str, classifier: str, maps: list[str], split: Files, plan: Files, stacked: Files) -> Files:
+def fold_arguments(cell: str, classifier: str, maps: list[str], split: Files, plan: Files, stacked: Files) -> Files:
     """What `training.fold.run` is told of a cell and a fold, but for the folder and what is done with the model."""
     work, adjust = Path(plan["work"]), {name: tuple(plan["adjust"][name]) for name in maps}
     stated = {
@@ -156,7 +156,7 @@ def arguments(cell: str, classifier: str, maps: list[str], split: Files, plan: F
         "cell": cell,
         "classifier": classifier,
         "maps": tuple(maps),
-        "arrays": {name: array(name, f"{split['repeat']}_{split['fold']}", stacked) for name in maps},
+        "arrays": {name: array_file(name, f"{split['repeat']}_{split['fold']}", stacked) for name in maps},
         "grid_file": work / f"grid_{maps[0]}.npz",
         "people": work / "people.tsv",
         "classes": tuple(plan["classes"]),
@@ -172,7 +172,7 @@ def arguments(cell: str, classifier: str, maps: list[str], split: Files, plan: F
     }
 
 
-def array(name: str, fold: str, stacked: Files) -> Path:
+def array_file(name: str, fold: str, stacked: Files) -> Path:
     """The array of a map: everybody's stack, or what was fitted in the fold, <repeat>_<fold>."""
     if f"array_{name}" in stacked:
         return Path(stacked[f"array_{name}"])

@@ -9,10 +9,10 @@ import nibabel as nib
 
 from bids_app import catalogue
 from bids_app.atlases import atlas
-from bids_app.bids import derivatives_bold, inputs
+from bids_app.bids import derivatives_bold, inputs, outputs
 from bids_app.bids import functional as bids_functional
 from bids_app.errors import MissingInputError, UsageError
-from bids_app.planning import available_maps, network_templates
+from bids_app.planning import available_maps, bold_runs, network_templates
 from bids_app.preprocess import series, strategies
 from bids_app.settings import Settings
 
@@ -189,3 +189,25 @@ def registration(settings: Settings) -> str:
 def resolution(settings: Settings) -> float:
     """Voxel size of the maps of raw BOLD, mm."""
     return settings.participant.resolution or RAW_MM
+
+
+def output_settings(settings: Settings) -> dict[str, Any]:
+    """What the outputs of BOLD state of the settings."""
+    return {
+        **bold_runs.chosen(settings),
+        "maps": list(bold_runs.maps(settings)),
+        "parameters": bold_runs.parameters(settings),
+        "atlases": atlases_by_label(settings),
+        "space": settings.participant.output_space,
+        "sloppy": settings.participant.sloppy,
+        "registration": bold_runs.registration(settings),
+        "resampled": settings.participant.resolution is not None,
+        "save_series": settings.participant.save_series or bold_runs.computed(settings) != bold_runs.maps(settings),
+        "radiological": settings.other.radiological,
+    }
+
+
+def atlases_by_label(settings: Settings) -> dict[str, str]:
+    """The atlases of all maps that are made, by a name that nodes can have."""
+    names = [name for one in bold_runs.computed(settings) for name in bold_runs.atlas_names(settings.both.atlas, one)]
+    return {outputs.label(atlas.name(name)): name for name in dict.fromkeys(names)}

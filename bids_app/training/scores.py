@@ -182,6 +182,15 @@ def _checked(row: dict[str, Any], counts: Sequence[tuple[int, int]]) -> dict[str
     return row
 
 
+def of_people(predictions: pd.DataFrame, classes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Codes of the true and of the predicted class, (people,) each, from the predictions of one cell and repeat."""
+    people = by_person(predictions, classes)
+    true, predicted = (
+        np.array([list(classes).index(name) for name in people[column]]) for column in ("true", "predicted")
+    )
+    return true, predicted
+
+
 def _named(name: str, value: float, bounds: Bounds) -> dict[str, float]:
     return {name: value, f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
 

@@ -1,0 +1,67 @@
+"""One nipype interface for every step: a plain function of a module, keyword arguments in, one value out."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from nipype.interfaces.base import DynamicTraitedSpec, Str, isdefined, traits
+from nipype.interfaces.io import IOBase, add_traits
+from nipype.pipeline.engine import Node
+
+
+class FunctionInputSpec(DynamicTraitedSpec):
+    """Which function; its arguments are added when the interface is made."""
+
+    function = Str(mandatory=True, desc="module:name")
+
+
+class FunctionOutputSpec(DynamicTraitedSpec):
+    """What the function returned."""
+
+    out = traits.Any()
+
+
+class FunctionCall(IOBase):
+    """Calls `module:name` in the node's own folder."""
+
+    input_spec = FunctionInputSpec
+    output_spec = FunctionOutputSpec
+    _always_run = False
+
+    def __init__(self, arguments: list[str] | None = None, **inputs: Any) -> None:
+        super().__init__(**inputs)
+        self._arguments = list(arguments or [])
+        add_traits(self.inputs, self._arguments)
+
+    def _run_interface(self, runtime: Any) -> Any:
+        module, name = self.inputs.function.split(":")
+        values = {key: getattr(self.inputs, key) for key in self._arguments}
+        keywords = {key: value for key, value in values.items() if isdefined(value)}
+        self._out = getattr(importlib.import_module(module), name)(**keywords)
+        return runtime
+
+    def _list_outputs(self) -> dict[str, Any]:
+        return {"out": self._out}
+
+
+def make_node(
+    name: str,
+    function: Callable[..., Any],
+    *,
+    mem_gb: float,
+    n_procs: int = 1,
+    connected: tuple[str, ...] = (),
+    **arguments: Any,
+) -> Node:
+    """A node that calls `function` with `arguments`; the names in `connected` come from other nodes' `out`.
+
+    Workers import the function by its path; raises ValueError unless it stands at the top of its module. A dash in the
+    node's name becomes `_`, since nipype takes none.
+    """
+    if "<" in function.__qualname__:
+        raise ValueError(f"{function.__qualname__} does not stand at the top of its module")
+    interface = FunctionCall([*arguments, *connected], function=f"{function.__module__}:{function.__qualname__}")
+    node = Node(interface, name=name.replace("-", "_"), mem_gb=mem_gb, n_procs=n_procs)
+    for key, value in arguments.items():
+        setattr(node.inputs, key, value)
+    return node

@@ -1,0 +1,233 @@
+"""The graph of a group run: one node a map to stack, one a cell and fold to train, one an atlas to place."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nipype.pipeline.engine import Node, Workflow
+
+from bids_app.atlases import atlas
+from bids_app.bids import outputs
+from bids_app.dataset import folds
+from bids_app.dataset.folds import Split
+from bids_app.errors import FailedError
+from bids_app.graphs.function_node import make_node
+from bids_app.graphs.ica import MapSources, connect_ica
+from bids_app.graphs.memory import memory_by_cell
+from bids_app.graphs.nested_cv import connect_inner_folds
+from bids_app.graphs.permutations import connect_permutations, write_labellings
+from bids_app.graphs.power import connect_power
+from bids_app.graphs.run import anonymise_crash_files, failure_reason, run_graph, set_crash_folder
+from bids_app.graphs.voxelwise_test import connect_voxelwise_test
+from bids_app.nodes.template import prepare_template
+from bids_app.nodes.train import detect_copies, resample_atlas_to_maps, resample_template, stack_maps, train_fold
+from bids_app.planning import hyperparameters, pretrained_weights
+from bids_app.planning.group import Analysis, Cell, atlases, parcellation
+from bids_app.planning.nested_cv import inner_folds
+from bids_app.planning.permutations import count_labellings, is_linear
+from bids_app.planning.work_dir import atlas_link, folder
+from bids_app.settings import Settings
+
+PRELOAD = ["bids_app.nodes.train", "bids_app.training.fold"]
+
+
+def run_group_graph(analysis: Analysis, settings: Settings) -> Path:
+    """Train and explain every cell in every fold. Returns the folder.
+
+    Raises FailedError with the reason, and NotEnoughMemoryError before anything is computed.
+    """
+    preload = _preload(analysis, settings)
+    memory = memory_by_cell(analysis, settings, preload=preload)
+    work = folder(analysis, settings)
+    work.mkdir(parents=True, exist_ok=True)
+    written = analysis.used.drop(columns=list(analysis.smoothing)).assign(
+        session_id=analysis.used["session_id"].fillna("n/a")
+    )
+    written.to_csv(work / "people.tsv", sep="\t", index=False, na_rep="n/a")
+    graph = Workflow("nodes", base_dir=str(work))
+    template = _template_node(analysis, settings)
+    grids = {name: _grid_node(name, analysis, work) for name in dict.fromkeys(analysis.grids.values())}
+    for grid in grids.values():
+        graph.connect([(template, grid, [("out", "template")])])
+    parcels = {name: one for name in analysis.grids if (one := parcellation(name, analysis))}
+    pairs = dict.fromkeys([*atlases(analysis), *((analysis.grids[name], one) for name, one in parcels.items())])
+    placed = {pair: _atlas_node(*pair, analysis, settings) for pair in pairs}
+    for (place, _), atlas_node in placed.items():
+        graph.connect([(grids[place], atlas_node, [("out", "template")])])
+    fitted = analysis.ica.maps if analysis.ica else ()
+    stacks = {name: _stack_node(name, analysis, work) for name in analysis.smoothing if name not in fitted}
+    for name, stack in stacks.items():
+        graph.connect([(grids[analysis.grids[name]], stack, [("out", "template")])])
+        if name in parcels:
+            graph.connect([(placed[analysis.grids[name], parcels[name]], stack, [("out", "parcellation")])])
+    regions = {name: placed[analysis.grids[name], one] for name, one in parcels.items()}
+    sources = connect_ica(graph, analysis, settings, grids, stacks, regions, inner_folds(analysis, settings), work)
+    for name, stack in sources.stacks.items():
+        graph.connect([(stack, _copies_node(name, analysis, work), [("out", "array")])])
+    shared = _training_plan(analysis, settings, work)
+    write_labellings(analysis, settings, work)
+    _connect_cells(graph, analysis, settings, sources, placed, shared, memory)
+    connect_inner_folds(graph, analysis, settings, sources, shared, memory)
+    tested = connect_voxelwise_test(graph, analysis, settings, sources.stacks, work)
+    simulated = connect_power(graph, analysis, settings, sources.stacks, placed, shared, work)
+    logs = work / "log"
+    logs.mkdir(exist_ok=True)
+    set_crash_folder(graph, logs)
+    total = len(analysis.cells) * len(analysis.splits)
+    shuffled = sum(count_labellings(cell, settings) for cell in analysis.cells if not is_linear(cell))
+    inner = total if settings.group.inner_folds else 0
+    what = "folds, permutations and simulated studies" if shuffled or tested or simulated else "folds trained"
+    networks = [cell.classifier.replace("-", "_") for cell in analysis.cells if not is_linear(cell)]
+    counted = ("train_", "inner_", "voxelwise_", "power_", *(f"null_{name}" for name in networks))
+    run_graph(
+        graph, settings, last=counted, total=total + inner + shuffled + tested + simulated, what=what, preload=preload
+    )
+    anonymise_crash_files(logs, settings)
+    if any(logs.glob("crash-*")):
+        raise FailedError(f"the analysis stopped: {failure_reason(logs)}; what is finished is kept in the work folder")
+    return work
+
+
+def _preload(analysis: Analysis, settings: Settings) -> list[str]:
+    """What the server that all nodes come from imports for them once."""
+    chosen = {
+        "classifiers": dict.fromkeys(cell.classifier.partition("-")[0] for cell in analysis.cells),
+        "explainers": settings.group.explainers,
+    }
+    return [*PRELOAD, *(f"bids_app.{room}.{name}" for room, names in chosen.items() for name in names)]
+
+
+def _connect_cells(
+    graph: Workflow,
+    analysis: Analysis,
+    settings: Settings,
+    sources: MapSources,
+    placed: dict[tuple[str, str], Node],
+    shared: dict[str, Any],
+    memory: dict[str, float],
+) -> None:
+    """Add every cell in every fold, and its permutations; memory: GB by cell."""
+    for cell in analysis.cells:
+        trained = [_train_node(cell, split, shared, memory[cell.name], sources) for split in analysis.splits]
+        for train, split in zip(trained, analysis.splits, strict=True):
+            sources.connect(graph, train, cell.maps, [split])
+            first = (analysis.grids[cell.maps[0]], analysis.atlases[cell.maps[0]][0])
+            graph.connect([(placed[first], train, [("out", "regions")])])
+        connect_permutations(graph, cell, analysis, sources, trained, shared, count_labellings(cell, settings))
+
+
+def _template_node(analysis: Analysis, settings: Settings) -> Node:
+    return make_node(
+        "template",
+        prepare_template,
+        mem_gb=1.5,
+        cache=str(settings.work_dir),
+        space=analysis.space,
+        resolution=min(analysis.resolutions.values()),
+        sloppy=analysis.sloppy,
+        seed=settings.compute.random_seed,
+    )
+
+
+def _grid_node(name: str, analysis: Analysis, work: Path) -> Node:
+    return make_node(
+        f"grid_{outputs.label(name)}",
+        resample_template,
+        mem_gb=1,
+        connected=("template",),
+        like=str(analysis.used[name][0][0]),
+        folder=str(work / "grids" / outputs.label(name)),
+    )
+
+
+def _atlas_node(place: str, name: str, analysis: Analysis, settings: Settings) -> Node:
+    link = atlas_link(folder(analysis, settings), place, name)
+    return make_node(
+        f"atlas_{outputs.label(place)}_{link.name}",
+        resample_atlas_to_maps,
+        mem_gb=2,
+        connected=("template",),
+        cache=str(settings.work_dir),
+        atlas_name=str(Path(name).absolute()) if Path(name).is_file() else name,  # nodes run in folders of their own
+        stamp=atlas.stamp(name),
+        link=str(link),
+        space=analysis.space,
+        seed=settings.compute.random_seed,
+        sloppy=analysis.sloppy,
+    )
+
+
+def _stack_node(name: str, analysis: Analysis, work: Path) -> Node:
+    files = [[str(path) for path in paths] for paths in analysis.used[name]]
+    return make_node(
+        f"stack_{outputs.label(name)}",
+        stack_maps,
+        mem_gb=1,
+        connected=("template", "parcellation"),
+        map_name=name,
+        files=files,
+        smoothing_mm=analysis.smoothing[name],
+        form=analysis.forms[name],
+        whole=analysis.whole_grid,
+        work=str(work),
+    )
+
+
+def _copies_node(name: str, analysis: Analysis, work: Path) -> Node:
+    return make_node(
+        f"copies_{outputs.label(name)}",
+        detect_copies,
+        mem_gb=1,
+        connected=("array",),
+        map_name=name,
+        groups=list(analysis.splits[0].groups),
+        work=str(work),
+    )
+
+
+def _train_node(cell: Cell, split: Split, plan: dict[str, Any], mem_gb: float, sources: MapSources) -> Node:
+    return make_node(
+        f"train_{cell.classifier}_{'_'.join(map(outputs.label, cell.maps))}_repeat_{split.repeat}_fold_{split.fold}",
+        train_fold,
+        mem_gb=mem_gb,
+        n_procs=plan["threads"],
+        connected=(*sources.inputs(cell.maps, [split]), "regions"),
+        cell=cell.name,
+        classifier=cell.classifier,
+        maps=list(cell.maps),
+        split=asdict(split),
+        plan=plan,
+    )
+
+
+def _training_plan(analysis: Analysis, settings: Settings, work: Path) -> dict[str, Any]:
+    """What every cell and fold needs to know of the analysis, in values that nipype can hash."""
+    return {
+        "analysis": analysis.name,
+        "classes": list(analysis.classes),
+        "explainers": hyperparameters.explained(settings),
+        "target": settings.group.explain_target,
+        "explain_checks": settings.group.explain_checks,
+        "adjust": {name: list(columns) for name, columns in analysis.adjust.items()},
+        "keep": None if analysis.keep is None else list(analysis.keep),
+        "sites": list(analysis.sites),
+        "smoothing": dict(analysis.smoothing),
+        "forms": dict(analysis.forms),
+        "space": analysis.space,
+        "resolutions": dict(analysis.resolutions),
+        "made": analysis.made,
+        "folds": folds.digest(
+            (analysis.used["participant_id"].iloc[row], split.repeat, split.fold, role)
+            for split in analysis.splits
+            for role, rows in (("train", split.train), ("test", split.test))
+            for row in rows
+        ),
+        "ica": None if analysis.ica is None else analysis.ica.stated | {"maps": list(analysis.ica.maps)},
+        "levels": {name: list(its) for name, its in analysis.levels.items()},
+        "seed": settings.compute.random_seed,
+        "options": analysis.options,
+        "weights": pretrained_weights.find(settings),
+        "device": settings.compute.device,
+        "threads": settings.compute.omp_nthreads,
+        "work": str(work),
+    }

@@ -1,0 +1,144 @@
+"""ICA within folds: a node a fold to fit it, one to check all fits, one a fold for everybody's dual regression.
+
+Beside the folds there is one ICA of everybody. Its maps are what is known of people as a whole (copies, group means);
+no prediction rests on it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nipype.pipeline.engine import Node, Workflow
+
+from bids_app.dataset.folds import Split
+from bids_app.graphs.function_node import make_node
+from bids_app.graphs.memory import BRAIN_MM3
+from bids_app.nodes.ica import (
+    EVERYBODY,
+    check_components,
+    dual_regress,
+    fit_ica,
+    gather_ica_series,
+    stack_from_everybody,
+)
+from bids_app.planning.group import Analysis
+from bids_app.planning.ica import key
+from bids_app.settings import Settings
+from bids_app.training import seeds
+
+Files = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MapSources:
+    """Where nodes of cells take maps from: `stacks` by map, of everybody; `fitted` by place of a fold."""
+
+    stacks: dict[str, Node]
+    fitted: dict[str, Node]
+    maps: tuple[str, ...]
+
+    def inputs(self, maps: Sequence[str], splits: Sequence[Split]) -> tuple[str, ...]:
+        """The inputs of a node that gets these maps in these folds."""
+        plain = tuple(f"array_{name}" for name in maps if name not in self.maps)
+        return plain + tuple(f"fitted_{key(split)}" for split in splits if set(maps) & set(self.maps))
+
+    def connect(
+        self, graph: Workflow, cell_node: Node, maps: Sequence[str], splits: Sequence[Split], within: str = ""
+    ) -> None:
+        """Connect them: a map that is fitted comes from its fold alone; `within` names the outer fold of inner ones."""
+        for name in self.inputs(maps, splits):
+            kind, _, which = name.partition("_")
+            source = self.stacks[which] if kind == "array" else self.fitted[within + which]
+            graph.connect([(source, cell_node, [("out", name)])])
+
+
+def training_rows(splits: Sequence[Split], inner: dict[str, list[Split]]) -> dict[str, list[int]]:
+    """Whom each ICA but everybody's is fitted on: rows by the place of the fold."""
+    found = {key(split): list(split.train) for split in splits}
+    return found | {outer + key(one): list(one.train) for outer, its in inner.items() for one in its}
+
+
+def connect_ica(
+    graph: Workflow,
+    analysis: Analysis,
+    settings: Settings,
+    grids: dict[str, Node],
+    stacks: dict[str, Node],
+    regions: dict[str, Node],
+    inner: dict[str, list[Split]],
+    work: Path,
+) -> MapSources:
+    """Add the nodes of fitted maps, if there are any, to those of `stacks`; `inner`: inner folds, by `within`.
+
+    regions: the placed atlas over which a classifier takes means, by map.
+    """
+    plan = analysis.ica
+    if plan is None:
+        return MapSources(stacks, {}, ())
+    voxels = BRAIN_MM3 / analysis.resolutions[plan.maps[0]] ** 3
+    series = make_node(
+        "ica_series",
+        gather_ica_series,
+        mem_gb=1 + 2 * plan.gb,
+        connected=("template", "parcellation"),
+        maps=list(plan.maps),
+        files=[[str(path) for path in paths] for paths in analysis.used[plan.maps[0]]],
+        network_file=str(Path(plan.file).absolute()),
+        sha256=plan.sha256,
+        work=str(work),
+    )
+    graph.connect([(grids[analysis.grids[plan.maps[0]]], series, [("out", "template")])])
+    if plan.maps[0] in regions:
+        graph.connect([(regions[plan.maps[0]], series, [("out", "parcellation")])])
+    rows = {EVERYBODY: list(range(len(analysis.used))), **training_rows(analysis.splits, inner)}
+    fits = {place: _fit_node(place, train, analysis, settings, voxels, work) for place, train in rows.items()}
+    names = tuple(f"fit_{place}" for place in fits)
+    looked = make_node(
+        "ica_check", check_components, mem_gb=0.5, connected=names, plan=_ica_plan(analysis), work=str(work)
+    )
+    fitted = {}
+    for place, one in fits.items():
+        graph.connect([(series, one, [("out", "series")]), (one, looked, [("out", f"fit_{place}")])])
+        fitted[place] = make_node(
+            f"ica_maps_{place}",
+            dual_regress,
+            mem_gb=1.5 + 3 * plan.gb,
+            connected=("series", "fitted", "numbers"),
+            plan=_ica_plan(analysis),
+        )
+        graph.connect([(series, fitted[place], [("out", "series")]), (one, fitted[place], [("out", "fitted")])])
+        graph.connect([(looked, fitted[place], [("out", "numbers")])])
+    own = {}
+    for name in plan.maps:
+        own[name] = make_node(f"stack_{name.replace('-', '')}", stack_from_everybody, mem_gb=0.5,
+                            connected=("folder",), map_name=name, work=str(work))  # fmt: skip
+        graph.connect([(fitted[EVERYBODY], own[name], [("out", "folder")])])
+    return MapSources(stacks | own, fitted, plan.maps)
+
+
+def _fit_node(place: str, rows: list[int], analysis: Analysis, settings: Settings, voxels: float, work: Path) -> Node:
+    plan = analysis.ica
+    runs = sum(len(analysis.used[plan.maps[0]][row]) for row in rows)
+    table = plan.components * voxels * 1e-9
+    return make_node(
+        f"ica_fit_{place}",
+        fit_ica,
+        mem_gb=1.5 + 6 * plan.gb + table * (3 * 4 * runs + 10 * 8),
+        n_procs=settings.compute.omp_nthreads,
+        connected=("series",),
+        rows=rows,
+        components=plan.components,
+        seed=seeds.derive(settings.compute.random_seed, "ica", place),
+        work=str(work),
+    )
+
+
+def _ica_plan(analysis: Analysis) -> Files:
+    plan = analysis.ica
+    return {
+        "maps": list(plan.maps),
+        "networks": list(plan.networks),
+        "smoothing": {name: analysis.smoothing[name] for name in plan.maps},
+        "forms": {name: analysis.forms[name] for name in plan.maps},
+    }

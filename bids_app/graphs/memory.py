@@ -1,0 +1,103 @@
+"""The memory that each cell needs to be trained, known before anything is computed.
+
+A network's own need takes torch to find out, which the parent never imports: a process of the server that the nodes
+will come from asks all networks, and what that server imports for it is what they would have waited for.
+"""
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from bids_app import catalogue
+from bids_app.errors import NotEnoughMemoryError
+from bids_app.graphs.multiproc import memory_gb, start_context
+from bids_app.planning import available_maps
+from bids_app.planning.group import Analysis, Cell
+from bids_app.settings import Settings
+
+BRAIN_MM3, BRAIN_MM = 1.9e6, (148.0, 184.0, 158.0)  # of the templates' masks, and the box round them and a voxel
+LIBRARIES_GB, COPIES = 1.5, 4
+REMEDY = (
+    "use coarser maps (--resolution of the participant level), give more by --mem-mb, leave the classifier out of "
+    "--classifiers, or raise --tune NAME.accumulate, so that fewer people go through at once"
+)
+
+
+@dataclass(frozen=True)
+class NetworkRequest:
+    """A network for images of `shape` (X, Y, Z)."""
+
+    classifier: str
+    channels: int
+    classes: int
+    shape: tuple[int, ...]
+    voxel_mm: float
+    options: dict[str, Any]
+
+
+def memory_by_cell(analysis: Analysis, settings: Settings, *, preload: list[str]) -> dict[str, float]:
+    """GB that each cell's nodes declare. Raises NotEnoughMemoryError for networks that cannot be trained here."""
+    values = {cell.name: _values_gb(analysis, cell) for cell in analysis.cells}
+    networks = {
+        cell.name: _network_request(analysis, cell)
+        for cell in analysis.cells
+        if catalogue.offers("classifiers", cell.classifier, "EPOCHS")
+    }
+    if not networks:
+        return values
+    with ProcessPoolExecutor(1, mp_context=start_context(preload)) as pool:
+        found_out, device_gb = pool.submit(_measure_networks, list(networks.values()), settings.compute.device).result()
+    steps = dict(zip(networks, found_out, strict=True))
+    if device_gb is not None:  # the step is in the device's memory, not here
+        _check_memory(steps, steps, device_gb, "the device has")
+        return values
+    needed = values | {name: values[name] + step for name, step in steps.items()}
+    most = memory_gb(settings.compute)
+    if most is not None:
+        _check_memory(
+            {name: needed[name] for name in steps}, steps, most, "what may be used (--mem-mb, or this machine's) is"
+        )
+    return needed
+
+
+def _network_request(analysis: Analysis, cell: Cell) -> NetworkRequest:
+    edge = analysis.resolutions[cell.maps[0]]
+    shape, _ = available_maps.grid(analysis.used[cell.maps[0]][0][0])
+    box = tuple(min(size, round(mm / edge)) for size, mm in zip(shape, BRAIN_MM, strict=True))
+    box = shape if analysis.whole_grid else box
+    return NetworkRequest(
+        cell.classifier, len(cell.maps), len(analysis.classes), box, edge, analysis.options.get(cell.classifier, {})
+    )
+
+
+def _measure_networks(networks: list[NetworkRequest], device: str) -> tuple[list[float], float | None]:
+    """GB of a step of each, and what the CUDA device has in all, where training will use one."""
+    import torch
+
+    from bids_app.training import fold, memory, regimen
+
+    told = []
+    for one in networks:
+        part = catalogue.load("classifiers", one.classifier)
+        built = regimen.others(one.options)
+        network = part.build(one.channels, one.classes, one.shape, voxel_mm=(one.voxel_mm,) * 3, seed=0, **built)
+        need = memory.of_step(network, regimen.of(part, one.options), channels=one.channels, shape=one.shape)
+        told.append(need.total / 1e9)
+    cuda = fold.resolve(device) == "cuda"
+    return told, torch.cuda.mem_get_info()[1] / 1e9 if cuda else None
+
+
+def _check_memory(needed: dict[str, float], steps: dict[str, float], most: float, where: str) -> None:
+    """Raise NotEnoughMemoryError that names each cell which needs more than the most."""
+    large = [name for name, gb in needed.items() if gb > most]
+    if large:
+        each = "; ".join(
+            f"{name} needs about {needed[name]:.1f} GB, {steps[name]:.1f} of it for a step" for name in large
+        )
+        raise NotEnoughMemoryError(f"too large to be trained: {each}; {where} {most:.1f} GB. To mend it, {REMEDY}")
+
+
+def _values_gb(analysis: Analysis, cell: Cell) -> float:
+    """GB of the people's values as they are, adjusted, and scaled, beside the libraries."""
+    values = len(analysis.used) * len(cell.maps) * BRAIN_MM3 / analysis.resolutions[cell.maps[0]] ** 3
+    return LIBRARIES_GB + COPIES * values * 4e-9

@@ -1,0 +1,116 @@
+"""nipype's MultiProc with a process for each node, so that a killed worker fails its own node and no other.
+
+nipype's own pool waits for ever when a worker is killed, and Python's executor then gives up on all that run.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import Executor, Future
+from multiprocessing.connection import Connection
+from typing import Any
+
+from nipype.pipeline.plugins.multiproc import MultiProcPlugin
+from nipype.utils.profiler import get_system_total_memory_gb
+
+from bids_app.settings import Compute
+
+PRELOAD = ["nibabel", "scipy.ndimage", "nipype.pipeline.engine"]
+
+
+def start_context(preload: list[str]) -> Any:
+    """How processes are started: from a clean server, which has imported `preload` if it is not there already."""
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload([*PRELOAD, *preload, "bids_app.graphs.freeze_gc"])
+    return made
+
+
+class ProcessEach(Executor):
+    """Runs each call in a process of its own, started from a clean server process."""
+
+    def __init__(self, preload: list[str]) -> None:
+        self._context = start_context(preload)
+        self._lock = threading.Lock()  # a process that is started looks at how all others ended, and two may not
+        self._workers: set[Any] = set()
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future:
+        """Start at once; nipype itself counts processors and memory."""
+        future: Future = Future()
+        future.set_running_or_notify_cancel()
+        threading.Thread(target=self._wait, args=(future, function, args, kwargs), daemon=True).start()
+        return future
+
+    def _wait(self, future: Future, function: Any, args: tuple, kwargs: dict) -> None:
+        node, _, taskid = args
+        receiver, sender = self._context.Pipe(duplex=False)
+        worker = self._context.Process(target=_work, args=(sender, function, args, kwargs))
+        try:
+            with self._lock:
+                worker.start()
+                self._workers.add(worker)
+            sender.close()
+            future.set_result(receiver.recv())
+            worker.join()
+        except EOFError:
+            with self._lock:
+                worker.join()
+            future.set_result({"result": None, "traceback": [_death_message(node, worker.exitcode)], "taskid": taskid})
+        except Exception as error:
+            future.set_result({"result": None, "traceback": [f"{type(error).__name__}: {error}"], "taskid": taskid})
+        self._workers.discard(worker)
+
+    def stop(self) -> None:
+        """End what still runs; Python would wait for it otherwise."""
+        for worker in list(self._workers):
+            worker.terminate()
+        for worker in list(self._workers):
+            worker.join()
+
+
+def _work(sender: Connection, function: Any, args: tuple, kwargs: dict) -> None:
+    for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are told once, by their crash files
+    sender.send(function(*args, **kwargs))
+    sender.close()
+
+
+def _death_message(node: Any, code: int | None) -> str:
+    """One line about a worker that ended without an answer."""
+    how = f"by signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
+    return (
+        f"MemoryError: the process of {node.fullname} ended {how}; if nobody stopped it, memory ran out: "
+        f"it was planned with {node.mem_gb:g} GB. Lower --nprocs, or give more memory\n"
+    )
+
+
+class OneProcessEach(MultiProcPlugin):
+    """MultiProc whose pool is a process a node."""
+
+    def __init__(self, plugin_args: dict[str, Any]) -> None:
+        super().__init__(plugin_args={**plugin_args, "mp_context": "forkserver"})
+        self.pool.shutdown()
+        self.pool = ProcessEach(plugin_args.get("preload", []))
+
+    def stop(self) -> None:
+        """End what still runs, after an interrupt or at the first crash."""
+        self.pool.stop()
+
+    def _sort_jobs(self, jobids: Any, scheduler: str = "tsort") -> list[int]:  # noqa: ARG002 - nipype passes it
+        """Person by person: what was begun is finished before another is begun."""
+        return sorted(jobids, key=lambda job: self.procs[job].fullname.rpartition(".")[0])
+
+
+def memory_gb(compute: Compute) -> float | None:
+    """What all nodes together may take; None where a plugin of the user's decides."""
+    if compute.mem_mb is not None:
+        return compute.mem_mb / 1000
+    return None if compute.use_plugin is not None else 0.9 * get_system_total_memory_gb()
+
+
+def make_plugin(*, nprocs: int, mem_mb: int | None, preload: list[str]) -> OneProcessEach:
+    """The default plugin. Memory defaults to what nipype finds, less a tenth."""
+    memory = {} if mem_mb is None else {"memory_gb": mem_mb / 1000}
+    os.environ["NIPYPE_NO_ET"] = "1"
+    return OneProcessEach({"n_procs": nprocs, "raise_insufficient": False, "preload": preload, **memory})

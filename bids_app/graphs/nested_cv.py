@@ -1,0 +1,49 @@
+"""The nodes of --inner-folds."""
+
+from typing import Any
+
+from nipype.pipeline.engine import Workflow
+
+from bids_app.bids import outputs
+from bids_app.graphs.function_node import make_node
+from bids_app.graphs.ica import MapSources
+from bids_app.nodes.nested_cv import score_inner_folds
+from bids_app.planning.group import Analysis
+from bids_app.planning.ica import within
+from bids_app.planning.nested_cv import inner_folds
+from bids_app.settings import Settings
+from bids_app.training import seeds
+
+Files = dict[str, Any]
+
+
+def connect_inner_folds(
+    graph: Workflow,
+    analysis: Analysis,
+    settings: Settings,
+    sources: MapSources,
+    plan: Files,
+    memory: dict[str, float],
+) -> None:
+    """Add a node a cell and fold, where --inner-folds asks for it; memory: GB by cell."""
+    if settings.group.inner_folds is None:
+        return
+    every = inner_folds(analysis, settings)
+    for cell in analysis.cells:
+        for split in analysis.splits:
+            its = every[within(split)]
+            made = make_node(
+                f"inner_{outputs.camel(cell.name)}_repeat_{split.repeat}_fold_{split.fold}",
+                score_inner_folds,
+                mem_gb=memory[cell.name],
+                n_procs=plan["threads"],
+                connected=sources.inputs(cell.maps, its),
+                cell=cell.name,
+                classifier=cell.classifier,
+                maps=list(cell.maps),
+                splits=[vars(one) for one in its],
+                seed=seeds.derive(plan["seed"], "inner", split.repeat, split.fold),
+                plan=plan,
+                outer=[split.repeat, split.fold],  # not the file: nipype would compute a node again once it is there
+            )
+            sources.connect(graph, made, cell.maps, its, within(split))

@@ -1,0 +1,182 @@
+"""The graph of a participant run: one small workflow a person, one node a map."""
+
+from dataclasses import asdict
+from typing import Any
+
+from nipype.pipeline.engine import Node, Workflow
+
+from bids_app.bids import outputs
+from bids_app.graphs.bold import connect_runs, run_inputs
+from bids_app.graphs.function_node import make_node
+from bids_app.graphs.run import anonymise_crash_files, failure_reason, run_graph, set_crash_folder
+from bids_app.nodes.anatomical import (
+    borrow_derivative,
+    make_map,
+    prepare_native,
+    register_to_template,
+    segment_tissues,
+    warp_to_template,
+)
+from bids_app.nodes.excluded_regions import resample_excluded_regions
+from bids_app.nodes.participant_outputs import write_participant
+from bids_app.nodes.template import prepare_template
+from bids_app.planning import excluded_regions, participant
+from bids_app.planning.bold_runs import output_settings
+from bids_app.settings import Settings
+
+PRELOAD = ["bids_app.nodes.template", "bids_app.nodes.bold_maps", "bids_app.nodes.participant_outputs"]
+WITH_ANATOMY = ["bids_app.nodes.anatomical", "bids"]
+
+
+def run_participant_graph(planned: participant.Plan, settings: Settings) -> dict[str, str]:
+    """Compute all jobs of the plan; returns the reason of each failure by BIDS name."""
+    if not planned.jobs:
+        return {}
+    whole = Workflow("participants", base_dir=str(settings.work_dir))
+    template = _template_node(planned, settings)
+    shared = settings.work_dir / "log"
+    set_crash_folder(template, shared)
+    logs = {}
+    for job in planned.jobs:
+        person, needing = _participant_workflow(job, planned, settings)
+        whole.connect([(template, person, [("out", f"{name}.templates") for name in needing])])
+        logs[job.name] = outputs.folder(settings.output_dir, job.participant, job.session, "log")
+        logs[job.name].mkdir(parents=True, exist_ok=True)
+        set_crash_folder(person, logs[job.name])
+    preload = [*PRELOAD, *(WITH_ANATOMY if any(job.registrations for job in planned.jobs) else [])]
+    run_graph(whole, settings, last=("finish",), total=len(planned.jobs), what="people", preload=preload)
+    for folder in (shared, *logs.values()):
+        anonymise_crash_files(folder, settings)
+    failed = [
+        job for job in planned.jobs if not outputs.is_done(settings.output_dir, job.participant, job.session, job.key)
+    ]
+    return {job.name: failure_reason(logs[job.name], shared) for job in failed}
+
+
+def _template_node(planned: participant.Plan, settings: Settings) -> Node:
+    return make_node(
+        f"templates_{planned.jobs[0].inputs}",
+        prepare_template,
+        mem_gb=1.5,
+        n_procs=settings.compute.omp_nthreads,
+        cache=str(settings.work_dir),
+        space=settings.participant.output_space,
+        resolution=planned.resolution,
+        box=list(settings.participant.bounding_box),
+        sloppy=settings.participant.sloppy,
+        seed=settings.compute.random_seed,
+    )
+
+
+def _participant_workflow(
+    job: participant.Job, planned: participant.Plan, settings: Settings
+) -> tuple[Workflow, list[str]]:
+    """One person's nodes, and the names of those that need the template."""
+    person = Workflow(f"{job.name.replace('-', '_')}_{job.inputs}")
+    finish = _outputs_node(job, planned, settings)
+    if not job.registrations:
+        return person, [*connect_runs(person, finish, None, job, settings), finish.name]
+    anatomy, needing = _anatomy_nodes(person, job, planned, settings)
+    needing += connect_runs(person, finish, anatomy, job, settings)
+    person.connect([(anatomy, finish, [("out", "anat")])])
+    for kind in job.registrations:
+        sources = make_node(
+            f"to_template_{kind}", warp_to_template, mem_gb=2, connected=("anat", "templates"), kind=kind
+        )
+        person.connect([(anatomy, sources, [("out", "anat")]), (sources, finish, [("out", f"sources_{kind}")])])
+        needing.append(sources.name)
+        for name in (name for name, its in job.kinds.items() if its == kind):
+            parameters = {"intensity": settings.participant.intensity}
+            less = _excluded_regions_node(job, kind, settings) if name == excluded_regions.MAP and job.without else None
+            made = make_node(
+                f"map_{name}",
+                make_map,
+                mem_gb=1,
+                connected=("sources", *(("without",) if less else ())),
+                map_name=name,
+                parameters=parameters,
+            )
+            person.connect([(sources, made, [("out", "sources")]), (made, finish, [("out", f"map_{name}")])])
+            if less:
+                person.connect(
+                    [
+                        (anatomy, less, [("out", "anat")]),
+                        (less, made, [("out", "without")]),
+                        (less, finish, [("out", "without")]),
+                    ]
+                )
+                needing.append(less.name)
+    return person, [*needing, finish.name]
+
+
+def _excluded_regions_node(job: participant.Job, kind: str, settings: Settings) -> Node:
+    return make_node(
+        "without",
+        resample_excluded_regions,
+        mem_gb=2,
+        connected=("anat", "templates"),
+        kind=kind,
+        asked=job.without,
+        cache=str(settings.work_dir),
+        space=settings.participant.output_space,
+        seed=settings.compute.random_seed,
+        sloppy=settings.participant.sloppy,
+    )
+
+
+def _anatomy_nodes(
+    person: Workflow, job: participant.Job, planned: participant.Plan, settings: Settings
+) -> tuple[Node, list[str]]:
+    """Native anatomy and its transforms, ours or a derivative's; returns the last node and who needs the template."""
+    common: dict[str, Any] = {"sloppy": settings.participant.sloppy}
+    seeded = {**common, "seed": settings.compute.random_seed}
+    threads = settings.compute.omp_nthreads
+    warps = make_node(
+        "register",
+        register_to_template,
+        mem_gb=2.5,
+        n_procs=threads,
+        connected=("anat", "templates"),
+        nonlinear="syn" in job.registrations and not job.borrowed,
+        **seeded,
+    )
+    if job.borrowed:
+        native = make_node("borrow", borrow_derivative, mem_gb=2, **job.borrowed)
+        if "affine" not in job.registrations:
+            person.add_nodes([native])
+            return native, []
+        person.connect([(native, warps, [("out", "anat")])])
+        return warps, [warps.name]
+    given = {"t1w": job.t1w, "brain_mask": job.brain_mask, "template": planned.head}
+    native = make_node("native", prepare_native, mem_gb=2.5, n_procs=threads, **given, **seeded)
+    tissues = make_node(
+        "segment", segment_tissues, mem_gb=3, n_procs=threads, connected=("anat", "templates"), **common
+    )
+    person.connect([(native, warps, [("out", "anat")]), (warps, tissues, [("out", "anat")])])
+    return tissues, [warps.name, tissues.name]
+
+
+def _outputs_node(job: participant.Job, planned: participant.Plan, settings: Settings) -> Node:
+    chosen = asdict(settings.participant)
+    made = make_node(
+        "finish",
+        write_participant,
+        mem_gb=1.5 + sum(2 * run["gb"] for run in job.runs),
+        connected=(
+            "templates",
+            *(("anat",) if job.registrations else ()),
+            *(("without",) if job.without else ()),
+            *(f"map_{name}" for name in job.kinds),
+            *(f"sources_{kind}" for kind in job.registrations),
+            *run_inputs(job, settings),
+        ),
+        job=asdict(job),
+        chosen={name: chosen[name] for name in ("output_space", "intensity", "sloppy", "bounding_box")}
+        | {"resolution": planned.resolution},
+        bids_dir=str(settings.bids_dir),
+        output_dir=str(settings.output_dir),
+        radiological=settings.other.radiological,
+        bold=output_settings(settings) if job.runs else {},
+    )
+    made.overwrite = True  # a person comes here only when outputs are lacking, whatever the work folder remembers
+    return made

@@ -1,0 +1,148 @@
+"""Runs a graph under a plugin and tells who failed and why."""
+
+import getpass
+import itertools
+import logging
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from nipype import config
+from nipype import logging as nipype_logging
+from nipype.pipeline.engine import Node, Workflow
+from tqdm import tqdm
+
+from bids_app import environment
+from bids_app.bids import outputs
+from bids_app.errors import MissingInputError, UsageError
+from bids_app.graphs.multiproc import OneProcessEach, make_plugin, memory_gb
+from bids_app.graphs.slurm import Slurm
+from bids_app.nodes.cache import cached_folder
+from bids_app.settings import Settings
+
+log = logging.getLogger("pellucid")
+ERROR_LINE = re.compile(r"^\s*(?:\w+\.)*(\w*(?:Error|Exception|Interrupt)): (.+)$", flags=re.MULTILINE)
+
+
+CRASH_LOGIN = re.compile(rf"^(crash-\d+-\d+-){re.escape(getpass.getuser())}-")
+
+
+def set_crash_folder(part: Workflow | Node, folder: Path) -> None:
+    """Send the crash files of these nodes to `folder`, as text, and remove what an earlier run left there.
+
+    Workers know a node's own configuration only: what counts in its hash has to stand here, or it is computed twice.
+    """
+    for old in folder.glob("crash-*"):
+        old.unlink()
+    for node in [part] if isinstance(part, Node) else part._get_all_nodes():
+        node.config = {
+            "execution": {
+                "crashdump_dir": str(folder),
+                "crashfile_format": "txt",
+                "remove_unnecessary_outputs": False,
+            }
+        }
+
+
+def anonymise_crash_files(folder: Path, settings: Settings) -> None:
+    """Take this machine's folders and the login out of the crash files of `folder`: users send them to us.
+
+    nipype names them crash-DATE-TIME-LOGIN-NODE-ID.txt.
+    """
+    named = {"BIDS_DIR": settings.bids_dir, "OUT_DIR": settings.output_dir, "WORK_DIR": settings.work_dir}
+    named |= {"PYTHON": Path(sys.prefix), "PELLUCID": Path(__file__).parents[2], "~": Path.home()}
+    places = sorted(((str(path), name) for name, path in named.items()), key=lambda place: -len(place[0]))
+    for file in folder.glob("crash-*.txt"):
+        text = file.read_text(errors="replace")
+        for path, name in places:
+            text = text.replace(path, name)
+        file.write_text(text)
+        file.rename(file.with_name(CRASH_LOGIN.sub(r"\1", file.name)))
+
+
+def run_graph(
+    graph: Workflow, settings: Settings, *, last: tuple[str, ...], total: int, what: str, preload: list[str]
+) -> None:
+    """Run the graph; a bar counts the nodes whose names begin with one of `last`. Failed nodes leave crash files."""
+    config.update_config({"logging": dict.fromkeys(("workflow_level", "interface_level", "utils_level"), "CRITICAL")})
+    if settings.other.verbose < 2:
+        nipype_logging.update_logging(config)
+    # The graph has a copy of nipype's configuration from when it was made, and its plugin reads that.
+    graph.config["execution"] |= {
+        "stop_on_first_crash": str(settings.compute.stop_on_first_crash).lower(),
+        "crashfile_format": "txt",
+        "crashdump_dir": str(settings.work_dir / "log"),
+        "remove_unnecessary_outputs": "false",
+        "poll_sleep_duration": "0.1",
+        "check_version": "false",
+    }
+    if settings.other.write_graph:  # `dot` is written without graphviz; drawing it is left to the user
+        graph.write_graph(dotfilename=str(settings.work_dir / f"{graph.name}.dot"), graph2use="orig", format="dot")
+    copy_compiled_kernels(settings.work_dir)
+    with tqdm(total=total, desc=what, unit="", disable=None, leave=False) as bar:
+        runner = _build_plugin(settings, _progress(bar, last, what, total), preload)
+        try:
+            graph.run(plugin=runner)
+        except RuntimeError as error:  # nipype's way to say at the end that nodes failed; their crash files say why
+            log.debug("%s", error)
+        finally:
+            if isinstance(runner, OneProcessEach | Slurm):
+                runner.stop()
+            for place in (settings.output_dir, settings.work_dir):
+                outputs.sweep(place)
+
+
+def copy_compiled_kernels(work: Path) -> None:
+    """Copy what numba compiled when the image was built to where it can write: it takes what suits the processor."""
+    if compiled := os.environ.get(environment.COMPILED):
+        cached_folder(str(work), "numba", lambda to: shutil.copytree(compiled, to, dirs_exist_ok=True))
+
+
+def failure_reason(*folders: Path) -> str:
+    """The error in the newest crash file of the first folder that has one, in one line, with the file's name."""
+    found_in = [sorted(folder.glob("crash-*"), key=lambda file: file.stat().st_mtime) for folder in folders]
+    files = next((each for each in found_in if each), [])
+    if not files:
+        return "it was not computed, and no crash file says why"
+    found = ERROR_LINE.findall(files[-1].read_text(errors="replace"))
+    kind, message = found[-1] if found else ("Error", "see the file")
+    text = message if kind in ("DataError", "MissingInputError", "MemoryError") else f"{kind}: {message}"
+    return f"{text.strip()} [log/{files[-1].name}]"
+
+
+def _progress(bar: tqdm, last: tuple[str, ...], what: str, total: int) -> Callable[[Any, str], None]:
+    ended = itertools.count(1)
+
+    def count(node: Any, status: str) -> None:
+        log.debug("%s: %s", node.fullname, status)
+        if status == "end" and node.name.startswith(last):
+            bar.update()
+            log.info("%s: %d of %d", what, next(ended), total)
+
+    return count
+
+
+def _build_plugin(settings: Settings, callback: Callable[[Any, str], None], preload: list[str]) -> Any:
+    file = settings.compute.use_plugin
+    if file is None:
+        made = make_plugin(nprocs=settings.compute.nprocs, mem_mb=settings.compute.mem_mb, preload=preload)
+        made._status_callback = callback
+        return made
+    if not file.is_file():
+        raise MissingInputError(f"--use-plugin: there is no file {file}")
+    stated = yaml.safe_load(file.read_text())
+    if not isinstance(stated, dict) or "plugin" not in stated:
+        raise UsageError(f"--use-plugin {file.name}: it has to state `plugin:` and, if wanted, `plugin_args:`")
+    arguments = {**(stated.get("plugin_args") or {}), "status_callback": callback}
+    name = stated["plugin"]
+    if name == "SLURM":
+        return Slurm({**arguments, "memory_gb": memory_gb(settings.compute)})
+    module = __import__("nipype.pipeline.plugins", fromlist=[name])
+    if not hasattr(module, f"{name}Plugin"):
+        raise UsageError(f"--use-plugin {file.name}: nipype has no plugin {name}")
+    return getattr(module, f"{name}Plugin")(plugin_args=arguments)

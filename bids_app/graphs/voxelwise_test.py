@@ -1,0 +1,43 @@
+"""The nodes of the voxelwise test."""
+
+from pathlib import Path
+
+import numpy as np
+from nipype.pipeline.engine import Node, Workflow
+
+from bids_app.graphs.function_node import make_node
+from bids_app.graphs.memory import BRAIN_MM3
+from bids_app.nodes.voxelwise_test import permute_contrast
+from bids_app.planning.group import Analysis
+from bids_app.planning.voxelwise_test import comparisons, contrast_label, count_nodes
+from bids_app.settings import Settings
+from bids_app.training import seeds
+
+COPIES = 8  # of the people's values in float64, at the peak
+
+
+def connect_voxelwise_test(
+    graph: Workflow, analysis: Analysis, settings: Settings, stacks: dict[str, Node], work: Path
+) -> int:
+    """Add a node for every fifty permutations of each comparison; returns how many nodes."""
+    count = settings.group.voxelwise_test
+    sizes = [len(part) for part in np.array_split(np.arange(count), count_nodes(count))] if count else []
+    for name, one in comparisons(analysis):
+        values = len(analysis.used) * BRAIN_MM3 / analysis.resolutions[name] ** 3
+        for number, size in enumerate(sizes, start=1):
+            made = make_node(
+                f"voxelwise_{contrast_label(name, one)}_{number}",
+                permute_contrast,
+                mem_gb=0.5 + COPIES * values * 8e-9,
+                connected=("array",),
+                map_name=name,
+                explained=one,
+                classes=list(analysis.classes),
+                columns=list(analysis.adjust[name]),
+                permutations=size,
+                seed=seeds.derive(settings.compute.random_seed, "voxelwise", number),  # the same for all comparisons
+                number=number,
+                work=str(work),
+            )
+            graph.connect([(stacks[name], made, [("out", "array")])])
+    return len(sizes) * len(list(comparisons(analysis)))

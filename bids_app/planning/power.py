@@ -1,0 +1,43 @@
+"""What --power N needs, and which models and maps it simulates."""
+
+from collections.abc import Iterator, Sequence
+
+from bids_app import catalogue
+from bids_app.errors import UsageError
+from bids_app.planning.group import Analysis, Cell
+from bids_app.planning.permutations import is_linear
+from bids_app.settings import Settings
+
+STUDIES_PER_NODE = 5  # studies of a node
+LABELLINGS, FOLDER = "labellings_power.npy", "power"
+
+
+def check_power(analysis: Analysis, settings: Settings) -> None:
+    """Raise UsageError where nothing can be planted."""
+    if settings.group.power is None:
+        return
+    if len(analysis.classes) != 2:
+        raise UsageError("--power plants a difference between two classes; name two by --classes")
+    if not list(linear_cells_by_map(analysis)):
+        raise UsageError("--power needs a linear classifier on a map that is not fitted within folds (ica)")
+    if settings.group.permutations == 0:
+        raise UsageError("--power needs permutations to say what is found; leave --permutations 0 out")
+
+
+def is_linear_classifier(classifier: str) -> bool:
+    """Whether a classifier can be trained on a simulated study: a linear one."""
+    return catalogue.offers("classifiers", classifier, "decide")
+
+
+def linear_cells_by_map(analysis: Analysis) -> Iterator[tuple[str, list[Cell]]]:
+    """Every map that is the same in all folds, with the linear cells on it alone."""
+    fitted = analysis.ica.maps if analysis.ica else ()
+    for name in analysis.smoothing:
+        cells = [cell for cell in analysis.cells if cell.maps == (name,) and is_linear(cell)]
+        if cells and name not in fitted:
+            yield name, cells
+
+
+def class_counts(analysis: Analysis) -> Sequence[int]:
+    people = analysis.used.groupby("class")["participant_id"].nunique()
+    return [int(people[name]) for name in analysis.classes]

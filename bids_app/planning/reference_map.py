@@ -1,0 +1,25 @@
+"""What --reference-map needs."""
+
+import nibabel as nib
+
+from bids_app.dataset import foci
+from bids_app.errors import DataError, MissingInputError
+from bids_app.settings import Settings
+
+
+def check_reference_map(settings: Settings) -> None:
+    """Raise MissingInputError or DataError unless the reference map is there, and 3D or a table of coordinates."""
+    file = settings.group.reference_map
+    if file is None:
+        return
+    if not file.is_file():
+        raise MissingInputError(f"--reference-map: there is no file {file}")
+    if foci.is_table(file):
+        foci.read(file)
+        return
+    try:
+        shape = nib.load(file).shape
+    except nib.filebasedimages.ImageFileError as error:
+        raise DataError(f"--reference-map {file.name} is no image: {error}") from error
+    if len(shape) != 3:
+        raise DataError(f"--reference-map {file.name} has {len(shape)} axes in place of 3")

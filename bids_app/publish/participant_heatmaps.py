@@ -1,0 +1,31 @@
+"""Heatmaps of people held out, which nodes left beside their fold, put into the people's folders with the report."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from bids_app.nodes.heatmaps import FILES, TABLE
+
+
+def stage_participant_heatmaps(staged: Path, folds: list[Path]) -> pd.DataFrame:
+    """Copy the people's heatmaps of these folds into a staged OUT_DIR. Returns the table of them."""
+    for place in folds:
+        if (place / FILES).is_dir():
+            shutil.copytree(place / FILES, staged, dirs_exist_ok=True)
+    return pd.concat([pd.read_csv(place / TABLE, sep="\t", dtype=str, keep_default_na=False) for place in folds])
+
+
+def remove_participant_heatmaps(out: Path, analysis: str, old: Path) -> None:
+    """Move the people's heatmaps that an earlier run of an analysis listed out of OUT_DIR, to be removed."""
+    listed = out / "group" / analysis / TABLE
+    if not listed.is_file():
+        return
+    for file in pd.read_csv(listed, sep="\t", dtype=str)["file"]:
+        for path in (out / file, _beside(out / file)):
+            if path.is_file():
+                path.rename(old / path.name)
+
+
+def _beside(image: Path) -> Path:
+    return image.with_name(image.name.removesuffix(".nii.gz") + ".json")

@@ -1,0 +1,53 @@
+"""The files of `group/<analysis>` where a study is planned: tables, settings, methods and the report."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from bids_app import __version__
+from bids_app.planning.group import Analysis
+from bids_app.planning.permutations import count_labellings, first_repeat, is_linear
+from bids_app.planning.power import class_counts
+from bids_app.publish.group import add_bids_prefixes, settings_to_toml
+from bids_app.report import methods, people
+from bids_app.report import power as section
+from bids_app.report.page import render, save
+from bids_app.settings import Settings
+
+
+def stage_power(staged: Path, planned: Analysis, table: pd.DataFrame, *, chosen: Settings) -> list[str]:
+    """Write everything about a plan into a staged OUT_DIR; returns what was found, in sentences."""
+    folder = staged / "group" / planned.name
+    folder.mkdir(parents=True)
+    samples = planned.samples.drop(columns=list(planned.smoothing))
+    for name, content in {"samples": samples, "power": table}.items():
+        add_bids_prefixes(content).to_csv(
+            folder / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g"
+        )
+    settings = settings_to_toml(chosen)
+    (folder / "settings.toml").write_text(settings)
+    counts = class_counts(planned)
+    shown = section.section(table, counts, folder)
+    cells = {cell.name: count_labellings(cell, chosen) for cell in planned.cells if is_linear(cell)}
+    text = methods.power(
+        cells,
+        sum(counts),
+        preparation=methods.preparation(planned.smoothing, planned.adjust, planned.forms, planned.keep),
+        folds=len(first_repeat(planned)),
+        version=__version__,
+        sloppy=planned.sloppy,
+    )
+    (folder / "methods.md").write_text(text + "\n")
+    page = render(
+        "plan.html",
+        title=f"{planned.name} - Pellucid",
+        analysis=planned.name,
+        power=shown,
+        left_out=people.left_out(samples),
+        settings=settings,
+        methods=text,
+        references=methods.cited(text),
+        version=__version__,
+    )
+    save(folder / "report.html", page)
+    return list(shown["sentences"])

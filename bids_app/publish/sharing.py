@@ -1,0 +1,89 @@
+"""`share/`: what may be sent to a colleague. Aggregates only, and of no group of fewer than ten people."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bids_app.planning import cohort
+from bids_app.planning.disclosure import MIN_PEOPLE, SMALL, suppress_small_count
+from bids_app.planning.group import Analysis
+from bids_app.report import card
+from bids_app.report.heatmap import Heatmap
+from bids_app.results.region_tables import OF_FEW
+
+TABLES = ("scores.tsv", "comparisons.tsv")
+README = """# {analysis}: what may be shared
+
+Aggregates over people: scores, mean heatmaps with their regions, how the classes differ. No row is about a person, and
+no number about a group of fewer than {fewest} people: such numbers are left out, or given as "{small}". Trained
+models, tables of people, and pages are not here: they can tell who took part. The terms of the input data still hold.
+{left_out}"""
+
+
+def write_share(
+    folder: Path,
+    analysis: Analysis,
+    audit: dict[str, Any],
+    maps: list[tuple[Heatmap, Path]],
+    facts: dict[str, str | list[str]],
+) -> None:
+    """Write `share/` into a staged `group/<analysis>` that holds all else; maps: each with its file there; facts:
+    what the model card says, without numbers of small groups.
+
+    With a class of which fewer than ten people are tested nothing but the methods is shared: its scores are those of a
+    small group, and those of the others would give them away.
+    """
+    share = folder / "share"
+    share.mkdir()
+    counts = analysis.used.groupby("class")["participant_id"].nunique()
+    tested = cohort.tested(analysis.used, analysis.splits)
+    small = [name for name in analysis.classes if tested[name] < MIN_PEOPLE]
+    told = (
+        f"\nNothing but the methods is here: fewer than {MIN_PEOPLE} people were tested of class {', '.join(small)}.\n"
+    )
+    text = README.format(analysis=analysis.name, fewest=MIN_PEOPLE, small=SMALL, left_out=told if small else "")
+    (share / "README.md").write_text(text)
+    shutil.copyfile(folder / "methods.md", share / "methods.md")
+    if small:
+        return
+    for name in TABLES:
+        shutil.copyfile(folder / name, share / name)
+    kept = [(one, file) for one, file in maps if one.people is None or one.people >= MIN_PEOPLE]
+    for _, file in kept:
+        for part in (file, file.with_name(file.name.replace(".nii.gz", ".json"))):
+            shutil.copyfile(part, share / part.name)
+    keys = {(one.cell, one.method, one.explained) for one, _ in kept}
+    regions = pd.read_csv(folder / "regions.tsv", sep="\t", keep_default_na=False, dtype=str)
+    known = [key in keys for key in zip(regions["cell"], regions["method"], regions["explained"], strict=True)]
+    regions[known].drop(columns=[*OF_FEW], errors="ignore").to_csv(share / "regions.tsv", sep="\t", index=False)
+    card.write(share, analysis.name, facts)
+    about = {"classes": {name: int(counts[name]) for name in analysis.classes}, **suppress_small_groups(audit)}
+    (share / "audit.json").write_text(json.dumps(about, indent=2, allow_nan=False) + "\n")
+
+
+def suppress_small_groups(audit: dict[str, Any]) -> dict[str, Any]:
+    """The audit without numbers of small groups: counts below ten are "<10", sites of fewer people are left out.
+
+    A count that is left out beside others that are told could be found from their sum: such a row loses all of them.
+    """
+    rows = []
+    for row in audit["by_class"]:
+        of_numbers = all(set(its) == {"mean", "sd"} for its in row["by_class"].values())
+        counts = [] if of_numbers else [count for its in row["by_class"].values() for count in its.values()]
+        hidden = row["people"] < MIN_PEOPLE or any(0 < count < MIN_PEOPLE for count in counts)
+        hidden |= of_numbers and row["lacking"] > 0  # how many of which class have no value is not told
+        rows.append(
+            {**row, "by_class": SMALL, "lacking": SMALL}
+            if hidden
+            else {**row, "lacking": suppress_small_count(row["lacking"])}
+        )
+    within = {
+        cell: [row for row in each if row["people"] >= MIN_PEOPLE]
+        for cell, each in audit.get("within_sites", {}).items()
+    }
+    kept = {"by_class": rows, "within_sites": within, "confounded": audit.get("confounded", [])}
+    kept["baselines_left_out"] = audit.get("baselines_left_out", [])
+    return {**kept, "site_told_from_maps": audit.get("site_told_from_maps", {})}

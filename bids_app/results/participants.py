@@ -1,0 +1,47 @@
+"""All participants of an OUT_DIR: a row for each, with the numbers of quality control."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bids_app.bids import outputs
+
+
+def participant_rows(out: Path) -> list[dict[str, Any]]:
+    """Everyone whose page stands in OUT_DIR, and who failed there, in this job or another."""
+    pages = {split_name(path.stem): path.name for path in out.glob("sub-*.html")}
+    failed = outputs.failures(out)
+    rows = []
+    for entities in sorted({*pages, *failed}, key=lambda pair: (pair[0], pair[1] or "")):
+        row = {"participant_id": entities[0], "session_id": entities[1], "status": failed.get(entities, "done")}
+        rows.append({**row, "report": pages.get(entities), **_quality(out, *entities)})
+    return rows
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """sub-01_ses-1 -> 01, 1."""
+    participant, _, session = name.removeprefix("sub-").partition("_ses-")
+    return participant, session or None
+
+
+def _quality(out: Path, participant: str, session: str | None) -> dict[str, Any]:
+    """Volumes (mL), motion (mm) and minutes of BOLD, and who preprocessed, from the maps' sidecars."""
+    quality: dict[str, Any] = {}
+    for sidecar in _sidecars(outputs.folder(out, participant, session, "anat"), "TissueVolumes")[:1]:
+        quality |= {name: round(value, 1) for name, value in sidecar["TissueVolumes"].items()}
+        quality["source"] = sidecar["PreprocessingSource"]
+    runs = _sidecars(outputs.folder(out, participant, session, "func"), "MinutesLeft")
+    if runs := [run for run in runs if run["MapParameters"]["Map"] == runs[0]["MapParameters"]["Map"]]:
+        displacements = [
+            run["MeanFramewiseDisplacement"] for run in runs if run["MeanFramewiseDisplacement"] is not None
+        ]
+        quality["mean_fd"] = round(sum(displacements) / len(displacements), 3) if displacements else None
+        quality["minutes"] = round(sum(run["MinutesLeft"] for run in runs), 2)
+        quality["source"] = quality.get("source", runs[0]["PreprocessingSource"])
+    return quality
+
+
+def _sidecars(folder: Path, key: str) -> list[dict[str, Any]]:
+    """The sidecars of maps that have a key, in the order of their names."""
+    sidecars = [json.loads(file.read_text()) for file in sorted(folder.glob("*_space-*.json"))]
+    return [sidecar for sidecar in sidecars if key in sidecar and "MapParameters" in sidecar]
