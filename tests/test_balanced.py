@@ -10,7 +10,7 @@ import pytest
 from bids_app.dataset import folds
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError
-from bids_app.planning import work_dir
+from bids_app.planning.work_dir import WorkDir
 from bids_app.run import main
 from bids_app.training import drawing
 from bids_app.training.regimen import Regimen
@@ -118,7 +118,7 @@ def test_who_is_tested_and_nobody_else_is_scored_and_the_words_say_of_how_many(h
 def test_region_maxima_are_those_of_each_persons_map_in_spreads_of_its_model_over_people_then_folds(half_tested):
     _, out, folder = half_tested
     (work,) = (out / ".work").glob("analysis-balanced-*")
-    labels, _ = work_dir.atlas_of(work, "gm", "aal")
+    labels, _ = WorkDir(work).read_atlas("gm", "aal")
     inside = labels[Grid.read(work / "grid_gm.npz").mask]
     table = pd.read_csv(folder / "regions.tsv", sep="\t").query("atlas == 'AAL' and method == 'weights'")
     for one, rows in table[table["index"] > 0].groupby("explained"):

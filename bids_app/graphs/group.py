@@ -25,33 +25,33 @@ from bids_app.planning import hyperparameters, pretrained_weights
 from bids_app.planning.group import Analysis, Cell, atlases, parcellation
 from bids_app.planning.nested_cv import inner_folds
 from bids_app.planning.permutations import count_labellings, is_linear
-from bids_app.planning.work_dir import atlas_link, folder
+from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 
 PRELOAD = ["bids_app.nodes.train", "bids_app.training.fold"]
 
 
-def run_group_graph(analysis: Analysis, settings: Settings) -> Path:
-    """Train and explain every cell in every fold. Returns the folder.
+def run_group_graph(analysis: Analysis, settings: Settings) -> WorkDir:
+    """Train and explain every cell in every fold. Returns the work folder.
 
     Raises FailedError with the reason, and NotEnoughMemoryError before anything is computed.
     """
     preload = _preload(analysis, settings)
     memory = memory_by_cell(analysis, settings, preload=preload)
-    work = folder(analysis, settings)
-    work.mkdir(parents=True, exist_ok=True)
+    work = WorkDir.of_analysis(settings, analysis.name, analysis.key)
+    work.path.mkdir(parents=True, exist_ok=True)
     written = analysis.used.drop(columns=list(analysis.smoothing)).assign(
         session_id=analysis.used["session_id"].fillna("n/a")
     )
-    written.to_csv(work / "people.tsv", sep="\t", index=False, na_rep="n/a")
-    graph = Workflow("nodes", base_dir=str(work))
+    written.to_csv(work.participants, sep="\t", index=False, na_rep="n/a")
+    graph = Workflow("nodes", base_dir=str(work.path))
     template = _template_node(analysis, settings)
     grids = {name: _grid_node(name, analysis, work) for name in dict.fromkeys(analysis.grids.values())}
     for grid in grids.values():
         graph.connect([(template, grid, [("out", "template")])])
     parcels = {name: one for name in analysis.grids if (one := parcellation(name, analysis))}
     pairs = dict.fromkeys([*atlases(analysis), *((analysis.grids[name], one) for name, one in parcels.items())])
-    placed = {pair: _atlas_node(*pair, analysis, settings) for pair in pairs}
+    placed = {pair: _atlas_node(*pair, analysis, settings, work) for pair in pairs}
     for (place, _), atlas_node in placed.items():
         graph.connect([(grids[place], atlas_node, [("out", "template")])])
     fitted = analysis.ica.maps if analysis.ica else ()
@@ -70,9 +70,8 @@ def run_group_graph(analysis: Analysis, settings: Settings) -> Path:
     connect_inner_folds(graph, analysis, settings, sources, shared, memory)
     tested = connect_voxelwise_test(graph, analysis, settings, sources.stacks, work)
     simulated = connect_power(graph, analysis, settings, sources.stacks, placed, shared, work)
-    logs = work / "log"
-    logs.mkdir(exist_ok=True)
-    set_crash_folder(graph, logs)
+    work.logs.mkdir(exist_ok=True)
+    set_crash_folder(graph, work.logs)
     total = len(analysis.cells) * len(analysis.splits)
     shuffled = sum(count_labellings(cell, settings) for cell in analysis.cells if not is_linear(cell))
     inner = total if settings.group.inner_folds else 0
@@ -82,9 +81,11 @@ def run_group_graph(analysis: Analysis, settings: Settings) -> Path:
     run_graph(
         graph, settings, last=counted, total=total + inner + shuffled + tested + simulated, what=what, preload=preload
     )
-    anonymise_crash_files(logs, settings)
-    if any(logs.glob("crash-*")):
-        raise FailedError(f"the analysis stopped: {failure_reason(logs)}; what is finished is kept in the work folder")
+    anonymise_crash_files(work.logs, settings)
+    if any(work.logs.glob("crash-*")):
+        raise FailedError(
+            f"the analysis stopped: {failure_reason(work.logs)}; what is finished is kept in the work folder"
+        )
     return work
 
 
@@ -129,19 +130,19 @@ def _template_node(analysis: Analysis, settings: Settings) -> Node:
     )
 
 
-def _grid_node(name: str, analysis: Analysis, work: Path) -> Node:
+def _grid_node(name: str, analysis: Analysis, work: WorkDir) -> Node:
     return make_node(
         f"grid_{outputs.label(name)}",
         resample_template,
         mem_gb=1,
         connected=("template",),
         like=str(analysis.used[name][0][0]),
-        folder=str(work / "grids" / outputs.label(name)),
+        folder=str(work.template_on_grid(name)),
     )
 
 
-def _atlas_node(place: str, name: str, analysis: Analysis, settings: Settings) -> Node:
-    link = atlas_link(folder(analysis, settings), place, name)
+def _atlas_node(place: str, name: str, analysis: Analysis, settings: Settings, work: WorkDir) -> Node:
+    link = work.atlas_link(place, name)
     return make_node(
         f"atlas_{outputs.label(place)}_{link.name}",
         resample_atlas_to_maps,
@@ -157,7 +158,7 @@ def _atlas_node(place: str, name: str, analysis: Analysis, settings: Settings) -
     )
 
 
-def _stack_node(name: str, analysis: Analysis, work: Path) -> Node:
+def _stack_node(name: str, analysis: Analysis, work: WorkDir) -> Node:
     files = [[str(path) for path in paths] for paths in analysis.used[name]]
     return make_node(
         f"stack_{outputs.label(name)}",
@@ -169,11 +170,11 @@ def _stack_node(name: str, analysis: Analysis, work: Path) -> Node:
         smoothing_mm=analysis.smoothing[name],
         form=analysis.forms[name],
         whole=analysis.whole_grid,
-        work=str(work),
+        work=str(work.path),
     )
 
 
-def _copies_node(name: str, analysis: Analysis, work: Path) -> Node:
+def _copies_node(name: str, analysis: Analysis, work: WorkDir) -> Node:
     return make_node(
         f"copies_{outputs.label(name)}",
         detect_copies,
@@ -181,7 +182,7 @@ def _copies_node(name: str, analysis: Analysis, work: Path) -> Node:
         connected=("array",),
         map_name=name,
         groups=list(analysis.splits[0].groups),
-        work=str(work),
+        work=str(work.path),
     )
 
 
@@ -200,7 +201,7 @@ def _train_node(cell: Cell, split: Split, plan: dict[str, Any], mem_gb: float, s
     )
 
 
-def _training_plan(analysis: Analysis, settings: Settings, work: Path) -> dict[str, Any]:
+def _training_plan(analysis: Analysis, settings: Settings, work: WorkDir) -> dict[str, Any]:
     """What every cell and fold needs to know of the analysis, in values that nipype can hash."""
     return {
         "analysis": analysis.name,
@@ -229,5 +230,5 @@ def _training_plan(analysis: Analysis, settings: Settings, work: Path) -> dict[s
         "weights": pretrained_weights.find(settings),
         "device": settings.compute.device,
         "threads": settings.compute.omp_nthreads,
-        "work": str(work),
+        "work": str(work.path),
     }

@@ -24,6 +24,7 @@ from bids_app.nodes.ica import (
 )
 from bids_app.planning.group import Analysis
 from bids_app.planning.ica import key
+from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 from bids_app.training import seeds
 
@@ -67,7 +68,7 @@ def connect_ica(
     stacks: dict[str, Node],
     regions: dict[str, Node],
     inner: dict[str, list[Split]],
-    work: Path,
+    work: WorkDir,
 ) -> MapSources:
     """Add the nodes of fitted maps, if there are any, to those of `stacks`; `inner`: inner folds, by `within`.
 
@@ -86,7 +87,7 @@ def connect_ica(
         files=[[str(path) for path in paths] for paths in analysis.used[plan.maps[0]]],
         network_file=str(Path(plan.file).absolute()),
         sha256=plan.sha256,
-        work=str(work),
+        work=str(work.path),
     )
     graph.connect([(grids[analysis.grids[plan.maps[0]]], series, [("out", "template")])])
     if plan.maps[0] in regions:
@@ -95,7 +96,7 @@ def connect_ica(
     fits = {place: _fit_node(place, train, analysis, settings, voxels, work) for place, train in rows.items()}
     names = tuple(f"fit_{place}" for place in fits)
     looked = make_node(
-        "ica_check", check_components, mem_gb=0.5, connected=names, plan=_ica_plan(analysis), work=str(work)
+        "ica_check", check_components, mem_gb=0.5, connected=names, plan=_ica_plan(analysis), work=str(work.path)
     )
     fitted = {}
     for place, one in fits.items():
@@ -112,12 +113,14 @@ def connect_ica(
     own = {}
     for name in plan.maps:
         own[name] = make_node(f"stack_{name.replace('-', '')}", stack_from_everybody, mem_gb=0.5,
-                            connected=("folder",), map_name=name, work=str(work))  # fmt: skip
+                            connected=("folder",), map_name=name, work=str(work.path))  # fmt: skip
         graph.connect([(fitted[EVERYBODY], own[name], [("out", "folder")])])
     return MapSources(stacks | own, fitted, plan.maps)
 
 
-def _fit_node(place: str, rows: list[int], analysis: Analysis, settings: Settings, voxels: float, work: Path) -> Node:
+def _fit_node(
+    place: str, rows: list[int], analysis: Analysis, settings: Settings, voxels: float, work: WorkDir
+) -> Node:
     plan = analysis.ica
     runs = sum(len(analysis.used[plan.maps[0]][row]) for row in rows)
     table = plan.components * voxels * 1e-9
@@ -130,7 +133,7 @@ def _fit_node(place: str, rows: list[int], analysis: Analysis, settings: Setting
         rows=rows,
         components=plan.components,
         seed=seeds.derive(settings.compute.random_seed, "ica", place),
-        work=str(work),
+        work=str(work.path),
     )
 
 

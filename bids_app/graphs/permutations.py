@@ -1,6 +1,5 @@
 """The nodes of the permutations."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,18 +10,19 @@ from bids_app.graphs.function_node import make_node
 from bids_app.graphs.ica import MapSources
 from bids_app.nodes.permutations import score_linear, score_network
 from bids_app.planning.group import Analysis, Cell
-from bids_app.planning.permutations import LABELLINGS, count_labellings, exchangeable_labels, first_repeat, is_linear
+from bids_app.planning.permutations import count_labellings, exchangeable_labels, first_repeat, is_linear
+from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 
 Files = dict[str, Any]
 
 
-def write_labellings(analysis: Analysis, settings: Settings, work: Path) -> None:
+def write_labellings(analysis: Analysis, settings: Settings, work: WorkDir) -> None:
     """Codes of classes (1 + labellings, people), the true ones first."""
     y, *rest = exchangeable_labels(analysis, settings)
     most = max(count_labellings(cell, settings) for cell in analysis.cells)
     drawn = permutation.shuffles(y, *rest, count=most, seed=settings.compute.random_seed)
-    np.save(work / LABELLINGS, np.concatenate([y[None].astype(drawn.dtype), drawn]))
+    np.save(work.labellings, np.concatenate([y[None].astype(drawn.dtype), drawn]))
 
 
 def connect_permutations(

@@ -1,6 +1,5 @@
 """The nodes of --power N."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,8 @@ from bids_app.graphs.memory import BRAIN_MM3, LIBRARIES_GB
 from bids_app.nodes.power import simulate_studies
 from bids_app.planning.group import Analysis
 from bids_app.planning.permutations import exchangeable_labels, first_repeat
-from bids_app.planning.power import LABELLINGS, STUDIES_PER_NODE, class_counts, linear_cells_by_map
+from bids_app.planning.power import STUDIES_PER_NODE, class_counts, linear_cells_by_map
+from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 from bids_app.training import seeds
 
@@ -27,7 +27,7 @@ def connect_power(
     stacks: dict[str, Node],
     placed: dict[tuple[str, str], Node],
     plan: dict[str, Any],
-    work: Path,
+    work: WorkDir,
 ) -> int:
     """Add the nodes, CHUNK simulated studies each; returns how many. placed: atlases by grid and name."""
     count = settings.group.power
@@ -58,8 +58,8 @@ def connect_power(
     return made
 
 
-def _write_power_labellings(analysis: Analysis, settings: Settings, work: Path) -> None:
+def _write_power_labellings(analysis: Analysis, settings: Settings, work: WorkDir) -> None:
     """Who is planted in, (studies, people): the classes exchanged as in permutations, by a seed of its own."""
     exchanged = exchangeable_labels(analysis, settings)
     seed = seeds.derive(settings.compute.random_seed, "power")
-    np.save(work / LABELLINGS, permutation.shuffles(*exchanged, count=settings.group.power or 0, seed=seed))
+    np.save(work.power_labellings, permutation.shuffles(*exchanged, count=settings.group.power or 0, seed=seed))

@@ -14,15 +14,15 @@ from bids_app.graphs.run import anonymise_crash_files, failure_reason, run_graph
 from bids_app.nodes.prediction_page import write_prediction_page
 from bids_app.nodes.template import prepare_template
 from bids_app.planning.group import Analysis
-from bids_app.planning.work_dir import atlas_of, fold_folders
+from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
+from bids_app.training.fold_files import FoldFiles
 
 Files = dict[str, Any]
-FOLDER = "people"
 
 
 def run_prediction_pages(
-    analysis: Analysis, settings: Settings, claims: dict[str, tuple[str, float]], work: Path
+    analysis: Analysis, settings: Settings, claims: dict[str, tuple[str, float]], work: WorkDir
 ) -> Path | None:
     """Write the pages into a folder of the work folder, `people`; None where no verdict is a claim.
 
@@ -38,14 +38,13 @@ def run_prediction_pages(
             "words": text,
             "slope": f"{slope:.2f}",
         }
-        for place, split in zip(fold_folders(analysis, cell, work), analysis.splits, strict=True):
+        for files, split in zip(work.folds(cell.name, analysis.splits), analysis.splits, strict=True):
             if split.repeat == 1:
-                for who, call in _predictions_of_fold(place, settings):
+                for who, call in _predictions_of_fold(files, settings):
                     calls.setdefault(who, []).append({**call, **about})
     if not calls:
         return None
-    done = work / FOLDER
-    graph = Workflow("pages", base_dir=str(work))
+    graph = Workflow("pages", base_dir=str(work.path))
     shared = _shared_inputs(analysis, settings, work)
     for number, ((person, session), told) in enumerate(sorted(calls.items())):
         graph.add_nodes(
@@ -59,12 +58,11 @@ def run_prediction_pages(
                     calls=told,
                     own=_t1w_and_transforms(person, session, analysis.space, settings),
                     shared=shared,
-                    done=str(done),
+                    done=str(work.prediction_pages),
                 )
             ]
         )
-    logs = work / "log"
-    set_crash_folder(graph, logs)
+    set_crash_folder(graph, work.logs)
     run_graph(
         graph,
         settings,
@@ -73,28 +71,33 @@ def run_prediction_pages(
         what="pages of people",
         preload=[write_prediction_page.__module__],
     )
-    anonymise_crash_files(logs, settings)
-    if any(logs.glob("crash-*")):
-        raise FailedError(f"the pages of people were not made: {failure_reason(logs)}")
-    return done
+    anonymise_crash_files(work.logs, settings)
+    if any(work.logs.glob("crash-*")):
+        raise FailedError(f"the pages of people were not made: {failure_reason(work.logs)}")
+    return work.prediction_pages
 
 
-def _predictions_of_fold(place: Path, settings: Settings) -> list[tuple[tuple[str, str], Files]]:
+def _predictions_of_fold(files: FoldFiles, settings: Settings) -> list[tuple[tuple[str, str], Files]]:
     """Everyone held out in a fold, with where their heatmap is; nobody where no method explains people."""
-    methods = json.loads((place / "heatmaps.json").read_text())
+    methods = json.loads(files.heatmaps.read_text())
     of_people = (name for name in settings.group.explainers if methods[name].get("of") in ("person", "both"))
     method = next(of_people, None)
     if method is None:
         return []
-    told = pd.read_csv(place / "predictions.tsv", sep="\t", dtype=str, keep_default_na=False)
-    about = {"place": str(place), "method": method, "unit": methods[method]["unit"], "sign": methods[method]["sign"]}
+    told = pd.read_csv(files.predictions, sep="\t", dtype=str, keep_default_na=False)
+    about = {
+        "place": str(files.folder),
+        "method": method,
+        "unit": methods[method]["unit"],
+        "sign": methods[method]["sign"],
+    }
     return [
         ((row["participant_id"], row["session_id"]), {**about, "row": number, "told": row})
         for number, row in enumerate(told.to_dict("records"))
     ]
 
 
-def _shared_inputs(analysis: Analysis, settings: Settings, work: Path) -> Files:
+def _shared_inputs(analysis: Analysis, settings: Settings, work: WorkDir) -> Files:
     files = prepare_template(
         cache=str(settings.work_dir),
         space=analysis.space,
@@ -108,9 +111,9 @@ def _shared_inputs(analysis: Analysis, settings: Settings, work: Path) -> Files:
         "classes": list(analysis.classes),
         "target": settings.group.explain_target,
         "atlases": {
-            name: atlas_of(work, analysis.grids[name], chosen[0])[1] for name, chosen in analysis.atlases.items()
+            name: work.read_atlas(analysis.grids[name], chosen[0])[1] for name, chosen in analysis.atlases.items()
         },
-        "work": str(work),
+        "work": str(work.path),
         "radiological": settings.other.radiological,
     }
 

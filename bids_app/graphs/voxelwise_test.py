@@ -1,7 +1,5 @@
 """The nodes of the voxelwise test."""
 
-from pathlib import Path
-
 import numpy as np
 from nipype.pipeline.engine import Node, Workflow
 
@@ -10,6 +8,7 @@ from bids_app.graphs.memory import BRAIN_MM3
 from bids_app.nodes.voxelwise_test import permute_contrast
 from bids_app.planning.group import Analysis
 from bids_app.planning.voxelwise_test import comparisons, contrast_label, count_nodes
+from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 from bids_app.training import seeds
 
@@ -17,7 +16,7 @@ COPIES = 8  # of the people's values in float64, at the peak
 
 
 def connect_voxelwise_test(
-    graph: Workflow, analysis: Analysis, settings: Settings, stacks: dict[str, Node], work: Path
+    graph: Workflow, analysis: Analysis, settings: Settings, stacks: dict[str, Node], work: WorkDir
 ) -> int:
     """Add a node for every fifty permutations of each comparison; returns how many nodes."""
     count = settings.group.voxelwise_test
@@ -37,7 +36,7 @@ def connect_voxelwise_test(
                 permutations=size,
                 seed=seeds.derive(settings.compute.random_seed, "voxelwise", number),  # the same for all comparisons
                 number=number,
-                work=str(work),
+                work=str(work.path),
             )
             graph.connect([(stacks[name], made, [("out", "array")])])
     return len(sizes) * len(list(comparisons(analysis)))

@@ -10,9 +10,8 @@ from bids_app.dataset import arrays
 from bids_app.dataset.grid import Grid
 from bids_app.nodes.ica import read_series, write_component_maps
 from bids_app.nodes.train import array_file
+from bids_app.planning.work_dir import WorkDir
 from bids_app.training import cards
-
-PEOPLE, ASKED = "people.tsv", "asked.npy"
 
 
 def gather_series(*, folder: str, files: list[list[str]], work: str) -> list[list[str]]:
@@ -28,7 +27,7 @@ def refit_maps(*, series: list[list[str]], key: str, folders: dict[str, str], pl
         name: prepare.of_step(load_file(Path(folder) / cards.WEIGHTS), prepare.FITTED, name)
         for name, folder in folders.items()
     }
-    place = Path(work) / "fitted" / key
+    place = WorkDir(Path(work)).applied_maps(key)
     place.mkdir(parents=True, exist_ok=True)
     write_component_maps(place, own, series, Grid(*cards.mask(Path(next(iter(folders.values()))))), plan)
     return str(place)
@@ -47,12 +46,12 @@ def predict(
     """What the models of one cell say of everyone -> table."""
     from bids_app.training import apply
 
-    work = Path(file).parent
+    work_dir = WorkDir(Path(file).parent)
     told = apply.run(
         [Path(folder) for folder in folders],
         arrays=[{name: array_file(name, key, stacked) for name in maps} for key in keys],
-        people=work / PEOPLE,
-        asked=np.load(work / ASKED),
+        people=work_dir.participants,
+        asked=np.load(work_dir.eligible_models),
         device=device,
         threads=threads,
     )

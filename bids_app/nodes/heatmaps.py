@@ -13,26 +13,24 @@ from bids_app.bids import outputs
 from bids_app.dataset.grid import Grid
 from bids_app.planning.group import description
 from bids_app.preprocess.conform import plain
+from bids_app.training.fold_files import FoldFiles
 
 Files = dict[str, Any]
 
 
-FILES, TABLE = "people", "heatmaps.tsv"
-
-
-def write_participant_heatmaps(place: Path, plan: Files, grid: Grid, stated: Files) -> None:
+def write_participant_heatmaps(files: FoldFiles, plan: Files, grid: Grid, stated: Files) -> None:
     """Each held-out person's heatmap of one class (`target`: predicted, true, or a name), raw, on the maps' grid.
 
     They go into `people` of the fold's folder, laid out as in OUT_DIR, with a table of what they are.
     """
-    told = pd.read_csv(place / "predictions.tsv", sep="\t", dtype=str, keep_default_na=False)
-    methods = json.loads((place / "heatmaps.json").read_text())
-    shutil.rmtree(place / FILES, ignore_errors=True)
+    told = pd.read_csv(files.predictions, sep="\t", dtype=str, keep_default_na=False)
+    methods = json.loads(files.heatmaps.read_text())
+    shutil.rmtree(files.participant_heatmaps, ignore_errors=True)
     rows = []
     for method, about in methods.items():
         if "refused" in about or about["of"] == "model":
             continue
-        maps = np.load(place / f"heatmap_{method}.npy", mmap_mode="r")
+        maps = np.load(files.heatmap(method), mmap_mode="r")
         for row, person in enumerate(told.to_dict("records")):
             target = plan["target"]
             explained = person[target] if target in ("predicted", "true") else target
@@ -41,13 +39,14 @@ def write_participant_heatmaps(place: Path, plan: Files, grid: Grid, stated: Fil
             sidecar = _sidecar(person, explained, {"Analysis": plan["analysis"], "Method": method, **stated}, about)
             sidecar["Checks"] = {outputs.camel(key): value for key, value in about["checks"][row][one].items()}
             file = _file(person, sidecar)
-            (place / FILES / file).parent.mkdir(parents=True, exist_ok=True)
-            image.to_filename(place / FILES / f"{file}.nii.gz")
-            (place / FILES / f"{file}.json").write_text(json.dumps(sidecar, indent=2) + "\n")
+            folder = files.participant_heatmaps
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            image.to_filename(folder / f"{file}.nii.gz")
+            (folder / f"{file}.json").write_text(json.dumps(sidecar, indent=2) + "\n")
             known = {key: person[key] for key in ("participant_id", "session_id", "cell", "repeat", "fold")}
             rows.append(known | {"method": method, "explained": explained, "file": f"{file}.nii.gz"})
     columns = ["participant_id", "session_id", "cell", "repeat", "fold", "method", "explained", "file"]
-    pd.DataFrame(rows, columns=columns).to_csv(place / TABLE, sep="\t", index=False)
+    pd.DataFrame(rows, columns=columns).to_csv(files.participant_heatmap_table, sep="\t", index=False)
 
 
 def _file(person: Files, sidecar: Files) -> Path:

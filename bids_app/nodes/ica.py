@@ -16,12 +16,13 @@ from bids_app.errors import DataError
 from bids_app.nodes.train import region_labels
 from bids_app.planning import network_templates
 from bids_app.planning.ica import INNER
+from bids_app.planning.work_dir import WorkDir
 from bids_app.preprocess import series as images
 from bids_app.preprocess.conform import plain
 
 Files = dict[str, Any]
 EVERYBODY = "everybody"
-FOLDER, FITTED, TOLD = "ica", "fitted.npz", "told.json"
+FITTED = "fitted.npz"
 
 
 class OnDisk(Sequence[np.ndarray]):
@@ -54,12 +55,13 @@ def gather_ica_series(
     image = nib.load(template["mask"])
     inside = np.asarray(image.dataobj) > 0.5
     grid = Grid(inside, image.affine, regions=region_labels(parcellation, inside))
+    work_dir = WorkDir(Path(work))
     for name in maps:
-        grid.write(Path(work) / f"grid_{name}.npz")
-    references = Path(work) / f"networks-{sha256[:32]}.npy"
+        grid.write(work_dir.grid(name))
+    references = work_dir.reference_networks(sha256)
     _save(references, network_templates.placed(Path(network_file), image, grid.mask))
     return {
-        "grid": f"{work}/grid_{maps[0]}.npz",
+        "grid": str(work_dir.grid(maps[0])),
         "files": read_series(files, grid, work),
         "references": str(references),
     }
@@ -67,7 +69,7 @@ def gather_ica_series(
 
 def read_series(files: list[list[str]], grid: Grid, work: str) -> list[list[str]]:
     """The series of each person's runs, (voxels, time) in the mask, as files named by what they were read from."""
-    folder = Path(work) / "series"
+    folder = WorkDir(Path(work)).series
     folder.mkdir(exist_ok=True)
     mask = folder / "mask.nii.gz"
     plain(grid.mask.astype(np.uint8), grid.affine).to_filename(mask)
@@ -85,7 +87,7 @@ def fit_ica(*, series: Files, rows: list[int], components: int, seed: int, work:
     """The ICA of the people of `rows` (`dataset.ica.fit`) -> its folder, named by what it rests on."""
     own = [path for row in rows for path in series["files"][row]]
     told = json.dumps([[Path(path).name for path in own], Path(series["references"]).name, components, seed])
-    folder = Path(work) / FOLDER / hashlib.sha256(told.encode()).hexdigest()[:32]
+    folder = WorkDir(Path(work)).ica / hashlib.sha256(told.encode()).hexdigest()[:32]
     if not (folder / FITTED).exists():
         folder.mkdir(parents=True, exist_ok=True)
         grid, references = Grid.read(Path(series["grid"])), np.load(series["references"])
@@ -97,7 +99,7 @@ def fit_ica(*, series: Files, rows: list[int], components: int, seed: int, work:
 
 
 def check_components(*, plan: Files, work: str, **fits: str) -> dict[str, int]:
-    """Look at every network in every fit, and write all to `ica/told.json` -> the number of each map's network.
+    """Check every network in every fit and write `WorkDir.component_matches`; returns the number of each map's network.
 
     Raises DataError that names each network of the analysis that was not found, where, and how near it came.
     """
@@ -122,7 +124,7 @@ def check_components(*, plan: Files, work: str, **fits: str) -> dict[str, int]:
             f"the ICA found no component for: {each}. At least {ica.LEAST_R:g} is asked for: leave such a network out "
             "of --network-maps (and of its .tsv), or try another --ica-components"
         )
-    (Path(work) / FOLDER / TOLD).write_text(json.dumps(rows))
+    WorkDir(Path(work)).component_matches.write_text(json.dumps(rows))
     return {name: plan["networks"].index(name.partition("-")[2]) for name in plan["maps"]}
 
 
@@ -179,15 +181,10 @@ def write_component_maps(
 
 
 def stack_from_everybody(*, folder: str, map_name: str, work: str) -> str:
-    """The array of everybody by the ICA of everybody, which no prediction rests on; `everybody` finds it again."""
+    """The array of everybody by the ICA of everybody, which no prediction rests on; `WorkDir.overall_map` finds it."""
     file = Path(folder) / f"{map_name}.npy"
-    (Path(work) / FOLDER / f"{EVERYBODY}-{map_name}").write_text(str(file.relative_to(work)))
+    WorkDir(Path(work)).overall_map_link(map_name).write_text(str(file.relative_to(work)))
     return str(file)
-
-
-def everybody(map_name: str, work: Path) -> Path:
-    """The file of `of_everybody`."""
-    return work / (work / FOLDER / f"{EVERYBODY}-{map_name}").read_text()
 
 
 def _save(target: Path, values: np.ndarray) -> None:

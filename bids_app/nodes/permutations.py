@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from bids_app import catalogue
 from bids_app.evaluation import permutation, sites
 from bids_app.nodes.train import fold_arguments
-from bids_app.planning.permutations import LABELLINGS
+from bids_app.planning.work_dir import WorkDir
 from bids_app.training import scores
+from bids_app.training.fold_files import FoldFiles
 
 Files = dict[str, Any]
 
@@ -22,23 +23,23 @@ def score_linear(*, cell: str, classifier: str, plan: Files, splits: list[Files]
 
     Beside it `sites.json`: how well the same model tells the site, after ComBat and without it.
     """
-    part, work = catalogue.load("classifiers", classifier), Path(plan["work"])
+    part, work_dir = catalogue.load("classifiers", classifier), WorkDir(Path(plan["work"]))
     kernels = {
         file: [
             permutation.Kernel(dict(np.load(path)), np.array(split["train"]), np.array(split["test"]))
             for split in splits
-            if (path := Path(trained[f"fold_{split['fold']}"]) / f"{file}.npz").exists()
+            if (path := FoldFiles(Path(trained[f"fold_{split['fold']}"])).gram_matrix(file)).exists()
         ]
         for file in ("products", "products_of_sites")
     }
-    labels = np.load(work / LABELLINGS)[: 1 + most]
-    people = pd.read_csv(work / "people.tsv", sep="\t", dtype=str, keep_default_na=False)
+    labels = np.load(work_dir.labellings)[: 1 + most]
+    people = pd.read_csv(work_dir.participants, sep="\t", dtype=str, keep_default_na=False)
     found = permutation.scores(
         kernels["products"], labels, people["participant_id"].tolist(), len(plan["classes"]), decide=part.decide
     )
     told = {file: sites.told(its, people["site"].tolist(), decide=part.decide) for file, its in kernels.items()}
-    file = _save_scores(work / "nulls" / cell / "all.npy", found)
-    Path(file).with_name("sites.json").write_text(json.dumps(told))
+    file = _save_scores(work_dir.null_scores(cell), found)
+    work_dir.site_scores(cell).write_text(json.dumps(told))
     return file
 
 
@@ -48,8 +49,8 @@ def score_network(
     """Score of a cell trained anew under one labelling -> its file, (1,)."""
     from bids_app.training import fold, results
 
-    work = Path(plan["work"])
-    labelling = np.load(work / LABELLINGS)[number].tolist()
+    work_dir = WorkDir(Path(plan["work"]))
+    labelling = np.load(work_dir.labellings)[number].tolist()
     folders = []
     for split in splits:
         folders.append(Path.cwd() / f"fold-{split['fold']}")
@@ -58,7 +59,7 @@ def score_network(
     score = permutation.balanced_accuracy(
         *scores.of_people(results.predictions(folders), plan["classes"]), len(plan["classes"])
     )
-    return _save_scores(work / "nulls" / cell / f"{number}.npy", np.array([score]))
+    return _save_scores(work_dir.null_score(cell, number), np.array([score]))
 
 
 def _save_scores(path: Path, found: NDArray[np.float64]) -> str:

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 
 from bids_app.dataset.grid import Grid
-from bids_app.planning.power import FOLDER, LABELLINGS
+from bids_app.planning.work_dir import WorkDir
 from bids_app.training import seeds
 
 
@@ -30,10 +30,10 @@ def simulate_studies(
     from bids_app.dataset import drawing
     from bids_app.training import planting, tables
 
-    work, keep = Path(plan["work"]), None if plan["keep"] is None else tuple(plan["keep"])
-    table, columns = tables.read(work / "people.tsv"), tuple(plan["adjust"][map_name])
+    work_dir, keep = WorkDir(Path(plan["work"])), None if plan["keep"] is None else tuple(plan["keep"])
+    table, columns = tables.read(work_dir.participants), tuple(plan["adjust"][map_name])
     everyone = tables.people(table, {map_name: Path(array)}, {map_name: columns}, keep)
-    grid = Grid.read(work / f"grid_{map_name}.npz")
+    grid = Grid.read(work_dir.grid(map_name))
     labels = np.asarray(nib.load(Path(atlas) / "labels.nii.gz").dataobj)
     numbers = range(*studies)
     drawn: dict[tuple[int, str], tuple[np.ndarray, float]] = {}
@@ -51,7 +51,7 @@ def simulate_studies(
         map_name,
         splits,
         cells,
-        np.load(work / LABELLINGS)[numbers.start : numbers.stop] == 1,
+        np.load(work_dir.power_labellings)[numbers.start : numbers.stop] == 1,
         [[drawn[number, pattern][0] for pattern in sizes] for number in numbers],
         list(sizes.values()),
         columns=columns,
@@ -59,7 +59,7 @@ def simulate_studies(
         grid=grid,
         people=table["participant_id"].tolist(),
     )
-    file = work / FOLDER / map_name / f"{numbers.start}.npz"
+    file = work_dir.power_scores(map_name, numbers.start)
     file.parent.mkdir(parents=True, exist_ok=True)
     np.savez(file, scores=scores, percent=[[drawn[number, pattern][1] for pattern in sizes] for number in numbers])
     return str(file)

@@ -9,9 +9,10 @@ import pandas as pd
 
 from bids_app import __version__
 from bids_app.dataset.grid import Grid
+from bids_app.planning.work_dir import WorkDir
 from bids_app.preprocess.conform import plain
 from bids_app.regions import tables
-from bids_app.training import deviations
+from bids_app.training.fold_files import FoldFiles
 
 Files = dict[str, Any]
 
@@ -43,13 +44,13 @@ def write_prediction_page(
 def _prediction(its: Files, shared: Files) -> Any:
     from bids_app.report.called import Call
 
-    place, told, first = Path(its["place"]), its["told"], its["maps"][0]
-    grid = Grid.read(Path(shared["work"]) / f"grid_{first}.npz")
+    files, told, first = FoldFiles(Path(its["place"])), its["told"], its["maps"][0]
+    grid = Grid.read(WorkDir(Path(shared["work"])).grid(first))
     target = shared["target"]
     explained = told[target] if target in ("predicted", "true") else target
-    maps = np.load(place / f"heatmap_{its['method']}.npy", mmap_mode="r")
+    maps = np.load(files.heatmap(its["method"]), mmap_mode="r")
     values = np.asarray(maps[its["row"], shared["classes"].index(explained)])
-    with np.load(place / deviations.FILE) as stored:
+    with np.load(files.region_zscores) as stored:
         found = dict(stored)
     return Call(
         cell=its["cell"],
@@ -71,7 +72,7 @@ def _prediction(its: Files, shared: Files) -> Any:
 def _region_table(its: Files, found: Files, values: np.ndarray, grid: Grid, names: dict[str, str]) -> pd.DataFrame:
     """Every region's mean of the heatmap, and where the person's own maps lie there."""
     index, z = found["index"], found["z"][its["row"]]
-    labels = grid.vector(np.load(Path(its["place"]) / "parcels.npy"))
+    labels = grid.vector(np.load(FoldFiles(Path(its["place"])).parcels))
     columns = {"region": [names.get(str(one), str(one)) for one in index]}
     columns["heatmap"] = tables.means([values], labels, index)[0]
     return pd.DataFrame(columns | {f"z_{name}": row for name, row in zip(its["maps"], z, strict=True)})

@@ -16,7 +16,8 @@ from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
 from bids_app.nodes.atlas import resample_atlas
 from bids_app.nodes.heatmaps import write_participant_heatmaps
-from bids_app.planning.work_dir import fold_folder
+from bids_app.planning.work_dir import WorkDir
+from bids_app.training.fold_files import FoldFiles
 
 Files = dict[str, Any]
 TERRITORY = 0.1
@@ -45,7 +46,7 @@ def stack_maps(
         # A prior, not the people, says which voxels are looked at: nothing is chosen on those who are held out.
         inside &= np.asarray(nib.load(template[region]).dataobj) > TERRITORY
     grid = Grid(inside, image.affine, whole, region_labels(parcellation, inside))
-    grid.write(Path(work) / f"grid_{map_name}.npz")
+    grid.write(WorkDir(Path(work)).grid(map_name))
     paths = [tuple(Path(path) for path in each) for each in files]
     return str(arrays.stack(paths, grid, Path(work), smoothing_mm=smoothing_mm, form=form))
 
@@ -61,13 +62,14 @@ def detect_copies(*, array: str, map_name: str, groups: list[str], work: str) ->
     """Pairs of people who look like one, `copies_<map>.json`: [people, what was measured]. Groups are kept together."""
     from bids_app.evaluation import duplicates
 
-    people = pd.read_csv(Path(work) / "people.tsv", sep="\t", dtype=str)["participant_id"]
-    found = duplicates.find(np.load(array, mmap_mode="r"), Grid.read(Path(work) / f"grid_{map_name}.npz"), groups)
+    work_dir = WorkDir(Path(work))
+    people = pd.read_csv(work_dir.participants, sep="\t", dtype=str)["participant_id"]
+    found = duplicates.find(np.load(array, mmap_mode="r"), Grid.read(work_dir.grid(map_name)), groups)
     pairs = [
         [sorted({f"sub-{people[pair.first]}", f"sub-{people[pair.second]}"}), f"{pair.kind}: {pair.measure}"]
         for pair in found
     ]
-    file = Path(work) / f"copies_{map_name}.json"
+    file = work_dir.copies(map_name)
     file.write_text(json.dumps(pairs))
     return str(file)
 
@@ -114,32 +116,31 @@ def train_fold(
     """
     from bids_app.training import fold
 
-    work = Path(plan["work"])
-    place = fold_folder(work, cell, split["repeat"], split["fold"])
+    files = WorkDir(Path(plan["work"])).fold(cell, split["repeat"], split["fold"])
     given = fold_arguments(cell, classifier, maps, split, plan, stacked)
     fold.run(
         **given,
         explainers=plan["explainers"],
-        parcels=_parcels(Path(regions), place),
+        parcels=_write_parcels(Path(regions), files),
         explain_checks=plan["explain_checks"],
-        folder=place,
+        folder=files.folder,
     )
     told = {outputs.camel(key): value for key, value in given["settings"].items() if key not in OF_MODELS}
     stated = {"Cell": cell, "Maps": maps, **told}
-    write_participant_heatmaps(place, plan, Grid.read(given["grid_file"]), stated)
-    return str(place)
+    write_participant_heatmaps(files, plan, Grid.read(given["grid_file"]), stated)
+    return str(files.folder)
 
 
-def _parcels(atlas_folder: Path, place: Path) -> Path:
-    """The labels of an atlas as an array beside a fold: what trains reads no images."""
-    place.mkdir(parents=True, exist_ok=True)
-    np.save(place / "parcels.npy", np.asarray(nib.load(atlas_folder / "labels.nii.gz").dataobj).astype(np.int32))
-    return place / "parcels.npy"
+def _write_parcels(atlas_folder: Path, files: FoldFiles) -> Path:
+    """Write the labels of an atlas as an array beside a fold, since what trains reads no images; returns the file."""
+    files.folder.mkdir(parents=True, exist_ok=True)
+    np.save(files.parcels, np.asarray(nib.load(atlas_folder / "labels.nii.gz").dataobj).astype(np.int32))
+    return files.parcels
 
 
 def fold_arguments(cell: str, classifier: str, maps: list[str], split: Files, plan: Files, stacked: Files) -> Files:
     """What `training.fold.run` is told of a cell and a fold, but for the folder and what is done with the model."""
-    work, adjust = Path(plan["work"]), {name: tuple(plan["adjust"][name]) for name in maps}
+    work_dir, adjust = WorkDir(Path(plan["work"])), {name: tuple(plan["adjust"][name]) for name in maps}
     stated = {
         "smoothing_mm": {name: plan["smoothing"][name] for name in maps},
         "map_form": {name: plan["forms"][name] for name in maps},
@@ -157,8 +158,8 @@ def fold_arguments(cell: str, classifier: str, maps: list[str], split: Files, pl
         "classifier": classifier,
         "maps": tuple(maps),
         "arrays": {name: array_file(name, f"{split['repeat']}_{split['fold']}", stacked) for name in maps},
-        "grid_file": work / f"grid_{maps[0]}.npz",
-        "people": work / "people.tsv",
+        "grid_file": work_dir.grid(maps[0]),
+        "people": work_dir.participants,
         "classes": tuple(plan["classes"]),
         "split": Split(**{key: tuple(value) if isinstance(value, list) else value for key, value in split.items()}),
         "adjust": adjust,

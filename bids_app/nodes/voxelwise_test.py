@@ -6,7 +6,8 @@ import numpy as np
 
 from bids_app.dataset.grid import Grid
 from bids_app.evaluation import voxelwise
-from bids_app.planning.voxelwise_test import design_columns, permutation_file
+from bids_app.planning.voxelwise_test import design_columns
+from bids_app.planning.work_dir import WorkDir
 from bids_app.training import tables
 
 
@@ -23,13 +24,14 @@ def permute_contrast(
     work: str,
 ) -> str:
     """Some permutations of one comparison (`voxelwise.draw`) -> its file."""
-    people = tables.read(Path(work) / "people.tsv")
+    work_dir = WorkDir(Path(work))
+    people = tables.read(work_dir.participants)
     x = voxelwise.by_person(np.load(array, mmap_mode="r"), people["participant_id"].tolist())
-    grid = Grid.read(Path(work) / f"grid_{map_name}.npz")
+    grid = Grid.read(work_dir.grid(map_name))
     design = design_columns(people, tuple(classes), explained, tuple(columns))
     found = voxelwise.draw(x, *design, grid, permutations=permutations, seed=seed)
     # not an argument: nipype hashes files that are there, and would compute again what it finds
-    left = permutation_file(Path(work), map_name, explained, number)
+    left = work_dir.voxelwise_permutations(map_name, explained, number)
     left.parent.mkdir(parents=True, exist_ok=True)
     np.savez(left, **vars(found))
     return str(left)

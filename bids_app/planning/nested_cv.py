@@ -1,6 +1,4 @@
-"""Model selection within each fold (--inner-folds): the inner folds, and where their scores are kept."""
-
-from pathlib import Path
+"""Model selection within each fold (--inner-folds): the inner folds."""
 
 from bids_app.dataset import folds
 from bids_app.dataset.folds import Split
@@ -28,7 +26,3 @@ def inner_folds(analysis: Analysis, settings: Settings) -> dict[str, list[Split]
 def _split_training(split: Split, analysis: Analysis, settings: Settings) -> list[Split]:
     classes = analysis.used["class"].tolist()
     return folds.inner(split, classes, folds=settings.group.inner_folds, seed=settings.compute.random_seed)
-
-
-def inner_score_file(work: Path, cell: str, repeat: int, fold: int) -> Path:
-    return work / "inner" / cell / f"repeat-{repeat}_fold-{fold}.json"

@@ -9,8 +9,6 @@ from bids_app.evaluation import permutation
 from bids_app.planning.group import Analysis, Cell
 from bids_app.settings import Settings
 
-LABELLINGS = "labellings.npy"
-
 
 def is_linear(cell: Cell) -> bool:
     """Whether a cell decides by products of people, so that a thousand labellings take seconds."""

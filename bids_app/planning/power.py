@@ -9,7 +9,6 @@ from bids_app.planning.permutations import is_linear
 from bids_app.settings import Settings
 
 STUDIES_PER_NODE = 5  # studies of a node
-LABELLINGS, FOLDER = "labellings_power.npy", "power"
 
 
 def check_power(analysis: Analysis, settings: Settings) -> None:

@@ -1,7 +1,6 @@
 """What the voxelwise test (--voxelwise-test) compares, and what it needs."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -44,11 +43,6 @@ def count_nodes(count: int) -> int:
 def comparisons(analysis: Analysis) -> Iterator[tuple[str, str]]:
     """Every map with every class but the reference."""
     return ((name, one) for name in analysis.smoothing for one in analysis.classes[1:])
-
-
-def permutation_file(work: Path, name: str, explained: str, number: int) -> Path:
-    """Where a node leaves its permutations."""
-    return work / "voxelwise" / name / f"{outputs.camel(explained)}_{number}.npz"
 
 
 def contrast_label(name: str, explained: str) -> str:

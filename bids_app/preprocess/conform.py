@@ -13,6 +13,11 @@ MAX_SHEAR = 1e-2
 MIN_VOXELS = 16
 
 
+def read_image(path: Path | str) -> nib.Nifti1Image:
+    """The image of a NIfTI file as it is."""
+    return cast(nib.Nifti1Image, nib.load(path))
+
+
 def load(path: Path) -> nib.Nifti1Image:
     """Read and check a structural image of any orientation and voxel size.
 
@@ -21,7 +26,7 @@ def load(path: Path) -> nib.Nifti1Image:
     header without orientation or with shears.
     """
     try:
-        image = cast(nib.Nifti1Image, nib.load(path))
+        image = read_image(path)
         values = np.asarray(image.dataobj, dtype=np.float32)
     except (OSError, EOFError, zlib.error, ValueError, nib.filebasedimages.ImageFileError) as error:
         raise DataError(

@@ -13,13 +13,12 @@ import tomli_w
 from bids_app import __version__, settings
 from bids_app.bids import outputs
 from bids_app.evaluation import checks
-from bids_app.graphs.prediction_pages import FOLDER
 from bids_app.nodes.template import prepare_template
 from bids_app.planning import cohort
 from bids_app.planning.group import Analysis, Cell
 from bids_app.planning.permutations import count_labellings
 from bids_app.planning.power import class_counts
-from bids_app.planning.work_dir import fold_folders
+from bids_app.planning.work_dir import WorkDir
 from bids_app.publish.ica_text import describe_ica
 from bids_app.publish.model_card import model_card_facts
 from bids_app.publish.participant_heatmaps import remove_participant_heatmaps, stage_participant_heatmaps
@@ -38,11 +37,13 @@ from bids_app.results.verdicts import Judgement
 from bids_app.settings import Settings
 from bids_app.training import cards, ranges
 
+PAGES = "people"  # the folder of pages that explain predictions
+
 
 def stage_group(
     staged: Path,
     analysis: Analysis,
-    work: Path,
+    work: WorkDir,
     *,
     chosen: Settings,
     tables: dict[str, pd.DataFrame],
@@ -54,7 +55,7 @@ def stage_group(
     """Write everything about an analysis into a staged OUT_DIR: `group/<analysis>`, and people's heatmaps."""
     folder = staged / "group" / analysis.name
     folder.mkdir(parents=True)
-    folds = [place for cell in analysis.cells for place in fold_folders(analysis, cell, work)]
+    folds = [files for cell in analysis.cells for files in work.folds(cell.name, analysis.splits)]
     made = stage_participant_heatmaps(staged, folds)
     tables = {**tables, "checks": checks.table(maps)}
     for name, content in {**tables, "regions": region_table(maps), "heatmaps": made}.items():
@@ -63,19 +64,19 @@ def stage_group(
         )
     (folder / "settings.toml").write_text(settings_to_toml(chosen))
     (folder / "audit.json").write_text(json.dumps(judged.audit, indent=2, allow_nan=False) + "\n")
-    files = [(one, _mean(folder, one, analysis)) for one in maps]
+    images = [(one, _mean(folder, one, analysis)) for one in maps]
     for cell in analysis.cells:
-        for place, split in zip(fold_folders(analysis, cell, work), analysis.splits, strict=True):
-            shutil.copytree(place / "model", folder / "models" / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
+        for files, split in zip(work.folds(cell.name, analysis.splits), analysis.splits, strict=True):
+            shutil.copytree(files.model, folder / "models" / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
         (folder / "models" / cell.name / cards.CELL).write_text(tomli_w.dumps(_cell(analysis, cell, judged, work)))
     if pages is not None:
-        shutil.copytree(pages, folder / FOLDER)
+        shutil.copytree(pages, folder / PAGES)
     if compared is not None:
         write_voxelwise_test(folder, compared.tested, analysis, compared.limits)
     notes, matched = atlas_notes(analysis, work), matched_components(analysis, work)
     _report(folder, analysis, chosen, tables, judged, maps, compared, notes, matched)
     model_card.write(folder, analysis.name, model_card_facts(analysis, judged, chosen))
-    write_share(folder, analysis, judged.audit, files, model_card_facts(analysis, judged, chosen, shared=True))
+    write_share(folder, analysis, judged.audit, images, model_card_facts(analysis, judged, chosen, shared=True))
 
 
 def remove_previous_group(out: Path, name: str, old: Path) -> None:
@@ -84,10 +85,10 @@ def remove_previous_group(out: Path, name: str, old: Path) -> None:
     outputs.retire(out / "group" / name, old)
 
 
-def _cell(analysis: Analysis, cell: Cell, judged: Judgement, work: Path) -> dict[str, Any]:
+def _cell(analysis: Analysis, cell: Cell, judged: Judgement, work: WorkDir) -> dict[str, Any]:
     """What is true of all models of a cell together: what was found, and whom they were trained on."""
     found = judged.verdicts[cell.name]
-    apart = np.concatenate([np.load(place / "distances.npy") for place in fold_folders(analysis, cell, work)])
+    apart = np.concatenate([np.load(files.distances) for files in work.folds(cell.name, analysis.splits)])
     return {
         "verdict": {"kind": found.kind, "claim": found.claim, "text": found.text},
         "training": ranges.of(analysis.used, apart.tolist()),
@@ -135,7 +136,7 @@ def _report(
         overlap=tables.get("overlap"),
         compared=compared,
         sections=_sections(folder, planned, tables, matched, drawn),
-        pages=sorted(page.name for page in (folder / FOLDER).glob("*.html")),
+        pages=sorted(page.name for page in (folder / PAGES).glob("*.html")),
         classes=planned.classes,
         version=__version__,
     )

@@ -5,20 +5,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from bids_app.nodes.heatmaps import FILES, TABLE
+from bids_app.training.fold_files import FoldFiles
 
 
-def stage_participant_heatmaps(staged: Path, folds: list[Path]) -> pd.DataFrame:
+def stage_participant_heatmaps(staged: Path, folds: list[FoldFiles]) -> pd.DataFrame:
     """Copy the people's heatmaps of these folds into a staged OUT_DIR. Returns the table of them."""
-    for place in folds:
-        if (place / FILES).is_dir():
-            shutil.copytree(place / FILES, staged, dirs_exist_ok=True)
-    return pd.concat([pd.read_csv(place / TABLE, sep="\t", dtype=str, keep_default_na=False) for place in folds])
+    for files in folds:
+        if files.participant_heatmaps.is_dir():
+            shutil.copytree(files.participant_heatmaps, staged, dirs_exist_ok=True)
+    tables = [files.participant_heatmap_table for files in folds]
+    return pd.concat([pd.read_csv(table, sep="\t", dtype=str, keep_default_na=False) for table in tables])
 
 
 def remove_participant_heatmaps(out: Path, analysis: str, old: Path) -> None:
     """Move the people's heatmaps that an earlier run of an analysis listed out of OUT_DIR, to be removed."""
-    listed = out / "group" / analysis / TABLE
+    listed = out / "group" / analysis / "heatmaps.tsv"
     if not listed.is_file():
         return
     for file in pd.read_csv(listed, sep="\t", dtype=str)["file"]:

@@ -1,7 +1,6 @@
 """What the nodes of an analysis left -> tables, and mean maps with their regions."""
 
 import logging
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +8,7 @@ import pandas as pd
 from bids_app.dataset.grid import Grid
 from bids_app.errors import UsageError
 from bids_app.planning.group import Analysis, atlases
-from bids_app.planning.work_dir import atlas_of, fold_folders
+from bids_app.planning.work_dir import WorkDir
 from bids_app.preprocess.conform import plain
 from bids_app.regions import placements, stability
 from bids_app.regions.placements import Regions
@@ -21,18 +20,20 @@ log = logging.getLogger("pellucid")
 SEED = 1  # of the places that regions are compared with
 
 
-def collect_predictions(analysis: Analysis, work: Path) -> pd.DataFrame:
+def collect_predictions(analysis: Analysis, work: WorkDir) -> pd.DataFrame:
     """All cells, out of fold."""
-    return results.predictions([folder for cell in analysis.cells for folder in fold_folders(analysis, cell, work)])
+    return results.predictions(
+        [files.folder for cell in analysis.cells for files in work.folds(cell.name, analysis.splits)]
+    )
 
 
-def collect_heatmaps(analysis: Analysis, work: Path) -> list[Heatmap]:
+def collect_heatmaps(analysis: Analysis, work: WorkDir) -> list[Heatmap]:
     """Mean maps of every cell, method and class, each with the region tables of its map's atlases."""
     made = []
     for cell in analysis.cells:
-        grid = Grid.read(work / f"grid_{cell.maps[0]}.npz")
-        named = [atlas_of(work, analysis.grids[cell.maps[0]], name) for name in analysis.atlases[cell.maps[0]]]
-        folders = fold_folders(analysis, cell, work)
+        grid = Grid.read(work.grid(cell.maps[0]))
+        named = [work.read_atlas(analysis.grids[cell.maps[0]], name) for name in analysis.atlases[cell.maps[0]]]
+        folders = [files.folder for files in work.folds(cell.name, analysis.splits)]
         finest = max(*grid.voxel_mm, *(analysis.smoothing[name] for name in cell.maps))
         means = [one for one in results.means(folders, cell.name, analysis.classes) if _finite(one)]
         asked = [Regions(one.values, grid.vector(labels), one.sign == "both") for one in means for labels, _ in named]
@@ -64,9 +65,9 @@ def _agreement(of_folds: np.ndarray) -> dict[str, float]:
     return {f"folds_{name}": value for name, value in found.items()}
 
 
-def atlas_notes(analysis: Analysis, work: Path) -> dict[str, str]:
+def atlas_notes(analysis: Analysis, work: WorkDir) -> dict[str, str]:
     """What each atlas declares about its space, and what was done about it."""
-    found = [atlas_of(work, place, name)[1] for place, name in atlases(analysis)]
+    found = [work.read_atlas(place, name)[1] for place, name in atlases(analysis)]
     return {about["name"]: about["note"] for about in found}
 
 

@@ -1,23 +1,23 @@
 """Which model was selected in each fold, and what the selected models predicted."""
 
 import json
-from pathlib import Path
 
 import pandas as pd
 
 from bids_app.planning.group import Analysis
-from bids_app.planning.nested_cv import CHOSEN, inner_score_file
+from bids_app.planning.nested_cv import CHOSEN
+from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 
 
-def selection_table(analysis: Analysis, settings: Settings, work: Path) -> pd.DataFrame | None:
+def selection_table(analysis: Analysis, settings: Settings, work: WorkDir) -> pd.DataFrame | None:
     """The inner balanced accuracy of every cell in each fold, and which is `chosen`: the best, the first of equals."""
     if settings.group.inner_folds is None:
         return None
     rows = []
     for split in analysis.splits:
         names = [cell.name for cell in analysis.cells]
-        told = {name: json.loads(inner_score_file(work, name, split.repeat, split.fold).read_text()) for name in names}
+        told = {name: json.loads(work.inner_score(name, split.repeat, split.fold).read_text()) for name in names}
         best = max(told, key=lambda name: told[name])
         rows += [
             {

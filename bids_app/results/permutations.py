@@ -1,7 +1,6 @@
 """Scores under exchanged labels, from what the nodes left."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,34 +9,37 @@ import pandas as pd
 from bids_app.evaluation import permutation
 from bids_app.planning.group import Analysis, Cell
 from bids_app.planning.permutations import count_labellings, exchangeable_labels, is_linear
+from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 from bids_app.training import scores
 
 Files = dict[str, Any]
 
 
-def permutation_table(analysis: Analysis, settings: Settings, told: pd.DataFrame, work: Path) -> pd.DataFrame:
+def permutation_table(analysis: Analysis, settings: Settings, told: pd.DataFrame, work: WorkDir) -> pd.DataFrame:
     """What was observed in predictions, and how often as much with labels that mean nothing (`permutation.table`)."""
     observed, null = {}, {}
     for cell in analysis.cells:
-        folder, most = work / "nulls" / cell.name, count_labellings(cell, settings)
+        most = count_labellings(cell, settings)
         if most and is_linear(cell):
-            scored = np.load(folder / "all.npy")
+            scored = np.load(work.null_scores(cell.name))
             observed[cell.name], null[cell.name] = float(scored[0]), scored[1:]
         else:
             first = told[(told["cell"] == cell.name) & (told["repeat"] == 1)]
             observed[cell.name] = permutation.balanced_accuracy(
                 *scores.of_people(first, analysis.classes), len(analysis.classes)
             )
-            null[cell.name] = np.array([np.load(folder / f"{number}.npy")[0] for number in range(1, most + 1)])
+            null[cell.name] = np.array(
+                [np.load(work.null_score(cell.name, number))[0] for number in range(1, most + 1)]
+            )
     others = permutation.distinct(*exchangeable_labels(analysis, settings)) - 1
     if others < permutation.FEWEST:  # drawn again and again they would pass for more than they are
         null = {name: its[:others] for name, its in null.items()}
     return permutation.table(observed, null, [cell.name for cell in analysis.cells if is_linear(cell)])
 
 
-def site_prediction_scores(cell: Cell, work: Path) -> Files:
+def site_prediction_scores(cell: Cell, work: WorkDir) -> Files:
     """What `linear` found of sites: `products` as the classifier sees the maps, `products_of_sites` without ComBat."""
-    file = work / "nulls" / cell.name / "sites.json"
+    file = work.site_scores(cell.name)
     found: Files = json.loads(file.read_text()) if file.exists() else {}
     return {name: its for name, its in found.items() if its}

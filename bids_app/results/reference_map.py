@@ -12,9 +12,9 @@ from scipy import stats
 from bids_app.atlases import templates
 from bids_app.dataset import arrays, foci
 from bids_app.dataset.grid import Grid
-from bids_app.nodes.ica import everybody
 from bids_app.planning import available_maps
 from bids_app.planning.group import Analysis
+from bids_app.planning.work_dir import WorkDir
 from bids_app.regions import ale, overlap, surrogates
 from bids_app.report.heatmap import Heatmap
 from bids_app.settings import Settings
@@ -27,7 +27,7 @@ SURROGATES = 99
 CHOOSE_BY = "auprc"
 
 
-def overlap_table(analysis: Analysis, settings: Settings, maps: list[Heatmap], work: Path) -> pd.DataFrame | None:
+def overlap_table(analysis: Analysis, settings: Settings, maps: list[Heatmap], work: WorkDir) -> pd.DataFrame | None:
     """A row a heatmap and smoothing, and rows for each map's group mean and its t-map; None without a reference.
 
     `p`: the share of 99 surrogates, as smooth as the heatmap, whose AUPRC reaches the heatmap's, without smoothing.
@@ -38,7 +38,7 @@ def overlap_table(analysis: Analysis, settings: Settings, maps: list[Heatmap], w
         return None
     found: list[dict[str, Any]] = []
     for name in analysis.smoothing:
-        grid = Grid.read(work / f"grid_{name}.npz")
+        grid = Grid.read(work.grid(name))
         reference, origin = _resample_reference(file, grid)
         inside, words = overlap.region(reference, grid.mask)
         about = {
@@ -132,13 +132,13 @@ def _resample_reference(file: Path, grid: Grid) -> tuple[np.ndarray, str]:
     return templates.resample(plain, grid.mask.shape, grid.affine, order="linear").get_fdata(dtype=np.float32), ""
 
 
-def _maps_without_classifier(analysis: Analysis, name: str, grid: Grid, work: Path) -> dict[str, np.ndarray]:
+def _maps_without_classifier(analysis: Analysis, name: str, grid: Grid, work: WorkDir) -> dict[str, np.ndarray]:
     """The group mean of a map, and how its voxels differ between classes, without any classifier: (voxels,) each."""
     if available_maps.fitted(name):
-        file = everybody(name, work)
+        file = work.overall_map(name)
     else:
         paths = [tuple(each) for each in analysis.used[name]]
-        file = arrays.stack(paths, grid, work, smoothing_mm=analysis.smoothing[name], form=analysis.forms[name])
+        file = arrays.stack(paths, grid, work.path, smoothing_mm=analysis.smoothing[name], form=analysis.forms[name])
     x, classes = np.load(file, mmap_mode="r"), analysis.used["class"].to_numpy()
     groups = [np.asarray(x[classes == one]) for one in analysis.classes]
     if len(groups) == 2:

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from bids_app.evaluation import audit, baselines, compare, sites, verdict
 from bids_app.evaluation.verdict import Verdict
 from bids_app.planning.group import Analysis, Cell
 from bids_app.planning.nested_cv import CHOSEN
+from bids_app.planning.work_dir import WorkDir
 from bids_app.results.permutations import permutation_table, site_prediction_scores
 from bids_app.settings import Settings
 from bids_app.training import scores, seeds
@@ -34,7 +34,7 @@ class Judgement:
         return {name: (found.text, float(first[name])) for name, found in self.verdicts.items() if found.claim}
 
 
-def judge_models(analysis: Analysis, settings: Settings, told: pd.DataFrame, work: Path) -> Judgement:
+def judge_models(analysis: Analysis, settings: Settings, told: pd.DataFrame, work: WorkDir) -> Judgement:
     """Judge every cell by its predictions and by what its nodes left in the work folder."""
     chance = permutation_table(analysis, settings, told, work)
     seed = settings.compute.random_seed
@@ -110,16 +110,16 @@ def _not_harmonised(analysis: Analysis) -> list[str]:
     )
 
 
-def _copies(cell: Cell, work: Path) -> list[str]:
+def _copies(cell: Cell, work: WorkDir) -> list[str]:
     """Who looks like one person under two names, in the maps of a cell."""
     return [
         f"the {name} maps of {' and '.join(who)} look like one person's ({measure}): --exclude one or --keep-together"
         for name in cell.maps
-        for who, measure in json.loads((work / f"copies_{name}.json").read_text())
+        for who, measure in json.loads(work.copies(name).read_text())
     ]
 
 
-def _alike(cell: Cell, work: Path) -> list[str]:
+def _alike(cell: Cell, work: WorkDir) -> list[str]:
     """The same for a verdict, which goes where names do not belong."""
     pairs = len(_copies(cell, work))
     return [f"{pairs} pairs of people look like one person each (named in the audit)"] if pairs else []

@@ -10,8 +10,8 @@ import pandas as pd
 from bids_app.dataset.grid import Grid
 from bids_app.evaluation.voxelwise import Drawn, Tested, corrected
 from bids_app.planning.group import Analysis
-from bids_app.planning.voxelwise_test import comparisons, count_nodes, permutation_file
-from bids_app.planning.work_dir import atlas_of
+from bids_app.planning.voxelwise_test import comparisons, count_nodes
+from bids_app.planning.work_dir import WorkDir
 from bids_app.regions import overlap
 from bids_app.report.heatmap import Heatmap
 from bids_app.report.voxelwise import Compared
@@ -22,7 +22,7 @@ SIGNIFICANT = "the voxels with family-wise p < 0.05"
 
 
 def collect_voxelwise_test(
-    analysis: Analysis, settings: Settings, maps: Sequence[Heatmap], work: Path
+    analysis: Analysis, settings: Settings, maps: Sequence[Heatmap], work: WorkDir
 ) -> Compared | None:
     """What the nodes found, with its table and the overlap of heatmaps with it; None without the test."""
     count = settings.group.voxelwise_test
@@ -37,10 +37,10 @@ def collect_voxelwise_test(
     )
 
 
-def _comparisons_tested(analysis: Analysis, parts: int, work: Path) -> list[Tested]:
+def _comparisons_tested(analysis: Analysis, parts: int, work: WorkDir) -> list[Tested]:
     """Every comparison, corrected over all of them."""
     every = list(comparisons(analysis))
-    drawn = [_joined([permutation_file(work, *one, number) for number in range(1, parts + 1)]) for one in every]
+    drawn = [_joined([work.voxelwise_permutations(*one, number) for number in range(1, parts + 1)]) for one in every]
     p = corrected([its.tfce for its in drawn], [its.null for its in drawn])
     people = analysis.used.groupby("class")["participant_id"].nunique()
     return [
@@ -51,7 +51,7 @@ def _comparisons_tested(analysis: Analysis, parts: int, work: Path) -> list[Test
             people={each: int(people[each]) for each in analysis.classes},
             covariates=analysis.adjust[name],
             family=len(every),
-            grid=Grid.read(work / f"grid_{name}.npz"),
+            grid=Grid.read(work.grid(name)),
             drawn=its,
             p=own,
             p_within=corrected([its.tfce], [its.null])[0],
@@ -60,11 +60,11 @@ def _comparisons_tested(analysis: Analysis, parts: int, work: Path) -> list[Test
     ]
 
 
-def _table(tested: Sequence[Tested], analysis: Analysis, work: Path) -> pd.DataFrame:
+def _table(tested: Sequence[Tested], analysis: Analysis, work: WorkDir) -> pd.DataFrame:
     """A row a comparison: voxels below 0.05 by sign, the least p, and the voxel with the largest |t| of them."""
     rows = []
     for one in tested:
-        labels, about = atlas_of(work, analysis.grids[one.map], analysis.atlases[one.map][0])
+        labels, about = work.read_atlas(analysis.grids[one.map], analysis.atlases[one.map][0])
         place = np.argwhere(one.grid.mask)[one.peak]
         x, y, z = nib.affines.apply_affine(one.grid.affine, place).round(1)
         rows.append({
