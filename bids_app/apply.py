@@ -14,10 +14,10 @@ log = logging.getLogger("pellucid")
 
 def run(settings: Settings) -> int:
     """Ask every cell of --model about everyone with maps; returns 0."""
-    settings = settings_from_model.taken(settings)
+    settings = settings_from_model.apply_model_settings(settings)
     outputs.check_output(settings.output_dir, settings.bids_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
-    planned = model_application.make(dataset, settings)
+    planned = model_application.plan_application(dataset, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     log.info("%d samples to predict; %d left out", len(planned.used), (~planned.samples["used"]).sum())

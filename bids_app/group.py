@@ -32,18 +32,18 @@ def run(settings: Settings) -> int:
     """Train, judge and explain every cell, or apply those of --model; returns 0."""
     if settings.both.model is not None:
         return apply.run(settings)
-    if cohort.plans(settings):
+    if cohort.is_planning(settings):
         return power_only.run(settings)
     outputs.check_output(settings.output_dir, settings.bids_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
-    planned = group.make(dataset, settings)
+    planned = group.plan_group(dataset, settings)
     check_inner_folds(planned, settings)
     check_reference_map(settings)
     check_voxelwise_test(planned, settings)
     check_power(planned, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
-    log.info("%s", group.counted(planned))
+    log.info("%s", group.count_participants(planned))
 
     work = run_group_graph(planned, settings)
     chosen = selection_table(planned, settings, work)

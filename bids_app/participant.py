@@ -15,7 +15,7 @@ log = logging.getLogger("pellucid")
 
 def run(settings: Settings) -> int:
     """Make the maps of all people selected; returns 0, or 1 if some failed (the others are finished)."""
-    settings = settings_from_model.taken(settings)
+    settings = settings_from_model.apply_model_settings(settings)
     outputs.check_output(settings.output_dir, settings.bids_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
     planned = participant.make(dataset, settings)

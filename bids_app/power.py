@@ -24,11 +24,11 @@ def run(settings: Settings) -> int:
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
     linear = tuple(name for name in settings.group.classifiers if is_linear_classifier(name))
     quiet = replace(settings.group, explainers=(), classifiers=linear or settings.group.classifiers)
-    planned = group.make(dataset, replace(settings, group=quiet))
+    planned = group.plan_group(dataset, replace(settings, group=quiet))
     check_power(planned, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
-    log.info("%s", group.counted(planned))
+    log.info("%s", group.count_participants(planned))
 
     settled = replace(settings, group=quiet)
     work = run_group_graph(planned, settled)

@@ -13,6 +13,7 @@ from bids_app import settings
 from bids_app.atlases import templates
 from bids_app.errors import DataError, UsageError
 from bids_app.planning import settings_from_model
+from bids_app.planning.model_application import _classes_to_collect
 from bids_app.run import main
 from bids_app.training import ranges
 
@@ -278,22 +279,24 @@ def test_settings_of_bold_maps_are_taken_from_the_model(tmp_path, monkeypatch):
     }
     monkeypatch.setattr(settings_from_model.cards, "find", lambda _: {"svm/reho": {tmp_path: card}})
     given = {"model": tmp_path, "fd_threshold": 0.3}
-    whole = settings_from_model.taken(settings.build("participant", tmp_path, tmp_path, given=given))
+    whole = settings_from_model.apply_model_settings(settings.build("participant", tmp_path, tmp_path, given=given))
     assert whole.select.task_id == "rest"
     chosen = whole.participant
     assert (chosen.maps, chosen.denoise, chosen.band, chosen.reho_neighbours) == (("reho",), "simple", ("none",), 19)
     assert (chosen.resolution, chosen.fd_threshold, chosen.registration) == (3.0, 0.3, None)
     with pytest.raises(UsageError, match="--task-id: the model was trained on rest"):
-        settings_from_model.taken(
+        settings_from_model.apply_model_settings(
             settings.build("participant", tmp_path, tmp_path, given={**given, "task_id": "nback"})
         )
     card["grid"]["affine"][0][3] += 1.0  # a grid of fMRIPrep's: its series are taken as they are
     assert (
-        settings_from_model.taken(settings.build("participant", tmp_path, tmp_path, given=given)).participant.resolution
+        settings_from_model.apply_model_settings(
+            settings.build("participant", tmp_path, tmp_path, given=given)
+        ).participant.resolution
         is None
     )
     with pytest.raises(UsageError, match="--denoise: the model was trained with simple"):
-        settings_from_model.taken(
+        settings_from_model.apply_model_settings(
             settings.build("participant", tmp_path, tmp_path, given={**given, "denoise": "compcor"})
         )
 
@@ -354,11 +357,17 @@ def test_classes_that_look_like_numbers_and_people_of_unknown_age_are_taken_as_t
 def test_a_session_with_a_class_stands_for_a_person_as_in_training():
     from types import SimpleNamespace
 
-    from bids_app.planning.model_application import _classed
+    pass  # moved import
 
     index = pd.MultiIndex.from_tuples([("1", ""), ("1", "a"), ("1", "b"), ("2", ""), ("2", "a")])
     true = pd.Series([pd.NA, pd.NA, "x", pd.NA, pd.NA], index=index, dtype="string")
     first, every = (SimpleNamespace(group=SimpleNamespace(sessions=name)) for name in ("first", "all"))
-    assert _classed(pd.DataFrame(index=index), true, first).fillna("-").tolist() == ["-", "-", "x"] + ["not known"] * 2
-    assert _classed(pd.DataFrame(index=index), true, every).tolist() == ["not known"] * 2 + ["x"] + ["not known"] * 2
-    assert set(_classed(pd.DataFrame(index=index), None, first)) == {"not known"}
+    assert (
+        _classes_to_collect(pd.DataFrame(index=index), true, first).fillna("-").tolist()
+        == ["-", "-", "x"] + ["not known"] * 2
+    )
+    assert (
+        _classes_to_collect(pd.DataFrame(index=index), true, every).tolist()
+        == ["not known"] * 2 + ["x"] + ["not known"] * 2
+    )
+    assert set(_classes_to_collect(pd.DataFrame(index=index), None, first)) == {"not known"}

@@ -182,13 +182,13 @@ def test_every_fit_but_that_of_everybody_sees_the_training_people_of_its_fold_an
 
     classes = ["a", "b"] * 9
     splits = folds.stratified(classes, [f"p{row}" for row in range(18)], folds=3, seed=1)
-    inner = {planning_ica.within(one): folds.inner(one, classes, folds=2, seed=1) for one in splits}
+    inner = {planning_ica.inner_prefix(one): folds.inner(one, classes, folds=2, seed=1) for one in splits}
     rows = training_rows(splits, inner)
     assert len(rows) == 3 + 3 * 2
     for split in splits:
-        assert rows[planning_ica.key(split)] == list(split.train)
-        for one in inner[planning_ica.within(split)]:
-            seen = set(rows[planning_ica.within(split) + planning_ica.key(one)])
+        assert rows[planning_ica.fold_key(split)] == list(split.train)
+        for one in inner[planning_ica.inner_prefix(split)]:
+            seen = set(rows[planning_ica.inner_prefix(split) + planning_ica.fold_key(one)])
             assert seen < set(split.train)
             assert not seen & {*split.test, *one.test}
 
@@ -196,7 +196,7 @@ def test_every_fit_but_that_of_everybody_sees_the_training_people_of_its_fold_an
     stacks = {name: make_node(f"stack_{name[-2:]}", fit_ica, mem_gb=1) for name in ("gm", "ica-A1")}
     sources = MapSources(stacks, fits, ("ica-A1",))
     graph, second = Workflow("graph"), splits[1]
-    outside = planning_ica.within(second)
+    outside = planning_ica.inner_prefix(second)
     for name, maps, asked, outer in (("train", ("ica-A1", "gm"), [second], ""), ("null", ("ica-A1",), splits, ""),
                                      ("inner", ("ica-A1",), inner[outside], outside),
                                      ("plain", ("gm",), splits, "")):  # fmt: skip
@@ -205,8 +205,10 @@ def test_every_fit_but_that_of_everybody_sees_the_training_people_of_its_fold_an
     found = {name: set() for name in ("train", "null", "inner", "plain")}
     for source, target, how in graph._graph.edges(data=True):
         found[target.name] |= {(source.name, its) for _, its in how["connect"]}
-    key = planning_ica.key(second)
+    key = planning_ica.fold_key(second)
     assert found["train"] == {(f"maps_{key}", f"fitted_{key}"), ("stack_gm", "array_gm")}
-    assert found["null"] == {(f"maps_{planning_ica.key(one)}", f"fitted_{planning_ica.key(one)}") for one in splits}
+    assert found["null"] == {
+        (f"maps_{planning_ica.fold_key(one)}", f"fitted_{planning_ica.fold_key(one)}") for one in splits
+    }
     assert found["inner"] == {(f"maps_inner_{key}_1_{n}", f"fitted_1_{n}") for n in (1, 2)}
     assert found["plain"] == {("stack_gm", "array_gm")}

@@ -53,38 +53,38 @@ def used(*files: tuple[Path, ...]) -> pd.DataFrame:
 
 def test_ica_is_a_map_of_each_named_network_and_one_can_be_chosen(tmp_path):
     file = reference(tmp_path)
-    assert available_maps.names(settings(tmp_path, network_maps=file)) == ("ica-SMN", "ica-VIS", "ica-DMN")
-    assert available_maps.names(settings(tmp_path, network_maps=file, maps=["ica-VIS"])) == ("ica-VIS",)
+    assert available_maps.map_names(settings(tmp_path, network_maps=file)) == ("ica-SMN", "ica-VIS", "ica-DMN")
+    assert available_maps.map_names(settings(tmp_path, network_maps=file, maps=["ica-VIS"])) == ("ica-VIS",)
     with pytest.raises(UsageError, match="no AUD; it has SMN, VIS, DMN"):
-        available_maps.names(settings(tmp_path, network_maps=file, maps=["ica-AUD"]))
+        available_maps.map_names(settings(tmp_path, network_maps=file, maps=["ica-AUD"]))
     series = invented(tmp_path / "out", "01")
     more = invented(tmp_path / "out", "01", run="2")
-    there = available_maps.maps(settings(tmp_path, network_maps=file), ("ica-SMN", "ica-VIS"), None)
+    there = available_maps.find_maps(settings(tmp_path, network_maps=file), ("ica-SMN", "ica-VIS"), None)
     assert set(there["01", None]["ica-SMN"]) == {series, more}
     assert there["01", None]["ica-SMN"] == there["01", None]["ica-VIS"]
 
 
 def test_without_network_maps_or_with_two_of_one_name_it_says_so(tmp_path):
     with pytest.raises(MissingInputError, match="--maps ica needs --network-maps FILE"):
-        available_maps.names(settings(tmp_path))
+        available_maps.map_names(settings(tmp_path))
     with pytest.raises(DataError, match="'SMN1'"):
-        available_maps.names(settings(tmp_path, network_maps=reference(tmp_path, ("SMN1", "SMN-1"))))
+        available_maps.map_names(settings(tmp_path, network_maps=reference(tmp_path, ("SMN1", "SMN-1"))))
 
 
 def test_series_on_several_grids_too_few_volumes_and_too_many_networks_are_told_before_anything_runs(tmp_path):
     file, out = reference(tmp_path), tmp_path / "out"
     first, second = invented(out, "01"), invented(out, "02", volumes=12)
     chosen = settings(tmp_path, network_maps=file, ica_components=10)
-    plan = ica.make(used((first,), (second,)), ("gm", "ica-SMN"), chosen)
+    plan = ica.plan_ica(used((first,), (second,)), ("gm", "ica-SMN"), chosen)
     assert (plan.maps, plan.networks, plan.components, plan.runs) == (("ica-SMN",), NAMES, 10, 2)
-    assert ica.make(used((first,)), ("gm",), chosen) is None
+    assert ica.plan_ica(used((first,)), ("gm",), chosen) is None
     with pytest.raises(DataError, match=r"13 volumes, and these have fewer: sub-02 \(12\)"):
-        ica.make(used((first,), (second,)), ("ica-SMN",), settings(tmp_path, network_maps=file, ica_components=11))
+        ica.plan_ica(used((first,), (second,)), ("ica-SMN",), settings(tmp_path, network_maps=file, ica_components=11))
     with pytest.raises(DataError, match="3 networks, and an ICA of 2 components"):
-        ica.make(used((first,)), ("ica-SMN",), settings(tmp_path, network_maps=file, ica_components=2))
+        ica.plan_ica(used((first,)), ("ica-SMN",), settings(tmp_path, network_maps=file, ica_components=2))
     odd = invented(out, "03", shape=(5, 5, 5))
     with pytest.raises(DataError, match="the series of sub-02 do not lie on the grid"):
-        ica.make(used((first,), (odd,)), ("ica-SMN",), chosen)
+        ica.plan_ica(used((first,), (odd,)), ("ica-SMN",), chosen)
 
 
 def test_a_map_of_one_network_is_described_as_its_kind():

@@ -27,7 +27,7 @@ def built(*words: str) -> settings.Settings:
 
 
 def options(*words: str) -> dict:
-    return hyperparameters.options(built(*words))
+    return hyperparameters.classifier_options(built(*words))
 
 
 def test_options_of_all_networks_of_one_and_of_its_variant_are_put_together_the_narrowest_winning():
@@ -56,7 +56,7 @@ def test_options_of_all_networks_of_one_and_of_its_variant_are_put_together_the_
 )
 def test_what_cannot_be_tuned_is_told_before_anything_is_computed(words, told):
     with pytest.raises(UsageError, match=told):
-        options(*words), hyperparameters.explained(built(*words, "--explainers", "saliency"))
+        options(*words), hyperparameters.explainer_options(built(*words, "--explainers", "saliency"))
 
 
 def test_what_is_tuned_of_recipe_file_and_command_line_is_merged_option_by_option(tmp_path):

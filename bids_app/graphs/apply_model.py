@@ -12,12 +12,12 @@ from bids_app.graphs.function_node import make_node
 from bids_app.graphs.run import anonymise_crash_files, failure_reason, run_graph, set_crash_folder
 from bids_app.nodes.apply_model import gather_series, predict, refit_maps, stack_map
 from bids_app.planning import available_maps
-from bids_app.planning.model_application import Application
+from bids_app.planning.model_application import ApplicationPlan
 from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 
 
-def run_application_graph(planned: Application, settings: Settings) -> pd.DataFrame:
+def run_application_graph(planned: ApplicationPlan, settings: Settings) -> pd.DataFrame:
     """Ask every cell about everyone who is used -> rows of `training.apply.run`. Raises FailedError with the reason."""
     work = WorkDir.of_application(settings, planned.name, planned.key)
     work.logs.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def run_application_graph(planned: Application, settings: Settings) -> pd.DataFr
             work=str(work.path),
         )
         for name, its in planned.maps.items()
-        if not available_maps.fitted(name)
+        if not available_maps.is_fitted(name)
     }
     refitted = _refit_nodes(graph, planned, work)
     for number, (cell, models) in enumerate(planned.cells.items()):
@@ -80,9 +80,9 @@ def _fold_key(card: dict[str, Any]) -> str:
     return f"{card['repeat']}_{card['fold']}"
 
 
-def _refit_nodes(graph: Workflow, planned: Application, work: WorkDir) -> dict[str, Node]:
+def _refit_nodes(graph: Workflow, planned: ApplicationPlan, work: WorkDir) -> dict[str, Node]:
     """A node a fold of the training for the maps that were fitted in it, by its models' own components."""
-    names = [name for name in planned.maps if available_maps.fitted(name)]
+    names = [name for name in planned.maps if available_maps.is_fitted(name)]
     if not names:
         return {}
     folders: dict[str, dict[str, str]] = {}

@@ -22,7 +22,7 @@ from bids_app.graphs.voxelwise_test import connect_voxelwise_test
 from bids_app.nodes.template import prepare_template
 from bids_app.nodes.train import detect_copies, resample_atlas_to_maps, resample_template, stack_maps, train_fold
 from bids_app.planning import hyperparameters, pretrained_weights
-from bids_app.planning.group import Analysis, Cell, atlases, parcellation
+from bids_app.planning.group import Cell, GroupPlan, atlases_by_grid, parcellation
 from bids_app.planning.nested_cv import inner_folds
 from bids_app.planning.permutations import count_labellings, is_linear
 from bids_app.planning.work_dir import WorkDir
@@ -31,7 +31,7 @@ from bids_app.settings import Settings
 PRELOAD = ["bids_app.nodes.train", "bids_app.training.fold"]
 
 
-def run_group_graph(analysis: Analysis, settings: Settings) -> WorkDir:
+def run_group_graph(analysis: GroupPlan, settings: Settings) -> WorkDir:
     """Train and explain every cell in every fold. Returns the work folder.
 
     Raises FailedError with the reason, and NotEnoughMemoryError before anything is computed.
@@ -50,7 +50,7 @@ def run_group_graph(analysis: Analysis, settings: Settings) -> WorkDir:
     for grid in grids.values():
         graph.connect([(template, grid, [("out", "template")])])
     parcels = {name: one for name in analysis.grids if (one := parcellation(name, analysis))}
-    pairs = dict.fromkeys([*atlases(analysis), *((analysis.grids[name], one) for name, one in parcels.items())])
+    pairs = dict.fromkeys([*atlases_by_grid(analysis), *((analysis.grids[name], one) for name, one in parcels.items())])
     placed = {pair: _atlas_node(*pair, analysis, settings, work) for pair in pairs}
     for (place, _), atlas_node in placed.items():
         graph.connect([(grids[place], atlas_node, [("out", "template")])])
@@ -89,7 +89,7 @@ def run_group_graph(analysis: Analysis, settings: Settings) -> WorkDir:
     return work
 
 
-def _preload(analysis: Analysis, settings: Settings) -> list[str]:
+def _preload(analysis: GroupPlan, settings: Settings) -> list[str]:
     """What the server that all nodes come from imports for them once."""
     chosen = {
         "classifiers": dict.fromkeys(cell.classifier.partition("-")[0] for cell in analysis.cells),
@@ -100,7 +100,7 @@ def _preload(analysis: Analysis, settings: Settings) -> list[str]:
 
 def _connect_cells(
     graph: Workflow,
-    analysis: Analysis,
+    analysis: GroupPlan,
     settings: Settings,
     sources: MapSources,
     placed: dict[tuple[str, str], Node],
@@ -117,7 +117,7 @@ def _connect_cells(
         connect_permutations(graph, cell, analysis, sources, trained, shared, count_labellings(cell, settings))
 
 
-def _template_node(analysis: Analysis, settings: Settings) -> Node:
+def _template_node(analysis: GroupPlan, settings: Settings) -> Node:
     return make_node(
         "template",
         prepare_template,
@@ -130,7 +130,7 @@ def _template_node(analysis: Analysis, settings: Settings) -> Node:
     )
 
 
-def _grid_node(name: str, analysis: Analysis, work: WorkDir) -> Node:
+def _grid_node(name: str, analysis: GroupPlan, work: WorkDir) -> Node:
     return make_node(
         f"grid_{outputs.label(name)}",
         resample_template,
@@ -141,7 +141,7 @@ def _grid_node(name: str, analysis: Analysis, work: WorkDir) -> Node:
     )
 
 
-def _atlas_node(place: str, name: str, analysis: Analysis, settings: Settings, work: WorkDir) -> Node:
+def _atlas_node(place: str, name: str, analysis: GroupPlan, settings: Settings, work: WorkDir) -> Node:
     link = work.atlas_link(place, name)
     return make_node(
         f"atlas_{outputs.label(place)}_{link.name}",
@@ -158,7 +158,7 @@ def _atlas_node(place: str, name: str, analysis: Analysis, settings: Settings, w
     )
 
 
-def _stack_node(name: str, analysis: Analysis, work: WorkDir) -> Node:
+def _stack_node(name: str, analysis: GroupPlan, work: WorkDir) -> Node:
     files = [[str(path) for path in paths] for paths in analysis.used[name]]
     return make_node(
         f"stack_{outputs.label(name)}",
@@ -174,7 +174,7 @@ def _stack_node(name: str, analysis: Analysis, work: WorkDir) -> Node:
     )
 
 
-def _copies_node(name: str, analysis: Analysis, work: WorkDir) -> Node:
+def _copies_node(name: str, analysis: GroupPlan, work: WorkDir) -> Node:
     return make_node(
         f"copies_{outputs.label(name)}",
         detect_copies,
@@ -201,12 +201,12 @@ def _train_node(cell: Cell, split: Split, plan: dict[str, Any], mem_gb: float, s
     )
 
 
-def _training_plan(analysis: Analysis, settings: Settings, work: WorkDir) -> dict[str, Any]:
+def _training_plan(analysis: GroupPlan, settings: Settings, work: WorkDir) -> dict[str, Any]:
     """What every cell and fold needs to know of the analysis, in values that nipype can hash."""
     return {
         "analysis": analysis.name,
         "classes": list(analysis.classes),
-        "explainers": hyperparameters.explained(settings),
+        "explainers": hyperparameters.explainer_options(settings),
         "target": settings.group.explain_target,
         "explain_checks": settings.group.explain_checks,
         "adjust": {name: list(columns) for name, columns in analysis.adjust.items()},
@@ -216,7 +216,7 @@ def _training_plan(analysis: Analysis, settings: Settings, work: WorkDir) -> dic
         "forms": dict(analysis.forms),
         "space": analysis.space,
         "resolutions": dict(analysis.resolutions),
-        "made": analysis.made,
+        "made": analysis.map_parameters,
         "folds": folds.digest(
             (analysis.used["participant_id"].iloc[row], split.repeat, split.fold, role)
             for split in analysis.splits
@@ -227,7 +227,7 @@ def _training_plan(analysis: Analysis, settings: Settings, work: WorkDir) -> dic
         "levels": {name: list(its) for name, its in analysis.levels.items()},
         "seed": settings.compute.random_seed,
         "options": analysis.options,
-        "weights": pretrained_weights.find(settings),
+        "weights": pretrained_weights.find_weights(settings),
         "device": settings.compute.device,
         "threads": settings.compute.omp_nthreads,
         "work": str(work.path),

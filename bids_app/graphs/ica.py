@@ -22,8 +22,8 @@ from bids_app.nodes.ica import (
     gather_ica_series,
     stack_from_everybody,
 )
-from bids_app.planning.group import Analysis
-from bids_app.planning.ica import key
+from bids_app.planning.group import GroupPlan
+from bids_app.planning.ica import fold_key
 from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 from bids_app.training import seeds
@@ -42,7 +42,7 @@ class MapSources:
     def inputs(self, maps: Sequence[str], splits: Sequence[Split]) -> tuple[str, ...]:
         """The inputs of a node that gets these maps in these folds."""
         plain = tuple(f"array_{name}" for name in maps if name not in self.maps)
-        return plain + tuple(f"fitted_{key(split)}" for split in splits if set(maps) & set(self.maps))
+        return plain + tuple(f"fitted_{fold_key(split)}" for split in splits if set(maps) & set(self.maps))
 
     def connect(
         self, graph: Workflow, cell_node: Node, maps: Sequence[str], splits: Sequence[Split], within: str = ""
@@ -56,13 +56,13 @@ class MapSources:
 
 def training_rows(splits: Sequence[Split], inner: dict[str, list[Split]]) -> dict[str, list[int]]:
     """Whom each ICA but everybody's is fitted on: rows by the place of the fold."""
-    found = {key(split): list(split.train) for split in splits}
-    return found | {outer + key(one): list(one.train) for outer, its in inner.items() for one in its}
+    found = {fold_key(split): list(split.train) for split in splits}
+    return found | {outer + fold_key(one): list(one.train) for outer, its in inner.items() for one in its}
 
 
 def connect_ica(
     graph: Workflow,
-    analysis: Analysis,
+    analysis: GroupPlan,
     settings: Settings,
     grids: dict[str, Node],
     stacks: dict[str, Node],
@@ -119,7 +119,7 @@ def connect_ica(
 
 
 def _fit_node(
-    place: str, rows: list[int], analysis: Analysis, settings: Settings, voxels: float, work: WorkDir
+    place: str, rows: list[int], analysis: GroupPlan, settings: Settings, voxels: float, work: WorkDir
 ) -> Node:
     plan = analysis.ica
     runs = sum(len(analysis.used[plan.maps[0]][row]) for row in rows)
@@ -137,7 +137,7 @@ def _fit_node(
     )
 
 
-def _ica_plan(analysis: Analysis) -> Files:
+def _ica_plan(analysis: GroupPlan) -> Files:
     plan = analysis.ica
     return {
         "maps": list(plan.maps),

@@ -12,7 +12,7 @@ from bids_app import catalogue
 from bids_app.errors import NotEnoughMemoryError
 from bids_app.graphs.multiproc import memory_gb, start_context
 from bids_app.planning import available_maps
-from bids_app.planning.group import Analysis, Cell
+from bids_app.planning.group import Cell, GroupPlan
 from bids_app.settings import Settings
 
 BRAIN_MM3, BRAIN_MM = 1.9e6, (148.0, 184.0, 158.0)  # of the templates' masks, and the box round them and a voxel
@@ -35,7 +35,7 @@ class NetworkRequest:
     options: dict[str, Any]
 
 
-def memory_by_cell(analysis: Analysis, settings: Settings, *, preload: list[str]) -> dict[str, float]:
+def memory_by_cell(analysis: GroupPlan, settings: Settings, *, preload: list[str]) -> dict[str, float]:
     """GB that each cell's nodes declare. Raises NotEnoughMemoryError for networks that cannot be trained here."""
     values = {cell.name: _values_gb(analysis, cell) for cell in analysis.cells}
     networks = {
@@ -60,9 +60,9 @@ def memory_by_cell(analysis: Analysis, settings: Settings, *, preload: list[str]
     return needed
 
 
-def _network_request(analysis: Analysis, cell: Cell) -> NetworkRequest:
+def _network_request(analysis: GroupPlan, cell: Cell) -> NetworkRequest:
     edge = analysis.resolutions[cell.maps[0]]
-    shape, _ = available_maps.grid(analysis.used[cell.maps[0]][0][0])
+    shape, _ = available_maps.read_grid(analysis.used[cell.maps[0]][0][0])
     box = tuple(min(size, round(mm / edge)) for size, mm in zip(shape, BRAIN_MM, strict=True))
     box = shape if analysis.whole_grid else box
     return NetworkRequest(
@@ -97,7 +97,7 @@ def _check_memory(needed: dict[str, float], steps: dict[str, float], most: float
         raise NotEnoughMemoryError(f"too large to be trained: {each}; {where} {most:.1f} GB. To mend it, {REMEDY}")
 
 
-def _values_gb(analysis: Analysis, cell: Cell) -> float:
+def _values_gb(analysis: GroupPlan, cell: Cell) -> float:
     """GB of the people's values as they are, adjusted, and scaled, beside the libraries."""
     values = len(analysis.used) * len(cell.maps) * BRAIN_MM3 / analysis.resolutions[cell.maps[0]] ** 3
     return LIBRARIES_GB + COPIES * values * 4e-9

@@ -8,8 +8,8 @@ from bids_app.bids import outputs
 from bids_app.graphs.function_node import make_node
 from bids_app.graphs.ica import MapSources
 from bids_app.nodes.nested_cv import score_inner_folds
-from bids_app.planning.group import Analysis
-from bids_app.planning.ica import within
+from bids_app.planning.group import GroupPlan
+from bids_app.planning.ica import inner_prefix
 from bids_app.planning.nested_cv import inner_folds
 from bids_app.settings import Settings
 from bids_app.training import seeds
@@ -19,7 +19,7 @@ Files = dict[str, Any]
 
 def connect_inner_folds(
     graph: Workflow,
-    analysis: Analysis,
+    analysis: GroupPlan,
     settings: Settings,
     sources: MapSources,
     plan: Files,
@@ -31,7 +31,7 @@ def connect_inner_folds(
     every = inner_folds(analysis, settings)
     for cell in analysis.cells:
         for split in analysis.splits:
-            its = every[within(split)]
+            its = every[inner_prefix(split)]
             made = make_node(
                 f"inner_{outputs.camel(cell.name)}_repeat_{split.repeat}_fold_{split.fold}",
                 score_inner_folds,
@@ -46,4 +46,4 @@ def connect_inner_folds(
                 plan=plan,
                 outer=[split.repeat, split.fold],  # not the file: nipype would compute a node again once it is there
             )
-            sources.connect(graph, made, cell.maps, its, within(split))
+            sources.connect(graph, made, cell.maps, its, inner_prefix(split))

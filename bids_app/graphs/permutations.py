@@ -9,7 +9,7 @@ from bids_app.evaluation import permutation
 from bids_app.graphs.function_node import make_node
 from bids_app.graphs.ica import MapSources
 from bids_app.nodes.permutations import score_linear, score_network
-from bids_app.planning.group import Analysis, Cell
+from bids_app.planning.group import Cell, GroupPlan
 from bids_app.planning.permutations import count_labellings, exchangeable_labels, first_repeat, is_linear
 from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
@@ -17,7 +17,7 @@ from bids_app.settings import Settings
 Files = dict[str, Any]
 
 
-def write_labellings(analysis: Analysis, settings: Settings, work: WorkDir) -> None:
+def write_labellings(analysis: GroupPlan, settings: Settings, work: WorkDir) -> None:
     """Codes of classes (1 + labellings, people), the true ones first."""
     y, *rest = exchangeable_labels(analysis, settings)
     most = max(count_labellings(cell, settings) for cell in analysis.cells)
@@ -28,7 +28,7 @@ def write_labellings(analysis: Analysis, settings: Settings, work: WorkDir) -> N
 def connect_permutations(
     graph: Workflow,
     cell: Cell,
-    analysis: Analysis,
+    analysis: GroupPlan,
     sources: MapSources,
     trained: list[Node],
     plan: Files,

@@ -10,7 +10,7 @@ from bids_app.evaluation import permutation, power
 from bids_app.graphs.function_node import make_node
 from bids_app.graphs.memory import BRAIN_MM3, LIBRARIES_GB
 from bids_app.nodes.power import simulate_studies
-from bids_app.planning.group import Analysis
+from bids_app.planning.group import GroupPlan
 from bids_app.planning.permutations import exchangeable_labels, first_repeat
 from bids_app.planning.power import STUDIES_PER_NODE, class_counts, linear_cells_by_map
 from bids_app.planning.work_dir import WorkDir
@@ -22,7 +22,7 @@ COPIES = 6  # of the people's values in float32, at the peak
 
 def connect_power(
     graph: Workflow,
-    analysis: Analysis,
+    analysis: GroupPlan,
     settings: Settings,
     stacks: dict[str, Node],
     placed: dict[tuple[str, str], Node],
@@ -58,7 +58,7 @@ def connect_power(
     return made
 
 
-def _write_power_labellings(analysis: Analysis, settings: Settings, work: WorkDir) -> None:
+def _write_power_labellings(analysis: GroupPlan, settings: Settings, work: WorkDir) -> None:
     """Who is planted in, (studies, people): the classes exchanged as in permutations, by a seed of its own."""
     exchanged = exchangeable_labels(analysis, settings)
     seed = seeds.derive(settings.compute.random_seed, "power")

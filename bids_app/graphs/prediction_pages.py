@@ -13,7 +13,7 @@ from bids_app.graphs.function_node import make_node
 from bids_app.graphs.run import anonymise_crash_files, failure_reason, run_graph, set_crash_folder
 from bids_app.nodes.prediction_page import write_prediction_page
 from bids_app.nodes.template import prepare_template
-from bids_app.planning.group import Analysis
+from bids_app.planning.group import GroupPlan
 from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 from bids_app.training.fold_files import FoldFiles
@@ -22,7 +22,7 @@ Files = dict[str, Any]
 
 
 def run_prediction_pages(
-    analysis: Analysis, settings: Settings, claims: dict[str, tuple[str, float]], work: WorkDir
+    analysis: GroupPlan, settings: Settings, claims: dict[str, tuple[str, float]], work: WorkDir
 ) -> Path | None:
     """Write the pages into a folder of the work folder, `people`; None where no verdict is a claim.
 
@@ -97,7 +97,7 @@ def _predictions_of_fold(files: FoldFiles, settings: Settings) -> list[tuple[tup
     ]
 
 
-def _shared_inputs(analysis: Analysis, settings: Settings, work: WorkDir) -> Files:
+def _shared_inputs(analysis: GroupPlan, settings: Settings, work: WorkDir) -> Files:
     files = prepare_template(
         cache=str(settings.work_dir),
         space=analysis.space,

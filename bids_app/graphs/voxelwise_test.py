@@ -6,7 +6,7 @@ from nipype.pipeline.engine import Node, Workflow
 from bids_app.graphs.function_node import make_node
 from bids_app.graphs.memory import BRAIN_MM3
 from bids_app.nodes.voxelwise_test import permute_contrast
-from bids_app.planning.group import Analysis
+from bids_app.planning.group import GroupPlan
 from bids_app.planning.voxelwise_test import comparisons, contrast_label, count_nodes
 from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
@@ -16,7 +16,7 @@ COPIES = 8  # of the people's values in float64, at the peak
 
 
 def connect_voxelwise_test(
-    graph: Workflow, analysis: Analysis, settings: Settings, stacks: dict[str, Node], work: WorkDir
+    graph: Workflow, analysis: GroupPlan, settings: Settings, stacks: dict[str, Node], work: WorkDir
 ) -> int:
     """Add a node for every fifty permutations of each comparison; returns how many nodes."""
     count = settings.group.voxelwise_test

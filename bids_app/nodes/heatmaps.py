@@ -11,7 +11,7 @@ import pandas as pd
 from bids_app import __version__
 from bids_app.bids import outputs
 from bids_app.dataset.grid import Grid
-from bids_app.planning.group import description
+from bids_app.planning.group import heatmap_label
 from bids_app.preprocess.conform import plain
 from bids_app.training.fold_files import FoldFiles
 
@@ -38,7 +38,7 @@ def write_participant_heatmaps(files: FoldFiles, plan: Files, grid: Grid, stated
             image = plain(grid.volume(maps[row, one].astype(np.float32)), grid.affine)
             sidecar = _sidecar(person, explained, {"Analysis": plan["analysis"], "Method": method, **stated}, about)
             sidecar["Checks"] = {outputs.camel(key): value for key, value in about["checks"][row][one].items()}
-            file = _file(person, sidecar)
+            file = _output_stem(person, sidecar)
             folder = files.participant_heatmaps
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             image.to_filename(folder / f"{file}.nii.gz")
@@ -49,7 +49,7 @@ def write_participant_heatmaps(files: FoldFiles, plan: Files, grid: Grid, stated
     pd.DataFrame(rows, columns=columns).to_csv(files.participant_heatmap_table, sep="\t", index=False)
 
 
-def _file(person: Files, sidecar: Files) -> Path:
+def _output_stem(person: Files, sidecar: Files) -> Path:
     """Where it stands in OUT_DIR, without extension."""
     session = None if person["session_id"] in ("", "n/a") else person["session_id"]
     repeat = f"Repeat{person['repeat']}" if int(person["repeat"]) > 1 else ""
@@ -61,7 +61,7 @@ def _file(person: Files, sidecar: Files) -> Path:
         space=sidecar["Space"],
         res=f"{sidecar['ResolutionMm']:g}".replace(".", "p"),
         stat=outputs.label(sidecar["Method"]),
-        desc=description(sidecar["Analysis"], sidecar["Cell"], sidecar["ExplainedClass"]) + repeat,
+        desc=heatmap_label(sidecar["Analysis"], sidecar["Cell"], sidecar["ExplainedClass"]) + repeat,
     )
     return outputs.folder(Path(), person["participant_id"], session, "anat") / stem
 

@@ -20,8 +20,8 @@ from bids_app.planning.work_dir import WorkDir
 from bids_app.training.fold_files import FoldFiles
 
 Files = dict[str, Any]
-TERRITORY = 0.1
-OF_MODELS = ("levels", "folds_sha256")  # what applying a model asks, and a heatmap need not say
+TISSUE_THRESHOLD = 0.1
+MODEL_ONLY_KEYS = ("levels", "folds_sha256")  # what applying a model asks, and a heatmap need not say
 
 
 def stack_maps(
@@ -44,7 +44,7 @@ def stack_maps(
     region = catalogue.load("maps", map_name).REGION
     if region != "brain":
         # A prior, not the people, says which voxels are looked at: nothing is chosen on those who are held out.
-        inside &= np.asarray(nib.load(template[region]).dataobj) > TERRITORY
+        inside &= np.asarray(nib.load(template[region]).dataobj) > TISSUE_THRESHOLD
     grid = Grid(inside, image.affine, whole, region_labels(parcellation, inside))
     grid.write(WorkDir(Path(work)).grid(map_name))
     paths = [tuple(Path(path) for path in each) for each in files]
@@ -125,7 +125,7 @@ def train_fold(
         explain_checks=plan["explain_checks"],
         folder=files.folder,
     )
-    told = {outputs.camel(key): value for key, value in given["settings"].items() if key not in OF_MODELS}
+    told = {outputs.camel(key): value for key, value in given["settings"].items() if key not in MODEL_ONLY_KEYS}
     stated = {"Cell": cell, "Maps": maps, **told}
     write_participant_heatmaps(files, plan, Grid.read(given["grid_file"]), stated)
     return str(files.folder)

@@ -11,7 +11,7 @@ from bids_app.errors import UsageError
 from bids_app.planning import network_templates
 from bids_app.settings import Settings
 
-Found = dict[tuple[str, str | None], dict[str, tuple[Path, ...]]]
+MapFiles = dict[tuple[str, str | None], dict[str, tuple[Path, ...]]]
 
 
 def datatype(part: ModuleType) -> str:
@@ -19,13 +19,13 @@ def datatype(part: ModuleType) -> str:
     return "func" if part.SUFFIX == "boldmap" else "anat"
 
 
-def names(settings: Settings) -> tuple[str, ...]:
+def map_names(settings: Settings) -> tuple[str, ...]:
     """The maps of the run; one that has several named images (networks) stands for all that are found."""
     every: list[str] = []
     for name in settings.participant.maps:
         part = catalogue.load("maps", name)
-        if fitted(name):
-            every += _fitted(name, settings)
+        if is_fitted(name):
+            every += _fitted_names(name, settings)
             continue
         if "{name}" not in part.ENTITIES.get("desc", "") or "-" in name:
             every.append(name)
@@ -35,12 +35,12 @@ def names(settings: Settings) -> tuple[str, ...]:
     return tuple(dict.fromkeys(every))
 
 
-def fitted(name: str) -> bool:
+def is_fitted(name: str) -> bool:
     """Whether a map is made at the group level, of series, by what is fitted on the training people of each fold."""
     return catalogue.offers("maps", name, "FITTED")
 
 
-def _fitted(name: str, settings: Settings) -> list[str]:
+def _fitted_names(name: str, settings: Settings) -> list[str]:
     """A map of each network of --network-maps, or the one that is named. Raises UsageError for a name not there."""
     base, _, wanted = name.partition("-")
     there = network_templates.labels(settings.participant.network_maps, base)
@@ -49,13 +49,13 @@ def _fitted(name: str, settings: Settings) -> list[str]:
     return [name] if wanted else [f"{base}-{label}" for label in there]
 
 
-def maps(settings: Settings, chosen: tuple[str, ...], people: set[str] | None) -> Found:
+def find_maps(settings: Settings, chosen: tuple[str, ...], people: set[str] | None) -> MapFiles:
     """Files by person and session, then map: the runs of one session in their order.
 
     Raises UsageError for several tasks or voxel sizes of which none was chosen.
     """
     sessions = {name.removeprefix("ses-") for name in settings.select.session_label}
-    found: Found = {}
+    found: MapFiles = {}
     for name in chosen:
         tasks, sizes = set(), set()
         for path in _files(settings, name, catalogue.load("maps", name)):
@@ -74,7 +74,7 @@ def maps(settings: Settings, chosen: tuple[str, ...], people: set[str] | None) -
     return found
 
 
-def grid(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
+def read_grid(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Shape and affine of an image, comparable; only its header is read."""
     image = nib.load(path)
     return image.shape[:3], tuple(image.affine.round(4).ravel().tolist())
@@ -87,7 +87,7 @@ def _files(settings: Settings, name: str, part: ModuleType) -> list[Path]:
     res = outputs.label(f"{chosen.resolution:g}".replace(".", "p")) if chosen.resolution else "*"
     run = f"*_task-{settings.select.task_id or '*'}_*" if datatype(part) == "func" else "*_"
     entities = "_".join(f"{key}-{value}" for key, value in stated.items())
-    named = "desc-denoised_bold" if fitted(name) else f"{entities}_{part.SUFFIX}"
+    named = "desc-denoised_bold" if is_fitted(name) else f"{entities}_{part.SUFFIX}"
     pattern = f"sub-{run}space-{chosen.output_space}_res-{res}_{named}.nii.gz"
     folders = (f"sub-*/{datatype(part)}", f"sub-*/ses-*/{datatype(part)}")
     return sorted(path for folder in folders for path in settings.output_dir.glob(f"{folder}/{pattern}"))

@@ -32,7 +32,7 @@ def maps(settings: Settings) -> tuple[str, ...]:
 
 def computed(settings: Settings) -> tuple[str, ...]:
     """Those of them that are made here, and not fitted at the group level, which takes the series."""
-    return tuple(name for name in maps(settings) if not available_maps.fitted(name))
+    return tuple(name for name in maps(settings) if not available_maps.is_fitted(name))
 
 
 def chosen(settings: Settings) -> dict[str, Any]:

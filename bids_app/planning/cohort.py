@@ -15,7 +15,7 @@ from bids_app.training.prepare import SITE
 HALVES = ("unchanged", "lowered")  # of people whose study is planned
 
 
-def frame(dataset: inputs.Dataset, settings: Settings) -> pd.DataFrame:
+def participant_table(dataset: inputs.Dataset, settings: Settings) -> pd.DataFrame:
     """What is known of people, by participant and session."""
     group = settings.group
     if group.label_from_id is None and group.phenotype is None and (group.label or not settings.both.model):
@@ -36,12 +36,12 @@ def label(settings: Settings) -> str | None:
     return settings.group.label or (labels.LABEL if settings.group.label_from_id else None)
 
 
-def plans(settings: Settings) -> bool:
+def is_planning(settings: Settings) -> bool:
     """Whether a study is only planned: --power without a label, or within one class of it."""
     return settings.group.power is not None and (label(settings) is None or len(settings.group.classes) == 1)
 
 
-def halved(everyone: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+def assign_halves(everyone: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """The table of samples with a half, HALVES, drawn at random for each person who is used, as their class."""
     own = everyone.loc[everyone["used"], "participant_id"]
     people = pd.Series(own.unique()).sample(frac=1, random_state=settings.compute.random_seed)
@@ -59,7 +59,7 @@ def label_column(frame: pd.DataFrame, settings: Settings) -> str | None:
 def classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
     """The class of each person and session, NA for none."""
     group, column = settings.group, label(settings)
-    if column is None and plans(settings):
+    if column is None and is_planning(settings):
         return pd.Series(HALVES[0], frame.index, dtype="string")
     if column is None:
         raise UsageError(
@@ -74,7 +74,7 @@ def classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
     return participants.classes(frame, column=column, mapping=group.classes)
 
 
-def together(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> list[str]:
+def fold_groups(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> list[str]:
     """What stays on one side of a fold: a person, or all people of one value of --keep-together."""
     column = settings.group.keep_together
     if column is None:
@@ -115,7 +115,7 @@ def splits(used: pd.DataFrame, groups: list[str], settings: Settings) -> list[Sp
     return folds.stratified(names, groups, folds=group.folds, **given)
 
 
-def split_words(settings: Settings) -> str:
+def describe_splits(settings: Settings) -> str:
     """How folds were made, in a sentence."""
     group = settings.group
     if group.folds_file is not None:
@@ -171,7 +171,7 @@ def check_confounded(
         )
 
 
-def numbered(used: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def number_sites(used: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The table with `site_number`, and the names of the sites in that order, where ComBat needs them; else none."""
     if settings.group.harmonize is None:
         if settings.group.combat_keep:

@@ -36,10 +36,10 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Analysis:
+class GroupPlan:
     """One run of the group level. `samples` has everyone; `used` who takes part, in the row order of all arrays.
 
-    `options`: what --tune changes, by classifier. `made`: the parameters of each map's sidecar, but what is null;
+    `options`: what --tune changes, by classifier. `map_parameters`: those of each map's sidecar that are not null;
     `levels`: the words of covariates that are words. `resolutions` (mm) and `grids` are by map; a grid is named after
     the first map that lies on it. `keep`: what ComBat preserves, None without ComBat; `sites`: their names, by number,
     with it; `ica`: where maps are fitted. `label_column`: the column of `used` that is the label itself, or None.
@@ -59,57 +59,60 @@ class Analysis:
     forms: dict[str, str]
     atlases: dict[str, tuple[str, ...]]
     space: str
-    made: dict[str, dict[str, Any]]
+    map_parameters: dict[str, dict[str, Any]]
     levels: dict[str, tuple[str, ...]]
     resolutions: dict[str, float]
     grids: dict[str, str]
     sloppy: bool
     whole_grid: bool
-    ica: plan_ica.Ica | None
+    ica: plan_ica.IcaPlan | None
     label_column: str | None
     key: str
 
 
-def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
+def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
     """Check the whole plan. Raises UsageError, DataError or MissingInputError, each with what to do."""
     group = settings.group
     for room in catalogue.ROOMS:
         catalogue.check(room, getattr(settings.participant if room == "maps" else group, room))
-    pretrained_weights.find(settings)
-    tuned, _ = hyperparameters.options(settings), hyperparameters.explained(settings)  # both are looked through
-    maps = available_maps.names(settings)
+    pretrained_weights.find_weights(settings)
+    options = hyperparameters.classifier_options(settings)
+    hyperparameters.explainer_options(settings)  # a wrong one stops the run here
+    maps = available_maps.map_names(settings)
     parts = {name: catalogue.load("maps", name) for name in maps}
     atlases = {name: settings.both.atlas or part.ATLASES for name, part in parts.items()}
     atlas.check(tuple(dict.fromkeys(itertools.chain(*atlases.values()))))
-    frame = cohort.frame(dataset, settings)
+    frame = cohort.participant_table(dataset, settings)
     labelled, label_column = cohort.classes(frame, settings), cohort.label_column(frame, settings)
     names = tuple(group.classes) or tuple(sorted(labelled.dropna().unique()))
-    chosen = {name: _columns(group.adjust_for, part.ADJUST_FOR) for name, part in parts.items()}
-    coded_ones = tuple(dict.fromkeys([*itertools.chain(*chosen.values()), *group.combat_keep]))
-    needed = (*coded_ones, *(["site"] if group.harmonize and "site" not in coded_ones else []))
-    everyone = gather(dataset, frame, labelled, settings, maps, needed)
-    if cohort.plans(settings):
-        names, everyone = cohort.HALVES, cohort.halved(everyone, settings)
+    columns_by_map = {name: _columns(group.adjust_for, part.ADJUST_FOR) for name, part in parts.items()}
+    covariate_columns = tuple(dict.fromkeys([*itertools.chain(*columns_by_map.values()), *group.combat_keep]))
+    needed = (*covariate_columns, *(["site"] if group.harmonize and "site" not in covariate_columns else []))
+    everyone = collect_samples(dataset, frame, labelled, settings, maps, needed)
+    if cohort.is_planning(settings):
+        names, everyone = cohort.HALVES, cohort.assign_halves(everyone, settings)
     used = everyone[everyone["used"]].reset_index(drop=True)
     _check_people(used, everyone, names, maps)
     _check_target(group.explain_target, names)
     cohort.check_confounded(used, names, settings, label_column=label_column)
-    used, coded = covariates.code(used, coded_ones)
-    used, sites = cohort.numbered(used, settings)
-    adjust = {name: tuple(itertools.chain(*(coded[one] for one in columns))) for name, columns in chosen.items()}
-    stated = {name: made(used[name][0][0]) for name in maps}
-    ica = plan_ica.make(used, maps, settings)
-    analysis = _name(settings)
-    return Analysis(
-        name=analysis,
+    used, coded = covariates.code(used, covariate_columns)
+    used, sites = cohort.number_sites(used, settings)
+    adjust = {
+        name: tuple(itertools.chain(*(coded[column] for column in columns))) for name, columns in columns_by_map.items()
+    }
+    map_parameters = {name: read_map_parameters(used[name][0][0]) for name in maps}
+    ica = plan_ica.plan_ica(used, maps, settings)
+    name = _analysis_name(settings)
+    return GroupPlan(
+        name=name,
         classes=names,
-        cells=_cells(_with_linear(group.classifiers), maps, analysis, names),
-        options=tuned,
+        cells=_cells(_with_linear(group.classifiers), maps, name, names),
+        options=options,
         samples=everyone,
         used=used,
-        splits=cohort.splits(used, cohort.together(used, frame, settings), settings),
+        splits=cohort.splits(used, cohort.fold_groups(used, frame, settings), settings),
         adjust=adjust,
-        keep=tuple(itertools.chain(*(coded[one] for one in group.combat_keep))) if group.harmonize else None,
+        keep=tuple(itertools.chain(*(coded[column] for column in group.combat_keep))) if group.harmonize else None,
         sites=sites,
         smoothing={
             name: part.SMOOTHING_MM if group.smoothing is None else group.smoothing for name, part in parts.items()
@@ -117,11 +120,11 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
         forms={name: group.map_form or part.FORM for name, part in parts.items()},
         atlases=atlases,
         space=settings.participant.output_space,
-        made=stated,
+        map_parameters=map_parameters,
         levels={name: covariates.levels(used, name) for name, words in coded.items() if words != (name,)},
-        resolutions={name: its["ResolutionMm"] for name, its in stated.items()},
+        resolutions={name: parameters["ResolutionMm"] for name, parameters in map_parameters.items()},
         grids=_grids(used, maps),
-        sloppy=any(its["Sloppy"] for its in stated.values()),
+        sloppy=any(parameters["Sloppy"] for parameters in map_parameters.values()),
         whole_grid=group.whole_grid,
         ica=ica,
         label_column=label_column,
@@ -129,20 +132,20 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     )
 
 
-def counted(analysis: Analysis) -> str:
+def count_participants(analysis: GroupPlan) -> str:
     """How many people of each class take part, and how many are left out."""
     people = analysis.used.groupby("class")["participant_id"].nunique()
     classes = ", ".join(f"{people[name]} {name}" for name in analysis.classes)
     return f"{classes}; {(~analysis.samples['used']).sum()} left out"
 
 
-def atlases(analysis: Analysis) -> list[tuple[str, str]]:
+def atlases_by_grid(analysis: GroupPlan) -> list[tuple[str, str]]:
     """Every grid with every atlas that a map on it is looked at by."""
-    pairs = [(analysis.grids[one], name) for one, chosen in analysis.atlases.items() for name in chosen]
+    pairs = [(analysis.grids[map_name], name) for map_name, names in analysis.atlases.items() for name in names]
     return list(dict.fromkeys(pairs))
 
 
-def parcellation(name: str, analysis: Analysis) -> str | None:
+def parcellation(name: str, analysis: GroupPlan) -> str | None:
     """The atlas over whose regions a classifier of this map takes means, if one does."""
     for cell in analysis.cells:
         if name in cell.maps and catalogue.offers("classifiers", cell.classifier, "ATLAS"):
@@ -150,7 +153,7 @@ def parcellation(name: str, analysis: Analysis) -> str | None:
     return None
 
 
-def gather(
+def collect_samples(
     dataset: inputs.Dataset,
     frame: pd.DataFrame,
     labelled: "pd.Series[str]",
@@ -172,7 +175,7 @@ def gather(
     collected = samples.collect(
         frame,
         labelled,
-        available_maps.maps(settings, maps, set(people) if people else None),
+        available_maps.find_maps(settings, maps, set(people) if people else None),
         maps=maps,
         label=str(cohort.label(settings)),
         sessions=settings.group.sessions,
@@ -188,7 +191,7 @@ def gather(
 def _grids(used: pd.DataFrame, maps: tuple[str, ...]) -> dict[str, str]:
     """For each map the first that lies on the same grid."""
     first: dict[object, str] = {}
-    return {name: first.setdefault(available_maps.grid(used[name][0][0]), name) for name in maps}
+    return {name: first.setdefault(available_maps.read_grid(used[name][0][0]), name) for name in maps}
 
 
 def _check_people(used: pd.DataFrame, everyone: pd.DataFrame, names: tuple[str, ...], maps: tuple[str, ...]) -> None:
@@ -201,14 +204,15 @@ def _check_people(used: pd.DataFrame, everyone: pd.DataFrame, names: tuple[str, 
         why = "; ".join(f"{count} people: {reason}" for reason, count in reasons.items())
         todo = "merge classes, or leave this one out of --classes"
         if used.empty:
-            todo = f"make the maps first with\n  pellucid BIDS_DIR OUT_DIR participant --maps {' '.join(_asked(maps))}"
+            wanted = " ".join(_participant_level_maps(maps))
+            todo = f"make the maps first with\n  pellucid BIDS_DIR OUT_DIR participant --maps {wanted}"
         few = f"the class {lacking[0]} has {counts.get(lacking[0], 0)} people with maps, too few to train on"
         raise DataError(f"{few} ({why}); {todo}")
 
 
-def _asked(maps: tuple[str, ...]) -> list[str]:
+def _participant_level_maps(maps: tuple[str, ...]) -> list[str]:
     """The maps as the participant level knows them: one that is fitted later has no names yet."""
-    return list(dict.fromkeys(name.partition("-")[0] if available_maps.fitted(name) else name for name in maps))
+    return list(dict.fromkeys(name.partition("-")[0] if available_maps.is_fitted(name) else name for name in maps))
 
 
 def _check_target(target: str, names: tuple[str, ...]) -> None:
@@ -216,16 +220,15 @@ def _check_target(target: str, names: tuple[str, ...]) -> None:
         raise UsageError(f"--explain-target {target}: choose from true, predicted, {', '.join(names)}")
 
 
-def _name(settings: Settings) -> str:
-    given = settings.group.analysis or cohort.label(settings)
-    return outputs.label(given or ("power" if cohort.plans(settings) else "analysis"))
+def _analysis_name(settings: Settings) -> str:
+    name = settings.group.analysis or cohort.label(settings)
+    return outputs.label(name or ("power" if cohort.is_planning(settings) else "analysis"))
 
 
 def _cells(classifiers: tuple[str, ...], maps: tuple[str, ...], analysis: str, classes: tuple[str, ...]) -> list[Cell]:
     cells = [Cell(classifier, (name,)) for classifier in classifiers for name in maps]
-    planned = [description(analysis, cell.name, one) for cell in cells for one in classes]
-    twice = sorted({name for name in planned if planned.count(name) > 1})
-    if twice:
+    labels = [heatmap_label(analysis, cell.name, explained) for cell in cells for explained in classes]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise UsageError(f"two outputs would share the name desc-{twice[0]}; rename the classes or the analysis")
     return cells
 
@@ -239,24 +242,25 @@ def _with_linear(classifiers: tuple[str, ...]) -> tuple[str, ...]:
     return classifiers if dense else (*classifiers, LINEAR)
 
 
-def description(analysis: str, cell: str, one: str) -> str:
+def heatmap_label(analysis: str, cell: str, explained: str) -> str:
     """The `desc` of a heatmap: analysis, cell and class explained."""
-    return outputs.label(analysis) + outputs.camel(cell) + outputs.camel(one)
+    return outputs.label(analysis) + outputs.camel(cell) + outputs.camel(explained)
 
 
-def _columns(chosen: tuple[str, ...] | None, default: tuple[str, ...]) -> tuple[str, ...]:
-    if chosen is None:
+def _columns(adjust_for: tuple[str, ...] | None, default: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that a map is adjusted for."""
+    if adjust_for is None:
         return default
-    return () if chosen == ("none",) else chosen
+    return () if adjust_for == ("none",) else adjust_for
 
 
-def made(path: Path) -> dict[str, Any]:
-    """How a map was made, by its sidecar: its parameters and the task, but what is null (TOML has no word for it)."""
-    stated = json.loads(path.with_name(path.name.removesuffix(".nii.gz") + ".json").read_text())
-    if "MapParameters" not in stated:
+def read_map_parameters(path: Path) -> dict[str, Any]:
+    """The parameters and the task in a map's sidecar, without those that are null, which TOML cannot hold."""
+    sidecar = json.loads(path.with_name(path.name.removesuffix(".nii.gz") + ".json").read_text())
+    if "MapParameters" not in sidecar:
         raise DataError(f"the sidecar of {path.name} does not say how it was made; run the participant level again")
-    told = stated["MapParameters"] | {"TaskName": stated.get("TaskName")}
-    return {name: value for name, value in told.items() if value is not None}
+    parameters = sidecar["MapParameters"] | {"TaskName": sidecar.get("TaskName")}
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings, networks: str) -> str:
@@ -267,15 +271,14 @@ def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings, networks
         for files in used[name]
         for path in files
     ]
-    chosen = [
+    relevant_settings = [
         asdict(settings.group)
-        | dict.fromkeys(
-            ("permutations", "power", "inner_folds", "reference_map", "voxelwise_test")
-        ),  # train nothing else
+        # these change no trained model
+        | dict.fromkeys(("permutations", "power", "inner_folds", "reference_map", "voxelwise_test")),
         settings.participant.sloppy,
         settings.compute.random_seed,
         settings.compute.omp_nthreads,
     ]
     people = used.drop(columns=list(maps)).to_csv(index=False)
-    text = json.dumps([stamps, people, chosen, networks, __version__], default=str, sort_keys=True)
+    text = json.dumps([stamps, people, relevant_settings, networks, __version__], default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -9,7 +9,7 @@ from bids_app.training import regimen
 from bids_app.values import ALL
 
 
-def options(settings: Settings) -> dict[str, dict[str, Any]]:
+def classifier_options(settings: Settings) -> dict[str, dict[str, Any]]:
     """The options of each chosen classifier: those of all networks, its own, and that which its name ends with.
 
     Raises UsageError for a name, an option or a value that cannot be.
@@ -18,15 +18,18 @@ def options(settings: Settings) -> dict[str, dict[str, Any]]:
     known = {ALL, *chosen, *catalogue.names("classifiers"), *catalogue.names("explainers")}
     if strange := sorted(set(tuned) - known):
         raise UsageError(f"--tune: there is no {', '.join(strange)}; choose from {', '.join(sorted(known))}")
-    return {name: found for name in chosen if (found := _of(name, tuned))}
+    return {name: found for name in chosen if (found := _options_of(name, tuned))}
 
 
-def explained(settings: Settings) -> dict[str, dict[str, Any]]:
+def explainer_options(settings: Settings) -> dict[str, dict[str, Any]]:
     """The options of each chosen explainer, by name. Raises UsageError for those that cannot be."""
-    return {name: _checked("explainers", name, settings.group.tune.get(name, {})) for name in settings.group.explainers}
+    return {
+        name: _typed_options("explainers", name, settings.group.tune.get(name, {}))
+        for name in settings.group.explainers
+    }
 
 
-def _of(name: str, tuned: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _options_of(name: str, tuned: dict[str, dict[str, Any]]) -> dict[str, Any]:
     base, dash, variant = name.partition("-")
     network = catalogue.offers("classifiers", base, "EPOCHS")
     own = {**(tuned.get(ALL, {}) if network else {}), **tuned.get(base, {}), **tuned.get(name, {})}
@@ -34,22 +37,22 @@ def _of(name: str, tuned: dict[str, dict[str, Any]]) -> dict[str, Any]:
         if not catalogue.offers("classifiers", base, "VARIANT"):
             raise UsageError(f"--classifiers: {base} has no variants, so there is no {name}")
         own[catalogue.constant("classifiers", base, "VARIANT")] = int(variant) if variant.isdigit() else variant
-    found = _checked("classifiers", base, own, network=network)
+    found = _typed_options("classifiers", base, own, network=network)
     if network:
-        _check(base, found)
+        _check_training(base, found)
     return found
 
 
-def _checked(room: str, base: str, own: dict[str, Any], *, network: bool = False) -> dict[str, Any]:
+def _typed_options(room: str, base: str, own: dict[str, Any], *, network: bool = False) -> dict[str, Any]:
     """The options with values of their kind."""
-    kinds = _kinds(room, base, network=network)
+    kinds = _option_types(room, base, network=network)
     if strange := sorted(set(own) - set(kinds)):
         choice = f"choose from {', '.join(sorted(kinds))}" if kinds else "nothing of it can be tuned"
         raise UsageError(f"--tune: {base} has no {', '.join(strange)}; {choice}")
-    return {option: _value(f"{base}.{option}", value, *kinds[option]) for option, value in own.items()}
+    return {option: _typed_value(f"{base}.{option}", value, *kinds[option]) for option, value in own.items()}
 
 
-def _kinds(room: str, base: str, *, network: bool) -> dict[str, tuple[type, bool]]:
+def _option_types(room: str, base: str, *, network: bool) -> dict[str, tuple[type, bool]]:
     """The kind of each option, and whether it may be none."""
     hints = get_type_hints(regimen.Regimen) if network else {}
     kinds = {
@@ -61,7 +64,7 @@ def _kinds(room: str, base: str, *, network: bool) -> dict[str, tuple[type, bool
     return kinds
 
 
-def _value(key: str, value: Any, kind: type, optional: bool) -> Any:
+def _typed_value(key: str, value: Any, kind: type, optional: bool) -> Any:
     if optional and value == "none":
         return None
     if kind is float and type(value) is int:
@@ -73,7 +76,7 @@ def _value(key: str, value: Any, kind: type, optional: bool) -> Any:
     return value
 
 
-def _check(base: str, found: dict[str, Any]) -> None:
+def _check_training(base: str, found: dict[str, Any]) -> None:
     """Raise UsageError for a way of training that cannot be."""
     stated = {
         option: catalogue.constant("classifiers", base, option.upper())

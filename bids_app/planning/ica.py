@@ -19,7 +19,7 @@ FIRST = 5  # of many people, how many are named
 
 
 @dataclass(frozen=True)
-class Ica:
+class IcaPlan:
     """`maps`: those of the analysis that are fitted; `networks`: all of `file`, in its order; `gb`: of the largest run.
 
     `runs` counts the files of series.
@@ -40,9 +40,9 @@ class Ica:
         return {**told, "network_maps": self.file.name, "network_maps_sha256": self.sha256}
 
 
-def make(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> Ica | None:
+def plan_ica(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> IcaPlan | None:
     """The plan of it, None where no map is fitted. Raises DataError for series or networks that cannot be used."""
-    fitted = tuple(name for name in maps if available_maps.fitted(name))
+    fitted = tuple(name for name in maps if available_maps.is_fitted(name))
     if not fitted:
         return None
     file, components = settings.participant.network_maps, settings.group.ica_components
@@ -54,7 +54,7 @@ def make(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> Ica |
         )
     gb = check_series(used, fitted[0], components)
     runs = sum(map(len, used[fitted[0]]))
-    return Ica(fitted, networks, file, hashlib.sha256(file.read_bytes()).hexdigest(), components, gb, runs)
+    return IcaPlan(fitted, networks, file, hashlib.sha256(file.read_bytes()).hexdigest(), components, gb, runs)
 
 
 def check_series(used: pd.DataFrame, name: str, components: int) -> float:
@@ -65,7 +65,7 @@ def check_series(used: pd.DataFrame, name: str, components: int) -> float:
     first, odd, short, most = None, [], [], 0.0
     for person, files in zip(used["participant_id"], used[name], strict=True):
         for path in files:
-            grid, shape = available_maps.grid(path), nib.load(path).shape
+            grid, shape = available_maps.read_grid(path), nib.load(path).shape
             first = first or grid
             odd += [f"sub-{person}"] if grid != first else []
             short += [f"sub-{person} ({shape[3]})"] if shape[3] < components + 2 else []
@@ -88,11 +88,11 @@ def _some(people: list[str]) -> str:
     return ", ".join(unique[:FIRST]) + (f" and {len(unique) - FIRST} more" if len(unique) > FIRST else "")
 
 
-def key(split: Split) -> str:
+def fold_key(split: Split) -> str:
     """A fold in names of nodes and inputs."""
     return f"{split.repeat}_{split.fold}"
 
 
-def within(split: Split) -> str:
+def inner_prefix(split: Split) -> str:
     """What stands before the places of the inner folds of a split."""
-    return f"{INNER}_{key(split)}_"
+    return f"{INNER}_{fold_key(split)}_"

@@ -18,15 +18,15 @@ from bids_app.settings import Group, Settings, option
 from bids_app.training import cards
 from bids_app.training.prepare import SITE
 
-NAME, UNKNOWN = "applied", "not known"
-MEANT = {  # the options of the group level that mean something when a model is applied
+DEFAULT_NAME, UNKNOWN = "applied", "not known"
+APPLICABLE_OPTIONS = {  # the options of the group level that mean something when a model is applied
     "analysis", "label", "classes", "label_from_id", "phenotype", "sessions", "site", "max_mean_fd", "min_minutes",
     "training_list",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Application:
+class ApplicationPlan:
     """`cells`: the models, by cell: folder -> card; `about`: what is true of all of a cell's (`cards.cell`).
 
     `samples` has everyone, with their true class where it is known; `used` whom the models are asked about, in the row
@@ -46,28 +46,28 @@ class Application:
     key: str
 
 
-def make(dataset: inputs.Dataset, settings: Settings) -> Application:
+def plan_application(dataset: inputs.Dataset, settings: Settings) -> ApplicationPlan:
     """Check the whole plan. Raises UsageError, DataError or MissingInputError, each with what to do."""
     _check_options(settings)
     cells = cards.find(settings.both.model)
     cards_of = [next(iter(its.values())) for its in cells.values()]
-    maps, classes = settings_from_model.maps(cells), _one(cells, "classes")
+    maps, classes = settings_from_model.maps_of_models(cells), _common_value(cells, "classes")
     about = {cell: cards.cell(its) for cell, its in cells.items()}
     folds = _folds(cells)
-    columns, keep = _columns(cards_of)
+    columns, keep = _covariate_columns(cards_of)
     levels = {name: its for card in cards_of for name, its in card["settings"]["levels"].items()}
-    frame = cohort.frame(dataset, settings)
-    true = _true(frame, classes, settings)
-    needed = tuple(dict.fromkeys(_written(one, levels) for one in (*columns, *keep)))
-    classed = _classed(frame, true, settings)
-    samples = group.gather(dataset, frame, classed, settings, tuple(maps), needed)
+    frame = cohort.participant_table(dataset, settings)
+    true = _true_classes(frame, classes, settings)
+    needed = tuple(dict.fromkeys(_column_name(one, levels) for one in (*columns, *keep)))
+    classed = _classes_to_collect(frame, true, settings)
+    samples = group.collect_samples(dataset, frame, classed, settings, tuple(maps), needed)
     samples["class"] = samples["class"].replace(UNKNOWN, pd.NA)
-    samples = _without_new_words(samples, {name: levels[name] for name in needed if name in levels})
+    samples = _exclude_new_levels(samples, {name: levels[name] for name in needed if name in levels})
     used = samples[samples["used"]].reset_index(drop=True)
     _check_used(used, samples, maps)
-    asked, listed = _asked(used, folds, settings)
+    asked, listed = _eligible_models(used, folds, settings)
     if not asked.any(axis=1).all():
-        samples = _without(samples, used[~asked.any(axis=1)], "every model was trained on this person")
+        samples = _exclude(samples, used[~asked.any(axis=1)], "every model was trained on this person")
         kept = asked.any(axis=1)
         used, asked, listed = used[kept].reset_index(drop=True), asked[kept], listed[kept]
         _check_used(used, samples, maps)
@@ -75,21 +75,21 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Application:
     sites = next((tuple(card["settings"]["sites"]) for card in cards_of if "combat_keep" in card), None)
     if sites is not None:
         used = used.assign(**{SITE: [sites.index(str(one)) if str(one) in sites else -1 for one in used["site"]]})
-    name = outputs.label(settings.group.analysis or NAME)
+    name = outputs.label(settings.group.analysis or DEFAULT_NAME)
     if (settings.output_dir / "group" / name / "models").exists():
         raise UsageError(f"--analysis {name}: that is a trained analysis in OUT_DIR; give the new one another name")
     key = _key(cells, used, maps, settings)
-    return Application(name, cells, about, tuple(classes), maps, samples, used, asked, listed, sites, key)
+    return ApplicationPlan(name, cells, about, tuple(classes), maps, samples, used, asked, listed, sites, key)
 
 
 def _check_options(settings: Settings) -> None:
     unset = Group()
     idle = [one.name for one in fields(Group) if getattr(settings.group, one.name) != getattr(unset, one.name)]
-    if wrong := [option(name) for name in idle if name not in MEANT]:
+    if wrong := [option(name) for name in idle if name not in APPLICABLE_OPTIONS]:
         raise UsageError(f"{', '.join(wrong)}: not with --model, which applies what was trained; leave it out")
 
 
-def _one(cells: dict[str, dict[Path, Any]], key: str) -> Any:
+def _common_value(cells: dict[str, dict[Path, Any]], key: str) -> Any:
     """What all models of all cells state alike."""
     stated = [card[key] for its in cells.values() for card in its.values()]
     if any(one != stated[0] for one in stated):
@@ -109,19 +109,19 @@ def _folds(cells: dict[str, dict[Path, Any]]) -> tuple[list[tuple[int, int]], st
     return each[0]
 
 
-def _columns(cards_of: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+def _covariate_columns(cards_of: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
     """What is adjusted for, and what ComBat preserves, over all cells."""
     adjusted = [one for card in cards_of for columns in card["adjust"].values() for one in columns]
     kept = [one for card in cards_of for one in card.get("combat_keep", ())]
     return list(dict.fromkeys(adjusted)), list(dict.fromkeys(kept))
 
 
-def _written(coded: str, levels: dict[str, list[str]]) -> str:
+def _column_name(coded: str, levels: dict[str, list[str]]) -> str:
     """sex[M] -> sex, as participants.tsv has it."""
     return next((name for name, its in levels.items() if coded in {f"{name}[{one}]" for one in its}), coded)
 
 
-def _true(frame: pd.DataFrame, classes: list[str], settings: Settings) -> "pd.Series[str] | None":
+def _true_classes(frame: pd.DataFrame, classes: list[str], settings: Settings) -> "pd.Series[str] | None":
     """The true class of each person and session, NA for none of the model's; None without a label."""
     if cohort.label(settings) is None:
         return None
@@ -137,7 +137,7 @@ def _true(frame: pd.DataFrame, classes: list[str], settings: Settings) -> "pd.Se
     return labelled.where(labelled.isin(classes))
 
 
-def _classed(frame: pd.DataFrame, true: "pd.Series[str] | None", settings: Settings) -> "pd.Series[str]":
+def _classes_to_collect(frame: pd.DataFrame, true: "pd.Series[str] | None", settings: Settings) -> "pd.Series[str]":
     """The true classes, and one for those who have none, who are predicted too.
 
     Where one session stands for a person, it is, as in training, one that has a class, if there is one.
@@ -150,16 +150,16 @@ def _classed(frame: pd.DataFrame, true: "pd.Series[str] | None", settings: Setti
     return true.where(~nowhere, UNKNOWN)
 
 
-def _without_new_words(samples: pd.DataFrame, levels: dict[str, list[str]]) -> pd.DataFrame:
+def _exclude_new_levels(samples: pd.DataFrame, levels: dict[str, list[str]]) -> pd.DataFrame:
     """Nobody is used whose word of an adjusted column did not occur in training."""
     for column, words in levels.items():
         strange = samples[samples["used"] & ~samples[column].astype(str).isin(words)]
         for value, rows in strange.groupby(column):
-            samples = _without(samples, rows, f"{column} {value} did not occur in training, and is adjusted for")
+            samples = _exclude(samples, rows, f"{column} {value} did not occur in training, and is adjusted for")
     return samples
 
 
-def _without(samples: pd.DataFrame, rows: pd.DataFrame, reason: str) -> pd.DataFrame:
+def _exclude(samples: pd.DataFrame, rows: pd.DataFrame, reason: str) -> pd.DataFrame:
     out = samples["participant_id"].isin(rows["participant_id"]) & samples["used"]
     return samples.assign(used=samples["used"] & ~out, reason=samples["reason"].where(~out, reason))
 
@@ -173,7 +173,7 @@ def _check_used(used: pd.DataFrame, samples: pd.DataFrame, maps: dict[str, Any])
         raise DataError(f"the model can be applied to nobody ({why}); make the maps first with\n  {command}")
     for name, its in maps.items():
         first = used[name].iloc[0][0]
-        own = group.made(first)
+        own = group.read_map_parameters(first)
         differ = [key for key in sorted({*own, *its["made"]}) if own.get(key) != its["made"].get(key)]
         if differ:
             told = "; ".join(f"{key} is {own.get(key)} here and {its['made'].get(key)} in training" for key in differ)
@@ -185,14 +185,14 @@ def _check_used(used: pd.DataFrame, samples: pd.DataFrame, maps: dict[str, Any])
             raise DataError(f"the {name} maps are not made as those of the model: {told}; {todo}")
         if "ica" in its:
             ica.check_series(used, name, its["ica"]["components"])
-        shape, affine = available_maps.grid(first)
+        shape, affine = available_maps.read_grid(first)
         if list(shape) != its["grid"]["shape"] or not np.allclose(
             affine, np.array(its["grid"]["affine"]).ravel(), rtol=0, atol=1e-3
         ):
             raise DataError(f"the {name} maps do not lie on the model's grid; make them again with\n  {command}")
 
 
-def _asked(
+def _eligible_models(
     used: pd.DataFrame, folds: tuple[list[tuple[int, int]], str], settings: Settings
 ) -> tuple[np.ndarray, np.ndarray | None]:
     if settings.group.training_list is None:

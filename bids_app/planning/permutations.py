@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from bids_app import catalogue
 from bids_app.dataset.folds import Split
 from bids_app.evaluation import permutation
-from bids_app.planning.group import Analysis, Cell
+from bids_app.planning.group import Cell, GroupPlan
 from bids_app.settings import Settings
 
 
@@ -24,7 +24,7 @@ def count_labellings(cell: Cell, settings: Settings) -> int:
 
 
 def exchangeable_labels(
-    analysis: Analysis, settings: Settings
+    analysis: GroupPlan, settings: Settings
 ) -> tuple[NDArray[np.int64], list[int], tuple[str, ...], list[str]]:
     """Whose labels may change places: classes, the fold that holds each out, units, sites, as `shuffles` has them."""
     y = np.array([analysis.classes.index(name) for name in analysis.used["class"]])
@@ -37,6 +37,6 @@ def exchangeable_labels(
     return y, folds.tolist(), analysis.splits[0].groups, places
 
 
-def first_repeat(analysis: Analysis) -> list[Split]:
+def first_repeat(analysis: GroupPlan) -> list[Split]:
     """The folds by which chance is judged: those of the first repeat."""
     return [split for split in analysis.splits if split.repeat == 1]

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 
 from bids_app import catalogue
 from bids_app.errors import UsageError
-from bids_app.planning.group import Analysis, Cell
+from bids_app.planning.group import Cell, GroupPlan
 from bids_app.planning.permutations import is_linear
 from bids_app.settings import Settings
 
 STUDIES_PER_NODE = 5  # studies of a node
 
 
-def check_power(analysis: Analysis, settings: Settings) -> None:
+def check_power(analysis: GroupPlan, settings: Settings) -> None:
     """Raise UsageError where nothing can be planted."""
     if settings.group.power is None:
         return
@@ -28,7 +28,7 @@ def is_linear_classifier(classifier: str) -> bool:
     return catalogue.offers("classifiers", classifier, "decide")
 
 
-def linear_cells_by_map(analysis: Analysis) -> Iterator[tuple[str, list[Cell]]]:
+def linear_cells_by_map(analysis: GroupPlan) -> Iterator[tuple[str, list[Cell]]]:
     """Every map that is the same in all folds, with the linear cells on it alone."""
     fitted = analysis.ica.maps if analysis.ica else ()
     for name in analysis.smoothing:
@@ -37,6 +37,6 @@ def linear_cells_by_map(analysis: Analysis) -> Iterator[tuple[str, list[Cell]]]:
             yield name, cells
 
 
-def class_counts(analysis: Analysis) -> Sequence[int]:
+def class_counts(analysis: GroupPlan) -> Sequence[int]:
     people = analysis.used.groupby("class")["participant_id"].nunique()
     return [int(people[name]) for name in analysis.classes]

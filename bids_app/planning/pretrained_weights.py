@@ -9,7 +9,7 @@ from bids_app.settings import Settings
 NONE = "none"
 
 
-def find(settings: Settings) -> dict[str, str]:
+def find_weights(settings: Settings) -> dict[str, str]:
     """The folder of weights of each chosen classifier that takes some (it has `load_weights`, `HUB` and `FILES`).
 
     That of --weights, else where the hub's cache has them; none with `--weights none`. Raises MissingInputError with

@@ -13,7 +13,7 @@ from bids_app.settings import Participant, Settings, option
 from bids_app.training import cards
 
 # how the sidecars of maps spell settings of the participant level
-SPELLED = {
+SETTINGS_BY_KEY = {
     "Space": "output_space", "ResolutionMm": "resolution", "Intensity": "intensity", "Sloppy": "sloppy",
     "Denoise": "denoise", "Band": "band", "FdThreshold": "fd_threshold", "AlffDefinition": "alff_definition",
     "Strength": "strength", "Neighbours": "reho_neighbours", "BoundingBoxMm": "bounding_box",
@@ -21,17 +21,17 @@ SPELLED = {
 }  # fmt: skip
 
 
-def taken(settings: Settings) -> Settings:
+def apply_model_settings(settings: Settings) -> Settings:
     """The settings with those of the maps that the model was trained on, where one is given.
 
     Raises UsageError for an option that contradicts the model.
     """
     if settings.both.model is None:
         return settings
-    found = maps(cards.find(settings.both.model))
+    found = maps_of_models(cards.find(settings.both.model))
     wanted: dict[str, list[Any]] = {"maps": [tuple(dict.fromkeys(name.partition("-")[0] for name in found))]}
     for name, its in found.items():
-        for field, value in _stated(name, its).items():
+        for field, value in _participant_settings(name, its).items():
             wanted.setdefault(field, []).append(value)
         _check_registration(its["made"], settings)
     unset = Participant()
@@ -40,7 +40,7 @@ def taken(settings: Settings) -> Settings:
     for field, value in agreed.items():
         given = getattr(settings.participant, field)
         if given not in (getattr(unset, field), value):
-            raise UsageError(f"{option(field)}: the model was trained with {_shown(value)}; leave the option out")
+            raise UsageError(f"{option(field)}: the model was trained with {_to_text(value)}; leave the option out")
     tasks = {its["made"]["TaskName"] for its in found.values() if "TaskName" in its["made"]}
     given = settings.select.task_id
     if given is not None and tasks and tasks != {given.removeprefix("task-")}:
@@ -53,7 +53,7 @@ def taken(settings: Settings) -> Settings:
     )
 
 
-def maps(cells: dict[str, dict[Path, Any]]) -> dict[str, dict[str, Any]]:
+def maps_of_models(cells: dict[str, dict[Path, Any]]) -> dict[str, dict[str, Any]]:
     """By map: how it was `made`, its `smoothing_mm` and `form`, its grid, and a `folder` that has its mask.
 
     Of maps that were fitted also the `ica`.
@@ -79,10 +79,10 @@ def _check_registration(made: dict[str, Any], settings: Settings) -> None:
         raise UsageError(f"--registration: the model was trained with {made['Registration']}; leave the option out")
 
 
-def _stated(name: str, its: dict[str, Any]) -> dict[str, Any]:
+def _participant_settings(name: str, its: dict[str, Any]) -> dict[str, Any]:
     """Settings of the participant level that make a map with these parameters."""
     made = its["made"]
-    stated = {field: made[key] for key, field in SPELLED.items() if key in made}
+    stated = {field: made[key] for key, field in SETTINGS_BY_KEY.items() if key in made}
     stated |= {field: tuple(stated[field]) for field in ("bounding_box", "without_regions") if field in stated}
     shape, affine = templates.grid(made["Space"], made["ResolutionMm"], stated.get("bounding_box", ()))
     if list(shape) != its["grid"]["shape"] or not np.allclose(affine, its["grid"]["affine"], rtol=0, atol=1e-3):
@@ -94,5 +94,5 @@ def _stated(name: str, its: dict[str, Any]) -> dict[str, Any]:
     return stated
 
 
-def _shown(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

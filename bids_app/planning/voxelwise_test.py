@@ -8,13 +8,13 @@ import pandas as pd
 from bids_app.bids import outputs
 from bids_app.errors import DataError, UsageError
 from bids_app.evaluation import voxelwise
-from bids_app.planning.group import Analysis
+from bids_app.planning.group import GroupPlan
 from bids_app.settings import Settings
 
 PERMUTATIONS_PER_NODE = 50  # permutations of a node
 
 
-def check_voxelwise_test(analysis: Analysis, settings: Settings) -> None:
+def check_voxelwise_test(analysis: GroupPlan, settings: Settings) -> None:
     """Raise UsageError or DataError where the test cannot be made."""
     count = settings.group.voxelwise_test
     if not count:
@@ -40,7 +40,7 @@ def count_nodes(count: int) -> int:
     return -(-count // PERMUTATIONS_PER_NODE)
 
 
-def comparisons(analysis: Analysis) -> Iterator[tuple[str, str]]:
+def comparisons(analysis: GroupPlan) -> Iterator[tuple[str, str]]:
     """Every map with every class but the reference."""
     return ((name, one) for name in analysis.smoothing for one in analysis.classes[1:])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from bids_app import __version__
-from bids_app.planning.model_application import Application
+from bids_app.planning.model_application import ApplicationPlan
 from bids_app.publish.group import add_bids_prefixes, settings_to_toml
 from bids_app.report import applied as page
 from bids_app.settings import Settings
@@ -13,7 +13,7 @@ from bids_app.training import ranges
 
 
 def stage_application(
-    staged: Path, planned: Application, table: pd.DataFrame, scored: pd.DataFrame | None, *, chosen: Settings
+    staged: Path, planned: ApplicationPlan, table: pd.DataFrame, scored: pd.DataFrame | None, *, chosen: Settings
 ) -> None:
     """Write everything about an application into a staged OUT_DIR."""
     folder = staged / "group" / planned.name

@@ -15,7 +15,7 @@ from bids_app.bids import outputs
 from bids_app.evaluation import checks
 from bids_app.nodes.template import prepare_template
 from bids_app.planning import cohort
-from bids_app.planning.group import Analysis, Cell
+from bids_app.planning.group import Cell, GroupPlan
 from bids_app.planning.permutations import count_labellings
 from bids_app.planning.power import class_counts
 from bids_app.planning.work_dir import WorkDir
@@ -42,7 +42,7 @@ PAGES = "people"  # the folder of pages that explain predictions
 
 def stage_group(
     staged: Path,
-    analysis: Analysis,
+    analysis: GroupPlan,
     work: WorkDir,
     *,
     chosen: Settings,
@@ -64,17 +64,19 @@ def stage_group(
         )
     (folder / "settings.toml").write_text(settings_to_toml(chosen))
     (folder / "audit.json").write_text(json.dumps(judged.audit, indent=2, allow_nan=False) + "\n")
-    images = [(one, _mean(folder, one, analysis)) for one in maps]
+    images = [(one, _write_mean_heatmap(folder, one, analysis)) for one in maps]
     for cell in analysis.cells:
         for files, split in zip(work.folds(cell.name, analysis.splits), analysis.splits, strict=True):
             shutil.copytree(files.model, folder / "models" / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
-        (folder / "models" / cell.name / cards.CELL).write_text(tomli_w.dumps(_cell(analysis, cell, judged, work)))
+        (folder / "models" / cell.name / cards.CELL).write_text(
+            tomli_w.dumps(_cell_record(analysis, cell, judged, work))
+        )
     if pages is not None:
         shutil.copytree(pages, folder / PAGES)
     if compared is not None:
         write_voxelwise_test(folder, compared.tested, analysis, compared.limits)
     notes, matched = atlas_notes(analysis, work), matched_components(analysis, work)
-    _report(folder, analysis, chosen, tables, judged, maps, compared, notes, matched)
+    _write_report(folder, analysis, chosen, tables, judged, maps, compared, notes, matched)
     model_card.write(folder, analysis.name, model_card_facts(analysis, judged, chosen))
     write_share(folder, analysis, judged.audit, images, model_card_facts(analysis, judged, chosen, shared=True))
 
@@ -85,7 +87,7 @@ def remove_previous_group(out: Path, name: str, old: Path) -> None:
     outputs.retire(out / "group" / name, old)
 
 
-def _cell(analysis: Analysis, cell: Cell, judged: Judgement, work: WorkDir) -> dict[str, Any]:
+def _cell_record(analysis: GroupPlan, cell: Cell, judged: Judgement, work: WorkDir) -> dict[str, Any]:
     """What is true of all models of a cell together: what was found, and whom they were trained on."""
     found = judged.verdicts[cell.name]
     apart = np.concatenate([np.load(files.distances) for files in work.folds(cell.name, analysis.splits)])
@@ -95,9 +97,9 @@ def _cell(analysis: Analysis, cell: Cell, judged: Judgement, work: WorkDir) -> d
     }
 
 
-def _report(
+def _write_report(
     folder: Path,
-    planned: Analysis,
+    planned: GroupPlan,
     chosen: Settings,
     tables: dict[str, pd.DataFrame],
     judged: Judgement,
@@ -106,7 +108,7 @@ def _report(
     notes: dict[str, str],
     matched: list[Matched],
 ) -> None:
-    text = _methods(planned, chosen, judged.audit, notes)
+    text = _methods_text(planned, chosen, judged.audit, notes)
     (folder / "methods.md").write_text(text + "\n")
     files = prepare_template(
         cache=str(chosen.work_dir),
@@ -143,7 +145,7 @@ def _report(
 
 
 def _sections(
-    folder: Path, planned: Analysis, tables: dict[str, pd.DataFrame], matched: list[Matched], drawn: dict[str, Any]
+    folder: Path, planned: GroupPlan, tables: dict[str, pd.DataFrame], matched: list[Matched], drawn: dict[str, Any]
 ) -> dict[str, Any]:
     """What the report shows of what was asked for besides, by name."""
     made: dict[str, Any] = {"ica": section(folder, tables["ica"], matched, **drawn)} if matched else {}
@@ -152,10 +154,10 @@ def _sections(
     return made
 
 
-def _methods(planned: Analysis, chosen: Settings, audit: dict[str, Any], notes: dict[str, str]) -> str:
+def _methods_text(planned: GroupPlan, chosen: Settings, audit: dict[str, Any], notes: dict[str, str]) -> str:
     """What was done, in words."""
     counts = planned.used.groupby("class")["participant_id"].nunique()
-    split = [cohort.split_words(chosen), cohort.tested_words(planned.used, planned.splits, planned.classes)]
+    split = [cohort.describe_splits(chosen), cohort.tested_words(planned.used, planned.splits, planned.classes)]
     text = methods.group(
         cells=[cell.name for cell in planned.cells],
         classes={name: int(counts[name]) for name in planned.classes},
@@ -179,7 +181,7 @@ def _methods(planned: Analysis, chosen: Settings, audit: dict[str, Any], notes: 
     return text if chosen.group.power is None else f"{text}\n\n{methods.SIMULATED}"
 
 
-def _mean(folder: Path, one: Heatmap, analysis: Analysis) -> Path:
+def _write_mean_heatmap(folder: Path, one: Heatmap, analysis: GroupPlan) -> Path:
     """Write a mean heatmap and its sidecar; returns the image's file."""
     stem = outputs.filename(
         None,

@@ -1,11 +1,11 @@
 """How maps were fitted by ICA, in words."""
 
 from bids_app.dataset import ica
-from bids_app.planning.group import Analysis
+from bids_app.planning.group import GroupPlan
 from bids_app.report import ica as report
 
 
-def describe_ica(analysis: Analysis) -> str | None:
+def describe_ica(analysis: GroupPlan) -> str | None:
     """How the maps were made; None without ICA."""
     plan = analysis.ica
     if plan is None:

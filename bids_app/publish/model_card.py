@@ -9,7 +9,7 @@ from bids_app import __version__
 from bids_app.bids import inputs
 from bids_app.planning import cohort
 from bids_app.planning.disclosure import SMALL, suppress_small_count
-from bids_app.planning.group import Analysis
+from bids_app.planning.group import GroupPlan
 from bids_app.planning.permutations import count_labellings
 from bids_app.publish.sharing import suppress_small_groups
 from bids_app.report import audit as audits
@@ -46,7 +46,7 @@ LIMITS = (
 
 
 def model_card_facts(
-    analysis: Analysis, judged: Judgement, chosen: Settings, *, shared: bool = False
+    analysis: GroupPlan, judged: Judgement, chosen: Settings, *, shared: bool = False
 ) -> dict[str, str | list[str]]:
     """By the names of checklists.toml; where they are `shared`, without numbers of small groups."""
     audit, count = (suppress_small_groups(judged.audit), suppress_small_count) if shared else (judged.audit, int)
@@ -58,8 +58,8 @@ def model_card_facts(
     each = left["reason"].str.replace("^excluded: .*", "excluded by hand", regex=True).value_counts().items()
     # of those who are few, reasons may tell of one person
     reasons = "" if shared or left.empty else f": {'; '.join(f'{n} {why}' for why, n in each)}"
-    split = cohort.split_words(chosen)
-    site = _sites(analysis)
+    split = cohort.describe_splits(chosen)
+    site = _describe_sites(analysis)
     rows = [row for row in audit["by_class"] if row["by_class"] != SMALL]
     shown = audits.shown({**audit, "by_class": rows})
     return FIXED | {
@@ -68,9 +68,12 @@ def model_card_facts(
         "goal": "Development, with internal validation on people held out.",
         "data": f"BIDS data set {inputs.open_dataset(chosen.bids_dir, validate=False).name}.",
         "sites": f"{used['site'].nunique()} sites." if used["site"].notna().any() else [],
-        "maps": [f"{name}: {methods.about('maps', name)} {_parameters(its)}" for name, its in analysis.made.items()],
-        "label": f"Column {cohort.label(chosen)}: {_classes(analysis, chosen)}.",
-        "size": f"As many as there were: no size was planned here. {_needed(judged.scores)}".strip(),
+        "maps": [
+            f"{name}: {methods.about('maps', name)} {_describe_parameters(parameters)}"
+            for name, parameters in analysis.map_parameters.items()
+        ],
+        "label": f"Column {cohort.label(chosen)}: {_describe_classes(analysis, chosen)}.",
+        "size": f"As many as there were: no size was planned here. {_critical_scores(judged.scores)}".strip(),
         "missing": "For classifiers of maps nothing was filled in: who lacks images, class or an adjusted covariate "
         f"was left out{reasons}.",
         "split": f"{split} All images of one person lie on one side.",
@@ -78,17 +81,17 @@ def model_card_facts(
         "models": [f"{one.name}: {methods.about('classifiers', one.classifier)}" for one in analysis.cells],
         "training": f"{len(analysis.splits)} models a cell, one a fold and repeat; no augmentation. Networks: AdamW, "
         "cosine rate, class-weighted cross entropy; the last epoch is kept.",
-        "selection": _selection(chosen),
+        "selection": _describe_selection(chosen),
         "seeds": f"Seed {chosen.compute.random_seed}; that of each model is derived from it with cell, repeat and "
         f"fold. Threads a process: {chosen.compute.omp_nthreads}; device: {chosen.compute.device}.",
         "clusters": site,
         "differ": site,
-        "uncertainty": _chance(analysis, chosen, judged.audit),
+        "uncertainty": _describe_chance(analysis, chosen, judged.audit),
         "code": f"Pellucid {__version__}, Apache-2.0, with {', '.join(f'{one} {version(one)}' for one in LIBRARIES)}.",
         "flow": f"{count(int(people.sum()))} used, {count(len(left))} left out{reasons}.",
         "counts": ", ".join(f"{count(int(people[name]))} {name}" for name in analysis.classes) + ".",
-        "people": [*_ages(known), *(f"{row['what']}: {row['by class']}" for row in shown["by_class"])],
-        "scores": [_scores(row) for row in judged.scores.to_dict("records")],
+        "people": [*_describe_ages(known), *(f"{row['what']}: {row['by class']}" for row in shown["by_class"])],
+        "scores": [_describe_scores(row) for row in judged.scores.to_dict("records")],
         "within": ["; ".join(f"{key} {value}" for key, value in row.items()) for row in shown["within_sites"]],
         "verdicts": [found.text for found in judged.verdicts.values()],
         "limits": [*LIMITS, *shown["confounded"]],  # who looks like whom stands in the audit, which is private
@@ -96,11 +99,11 @@ def model_card_facts(
     }
 
 
-def _ages(known: dict[str, Any]) -> list[str]:
+def _describe_ages(known: dict[str, Any]) -> list[str]:
     return [f"ages {known['age'][0]} to {known['age'][1]} years (to five years)"] if "age" in known else []
 
 
-def _sites(analysis: Analysis) -> str | list[str]:
+def _describe_sites(analysis: GroupPlan) -> str | list[str]:
     """Whether people held out are of sites that trained; nothing where sites are not known of all."""
     site = analysis.used["site"]
     if site.isna().any():
@@ -115,38 +118,38 @@ def _sites(analysis: Analysis) -> str | list[str]:
     )
 
 
-def _chance(analysis: Analysis, chosen: Settings, audit: dict[str, Any]) -> str | list[str]:
+def _describe_chance(analysis: GroupPlan, chosen: Settings, audit: dict[str, Any]) -> str | list[str]:
     permutations = {cell.name: count_labellings(cell, chosen) for cell in analysis.cells}
     return methods.chance(permutations, list(audit["baselines"]), audit["baselines_left_out"]) or []
 
 
-def _selection(chosen: Settings) -> str:
+def _describe_selection(chosen: Settings) -> str:
     if chosen.group.inner_folds is None:
         return "None was selected: every cell that was run is reported."
     inner = f"by {chosen.group.inner_folds} inner folds of its training people"
     return f"Every cell is reported; in each fold one was also chosen {inner} (row `chosen` of the scores)."
 
 
-def _parameters(made: dict[str, Any]) -> str:
-    return f"({', '.join(f'{key} {_words(value)}' for key, value in made.items() if key != 'Map')})"
+def _describe_parameters(made: dict[str, Any]) -> str:
+    return f"({', '.join(f'{key} {_value_text(value)}' for key, value in made.items() if key != 'Map')})"
 
 
-def _words(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return " to ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _classes(analysis: Analysis, chosen: Settings) -> str:
+def _describe_classes(analysis: GroupPlan, chosen: Settings) -> str:
     values = chosen.group.classes or {name: (name,) for name in analysis.classes}
     return "; ".join(f"{name} = {', '.join(its)}" for name, its in values.items())
 
 
-def _needed(scores: pd.DataFrame) -> str:
+def _critical_scores(scores: pd.DataFrame) -> str:
     rows = scores[scores["needed"].notna()]
     told = ", ".join(f"{row['cell']} {row['needed']:.2f}" for row in rows.to_dict("records"))
     return f"Least balanced accuracy with p of 0.05 or less: {told}." if told else ""
 
 
-def _scores(row: dict[Any, Any]) -> str:
+def _describe_scores(row: dict[Any, Any]) -> str:
     wanted = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC", "sensitivity": "sensitivity"}
     wanted |= {"specificity": "specificity", "brier": "Brier score", "calibration_slope": "calibration slope"}
     told = [f"{words} {score_interval(row, name)}" for name, words in wanted.items() if name in row]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from bids_app import __version__
-from bids_app.planning.group import Analysis
+from bids_app.planning.group import GroupPlan
 from bids_app.planning.permutations import count_labellings, first_repeat, is_linear
 from bids_app.planning.power import class_counts
 from bids_app.publish.group import add_bids_prefixes, settings_to_toml
@@ -15,7 +15,7 @@ from bids_app.report.page import render, save
 from bids_app.settings import Settings
 
 
-def stage_power(staged: Path, planned: Analysis, table: pd.DataFrame, *, chosen: Settings) -> list[str]:
+def stage_power(staged: Path, planned: GroupPlan, table: pd.DataFrame, *, chosen: Settings) -> list[str]:
     """Write everything about a plan into a staged OUT_DIR; returns what was found, in sentences."""
     folder = staged / "group" / planned.name
     folder.mkdir(parents=True)

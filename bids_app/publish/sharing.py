@@ -9,10 +9,10 @@ import pandas as pd
 
 from bids_app.planning import cohort
 from bids_app.planning.disclosure import MIN_PEOPLE, SMALL, suppress_small_count
-from bids_app.planning.group import Analysis
+from bids_app.planning.group import GroupPlan
 from bids_app.report import card
 from bids_app.report.heatmap import Heatmap
-from bids_app.results.region_tables import OF_FEW
+from bids_app.results.region_tables import SMALL_GROUP_COLUMNS
 
 TABLES = ("scores.tsv", "comparisons.tsv")
 README = """# {analysis}: what may be shared
@@ -25,7 +25,7 @@ models, tables of people, and pages are not here: they can tell who took part. T
 
 def write_share(
     folder: Path,
-    analysis: Analysis,
+    analysis: GroupPlan,
     audit: dict[str, Any],
     maps: list[tuple[Heatmap, Path]],
     facts: dict[str, str | list[str]],
@@ -58,7 +58,9 @@ def write_share(
     keys = {(one.cell, one.method, one.explained) for one, _ in kept}
     regions = pd.read_csv(folder / "regions.tsv", sep="\t", keep_default_na=False, dtype=str)
     known = [key in keys for key in zip(regions["cell"], regions["method"], regions["explained"], strict=True)]
-    regions[known].drop(columns=[*OF_FEW], errors="ignore").to_csv(share / "regions.tsv", sep="\t", index=False)
+    regions[known].drop(columns=[*SMALL_GROUP_COLUMNS], errors="ignore").to_csv(
+        share / "regions.tsv", sep="\t", index=False
+    )
     card.write(share, analysis.name, facts)
     about = {"classes": {name: int(counts[name]) for name in analysis.classes}, **suppress_small_groups(audit)}
     (share / "audit.json").write_text(json.dumps(about, indent=2, allow_nan=False) + "\n")

@@ -5,12 +5,12 @@ from typing import Any
 import pandas as pd
 
 from bids_app.evaluation import external, permutation
-from bids_app.planning.model_application import Application
+from bids_app.planning.model_application import ApplicationPlan
 from bids_app.settings import Settings
 from bids_app.training import ranges, scores, seeds
 
 
-def prediction_table(planned: Application, told: pd.DataFrame) -> pd.DataFrame:
+def prediction_table(planned: ApplicationPlan, told: pd.DataFrame) -> pd.DataFrame:
     """The table of predictions: with the true class, who trained, and what of a person is outside the training."""
     parts = []
     for cell, rows in told.groupby("cell", sort=False):
@@ -30,7 +30,7 @@ def prediction_table(planned: Application, told: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def score_predictions(planned: Application, table: pd.DataFrame, settings: Settings) -> pd.DataFrame | None:
+def score_predictions(planned: ApplicationPlan, table: pd.DataFrame, settings: Settings) -> pd.DataFrame | None:
     """Scores of people who did not train and whose class is known, with `p`, and `p_holm` over cells.
 
     None where a class has nobody.
@@ -49,14 +49,14 @@ def score_predictions(planned: Application, table: pd.DataFrame, settings: Setti
     return found.drop(columns="repeat").assign(p=of_cells, p_holm=permutation.holm(of_cells.to_numpy(float)))
 
 
-def _trained(planned: Application) -> list[str]:
+def _trained(planned: ApplicationPlan) -> list[str]:
     """Whether each person trained any of the models, as far as that could be checked."""
     if planned.listed is None:
         return ["not checked"] * len(planned.used)
     return ["yes" if one else "no" for one in planned.listed]
 
 
-def _not_harmonised(planned: Application, person: dict[str, Any]) -> list[str]:
+def _not_harmonised(planned: ApplicationPlan, person: dict[str, Any]) -> list[str]:
     if planned.sites is None or str(person["site"]) in planned.sites:
         return []
     return [f"site {'n/a' if pd.isna(person['site']) else person['site']} was not in training: not harmonised"]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from bids_app.dataset.grid import Grid
 from bids_app.errors import UsageError
-from bids_app.planning.group import Analysis, atlases
+from bids_app.planning.group import GroupPlan, atlases_by_grid
 from bids_app.planning.work_dir import WorkDir
 from bids_app.preprocess.conform import plain
 from bids_app.regions import placements, stability
@@ -20,14 +20,14 @@ log = logging.getLogger("pellucid")
 SEED = 1  # of the places that regions are compared with
 
 
-def collect_predictions(analysis: Analysis, work: WorkDir) -> pd.DataFrame:
+def collect_predictions(analysis: GroupPlan, work: WorkDir) -> pd.DataFrame:
     """All cells, out of fold."""
     return results.predictions(
         [files.folder for cell in analysis.cells for files in work.folds(cell.name, analysis.splits)]
     )
 
 
-def collect_heatmaps(analysis: Analysis, work: WorkDir) -> list[Heatmap]:
+def collect_heatmaps(analysis: GroupPlan, work: WorkDir) -> list[Heatmap]:
     """Mean maps of every cell, method and class, each with the region tables of its map's atlases."""
     made = []
     for cell in analysis.cells:
@@ -35,7 +35,7 @@ def collect_heatmaps(analysis: Analysis, work: WorkDir) -> list[Heatmap]:
         named = [work.read_atlas(analysis.grids[cell.maps[0]], name) for name in analysis.atlases[cell.maps[0]]]
         folders = [files.folder for files in work.folds(cell.name, analysis.splits)]
         finest = max(*grid.voxel_mm, *(analysis.smoothing[name] for name in cell.maps))
-        means = [one for one in results.means(folders, cell.name, analysis.classes) if _finite(one)]
+        means = [one for one in results.means(folders, cell.name, analysis.classes) if _is_finite(one)]
         asked = [Regions(one.values, grid.vector(labels), one.sign == "both") for one in means for labels, _ in named]
         sized = iter(placements.shares(asked, grid.mask, grid.voxel_mm, seed=SEED) if asked else ())
         for mean in means:
@@ -51,7 +51,7 @@ def collect_heatmaps(analysis: Analysis, work: WorkDir) -> list[Heatmap]:
     return made
 
 
-def _finite(mean: results.Mean) -> bool:
+def _is_finite(mean: results.Mean) -> bool:
     """Whether a map has a number in every voxel; where it has not, it is said, and the map left out."""
     if finite := bool(np.isfinite(mean.values).all()):
         return finite
@@ -65,13 +65,13 @@ def _agreement(of_folds: np.ndarray) -> dict[str, float]:
     return {f"folds_{name}": value for name, value in found.items()}
 
 
-def atlas_notes(analysis: Analysis, work: WorkDir) -> dict[str, str]:
+def atlas_notes(analysis: GroupPlan, work: WorkDir) -> dict[str, str]:
     """What each atlas declares about its space, and what was done about it."""
-    found = [work.read_atlas(place, name)[1] for place, name in atlases(analysis)]
+    found = [work.read_atlas(place, name)[1] for place, name in atlases_by_grid(analysis)]
     return {about["name"]: about["note"] for about in found}
 
 
-def fold_table(analysis: Analysis) -> pd.DataFrame:
+def fold_table(analysis: GroupPlan) -> pd.DataFrame:
     """Who was in which role in which fold."""
     who = analysis.used[["participant_id", "session_id"]].fillna("n/a")
     rows = [

@@ -7,14 +7,14 @@ import pandas as pd
 
 from bids_app.dataset.grid import Grid
 from bids_app.nodes.ica import FITTED
-from bids_app.planning.group import Analysis
-from bids_app.planning.ica import key
+from bids_app.planning.group import GroupPlan
+from bids_app.planning.ica import fold_key
 from bids_app.planning.work_dir import WorkDir
 from bids_app.preprocess.conform import plain
 from bids_app.report import ica as report
 
 
-def matched_components(analysis: Analysis, work: WorkDir) -> list[report.Matched]:
+def matched_components(analysis: GroupPlan, work: WorkDir) -> list[report.Matched]:
     """Each map's component in the first fold beside its reference; nothing without ICA."""
     plan, first = analysis.ica, analysis.splits[0]
     if plan is None:
@@ -25,7 +25,7 @@ def matched_components(analysis: Analysis, work: WorkDir) -> list[report.Matched
     found = []
     for name in plan.maps:
         network = name.partition("-")[2]
-        with np.load(work.ica / told.loc[(key(first), network), "folder"] / FITTED) as fitted:
+        with np.load(work.ica / told.loc[(fold_key(first), network), "folder"] / FITTED) as fitted:
             number = plan.networks.index(network)
             own = fitted["components"][fitted["component"][number]]
         images = (plain(grid.volume(values), grid.affine) for values in (own, references[:, number]))
@@ -33,13 +33,13 @@ def matched_components(analysis: Analysis, work: WorkDir) -> list[report.Matched
     return found
 
 
-def component_table(analysis: Analysis, work: WorkDir) -> pd.DataFrame | None:
+def component_table(analysis: GroupPlan, work: WorkDir) -> pd.DataFrame | None:
     """repeat, fold, network, component (from 1), r and unconverged (of ten starts) by fold; None without ICA."""
     if analysis.ica is None:
         return None
     rows = pd.DataFrame(json.loads(work.component_matches.read_text())).set_index("place")
     parts = [
-        rows.loc[[key(split)]].assign(repeat=split.repeat, fold=split.fold)[
+        rows.loc[[fold_key(split)]].assign(repeat=split.repeat, fold=split.fold)[
             ["repeat", "fold", "network", "component", "r", "unconverged"]
         ]
         for split in analysis.splits

@@ -4,13 +4,13 @@ import json
 
 import pandas as pd
 
-from bids_app.planning.group import Analysis
+from bids_app.planning.group import GroupPlan
 from bids_app.planning.nested_cv import CHOSEN
 from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 
 
-def selection_table(analysis: Analysis, settings: Settings, work: WorkDir) -> pd.DataFrame | None:
+def selection_table(analysis: GroupPlan, settings: Settings, work: WorkDir) -> pd.DataFrame | None:
     """The inner balanced accuracy of every cell in each fold, and which is `chosen`: the best, the first of equals."""
     if settings.group.inner_folds is None:
         return None

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bids_app.evaluation import permutation
-from bids_app.planning.group import Analysis, Cell
+from bids_app.planning.group import Cell, GroupPlan
 from bids_app.planning.permutations import count_labellings, exchangeable_labels, is_linear
 from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
@@ -16,7 +16,7 @@ from bids_app.training import scores
 Files = dict[str, Any]
 
 
-def permutation_table(analysis: Analysis, settings: Settings, told: pd.DataFrame, work: WorkDir) -> pd.DataFrame:
+def permutation_table(analysis: GroupPlan, settings: Settings, told: pd.DataFrame, work: WorkDir) -> pd.DataFrame:
     """What was observed in predictions, and how often as much with labels that mean nothing (`permutation.table`)."""
     observed, null = {}, {}
     for cell in analysis.cells:

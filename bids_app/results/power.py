@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 
 from bids_app.evaluation import power
-from bids_app.planning.group import Analysis
+from bids_app.planning.group import GroupPlan
 from bids_app.planning.permutations import is_linear
 from bids_app.planning.power import STUDIES_PER_NODE, class_counts, linear_cells_by_map
 from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 
 
-def power_table(analysis: Analysis, settings: Settings, work: WorkDir) -> pd.DataFrame | None:
+def power_table(analysis: GroupPlan, settings: Settings, work: WorkDir) -> pd.DataFrame | None:
     """The rows of `power.table` of every map; None without --power."""
     count = settings.group.power or 0
     if not count:

@@ -13,7 +13,7 @@ from bids_app.atlases import templates
 from bids_app.dataset import arrays, foci
 from bids_app.dataset.grid import Grid
 from bids_app.planning import available_maps
-from bids_app.planning.group import Analysis
+from bids_app.planning.group import GroupPlan
 from bids_app.planning.work_dir import WorkDir
 from bids_app.regions import ale, overlap, surrogates
 from bids_app.report.heatmap import Heatmap
@@ -22,12 +22,12 @@ from bids_app.training import seeds
 
 log = logging.getLogger("pellucid")
 SMOOTHING_MM = (0, 2, 4, 6, 8)
-CHOSEN = "chosen on other folds"
+SELECTED = "chosen on other folds"
 SURROGATES = 99
-CHOOSE_BY = "auprc"
+SELECTION_MEASURE = "auprc"
 
 
-def overlap_table(analysis: Analysis, settings: Settings, maps: list[Heatmap], work: WorkDir) -> pd.DataFrame | None:
+def overlap_table(analysis: GroupPlan, settings: Settings, maps: list[Heatmap], work: WorkDir) -> pd.DataFrame | None:
     """A row a heatmap and smoothing, and rows for each map's group mean and its t-map; None without a reference.
 
     `p`: the share of 99 surrogates, as smooth as the heatmap, whose AUPRC reaches the heatmap's, without smoothing.
@@ -80,7 +80,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     rows = _smoothings(own, volume, grid, inside)
     null = [
-        overlap.measures(one, inside)[CHOOSE_BY]
+        overlap.measures(one, inside)[SELECTION_MEASURE]
         for one in surrogates.drawn(
             grid.cropped.volume(grid.vector(volume)),
             grid.cropped.mask,
@@ -88,10 +88,10 @@ def _rows(
             seed=seeds.derive(seed, "surrogates", own["cell"], own["method"], own["explained"]),
         )
     ]
-    rows[0]["p"] = (1 + sum(value >= rows[0][CHOOSE_BY] for value in null)) / (1 + len(null))
+    rows[0]["p"] = (1 + sum(value >= rows[0][SELECTION_MEASURE] for value in null)) / (1 + len(null))
     if len(folds) > 1:
         rows.append(
-            {**own, "smoothing_mm": CHOSEN, **_smoothing_of_other_folds(folds, grid, inside), "p": float("nan")}
+            {**own, "smoothing_mm": SELECTED, **_smoothing_of_other_folds(folds, grid, inside), "p": float("nan")}
         )
     return rows
 
@@ -110,7 +110,7 @@ def _smoothing_of_other_folds(folds: list[np.ndarray], grid: Grid, inside: np.nd
         [overlap.measures(overlap.smoothed(one, grid.mask, grid.voxel_mm, mm), inside) for mm in SMOOTHING_MM]
         for one in folds
     ]
-    scored = np.array([[found[CHOOSE_BY] for found in fold] for fold in every])
+    scored = np.array([[found[SELECTION_MEASURE] for found in fold] for fold in every])
     best = [int(np.delete(scored, fold, axis=0).mean(axis=0).argmax()) for fold in range(len(folds))]
     return {key: float(np.mean([every[fold][at][key] for fold, at in enumerate(best)])) for key in every[0][0]}
 
@@ -132,9 +132,9 @@ def _resample_reference(file: Path, grid: Grid) -> tuple[np.ndarray, str]:
     return templates.resample(plain, grid.mask.shape, grid.affine, order="linear").get_fdata(dtype=np.float32), ""
 
 
-def _maps_without_classifier(analysis: Analysis, name: str, grid: Grid, work: WorkDir) -> dict[str, np.ndarray]:
+def _maps_without_classifier(analysis: GroupPlan, name: str, grid: Grid, work: WorkDir) -> dict[str, np.ndarray]:
     """The group mean of a map, and how its voxels differ between classes, without any classifier: (voxels,) each."""
-    if available_maps.fitted(name):
+    if available_maps.is_fitted(name):
         file = work.overall_map(name)
     else:
         paths = [tuple(each) for each in analysis.used[name]]

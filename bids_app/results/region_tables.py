@@ -11,7 +11,12 @@ from bids_app.dataset.grid import Grid
 from bids_app.regions import tables
 from bids_app.training.results import Mean
 
-OF_FEW = ("mean_right", "mean_wrong", "fold_rank_best", "fold_rank_worst")  # of fewer people than a class has
+SMALL_GROUP_COLUMNS = (
+    "mean_right",
+    "mean_wrong",
+    "fold_rank_best",
+    "fold_rank_worst",
+)  # of fewer people than a class has
 
 
 def tabulate_regions(
@@ -49,14 +54,14 @@ def tabulate_regions(
         "fold_rank_worst": ranks.max(axis=0),
     }
     if people is not None:
-        more |= _of_people(people, inside, index, both=both)
+        more |= _participant_columns(people, inside, index, both=both)
     for name, values in (("mean_right", mean.right), ("mean_wrong", mean.wrong)):
         if values is not None:
             more[name] = tables.means([values], inside, index)[0]
     return frame.join(pd.DataFrame(more, index=frame.index[known])), of_folds
 
 
-def _of_people(
+def _participant_columns(
     people: Iterable[tuple[int, np.ndarray]], inside: np.ndarray, index: np.ndarray, *, both: bool
 ) -> dict[str, np.ndarray]:
     """What is found in each person's map, which are read one after the other; inside: labels (voxels,)."""

@@ -11,7 +11,7 @@ from bids_app import catalogue
 from bids_app.dataset import combat
 from bids_app.evaluation import audit, baselines, compare, sites, verdict
 from bids_app.evaluation.verdict import Verdict
-from bids_app.planning.group import Analysis, Cell
+from bids_app.planning.group import Cell, GroupPlan
 from bids_app.planning.nested_cv import CHOSEN
 from bids_app.planning.work_dir import WorkDir
 from bids_app.results.permutations import permutation_table, site_prediction_scores
@@ -34,7 +34,7 @@ class Judgement:
         return {name: (found.text, float(first[name])) for name, found in self.verdicts.items() if found.claim}
 
 
-def judge_models(analysis: Analysis, settings: Settings, told: pd.DataFrame, work: WorkDir) -> Judgement:
+def judge_models(analysis: GroupPlan, settings: Settings, told: pd.DataFrame, work: WorkDir) -> Judgement:
     """Judge every cell by its predictions and by what its nodes left in the work folder."""
     chance = permutation_table(analysis, settings, told, work)
     seed = settings.compute.random_seed
@@ -47,9 +47,11 @@ def judge_models(analysis: Analysis, settings: Settings, told: pd.DataFrame, wor
     known = baselines.known(analysis.used, label=label)
     verdicts = {}
     for cell in analysis.cells:
-        own = _first(told, cell.name, analysis)
+        own = _first_repeat(told, cell.name, analysis)
         rivals = {
-            name: compare.difference(own, _first(blind, name, analysis), seed=seeds.derive(seed, cell.name, name))
+            name: compare.difference(
+                own, _first_repeat(blind, name, analysis), seed=seeds.derive(seed, cell.name, name)
+            )
             for name in known
         }
         verdicts[cell.name] = verdict.judge(
@@ -57,7 +59,7 @@ def judge_models(analysis: Analysis, settings: Settings, told: pd.DataFrame, wor
             analysis.classes,
             chance=chance.set_index("cell").loc[cell.name].to_dict(),
             rivals=rivals,
-            unknown=[*_alike(cell, work), *_unknown(analysis, cell)],
+            unknown=[*_count_copies(cell, work), *_unexamined_confounds(analysis, cell)],
         )
     found = {
         "by_class": audit.table(people, analysis.samples, analysis.classes, label=label),
@@ -72,9 +74,9 @@ def judge_models(analysis: Analysis, settings: Settings, told: pd.DataFrame, wor
             for cell in analysis.cells
             if label != "site" and (found := site_prediction_scores(cell, work))
         },
-        "copies": {cell.maps[0]: alike for cell in analysis.cells if (alike := _copies(cell, work))},
+        "copies": {cell.maps[0]: alike for cell in analysis.cells if (alike := _describe_copies(cell, work))},
         "within_sites": _within_sites(analysis, told, people),
-        "not_harmonised": _not_harmonised(analysis),
+        "not_harmonised": _unharmonised_sites(analysis),
     }
     train, test = (
         float(np.mean([len(getattr(split, side)) for split in analysis.splits])) for side in ("train", "test")
@@ -82,20 +84,23 @@ def judge_models(analysis: Analysis, settings: Settings, told: pd.DataFrame, wor
     return Judgement(judged, compare.between(told[told["cell"] != CHOSEN], train=train, test=test), found, verdicts)
 
 
-def _first(told: pd.DataFrame, name: str, analysis: Analysis) -> pd.DataFrame:
+def _first_repeat(told: pd.DataFrame, name: str, analysis: GroupPlan) -> pd.DataFrame:
     """A cell's people in the first repeat."""
     return scores.by_person(told[(told["cell"] == name) & (told["repeat"] == 1)], analysis.classes)
 
 
-def _within_sites(analysis: Analysis, told: pd.DataFrame, people: pd.DataFrame) -> dict[str, Any]:
+def _within_sites(analysis: GroupPlan, told: pd.DataFrame, people: pd.DataFrame) -> dict[str, Any]:
     """Each cell's accuracy by site, where there are two or more, of which each may have every class."""
     if analysis.label_column == "site" or people["site"].nunique() < 2:
         return {}
     of = people.dropna(subset="site").set_index("participant_id")["site"].astype(str).to_dict()
-    return {cell.name: sites.within(_first(told, cell.name, analysis), of, analysis.classes) for cell in analysis.cells}
+    return {
+        cell.name: sites.within(_first_repeat(told, cell.name, analysis), of, analysis.classes)
+        for cell in analysis.cells
+    }
 
 
-def _not_harmonised(analysis: Analysis) -> list[str]:
+def _unharmonised_sites(analysis: GroupPlan) -> list[str]:
     """The sites whose held-out people ComBat left as they were in some fold, since too few of theirs trained."""
     if analysis.keep is None:
         return []
@@ -110,7 +115,7 @@ def _not_harmonised(analysis: Analysis) -> list[str]:
     )
 
 
-def _copies(cell: Cell, work: WorkDir) -> list[str]:
+def _describe_copies(cell: Cell, work: WorkDir) -> list[str]:
     """Who looks like one person under two names, in the maps of a cell."""
     return [
         f"the {name} maps of {' and '.join(who)} look like one person's ({measure}): --exclude one or --keep-together"
@@ -119,13 +124,13 @@ def _copies(cell: Cell, work: WorkDir) -> list[str]:
     ]
 
 
-def _alike(cell: Cell, work: WorkDir) -> list[str]:
+def _count_copies(cell: Cell, work: WorkDir) -> list[str]:
     """The same for a verdict, which goes where names do not belong."""
-    pairs = len(_copies(cell, work))
+    pairs = len(_describe_copies(cell, work))
     return [f"{pairs} pairs of people look like one person each (named in the audit)"] if pairs else []
 
 
-def _unknown(analysis: Analysis, cell: Cell) -> list[str]:
+def _unexamined_confounds(analysis: GroupPlan, cell: Cell) -> list[str]:
     """What could explain a difference and was not looked at; the label itself is nothing of the kind, and known."""
     known = baselines.known(analysis.used)
     told = audit.confounded(analysis.used, analysis.classes, label=analysis.label_column)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bids_app.dataset.grid import Grid
 from bids_app.evaluation.voxelwise import Drawn, Tested, corrected
-from bids_app.planning.group import Analysis
+from bids_app.planning.group import GroupPlan
 from bids_app.planning.voxelwise_test import comparisons, count_nodes
 from bids_app.planning.work_dir import WorkDir
 from bids_app.regions import overlap
@@ -22,25 +22,28 @@ SIGNIFICANT = "the voxels with family-wise p < 0.05"
 
 
 def collect_voxelwise_test(
-    analysis: Analysis, settings: Settings, maps: Sequence[Heatmap], work: WorkDir
+    analysis: GroupPlan, settings: Settings, maps: Sequence[Heatmap], work: WorkDir
 ) -> Compared | None:
     """What the nodes found, with its table and the overlap of heatmaps with it; None without the test."""
     count = settings.group.voxelwise_test
     if not count:
         return None
-    tested = _comparisons_tested(analysis, count_nodes(count), work)
+    tested = _corrected_contrasts(analysis, count_nodes(count), work)
     return Compared(
         tested=tested,
         table=_table(tested, analysis, work),
         overlap=_overlap(tested, maps, settings),
-        limits=_limits(analysis, settings),
+        limits=_limitations(analysis, settings),
     )
 
 
-def _comparisons_tested(analysis: Analysis, parts: int, work: WorkDir) -> list[Tested]:
+def _corrected_contrasts(analysis: GroupPlan, parts: int, work: WorkDir) -> list[Tested]:
     """Every comparison, corrected over all of them."""
     every = list(comparisons(analysis))
-    drawn = [_joined([work.voxelwise_permutations(*one, number) for number in range(1, parts + 1)]) for one in every]
+    drawn = [
+        _join_permutations([work.voxelwise_permutations(*one, number) for number in range(1, parts + 1)])
+        for one in every
+    ]
     p = corrected([its.tfce for its in drawn], [its.null for its in drawn])
     people = analysis.used.groupby("class")["participant_id"].nunique()
     return [
@@ -60,7 +63,7 @@ def _comparisons_tested(analysis: Analysis, parts: int, work: WorkDir) -> list[T
     ]
 
 
-def _table(tested: Sequence[Tested], analysis: Analysis, work: WorkDir) -> pd.DataFrame:
+def _table(tested: Sequence[Tested], analysis: GroupPlan, work: WorkDir) -> pd.DataFrame:
     """A row a comparison: voxels below 0.05 by sign, the least p, and the voxel with the largest |t| of them."""
     rows = []
     for one in tested:
@@ -109,7 +112,7 @@ def _overlap(tested: Sequence[Tested], maps: Sequence[Heatmap], settings: Settin
     return pd.DataFrame(rows)
 
 
-def _limits(analysis: Analysis, settings: Settings) -> list[str]:
+def _limitations(analysis: GroupPlan, settings: Settings) -> list[str]:
     """What the test leaves out of account in these people, in sentences."""
     told, used = [], analysis.used
     if analysis.ica:
@@ -131,7 +134,7 @@ def _limits(analysis: Analysis, settings: Settings) -> list[str]:
     return told
 
 
-def _joined(files: Sequence[Path]) -> Drawn:
+def _join_permutations(files: Sequence[Path]) -> Drawn:
     """The permutations of all nodes of one comparison."""
     parts = [np.load(file) for file in files]
     return Drawn(parts[0]["t"], parts[0]["tfce"], np.concatenate([part["null"] for part in parts]))
