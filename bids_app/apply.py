@@ -17,22 +17,21 @@ def run(settings: Settings) -> int:
     settings = settings_from_model.apply_model_settings(settings)
     outputs.check_output(settings.output_dir, settings.bids_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
-    planned = model_application.plan_application(dataset, settings)
+    application = model_application.plan_application(dataset, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
-    log.info("%d samples to predict; %d left out", len(planned.used), (~planned.samples["used"]).sum())
-    if planned.listed is None:
+    log.info("%d samples to predict; %d left out", len(application.used), (~application.samples["used"]).sum())
+    if application.listed is None:
         log.warning("whether any of these people trained the model is not checked: give --training-list")
-    elif planned.listed.any():
-        log.warning("%d samples are of people who trained: only models that held them out", planned.listed.sum())
+    elif application.listed.any():
+        log.warning("%d samples are of people who trained: only models that held them out", application.listed.sum())
 
-    told = run_application_graph(planned, settings)
-    table = prediction_table(planned, told)
-    scored = score_predictions(planned, table, settings)
+    table = prediction_table(application, run_application_graph(application, settings))
+    scored = score_predictions(application, table, settings)
 
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
-        stage_application(stage, planned, table, scored, chosen=settings)
-        outputs.retire(settings.output_dir / "group" / planned.name, old)
+        stage_application(stage, application, table, scored, settings=settings)
+        outputs.retire(settings.output_dir / "group" / application.name, old)
         outputs.publish(stage, settings.output_dir)
-    log.info("report: %s", settings.output_dir / "group" / planned.name / "report.html")
+    log.info("report: %s", settings.output_dir / "group" / application.name / "report.html")
     return 0

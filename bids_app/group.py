@@ -1,7 +1,6 @@
 """Spine 2: maps -> samples -> folds -> train -> explain -> regions -> report."""
 
 import logging
-from typing import Any
 
 import pandas as pd
 
@@ -36,44 +35,53 @@ def run(settings: Settings) -> int:
         return power_only.run(settings)
     outputs.check_output(settings.output_dir, settings.bids_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
-    planned = group.plan_group(dataset, settings)
-    check_inner_folds(planned, settings)
+    analysis = group.plan_group(dataset, settings)
+    check_inner_folds(analysis, settings)
     check_reference_map(settings)
-    check_voxelwise_test(planned, settings)
-    check_power(planned, settings)
+    check_voxelwise_test(analysis, settings)
+    check_power(analysis, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
-    log.info("%s", group.count_participants(planned))
+    log.info("%s", group.count_participants(analysis))
 
-    work = run_group_graph(planned, settings)
-    chosen = selection_table(planned, settings, work)
-    told = collect_predictions(planned, work)
-    told = pd.concat([told, selected_predictions(told, chosen)], ignore_index=True)
-    judged = judge_models(planned, settings, told, work)
-    maps = collect_heatmaps(planned, work)
-    pages = run_prediction_pages(planned, settings, judged.claims(), work)
-    overlap = overlap_table(planned, settings, maps, work)
-    tested = collect_voxelwise_test(planned, settings, maps, work)
-    matched = component_table(planned, work)
-    detected = power_table(planned, settings, work)
+    work = run_group_graph(analysis, settings)
+    selection = selection_table(analysis, settings, work)
+    predictions = collect_predictions(analysis, work)
+    predictions = pd.concat([predictions, selected_predictions(predictions, selection)], ignore_index=True)
+    judged = judge_models(analysis, settings, predictions, work)
+    maps = collect_heatmaps(analysis, work)
+    pages = run_prediction_pages(analysis, settings, judged.claims(), work)
+    overlap = overlap_table(analysis, settings, maps, work)
+    tested = collect_voxelwise_test(analysis, settings, maps, work)
+    matched = component_table(analysis, work)
+    detected = power_table(analysis, settings, work)
 
-    people = planned.samples.drop(columns=list(planned.smoothing))
+    people = analysis.samples.drop(columns=list(analysis.smoothing))
     tables = {
         "samples": people,
-        "folds": fold_table(planned),
-        "predictions": told,
+        "folds": fold_table(analysis),
+        "predictions": predictions,
         "scores": judged.scores,
         "comparisons": judged.pairs,
         **({} if tested is None else {"voxelwise": tested.table, "overlap_voxelwise": tested.overlap}),
     }
-    asked = {"choices": chosen, "overlap": overlap, "ica": matched, "power": detected}
-    tables |= {name: table for name, table in asked.items() if table is not None}
-    found: dict[str, Any] = {"tables": tables, "judged": judged, "maps": maps, "pages": pages, "compared": tested}
+    optional = {"choices": selection, "overlap": overlap, "ica": matched, "power": detected}
+    tables |= {name: table for name, table in optional.items() if table is not None}
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
-        stage_group(stage, planned, work, chosen=settings, **found)
-        remove_previous_group(settings.output_dir, planned.name, old)
+        stage_group(
+            stage,
+            analysis,
+            work,
+            settings=settings,
+            tables=tables,
+            judged=judged,
+            maps=maps,
+            pages=pages,
+            compared=tested,
+        )
+        remove_previous_group(settings.output_dir, analysis.name, old)
         outputs.publish(stage, settings.output_dir)
     for verdict in judged.verdicts.values():
         log.info("%s", verdict.text)
-    log.info("report: %s", settings.output_dir / "group" / planned.name / "report.html")
+    log.info("report: %s", settings.output_dir / "group" / analysis.name / "report.html")
     return 0

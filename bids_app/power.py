@@ -24,22 +24,22 @@ def run(settings: Settings) -> int:
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
     linear = tuple(name for name in settings.group.classifiers if is_linear_classifier(name))
     quiet = replace(settings.group, explainers=(), classifiers=linear or settings.group.classifiers)
-    planned = group.plan_group(dataset, replace(settings, group=quiet))
-    check_power(planned, settings)
+    analysis = group.plan_group(dataset, replace(settings, group=quiet))
+    check_power(analysis, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
-    log.info("%s", group.count_participants(planned))
+    log.info("%s", group.count_participants(analysis))
 
-    settled = replace(settings, group=quiet)
-    work = run_group_graph(planned, settled)
-    table = power_table(planned, settled, work)
+    linear_settings = replace(settings, group=quiet)
+    work = run_group_graph(analysis, linear_settings)
+    table = power_table(analysis, linear_settings, work)
     assert table is not None  # --power is what brought us here
 
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
-        sentences = stage_power(stage, planned, table, chosen=settings)
-        remove_previous_group(settings.output_dir, planned.name, old)
+        sentences = stage_power(stage, analysis, table, settings=settings)
+        remove_previous_group(settings.output_dir, analysis.name, old)
         outputs.publish(stage, settings.output_dir)
     for sentence in sentences:
         log.info("%s", sentence)
-    log.info("report: %s", settings.output_dir / "group" / planned.name / "report.html")
+    log.info("report: %s", settings.output_dir / "group" / analysis.name / "report.html")
     return 0

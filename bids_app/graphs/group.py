@@ -1,8 +1,6 @@
 """The graph of a group run: one node a map to stack, one a cell and fold to train, one an atlas to place."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from nipype.pipeline.engine import Node, Workflow
 
@@ -23,6 +21,7 @@ from bids_app.nodes.template import prepare_template
 from bids_app.nodes.train import detect_copies, resample_atlas_to_maps, resample_template, stack_maps, train_fold
 from bids_app.planning import hyperparameters, pretrained_weights
 from bids_app.planning.group import Cell, GroupPlan, atlases_by_grid, parcellation
+from bids_app.planning.group_records import TrainingPlan, to_rows
 from bids_app.planning.nested_cv import inner_folds
 from bids_app.planning.permutations import count_labellings, is_linear
 from bids_app.planning.work_dir import WorkDir
@@ -40,46 +39,53 @@ def run_group_graph(analysis: GroupPlan, settings: Settings) -> WorkDir:
     memory = memory_by_cell(analysis, settings, preload=preload)
     work = WorkDir.of_analysis(settings, analysis.name, analysis.key)
     work.path.mkdir(parents=True, exist_ok=True)
-    written = analysis.used.drop(columns=list(analysis.smoothing)).assign(
+    participants = analysis.used.drop(columns=list(analysis.smoothing)).assign(
         session_id=analysis.used["session_id"].fillna("n/a")
     )
-    written.to_csv(work.participants, sep="\t", index=False, na_rep="n/a")
+    participants.to_csv(work.participants, sep="\t", index=False, na_rep="n/a")
     graph = Workflow("nodes", base_dir=str(work.path))
     template = _template_node(analysis, settings)
     grids = {name: _grid_node(name, analysis, work) for name in dict.fromkeys(analysis.grids.values())}
     for grid in grids.values():
         graph.connect([(template, grid, [("out", "template")])])
-    parcels = {name: one for name in analysis.grids if (one := parcellation(name, analysis))}
-    pairs = dict.fromkeys([*atlases_by_grid(analysis), *((analysis.grids[name], one) for name, one in parcels.items())])
-    placed = {pair: _atlas_node(*pair, analysis, settings, work) for pair in pairs}
-    for (place, _), atlas_node in placed.items():
-        graph.connect([(grids[place], atlas_node, [("out", "template")])])
-    fitted = analysis.ica.maps if analysis.ica else ()
-    stacks = {name: _stack_node(name, analysis, work) for name in analysis.smoothing if name not in fitted}
+    parcels = {name: atlas_name for name in analysis.grids if (atlas_name := parcellation(name, analysis))}
+    pairs = dict.fromkeys(
+        [*atlases_by_grid(analysis), *((analysis.grids[name], atlas_name) for name, atlas_name in parcels.items())]
+    )
+    atlas_nodes = {pair: _atlas_node(*pair, analysis, settings, work) for pair in pairs}
+    for (grid_name, _), atlas_node in atlas_nodes.items():
+        graph.connect([(grids[grid_name], atlas_node, [("out", "template")])])
+    fitted_maps = analysis.ica.maps if analysis.ica else ()
+    stacks = {name: _stack_node(name, analysis, work) for name in analysis.smoothing if name not in fitted_maps}
     for name, stack in stacks.items():
         graph.connect([(grids[analysis.grids[name]], stack, [("out", "template")])])
         if name in parcels:
-            graph.connect([(placed[analysis.grids[name], parcels[name]], stack, [("out", "parcellation")])])
-    regions = {name: placed[analysis.grids[name], one] for name, one in parcels.items()}
+            graph.connect([(atlas_nodes[analysis.grids[name], parcels[name]], stack, [("out", "parcellation")])])
+    regions = {name: atlas_nodes[analysis.grids[name], atlas_name] for name, atlas_name in parcels.items()}
     sources = connect_ica(graph, analysis, settings, grids, stacks, regions, inner_folds(analysis, settings), work)
     for name, stack in sources.stacks.items():
         graph.connect([(stack, _copies_node(name, analysis, work), [("out", "array")])])
-    shared = _training_plan(analysis, settings, work)
+    plan = _training_plan(analysis, settings, work)
     write_labellings(analysis, settings, work)
-    _connect_cells(graph, analysis, settings, sources, placed, shared, memory)
-    connect_inner_folds(graph, analysis, settings, sources, shared, memory)
-    tested = connect_voxelwise_test(graph, analysis, settings, sources.stacks, work)
-    simulated = connect_power(graph, analysis, settings, sources.stacks, placed, shared, work)
+    _connect_cells(graph, analysis, settings, sources, atlas_nodes, plan, memory)
+    connect_inner_folds(graph, analysis, settings, sources, plan, memory)
+    n_voxelwise = connect_voxelwise_test(graph, analysis, settings, sources.stacks, work)
+    n_power = connect_power(graph, analysis, settings, sources.stacks, atlas_nodes, plan, work)
     work.logs.mkdir(exist_ok=True)
     set_crash_folder(graph, work.logs)
     total = len(analysis.cells) * len(analysis.splits)
-    shuffled = sum(count_labellings(cell, settings) for cell in analysis.cells if not is_linear(cell))
+    n_permutations = sum(count_labellings(cell, settings) for cell in analysis.cells if not is_linear(cell))
     inner = total if settings.group.inner_folds else 0
-    what = "folds, permutations and simulated studies" if shuffled or tested or simulated else "folds trained"
+    what = "folds, permutations and simulated studies" if n_permutations or n_voxelwise or n_power else "folds trained"
     networks = [cell.classifier.replace("-", "_") for cell in analysis.cells if not is_linear(cell)]
-    counted = ("train_", "inner_", "voxelwise_", "power_", *(f"null_{name}" for name in networks))
+    last = ("train_", "inner_", "voxelwise_", "power_", *(f"null_{name}" for name in networks))
     run_graph(
-        graph, settings, last=counted, total=total + inner + shuffled + tested + simulated, what=what, preload=preload
+        graph,
+        settings,
+        last=last,
+        total=total + inner + n_permutations + n_voxelwise + n_power,
+        what=what,
+        preload=preload,
     )
     anonymise_crash_files(work.logs, settings)
     if any(work.logs.glob("crash-*")):
@@ -91,11 +97,11 @@ def run_group_graph(analysis: GroupPlan, settings: Settings) -> WorkDir:
 
 def _preload(analysis: GroupPlan, settings: Settings) -> list[str]:
     """What the server that all nodes come from imports for them once."""
-    chosen = {
+    parts = {
         "classifiers": dict.fromkeys(cell.classifier.partition("-")[0] for cell in analysis.cells),
         "explainers": settings.group.explainers,
     }
-    return [*PRELOAD, *(f"bids_app.{room}.{name}" for room, names in chosen.items() for name in names)]
+    return [*PRELOAD, *(f"bids_app.{room}.{name}" for room, names in parts.items() for name in names)]
 
 
 def _connect_cells(
@@ -103,18 +109,18 @@ def _connect_cells(
     analysis: GroupPlan,
     settings: Settings,
     sources: MapSources,
-    placed: dict[tuple[str, str], Node],
-    shared: dict[str, Any],
+    atlas_nodes: dict[tuple[str, str], Node],
+    plan: TrainingPlan,
     memory: dict[str, float],
 ) -> None:
     """Add every cell in every fold, and its permutations; memory: GB by cell."""
     for cell in analysis.cells:
-        trained = [_train_node(cell, split, shared, memory[cell.name], sources) for split in analysis.splits]
+        trained = [_train_node(cell, split, plan, memory[cell.name], sources) for split in analysis.splits]
         for train, split in zip(trained, analysis.splits, strict=True):
             sources.connect(graph, train, cell.maps, [split])
             first = (analysis.grids[cell.maps[0]], analysis.atlases[cell.maps[0]][0])
-            graph.connect([(placed[first], train, [("out", "regions")])])
-        connect_permutations(graph, cell, analysis, sources, trained, shared, count_labellings(cell, settings))
+            graph.connect([(atlas_nodes[first], train, [("out", "regions")])])
+        connect_permutations(graph, cell, analysis, sources, trained, plan, count_labellings(cell, settings))
 
 
 def _template_node(analysis: GroupPlan, settings: Settings) -> Node:
@@ -141,10 +147,10 @@ def _grid_node(name: str, analysis: GroupPlan, work: WorkDir) -> Node:
     )
 
 
-def _atlas_node(place: str, name: str, analysis: GroupPlan, settings: Settings, work: WorkDir) -> Node:
-    link = work.atlas_link(place, name)
+def _atlas_node(grid_name: str, name: str, analysis: GroupPlan, settings: Settings, work: WorkDir) -> Node:
+    link = work.atlas_link(grid_name, name)
     return make_node(
-        f"atlas_{outputs.label(place)}_{link.name}",
+        f"atlas_{outputs.label(grid_name)}_{link.name}",
         resample_atlas_to_maps,
         mem_gb=2,
         connected=("template",),
@@ -186,7 +192,7 @@ def _copies_node(name: str, analysis: GroupPlan, work: WorkDir) -> Node:
     )
 
 
-def _train_node(cell: Cell, split: Split, plan: dict[str, Any], mem_gb: float, sources: MapSources) -> Node:
+def _train_node(cell: Cell, split: Split, plan: TrainingPlan, mem_gb: float, sources: MapSources) -> Node:
     return make_node(
         f"train_{cell.classifier}_{'_'.join(map(outputs.label, cell.maps))}_repeat_{split.repeat}_fold_{split.fold}",
         train_fold,
@@ -196,13 +202,13 @@ def _train_node(cell: Cell, split: Split, plan: dict[str, Any], mem_gb: float, s
         cell=cell.name,
         classifier=cell.classifier,
         maps=list(cell.maps),
-        split=asdict(split),
+        split=to_rows(split),
         plan=plan,
     )
 
 
-def _training_plan(analysis: GroupPlan, settings: Settings, work: WorkDir) -> dict[str, Any]:
-    """What every cell and fold needs to know of the analysis, in values that nipype can hash."""
+def _training_plan(analysis: GroupPlan, settings: Settings, work: WorkDir) -> TrainingPlan:
+    """What every cell and fold needs to know of the analysis."""
     return {
         "analysis": analysis.name,
         "classes": list(analysis.classes),
@@ -216,15 +222,15 @@ def _training_plan(analysis: GroupPlan, settings: Settings, work: WorkDir) -> di
         "forms": dict(analysis.forms),
         "space": analysis.space,
         "resolutions": dict(analysis.resolutions),
-        "made": analysis.map_parameters,
-        "folds": folds.digest(
+        "map_parameters": analysis.map_parameters,
+        "folds_sha256": folds.digest(
             (analysis.used["participant_id"].iloc[row], split.repeat, split.fold, role)
             for split in analysis.splits
             for role, rows in (("train", split.train), ("test", split.test))
             for row in rows
         ),
-        "ica": None if analysis.ica is None else analysis.ica.stated | {"maps": list(analysis.ica.maps)},
-        "levels": {name: list(its) for name, its in analysis.levels.items()},
+        "ica": None if analysis.ica is None else analysis.ica.settings,
+        "levels": {name: list(levels) for name, levels in analysis.levels.items()},
         "seed": settings.compute.random_seed,
         "options": analysis.options,
         "weights": pretrained_weights.find_weights(settings),

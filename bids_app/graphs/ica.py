@@ -7,7 +7,6 @@ no prediction rests on it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nipype.pipeline.engine import Node, Workflow
 
@@ -23,12 +22,11 @@ from bids_app.nodes.ica import (
     stack_from_everybody,
 )
 from bids_app.planning.group import GroupPlan
+from bids_app.planning.group_records import ComponentPlan
 from bids_app.planning.ica import fold_key
 from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 from bids_app.training import seeds
-
-Files = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,10 @@ class MapSources:
 
 def training_rows(splits: Sequence[Split], inner: dict[str, list[Split]]) -> dict[str, list[int]]:
     """Whom each ICA but everybody's is fitted on: rows by the place of the fold."""
-    found = {fold_key(split): list(split.train) for split in splits}
-    return found | {outer + fold_key(one): list(one.train) for outer, its in inner.items() for one in its}
+    rows = {fold_key(split): list(split.train) for split in splits}
+    return rows | {
+        prefix + fold_key(split): list(split.train) for prefix, inner_splits in inner.items() for split in inner_splits
+    }
 
 
 def connect_ica(
@@ -95,12 +95,12 @@ def connect_ica(
     rows = {EVERYBODY: list(range(len(analysis.used))), **training_rows(analysis.splits, inner)}
     fits = {place: _fit_node(place, train, analysis, settings, voxels, work) for place, train in rows.items()}
     names = tuple(f"fit_{place}" for place in fits)
-    looked = make_node(
+    check = make_node(
         "ica_check", check_components, mem_gb=0.5, connected=names, plan=_ica_plan(analysis), work=str(work.path)
     )
     fitted = {}
-    for place, one in fits.items():
-        graph.connect([(series, one, [("out", "series")]), (one, looked, [("out", f"fit_{place}")])])
+    for place, fit in fits.items():
+        graph.connect([(series, fit, [("out", "series")]), (fit, check, [("out", f"fit_{place}")])])
         fitted[place] = make_node(
             f"ica_maps_{place}",
             dual_regress,
@@ -108,14 +108,14 @@ def connect_ica(
             connected=("series", "fitted", "numbers"),
             plan=_ica_plan(analysis),
         )
-        graph.connect([(series, fitted[place], [("out", "series")]), (one, fitted[place], [("out", "fitted")])])
-        graph.connect([(looked, fitted[place], [("out", "numbers")])])
-    own = {}
+        graph.connect([(series, fitted[place], [("out", "series")]), (fit, fitted[place], [("out", "fitted")])])
+        graph.connect([(check, fitted[place], [("out", "numbers")])])
+    overall = {}
     for name in plan.maps:
-        own[name] = make_node(f"stack_{name.replace('-', '')}", stack_from_everybody, mem_gb=0.5,
+        overall[name] = make_node(f"stack_{name.replace('-', '')}", stack_from_everybody, mem_gb=0.5,
                             connected=("folder",), map_name=name, work=str(work.path))  # fmt: skip
-        graph.connect([(fitted[EVERYBODY], own[name], [("out", "folder")])])
-    return MapSources(stacks | own, fitted, plan.maps)
+        graph.connect([(fitted[EVERYBODY], overall[name], [("out", "folder")])])
+    return MapSources(stacks | overall, fitted, plan.maps)
 
 
 def _fit_node(
@@ -137,7 +137,7 @@ def _fit_node(
     )
 
 
-def _ica_plan(analysis: GroupPlan) -> Files:
+def _ica_plan(analysis: GroupPlan) -> ComponentPlan:
     plan = analysis.ica
     return {
         "maps": list(plan.maps),

@@ -46,8 +46,8 @@ def memory_by_cell(analysis: GroupPlan, settings: Settings, *, preload: list[str
     if not networks:
         return values
     with ProcessPoolExecutor(1, mp_context=start_context(preload)) as pool:
-        found_out, device_gb = pool.submit(_measure_networks, list(networks.values()), settings.compute.device).result()
-    steps = dict(zip(networks, found_out, strict=True))
+        steps_gb, device_gb = pool.submit(_measure_networks, list(networks.values()), settings.compute.device).result()
+    steps = dict(zip(networks, steps_gb, strict=True))
     if device_gb is not None:  # the step is in the device's memory, not here
         _check_memory(steps, steps, device_gb, "the device has")
         return values
@@ -76,15 +76,19 @@ def _measure_networks(networks: list[NetworkRequest], device: str) -> tuple[list
 
     from bids_app.training import fold, memory, regimen
 
-    told = []
-    for one in networks:
-        part = catalogue.load("classifiers", one.classifier)
-        built = regimen.others(one.options)
-        network = part.build(one.channels, one.classes, one.shape, voxel_mm=(one.voxel_mm,) * 3, seed=0, **built)
-        need = memory.of_step(network, regimen.of(part, one.options), channels=one.channels, shape=one.shape)
-        told.append(need.total / 1e9)
+    steps_gb = []
+    for request in networks:
+        part = catalogue.load("classifiers", request.classifier)
+        built = regimen.others(request.options)
+        network = part.build(
+            request.channels, request.classes, request.shape, voxel_mm=(request.voxel_mm,) * 3, seed=0, **built
+        )
+        need = memory.of_step(
+            network, regimen.of(part, request.options), channels=request.channels, shape=request.shape
+        )
+        steps_gb.append(need.total / 1e9)
     cuda = fold.resolve(device) == "cuda"
-    return told, torch.cuda.mem_get_info()[1] / 1e9 if cuda else None
+    return steps_gb, torch.cuda.mem_get_info()[1] / 1e9 if cuda else None
 
 
 def _check_memory(needed: dict[str, float], steps: dict[str, float], most: float, where: str) -> None:

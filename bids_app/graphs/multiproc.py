@@ -22,9 +22,9 @@ PRELOAD = ["nibabel", "scipy.ndimage", "nipype.pipeline.engine"]
 
 def start_context(preload: list[str]) -> Any:
     """How processes are started: from a clean server, which has imported `preload` if it is not there already."""
-    made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload([*PRELOAD, *preload, "bids_app.graphs.freeze_gc"])
-    return made
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*PRELOAD, *preload, "bids_app.graphs.freeze_gc"])
+    return context
 
 
 class ProcessEach(Executor):

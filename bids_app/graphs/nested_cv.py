@@ -1,7 +1,5 @@
 """The nodes of --inner-folds."""
 
-from typing import Any
-
 from nipype.pipeline.engine import Workflow
 
 from bids_app.bids import outputs
@@ -9,12 +7,11 @@ from bids_app.graphs.function_node import make_node
 from bids_app.graphs.ica import MapSources
 from bids_app.nodes.nested_cv import score_inner_folds
 from bids_app.planning.group import GroupPlan
+from bids_app.planning.group_records import TrainingPlan, to_rows
 from bids_app.planning.ica import inner_prefix
 from bids_app.planning.nested_cv import inner_folds
 from bids_app.settings import Settings
 from bids_app.training import seeds
-
-Files = dict[str, Any]
 
 
 def connect_inner_folds(
@@ -22,28 +19,28 @@ def connect_inner_folds(
     analysis: GroupPlan,
     settings: Settings,
     sources: MapSources,
-    plan: Files,
+    plan: TrainingPlan,
     memory: dict[str, float],
 ) -> None:
     """Add a node a cell and fold, where --inner-folds asks for it; memory: GB by cell."""
     if settings.group.inner_folds is None:
         return
-    every = inner_folds(analysis, settings)
+    splits_by_fold = inner_folds(analysis, settings)
     for cell in analysis.cells:
         for split in analysis.splits:
-            its = every[inner_prefix(split)]
-            made = make_node(
+            splits = splits_by_fold[inner_prefix(split)]
+            node = make_node(
                 f"inner_{outputs.camel(cell.name)}_repeat_{split.repeat}_fold_{split.fold}",
                 score_inner_folds,
                 mem_gb=memory[cell.name],
                 n_procs=plan["threads"],
-                connected=sources.inputs(cell.maps, its),
+                connected=sources.inputs(cell.maps, splits),
                 cell=cell.name,
                 classifier=cell.classifier,
                 maps=list(cell.maps),
-                splits=[vars(one) for one in its],
+                splits=[to_rows(inner) for inner in splits],
                 seed=seeds.derive(plan["seed"], "inner", split.repeat, split.fold),
                 plan=plan,
                 outer=[split.repeat, split.fold],  # not the file: nipype would compute a node again once it is there
             )
-            sources.connect(graph, made, cell.maps, its, inner_prefix(split))
+            sources.connect(graph, node, cell.maps, splits, inner_prefix(split))

@@ -1,7 +1,5 @@
 """The nodes of the permutations."""
 
-from typing import Any
-
 import numpy as np
 from nipype.pipeline.engine import Node, Workflow
 
@@ -10,19 +8,18 @@ from bids_app.graphs.function_node import make_node
 from bids_app.graphs.ica import MapSources
 from bids_app.nodes.permutations import score_linear, score_network
 from bids_app.planning.group import Cell, GroupPlan
+from bids_app.planning.group_records import TrainingPlan, to_rows
 from bids_app.planning.permutations import count_labellings, exchangeable_labels, first_repeat, is_linear
 from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
-
-Files = dict[str, Any]
 
 
 def write_labellings(analysis: GroupPlan, settings: Settings, work: WorkDir) -> None:
     """Codes of classes (1 + labellings, people), the true ones first."""
     y, *rest = exchangeable_labels(analysis, settings)
     most = max(count_labellings(cell, settings) for cell in analysis.cells)
-    drawn = permutation.shuffles(y, *rest, count=most, seed=settings.compute.random_seed)
-    np.save(work.labellings, np.concatenate([y[None].astype(drawn.dtype), drawn]))
+    labellings = permutation.shuffles(y, *rest, count=most, seed=settings.compute.random_seed)
+    np.save(work.labellings, np.concatenate([y[None].astype(labellings.dtype), labellings]))
 
 
 def connect_permutations(
@@ -31,21 +28,21 @@ def connect_permutations(
     analysis: GroupPlan,
     sources: MapSources,
     trained: list[Node],
-    plan: Files,
+    plan: TrainingPlan,
     most: int,
 ) -> None:
     """Add the nodes of one cell: a linear one's follows its folds, a network's are trainings of their own."""
     safe = trained[0].name.partition("_repeat_")[0].removeprefix("train_")
-    told = {"cell": cell.name, "classifier": cell.classifier, "plan": plan}
-    splits = [vars(split) for split in first_repeat(analysis)]
+    inputs = {"cell": cell.name, "classifier": cell.classifier, "plan": plan}
+    splits = [to_rows(split) for split in first_repeat(analysis)]
     if most and is_linear(cell):
         names = tuple(f"fold_{split['fold']}" for split in splits)
-        made = make_node(f"null_{safe}", score_linear, mem_gb=1, connected=names, splits=splits, most=most, **told)
-        for name, each in zip(names, trained, strict=False):
-            graph.connect([(each, made, [("out", name)])])
+        node = make_node(f"null_{safe}", score_linear, mem_gb=1, connected=names, splits=splits, most=most, **inputs)
+        for name, train in zip(names, trained, strict=False):
+            graph.connect([(train, node, [("out", name)])])
         return
     for number in range(1, most + 1):
-        made = make_node(
+        node = make_node(
             f"null_{safe}_{number}",
             score_network,
             mem_gb=trained[0]._mem_gb,
@@ -54,6 +51,6 @@ def connect_permutations(
             maps=list(cell.maps),
             splits=splits,
             number=number,
-            **told,
+            **inputs,
         )
-        sources.connect(graph, made, cell.maps, first_repeat(analysis))
+        sources.connect(graph, node, cell.maps, first_repeat(analysis))

@@ -1,7 +1,5 @@
 """The nodes of --power N."""
 
-from typing import Any
-
 import numpy as np
 from nipype.pipeline.engine import Node, Workflow
 
@@ -11,6 +9,7 @@ from bids_app.graphs.function_node import make_node
 from bids_app.graphs.memory import BRAIN_MM3, LIBRARIES_GB
 from bids_app.nodes.power import simulate_studies
 from bids_app.planning.group import GroupPlan
+from bids_app.planning.group_records import TrainingPlan, to_rows
 from bids_app.planning.permutations import exchangeable_labels, first_repeat
 from bids_app.planning.power import STUDIES_PER_NODE, class_counts, linear_cells_by_map
 from bids_app.planning.work_dir import WorkDir
@@ -25,37 +24,35 @@ def connect_power(
     analysis: GroupPlan,
     settings: Settings,
     stacks: dict[str, Node],
-    placed: dict[tuple[str, str], Node],
-    plan: dict[str, Any],
+    atlas_nodes: dict[tuple[str, str], Node],
+    plan: TrainingPlan,
     work: WorkDir,
 ) -> int:
-    """Add the nodes, CHUNK simulated studies each; returns how many. placed: atlases by grid and name."""
+    """Add the nodes, STUDIES_PER_NODE simulated studies each; returns how many. atlas_nodes: by grid and atlas."""
     count = settings.group.power
     if count is None:
         return 0
     _write_power_labellings(analysis, settings, work)
-    made = 0
+    n_nodes = 0
     for name, cells in linear_cells_by_map(analysis):
         atlas = analysis.grids[name], analysis.atlases[name][0]
         values = len(analysis.used) * BRAIN_MM3 / analysis.resolutions[name] ** 3
         for first in range(0, count, STUDIES_PER_NODE):
-            simulated = make_node(
+            node = make_node(
                 f"power_{outputs.label(name)}_{first}",
                 simulate_studies,
                 mem_gb=LIBRARIES_GB + COPIES * values * 4e-9,
                 connected=("array", "atlas"),
                 map_name=name,
                 cells=[cell.classifier for cell in cells],
-                splits=[vars(split) for split in first_repeat(analysis)],
+                splits=[to_rows(split) for split in first_repeat(analysis)],
                 studies=[first, min(first + STUDIES_PER_NODE, count)],
                 sizes=power.sizes(class_counts(analysis)),
                 plan=plan,
             )
-            graph.connect(
-                [(stacks[name], simulated, [("out", "array")]), (placed[atlas], simulated, [("out", "atlas")])]
-            )
-            made += 1
-    return made
+            graph.connect([(stacks[name], node, [("out", "array")]), (atlas_nodes[atlas], node, [("out", "atlas")])])
+            n_nodes += 1
+    return n_nodes
 
 
 def _write_power_labellings(analysis: GroupPlan, settings: Settings, work: WorkDir) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from nipype.pipeline.engine import Workflow
@@ -13,12 +12,11 @@ from bids_app.graphs.function_node import make_node
 from bids_app.graphs.run import anonymise_crash_files, failure_reason, run_graph, set_crash_folder
 from bids_app.nodes.prediction_page import write_prediction_page
 from bids_app.nodes.template import prepare_template
-from bids_app.planning.group import GroupPlan
+from bids_app.planning.group import Cell, GroupPlan
+from bids_app.planning.group_records import PageContext, PagePrediction
 from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 from bids_app.training.fold_files import FoldFiles
-
-Files = dict[str, Any]
 
 
 def run_prediction_pages(
@@ -29,36 +27,29 @@ def run_prediction_pages(
     claims: the verdict's text and the calibration slope in the first repeat of the cells whose verdict is one. Pages
     are of the first repeat, by the first method that explains people. Raises FailedError with the reason.
     """
-    calls: dict[tuple[str, str], list[Files]] = {}
+    predictions: dict[tuple[str, str], list[PagePrediction]] = {}
     for cell in (cell for cell in analysis.cells if cell.name in claims):
-        text, slope = claims[cell.name]
-        about = {
-            "cell": cell.name,
-            "maps": list(cell.maps),
-            "words": text,
-            "slope": f"{slope:.2f}",
-        }
         for files, split in zip(work.folds(cell.name, analysis.splits), analysis.splits, strict=True):
             if split.repeat == 1:
-                for who, call in _predictions_of_fold(files, settings):
-                    calls.setdefault(who, []).append({**call, **about})
-    if not calls:
+                for person, prediction in _predictions_of_fold(cell, files, claims[cell.name], settings):
+                    predictions.setdefault(person, []).append(prediction)
+    if not predictions:
         return None
     graph = Workflow("pages", base_dir=str(work.path))
-    shared = _shared_inputs(analysis, settings, work)
-    for number, ((person, session), told) in enumerate(sorted(calls.items())):
+    context = _page_context(analysis, settings, work)
+    for number, (person, predicted) in enumerate(sorted(predictions.items())):
         graph.add_nodes(
             [
                 make_node(
                     f"page_{number}",
                     write_prediction_page,
                     mem_gb=1.5,
-                    person=person,
-                    session=session,
-                    calls=told,
-                    own=_t1w_and_transforms(person, session, analysis.space, settings),
-                    shared=shared,
-                    done=str(work.prediction_pages),
+                    participant=person[0],
+                    session=person[1],
+                    predictions=predicted,
+                    t1w=_t1w_and_transforms(*person, analysis.space, settings),
+                    context=context,
+                    folder=str(work.prediction_pages),
                 )
             ]
         )
@@ -67,7 +58,7 @@ def run_prediction_pages(
         graph,
         settings,
         last=("page_",),
-        total=len(calls),
+        total=len(predictions),
         what="pages of people",
         preload=[write_prediction_page.__module__],
     )
@@ -77,27 +68,40 @@ def run_prediction_pages(
     return work.prediction_pages
 
 
-def _predictions_of_fold(files: FoldFiles, settings: Settings) -> list[tuple[tuple[str, str], Files]]:
-    """Everyone held out in a fold, with where their heatmap is; nobody where no method explains people."""
+def _predictions_of_fold(
+    cell: Cell, files: FoldFiles, claim: tuple[str, float], settings: Settings
+) -> list[tuple[tuple[str, str], PagePrediction]]:
+    """The prediction for everyone held out in a fold, by participant and session; none where no method explains people.
+
+    claim: the text of the verdict, and the calibration slope.
+    """
     methods = json.loads(files.heatmaps.read_text())
     of_people = (name for name in settings.group.explainers if methods[name].get("of") in ("person", "both"))
     method = next(of_people, None)
     if method is None:
         return []
-    told = pd.read_csv(files.predictions, sep="\t", dtype=str, keep_default_na=False)
-    about = {
-        "place": str(files.folder),
-        "method": method,
-        "unit": methods[method]["unit"],
-        "sign": methods[method]["sign"],
-    }
+    rows = pd.read_csv(files.predictions, sep="\t", dtype=str, keep_default_na=False).to_dict("records")
     return [
-        ((row["participant_id"], row["session_id"]), {**about, "row": number, "told": row})
-        for number, row in enumerate(told.to_dict("records"))
+        (
+            (row["participant_id"], row["session_id"]),
+            {
+                "cell": cell.name,
+                "maps": list(cell.maps),
+                "verdict": claim[0],
+                "slope": f"{claim[1]:.2f}",
+                "folder": str(files.folder),
+                "method": method,
+                "unit": methods[method]["unit"],
+                "sign": methods[method]["sign"],
+                "row": number,
+                "prediction": row,
+            },
+        )
+        for number, row in enumerate(rows)
     ]
 
 
-def _shared_inputs(analysis: GroupPlan, settings: Settings, work: WorkDir) -> Files:
+def _page_context(analysis: GroupPlan, settings: Settings, work: WorkDir) -> PageContext:
     files = prepare_template(
         cache=str(settings.work_dir),
         space=analysis.space,
@@ -111,20 +115,20 @@ def _shared_inputs(analysis: GroupPlan, settings: Settings, work: WorkDir) -> Fi
         "classes": list(analysis.classes),
         "target": settings.group.explain_target,
         "atlases": {
-            name: work.read_atlas(analysis.grids[name], chosen[0])[1] for name, chosen in analysis.atlases.items()
+            name: work.read_atlas(analysis.grids[name], atlases[0])[1] for name, atlases in analysis.atlases.items()
         },
         "work": str(work.path),
         "radiological": settings.other.radiological,
     }
 
 
-def _t1w_and_transforms(person: str, session: str, space: str, settings: Settings) -> list[tuple[str, int]]:
-    """The person's T1w and its transforms to the template, in order, with when they were written; none if one lacks."""
+def _t1w_and_transforms(participant: str, session: str, space: str, settings: Settings) -> list[tuple[str, int]]:
+    """The T1w and its transforms to the template, in order, with the time of each file; empty where any is missing."""
     visit = None if session in ("", "n/a") else session
-    folder = outputs.folder(settings.output_dir, person, visit, "anat")
-    t1w = folder / outputs.filename(person, visit, "T1w", ".nii.gz", desc="preproc")
+    folder = outputs.folder(settings.output_dir, participant, visit, "anat")
+    t1w = folder / outputs.filename(participant, visit, "T1w", ".nii.gz", desc="preproc")
     for kind in ("syn", "affine"):
-        like = outputs.filename(person, visit, "xfm", "", from_="T1w", to=space, mode="image", desc=kind)
+        like = outputs.filename(participant, visit, "xfm", "", from_="T1w", to=space, mode="image", desc=kind)
         warps = sorted(folder.glob(like.replace(f"desc-{kind}", f"desc-{kind}[0-9]") + ".*"))
         if t1w.is_file() and warps:
             return [(str(path), path.stat().st_mtime_ns) for path in (t1w, *warps)]

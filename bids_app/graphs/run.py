@@ -1,4 +1,4 @@
-"""Runs a graph under a plugin and tells who failed and why."""
+"""Runs a graph under a plugin, and finds out why nodes failed."""
 
 import getpass
 import itertools
@@ -105,12 +105,12 @@ def copy_compiled_kernels(work: Path) -> None:
 
 def failure_reason(*folders: Path) -> str:
     """The error in the newest crash file of the first folder that has one, in one line, with the file's name."""
-    found_in = [sorted(folder.glob("crash-*"), key=lambda file: file.stat().st_mtime) for folder in folders]
-    files = next((each for each in found_in if each), [])
+    files_by_folder = [sorted(folder.glob("crash-*"), key=lambda file: file.stat().st_mtime) for folder in folders]
+    files = next((files for files in files_by_folder if files), [])
     if not files:
         return "it was not computed, and no crash file says why"
-    found = ERROR_LINE.findall(files[-1].read_text(errors="replace"))
-    kind, message = found[-1] if found else ("Error", "see the file")
+    errors = ERROR_LINE.findall(files[-1].read_text(errors="replace"))
+    kind, message = errors[-1] if errors else ("Error", "see the file")
     text = message if kind in ("DataError", "MissingInputError", "MemoryError") else f"{kind}: {message}"
     return f"{text.strip()} [log/{files[-1].name}]"
 
@@ -130,16 +130,16 @@ def _progress(bar: tqdm, last: tuple[str, ...], what: str, total: int) -> Callab
 def _build_plugin(settings: Settings, callback: Callable[[Any, str], None], preload: list[str]) -> Any:
     file = settings.compute.use_plugin
     if file is None:
-        made = make_plugin(nprocs=settings.compute.nprocs, mem_mb=settings.compute.mem_mb, preload=preload)
-        made._status_callback = callback
-        return made
+        plugin = make_plugin(nprocs=settings.compute.nprocs, mem_mb=settings.compute.mem_mb, preload=preload)
+        plugin._status_callback = callback
+        return plugin
     if not file.is_file():
         raise MissingInputError(f"--use-plugin: there is no file {file}")
-    stated = yaml.safe_load(file.read_text())
-    if not isinstance(stated, dict) or "plugin" not in stated:
+    content = yaml.safe_load(file.read_text())
+    if not isinstance(content, dict) or "plugin" not in content:
         raise UsageError(f"--use-plugin {file.name}: it has to state `plugin:` and, if wanted, `plugin_args:`")
-    arguments = {**(stated.get("plugin_args") or {}), "status_callback": callback}
-    name = stated["plugin"]
+    arguments = {**(content.get("plugin_args") or {}), "status_callback": callback}
+    name = content["plugin"]
     if name == "SLURM":
         return Slurm({**arguments, "memory_gb": memory_gb(settings.compute)})
     module = __import__("nipype.pipeline.plugins", fromlist=[name])

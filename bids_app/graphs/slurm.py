@@ -21,9 +21,9 @@ class Slurm(SLURMPlugin):
     def __init__(self, plugin_args: dict[str, Any]) -> None:
         super().__init__(plugin_args=plugin_args)
         self._memory_gb = plugin_args["memory_gb"]
-        self._asked: dict[int, float] = {}
+        self._job_gb: dict[int, float] = {}
         self._queue: set[str] = set()
-        self._looked = 0.0
+        self._queue_time = 0.0
 
     def stop(self) -> None:
         """Take back what still waits or runs, after an interrupt or at the first crash."""
@@ -32,38 +32,42 @@ class Slurm(SLURMPlugin):
 
     def _is_pending(self, taskid: int) -> bool:
         """Whether a job waits or runs. nipype would ask SLURM about every job, ten times a second."""
-        if time.monotonic() - self._looked > POLL_SECONDS:
-            asked = ["squeue", "--noheader", f"--user={os.getuid()}", "--format=%A"]
-            told = subprocess.run(asked, capture_output=True, text=True, check=False)
-            if told.returncode != 0:
+        if time.monotonic() - self._queue_time > POLL_SECONDS:
+            command = ["squeue", "--noheader", f"--user={os.getuid()}", "--format=%A"]
+            reply = subprocess.run(command, capture_output=True, text=True, check=False)
+            if reply.returncode != 0:
                 return True  # SLURM is busy: asked again at the next turn
-            self._queue, self._looked = set(told.stdout.split()), time.monotonic()
+            self._queue, self._queue_time = set(reply.stdout.split()), time.monotonic()
         return str(taskid) in self._queue
 
     def _submit_batchtask(self, scriptfile: str, node: Node) -> int:
         self._wait_for(node.mem_gb)
         wanted = {"--mem": f"{math.ceil(1000 * node.mem_gb)}M", "--cpus-per-task": node.n_procs or 1}
-        asked = " ".join(f"{name}={value}" for name, value in wanted.items() if name not in (self._sbatch_args or ""))
-        node.plugin_args = {**node.plugin_args, "sbatch_args": asked}
+        sbatch_args = " ".join(
+            f"{name}={value}" for name, value in wanted.items() if name not in (self._sbatch_args or "")
+        )
+        node.plugin_args = {**node.plugin_args, "sbatch_args": sbatch_args}
         taskid: int = super()._submit_batchtask(scriptfile, node)
-        self._asked[taskid] = node.mem_gb
+        self._job_gb[taskid] = node.mem_gb
         self._queue.add(str(taskid))
         return taskid
 
     def _wait_for(self, memory_gb: float) -> None:
         """Return when a job of this memory fits beside those that SLURM has; a job that never fits runs alone."""
         while self._memory_gb is not None:
-            taken = [gb for taskid, gb in self._asked.items() if taskid in self._pending and self._is_pending(taskid)]
-            if not taken or sum(taken) + memory_gb <= self._memory_gb:
+            running = [
+                gb for taskid, gb in self._job_gb.items() if taskid in self._pending and self._is_pending(taskid)
+            ]
+            if not running or sum(running) + memory_gb <= self._memory_gb:
                 return
             time.sleep(POLL_SECONDS)
 
     def _get_result(self, taskid: int) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = super()._get_result(taskid)
-        if found and "results file does not exist" in str(found["traceback"]):
-            found["traceback"] = [
+        result: dict[str, Any] | None = super()._get_result(taskid)
+        if result and "results file does not exist" in str(result["traceback"]):
+            result["traceback"] = [
                 f"MemoryError: job {taskid} of SLURM ended without an answer; if nobody stopped it and its time was "
-                f"not up, memory ran out: it was planned with {self._asked[taskid]:g} GB. `sacct -j {taskid}` may say "
-                "more; --mem in the sbatch_args of --use-plugin gives more\n"
+                f"not up, memory ran out: it was planned with {self._job_gb[taskid]:g} GB. `sacct -j {taskid}` may "
+                "say more; --mem in the sbatch_args of --use-plugin gives more\n"
             ]
-        return found
+        return result

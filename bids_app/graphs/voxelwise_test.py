@@ -21,16 +21,16 @@ def connect_voxelwise_test(
     """Add a node for every fifty permutations of each comparison; returns how many nodes."""
     count = settings.group.voxelwise_test
     sizes = [len(part) for part in np.array_split(np.arange(count), count_nodes(count))] if count else []
-    for name, one in comparisons(analysis):
+    for name, explained in comparisons(analysis):
         values = len(analysis.used) * BRAIN_MM3 / analysis.resolutions[name] ** 3
         for number, size in enumerate(sizes, start=1):
-            made = make_node(
-                f"voxelwise_{contrast_label(name, one)}_{number}",
+            node = make_node(
+                f"voxelwise_{contrast_label(name, explained)}_{number}",
                 permute_contrast,
                 mem_gb=0.5 + COPIES * values * 8e-9,
                 connected=("array",),
                 map_name=name,
-                explained=one,
+                explained=explained,
                 classes=list(analysis.classes),
                 columns=list(analysis.adjust[name]),
                 permutations=size,
@@ -38,5 +38,5 @@ def connect_voxelwise_test(
                 number=number,
                 work=str(work.path),
             )
-            graph.connect([(stacks[name], made, [("out", "array")])])
+            graph.connect([(stacks[name], node, [("out", "array")])])
     return len(sizes) * len(list(comparisons(analysis)))

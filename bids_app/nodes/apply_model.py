@@ -1,7 +1,6 @@
 """The steps of applying a trained model: files in, files out."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -10,6 +9,7 @@ from bids_app.dataset import arrays
 from bids_app.dataset.grid import Grid
 from bids_app.nodes.ica import read_series, write_component_maps
 from bids_app.nodes.train import array_file
+from bids_app.planning.group_records import MapScaling
 from bids_app.planning.work_dir import WorkDir
 from bids_app.training import cards
 
@@ -19,24 +19,24 @@ def gather_series(*, folder: str, files: list[list[str]], work: str) -> list[lis
     return read_series(files, Grid(*cards.mask(Path(folder))), work)
 
 
-def refit_maps(*, series: list[list[str]], key: str, folders: dict[str, str], plan: dict[str, Any], work: str) -> str:
+def refit_maps(*, series: list[list[str]], key: str, folders: dict[str, str], plan: MapScaling, work: str) -> str:
     """Everybody's maps by the components that the models of one fold keep; `folders`: a model's by map."""
     from bids_app.training import prepare
 
-    own = {
+    components = {
         name: prepare.of_step(load_file(Path(folder) / cards.WEIGHTS), prepare.FITTED, name)
         for name, folder in folders.items()
     }
-    place = WorkDir(Path(work)).applied_maps(key)
-    place.mkdir(parents=True, exist_ok=True)
-    write_component_maps(place, own, series, Grid(*cards.mask(Path(next(iter(folders.values()))))), plan)
-    return str(place)
+    maps_folder = WorkDir(Path(work)).applied_maps(key)
+    maps_folder.mkdir(parents=True, exist_ok=True)
+    write_component_maps(maps_folder, components, series, Grid(*cards.mask(Path(next(iter(folders.values()))))), plan)
+    return str(maps_folder)
 
 
 def stack_map(*, folder: str, files: list[list[str]], smoothing_mm: float, form: str, work: str) -> str:
     """People's values of a map in the model's mask -> file of float32 (people, voxels), as in training."""
     grid = Grid(*cards.mask(Path(folder)))
-    paths = [tuple(Path(path) for path in each) for each in files]
+    paths = [tuple(Path(path) for path in runs) for runs in files]
     return str(arrays.stack(paths, grid, Path(work), smoothing_mm=smoothing_mm, form=form))
 
 
@@ -47,7 +47,7 @@ def predict(
     from bids_app.training import apply
 
     work_dir = WorkDir(Path(file).parent)
-    told = apply.run(
+    predictions = apply.run(
         [Path(folder) for folder in folders],
         arrays=[{name: array_file(name, key, stacked) for name in maps} for key in keys],
         people=work_dir.participants,
@@ -55,5 +55,5 @@ def predict(
         device=device,
         threads=threads,
     )
-    told.to_csv(file, sep="\t", index=False)
+    predictions.to_csv(file, sep="\t", index=False)
     return file

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,17 @@ from bids_app import __version__
 from bids_app.bids import outputs
 from bids_app.dataset.grid import Grid
 from bids_app.planning.group import heatmap_label
+from bids_app.planning.group_records import TrainingPlan
 from bids_app.preprocess.conform import plain
 from bids_app.training.fold_files import FoldFiles
 
-Files = dict[str, Any]
 
+def write_participant_heatmaps(files: FoldFiles, plan: TrainingPlan, grid: Grid, metadata: dict[str, Any]) -> None:
+    """Write each held-out person's heatmap of one class (`target`: predicted, true, or a name), raw, on the maps' grid.
 
-def write_participant_heatmaps(files: FoldFiles, plan: Files, grid: Grid, stated: Files) -> None:
-    """Each held-out person's heatmap of one class (`target`: predicted, true, or a name), raw, on the maps' grid.
-
-    They go into `people` of the fold's folder, laid out as in OUT_DIR, with a table of what they are.
+    They go into the fold's folder, laid out as in OUT_DIR, with a table of them. metadata: of all their sidecars.
     """
-    told = pd.read_csv(files.predictions, sep="\t", dtype=str, keep_default_na=False)
+    predictions = pd.read_csv(files.predictions, sep="\t", dtype=str, keep_default_na=False)
     methods = json.loads(files.heatmaps.read_text())
     shutil.rmtree(files.participant_heatmaps, ignore_errors=True)
     rows = []
@@ -31,13 +31,13 @@ def write_participant_heatmaps(files: FoldFiles, plan: Files, grid: Grid, stated
         if "refused" in about or about["of"] == "model":
             continue
         maps = np.load(files.heatmap(method), mmap_mode="r")
-        for row, person in enumerate(told.to_dict("records")):
+        for row, person in enumerate(predictions.to_dict("records")):
             target = plan["target"]
             explained = person[target] if target in ("predicted", "true") else target
-            one = plan["classes"].index(explained)
-            image = plain(grid.volume(maps[row, one].astype(np.float32)), grid.affine)
-            sidecar = _sidecar(person, explained, {"Analysis": plan["analysis"], "Method": method, **stated}, about)
-            sidecar["Checks"] = {outputs.camel(key): value for key, value in about["checks"][row][one].items()}
+            index = plan["classes"].index(explained)
+            image = plain(grid.volume(maps[row, index].astype(np.float32)), grid.affine)
+            sidecar = _sidecar(person, explained, {"Analysis": plan["analysis"], "Method": method, **metadata}, about)
+            sidecar["Checks"] = {outputs.camel(key): value for key, value in about["checks"][row][index].items()}
             file = _output_stem(person, sidecar)
             folder = files.participant_heatmaps
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -49,8 +49,8 @@ def write_participant_heatmaps(files: FoldFiles, plan: Files, grid: Grid, stated
     pd.DataFrame(rows, columns=columns).to_csv(files.participant_heatmap_table, sep="\t", index=False)
 
 
-def _output_stem(person: Files, sidecar: Files) -> Path:
-    """Where it stands in OUT_DIR, without extension."""
+def _output_stem(person: Mapping[Hashable, Any], sidecar: Mapping[str, Any]) -> Path:
+    """The path of a heatmap in OUT_DIR, without extension."""
     session = None if person["session_id"] in ("", "n/a") else person["session_id"]
     repeat = f"Repeat{person['repeat']}" if int(person["repeat"]) > 1 else ""
     stem = outputs.filename(
@@ -66,10 +66,13 @@ def _output_stem(person: Files, sidecar: Files) -> Path:
     return outputs.folder(Path(), person["participant_id"], session, "anat") / stem
 
 
-def _sidecar(person: Files, explained: str, stated: Files, about: Files) -> Files:
+def _sidecar(
+    person: Mapping[Hashable, Any], explained: str, metadata: Mapping[str, Any], about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The sidecar of one heatmap; about: what heatmaps.json says of its method."""
     return {
-        "Description": f"What {stated['Cell']} used of this held-out person for {explained}; not where a disease is",
-        **stated,
+        "Description": f"What {metadata['Cell']} used of this held-out person for {explained}; not where a disease is",
+        **metadata,
         "Parameters": {outputs.camel(key): value for key, value in about["options"].items()},
         "Units": about["unit"],
         "Sign": about["sign"],

@@ -5,9 +5,8 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-import nibabel as nib
 import numpy as np
 
 from bids_app.dataset import arrays, ica
@@ -15,12 +14,12 @@ from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError
 from bids_app.nodes.train import region_labels
 from bids_app.planning import network_templates
+from bids_app.planning.group_records import ComponentPlan, MapScaling, SeriesFiles
 from bids_app.planning.ica import INNER
 from bids_app.planning.work_dir import WorkDir
 from bids_app.preprocess import series as images
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import plain, read_image
 
-Files = dict[str, Any]
 EVERYBODY = "everybody"
 FITTED = "fitted.npz"
 
@@ -34,25 +33,31 @@ class OnDisk(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        return np.load(self.files[index])
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
+    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
+        if isinstance(index, slice):
+            return [np.load(file) for file in self.files[index]]
+        return np.asarray(np.load(self.files[index]))
 
 
 def gather_ica_series(
     *,
-    template: Files,
+    template: dict[str, str],
     maps: list[str],
     files: list[list[str]],
     network_file: str,
     sha256: str,
     work: str,
     parcellation: str | None = None,
-) -> Files:
+) -> SeriesFiles:
     """Everybody's series in the mask as arrays on disk, and the reference networks; `sha256` is that of their file.
 
-    `parcellation`: as `training.stack` has it.
+    `parcellation`: as `nodes.train.stack_maps` has it.
     """
-    image = nib.load(template["mask"])
+    image = read_image(template["mask"])
     inside = np.asarray(image.dataobj) > 0.5
     grid = Grid(inside, image.affine, regions=region_labels(parcellation, inside))
     work_dir = WorkDir(Path(work))
@@ -73,39 +78,41 @@ def read_series(files: list[list[str]], grid: Grid, work: str) -> list[list[str]
     folder.mkdir(exist_ok=True)
     mask = folder / "mask.nii.gz"
     plain(grid.mask.astype(np.uint8), grid.affine).to_filename(mask)
-    kept = []
-    for path in (Path(path) for runs in files for path in runs):
-        told = f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}"
-        kept.append(folder / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.npy")
-        if not kept[-1].exists():
-            _save(kept[-1], images.load(path, mask)[0])
-    found = iter(kept)
-    return [[str(next(found)) for _ in runs] for runs in files]
+    return [[str(_read_run(Path(path), mask, folder)) for path in runs] for runs in files]
 
 
-def fit_ica(*, series: Files, rows: list[int], components: int, seed: int, work: str) -> str:
+def _read_run(path: Path, mask: Path, folder: Path) -> Path:
+    """The file of a run's series in the mask, written unless it is there."""
+    stamp = f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}"
+    file = folder / f"{hashlib.sha256(stamp.encode()).hexdigest()[:32]}.npy"
+    if not file.exists():
+        _save(file, images.load(path, mask)[0])
+    return file
+
+
+def fit_ica(*, series: SeriesFiles, rows: list[int], components: int, seed: int, work: str) -> str:
     """The ICA of the people of `rows` (`dataset.ica.fit`) -> its folder, named by what it rests on."""
-    own = [path for row in rows for path in series["files"][row]]
-    told = json.dumps([[Path(path).name for path in own], Path(series["references"]).name, components, seed])
-    folder = WorkDir(Path(work)).ica / hashlib.sha256(told.encode()).hexdigest()[:32]
+    files = [path for row in rows for path in series["files"][row]]
+    inputs = json.dumps([[Path(path).name for path in files], Path(series["references"]).name, components, seed])
+    folder = WorkDir(Path(work)).ica / hashlib.sha256(inputs.encode()).hexdigest()[:32]
     if not (folder / FITTED).exists():
         folder.mkdir(parents=True, exist_ok=True)
         grid, references = Grid.read(Path(series["grid"])), np.load(series["references"])
-        found = ica.fit(OnDisk(own), references, grid, components=components, seed=seed)
+        fit: dict[str, Any] = {**ica.fit(OnDisk(files), references, grid, components=components, seed=seed)}
         unfinished = folder / f".{os.getpid()}.npz"
-        np.savez(unfinished, **found)
+        np.savez(unfinished, **fit)
         unfinished.replace(folder / FITTED)
     return str(folder)
 
 
-def check_components(*, plan: Files, work: str, **fits: str) -> dict[str, int]:
+def check_components(*, plan: ComponentPlan, work: str, **fits: str) -> dict[str, int]:
     """Check every network in every fit and write `WorkDir.component_matches`; returns the number of each map's network.
 
     Raises DataError that names each network of the analysis that was not found, where, and how near it came.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, folder in fits.items():
-        with np.load(Path(folder) / FITTED) as found:
+        with np.load(Path(folder) / FITTED) as fit:
             rows += [
                 {
                     "place": name.removeprefix("fit_"),
@@ -113,13 +120,13 @@ def check_components(*, plan: Files, work: str, **fits: str) -> dict[str, int]:
                     "network": network,
                     "component": int(component) + 1,
                     "r": float(r),
-                    "unconverged": int(found["unconverged"]),
+                    "unconverged": int(fit["unconverged"]),
                 }
-                for network, component, r in zip(plan["networks"], found["component"], found["r"], strict=True)
+                for network, component, r in zip(plan["networks"], fit["component"], fit["r"], strict=True)
             ]
     wanted = {name.partition("-")[2] for name in plan["maps"]}
     if weak := [row for row in rows if row["network"] in wanted and row["r"] < ica.LEAST_R]:
-        each = "; ".join(f"{row['network']} in {_words(row['place'])} (|r| = {row['r']:.2f})" for row in weak)
+        each = "; ".join(f"{row['network']} in {_describe_fit(row['place'])} (|r| = {row['r']:.2f})" for row in weak)
         raise DataError(
             f"the ICA found no component for: {each}. At least {ica.LEAST_R:g} is asked for: leave such a network out "
             "of --network-maps (and of its .tsv), or try another --ica-components"
@@ -128,7 +135,7 @@ def check_components(*, plan: Files, work: str, **fits: str) -> dict[str, int]:
     return {name: plan["networks"].index(name.partition("-")[2]) for name in plan["maps"]}
 
 
-def _words(place: str) -> str:
+def _describe_fit(place: str) -> str:
     """2_1 -> repeat 2, fold 1; inner_2_1_1_3 -> inner fold 3 of repeat 2, fold 1."""
     if place == EVERYBODY:
         return "the ICA of everybody"
@@ -137,30 +144,30 @@ def _words(place: str) -> str:
     return f"{inside}repeat {numbers[0]}, fold {numbers[1]}"
 
 
-def dual_regress(*, series: Files, fitted: str, numbers: dict[str, int], plan: Files) -> str:
-    """Everybody's maps by one fold's components (`write`), in the folder of the fit; `numbers`: those of `check`."""
+def dual_regress(*, series: SeriesFiles, fitted: str, numbers: dict[str, int], plan: ComponentPlan) -> str:
+    """Write everybody's maps by one fold's components into the folder of the fit; numbers: of `check_components`."""
     folder = Path(fitted)
     if not all((folder / f"{name}.npy").exists() for name in numbers):
         with np.load(folder / FITTED) as stored:
-            found = dict(stored)
-        own = {name: ica.of_network(found, number) for name, number in numbers.items()}
-        write_component_maps(folder, own, series["files"], Grid.read(Path(series["grid"])), plan)
+            fit = dict(stored)
+        components = {name: ica.of_network(fit, number) for name, number in numbers.items()}
+        write_component_maps(folder, components, series["files"], Grid.read(Path(series["grid"])), plan)
     return fitted
 
 
 def write_component_maps(
     folder: Path,
-    fitted: Mapping[str, Mapping[str, np.ndarray]],
+    fitted: Mapping[str, Mapping[str, Any]],
     files: list[list[str]],
     grid: Grid,
-    plan: Files,
+    plan: MapScaling,
 ) -> None:
     """Everybody's maps of an ICA's networks, `<map>.npy`, float32 (people, voxels), and beside each its arrays, `.npz`.
 
     fitted: `dataset.ica.of_network` by map, of one ICA. A person with several runs gets their mean; forms and
     smoothing, by map in `plan`, are those of `dataset.arrays.stack`.
     """
-    component = np.concatenate([its["component"] for its in fitted.values()])
+    component = np.concatenate([network["component"] for network in fitted.values()])
     whole = {"components": next(iter(fitted.values()))["components"], "component": component}
     unfinished = {name: folder / f".{name}.{os.getpid()}.npy" for name in fitted}
     shape = (len(files), grid.voxels)
@@ -169,11 +176,13 @@ def write_component_maps(
         for name, file in unfinished.items()
     }
     for row, runs in enumerate(files):
-        made = [ica.transform(np.load(path), whole) for path in runs]
+        maps_of_runs = [ica.transform(np.load(path), whole) for path in runs]
         for number, (name, table) in enumerate(tables.items()):
             form, mm = plan["forms"][name], plan["smoothing"][name]
-            own = [arrays.prepared(grid.volume(maps[number]), grid, mm, form, f"{name} of a run") for maps in made]
-            table[row] = np.mean(own, axis=0)
+            values = [
+                arrays.prepared(grid.volume(maps[number]), grid, mm, form, f"{name} of a run") for maps in maps_of_runs
+            ]
+            table[row] = np.mean(values, axis=0)
     for name, table in tables.items():
         table.flush()
         np.savez(folder / f"{name}.npz", **fitted[name])
@@ -181,7 +190,7 @@ def write_component_maps(
 
 
 def stack_from_everybody(*, folder: str, map_name: str, work: str) -> str:
-    """The array of everybody by the ICA of everybody, which no prediction rests on; `WorkDir.overall_map` finds it."""
+    """The array of a map by the ICA of everybody, which no prediction rests on; `WorkDir.overall_map` finds it."""
     file = Path(folder) / f"{map_name}.npy"
     WorkDir(Path(work)).overall_map_link(map_name).write_text(str(file.relative_to(work)))
     return str(file)

@@ -2,14 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from bids_app.evaluation import permutation
 from bids_app.nodes.train import fold_arguments
+from bids_app.planning.group_records import FoldRows, TrainingPlan
 from bids_app.planning.work_dir import WorkDir
 from bids_app.training import scores
-
-Files = dict[str, Any]
 
 
 def score_inner_folds(
@@ -17,9 +15,9 @@ def score_inner_folds(
     cell: str,
     classifier: str,
     maps: list[str],
-    splits: list[Files],
+    splits: list[FoldRows],
     seed: int,
-    plan: Files,
+    plan: TrainingPlan,
     outer: list[int],
     **stacked: str,
 ) -> str:
@@ -30,8 +28,8 @@ def score_inner_folds(
     codes = [classes.index(name) for name in tables.read(work_dir.participants)["class"]]
     folders = [Path.cwd() / f"inner-{split['fold']}" for split in splits]
     for folder, split in zip(folders, splits, strict=True):
-        given = fold_arguments(cell, classifier, maps, split, {**plan, "seed": seed}, stacked)
-        fold.run(**given, labelling=codes, folder=folder)  # with labels given, the predictions are all that is kept
+        arguments = fold_arguments(cell, classifier, maps, split, {**plan, "seed": seed}, stacked)
+        fold.run(**arguments, labelling=codes, folder=folder)  # with a labelling, only predictions are written
     true, predicted = scores.of_people(results.predictions(folders), classes)
     file = work_dir.inner_score(cell, *outer)
     file.parent.mkdir(parents=True, exist_ok=True)

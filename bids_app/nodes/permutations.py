@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,40 +10,50 @@ from numpy.typing import NDArray
 from bids_app import catalogue
 from bids_app.evaluation import permutation, sites
 from bids_app.nodes.train import fold_arguments
+from bids_app.planning.group_records import FoldRows, TrainingPlan
 from bids_app.planning.work_dir import WorkDir
 from bids_app.training import scores
 from bids_app.training.fold_files import FoldFiles
 
-Files = dict[str, Any]
 
-
-def score_linear(*, cell: str, classifier: str, plan: Files, splits: list[Files], most: int, **trained: str) -> str:
+def score_linear(
+    *, cell: str, classifier: str, plan: TrainingPlan, splits: list[FoldRows], most: int, **trained: str
+) -> str:
     """Scores of a linear cell under the true labels and `most` others -> the file of them, (1 + most,).
 
     Beside it `sites.json`: how well the same model tells the site, after ComBat and without it.
     """
     part, work_dir = catalogue.load("classifiers", classifier), WorkDir(Path(plan["work"]))
     kernels = {
-        file: [
+        name: [
             permutation.Kernel(dict(np.load(path)), np.array(split["train"]), np.array(split["test"]))
             for split in splits
-            if (path := FoldFiles(Path(trained[f"fold_{split['fold']}"])).gram_matrix(file)).exists()
+            if (path := FoldFiles(Path(trained[f"fold_{split['fold']}"])).gram_matrix(name)).exists()
         ]
-        for file in ("products", "products_of_sites")
+        for name in ("products", "products_of_sites")
     }
     labels = np.load(work_dir.labellings)[: 1 + most]
     people = pd.read_csv(work_dir.participants, sep="\t", dtype=str, keep_default_na=False)
-    found = permutation.scores(
+    null_scores = permutation.scores(
         kernels["products"], labels, people["participant_id"].tolist(), len(plan["classes"]), decide=part.decide
     )
-    told = {file: sites.told(its, people["site"].tolist(), decide=part.decide) for file, its in kernels.items()}
-    file = _save_scores(work_dir.null_scores(cell), found)
-    work_dir.site_scores(cell).write_text(json.dumps(told))
+    site_scores = {
+        name: sites.told(folds, people["site"].tolist(), decide=part.decide) for name, folds in kernels.items()
+    }
+    file = _save_scores(work_dir.null_scores(cell), null_scores)
+    work_dir.site_scores(cell).write_text(json.dumps(site_scores))
     return file
 
 
 def score_network(
-    *, cell: str, classifier: str, maps: list[str], plan: Files, splits: list[Files], number: int, **stacked: str
+    *,
+    cell: str,
+    classifier: str,
+    maps: list[str],
+    plan: TrainingPlan,
+    splits: list[FoldRows],
+    number: int,
+    **stacked: str,
 ) -> str:
     """Score of a cell trained anew under one labelling -> its file, (1,)."""
     from bids_app.training import fold, results
@@ -54,15 +63,15 @@ def score_network(
     folders = []
     for split in splits:
         folders.append(Path.cwd() / f"fold-{split['fold']}")
-        given = fold_arguments(cell, classifier, maps, split, plan, stacked)
-        fold.run(**given, labelling=labelling, folder=folders[-1])
+        arguments = fold_arguments(cell, classifier, maps, split, plan, stacked)
+        fold.run(**arguments, labelling=labelling, folder=folders[-1])
     score = permutation.balanced_accuracy(
         *scores.of_people(results.predictions(folders), plan["classes"]), len(plan["classes"])
     )
     return _save_scores(work_dir.null_score(cell, number), np.array([score]))
 
 
-def _save_scores(path: Path, found: NDArray[np.float64]) -> str:
+def _save_scores(path: Path, values: NDArray[np.float64]) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, found)
+    np.save(path, values)
     return str(path)

@@ -1,13 +1,13 @@
 """Simulated studies of --power N, some in a node."""
 
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from bids_app.dataset.grid import Grid
+from bids_app.planning.group_records import FoldRows, TrainingPlan
 from bids_app.planning.work_dir import WorkDir
+from bids_app.preprocess.conform import read_image
 from bids_app.training import seeds
 
 
@@ -17,10 +17,10 @@ def simulate_studies(
     atlas: str,
     map_name: str,
     cells: list[str],
-    splits: list[dict[str, Any]],
+    splits: list[FoldRows],
     studies: list[int],
     sizes: dict[str, list[float]],
-    plan: dict[str, Any],
+    plan: TrainingPlan,
 ) -> str:
     """Scores of linear classifiers in some simulated studies -> their file.
 
@@ -34,25 +34,26 @@ def simulate_studies(
     table, columns = tables.read(work_dir.participants), tuple(plan["adjust"][map_name])
     everyone = tables.people(table, {map_name: Path(array)}, {map_name: columns}, keep)
     grid = Grid.read(work_dir.grid(map_name))
-    labels = np.asarray(nib.load(Path(atlas) / "labels.nii.gz").dataobj)
+    labels = np.asarray(read_image(Path(atlas) / "labels.nii.gz").dataobj)
     numbers = range(*studies)
-    drawn: dict[tuple[int, str], tuple[np.ndarray, float]] = {}
+    planted: dict[tuple[int, str], tuple[np.ndarray, float]] = {}
     for number in numbers:
         for pattern in sizes:
             random = np.random.default_rng(seeds.derive(plan["seed"], "power", map_name, pattern, number))
             volumes = drawing.draw(pattern, labels, grid, random)
             shifts = [
-                planting.shift_of(everyone, map_name, one, grid, columns, plan["smoothing"][map_name])
-                for one in volumes
+                planting.shift_of(everyone, map_name, volume, grid, columns, plan["smoothing"][map_name])
+                for volume in volumes
             ]
-            drawn[number, pattern] = sum(one for one, _ in shifts), float(np.median([share for _, share in shifts]))
+            shift = np.asarray(sum(values for values, _ in shifts))
+            planted[number, pattern] = shift, float(np.median([share for _, share in shifts]))
     scores = planting.scores(
         everyone,
         map_name,
         splits,
         cells,
         np.load(work_dir.power_labellings)[numbers.start : numbers.stop] == 1,
-        [[drawn[number, pattern][0] for pattern in sizes] for number in numbers],
+        [[planted[number, pattern][0] for pattern in sizes] for number in numbers],
         list(sizes.values()),
         columns=columns,
         keep=keep,
@@ -61,5 +62,5 @@ def simulate_studies(
     )
     file = work_dir.power_scores(map_name, numbers.start)
     file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(file, scores=scores, percent=[[drawn[number, pattern][1] for pattern in sizes] for number in numbers])
+    np.savez(file, scores=scores, percent=[[planted[number, pattern][1] for pattern in sizes] for number in numbers])
     return str(file)

@@ -1,7 +1,7 @@
 """The page that explains the predictions of one participant."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
@@ -9,73 +9,89 @@ import pandas as pd
 
 from bids_app import __version__
 from bids_app.dataset.grid import Grid
+from bids_app.planning.group_records import PageContext, PagePrediction
 from bids_app.planning.work_dir import WorkDir
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import plain, read_image
 from bids_app.regions import tables
 from bids_app.training.fold_files import FoldFiles
 
-Files = dict[str, Any]
+if TYPE_CHECKING:
+    from bids_app.report.called import Call
 
 
 def write_prediction_page(
-    *, person: str, session: str, calls: list[Files], own: list[Any], shared: Files, done: str
+    *,
+    participant: str,
+    session: str,
+    predictions: list[PagePrediction],
+    t1w: list[tuple[str, int]],
+    context: PageContext,
+    folder: str,
 ) -> str:
-    """Write one person's page; returns its file."""
+    """Write the page of a participant into `folder`; returns its file.
+
+    t1w: the participant's T1w and its transforms to the template, as ANTs takes them, each with the time when it was
+    written; empty where there is none.
+    """
     from bids_app.report import called
 
-    visit = None if session in ("", "n/a") else session
-    template, mask = nib.load(shared["brain"]), nib.load(shared["mask"])
-    name = f"sub-{person}" + (f"_ses-{visit}" if visit else "")
+    name = f"sub-{participant}" + ("" if session in ("", "n/a") else f"_ses-{session}")
+    file = Path(folder) / f"{name}.html"
     called.write(
-        Path(done) / f"{name}.html",
+        file,
         name=name.replace("_", ", "),
-        true=calls[0]["told"]["true"],
-        classes=shared["classes"],
-        calls=[_prediction(its, shared) for its in calls],
-        template=template,
-        mask=mask,
-        own=_t1w_in_template_space([str(path) for path, _ in own], shared["brain"]) if own else None,
-        radiological=shared["radiological"],
+        true=predictions[0]["prediction"]["true"],
+        classes=context["classes"],
+        calls=[_page_section(prediction, context) for prediction in predictions],
+        template=read_image(context["brain"]),
+        mask=read_image(context["mask"]),
+        own=_t1w_in_template_space([str(path) for path, _ in t1w], context["brain"]) if t1w else None,
+        radiological=context["radiological"],
         version=__version__,
     )
-    return str(Path(done) / f"{name}.html")
+    return str(file)
 
 
-def _prediction(its: Files, shared: Files) -> Any:
+def _page_section(prediction: PagePrediction, context: PageContext) -> "Call":
+    """What the page shows of one cell."""
     from bids_app.report.called import Call
 
-    files, told, first = FoldFiles(Path(its["place"])), its["told"], its["maps"][0]
-    grid = Grid.read(WorkDir(Path(shared["work"])).grid(first))
-    target = shared["target"]
-    explained = told[target] if target in ("predicted", "true") else target
-    maps = np.load(files.heatmap(its["method"]), mmap_mode="r")
-    values = np.asarray(maps[its["row"], shared["classes"].index(explained)])
+    files, row, first = FoldFiles(Path(prediction["folder"])), prediction["prediction"], prediction["maps"][0]
+    grid = Grid.read(WorkDir(Path(context["work"])).grid(first))
+    target = context["target"]
+    explained = row[target] if target in ("predicted", "true") else target
+    maps = np.load(files.heatmap(prediction["method"]), mmap_mode="r")
+    heatmap = np.asarray(maps[prediction["row"], context["classes"].index(explained)])
     with np.load(files.region_zscores) as stored:
-        found = dict(stored)
+        zscores = dict(stored)
     return Call(
-        cell=its["cell"],
-        words=its["words"],
-        predicted=told["predicted"],
-        probability={one: float(told[f"probability_{one}"]) for one in shared["classes"]},
-        method=its["method"],
+        cell=prediction["cell"],
+        words=prediction["verdict"],
+        predicted=row["predicted"],
+        probability={name: float(row[f"probability_{name}"]) for name in context["classes"]},
+        method=prediction["method"],
         explained=explained,
-        map=plain(grid.volume(values), grid.affine),
-        unit=its["unit"],
-        sign=its["sign"],
-        atlas=shared["atlases"][first]["name"],
-        slope=its["slope"],
-        controls=int(found["controls"]),
-        regions=_region_table(its, found, values, grid, shared["atlases"][first]["names"]),
+        map=plain(grid.volume(heatmap), grid.affine),
+        unit=prediction["unit"],
+        sign=prediction["sign"],
+        atlas=context["atlases"][first]["name"],
+        slope=prediction["slope"],
+        controls=int(zscores["controls"]),
+        regions=_region_table(prediction, zscores, heatmap, grid, context["atlases"][first]["names"]),
     )
 
 
-def _region_table(its: Files, found: Files, values: np.ndarray, grid: Grid, names: dict[str, str]) -> pd.DataFrame:
-    """Every region's mean of the heatmap, and where the person's own maps lie there."""
-    index, z = found["index"], found["z"][its["row"]]
-    labels = grid.vector(np.load(FoldFiles(Path(its["place"])).parcels))
-    columns = {"region": [names.get(str(one), str(one)) for one in index]}
-    columns["heatmap"] = tables.means([values], labels, index)[0]
-    return pd.DataFrame(columns | {f"z_{name}": row for name, row in zip(its["maps"], z, strict=True)})
+def _region_table(
+    prediction: PagePrediction, zscores: dict[str, np.ndarray], heatmap: np.ndarray, grid: Grid, names: dict[str, str]
+) -> pd.DataFrame:
+    """Every region's mean of the heatmap, and the z of the participant's maps there."""
+    index, z = zscores["index"], zscores["z"][prediction["row"]]
+    labels = grid.vector(np.load(FoldFiles(Path(prediction["folder"])).parcels))
+    columns = {
+        "region": [names.get(str(label), str(label)) for label in index],
+        "heatmap": tables.means([heatmap], labels, index)[0],
+    }
+    return pd.DataFrame(columns | {f"z_{name}": row for name, row in zip(prediction["maps"], z, strict=True)})
 
 
 def _t1w_in_template_space(files: list[str], template: str) -> nib.Nifti1Image:
@@ -84,4 +100,4 @@ def _t1w_in_template_space(files: list[str], template: str) -> nib.Nifti1Image:
 
     grid = ants.image_read(template)
     moved = ants.apply_transforms(grid, ants.image_read(files[0]), files[1:])
-    return plain(moved.numpy(), nib.load(template).affine)
+    return plain(moved.numpy(), read_image(template).affine)

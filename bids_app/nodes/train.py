@@ -1,10 +1,10 @@
 """The steps of a group run as nodes call them: files in, files out. The mathematics is in other rooms."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 
@@ -12,21 +12,21 @@ from bids_app import catalogue
 from bids_app.atlases import templates
 from bids_app.bids import outputs
 from bids_app.dataset import arrays
-from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
 from bids_app.nodes.atlas import resample_atlas
 from bids_app.nodes.heatmaps import write_participant_heatmaps
+from bids_app.planning.group_records import FoldRows, TrainingPlan, to_split
 from bids_app.planning.work_dir import WorkDir
+from bids_app.preprocess.conform import read_image
 from bids_app.training.fold_files import FoldFiles
 
-Files = dict[str, Any]
 TISSUE_THRESHOLD = 0.1
 MODEL_ONLY_KEYS = ("levels", "folds_sha256")  # what applying a model asks, and a heatmap need not say
 
 
 def stack_maps(
     *,
-    template: Files,
+    template: dict[str, str],
     map_name: str,
     files: list[list[str]],
     smoothing_mm: float,
@@ -37,25 +37,26 @@ def stack_maps(
 ) -> str:
     """All people's values of a map where its tissue can be: one float32 array on disk. Returns its file.
 
-    `parcellation`: the folder of `place_atlas` of the regions that a classifier takes means over.
+    `parcellation`: the folder of `resample_atlas_to_maps` of the regions that a classifier takes means over.
     """
-    image = nib.load(template["mask"])
+    image = read_image(template["mask"])
     inside = np.asarray(image.dataobj) > 0.5
     region = catalogue.load("maps", map_name).REGION
     if region != "brain":
         # A prior, not the people, says which voxels are looked at: nothing is chosen on those who are held out.
-        inside &= np.asarray(nib.load(template[region]).dataobj) > TISSUE_THRESHOLD
+        inside &= np.asarray(read_image(template[region]).dataobj) > TISSUE_THRESHOLD
     grid = Grid(inside, image.affine, whole, region_labels(parcellation, inside))
     grid.write(WorkDir(Path(work)).grid(map_name))
-    paths = [tuple(Path(path) for path in each) for each in files]
+    paths = [tuple(Path(path) for path in runs) for runs in files]
     return str(arrays.stack(paths, grid, Path(work), smoothing_mm=smoothing_mm, form=form))
 
 
 def region_labels(parcellation: str | None, mask: np.ndarray) -> np.ndarray | None:
-    """The labels (voxels,) of a placed atlas in a mask (X, Y, Z); None without one."""
+    """The labels (voxels,) of an atlas on the maps' grid in a mask (X, Y, Z); None without one."""
     if parcellation is None:
         return None
-    return np.asarray(nib.load(Path(parcellation) / "labels.nii.gz").dataobj)[mask].astype(np.int32)
+    labels = np.asarray(read_image(Path(parcellation) / "labels.nii.gz").dataobj)
+    return np.asarray(labels[mask], np.int32)
 
 
 def detect_copies(*, array: str, map_name: str, groups: list[str], work: str) -> str:
@@ -64,38 +65,38 @@ def detect_copies(*, array: str, map_name: str, groups: list[str], work: str) ->
 
     work_dir = WorkDir(Path(work))
     people = pd.read_csv(work_dir.participants, sep="\t", dtype=str)["participant_id"]
-    found = duplicates.find(np.load(array, mmap_mode="r"), Grid.read(work_dir.grid(map_name)), groups)
+    copies = duplicates.find(np.load(array, mmap_mode="r"), Grid.read(work_dir.grid(map_name)), groups)
     pairs = [
         [sorted({f"sub-{people[pair.first]}", f"sub-{people[pair.second]}"}), f"{pair.kind}: {pair.measure}"]
-        for pair in found
+        for pair in copies
     ]
     file = work_dir.copies(map_name)
     file.write_text(json.dumps(pairs))
     return str(file)
 
 
-def resample_template(*, template: Files, like: str, folder: str) -> Files:
+def resample_template(*, template: dict[str, str], like: str, folder: str) -> dict[str, str]:
     """The template's brain, mask and priors on the grid of an image; files of `folder`, or the template's own."""
-    image, mask = nib.load(like), nib.load(template["mask"])
-    shape, affine = image.shape[:3], image.affine
+    image, mask = read_image(like), read_image(template["mask"])
+    x, y, z = image.shape[:3]
+    shape, affine = (x, y, z), image.affine
     if Grid(np.ones(shape, bool), affine).same_place(mask.shape, mask.affine):
         return template
     Path(folder).mkdir(parents=True, exist_ok=True)
-    placed = dict(template)
+    files = dict(template)
     for name in ("brain", "mask", "gm", "wm"):
-        image = templates.resample(nib.load(template[name]), shape, affine, order="linear")
-        placed[name] = str(Path(folder) / f"{name}.nii.gz")
-        image.to_filename(placed[name])
-    return placed
+        image = templates.resample(read_image(template[name]), shape, affine, order="linear")
+        files[name] = str(Path(folder) / f"{name}.nii.gz")
+        image.to_filename(files[name])
+    return files
 
 
-def resample_atlas_to_maps(*, atlas_name: str, link: str, **chosen: Any) -> str:
-    """An atlas on the maps' grid (`spaces.place`); `link` names where the analysis finds it."""
-
-    found = resample_atlas(name=atlas_name, **chosen)
+def resample_atlas_to_maps(*, atlas_name: str, link: str, **arguments: Any) -> str:
+    """The folder of an atlas on the maps' grid (`resample_atlas`); its name is written to the file `link`."""
+    folder = resample_atlas(name=atlas_name, **arguments)
     Path(link).parent.mkdir(parents=True, exist_ok=True)
-    Path(link).write_text(Path(found).name)
-    return found
+    Path(link).write_text(Path(folder).name)
+    return folder
 
 
 def train_fold(
@@ -103,54 +104,56 @@ def train_fold(
     cell: str,
     classifier: str,
     maps: list[str],
-    split: Files,
-    plan: Files,
+    split: FoldRows,
+    plan: TrainingPlan,
     regions: str,
     **stacked: str,
 ) -> str:
     """One cell in one fold, and the heatmaps of those held out as files. Returns the fold's folder.
 
     `stacked` has the array of each map as `array_<name>`, or the folder of what was fitted in the fold as
-    `fitted_<repeat>_<fold>`; `plan` is what all nodes of an analysis share (cells.py);
-    `regions` is the folder of `place_atlas` for the map's first atlas.
+    `fitted_<repeat>_<fold>`; `regions` is the folder of `resample_atlas_to_maps` for the map's first atlas.
     """
     from bids_app.training import fold
 
     files = WorkDir(Path(plan["work"])).fold(cell, split["repeat"], split["fold"])
-    given = fold_arguments(cell, classifier, maps, split, plan, stacked)
+    arguments = fold_arguments(cell, classifier, maps, split, plan, stacked)
     fold.run(
-        **given,
+        **arguments,
         explainers=plan["explainers"],
         parcels=_write_parcels(Path(regions), files),
         explain_checks=plan["explain_checks"],
         folder=files.folder,
     )
-    told = {outputs.camel(key): value for key, value in given["settings"].items() if key not in MODEL_ONLY_KEYS}
-    stated = {"Cell": cell, "Maps": maps, **told}
-    write_participant_heatmaps(files, plan, Grid.read(given["grid_file"]), stated)
+    settings = arguments["settings"].items()
+    metadata = {outputs.camel(key): value for key, value in settings if key not in MODEL_ONLY_KEYS}
+    grid = Grid.read(arguments["grid_file"])
+    write_participant_heatmaps(files, plan, grid, {"Cell": cell, "Maps": maps, **metadata})
     return str(files.folder)
 
 
 def _write_parcels(atlas_folder: Path, files: FoldFiles) -> Path:
     """Write the labels of an atlas as an array beside a fold, since what trains reads no images; returns the file."""
     files.folder.mkdir(parents=True, exist_ok=True)
-    np.save(files.parcels, np.asarray(nib.load(atlas_folder / "labels.nii.gz").dataobj).astype(np.int32))
+    np.save(files.parcels, np.asarray(read_image(atlas_folder / "labels.nii.gz").dataobj).astype(np.int32))
     return files.parcels
 
 
-def fold_arguments(cell: str, classifier: str, maps: list[str], split: Files, plan: Files, stacked: Files) -> Files:
-    """What `training.fold.run` is told of a cell and a fold, but for the folder and what is done with the model."""
+def fold_arguments(
+    cell: str, classifier: str, maps: list[str], split: FoldRows, plan: TrainingPlan, stacked: Mapping[str, str]
+) -> dict[str, Any]:
+    """The arguments of `training.fold.run` for a cell and a fold, but for the folder and how the model is explained."""
     work_dir, adjust = WorkDir(Path(plan["work"])), {name: tuple(plan["adjust"][name]) for name in maps}
-    stated = {
+    settings = {
         "smoothing_mm": {name: plan["smoothing"][name] for name in maps},
         "map_form": {name: plan["forms"][name] for name in maps},
         "adjusted_for": {name: list(columns) for name, columns in adjust.items()},
         "space": plan["space"],
         "resolution_mm": plan["resolutions"][maps[0]],
-        "made": {name: plan["made"][name] for name in maps},
+        "made": {name: plan["map_parameters"][name] for name in maps},
         "levels": plan["levels"],
-        "folds_sha256": plan["folds"],
-        **({"ica": {key: its for key, its in plan["ica"].items() if key != "maps"}} if plan["ica"] else {}),
+        "folds_sha256": plan["folds_sha256"],
+        **({} if plan["ica"] is None else {"ica": plan["ica"]}),
         **({} if plan["keep"] is None else {"combat_keep": plan["keep"], "sites": plan["sites"]}),
     }
     return {
@@ -161,7 +164,7 @@ def fold_arguments(cell: str, classifier: str, maps: list[str], split: Files, pl
         "grid_file": work_dir.grid(maps[0]),
         "people": work_dir.participants,
         "classes": tuple(plan["classes"]),
-        "split": Split(**{key: tuple(value) if isinstance(value, list) else value for key, value in split.items()}),
+        "split": to_split(split),
         "adjust": adjust,
         "keep": None if plan["keep"] is None else tuple(plan["keep"]),
         "seed": plan["seed"],
@@ -169,11 +172,11 @@ def fold_arguments(cell: str, classifier: str, maps: list[str], split: Files, pl
         "weights": Path(plan["weights"][classifier]) if classifier in plan["weights"] else None,
         "device": plan["device"],
         "threads": plan["threads"],
-        "settings": stated,
+        "settings": settings,
     }
 
 
-def array_file(name: str, fold: str, stacked: Files) -> Path:
+def array_file(name: str, fold: str, stacked: Mapping[str, str]) -> Path:
     """The array of a map: everybody's stack, or what was fitted in the fold, <repeat>_<fold>."""
     if f"array_{name}" in stacked:
         return Path(stacked[f"array_{name}"])

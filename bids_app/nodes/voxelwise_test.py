@@ -29,9 +29,9 @@ def permute_contrast(
     x = voxelwise.by_person(np.load(array, mmap_mode="r"), people["participant_id"].tolist())
     grid = Grid.read(work_dir.grid(map_name))
     design = design_columns(people, tuple(classes), explained, tuple(columns))
-    found = voxelwise.draw(x, *design, grid, permutations=permutations, seed=seed)
-    # not an argument: nipype hashes files that are there, and would compute again what it finds
-    left = work_dir.voxelwise_permutations(map_name, explained, number)
-    left.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(left, **vars(found))
-    return str(left)
+    results = voxelwise.draw(x, *design, grid, permutations=permutations, seed=seed)
+    # not an argument: nipype hashes files that exist, and would compute the node again
+    file = work_dir.voxelwise_permutations(map_name, explained, number)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(file, **vars(results))
+    return str(file)

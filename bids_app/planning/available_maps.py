@@ -3,12 +3,11 @@
 from pathlib import Path
 from types import ModuleType
 
-import nibabel as nib
-
 from bids_app import catalogue
 from bids_app.bids import inputs, outputs
 from bids_app.errors import UsageError
 from bids_app.planning import network_templates
+from bids_app.preprocess.conform import read_image
 from bids_app.settings import Settings
 
 MapFiles = dict[tuple[str, str | None], dict[str, tuple[Path, ...]]]
@@ -49,45 +48,45 @@ def _fitted_names(name: str, settings: Settings) -> list[str]:
     return [name] if wanted else [f"{base}-{label}" for label in there]
 
 
-def find_maps(settings: Settings, chosen: tuple[str, ...], people: set[str] | None) -> MapFiles:
+def find_maps(settings: Settings, names: tuple[str, ...], people: set[str] | None) -> MapFiles:
     """Files by person and session, then map: the runs of one session in their order.
 
     Raises UsageError for several tasks or voxel sizes of which none was chosen.
     """
     sessions = {name.removeprefix("ses-") for name in settings.select.session_label}
-    found: MapFiles = {}
-    for name in chosen:
+    files_by_session: MapFiles = {}
+    for name in names:
         tasks, sizes = set(), set()
         for path in _files(settings, name, catalogue.load("maps", name)):
-            who = inputs.entities(path.name) or {}
-            key = (who["sub"], who.get("ses"))
+            entities = inputs.entities(path.name) or {}
+            key = (entities["sub"], entities.get("ses"))
             if (people is not None and key[0] not in people) or (sessions and key[1] not in sessions):
                 continue
-            tasks.add(who.get("task"))
-            sizes.add(who.get("res"))
-            files = found.setdefault(key, {}).get(name, ())
-            found[key][name] = (*files, path)
+            tasks.add(entities.get("task"))
+            sizes.add(entities.get("res"))
+            files_by_map = files_by_session.setdefault(key, {})
+            files_by_map[name] = (*files_by_map.get(name, ()), path)
         if len(tasks) > 1:
             raise UsageError(f"{name} was made of several tasks ({', '.join(map(str, tasks))}); choose with --task-id")
         if len(sizes) > 1:
             raise UsageError(f"{name} stands in several voxel sizes in OUT_DIR; choose one with --resolution")
-    return found
+    return files_by_session
 
 
 def read_grid(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Shape and affine of an image, comparable; only its header is read."""
-    image = nib.load(path)
+    image = read_image(path)
     return image.shape[:3], tuple(image.affine.round(4).ravel().tolist())
 
 
 def _files(settings: Settings, name: str, part: ModuleType) -> list[Path]:
-    chosen = settings.participant
-    known = {"intensity": chosen.intensity, "stat": "beta", "name": name.partition("-")[2] or "*"}
-    stated = {key: value.format(**known) for key, value in part.ENTITIES.items()}
-    res = outputs.label(f"{chosen.resolution:g}".replace(".", "p")) if chosen.resolution else "*"
+    options = settings.participant
+    known = {"intensity": options.intensity, "stat": "beta", "name": name.partition("-")[2] or "*"}
+    part_entities = {key: value.format(**known) for key, value in part.ENTITIES.items()}
+    res = outputs.label(f"{options.resolution:g}".replace(".", "p")) if options.resolution else "*"
     run = f"*_task-{settings.select.task_id or '*'}_*" if datatype(part) == "func" else "*_"
-    entities = "_".join(f"{key}-{value}" for key, value in stated.items())
+    entities = "_".join(f"{key}-{value}" for key, value in part_entities.items())
     named = "desc-denoised_bold" if is_fitted(name) else f"{entities}_{part.SUFFIX}"
-    pattern = f"sub-{run}space-{chosen.output_space}_res-{res}_{named}.nii.gz"
+    pattern = f"sub-{run}space-{options.output_space}_res-{res}_{named}.nii.gz"
     folders = (f"sub-*/{datatype(part)}", f"sub-*/ses-*/{datatype(part)}")
     return sorted(path for folder in folders for path in settings.output_dir.glob(f"{folder}/{pattern}"))

@@ -19,16 +19,16 @@ def participant_table(dataset: inputs.Dataset, settings: Settings) -> pd.DataFra
     """What is known of people, by participant and session."""
     group = settings.group
     if group.label_from_id is None and group.phenotype is None and (group.label or not settings.both.model):
-        told = participants.read(dataset.root / "participants.tsv")
+        table = participants.read(dataset.root / "participants.tsv")
     else:
-        told = labels.people(dataset.root, dataset.participants)
+        table = labels.people(dataset.root, dataset.participants)
     if group.phenotype is not None:
-        told = labels.with_phenotype(told, group.phenotype)
+        table = labels.with_phenotype(table, group.phenotype)
     if group.label_from_id is not None:
-        told = labels.from_ids(told, group.label_from_id)
+        table = labels.from_ids(table, group.label_from_id)
     if settings.select.participant_label:
-        told = told[told.index.isin(inputs.select(dataset, settings.select.participant_label))]
-    return labels.with_sessions(told, dataset.root, phenotype=group.phenotype)
+        table = table[table.index.isin(inputs.select(dataset, settings.select.participant_label))]
+    return labels.with_sessions(table, dataset.root, phenotype=group.phenotype)
 
 
 def label(settings: Settings) -> str | None:
@@ -43,9 +43,9 @@ def is_planning(settings: Settings) -> bool:
 
 def assign_halves(everyone: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     """The table of samples with a half, HALVES, drawn at random for each person who is used, as their class."""
-    own = everyone.loc[everyone["used"], "participant_id"]
-    people = pd.Series(own.unique()).sample(frac=1, random_state=settings.compute.random_seed)
-    halves = own.map(dict(zip(people, itertools.cycle(HALVES), strict=False)))
+    participant_ids = everyone.loc[everyone["used"], "participant_id"]
+    people = pd.Series(participant_ids.unique()).sample(frac=1, random_state=settings.compute.random_seed)
+    halves = participant_ids.map(dict(zip(people, itertools.cycle(HALVES), strict=False)))
     return everyone.assign(**{"class": halves.reindex(everyone.index).fillna(everyone["class"])})
 
 
@@ -83,36 +83,38 @@ def fold_groups(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> 
         raise DataError(
             f"--keep-together: participants.tsv has no column {column}; it has {', '.join(map(str, frame.columns))}"
         )
-    own = used["participant_id"].map(frame.xs(labels.WHOLE, level=1)[column])
+    group_values = used["participant_id"].map(frame.xs(labels.WHOLE, level=1)[column])
     return [
         f"sub-{person}" if pd.isna(value) else f"{column} {value}"
-        for person, value in zip(used["participant_id"], own, strict=True)
+        for person, value in zip(used["participant_id"], group_values, strict=True)
     ]
 
 
 def splits(used: pd.DataFrame, groups: list[str], settings: Settings) -> list[Split]:
     """Who trains and who is held out, in every fold; `groups` (`together`) stay on one side."""
     group, names = settings.group, used["class"].tolist()
-    chosen = {
+    schemes = {
         "--folds-file": group.folds_file is not None,
         "--leave-site-out": group.leave_site_out,
         "--hold-out": group.hold_out is not None,
         "--test-per-class": group.test_per_class is not None,
     }
-    if sum(chosen.values()) > 1:
-        given = " and ".join(name for name, its in chosen.items() if its)
-        raise UsageError(f"{given} each say how people are split; choose one")
+    if sum(schemes.values()) > 1:
+        options = " and ".join(name for name, is_set in schemes.items() if is_set)
+        raise UsageError(f"{options} each say how people are split; choose one")
     if group.folds_file is not None:
         return folds_file.read(group.folds_file, used, groups)
     if group.leave_site_out:
         return folds.leave_site_out(names, used["site"].tolist(), groups)
-    given = {"repeats": group.repeats, "seed": settings.compute.random_seed}
+    repeats, seed = group.repeats, settings.compute.random_seed
     if group.hold_out is not None:
-        return folds.hold_out(names, groups, share=group.hold_out, **given)
+        return folds.hold_out(names, groups, share=group.hold_out, repeats=repeats, seed=seed)
     if group.test_per_class is not None:
         people = used["participant_id"].tolist()
-        return folds.balanced(names, groups, people, number=group.test_per_class, folds=group.folds, **given)
-    return folds.stratified(names, groups, folds=group.folds, **given)
+        return folds.balanced(
+            names, groups, people, number=group.test_per_class, folds=group.folds, repeats=repeats, seed=seed
+        )
+    return folds.stratified(names, groups, folds=group.folds, repeats=repeats, seed=seed)
 
 
 def describe_splits(settings: Settings) -> str:
@@ -144,9 +146,9 @@ def tested_words(used: pd.DataFrame, splits: list[Split], names: tuple[str, ...]
     held, whole = tested(used, splits), used.groupby("class")["participant_id"].nunique()
     if held.eq(whole).all():
         return ""
-    told = ", ".join(f"{held[name]} of {whole[name]} {name}" for name in names)
+    counts = ", ".join(f"{held[name]} of {whole[name]} {name}" for name in names)
     when = " in the first repeat" if any(split.repeat > 1 for split in splits) else ""
-    return f"Tested{when} were {told}; the others trained only."
+    return f"Tested{when} were {counts}; the others trained only."
 
 
 def _times(repeats: int) -> str:
@@ -162,12 +164,12 @@ def check_confounded(
     """
     if label_column == "site" and settings.group.harmonize:
         raise UsageError("--harmonize: the label is the site, and harmonising would take away what is to be learnt")
-    told = audit.confounded(used, names, label=label_column)
-    if told and not settings.group.allow_confounded:
+    problems = audit.confounded(used, names, label=label_column)
+    if problems and not settings.group.allow_confounded:
         raise DataError(
-            f"class and site cannot be told apart: {'; '.join(told)}. A classifier could know the scanner and nothing "
-            "else. Use sites that have people of every class (--exclude the others), or go on with --allow-confounded; "
-            "no cell is claimed to tell classes apart then"
+            f"class and site cannot be told apart: {'; '.join(problems)}. A classifier could know the scanner and "
+            "nothing else. Use sites that have people of every class (--exclude the others), or go on with "
+            "--allow-confounded; no cell is claimed to tell classes apart then"
         )
 
 
@@ -180,4 +182,4 @@ def number_sites(used: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, 
     sites = sorted(used["site"].astype(str).unique())
     if len(sites) < 2:
         raise UsageError("--harmonize combat: all people are of one site; say with --site which column names the sites")
-    return used.assign(**{SITE: [sites.index(str(one)) for one in used["site"]]}), tuple(sites)
+    return used.assign(**{SITE: [sites.index(str(site)) for site in used["site"]]}), tuple(sites)

@@ -14,11 +14,11 @@ def classifier_options(settings: Settings) -> dict[str, dict[str, Any]]:
 
     Raises UsageError for a name, an option or a value that cannot be.
     """
-    tuned, chosen = settings.group.tune, settings.group.classifiers
-    known = {ALL, *chosen, *catalogue.names("classifiers"), *catalogue.names("explainers")}
+    tuned, classifiers = settings.group.tune, settings.group.classifiers
+    known = {ALL, *classifiers, *catalogue.names("classifiers"), *catalogue.names("explainers")}
     if strange := sorted(set(tuned) - known):
         raise UsageError(f"--tune: there is no {', '.join(strange)}; choose from {', '.join(sorted(known))}")
-    return {name: found for name in chosen if (found := _options_of(name, tuned))}
+    return {name: options for name in classifiers if (options := _options_of(name, tuned))}
 
 
 def explainer_options(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -32,24 +32,24 @@ def explainer_options(settings: Settings) -> dict[str, dict[str, Any]]:
 def _options_of(name: str, tuned: dict[str, dict[str, Any]]) -> dict[str, Any]:
     base, dash, variant = name.partition("-")
     network = catalogue.offers("classifiers", base, "EPOCHS")
-    own = {**(tuned.get(ALL, {}) if network else {}), **tuned.get(base, {}), **tuned.get(name, {})}
+    options = {**(tuned.get(ALL, {}) if network else {}), **tuned.get(base, {}), **tuned.get(name, {})}
     if dash:
         if not catalogue.offers("classifiers", base, "VARIANT"):
             raise UsageError(f"--classifiers: {base} has no variants, so there is no {name}")
-        own[catalogue.constant("classifiers", base, "VARIANT")] = int(variant) if variant.isdigit() else variant
-    found = _typed_options("classifiers", base, own, network=network)
+        options[catalogue.constant("classifiers", base, "VARIANT")] = int(variant) if variant.isdigit() else variant
+    options = _typed_options("classifiers", base, options, network=network)
     if network:
-        _check_training(base, found)
-    return found
+        _check_training(base, options)
+    return options
 
 
-def _typed_options(room: str, base: str, own: dict[str, Any], *, network: bool = False) -> dict[str, Any]:
+def _typed_options(room: str, base: str, options: dict[str, Any], *, network: bool = False) -> dict[str, Any]:
     """The options with values of their kind."""
     kinds = _option_types(room, base, network=network)
-    if strange := sorted(set(own) - set(kinds)):
+    if strange := sorted(set(options) - set(kinds)):
         choice = f"choose from {', '.join(sorted(kinds))}" if kinds else "nothing of it can be tuned"
         raise UsageError(f"--tune: {base} has no {', '.join(strange)}; {choice}")
-    return {option: _typed_value(f"{base}.{option}", value, *kinds[option]) for option, value in own.items()}
+    return {option: _typed_value(f"{base}.{option}", value, *kinds[option]) for option, value in options.items()}
 
 
 def _option_types(room: str, base: str, *, network: bool) -> dict[str, tuple[type, bool]]:
@@ -59,8 +59,8 @@ def _option_types(room: str, base: str, *, network: bool) -> dict[str, tuple[typ
         option: (kind, False) if isinstance(kind, type) else (kind.__args__[0], True) for option, kind in hints.items()
     }
     if catalogue.offers(room, base, "OPTIONS"):
-        stated = catalogue.constant(room, base, "OPTIONS")
-        kinds |= {option: (int if value is None else type(value), value is None) for option, value in stated.items()}
+        defaults = catalogue.constant(room, base, "OPTIONS")
+        kinds |= {option: (int if value is None else type(value), value is None) for option, value in defaults.items()}
     return kinds
 
 
@@ -76,14 +76,14 @@ def _typed_value(key: str, value: Any, kind: type, optional: bool) -> Any:
     return value
 
 
-def _check_training(base: str, found: dict[str, Any]) -> None:
+def _check_training(base: str, options: dict[str, Any]) -> None:
     """Raise UsageError for a way of training that cannot be."""
-    stated = {
+    defaults = {
         option: catalogue.constant("classifiers", base, option.upper())
         for option in regimen.KEYS
         if catalogue.offers("classifiers", base, option.upper())
     }
     try:
-        regimen.Regimen(**stated | {option: value for option, value in found.items() if option in regimen.KEYS})
+        regimen.Regimen(**defaults | {option: value for option, value in options.items() if option in regimen.KEYS})
     except ValueError as error:
         raise UsageError(f"--tune {base}: {error}") from error

@@ -4,14 +4,14 @@ import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import pandas as pd
 
 from bids_app.dataset.folds import Split
 from bids_app.errors import DataError
 from bids_app.planning import available_maps, network_templates
+from bids_app.planning.group_records import IcaSettings
+from bids_app.preprocess.conform import read_image
 from bids_app.settings import Settings
 
 INNER = "inner"  # of the folds within a fold
@@ -34,10 +34,14 @@ class IcaPlan:
     runs: int
 
     @property
-    def stated(self) -> dict[str, Any]:
+    def settings(self) -> IcaSettings:
         """What models and heatmaps say of it."""
-        told = {"components": self.components, "networks": list(self.networks)}
-        return {**told, "network_maps": self.file.name, "network_maps_sha256": self.sha256}
+        return {
+            "components": self.components,
+            "networks": list(self.networks),
+            "network_maps": self.file.name,
+            "network_maps_sha256": self.sha256,
+        }
 
 
 def plan_ica(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> IcaPlan | None:
@@ -47,6 +51,7 @@ def plan_ica(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> I
         return None
     file, components = settings.participant.network_maps, settings.group.ica_components
     networks = network_templates.labels(file, "ica")
+    assert file is not None  # `labels` refuses that
     if len(networks) > components:
         raise DataError(
             f"--network-maps {file.name} has {len(networks)} networks, and an ICA of {components} components cannot "
@@ -65,7 +70,7 @@ def check_series(used: pd.DataFrame, name: str, components: int) -> float:
     first, odd, short, most = None, [], [], 0.0
     for person, files in zip(used["participant_id"], used[name], strict=True):
         for path in files:
-            grid, shape = available_maps.read_grid(path), nib.load(path).shape
+            grid, shape = available_maps.read_grid(path), read_image(path).shape
             first = first or grid
             odd += [f"sub-{person}"] if grid != first else []
             short += [f"sub-{person} ({shape[3]})"] if shape[3] < components + 2 else []

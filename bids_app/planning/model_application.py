@@ -14,9 +14,11 @@ from bids_app.bids import inputs, outputs
 from bids_app.dataset import covariates, training_list
 from bids_app.errors import DataError, UsageError
 from bids_app.planning import available_maps, cohort, group, ica, settings_from_model
-from bids_app.settings import Group, Settings, option
+from bids_app.planning.settings_from_model import ModelMap
+from bids_app.settings import Group, Settings
 from bids_app.training import cards
 from bids_app.training.prepare import SITE
+from bids_app.values import option
 
 DEFAULT_NAME, UNKNOWN = "applied", "not known"
 APPLICABLE_OPTIONS = {  # the options of the group level that mean something when a model is applied
@@ -25,22 +27,27 @@ APPLICABLE_OPTIONS = {  # the options of the group level that mean something whe
 }  # fmt: skip
 
 
+Card = dict[str, Any]
+Models = dict[Path, Card]
+
+
 @dataclass(frozen=True)
 class ApplicationPlan:
-    """`cells`: the models, by cell: folder -> card; `about`: what is true of all of a cell's (`cards.cell`).
+    """`cells`: the models, by cell: folder -> card; `cell_facts`: what is true of all of a cell's (`cards.cell`).
 
-    `samples` has everyone, with their true class where it is known; `used` whom the models are asked about, in the row
-    order of `asked` (rows, models) and of `listed` (rows,), who is on the training list; None without a list.
+    `samples` has everyone, with their true class where it is known; `used` those who are predicted, in the row order of
+    `eligible` (rows, models), which models may predict whom, and of `listed` (rows,), who is on the training list; None
+    without a list.
     """
 
     name: str
-    cells: dict[str, dict[Path, dict[str, Any]]]
-    about: dict[str, dict[str, Any]]
+    cells: dict[str, Models]
+    cell_facts: dict[str, dict[str, Any]]
     classes: tuple[str, ...]
-    maps: dict[str, dict[str, Any]]
+    maps: dict[str, ModelMap]
     samples: pd.DataFrame
     used: pd.DataFrame
-    asked: np.ndarray
+    eligible: np.ndarray
     listed: np.ndarray | None
     sites: tuple[str, ...] | None
     key: str
@@ -49,76 +56,92 @@ class ApplicationPlan:
 def plan_application(dataset: inputs.Dataset, settings: Settings) -> ApplicationPlan:
     """Check the whole plan. Raises UsageError, DataError or MissingInputError, each with what to do."""
     _check_options(settings)
+    assert settings.both.model is not None  # without it the group level trains
     cells = cards.find(settings.both.model)
-    cards_of = [next(iter(its.values())) for its in cells.values()]
+    first_cards = [next(iter(models.values())) for models in cells.values()]
     maps, classes = settings_from_model.maps_of_models(cells), _common_value(cells, "classes")
-    about = {cell: cards.cell(its) for cell, its in cells.items()}
+    cell_facts = {cell: cards.cell(models) for cell, models in cells.items()}
     folds = _folds(cells)
-    columns, keep = _covariate_columns(cards_of)
-    levels = {name: its for card in cards_of for name, its in card["settings"]["levels"].items()}
-    frame = cohort.participant_table(dataset, settings)
-    true = _true_classes(frame, classes, settings)
-    needed = tuple(dict.fromkeys(_column_name(one, levels) for one in (*columns, *keep)))
-    classed = _classes_to_collect(frame, true, settings)
-    samples = group.collect_samples(dataset, frame, classed, settings, tuple(maps), needed)
-    samples["class"] = samples["class"].replace(UNKNOWN, pd.NA)
-    samples = _exclude_new_levels(samples, {name: levels[name] for name in needed if name in levels})
+    levels = {name: values for card in first_cards for name, values in card["settings"]["levels"].items()}
+    needed = _needed_columns(first_cards, levels)
+    samples = _collect_samples(dataset, settings, tuple(maps), classes, needed, levels)
     used = samples[samples["used"]].reset_index(drop=True)
     _check_used(used, samples, maps)
-    asked, listed = _eligible_models(used, folds, settings)
-    if not asked.any(axis=1).all():
-        samples = _exclude(samples, used[~asked.any(axis=1)], "every model was trained on this person")
-        kept = asked.any(axis=1)
-        used, asked, listed = used[kept].reset_index(drop=True), asked[kept], listed[kept]
+    eligible, listed = _eligible_models(used, folds, settings)
+    predictable = np.asarray(eligible.any(axis=1))
+    if listed is not None and not predictable.all():
+        samples = _exclude(samples, used[~predictable], "every model was trained on this person")
+        used, eligible, listed = used[predictable].reset_index(drop=True), eligible[predictable], listed[predictable]
         _check_used(used, samples, maps)
     used, _ = covariates.code(used, needed, levels)
-    sites = next((tuple(card["settings"]["sites"]) for card in cards_of if "combat_keep" in card), None)
+    sites = next((tuple(card["settings"]["sites"]) for card in first_cards if "combat_keep" in card), None)
     if sites is not None:
-        used = used.assign(**{SITE: [sites.index(str(one)) if str(one) in sites else -1 for one in used["site"]]})
+        numbers = [sites.index(str(site)) if str(site) in sites else -1 for site in used["site"]]
+        used = used.assign(**{SITE: numbers})
     name = outputs.label(settings.group.analysis or DEFAULT_NAME)
     if (settings.output_dir / "group" / name / "models").exists():
         raise UsageError(f"--analysis {name}: that is a trained analysis in OUT_DIR; give the new one another name")
     key = _key(cells, used, maps, settings)
-    return ApplicationPlan(name, cells, about, tuple(classes), maps, samples, used, asked, listed, sites, key)
+    return ApplicationPlan(name, cells, cell_facts, tuple(classes), maps, samples, used, eligible, listed, sites, key)
 
 
 def _check_options(settings: Settings) -> None:
     unset = Group()
-    idle = [one.name for one in fields(Group) if getattr(settings.group, one.name) != getattr(unset, one.name)]
-    if wrong := [option(name) for name in idle if name not in APPLICABLE_OPTIONS]:
+    changed = [
+        field.name for field in fields(Group) if getattr(settings.group, field.name) != getattr(unset, field.name)
+    ]
+    if wrong := [option(name) for name in changed if name not in APPLICABLE_OPTIONS]:
         raise UsageError(f"{', '.join(wrong)}: not with --model, which applies what was trained; leave it out")
 
 
-def _common_value(cells: dict[str, dict[Path, Any]], key: str) -> Any:
-    """What all models of all cells state alike."""
-    stated = [card[key] for its in cells.values() for card in its.values()]
-    if any(one != stated[0] for one in stated):
+def _common_value(cells: dict[str, Models], key: str) -> Any:
+    """The value of a key that all models of all cells share."""
+    values = [card[key] for models in cells.values() for card in models.values()]
+    if any(value != values[0] for value in values):
         raise DataError(f"--model: cells differ in {key}; give the models of one analysis, or one cell's folder")
-    return stated[0]
+    return values[0]
 
 
-def _folds(cells: dict[str, dict[Path, Any]]) -> tuple[list[tuple[int, int]], str]:
+def _folds(cells: dict[str, Models]) -> tuple[list[tuple[int, int]], str]:
     """Repeat and fold of the models, which all cells share, and the hash of the table of folds."""
-    each = [
-        ([(card["repeat"], card["fold"]) for card in its.values()], card["settings"]["folds_sha256"])
-        for its in cells.values()
-        for card in [next(iter(its.values()))]
+    folds_by_cell = [
+        (
+            [(card["repeat"], card["fold"]) for card in models.values()],
+            next(iter(models.values()))["settings"]["folds_sha256"],
+        )
+        for models in cells.values()
     ]
-    if any(one != each[0] for one in each):
+    if any(folds != folds_by_cell[0] for folds in folds_by_cell):
         raise DataError("--model: cells have different folds; give the models of one analysis, or one cell's folder")
-    return each[0]
+    return folds_by_cell[0]
 
 
-def _covariate_columns(cards_of: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """What is adjusted for, and what ComBat preserves, over all cells."""
-    adjusted = [one for card in cards_of for columns in card["adjust"].values() for one in columns]
-    kept = [one for card in cards_of for one in card.get("combat_keep", ())]
-    return list(dict.fromkeys(adjusted)), list(dict.fromkeys(kept))
+def _needed_columns(first_cards: list[Card], levels: dict[str, list[str]]) -> tuple[str, ...]:
+    """The columns, as in participants.tsv, that any cell adjusts for or ComBat preserves."""
+    adjusted = [column for card in first_cards for columns in card["adjust"].values() for column in columns]
+    preserved = [column for card in first_cards for column in card.get("combat_keep", ())]
+    return tuple(dict.fromkeys(_column_name(column, levels) for column in (*adjusted, *preserved)))
 
 
 def _column_name(coded: str, levels: dict[str, list[str]]) -> str:
     """sex[M] -> sex, as participants.tsv has it."""
-    return next((name for name, its in levels.items() if coded in {f"{name}[{one}]" for one in its}), coded)
+    return next((name for name, values in levels.items() if coded in {f"{name}[{value}]" for value in values}), coded)
+
+
+def _collect_samples(
+    dataset: inputs.Dataset,
+    settings: Settings,
+    maps: tuple[str, ...],
+    classes: list[str],
+    needed: tuple[str, ...],
+    levels: dict[str, list[str]],
+) -> pd.DataFrame:
+    """Everyone with their maps, with their true class or NA."""
+    frame = cohort.participant_table(dataset, settings)
+    labels = _classes_to_collect(frame, _true_classes(frame, classes, settings), settings)
+    samples = group.collect_samples(dataset, frame, labels, settings, maps, needed)
+    samples["class"] = samples["class"].replace(UNKNOWN, pd.NA)
+    return _exclude_new_levels(samples, {name: levels[name] for name in needed if name in levels})
 
 
 def _true_classes(frame: pd.DataFrame, classes: list[str], settings: Settings) -> "pd.Series[str] | None":
@@ -164,32 +187,36 @@ def _exclude(samples: pd.DataFrame, rows: pd.DataFrame, reason: str) -> pd.DataF
     return samples.assign(used=samples["used"] & ~out, reason=samples["reason"].where(~out, reason))
 
 
-def _check_used(used: pd.DataFrame, samples: pd.DataFrame, maps: dict[str, Any]) -> None:
+def _check_used(used: pd.DataFrame, samples: pd.DataFrame, maps: dict[str, ModelMap]) -> None:
     """Raise DataError where nobody is left, or where maps are not those that the model was trained on."""
     command = "pellucid BIDS_DIR OUT_DIR participant --model DIR"
     if used.empty:
         reasons = samples["reason"].value_counts().head(3)
         why = "; ".join(f"{count} people: {reason}" for reason, count in reasons.items()) or "there is nobody"
         raise DataError(f"the model can be applied to nobody ({why}); make the maps first with\n  {command}")
-    for name, its in maps.items():
-        first = used[name].iloc[0][0]
-        own = group.read_map_parameters(first)
-        differ = [key for key in sorted({*own, *its["made"]}) if own.get(key) != its["made"].get(key)]
-        if differ:
-            told = "; ".join(f"{key} is {own.get(key)} here and {its['made'].get(key)} in training" for key in differ)
-            todo = f"make them again with\n  {command}"
-            if differ == ["WithoutRegionsFrom"]:
-                todo = f"{todo}, and -d freesurfer=SUBJECTS_DIR (wmparc) or =none (the atlas)"
-            if differ == ["Version"]:
-                todo = f"use Pellucid {its['made']['Version']}, or train anew"
-            raise DataError(f"the {name} maps are not made as those of the model: {told}; {todo}")
-        if "ica" in its:
-            ica.check_series(used, name, its["ica"]["components"])
-        shape, affine = available_maps.read_grid(first)
-        if list(shape) != its["grid"]["shape"] or not np.allclose(
-            affine, np.array(its["grid"]["affine"]).ravel(), rtol=0, atol=1e-3
-        ):
-            raise DataError(f"the {name} maps do not lie on the model's grid; make them again with\n  {command}")
+    for name, model_map in maps.items():
+        _check_map(name, used, model_map, command)
+
+
+def _check_map(name: str, used: pd.DataFrame, model_map: ModelMap, command: str) -> None:
+    first = used[name].iloc[0][0]
+    here, trained = group.read_map_parameters(first), model_map["map_parameters"]
+    differing = [key for key in sorted({*here, *trained}) if here.get(key) != trained.get(key)]
+    if differing:
+        differences = "; ".join(
+            f"{key} is {here.get(key)} here and {trained.get(key)} in training" for key in differing
+        )
+        todo = f"make them again with\n  {command}"
+        if differing == ["WithoutRegionsFrom"]:
+            todo = f"{todo}, and -d freesurfer=SUBJECTS_DIR (wmparc) or =none (the atlas)"
+        if differing == ["Version"]:
+            todo = f"use Pellucid {trained['Version']}, or train anew"
+        raise DataError(f"the {name} maps are not made as those of the model: {differences}; {todo}")
+    if "ica" in model_map:
+        ica.check_series(used, name, model_map["ica"]["components"])
+    (shape, affine), grid = available_maps.read_grid(first), model_map["grid"]
+    if list(shape) != grid["shape"] or not np.allclose(affine, np.array(grid["affine"]).ravel(), rtol=0, atol=1e-3):
+        raise DataError(f"the {name} maps do not lie on the model's grid; make them again with\n  {command}")
 
 
 def _eligible_models(
@@ -201,9 +228,9 @@ def _eligible_models(
     return training_list.asked(settings.group.training_list, used["participant_id"].tolist(), places, digest=digest)
 
 
-def _key(cells: dict[str, dict[Path, Any]], used: pd.DataFrame, maps: dict[str, Any], settings: Settings) -> str:
+def _key(cells: dict[str, Models], used: pd.DataFrame, maps: dict[str, ModelMap], settings: Settings) -> str:
     """Hash of everything that the predictions depend on."""
-    weights = [card["weights_sha256"] for its in cells.values() for card in its.values()]
+    weights = [card["weights_sha256"] for models in cells.values() for card in models.values()]
     stamps = [
         (path.name, path.stat().st_size, path.stat().st_mtime_ns)
         for name in maps
@@ -211,7 +238,7 @@ def _key(cells: dict[str, dict[Path, Any]], used: pd.DataFrame, maps: dict[str, 
         for path in files
     ]
     people = used.drop(columns=list(maps)).to_csv(index=False)
-    listed = settings.group.training_list
-    told = "" if listed is None else listed.read_text()
-    text = json.dumps([weights, stamps, people, told, settings.compute.omp_nthreads, __version__], default=str)
+    file = settings.group.training_list
+    training_text = "" if file is None else file.read_text()
+    text = json.dumps([weights, stamps, people, training_text, settings.compute.omp_nthreads, __version__], default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

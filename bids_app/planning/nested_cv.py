@@ -11,18 +11,13 @@ CHOSEN = "chosen"
 
 def check_inner_folds(analysis: GroupPlan, settings: Settings) -> None:
     """Raise DataError where a fold has too few people of a class to be split again."""
-    if settings.group.inner_folds is not None:
-        for split in analysis.splits:
-            _split_training(split, analysis, settings)
+    inner_folds(analysis, settings)
 
 
 def inner_folds(analysis: GroupPlan, settings: Settings) -> dict[str, list[Split]]:
-    """The inner folds by `planning.ica.within` of the fold that they are in; nothing without --inner-folds."""
-    if settings.group.inner_folds is None:
+    """The inner folds by `planning.ica.inner_prefix` of the fold that they are in; nothing without --inner-folds."""
+    n_folds = settings.group.inner_folds
+    if n_folds is None:
         return {}
-    return {inner_prefix(split): _split_training(split, analysis, settings) for split in analysis.splits}
-
-
-def _split_training(split: Split, analysis: GroupPlan, settings: Settings) -> list[Split]:
-    classes = analysis.used["class"].tolist()
-    return folds.inner(split, classes, folds=settings.group.inner_folds, seed=settings.compute.random_seed)
+    classes, seed = analysis.used["class"].tolist(), settings.compute.random_seed
+    return {inner_prefix(split): folds.inner(split, classes, folds=n_folds, seed=seed) for split in analysis.splits}

@@ -15,26 +15,26 @@ def find_weights(settings: Settings) -> dict[str, str]:
     That of --weights, else where the hub's cache has them; none with `--weights none`. Raises MissingInputError with
     the command that gets them, UsageError where nobody takes what was given.
     """
-    chosen = settings.group.weights
+    weights = settings.group.weights
     takers = [name for name in settings.group.classifiers if catalogue.offers("classifiers", name, "load_weights")]
-    if chosen not in (None, NONE) and not takers:
+    if weights not in (None, NONE) and not takers:
         raise UsageError("--weights: none of the chosen classifiers takes pretrained weights; leave the option out")
-    return {} if chosen == NONE else {name: str(_folder(name, chosen)) for name in takers}
+    return {} if weights == NONE else {name: str(_folder(name, weights)) for name in takers}
 
 
-def _folder(name: str, chosen: str | None) -> Path:
-    hub, files = (catalogue.constant("classifiers", name, what) for what in ("HUB", "FILES"))
-    if chosen is not None:
-        folder = Path(chosen).absolute()
+def _folder(name: str, weights: str | None) -> Path:
+    hub, files = (catalogue.constant("classifiers", name, constant) for constant in ("HUB", "FILES"))
+    if weights is not None:
+        folder = Path(weights).absolute()
         if any((folder / file).is_file() for file in files):
             return folder
-        where = f"--weights {chosen} has none of {', '.join(files)}"
+        where = f"--weights {weights} has none of {', '.join(files)}"
     else:
         from huggingface_hub import try_to_load_from_cache
 
         for file in files:
-            if isinstance(found := try_to_load_from_cache(hub, file), str):
-                return Path(found).parent
+            if isinstance(cached := try_to_load_from_cache(hub, file), str):
+                return Path(cached).parent
         where = "the hub's cache has none"
     raise MissingInputError(
         f"{name} starts from pretrained weights, and {where}. Get them with\n  hf download {hub} {files[-1]}\n"

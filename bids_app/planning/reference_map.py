@@ -4,6 +4,7 @@ import nibabel as nib
 
 from bids_app.dataset import foci
 from bids_app.errors import DataError, MissingInputError
+from bids_app.preprocess.conform import read_image
 from bids_app.settings import Settings
 
 
@@ -18,7 +19,7 @@ def check_reference_map(settings: Settings) -> None:
         foci.read(file)
         return
     try:
-        shape = nib.load(file).shape
+        shape = read_image(file).shape
     except nib.filebasedimages.ImageFileError as error:
         raise DataError(f"--reference-map {file.name} is no image: {error}") from error
     if len(shape) != 3:

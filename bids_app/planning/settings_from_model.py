@@ -2,15 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from bids_app import catalogue
 from bids_app.atlases import templates
 from bids_app.errors import DataError, UsageError
-from bids_app.settings import Participant, Settings, option
+from bids_app.planning.group_records import IcaSettings
+from bids_app.settings import Participant, Settings
 from bids_app.training import cards
+from bids_app.values import option
 
 # how the sidecars of maps spell settings of the participant level
 SETTINGS_BY_KEY = {
@@ -21,6 +23,17 @@ SETTINGS_BY_KEY = {
 }  # fmt: skip
 
 
+class ModelMap(TypedDict):
+    """How a map was made and prepared that a model was trained on; `folder`: of a model, which has the mask."""
+
+    map_parameters: dict[str, Any]
+    smoothing_mm: float
+    form: str
+    grid: dict[str, Any]
+    folder: Path
+    ica: NotRequired[IcaSettings]
+
+
 def apply_model_settings(settings: Settings) -> Settings:
     """The settings with those of the maps that the model was trained on, where one is given.
 
@@ -28,70 +41,82 @@ def apply_model_settings(settings: Settings) -> Settings:
     """
     if settings.both.model is None:
         return settings
-    found = maps_of_models(cards.find(settings.both.model))
-    wanted: dict[str, list[Any]] = {"maps": [tuple(dict.fromkeys(name.partition("-")[0] for name in found))]}
-    for name, its in found.items():
-        for field, value in _participant_settings(name, its).items():
+    maps = maps_of_models(cards.find(settings.both.model))
+    wanted: dict[str, list[Any]] = {"maps": [tuple(dict.fromkeys(name.partition("-")[0] for name in maps))]}
+    for name, model_map in maps.items():
+        for field, value in _participant_settings(name, model_map).items():
             wanted.setdefault(field, []).append(value)
-        _check_registration(its["made"], settings)
+        _check_registration(model_map["map_parameters"], settings)
     unset = Participant()
-    # what maps differ in is what each has of its own
-    agreed = {field: values[0] for field, values in wanted.items() if all(one == values[0] for one in values)}
+    # where maps disagree, each keeps its own default
+    agreed = {field: values[0] for field, values in wanted.items() if all(value == values[0] for value in values)}
     for field, value in agreed.items():
-        given = getattr(settings.participant, field)
-        if given not in (getattr(unset, field), value):
+        if getattr(settings.participant, field) not in (getattr(unset, field), value):
             raise UsageError(f"{option(field)}: the model was trained with {_to_text(value)}; leave the option out")
-    tasks = {its["made"]["TaskName"] for its in found.values() if "TaskName" in its["made"]}
-    given = settings.select.task_id
-    if given is not None and tasks and tasks != {given.removeprefix("task-")}:
-        raise UsageError(f"--task-id: the model was trained on {', '.join(sorted(tasks))}; leave the option out")
-    task = given or (tasks.pop() if len(tasks) == 1 else None)
     return replace(
         settings,
-        select=replace(settings.select, task_id=task),
+        select=replace(settings.select, task_id=_task(maps, settings.select.task_id)),
         participant=replace(settings.participant, **agreed),
     )
 
 
-def maps_of_models(cells: dict[str, dict[Path, Any]]) -> dict[str, dict[str, Any]]:
-    """By map: how it was `made`, its `smoothing_mm` and `form`, its grid, and a `folder` that has its mask.
+def _task(maps: dict[str, ModelMap], task_id: str | None) -> str | None:
+    """The task to select: that of --task-id, else that of all maps of the model, if it is one."""
+    tasks = {
+        model_map["map_parameters"]["TaskName"]
+        for model_map in maps.values()
+        if "TaskName" in model_map["map_parameters"]
+    }
+    if task_id is not None and tasks and tasks != {task_id.removeprefix("task-")}:
+        raise UsageError(f"--task-id: the model was trained on {', '.join(sorted(tasks))}; leave the option out")
+    return task_id or (tasks.pop() if len(tasks) == 1 else None)
 
-    Of maps that were fitted also the `ica`.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for its in cells.values():
-        folder, card = next(iter(its.items()))
-        stated = card["settings"]
+
+def maps_of_models(cells: dict[str, dict[Path, Any]]) -> dict[str, ModelMap]:
+    """What the models' cards say of each map; cells: `cards.find`. Raises DataError where they differ."""
+    maps: dict[str, ModelMap] = {}
+    for models in cells.values():
+        folder, card = next(iter(models.items()))
+        settings = card["settings"]
         for name in card["maps"]:
-            own = {"made": stated["made"][name], "smoothing_mm": stated["smoothing_mm"][name]}
-            own |= {"form": stated["map_form"][name], "grid": card["grid"]}
-            own |= {key: stated[key] for key in ("ica",) if key in stated}
-            known = found.setdefault(name, own | {"folder": folder})
-            if {key: known[key] for key in own} != own:
+            model_map: ModelMap = {
+                "map_parameters": settings["made"][name],
+                "smoothing_mm": settings["smoothing_mm"][name],
+                "form": settings["map_form"][name],
+                "grid": card["grid"],
+                "folder": folder,
+            }
+            if "ica" in settings:
+                model_map["ica"] = settings["ica"]
+            known = maps.setdefault(name, model_map)
+            if {**known, "folder": folder} != model_map:
                 raise DataError(f"--model: cells differ in how {name} was made or prepared; give one analysis alone")
-    return found
+    return maps
 
 
-def _check_registration(made: dict[str, Any], settings: Settings) -> None:
-    """Where each map has its own registration nothing is set, but what was given may contradict it."""
-    given = settings.participant.registration
-    if given is not None and made.get("Registration", given) != given:
-        raise UsageError(f"--registration: the model was trained with {made['Registration']}; leave the option out")
+def _check_registration(map_parameters: dict[str, Any], settings: Settings) -> None:
+    """Raise UsageError where --registration contradicts the model; where it is unset, each map has its own."""
+    registration = settings.participant.registration
+    if registration is not None and map_parameters.get("Registration", registration) != registration:
+        raise UsageError(
+            f"--registration: the model was trained with {map_parameters['Registration']}; leave the option out"
+        )
 
 
-def _participant_settings(name: str, its: dict[str, Any]) -> dict[str, Any]:
+def _participant_settings(name: str, model_map: ModelMap) -> dict[str, Any]:
     """Settings of the participant level that make a map with these parameters."""
-    made = its["made"]
-    stated = {field: made[key] for key, field in SETTINGS_BY_KEY.items() if key in made}
-    stated |= {field: tuple(stated[field]) for field in ("bounding_box", "without_regions") if field in stated}
-    shape, affine = templates.grid(made["Space"], made["ResolutionMm"], stated.get("bounding_box", ()))
-    if list(shape) != its["grid"]["shape"] or not np.allclose(affine, its["grid"]["affine"], rtol=0, atol=1e-3):
-        del stated["resolution"]  # not our grid: that of fMRIPrep's own series, which is taken as it is
-    if "Denoise" in made:
-        stated["band"] = tuple(map(str, made.get("Band", ("none",))))
-    elif made["Registration"] != catalogue.load("maps", name).REGISTRATION:
-        stated["registration"] = made["Registration"]
-    return stated
+    parameters = model_map["map_parameters"]
+    settings = {field: parameters[key] for key, field in SETTINGS_BY_KEY.items() if key in parameters}
+    settings |= {field: tuple(settings[field]) for field in ("bounding_box", "without_regions") if field in settings}
+    shape, affine = templates.grid(parameters["Space"], parameters["ResolutionMm"], settings.get("bounding_box", ()))
+    grid = model_map["grid"]
+    if list(shape) != grid["shape"] or not np.allclose(affine, grid["affine"], rtol=0, atol=1e-3):
+        del settings["resolution"]  # the grid of fMRIPrep's own series, which are taken as they are
+    if "Denoise" in parameters:
+        settings["band"] = tuple(map(str, parameters.get("Band", ("none",))))
+    elif parameters["Registration"] != catalogue.load("maps", name).REGISTRATION:
+        settings["registration"] = parameters["Registration"]
+    return settings
 
 
 def _to_text(value: Any) -> str:

@@ -28,10 +28,10 @@ def check_voxelwise_test(analysis: GroupPlan, settings: Settings) -> None:
         raise DataError(
             f"--voxelwise-test: the class of sub-{changed[0]} differs between sessions; use --sessions first"
         )
-    for name, one in comparisons(analysis):
-        voxelwise.refuse(*design_columns(analysis.used, analysis.classes, one, analysis.adjust[name]))
-    planned = [contrast_label(name, one) for name, one in comparisons(analysis)]
-    if twice := sorted({name for name in planned if planned.count(name) > 1}):
+    for name, explained in comparisons(analysis):
+        voxelwise.refuse(*design_columns(analysis.used, analysis.classes, explained, analysis.adjust[name]))
+    contrasts = [contrast_label(name, explained) for name, explained in comparisons(analysis)]
+    if twice := sorted({label for label in contrasts if contrasts.count(label) > 1}):
         raise UsageError(f"two outputs would share the name desc-{twice[0]}; rename the classes")
 
 
@@ -42,7 +42,7 @@ def count_nodes(count: int) -> int:
 
 def comparisons(analysis: GroupPlan) -> Iterator[tuple[str, str]]:
     """Every map with every class but the reference."""
-    return ((name, one) for name in analysis.smoothing for one in analysis.classes[1:])
+    return ((name, explained) for name in analysis.smoothing for explained in analysis.classes[1:])
 
 
 def contrast_label(name: str, explained: str) -> str:
@@ -54,7 +54,7 @@ def design_columns(
     people: pd.DataFrame, classes: tuple[str, ...], explained: str, columns: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The column of a class (people,), and those of other classes and covariates (people, k); a row a person."""
-    own = [(people["class"] == name).to_numpy(float) for name in classes[1:]]
-    rows = np.column_stack([*own, *(people[name].to_numpy(float) for name in columns)])
+    indicators = [(people["class"] == name).to_numpy(float) for name in classes[1:]]
+    rows = np.column_stack([*indicators, *(people[name].to_numpy(float) for name in columns)])
     whole, at = voxelwise.by_person(rows, people["participant_id"].tolist()), classes.index(explained) - 1
     return whole[:, at], np.delete(whole, at, axis=1)

@@ -13,43 +13,43 @@ from bids_app.training import ranges
 
 
 def stage_application(
-    staged: Path, planned: ApplicationPlan, table: pd.DataFrame, scored: pd.DataFrame | None, *, chosen: Settings
+    staged: Path, application: ApplicationPlan, table: pd.DataFrame, scored: pd.DataFrame | None, *, settings: Settings
 ) -> None:
     """Write everything about an application into a staged OUT_DIR."""
-    folder = staged / "group" / planned.name
+    folder = staged / "group" / application.name
     folder.mkdir(parents=True)
-    samples = planned.samples.drop(columns=list(planned.maps))
+    samples = application.samples.drop(columns=list(application.maps))
     tables = {"samples": samples, "predictions": table, **({} if scored is None else {"scores": scored})}
     for name, content in tables.items():
         add_bids_prefixes(content).to_csv(
             folder / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g"
         )
-    settings = settings_to_toml(chosen)
-    (folder / "settings.toml").write_text(settings)
+    settings_toml = settings_to_toml(settings)
+    (folder / "settings.toml").write_text(settings_toml)
     cells = {
         cell: page.Cell(
-            verdict=planned.about[cell]["verdict"]["text"],
-            claim=planned.about[cell]["verdict"]["claim"],
+            verdict=application.cell_facts[cell]["verdict"]["text"],
+            claim=application.cell_facts[cell]["verdict"]["claim"],
             models=len(models),
-            prevalence=ranges.prevalence(planned.about[cell]["training"], planned.classes),
-            people=sum(planned.about[cell]["training"]["people"].values()),
-            unknown=ranges.unknown(planned.used, planned.about[cell]["training"]),
+            prevalence=ranges.prevalence(application.cell_facts[cell]["training"], application.classes),
+            people=sum(application.cell_facts[cell]["training"]["people"].values()),
+            unknown=ranges.unknown(application.used, application.cell_facts[cell]["training"]),
         )
-        for cell, models in planned.cells.items()
+        for cell, models in application.cells.items()
     }
     page.write(
         folder / "report.html",
-        analysis=planned.name,
+        analysis=application.name,
         cells=cells,
-        classes=planned.classes,
+        classes=application.classes,
         samples=samples,
         predictions=add_bids_prefixes(table),
         scores=scored,
-        labelled=bool(planned.used["class"].notna().any()),
-        checked=planned.listed is not None,
-        settings_toml=settings,
+        labelled=bool(application.used["class"].notna().any()),
+        checked=application.listed is not None,
+        settings_toml=settings_toml,
         version=__version__,
     )
     (folder / "methods.md").write_text(
-        page.methods(cells, checked=planned.listed is not None, version=__version__) + "\n"
+        page.methods(cells, checked=application.listed is not None, version=__version__) + "\n"
     )

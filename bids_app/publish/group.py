@@ -5,12 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import tomli_w
 
-from bids_app import __version__, settings
+from bids_app import __version__
 from bids_app.bids import outputs
 from bids_app.evaluation import checks
 from bids_app.nodes.template import prepare_template
@@ -19,6 +18,7 @@ from bids_app.planning.group import Cell, GroupPlan
 from bids_app.planning.permutations import count_labellings
 from bids_app.planning.power import class_counts
 from bids_app.planning.work_dir import WorkDir
+from bids_app.preprocess.conform import read_image
 from bids_app.publish.ica_text import describe_ica
 from bids_app.publish.model_card import model_card_facts
 from bids_app.publish.participant_heatmaps import remove_participant_heatmaps, stage_participant_heatmaps
@@ -34,7 +34,7 @@ from bids_app.report.voxelwise import Compared
 from bids_app.results.collect import atlas_notes, region_table
 from bids_app.results.ica import matched_components
 from bids_app.results.verdicts import Judgement
-from bids_app.settings import Settings
+from bids_app.settings import Settings, to_dict
 from bids_app.training import cards, ranges
 
 PAGES = "people"  # the folder of pages that explain predictions
@@ -45,7 +45,7 @@ def stage_group(
     analysis: GroupPlan,
     work: WorkDir,
     *,
-    chosen: Settings,
+    settings: Settings,
     tables: dict[str, pd.DataFrame],
     judged: Judgement,
     maps: list[Heatmap],
@@ -56,15 +56,15 @@ def stage_group(
     folder = staged / "group" / analysis.name
     folder.mkdir(parents=True)
     folds = [files for cell in analysis.cells for files in work.folds(cell.name, analysis.splits)]
-    made = stage_participant_heatmaps(staged, folds)
+    heatmap_table = stage_participant_heatmaps(staged, folds)
     tables = {**tables, "checks": checks.table(maps)}
-    for name, content in {**tables, "regions": region_table(maps), "heatmaps": made}.items():
+    for name, content in {**tables, "regions": region_table(maps), "heatmaps": heatmap_table}.items():
         add_bids_prefixes(content).to_csv(
             folder / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g"
         )
-    (folder / "settings.toml").write_text(settings_to_toml(chosen))
+    (folder / "settings.toml").write_text(settings_to_toml(settings))
     (folder / "audit.json").write_text(json.dumps(judged.audit, indent=2, allow_nan=False) + "\n")
-    images = [(one, _write_mean_heatmap(folder, one, analysis)) for one in maps]
+    images = [(heatmap, _write_mean_heatmap(folder, heatmap, analysis)) for heatmap in maps]
     for cell in analysis.cells:
         for files, split in zip(work.folds(cell.name, analysis.splits), analysis.splits, strict=True):
             shutil.copytree(files.model, folder / "models" / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
@@ -76,9 +76,9 @@ def stage_group(
     if compared is not None:
         write_voxelwise_test(folder, compared.tested, analysis, compared.limits)
     notes, matched = atlas_notes(analysis, work), matched_components(analysis, work)
-    _write_report(folder, analysis, chosen, tables, judged, maps, compared, notes, matched)
-    model_card.write(folder, analysis.name, model_card_facts(analysis, judged, chosen))
-    write_share(folder, analysis, judged.audit, images, model_card_facts(analysis, judged, chosen, shared=True))
+    _write_report(folder, analysis, settings, tables, judged, maps, compared, notes, matched)
+    model_card.write(folder, analysis.name, model_card_facts(analysis, judged, settings))
+    write_share(folder, analysis, judged.audit, images, model_card_facts(analysis, judged, settings, shared=True))
 
 
 def remove_previous_group(out: Path, name: str, old: Path) -> None:
@@ -88,19 +88,19 @@ def remove_previous_group(out: Path, name: str, old: Path) -> None:
 
 
 def _cell_record(analysis: GroupPlan, cell: Cell, judged: Judgement, work: WorkDir) -> dict[str, Any]:
-    """What is true of all models of a cell together: what was found, and whom they were trained on."""
-    found = judged.verdicts[cell.name]
-    apart = np.concatenate([np.load(files.distances) for files in work.folds(cell.name, analysis.splits)])
+    """The content of cell.toml: the verdict, and the ranges of the people that the models were trained on."""
+    verdict = judged.verdicts[cell.name]
+    distances = np.concatenate([np.load(files.distances) for files in work.folds(cell.name, analysis.splits)])
     return {
-        "verdict": {"kind": found.kind, "claim": found.claim, "text": found.text},
-        "training": ranges.of(analysis.used, apart.tolist()),
+        "verdict": {"kind": verdict.kind, "claim": verdict.claim, "text": verdict.text},
+        "training": ranges.of(analysis.used, distances.tolist()),
     }
 
 
 def _write_report(
     folder: Path,
-    planned: GroupPlan,
-    chosen: Settings,
+    analysis: GroupPlan,
+    settings: Settings,
     tables: dict[str, pd.DataFrame],
     judged: Judgement,
     maps: list[Heatmap],
@@ -108,20 +108,20 @@ def _write_report(
     notes: dict[str, str],
     matched: list[Matched],
 ) -> None:
-    text = _methods_text(planned, chosen, judged.audit, notes)
+    text = _methods_text(analysis, settings, judged.audit, notes)
     (folder / "methods.md").write_text(text + "\n")
     files = prepare_template(
-        cache=str(chosen.work_dir),
-        space=planned.space,
-        resolution=min(planned.resolutions.values()),
-        sloppy=planned.sloppy,
-        seed=chosen.compute.random_seed,
+        cache=str(settings.work_dir),
+        space=analysis.space,
+        resolution=min(analysis.resolutions.values()),
+        sloppy=analysis.sloppy,
+        seed=settings.compute.random_seed,
     )
-    template, mask = nib.load(files["brain"]), nib.load(files["mask"])
-    drawn = {"template": template, "mask": mask, "radiological": chosen.other.radiological}
+    template, mask = read_image(files["brain"]), read_image(files["mask"])
+    background: dict[str, Any] = {"template": template, "mask": mask, "radiological": settings.other.radiological}
     page.write(
         folder / "report.html",
-        analysis=planned.name,
+        analysis=analysis.name,
         verdicts=judged.verdicts,
         audit=judged.audit,
         samples=tables["samples"],
@@ -130,58 +130,62 @@ def _write_report(
         predictions=tables["predictions"],
         heatmaps=maps,
         atlas_notes=notes,
-        settings_toml=settings_to_toml(chosen),
+        settings_toml=settings_to_toml(settings),
         methods=text,
         references=methods.cited(text),
-        **drawn,
+        **background,
         checks=tables["checks"],
         overlap=tables.get("overlap"),
         compared=compared,
-        sections=_sections(folder, planned, tables, matched, drawn),
+        sections=_sections(folder, analysis, tables, matched, background),
         pages=sorted(page.name for page in (folder / PAGES).glob("*.html")),
-        classes=planned.classes,
+        classes=analysis.classes,
         version=__version__,
     )
 
 
 def _sections(
-    folder: Path, planned: GroupPlan, tables: dict[str, pd.DataFrame], matched: list[Matched], drawn: dict[str, Any]
+    folder: Path,
+    analysis: GroupPlan,
+    tables: dict[str, pd.DataFrame],
+    matched: list[Matched],
+    background: dict[str, Any],
 ) -> dict[str, Any]:
-    """What the report shows of what was asked for besides, by name."""
-    made: dict[str, Any] = {"ica": section(folder, tables["ica"], matched, **drawn)} if matched else {}
+    """The sections of the report that only some options add, by name."""
+    sections: dict[str, Any] = {"ica": section(folder, tables["ica"], matched, **background)} if matched else {}
     if "power" in tables:
-        made["power"] = detected(tables["power"], class_counts(planned), folder)
-    return made
+        sections["power"] = detected(tables["power"], class_counts(analysis), folder)
+    return sections
 
 
-def _methods_text(planned: GroupPlan, chosen: Settings, audit: dict[str, Any], notes: dict[str, str]) -> str:
+def _methods_text(analysis: GroupPlan, settings: Settings, audit: dict[str, Any], notes: dict[str, str]) -> str:
     """What was done, in words."""
-    counts = planned.used.groupby("class")["participant_id"].nunique()
-    split = [cohort.describe_splits(chosen), cohort.tested_words(planned.used, planned.splits, planned.classes)]
+    counts = analysis.used.groupby("class")["participant_id"].nunique()
+    split = [cohort.describe_splits(settings), cohort.tested_words(analysis.used, analysis.splits, analysis.classes)]
     text = methods.group(
-        cells=[cell.name for cell in planned.cells],
-        classes={name: int(counts[name]) for name in planned.classes},
+        cells=[cell.name for cell in analysis.cells],
+        classes={name: int(counts[name]) for name in analysis.classes},
         split=" ".join(part for part in split if part),
-        keep=planned.keep,
-        permutations={cell.name: count_labellings(cell, chosen) for cell in planned.cells},
+        keep=analysis.keep,
+        permutations={cell.name: count_labellings(cell, settings) for cell in analysis.cells},
         baselines=list(audit["baselines"]),
         left_out=audit["baselines_left_out"],
-        smoothing=planned.smoothing,
-        forms=planned.forms,
-        adjust=planned.adjust,
-        explainers=chosen.group.explainers,
-        checked=chosen.group.explain_checks,
-        reference=None if chosen.group.reference_map is None else chosen.group.reference_map.name,
-        voxelwise=chosen.group.voxelwise_test,
-        ica=describe_ica(planned),
+        smoothing=analysis.smoothing,
+        forms=analysis.forms,
+        adjust=analysis.adjust,
+        explainers=settings.group.explainers,
+        checked=settings.group.explain_checks,
+        reference=None if settings.group.reference_map is None else settings.group.reference_map.name,
+        voxelwise=settings.group.voxelwise_test,
+        ica=describe_ica(analysis),
         version=__version__,
         atlases=list(notes),
-        sloppy=planned.sloppy,
+        sloppy=analysis.sloppy,
     )
-    return text if chosen.group.power is None else f"{text}\n\n{methods.SIMULATED}"
+    return text if settings.group.power is None else f"{text}\n\n{methods.SIMULATED}"
 
 
-def _write_mean_heatmap(folder: Path, one: Heatmap, analysis: GroupPlan) -> Path:
+def _write_mean_heatmap(folder: Path, heatmap: Heatmap, analysis: GroupPlan) -> Path:
     """Write a mean heatmap and its sidecar; returns the image's file."""
     stem = outputs.filename(
         None,
@@ -189,20 +193,21 @@ def _write_mean_heatmap(folder: Path, one: Heatmap, analysis: GroupPlan) -> Path
         "statmap",
         "",
         space=analysis.space,
-        res=f"{analysis.resolutions[one.cell.partition('/')[2].partition('+')[0]]:g}".replace(".", "p"),
-        stat=outputs.label(one.method),
-        desc=outputs.camel(one.cell) + outputs.camel(one.explained),
+        res=f"{analysis.resolutions[heatmap.cell.partition('/')[2].partition('+')[0]]:g}".replace(".", "p"),
+        stat=outputs.label(heatmap.method),
+        desc=outputs.camel(heatmap.cell) + outputs.camel(heatmap.explained),
     )
-    one.image.to_filename(folder / f"{stem}.nii.gz")
-    over = f"mean over {one.people} held-out people" if one.people is not None else "mean over the models of all folds"
+    heatmap.image.to_filename(folder / f"{stem}.nii.gz")
+    averaged = "the models of all folds" if heatmap.people is None else f"{heatmap.people} held-out people"
+    content = f"what {heatmap.cell} used for the class {heatmap.explained}; not where a disease is"
     sidecar = {
-        "Description": f"{over}: what {one.cell} used for the class {one.explained}; not where a disease is",
-        "Method": one.method,
-        "Cell": one.cell,
-        "ExplainedClass": one.explained,
-        "People": one.people,
-        "Units": one.unit,
-        "Sign": one.sign,
+        "Description": f"mean over {averaged}: {content}",
+        "Method": heatmap.method,
+        "Cell": heatmap.cell,
+        "ExplainedClass": heatmap.explained,
+        "People": heatmap.people,
+        "Units": heatmap.unit,
+        "Sign": heatmap.sign,
         "Space": analysis.space,
         "PellucidVersion": __version__,
     }
@@ -210,19 +215,19 @@ def _write_mean_heatmap(folder: Path, one: Heatmap, analysis: GroupPlan) -> Path
     return folder / f"{stem}.nii.gz"
 
 
-def settings_to_toml(chosen: Settings) -> str:
+def settings_to_toml(settings: Settings) -> str:
     """The settings as TOML, with the names alone of folders and files of this machine."""
-    return tomli_w.dumps(_names_only(settings.to_dict(chosen)))
+    return tomli_w.dumps(_names_only(to_dict(settings)))
 
 
 def add_bids_prefixes(table: pd.DataFrame) -> pd.DataFrame:
     """People and sessions as in participants.tsv and sessions.tsv: sub-01, ses-1."""
-    named = table.copy()
+    prefixed = table.copy()
     for column, prefix in (("participant_id", "sub-"), ("session_id", "ses-")):
-        if column in named:
-            known = named[column].notna() & named[column].ne("n/a")
-            named[column] = named[column].astype(object).where(~known, prefix + named[column].astype(str))
-    return named
+        if column in prefixed:
+            known = prefixed[column].notna() & prefixed[column].ne("n/a")
+            prefixed[column] = prefixed[column].astype(object).where(~known, prefix + prefixed[column].astype(str))
+    return prefixed
 
 
 def _names_only(value: Any) -> Any:

@@ -21,7 +21,7 @@ from bids_app.settings import Settings
 from bids_app.training import ranges
 
 LIBRARIES = ("antspyx", "nilearn", "numpy", "scikit-learn", "torch")
-FIXED = {
+FIXED: dict[str, str | list[str]] = {
     "nobody": "Maps are computed; nobody has to judge them.",
     "predictors": "All voxels of a map in the template's tissue; none was chosen by these people.",
     "updating": "None.",
@@ -46,7 +46,7 @@ LIMITS = (
 
 
 def model_card_facts(
-    analysis: GroupPlan, judged: Judgement, chosen: Settings, *, shared: bool = False
+    analysis: GroupPlan, judged: Judgement, settings: Settings, *, shared: bool = False
 ) -> dict[str, str | list[str]]:
     """By the names of checklists.toml; where they are `shared`, without numbers of small groups."""
     audit, count = (suppress_small_groups(judged.audit), suppress_small_count) if shared else (judged.audit, int)
@@ -55,48 +55,50 @@ def model_card_facts(
     known = {} if shared else ranges.of(used, ())  # the oldest may be one person
     left = everyone[~everyone["used"]].drop_duplicates("participant_id")
     # whoever excludes people may write anything
-    each = left["reason"].str.replace("^excluded: .*", "excluded by hand", regex=True).value_counts().items()
+    counts = left["reason"].str.replace("^excluded: .*", "excluded by hand", regex=True).value_counts()
     # of those who are few, reasons may tell of one person
-    reasons = "" if shared or left.empty else f": {'; '.join(f'{n} {why}' for why, n in each)}"
-    split = cohort.describe_splits(chosen)
+    reasons = "" if shared or left.empty else f": {'; '.join(f'{n} {reason}' for reason, n in counts.items())}"
+    split = cohort.describe_splits(settings)
     site = _describe_sites(analysis)
     rows = [row for row in audit["by_class"] if row["by_class"] != SMALL]
     shown = audits.shown({**audit, "by_class": rows})
-    return FIXED | {
+    facts: dict[str, str | list[str]] = {
         "use": f"{RESEARCH_USE} It was trained to tell {', '.join(analysis.classes)} apart; whether it does, the "
         "verdict says.",
         "goal": "Development, with internal validation on people held out.",
-        "data": f"BIDS data set {inputs.open_dataset(chosen.bids_dir, validate=False).name}.",
+        "data": f"BIDS data set {inputs.open_dataset(settings.bids_dir, validate=False).name}.",
         "sites": f"{used['site'].nunique()} sites." if used["site"].notna().any() else [],
         "maps": [
             f"{name}: {methods.about('maps', name)} {_describe_parameters(parameters)}"
             for name, parameters in analysis.map_parameters.items()
         ],
-        "label": f"Column {cohort.label(chosen)}: {_describe_classes(analysis, chosen)}.",
+        "label": f"Column {cohort.label(settings)}: {_describe_classes(analysis, settings)}.",
         "size": f"As many as there were: no size was planned here. {_critical_scores(judged.scores)}".strip(),
         "missing": "For classifiers of maps nothing was filled in: who lacks images, class or an adjusted covariate "
         f"was left out{reasons}.",
         "split": f"{split} All images of one person lie on one side.",
         "preparation": methods.preparation(analysis.smoothing, analysis.adjust, analysis.forms, analysis.keep),
-        "models": [f"{one.name}: {methods.about('classifiers', one.classifier)}" for one in analysis.cells],
+        "models": [f"{cell.name}: {methods.about('classifiers', cell.classifier)}" for cell in analysis.cells],
         "training": f"{len(analysis.splits)} models a cell, one a fold and repeat; no augmentation. Networks: AdamW, "
         "cosine rate, class-weighted cross entropy; the last epoch is kept.",
-        "selection": _describe_selection(chosen),
-        "seeds": f"Seed {chosen.compute.random_seed}; that of each model is derived from it with cell, repeat and "
-        f"fold. Threads a process: {chosen.compute.omp_nthreads}; device: {chosen.compute.device}.",
+        "selection": _describe_selection(settings),
+        "seeds": f"Seed {settings.compute.random_seed}; that of each model is derived from it with cell, repeat and "
+        f"fold. Threads a process: {settings.compute.omp_nthreads}; device: {settings.compute.device}.",
         "clusters": site,
         "differ": site,
-        "uncertainty": _describe_chance(analysis, chosen, judged.audit),
-        "code": f"Pellucid {__version__}, Apache-2.0, with {', '.join(f'{one} {version(one)}' for one in LIBRARIES)}.",
+        "uncertainty": _describe_chance(analysis, settings, judged.audit),
+        "code": f"Pellucid {__version__}, Apache-2.0, with "
+        f"{', '.join(f'{name} {version(name)}' for name in LIBRARIES)}.",
         "flow": f"{count(int(people.sum()))} used, {count(len(left))} left out{reasons}.",
         "counts": ", ".join(f"{count(int(people[name]))} {name}" for name in analysis.classes) + ".",
         "people": [*_describe_ages(known), *(f"{row['what']}: {row['by class']}" for row in shown["by_class"])],
         "scores": [_describe_scores(row) for row in judged.scores.to_dict("records")],
         "within": ["; ".join(f"{key} {value}" for key, value in row.items()) for row in shown["within_sites"]],
-        "verdicts": [found.text for found in judged.verdicts.values()],
+        "verdicts": [verdict.text for verdict in judged.verdicts.values()],
         "limits": [*LIMITS, *shown["confounded"]],  # who looks like whom stands in the audit, which is private
-        "heatmaps": [f"{name}: {methods.about('explainers', name)}" for name in chosen.group.explainers],
+        "heatmaps": [f"{name}: {methods.about('explainers', name)}" for name in settings.group.explainers],
     }
+    return FIXED | facts
 
 
 def _describe_ages(known: dict[str, Any]) -> list[str]:
@@ -108,7 +110,7 @@ def _describe_sites(analysis: GroupPlan) -> str | list[str]:
     site = analysis.used["site"]
     if site.isna().any():
         return []
-    new = [set(site.iloc[list(one.test)]) - set(site.iloc[list(one.train)]) for one in analysis.splits]
+    new = [set(site.iloc[list(split.test)]) - set(site.iloc[list(split.train)]) for split in analysis.splits]
     if not any(new):
         return "People held out are of sites that also trained."
     return (
@@ -118,39 +120,39 @@ def _describe_sites(analysis: GroupPlan) -> str | list[str]:
     )
 
 
-def _describe_chance(analysis: GroupPlan, chosen: Settings, audit: dict[str, Any]) -> str | list[str]:
-    permutations = {cell.name: count_labellings(cell, chosen) for cell in analysis.cells}
+def _describe_chance(analysis: GroupPlan, settings: Settings, audit: dict[str, Any]) -> str | list[str]:
+    permutations = {cell.name: count_labellings(cell, settings) for cell in analysis.cells}
     return methods.chance(permutations, list(audit["baselines"]), audit["baselines_left_out"]) or []
 
 
-def _describe_selection(chosen: Settings) -> str:
-    if chosen.group.inner_folds is None:
+def _describe_selection(settings: Settings) -> str:
+    if settings.group.inner_folds is None:
         return "None was selected: every cell that was run is reported."
-    inner = f"by {chosen.group.inner_folds} inner folds of its training people"
+    inner = f"by {settings.group.inner_folds} inner folds of its training people"
     return f"Every cell is reported; in each fold one was also chosen {inner} (row `chosen` of the scores)."
 
 
-def _describe_parameters(made: dict[str, Any]) -> str:
-    return f"({', '.join(f'{key} {_value_text(value)}' for key, value in made.items() if key != 'Map')})"
+def _describe_parameters(parameters: dict[str, Any]) -> str:
+    return f"({', '.join(f'{key} {_value_text(value)}' for key, value in parameters.items() if key != 'Map')})"
 
 
 def _value_text(value: Any) -> str:
     return " to ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _describe_classes(analysis: GroupPlan, chosen: Settings) -> str:
-    values = chosen.group.classes or {name: (name,) for name in analysis.classes}
-    return "; ".join(f"{name} = {', '.join(its)}" for name, its in values.items())
+def _describe_classes(analysis: GroupPlan, settings: Settings) -> str:
+    values = settings.group.classes or {name: (name,) for name in analysis.classes}
+    return "; ".join(f"{name} = {', '.join(words)}" for name, words in values.items())
 
 
 def _critical_scores(scores: pd.DataFrame) -> str:
     rows = scores[scores["needed"].notna()]
-    told = ", ".join(f"{row['cell']} {row['needed']:.2f}" for row in rows.to_dict("records"))
-    return f"Least balanced accuracy with p of 0.05 or less: {told}." if told else ""
+    critical = ", ".join(f"{row['cell']} {row['needed']:.2f}" for row in rows.to_dict("records"))
+    return f"Least balanced accuracy with p of 0.05 or less: {critical}." if critical else ""
 
 
 def _describe_scores(row: dict[Any, Any]) -> str:
     wanted = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC", "sensitivity": "sensitivity"}
     wanted |= {"specificity": "specificity", "brier": "Brier score", "calibration_slope": "calibration slope"}
-    told = [f"{words} {score_interval(row, name)}" for name, words in wanted.items() if name in row]
-    return f"{row['cell']}, repeat {row['repeat']}: {', '.join(told)}; p {number(row['judged'])}"
+    values = [f"{words} {score_interval(row, name)}" for name, words in wanted.items() if name in row]
+    return f"{row['cell']}, repeat {row['repeat']}: {', '.join(values)}; p {number(row['judged'])}"

@@ -15,36 +15,36 @@ from bids_app.report.page import render, save
 from bids_app.settings import Settings
 
 
-def stage_power(staged: Path, planned: GroupPlan, table: pd.DataFrame, *, chosen: Settings) -> list[str]:
+def stage_power(staged: Path, analysis: GroupPlan, table: pd.DataFrame, *, settings: Settings) -> list[str]:
     """Write everything about a plan into a staged OUT_DIR; returns what was found, in sentences."""
-    folder = staged / "group" / planned.name
+    folder = staged / "group" / analysis.name
     folder.mkdir(parents=True)
-    samples = planned.samples.drop(columns=list(planned.smoothing))
+    samples = analysis.samples.drop(columns=list(analysis.smoothing))
     for name, content in {"samples": samples, "power": table}.items():
         add_bids_prefixes(content).to_csv(
             folder / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g"
         )
-    settings = settings_to_toml(chosen)
-    (folder / "settings.toml").write_text(settings)
-    counts = class_counts(planned)
+    settings_toml = settings_to_toml(settings)
+    (folder / "settings.toml").write_text(settings_toml)
+    counts = class_counts(analysis)
     shown = section.section(table, counts, folder)
-    cells = {cell.name: count_labellings(cell, chosen) for cell in planned.cells if is_linear(cell)}
+    cells = {cell.name: count_labellings(cell, settings) for cell in analysis.cells if is_linear(cell)}
     text = methods.power(
         cells,
         sum(counts),
-        preparation=methods.preparation(planned.smoothing, planned.adjust, planned.forms, planned.keep),
-        folds=len(first_repeat(planned)),
+        preparation=methods.preparation(analysis.smoothing, analysis.adjust, analysis.forms, analysis.keep),
+        folds=len(first_repeat(analysis)),
         version=__version__,
-        sloppy=planned.sloppy,
+        sloppy=analysis.sloppy,
     )
     (folder / "methods.md").write_text(text + "\n")
     page = render(
         "plan.html",
-        title=f"{planned.name} - Pellucid",
-        analysis=planned.name,
+        title=f"{analysis.name} - Pellucid",
+        analysis=analysis.name,
         power=shown,
         left_out=people.left_out(samples),
-        settings=settings,
+        settings=settings_toml,
         methods=text,
         references=methods.cited(text),
         version=__version__,

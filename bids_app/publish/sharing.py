@@ -41,21 +41,21 @@ def write_share(
     counts = analysis.used.groupby("class")["participant_id"].nunique()
     tested = cohort.tested(analysis.used, analysis.splits)
     small = [name for name in analysis.classes if tested[name] < MIN_PEOPLE]
-    told = (
+    notice = (
         f"\nNothing but the methods is here: fewer than {MIN_PEOPLE} people were tested of class {', '.join(small)}.\n"
     )
-    text = README.format(analysis=analysis.name, fewest=MIN_PEOPLE, small=SMALL, left_out=told if small else "")
+    text = README.format(analysis=analysis.name, fewest=MIN_PEOPLE, small=SMALL, left_out=notice if small else "")
     (share / "README.md").write_text(text)
     shutil.copyfile(folder / "methods.md", share / "methods.md")
     if small:
         return
     for name in TABLES:
         shutil.copyfile(folder / name, share / name)
-    kept = [(one, file) for one, file in maps if one.people is None or one.people >= MIN_PEOPLE]
-    for _, file in kept:
+    sharable = [(heatmap, file) for heatmap, file in maps if heatmap.people is None or heatmap.people >= MIN_PEOPLE]
+    for _, file in sharable:
         for part in (file, file.with_name(file.name.replace(".nii.gz", ".json"))):
             shutil.copyfile(part, share / part.name)
-    keys = {(one.cell, one.method, one.explained) for one, _ in kept}
+    keys = {(heatmap.cell, heatmap.method, heatmap.explained) for heatmap, _ in sharable}
     regions = pd.read_csv(folder / "regions.tsv", sep="\t", keep_default_na=False, dtype=str)
     known = [key in keys for key in zip(regions["cell"], regions["method"], regions["explained"], strict=True)]
     regions[known].drop(columns=[*SMALL_GROUP_COLUMNS], errors="ignore").to_csv(
@@ -73,8 +73,8 @@ def suppress_small_groups(audit: dict[str, Any]) -> dict[str, Any]:
     """
     rows = []
     for row in audit["by_class"]:
-        of_numbers = all(set(its) == {"mean", "sd"} for its in row["by_class"].values())
-        counts = [] if of_numbers else [count for its in row["by_class"].values() for count in its.values()]
+        of_numbers = all(set(values) == {"mean", "sd"} for values in row["by_class"].values())
+        counts = [] if of_numbers else [count for values in row["by_class"].values() for count in values.values()]
         hidden = row["people"] < MIN_PEOPLE or any(0 < count < MIN_PEOPLE for count in counts)
         hidden |= of_numbers and row["lacking"] > 0  # how many of which class have no value is not told
         rows.append(
@@ -83,9 +83,13 @@ def suppress_small_groups(audit: dict[str, Any]) -> dict[str, Any]:
             else {**row, "lacking": suppress_small_count(row["lacking"])}
         )
     within = {
-        cell: [row for row in each if row["people"] >= MIN_PEOPLE]
-        for cell, each in audit.get("within_sites", {}).items()
+        cell: [row for row in sites if row["people"] >= MIN_PEOPLE]
+        for cell, sites in audit.get("within_sites", {}).items()
     }
-    kept = {"by_class": rows, "within_sites": within, "confounded": audit.get("confounded", [])}
-    kept["baselines_left_out"] = audit.get("baselines_left_out", [])
-    return {**kept, "site_told_from_maps": audit.get("site_told_from_maps", {})}
+    return {
+        "by_class": rows,
+        "within_sites": within,
+        "confounded": audit.get("confounded", []),
+        "baselines_left_out": audit.get("baselines_left_out", []),
+        "site_told_from_maps": audit.get("site_told_from_maps", {}),
+    }

@@ -14,33 +14,35 @@ from bids_app.planning.voxelwise_test import contrast_label
 from bids_app.preprocess.conform import plain
 
 
-def write_voxelwise_test(folder: Path, tested: Sequence[Tested], analysis: GroupPlan, told: Sequence[str]) -> None:
-    """Images of t, TFCE and -log10 p with their sidecars; told: what limits the test (`Compared.limits`)."""
-    for one in tested:
-        values = {"t": one.drawn.t, "tfce": one.drawn.tfce, "logp": -np.log10(one.p)}
+def write_voxelwise_test(folder: Path, tested: Sequence[Tested], analysis: GroupPlan, limits: Sequence[str]) -> None:
+    """Write images of t, TFCE and -log10 p with their sidecars; limits: of the test (`Compared.limits`)."""
+    for test in tested:
+        values = {"t": test.drawn.t, "tfce": test.drawn.tfce, "logp": -np.log10(test.p)}
         units = {"t": "t", "tfce": "TFCE", "logp": "-log10 p, family-wise"}
-        for name, its in values.items():
+        for name, statistic in values.items():
             stem = outputs.filename(
                 None,
                 None,
                 "statmap",
                 "",
                 space=analysis.space,
-                res=f"{analysis.resolutions[one.map]:g}".replace(".", "p"),
+                res=f"{analysis.resolutions[test.map]:g}".replace(".", "p"),
                 stat=name,
-                desc=contrast_label(one.map, one.explained),
+                desc=contrast_label(test.map, test.explained),
             )
-            plain(one.grid.volume(its.astype(np.float32)), one.grid.affine).to_filename(folder / f"{stem}.nii.gz")
+            plain(test.grid.volume(statistic.astype(np.float32)), test.grid.affine).to_filename(
+                folder / f"{stem}.nii.gz"
+            )
             sidecar = {
-                "Description": f"{one.contrast} in {one.map}, voxel by voxel, without any classifier",
+                "Description": f"{test.contrast} in {test.map}, voxel by voxel, without any classifier",
                 "Test": "two-sided t in a linear model; TFCE (E 0.5, H 2); permutation after Freedman and Lane",
-                "Contrast": one.contrast,
-                "Map": one.map,
-                "Permutations": len(one.drawn.null),
-                "Covariates": list(one.covariates),
-                "People": one.people,
-                "Family": f"all voxels of {one.family} comparisons: every map, each class against {one.reference}",
-                "Limits": list(told),
+                "Contrast": test.contrast,
+                "Map": test.map,
+                "Permutations": len(test.drawn.null),
+                "Covariates": list(test.covariates),
+                "People": test.people,
+                "Family": f"all voxels of {test.family} comparisons: every map, each class against {test.reference}",
+                "Limits": list(limits),
                 "Units": units[name],
                 "Space": analysis.space,
                 "PellucidVersion": __version__,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bids_app.evaluation import external, permutation
@@ -10,53 +11,55 @@ from bids_app.settings import Settings
 from bids_app.training import ranges, scores, seeds
 
 
-def prediction_table(planned: ApplicationPlan, told: pd.DataFrame) -> pd.DataFrame:
-    """The table of predictions: with the true class, who trained, and what of a person is outside the training."""
+def prediction_table(application: ApplicationPlan, predictions: pd.DataFrame) -> pd.DataFrame:
+    """The predictions (`training.apply.run`) with `true`, `trained`, and `outside`, what lies outside the training."""
     parts = []
-    for cell, rows in told.groupby("cell", sort=False):
-        known = planned.about[str(cell)]["training"]
-        people = planned.used.to_dict("records")
+    for cell, rows in predictions.groupby("cell", sort=False):
+        known = application.cell_facts[str(cell)]["training"]
+        people = [{str(column): value for column, value in row.items()} for row in application.used.to_dict("records")]
         flags = [
-            [*ranges.outside(one, apart, known), *_not_harmonised(planned, one)]
-            for one, apart in zip(people, rows["distance"], strict=True)
+            [*ranges.outside(person, distance, known), *_not_harmonised(application, person)]
+            for person, distance in zip(people, rows["distance"], strict=True)
         ]
         parts.append(
             rows.drop(columns="distance").assign(
-                true=planned.used["class"].to_numpy(),
-                trained=_trained(planned),
-                outside=["; ".join(each) or "nothing" for each in flags],
+                true=application.used["class"].to_numpy(),
+                trained=_trained(application),
+                outside=["; ".join(reasons) or "nothing" for reasons in flags],
             )
         )
     return pd.concat(parts, ignore_index=True)
 
 
-def score_predictions(planned: ApplicationPlan, table: pd.DataFrame, settings: Settings) -> pd.DataFrame | None:
+def score_predictions(application: ApplicationPlan, table: pd.DataFrame, settings: Settings) -> pd.DataFrame | None:
     """Scores of people who did not train and whose class is known, with `p`, and `p_holm` over cells.
 
     None where a class has nobody.
     """
     rows = table[table["true"].notna() & (table["trained"] != "yes")]
-    if set(rows["true"]) != set(planned.classes):
+    if set(rows["true"]) != set(application.classes):
         return None
     # one model, the mean of all, predicts everybody: all pairs of people count
-    found = scores.table(rows.assign(repeat=1, fold=1), planned.classes, seed=settings.compute.random_seed)
+    score_table = scores.table(rows.assign(repeat=1, fold=1), application.classes, seed=settings.compute.random_seed)
     p = {}
     for cell, part in rows.assign(fold=1).groupby("cell"):
-        true, predicted = scores.of_people(part, planned.classes)
+        true, predicted = scores.of_people(part, application.classes)
         seed = seeds.derive(settings.compute.random_seed, "external", str(cell))
-        p[cell] = external.chance(true, predicted, len(planned.classes), seed=seed)
-    of_cells = found["cell"].map(p)
-    return found.drop(columns="repeat").assign(p=of_cells, p_holm=permutation.holm(of_cells.to_numpy(float)))
+        p[cell] = external.chance(true, predicted, len(application.classes), seed=seed)
+    of_cells = score_table["cell"].map(p).to_numpy(np.float64)
+    return score_table.drop(columns="repeat").assign(
+        p=of_cells, p_holm=permutation.holm(np.asarray(of_cells, np.float64))
+    )
 
 
-def _trained(planned: ApplicationPlan) -> list[str]:
+def _trained(application: ApplicationPlan) -> list[str]:
     """Whether each person trained any of the models, as far as that could be checked."""
-    if planned.listed is None:
-        return ["not checked"] * len(planned.used)
-    return ["yes" if one else "no" for one in planned.listed]
+    if application.listed is None:
+        return ["not checked"] * len(application.used)
+    return ["yes" if on_list else "no" for on_list in application.listed]
 
 
-def _not_harmonised(planned: ApplicationPlan, person: dict[str, Any]) -> list[str]:
-    if planned.sites is None or str(person["site"]) in planned.sites:
+def _not_harmonised(application: ApplicationPlan, person: dict[str, Any]) -> list[str]:
+    if application.sites is None or str(person["site"]) in application.sites:
         return []
     return [f"site {'n/a' if pd.isna(person['site']) else person['site']} was not in training: not harmonised"]

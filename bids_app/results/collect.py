@@ -29,26 +29,30 @@ def collect_predictions(analysis: GroupPlan, work: WorkDir) -> pd.DataFrame:
 
 def collect_heatmaps(analysis: GroupPlan, work: WorkDir) -> list[Heatmap]:
     """Mean maps of every cell, method and class, each with the region tables of its map's atlases."""
-    made = []
+    heatmaps = []
     for cell in analysis.cells:
-        grid = Grid.read(work.grid(cell.maps[0]))
-        named = [work.read_atlas(analysis.grids[cell.maps[0]], name) for name in analysis.atlases[cell.maps[0]]]
+        first = cell.maps[0]
+        grid = Grid.read(work.grid(first))
+        atlases = [work.read_atlas(analysis.grids[first], name) for name in analysis.atlases[first]]
         folders = [files.folder for files in work.folds(cell.name, analysis.splits)]
         finest = max(*grid.voxel_mm, *(analysis.smoothing[name] for name in cell.maps))
-        means = [one for one in results.means(folders, cell.name, analysis.classes) if _is_finite(one)]
-        asked = [Regions(one.values, grid.vector(labels), one.sign == "both") for one in means for labels, _ in named]
-        sized = iter(placements.shares(asked, grid.mask, grid.voxel_mm, seed=SEED) if asked else ())
+        means = [mean for mean in results.means(folders, cell.name, analysis.classes) if _is_finite(mean)]
+        requests = [
+            Regions(mean.values, grid.vector(labels), mean.sign == "both") for mean in means for labels, _ in atlases
+        ]
+        p_sizes = iter(placements.shares(requests, grid.mask, grid.voxel_mm, seed=SEED) if requests else ())
         for mean in means:
-            resolution, regions, of_folds = max(finest, mean.cell_mm or 0.0), {}, []
-            for labels, about in named:
+            resolution, regions, fold_means = max(finest, mean.cell_mm or 0.0), {}, []
+            for labels, about in atlases:
                 people = None if mean.people is None else results.each(folders, mean, analysis.classes)
-                own = {"p_size": next(sized), "resolution_mm": resolution}
-                regions[about["name"]], found = tabulate_regions(mean, people, labels, about, grid, **own)
-                of_folds.append(found)
-            told = vars(mean) | {"measured": {**_agreement(of_folds[0]), **mean.measured}}
+                regions[about["name"]], means_of_folds = tabulate_regions(
+                    mean, people, labels, about, grid, p_size=next(p_sizes), resolution_mm=resolution
+                )
+                fold_means.append(means_of_folds)
+            fields = vars(mean) | {"measured": {**_agreement(fold_means[0]), **mean.measured}}
             image = plain(grid.volume(mean.values), grid.affine)
-            made.append(Heatmap(**told, image=image, regions=regions, resolution_mm=resolution))
-    return made
+            heatmaps.append(Heatmap(**fields, image=image, regions=regions, resolution_mm=resolution))
+    return heatmaps
 
 
 def _is_finite(mean: results.Mean) -> bool:
@@ -59,23 +63,23 @@ def _is_finite(mean: results.Mean) -> bool:
     return finite
 
 
-def _agreement(of_folds: np.ndarray) -> dict[str, float]:
+def _agreement(fold_means: np.ndarray) -> dict[str, float]:
     """How far folds agree on the regions of the first atlas; nothing with one fold, or one region."""
-    found = stability.agreement(of_folds) if min(of_folds.shape) > 1 else {}
-    return {f"folds_{name}": value for name, value in found.items()}
+    agreement = stability.agreement(fold_means) if min(fold_means.shape) > 1 else {}
+    return {f"folds_{name}": value for name, value in agreement.items()}
 
 
 def atlas_notes(analysis: GroupPlan, work: WorkDir) -> dict[str, str]:
     """What each atlas declares about its space, and what was done about it."""
-    found = [work.read_atlas(place, name)[1] for place, name in atlases_by_grid(analysis)]
-    return {about["name"]: about["note"] for about in found}
+    atlases = [work.read_atlas(grid_name, name)[1] for grid_name, name in atlases_by_grid(analysis)]
+    return {about["name"]: about["note"] for about in atlases}
 
 
 def fold_table(analysis: GroupPlan) -> pd.DataFrame:
     """Who was in which role in which fold."""
-    who = analysis.used[["participant_id", "session_id"]].fillna("n/a")
+    sessions = analysis.used[["participant_id", "session_id"]].fillna("n/a")
     rows = [
-        {**who.iloc[row].to_dict(), "repeat": split.repeat, "fold": split.fold, "role": role}
+        {**sessions.iloc[row].to_dict(), "repeat": split.repeat, "fold": split.fold, "role": role}
         for split in analysis.splits
         for role, members in (("train", split.train), ("test", split.test))
         for row in members
@@ -86,9 +90,9 @@ def fold_table(analysis: GroupPlan) -> pd.DataFrame:
 def region_table(maps: list[Heatmap]) -> pd.DataFrame:
     """Ranked regions of every cell, method, class and atlas."""
     parts = [
-        rows.assign(cell=one.cell, method=one.method, explained=one.explained, atlas=atlas)
-        for one in maps
-        for atlas, rows in one.regions.items()
+        rows.assign(cell=heatmap.cell, method=heatmap.method, explained=heatmap.explained, atlas=atlas)
+        for heatmap in maps
+        for atlas, rows in heatmap.regions.items()
     ]
     if not parts:
         raise UsageError("--explainers: none of them suits a classifier of this analysis; see the log of refusals")

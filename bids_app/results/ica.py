@@ -19,18 +19,18 @@ def matched_components(analysis: GroupPlan, work: WorkDir) -> list[report.Matche
     plan, first = analysis.ica, analysis.splits[0]
     if plan is None:
         return []
-    told = pd.DataFrame(json.loads(work.component_matches.read_text())).set_index(["place", "network"])
+    components = pd.DataFrame(json.loads(work.component_matches.read_text())).set_index(["place", "network"])
     grid = Grid.read(work.grid(plan.maps[0]))
     references = np.load(work.reference_networks(plan.sha256))
-    found = []
+    matched = []
     for name in plan.maps:
         network = name.partition("-")[2]
-        with np.load(work.ica / told.loc[(fold_key(first), network), "folder"] / FITTED) as fitted:
+        with np.load(work.ica / str(components.loc[(fold_key(first), network), "folder"]) / FITTED) as fitted:
             number = plan.networks.index(network)
-            own = fitted["components"][fitted["component"][number]]
-        images = (plain(grid.volume(values), grid.affine) for values in (own, references[:, number]))
-        found.append(report.Matched(network, f"repeat {first.repeat}, fold {first.fold}", *images))
-    return found
+            component = fitted["components"][fitted["component"][number]]
+        images = (plain(grid.volume(values), grid.affine) for values in (component, references[:, number]))
+        matched.append(report.Matched(network, f"repeat {first.repeat}, fold {first.fold}", *images))
+    return matched
 
 
 def component_table(analysis: GroupPlan, work: WorkDir) -> pd.DataFrame | None:

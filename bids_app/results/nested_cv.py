@@ -17,24 +17,24 @@ def selection_table(analysis: GroupPlan, settings: Settings, work: WorkDir) -> p
     rows = []
     for split in analysis.splits:
         names = [cell.name for cell in analysis.cells]
-        told = {name: json.loads(work.inner_score(name, split.repeat, split.fold).read_text()) for name in names}
-        best = max(told, key=lambda name: told[name])
+        scores = {name: json.loads(work.inner_score(name, split.repeat, split.fold).read_text()) for name in names}
+        best = max(scores, key=lambda name: scores[name])
         rows += [
             {
                 "repeat": split.repeat,
                 "fold": split.fold,
                 "cell": name,
-                "inner_balanced_accuracy": its,
+                "inner_balanced_accuracy": score,
                 CHOSEN: name == best,
             }
-            for name, its in told.items()
+            for name, score in scores.items()
         ]
     return pd.DataFrame(rows)
 
 
-def selected_predictions(told: pd.DataFrame, chosen: pd.DataFrame | None) -> pd.DataFrame:
-    """What the chosen cell of each fold said of those held out, under the name `chosen`; nothing without choices."""
-    if chosen is None:
-        return told.iloc[:0]
-    best = chosen.loc[chosen[CHOSEN], ["repeat", "fold", "cell"]]
-    return told.merge(best, on=["repeat", "fold", "cell"])[told.columns].assign(cell=CHOSEN)
+def selected_predictions(predictions: pd.DataFrame, selection: pd.DataFrame | None) -> pd.DataFrame:
+    """The predictions of the cell that was selected in each fold, under the name `chosen`; none without a selection."""
+    if selection is None:
+        return predictions.iloc[:0]
+    best = selection.loc[selection[CHOSEN], ["repeat", "fold", "cell"]]
+    return predictions.merge(best, on=["repeat", "fold", "cell"])[predictions.columns].assign(cell=CHOSEN)

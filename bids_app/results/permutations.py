@@ -13,11 +13,11 @@ from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 from bids_app.training import scores
 
-Files = dict[str, Any]
 
-
-def permutation_table(analysis: GroupPlan, settings: Settings, told: pd.DataFrame, work: WorkDir) -> pd.DataFrame:
-    """What was observed in predictions, and how often as much with labels that mean nothing (`permutation.table`)."""
+def permutation_table(
+    analysis: GroupPlan, settings: Settings, predictions: pd.DataFrame, work: WorkDir
+) -> pd.DataFrame:
+    """The observed scores, and how often permuted labels score as much (`permutation.table`), a row a cell."""
     observed, null = {}, {}
     for cell in analysis.cells:
         most = count_labellings(cell, settings)
@@ -25,7 +25,8 @@ def permutation_table(analysis: GroupPlan, settings: Settings, told: pd.DataFram
             scored = np.load(work.null_scores(cell.name))
             observed[cell.name], null[cell.name] = float(scored[0]), scored[1:]
         else:
-            first = told[(told["cell"] == cell.name) & (told["repeat"] == 1)]
+            is_first = (predictions["cell"] == cell.name) & (predictions["repeat"] == 1)
+            first = predictions[is_first]
             observed[cell.name] = permutation.balanced_accuracy(
                 *scores.of_people(first, analysis.classes), len(analysis.classes)
             )
@@ -34,12 +35,12 @@ def permutation_table(analysis: GroupPlan, settings: Settings, told: pd.DataFram
             )
     others = permutation.distinct(*exchangeable_labels(analysis, settings)) - 1
     if others < permutation.FEWEST:  # drawn again and again they would pass for more than they are
-        null = {name: its[:others] for name, its in null.items()}
+        null = {name: values[:others] for name, values in null.items()}
     return permutation.table(observed, null, [cell.name for cell in analysis.cells if is_linear(cell)])
 
 
-def site_prediction_scores(cell: Cell, work: WorkDir) -> Files:
-    """What `linear` found of sites: `products` as the classifier sees the maps, `products_of_sites` without ComBat."""
+def site_prediction_scores(cell: Cell, work: WorkDir) -> dict[str, Any]:
+    """How well maps predict the site: `products` as the classifier sees them, `products_of_sites` before ComBat."""
     file = work.site_scores(cell.name)
-    found: Files = json.loads(file.read_text()) if file.exists() else {}
-    return {name: its for name, its in found.items() if its}
+    scores_by_input = json.loads(file.read_text()) if file.exists() else {}
+    return {name: row for name, row in scores_by_input.items() if row}

@@ -21,7 +21,7 @@ def power_table(analysis: GroupPlan, settings: Settings, work: WorkDir) -> pd.Da
     parts = []
     for name, cells in linear_cells_by_map(analysis):
         loaded = [np.load(work.power_scores(name, first)) for first in range(0, count, STUDIES_PER_NODE)]
-        scores, percent = (np.concatenate([one[key] for one in loaded]) for key in ("scores", "percent"))
+        scores, percent = (np.concatenate([studies[key] for studies in loaded]) for key in ("scores", "percent"))
         names = [cell.name for cell in cells]
         planted = power.sizes(class_counts(analysis))
         seed = settings.compute.random_seed

@@ -15,6 +15,7 @@ from bids_app.dataset.grid import Grid
 from bids_app.planning import available_maps
 from bids_app.planning.group import GroupPlan
 from bids_app.planning.work_dir import WorkDir
+from bids_app.preprocess.conform import read_image
 from bids_app.regions import ale, overlap, surrogates
 from bids_app.report.heatmap import Heatmap
 from bids_app.settings import Settings
@@ -36,7 +37,7 @@ def overlap_table(analysis: GroupPlan, settings: Settings, maps: list[Heatmap], 
     file = settings.group.reference_map
     if file is None:
         return None
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for name in analysis.smoothing:
         grid = Grid.read(work.grid(name))
         reference, origin = _resample_reference(file, grid)
@@ -47,13 +48,13 @@ def overlap_table(analysis: GroupPlan, settings: Settings, maps: list[Heatmap], 
             "share": float(inside.mean()),
         }
         for title, values in _maps_without_classifier(analysis, name, grid, work).items():
-            own = {"cell": name, "method": title, "explained": "n/a", **about}
-            found += _rows(own, grid.volume(values), [], grid, inside, seed=settings.compute.random_seed)
-        for one in maps:
-            if first_map(one) == name:
-                found += overlap_rows(one, about, grid, inside, seed=settings.compute.random_seed)
-                log.info("overlap: %s, %s, %s", one.cell, one.method, one.explained)
-    return pd.DataFrame(found)
+            key = {"cell": name, "method": title, "explained": "n/a", **about}
+            rows += _rows(key, grid.volume(values), [], grid, inside, seed=settings.compute.random_seed)
+        for heatmap in maps:
+            if first_map(heatmap) == name:
+                rows += overlap_rows(heatmap, about, grid, inside, seed=settings.compute.random_seed)
+                log.info("overlap: %s, %s, %s", heatmap.cell, heatmap.method, heatmap.explained)
+    return pd.DataFrame(rows)
 
 
 def first_map(heatmap: Heatmap) -> str:
@@ -65,41 +66,41 @@ def overlap_rows(
     heatmap: Heatmap, about: dict[str, Any], grid: Grid, inside: np.ndarray, *, seed: int
 ) -> list[dict[str, Any]]:
     """The rows of one heatmap, and of those of models that learnt nothing, against a region (voxels of the grid,)."""
-    own = {"cell": heatmap.cell, "method": heatmap.method, "explained": heatmap.explained, **about}
+    key = {"cell": heatmap.cell, "method": heatmap.method, "explained": heatmap.explained, **about}
     strong = _strength(np.asarray(heatmap.image.dataobj), heatmap.sign)
     folds = [grid.volume(_strength(values, heatmap.sign)) for values in heatmap.folds]
-    found = _rows(own, strong, folds, grid, inside, seed=seed)
+    rows = _rows(key, strong, folds, grid, inside, seed=seed)
     for kind, values in heatmap.nulls.items():
-        null = {**own, "method": f"{heatmap.method} ({kind.replace('_', ' ')})"}
-        found += _smoothings(null, grid.volume(_strength(values, heatmap.sign)), grid, inside)
-    return found
+        null = {**key, "method": f"{heatmap.method} ({kind.replace('_', ' ')})"}
+        rows += _smoothings(null, grid.volume(_strength(values, heatmap.sign)), grid, inside)
+    return rows
 
 
 def _rows(
-    own: dict[str, Any], volume: np.ndarray, folds: list[np.ndarray], grid: Grid, inside: np.ndarray, *, seed: int
+    key: dict[str, Any], volume: np.ndarray, folds: list[np.ndarray], grid: Grid, inside: np.ndarray, *, seed: int
 ) -> list[dict[str, Any]]:
-    rows = _smoothings(own, volume, grid, inside)
+    rows = _smoothings(key, volume, grid, inside)
     null = [
-        overlap.measures(one, inside)[SELECTION_MEASURE]
-        for one in surrogates.drawn(
+        overlap.measures(values, inside)[SELECTION_MEASURE]
+        for values in surrogates.drawn(
             grid.cropped.volume(grid.vector(volume)),
             grid.cropped.mask,
             count=SURROGATES,
-            seed=seeds.derive(seed, "surrogates", own["cell"], own["method"], own["explained"]),
+            seed=seeds.derive(seed, "surrogates", key["cell"], key["method"], key["explained"]),
         )
     ]
     rows[0]["p"] = (1 + sum(value >= rows[0][SELECTION_MEASURE] for value in null)) / (1 + len(null))
     if len(folds) > 1:
         rows.append(
-            {**own, "smoothing_mm": SELECTED, **_smoothing_of_other_folds(folds, grid, inside), "p": float("nan")}
+            {**key, "smoothing_mm": SELECTED, **_smoothing_of_other_folds(folds, grid, inside), "p": float("nan")}
         )
     return rows
 
 
-def _smoothings(own: dict[str, Any], volume: np.ndarray, grid: Grid, inside: np.ndarray) -> list[dict[str, Any]]:
+def _smoothings(key: dict[str, Any], volume: np.ndarray, grid: Grid, inside: np.ndarray) -> list[dict[str, Any]]:
     smoothed = {mm: overlap.smoothed(volume, grid.mask, grid.voxel_mm, mm) for mm in SMOOTHING_MM}
     return [
-        {**own, "smoothing_mm": str(mm), **overlap.measures(values, inside), "p": float("nan")}
+        {**key, "smoothing_mm": str(mm), **overlap.measures(values, inside), "p": float("nan")}
         for mm, values in smoothed.items()
     ]
 
@@ -107,10 +108,10 @@ def _smoothings(own: dict[str, Any], volume: np.ndarray, grid: Grid, inside: np.
 def _smoothing_of_other_folds(folds: list[np.ndarray], grid: Grid, inside: np.ndarray) -> dict[str, float]:
     """The mean over folds of the measures of each fold's map, smoothed as was best for the others."""
     every = [
-        [overlap.measures(overlap.smoothed(one, grid.mask, grid.voxel_mm, mm), inside) for mm in SMOOTHING_MM]
-        for one in folds
+        [overlap.measures(overlap.smoothed(volume, grid.mask, grid.voxel_mm, mm), inside) for mm in SMOOTHING_MM]
+        for volume in folds
     ]
-    scored = np.array([[found[SELECTION_MEASURE] for found in fold] for fold in every])
+    scored = np.array([[measures[SELECTION_MEASURE] for measures in fold] for fold in every])
     best = [int(np.delete(scored, fold, axis=0).mean(axis=0).argmax()) for fold in range(len(folds))]
     return {key: float(np.mean([every[fold][at][key] for fold, at in enumerate(best)])) for key in every[0][0]}
 
@@ -124,7 +125,7 @@ def _resample_reference(file: Path, grid: Grid) -> tuple[np.ndarray, str]:
         studies, words = foci.read(file)
         places = nib.affines.apply_affine(grid.affine, np.argwhere(grid.mask))
         return grid.volume(ale.likelihood(places, studies)), f"{words}; "
-    image = nib.load(file)
+    image = read_image(file)
     values = np.nan_to_num(np.asarray(image.dataobj, np.float32))
     plain = nib.Nifti1Image(values, image.affine)
     if len(np.unique(values)) <= 2:
@@ -137,16 +138,16 @@ def _maps_without_classifier(analysis: GroupPlan, name: str, grid: Grid, work: W
     if available_maps.is_fitted(name):
         file = work.overall_map(name)
     else:
-        paths = [tuple(each) for each in analysis.used[name]]
+        paths = [tuple(runs) for runs in analysis.used[name]]
         file = arrays.stack(paths, grid, work.path, smoothing_mm=analysis.smoothing[name], form=analysis.forms[name])
     x, classes = np.load(file, mmap_mode="r"), analysis.used["class"].to_numpy()
-    groups = [np.asarray(x[classes == one]) for one in analysis.classes]
+    groups = [np.asarray(x[classes == name]) for name in analysis.classes]
     if len(groups) == 2:
-        differ = np.abs(stats.ttest_ind(*groups, axis=0, equal_var=False).statistic)
+        title, statistic = "t-map", np.abs(stats.ttest_ind(*groups, axis=0, equal_var=False).statistic)
     else:
-        differ = stats.f_oneway(*groups, axis=0).statistic
-    return {"group mean": np.abs(np.mean(x, axis=0)), "t-map" if len(groups) == 2 else "F-map": np.nan_to_num(differ)}
+        title, statistic = "F-map", stats.f_oneway(*groups, axis=0).statistic
+    return {"group mean": np.abs(np.mean(x, axis=0)), title: np.nan_to_num(statistic)}
 
 
 def _strength(values: np.ndarray, sign: str) -> np.ndarray:
-    return np.abs(values) if sign == "both" else np.maximum(values, 0)
+    return np.asarray(np.abs(values) if sign == "both" else np.maximum(values, 0))

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,8 @@ def tabulate_regions(
     names = {int(number): text for number, text in about["names"].items()}
     voxel_ml = float(np.prod(grid.voxel_mm)) / 1000
     volume = grid.volume(mean.values)
-    frame = tables.table(volume, labels, names, grid.mask, sign=mean.sign, voxel_ml=voxel_ml)
+    sign: Literal["both", "positive"] = "both" if mean.sign == "both" else "positive"
+    frame = tables.table(volume, labels, names, grid.mask, sign=sign, voxel_ml=voxel_ml)
     known, inside, both = frame["index"] > 0, grid.vector(labels), mean.sign == "both"
     index = frame.loc[known, "index"].to_numpy()
     of_folds = tables.means(mean.folds, inside, index)
@@ -64,13 +65,13 @@ def tabulate_regions(
 def _participant_columns(
     people: Iterable[tuple[int, np.ndarray]], inside: np.ndarray, index: np.ndarray, *, both: bool
 ) -> dict[str, np.ndarray]:
-    """What is found in each person's map, which are read one after the other; inside: labels (voxels,)."""
+    """Columns from each person's map, which are read one after the other; inside: labels (voxels,)."""
     largest = tables.largest(inside, index, both=both)
     means, maxima = [], defaultdict(list)
-    for fold, one in people:
-        means.append(tables.means([one], inside, index)[0])
-        maxima[fold].append(largest(one))
-    maximum = np.mean([np.mean(its, axis=0, dtype=np.float64) for its in maxima.values()], axis=0)
+    for fold, values in people:
+        means.append(tables.means([values], inside, index)[0])
+        maxima[fold].append(largest(values))
+    maximum = np.mean([np.mean(rows, axis=0, dtype=np.float64) for rows in maxima.values()], axis=0)
     return {
         "person_rank": np.median(tables.ranks(np.stack(means), both=both), axis=0),
         "person_maximum": maximum,

@@ -1,6 +1,7 @@
 """What the verdicts rest on: scores, shuffled labels, classifiers that see no image, and what tells classes apart."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,72 +31,81 @@ class Judgement:
 
     def claims(self) -> dict[str, tuple[str, float]]:
         """The text of each verdict that claims something, and the cell's calibration slope in the first repeat."""
-        first = self.scores[self.scores["repeat"] == 1].set_index("cell")["calibration_slope"]
-        return {name: (found.text, float(first[name])) for name, found in self.verdicts.items() if found.claim}
+        slopes = self.scores[self.scores["repeat"] == 1].set_index("cell")["calibration_slope"]
+        return {name: (verdict.text, float(slopes[name])) for name, verdict in self.verdicts.items() if verdict.claim}
 
 
-def judge_models(analysis: GroupPlan, settings: Settings, told: pd.DataFrame, work: WorkDir) -> Judgement:
+def judge_models(analysis: GroupPlan, settings: Settings, predictions: pd.DataFrame, work: WorkDir) -> Judgement:
     """Judge every cell by its predictions and by what its nodes left in the work folder."""
-    chance = permutation_table(analysis, settings, told, work)
-    seed = settings.compute.random_seed
-    people = analysis.used.drop_duplicates("participant_id")
-    label = analysis.label_column
+    chance = permutation_table(analysis, settings, predictions, work)
+    seed, label = settings.compute.random_seed, analysis.label_column
     blind = baselines.predictions(analysis.used, analysis.splits, analysis.classes, label=label)
-    told_all = pd.concat([told, blind], ignore_index=True)
-    judged = scores.table(told_all, analysis.classes, seed=seed).merge(chance, on="cell", how="left")
-    judged.loc[judged["repeat"] != 1, ["p", "p_max", "p_family", "judged", "needed"]] = float("nan")
+    score_table = scores.table(pd.concat([predictions, blind], ignore_index=True), analysis.classes, seed=seed)
+    score_table = score_table.merge(chance, on="cell", how="left")
+    score_table.loc[score_table["repeat"] != 1, ["p", "p_max", "p_family", "judged", "needed"]] = float("nan")
     known = baselines.known(analysis.used, label=label)
+    chance_by_cell = {str(row["cell"]): row for row in chance.to_dict("records")}
     verdicts = {}
     for cell in analysis.cells:
-        own = _first_repeat(told, cell.name, analysis)
+        people = _first_repeat(predictions, cell.name, analysis)
         rivals = {
             name: compare.difference(
-                own, _first_repeat(blind, name, analysis), seed=seeds.derive(seed, cell.name, name)
+                people, _first_repeat(blind, name, analysis), seed=seeds.derive(seed, cell.name, name)
             )
             for name in known
         }
         verdicts[cell.name] = verdict.judge(
-            judged[judged["cell"] == cell.name],
+            score_table[score_table["cell"] == cell.name],
             analysis.classes,
-            chance=chance.set_index("cell").loc[cell.name].to_dict(),
+            chance={str(key): value for key, value in chance_by_cell[cell.name].items()},
             rivals=rivals,
             unknown=[*_count_copies(cell, work), *_unexamined_confounds(analysis, cell)],
         )
-    found = {
+    train, test = (
+        float(np.mean([len(getattr(split, side)) for split in analysis.splits])) for side in ("train", "test")
+    )
+    pairs = compare.between(predictions[predictions["cell"] != CHOSEN], train=train, test=test)
+    return Judgement(score_table, pairs, _audit(analysis, predictions, known, work), verdicts)
+
+
+def _audit(
+    analysis: GroupPlan, predictions: pd.DataFrame, known: Mapping[str, Sequence[str]], work: WorkDir
+) -> dict[str, Any]:
+    """The content of audit.json; known: the columns of each baseline."""
+    people, label = analysis.used.drop_duplicates("participant_id"), analysis.label_column
+    return {
         "by_class": audit.table(people, analysis.samples, analysis.classes, label=label),
         "confounded": audit.confounded(people, analysis.classes, label=label),
         "baselines": {name: list(columns) for name, columns in known.items()},
         "baselines_left_out": baselines.left_out(label),
         "site_told_from_maps": {
             cell.name: {
-                ("harmonised" if analysis.keep is not None and of == "products" else "as they are"): its
-                for of, its in found.items()
+                ("harmonised" if analysis.keep is not None and name == "products" else "as they are"): row
+                for name, row in site_scores.items()
             }
             for cell in analysis.cells
-            if label != "site" and (found := site_prediction_scores(cell, work))
+            if label != "site" and (site_scores := site_prediction_scores(cell, work))
         },
-        "copies": {cell.maps[0]: alike for cell in analysis.cells if (alike := _describe_copies(cell, work))},
-        "within_sites": _within_sites(analysis, told, people),
+        "copies": {cell.maps[0]: copies for cell in analysis.cells if (copies := _describe_copies(cell, work))},
+        "within_sites": _within_sites(analysis, predictions, people),
         "not_harmonised": _unharmonised_sites(analysis),
     }
-    train, test = (
-        float(np.mean([len(getattr(split, side)) for split in analysis.splits])) for side in ("train", "test")
-    )
-    return Judgement(judged, compare.between(told[told["cell"] != CHOSEN], train=train, test=test), found, verdicts)
 
 
-def _first_repeat(told: pd.DataFrame, name: str, analysis: GroupPlan) -> pd.DataFrame:
+def _first_repeat(predictions: pd.DataFrame, name: str, analysis: GroupPlan) -> pd.DataFrame:
     """A cell's people in the first repeat."""
-    return scores.by_person(told[(told["cell"] == name) & (told["repeat"] == 1)], analysis.classes)
+    is_first = (predictions["cell"] == name) & (predictions["repeat"] == 1)
+    return scores.by_person(predictions[is_first], analysis.classes)
 
 
-def _within_sites(analysis: GroupPlan, told: pd.DataFrame, people: pd.DataFrame) -> dict[str, Any]:
+def _within_sites(analysis: GroupPlan, predictions: pd.DataFrame, people: pd.DataFrame) -> dict[str, Any]:
     """Each cell's accuracy by site, where there are two or more, of which each may have every class."""
     if analysis.label_column == "site" or people["site"].nunique() < 2:
         return {}
-    of = people.dropna(subset="site").set_index("participant_id")["site"].astype(str).to_dict()
+    known = people.dropna(subset="site")
+    site_of = dict(zip(known["participant_id"].astype(str), known["site"].astype(str), strict=True))
     return {
-        cell.name: sites.within(_first_repeat(told, cell.name, analysis), of, analysis.classes)
+        cell.name: sites.within(_first_repeat(predictions, cell.name, analysis), site_of, analysis.classes)
         for cell in analysis.cells
     }
 
@@ -104,13 +114,13 @@ def _unharmonised_sites(analysis: GroupPlan) -> list[str]:
     """The sites whose held-out people ComBat left as they were in some fold, since too few of theirs trained."""
     if analysis.keep is None:
         return []
-    of = analysis.used["site"].astype(str)
+    site = analysis.used["site"].astype(str)
     return sorted(
         {
-            site
+            name
             for split in analysis.splits
-            for site in set(of.iloc[list(split.test)])
-            if (of.iloc[list(split.train)] == site).sum() < combat.FEWEST
+            for name in set(site.iloc[list(split.test)])
+            if (site.iloc[list(split.train)] == name).sum() < combat.FEWEST
         }
     )
 
@@ -118,9 +128,9 @@ def _unharmonised_sites(analysis: GroupPlan) -> list[str]:
 def _describe_copies(cell: Cell, work: WorkDir) -> list[str]:
     """Who looks like one person under two names, in the maps of a cell."""
     return [
-        f"the {name} maps of {' and '.join(who)} look like one person's ({measure}): --exclude one or --keep-together"
+        f"the {name} maps of {' and '.join(pair)} look like one person's ({measure}): --exclude one or --keep-together"
         for name in cell.maps
-        for who, measure in json.loads(work.copies(name).read_text())
+        for pair, measure in json.loads(work.copies(name).read_text())
     ]
 
 
@@ -133,11 +143,11 @@ def _count_copies(cell: Cell, work: WorkDir) -> list[str]:
 def _unexamined_confounds(analysis: GroupPlan, cell: Cell) -> list[str]:
     """What could explain a difference and was not looked at; the label itself is nothing of the kind, and known."""
     known = baselines.known(analysis.used)
-    told = audit.confounded(analysis.used, analysis.classes, label=analysis.label_column)
+    reasons = audit.confounded(analysis.used, analysis.classes, label=analysis.label_column)
     if "site" not in known:
-        told.append("the site is not known (--site COLUMN; a column with one value where there is one site)")
-    told += [f"{name} is not known" for name in ("age", "sex") if name not in known.get("age and sex", ())]
-    of_bold = [name for name in cell.maps if catalogue.load("maps", name).SUFFIX == "boldmap"]
-    if of_bold and "motion" not in known:
-        told.append("motion is not known")
-    return told
+        reasons.append("the site is not known (--site COLUMN; a column with one value where there is one site)")
+    reasons += [f"{name} is not known" for name in ("age", "sex") if name not in known.get("age and sex", ())]
+    bold_maps = [name for name in cell.maps if catalogue.load("maps", name).SUFFIX == "boldmap"]
+    if bold_maps and "motion" not in known:
+        reasons.append("motion is not known")
+    return reasons

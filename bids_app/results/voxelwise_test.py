@@ -39,50 +39,50 @@ def collect_voxelwise_test(
 
 def _corrected_contrasts(analysis: GroupPlan, parts: int, work: WorkDir) -> list[Tested]:
     """Every comparison, corrected over all of them."""
-    every = list(comparisons(analysis))
-    drawn = [
-        _join_permutations([work.voxelwise_permutations(*one, number) for number in range(1, parts + 1)])
-        for one in every
+    contrasts = list(comparisons(analysis))
+    permutations = [
+        _join_permutations([work.voxelwise_permutations(*contrast, number) for number in range(1, parts + 1)])
+        for contrast in contrasts
     ]
-    p = corrected([its.tfce for its in drawn], [its.null for its in drawn])
+    p = corrected([part.tfce for part in permutations], [part.null for part in permutations])
     people = analysis.used.groupby("class")["participant_id"].nunique()
     return [
         Tested(
             map=name,
-            explained=one,
+            explained=explained,
             reference=analysis.classes[0],
-            people={each: int(people[each]) for each in analysis.classes},
+            people={group: int(people[group]) for group in analysis.classes},
             covariates=analysis.adjust[name],
-            family=len(every),
+            family=len(contrasts),
             grid=Grid.read(work.grid(name)),
-            drawn=its,
-            p=own,
-            p_within=corrected([its.tfce], [its.null])[0],
+            drawn=statistics,
+            p=p_corrected,
+            p_within=corrected([statistics.tfce], [statistics.null])[0],
         )
-        for (name, one), its, own in zip(every, drawn, p, strict=True)
+        for (name, explained), statistics, p_corrected in zip(contrasts, permutations, p, strict=True)
     ]
 
 
 def _table(tested: Sequence[Tested], analysis: GroupPlan, work: WorkDir) -> pd.DataFrame:
     """A row a comparison: voxels below 0.05 by sign, the least p, and the voxel with the largest |t| of them."""
     rows = []
-    for one in tested:
-        labels, about = work.read_atlas(analysis.grids[one.map], analysis.atlases[one.map][0])
-        place = np.argwhere(one.grid.mask)[one.peak]
-        x, y, z = nib.affines.apply_affine(one.grid.affine, place).round(1)
+    for test in tested:
+        labels, about = work.read_atlas(analysis.grids[test.map], analysis.atlases[test.map][0])
+        place = np.argwhere(test.grid.mask)[test.peak]
+        x, y, z = nib.affines.apply_affine(test.grid.affine, place).round(1)
         rows.append({
-            "map": one.map,
-            "contrast": one.contrast,
-            "people": sum(one.people.values()),
-            "covariates": ", ".join(one.covariates) or "none",
-            "permutations": len(one.drawn.null),
-            "comparisons": one.family,
-            "voxels": one.grid.voxels,
-            "voxels_higher": int((one.significant & (one.drawn.t > 0)).sum()),
-            "voxels_lower": int((one.significant & (one.drawn.t < 0)).sum()),
-            "p": one.p.min(),
-            "p_within_map": one.p_within.min(),
-            "peak_t": one.drawn.t[one.peak],
+            "map": test.map,
+            "contrast": test.contrast,
+            "people": sum(test.people.values()),
+            "covariates": ", ".join(test.covariates) or "none",
+            "permutations": len(test.drawn.null),
+            "comparisons": test.family,
+            "voxels": test.grid.voxels,
+            "voxels_higher": int((test.significant & (test.drawn.t > 0)).sum()),
+            "voxels_lower": int((test.significant & (test.drawn.t < 0)).sum()),
+            "p": test.p.min(),
+            "p_within_map": test.p_within.min(),
+            "peak_t": test.drawn.t[test.peak],
             **{"x": x, "y": y, "z": z},
             "region": about["names"].get(str(int(labels[tuple(place)])), "outside the atlas"),
             "atlas": about["name"],
@@ -96,42 +96,42 @@ def _overlap(tested: Sequence[Tested], maps: Sequence[Heatmap], settings: Settin
     Columns of `reference.table`, and `contrast`.
     """
     rows = []
-    for one in tested:
-        inside, words = one.significant, SIGNIFICANT
+    for test in tested:
+        inside, words = test.significant, SIGNIFICANT
         if not inside.any() or inside.all():
-            inside, words = overlap.region(one.grid.volume(one.drawn.t), one.grid.mask)
+            inside, words = overlap.region(test.grid.volume(test.drawn.t), test.grid.mask)
         about = {
-            "contrast": one.contrast,
-            "reference": f"t-map of {one.map}: {words}",
+            "contrast": test.contrast,
+            "reference": f"t-map of {test.map}: {words}",
             "voxels": int(inside.sum()),
             "share": float(inside.mean()),
         }
         for heatmap in maps:
-            if first_map(heatmap) == one.map and heatmap.explained in (one.explained, one.reference):
-                rows += overlap_rows(heatmap, about, one.grid, inside, seed=settings.compute.random_seed)
+            if first_map(heatmap) == test.map and heatmap.explained in (test.explained, test.reference):
+                rows += overlap_rows(heatmap, about, test.grid, inside, seed=settings.compute.random_seed)
     return pd.DataFrame(rows)
 
 
 def _limitations(analysis: GroupPlan, settings: Settings) -> list[str]:
     """What the test leaves out of account in these people, in sentences."""
-    told, used = [], analysis.used
+    sentences, used = [], analysis.used
     if analysis.ica:
-        told.append(
+        sentences.append(
             f"The maps of {', '.join(analysis.ica.maps)} tested here are of one ICA of everybody, whose labels it "
             "did not know; each classifier saw those of an ICA of its own training people."
         )
     if settings.group.keep_together and len(set(analysis.splits[0].groups)) < used["participant_id"].nunique():
-        told.append(
+        sentences.append(
             f"Labels were shuffled as if people who share a value of {settings.group.keep_together} were strangers, so "
             "that p can be too small."
         )
     adjusted = {column.partition("[")[0] for columns in analysis.adjust.values() for column in columns}
     if analysis.label_column != "site" and used["site"].nunique() > 1 and not adjusted & {"site", settings.group.site}:
-        told.append(
+        sentences.append(
             "People are of several sites, and labels were shuffled across them: --adjust-for site takes what sites "
             f"shift out of the test{', which ComBat did not touch' if settings.group.harmonize else ''}."
         )
-    return told
+    return sentences
 
 
 def _join_permutations(files: Sequence[Path]) -> Drawn:
