@@ -14,7 +14,7 @@ from bids_app.planning.nested_cv import check_inner_folds
 from bids_app.planning.power import check_power
 from bids_app.planning.reference_map import check_reference_map
 from bids_app.planning.voxelwise_test import check_voxelwise_test
-from bids_app.publish.group import remove_previous_group, stage_group
+from bids_app.publish.group import GroupResults, remove_previous_group, stage_group
 from bids_app.results.collect import collect_heatmaps, collect_predictions, fold_table
 from bids_app.results.ica import component_table
 from bids_app.results.nested_cv import selected_predictions, selection_table
@@ -44,44 +44,35 @@ def run(settings: Settings) -> int:
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     log.info("%s", group.count_participants(analysis))
 
-    work = run_group_graph(analysis, settings)
-    selection = selection_table(analysis, settings, work)
-    predictions = collect_predictions(analysis, work)
+    work_dir = run_group_graph(analysis, settings)
+    selection = selection_table(analysis, settings, work_dir)
+    predictions = collect_predictions(analysis, work_dir)
     predictions = pd.concat([predictions, selected_predictions(predictions, selection)], ignore_index=True)
-    judged = judge_models(analysis, settings, predictions, work)
-    maps = collect_heatmaps(analysis, work)
-    pages = run_prediction_pages(analysis, settings, judged.claims(), work)
-    overlap = overlap_table(analysis, settings, maps, work)
-    tested = collect_voxelwise_test(analysis, settings, maps, work)
-    matched = component_table(analysis, work)
-    detected = power_table(analysis, settings, work)
+    judgement = judge_models(analysis, settings, predictions, work_dir)
+    maps = collect_heatmaps(analysis, work_dir)
+    pages = run_prediction_pages(analysis, settings, judgement.claims(), work_dir)
+    overlap = overlap_table(analysis, settings, maps, work_dir)
+    voxelwise = collect_voxelwise_test(analysis, settings, maps, work_dir)
+    components = component_table(analysis, work_dir)
+    power = power_table(analysis, settings, work_dir)
 
     people = analysis.samples.drop(columns=list(analysis.smoothing))
     tables = {
         "samples": people,
         "folds": fold_table(analysis),
         "predictions": predictions,
-        "scores": judged.scores,
-        "comparisons": judged.pairs,
-        **({} if tested is None else {"voxelwise": tested.table, "overlap_voxelwise": tested.overlap}),
+        "scores": judgement.scores,
+        "comparisons": judgement.pairs,
+        **({} if voxelwise is None else {"voxelwise": voxelwise.table, "overlap_voxelwise": voxelwise.overlap}),
     }
-    optional = {"choices": selection, "overlap": overlap, "ica": matched, "power": detected}
+    optional = {"choices": selection, "overlap": overlap, "ica": components, "power": power}
     tables |= {name: table for name, table in optional.items() if table is not None}
+    results = GroupResults(tables, judgement, maps, pages, voxelwise)
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
-        stage_group(
-            stage,
-            analysis,
-            work,
-            settings=settings,
-            tables=tables,
-            judged=judged,
-            maps=maps,
-            pages=pages,
-            compared=tested,
-        )
+        stage_group(stage, analysis, settings, results, work_dir)
         remove_previous_group(settings.output_dir, analysis.name, old)
         outputs.publish(stage, settings.output_dir)
-    for verdict in judged.verdicts.values():
+    for verdict in judgement.verdicts.values():
         log.info("%s", verdict.text)
     log.info("report: %s", settings.output_dir / "group" / analysis.name / "report.html")
     return 0

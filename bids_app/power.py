@@ -31,8 +31,8 @@ def run(settings: Settings) -> int:
     log.info("%s", group.count_participants(analysis))
 
     linear_settings = replace(settings, group=quiet)
-    work = run_group_graph(analysis, linear_settings)
-    table = power_table(analysis, linear_settings, work)
+    work_dir = run_group_graph(analysis, linear_settings)
+    table = power_table(analysis, linear_settings, work_dir)
     assert table is not None  # --power is what brought us here
 
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:

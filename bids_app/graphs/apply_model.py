@@ -20,14 +20,14 @@ from bids_app.settings import Settings
 
 def run_application_graph(application: ApplicationPlan, settings: Settings) -> pd.DataFrame:
     """Ask every cell about everyone who is used -> rows of `training.apply.run`. Raises FailedError with the reason."""
-    work = WorkDir.of_application(settings, application.name, application.key)
-    work.logs.mkdir(parents=True, exist_ok=True)
+    work_dir = WorkDir.of_application(settings, application.name, application.key)
+    work_dir.logs.mkdir(parents=True, exist_ok=True)
     used = application.used.drop(columns=list(application.maps)).assign(
         session_id=application.used["session_id"].fillna("n/a")
     )
-    used.to_csv(work.participants, sep="\t", index=False, na_rep="n/a")
-    np.save(work.eligible_models, application.eligible)
-    graph = Workflow("nodes", base_dir=str(work.path))
+    used.to_csv(work_dir.participants, sep="\t", index=False, na_rep="n/a")
+    np.save(work_dir.eligible_models, application.eligible)
+    graph = Workflow("nodes", base_dir=str(work_dir.path))
     stacks = {
         name: make_node(
             f"stack_{outputs.label(name)}",
@@ -37,12 +37,12 @@ def run_application_graph(application: ApplicationPlan, settings: Settings) -> p
             files=[[str(path) for path in paths] for paths in application.used[name]],
             smoothing_mm=model_map["smoothing_mm"],
             form=model_map["form"],
-            work=str(work.path),
+            work=str(work_dir.path),
         )
         for name, model_map in application.maps.items()
         if not available_maps.is_fitted(name)
     }
-    refitted = _refit_nodes(graph, application, work)
+    refitted = _refit_nodes(graph, application, work_dir)
     for number, (cell, models) in enumerate(application.cells.items()):
         maps = next(iter(models.values()))["maps"]
         node = make_node(
@@ -55,7 +55,7 @@ def run_application_graph(application: ApplicationPlan, settings: Settings) -> p
             maps=list(maps),
             keys=[_fold_key(card) for card in models.values()],
             folders=[str(folder) for folder in models],
-            file=str(work.applied_predictions(cell)),
+            file=str(work_dir.applied_predictions(cell)),
             device=settings.compute.device,
             threads=settings.compute.omp_nthreads,
         )
@@ -63,16 +63,16 @@ def run_application_graph(application: ApplicationPlan, settings: Settings) -> p
         if set(maps) - set(stacks):
             places = map(_fold_key, models.values())
             graph.connect([(refitted[key], node, [("out", f"fitted_{key}")]) for key in places])
-    set_crash_folder(graph, work.logs)
+    set_crash_folder(graph, work_dir.logs)
     preload = ["bids_app.training.apply"]
     run_graph(graph, settings, last=("apply_",), total=len(application.cells), what="cells applied", preload=preload)
-    anonymise_crash_files(work.logs, settings)
-    if any(work.logs.glob("crash-*")):
-        raise FailedError(f"the model was not applied: {failure_reason(work.logs)}")
+    anonymise_crash_files(work_dir.logs, settings)
+    if any(work_dir.logs.glob("crash-*")):
+        raise FailedError(f"the model was not applied: {failure_reason(work_dir.logs)}")
     text = dict.fromkeys(("participant_id", "session_id", "cell", "predicted"), str)
     return pd.concat(
         [
-            pd.read_csv(work.applied_predictions(cell), sep="\t", dtype=text, keep_default_na=False)
+            pd.read_csv(work_dir.applied_predictions(cell), sep="\t", dtype=text, keep_default_na=False)
             for cell in application.cells
         ],
         ignore_index=True,
@@ -83,7 +83,7 @@ def _fold_key(card: dict[str, Any]) -> str:
     return f"{card['repeat']}_{card['fold']}"
 
 
-def _refit_nodes(graph: Workflow, application: ApplicationPlan, work: WorkDir) -> dict[str, Node]:
+def _refit_nodes(graph: Workflow, application: ApplicationPlan, work_dir: WorkDir) -> dict[str, Node]:
     """A node a fold of the training for the maps that were fitted in it, by its models' own components."""
     names = [name for name in application.maps if available_maps.is_fitted(name)]
     if not names:
@@ -101,7 +101,7 @@ def _refit_nodes(graph: Workflow, application: ApplicationPlan, work: WorkDir) -
         mem_gb=2,
         folder=str(first["folder"]),
         files=[[str(path) for path in paths] for paths in application.used[names[0]]],
-        work=str(work.path),
+        work=str(work_dir.path),
     )
     plan: MapScaling = {
         "smoothing": {name: application.maps[name]["smoothing_mm"] for name in names},
@@ -111,7 +111,7 @@ def _refit_nodes(graph: Workflow, application: ApplicationPlan, work: WorkDir) -
     for key, folders_by_map in folders.items():
         nodes[key] = make_node(
             f"maps_{key}", refit_maps, mem_gb=3, connected=("series",), key=key, folders=folders_by_map, plan=plan,
-            work=str(work.path),
+            work=str(work_dir.path),
         )  # fmt: skip
         graph.connect([(series, nodes[key], [("out", "series")])])
     return nodes

@@ -37,42 +37,39 @@ def run_group_graph(analysis: GroupPlan, settings: Settings) -> WorkDir:
     """
     preload = _preload(analysis, settings)
     memory = memory_by_cell(analysis, settings, preload=preload)
-    work = WorkDir.of_analysis(settings, analysis.name, analysis.key)
-    work.path.mkdir(parents=True, exist_ok=True)
-    participants = analysis.used.drop(columns=list(analysis.smoothing)).assign(
-        session_id=analysis.used["session_id"].fillna("n/a")
-    )
-    participants.to_csv(work.participants, sep="\t", index=False, na_rep="n/a")
-    graph = Workflow("nodes", base_dir=str(work.path))
+    work_dir = WorkDir.of_analysis(settings, analysis.name, analysis.key)
+    work_dir.path.mkdir(parents=True, exist_ok=True)
+    _write_participants(analysis, work_dir)
+    graph = Workflow("nodes", base_dir=str(work_dir.path))
     template = _template_node(analysis, settings)
-    grids = {name: _grid_node(name, analysis, work) for name in dict.fromkeys(analysis.grids.values())}
+    grids = {name: _grid_node(name, analysis, work_dir) for name in dict.fromkeys(analysis.grids.values())}
     for grid in grids.values():
         graph.connect([(template, grid, [("out", "template")])])
     parcels = {name: atlas_name for name in analysis.grids if (atlas_name := parcellation(name, analysis))}
     pairs = dict.fromkeys(
         [*atlases_by_grid(analysis), *((analysis.grids[name], atlas_name) for name, atlas_name in parcels.items())]
     )
-    atlas_nodes = {pair: _atlas_node(*pair, analysis, settings, work) for pair in pairs}
+    atlas_nodes = {pair: _atlas_node(*pair, analysis, settings, work_dir) for pair in pairs}
     for (grid_name, _), atlas_node in atlas_nodes.items():
         graph.connect([(grids[grid_name], atlas_node, [("out", "template")])])
     fitted_maps = analysis.ica.maps if analysis.ica else ()
-    stacks = {name: _stack_node(name, analysis, work) for name in analysis.smoothing if name not in fitted_maps}
+    stacks = {name: _stack_node(name, analysis, work_dir) for name in analysis.smoothing if name not in fitted_maps}
     for name, stack in stacks.items():
         graph.connect([(grids[analysis.grids[name]], stack, [("out", "template")])])
         if name in parcels:
             graph.connect([(atlas_nodes[analysis.grids[name], parcels[name]], stack, [("out", "parcellation")])])
     regions = {name: atlas_nodes[analysis.grids[name], atlas_name] for name, atlas_name in parcels.items()}
-    sources = connect_ica(graph, analysis, settings, grids, stacks, regions, inner_folds(analysis, settings), work)
+    sources = connect_ica(graph, analysis, settings, grids, stacks, regions, inner_folds(analysis, settings), work_dir)
     for name, stack in sources.stacks.items():
-        graph.connect([(stack, _copies_node(name, analysis, work), [("out", "array")])])
-    plan = _training_plan(analysis, settings, work)
-    write_labellings(analysis, settings, work)
+        graph.connect([(stack, _copies_node(name, analysis, work_dir), [("out", "array")])])
+    plan = _training_plan(analysis, settings, work_dir)
+    write_labellings(analysis, settings, work_dir)
     _connect_cells(graph, analysis, settings, sources, atlas_nodes, plan, memory)
     connect_inner_folds(graph, analysis, settings, sources, plan, memory)
-    n_voxelwise = connect_voxelwise_test(graph, analysis, settings, sources.stacks, work)
-    n_power = connect_power(graph, analysis, settings, sources.stacks, atlas_nodes, plan, work)
-    work.logs.mkdir(exist_ok=True)
-    set_crash_folder(graph, work.logs)
+    n_voxelwise = connect_voxelwise_test(graph, analysis, settings, sources.stacks, work_dir)
+    n_power = connect_power(graph, analysis, settings, sources.stacks, atlas_nodes, plan, work_dir)
+    work_dir.logs.mkdir(exist_ok=True)
+    set_crash_folder(graph, work_dir.logs)
     total = len(analysis.cells) * len(analysis.splits)
     n_permutations = sum(count_labellings(cell, settings) for cell in analysis.cells if not is_linear(cell))
     inner = total if settings.group.inner_folds else 0
@@ -87,12 +84,20 @@ def run_group_graph(analysis: GroupPlan, settings: Settings) -> WorkDir:
         what=what,
         preload=preload,
     )
-    anonymise_crash_files(work.logs, settings)
-    if any(work.logs.glob("crash-*")):
+    anonymise_crash_files(work_dir.logs, settings)
+    if any(work_dir.logs.glob("crash-*")):
         raise FailedError(
-            f"the analysis stopped: {failure_reason(work.logs)}; what is finished is kept in the work folder"
+            f"the analysis stopped: {failure_reason(work_dir.logs)}; what is finished is kept in the work folder"
         )
-    return work
+    return work_dir
+
+
+def _write_participants(analysis: GroupPlan, work_dir: WorkDir) -> None:
+    """Write the table of samples, without their maps."""
+    participants = analysis.used.drop(columns=list(analysis.smoothing)).assign(
+        session_id=analysis.used["session_id"].fillna("n/a")
+    )
+    participants.to_csv(work_dir.participants, sep="\t", index=False, na_rep="n/a")
 
 
 def _preload(analysis: GroupPlan, settings: Settings) -> list[str]:
@@ -136,19 +141,19 @@ def _template_node(analysis: GroupPlan, settings: Settings) -> Node:
     )
 
 
-def _grid_node(name: str, analysis: GroupPlan, work: WorkDir) -> Node:
+def _grid_node(name: str, analysis: GroupPlan, work_dir: WorkDir) -> Node:
     return make_node(
         f"grid_{outputs.label(name)}",
         resample_template,
         mem_gb=1,
         connected=("template",),
         like=str(analysis.used[name][0][0]),
-        folder=str(work.template_on_grid(name)),
+        folder=str(work_dir.template_on_grid(name)),
     )
 
 
-def _atlas_node(grid_name: str, name: str, analysis: GroupPlan, settings: Settings, work: WorkDir) -> Node:
-    link = work.atlas_link(grid_name, name)
+def _atlas_node(grid_name: str, name: str, analysis: GroupPlan, settings: Settings, work_dir: WorkDir) -> Node:
+    link = work_dir.atlas_link(grid_name, name)
     return make_node(
         f"atlas_{outputs.label(grid_name)}_{link.name}",
         resample_atlas_to_maps,
@@ -164,7 +169,7 @@ def _atlas_node(grid_name: str, name: str, analysis: GroupPlan, settings: Settin
     )
 
 
-def _stack_node(name: str, analysis: GroupPlan, work: WorkDir) -> Node:
+def _stack_node(name: str, analysis: GroupPlan, work_dir: WorkDir) -> Node:
     files = [[str(path) for path in paths] for paths in analysis.used[name]]
     return make_node(
         f"stack_{outputs.label(name)}",
@@ -176,11 +181,11 @@ def _stack_node(name: str, analysis: GroupPlan, work: WorkDir) -> Node:
         smoothing_mm=analysis.smoothing[name],
         form=analysis.forms[name],
         whole=analysis.whole_grid,
-        work=str(work.path),
+        work=str(work_dir.path),
     )
 
 
-def _copies_node(name: str, analysis: GroupPlan, work: WorkDir) -> Node:
+def _copies_node(name: str, analysis: GroupPlan, work_dir: WorkDir) -> Node:
     return make_node(
         f"copies_{outputs.label(name)}",
         detect_copies,
@@ -188,7 +193,7 @@ def _copies_node(name: str, analysis: GroupPlan, work: WorkDir) -> Node:
         connected=("array",),
         map_name=name,
         groups=list(analysis.splits[0].groups),
-        work=str(work.path),
+        work=str(work_dir.path),
     )
 
 
@@ -207,7 +212,7 @@ def _train_node(cell: Cell, split: Split, plan: TrainingPlan, mem_gb: float, sou
     )
 
 
-def _training_plan(analysis: GroupPlan, settings: Settings, work: WorkDir) -> TrainingPlan:
+def _training_plan(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) -> TrainingPlan:
     """What every cell and fold needs to know of the analysis."""
     return {
         "analysis": analysis.name,
@@ -236,5 +241,5 @@ def _training_plan(analysis: GroupPlan, settings: Settings, work: WorkDir) -> Tr
         "weights": pretrained_weights.find_weights(settings),
         "device": settings.compute.device,
         "threads": settings.compute.omp_nthreads,
-        "work": str(work.path),
+        "work": str(work_dir.path),
     }

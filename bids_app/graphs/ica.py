@@ -68,7 +68,7 @@ def connect_ica(
     stacks: dict[str, Node],
     regions: dict[str, Node],
     inner: dict[str, list[Split]],
-    work: WorkDir,
+    work_dir: WorkDir,
 ) -> MapSources:
     """Add the nodes of fitted maps, if there are any, to those of `stacks`; `inner`: inner folds, by `within`.
 
@@ -87,16 +87,16 @@ def connect_ica(
         files=[[str(path) for path in paths] for paths in analysis.used[plan.maps[0]]],
         network_file=str(Path(plan.file).absolute()),
         sha256=plan.sha256,
-        work=str(work.path),
+        work=str(work_dir.path),
     )
     graph.connect([(grids[analysis.grids[plan.maps[0]]], series, [("out", "template")])])
     if plan.maps[0] in regions:
         graph.connect([(regions[plan.maps[0]], series, [("out", "parcellation")])])
     rows = {EVERYBODY: list(range(len(analysis.used))), **training_rows(analysis.splits, inner)}
-    fits = {place: _fit_node(place, train, analysis, settings, voxels, work) for place, train in rows.items()}
+    fits = {place: _fit_node(place, train, analysis, settings, voxels, work_dir) for place, train in rows.items()}
     names = tuple(f"fit_{place}" for place in fits)
     check = make_node(
-        "ica_check", check_components, mem_gb=0.5, connected=names, plan=_ica_plan(analysis), work=str(work.path)
+        "ica_check", check_components, mem_gb=0.5, connected=names, plan=_ica_plan(analysis), work=str(work_dir.path)
     )
     fitted = {}
     for place, fit in fits.items():
@@ -113,13 +113,13 @@ def connect_ica(
     overall = {}
     for name in plan.maps:
         overall[name] = make_node(f"stack_{name.replace('-', '')}", stack_from_everybody, mem_gb=0.5,
-                            connected=("folder",), map_name=name, work=str(work.path))  # fmt: skip
+                            connected=("folder",), map_name=name, work=str(work_dir.path))  # fmt: skip
         graph.connect([(fitted[EVERYBODY], overall[name], [("out", "folder")])])
     return MapSources(stacks | overall, fitted, plan.maps)
 
 
 def _fit_node(
-    place: str, rows: list[int], analysis: GroupPlan, settings: Settings, voxels: float, work: WorkDir
+    place: str, rows: list[int], analysis: GroupPlan, settings: Settings, voxels: float, work_dir: WorkDir
 ) -> Node:
     plan = analysis.ica
     runs = sum(len(analysis.used[plan.maps[0]][row]) for row in rows)
@@ -133,7 +133,7 @@ def _fit_node(
         rows=rows,
         components=plan.components,
         seed=seeds.derive(settings.compute.random_seed, "ica", place),
-        work=str(work.path),
+        work=str(work_dir.path),
     )
 
 

@@ -14,12 +14,12 @@ from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 
 
-def write_labellings(analysis: GroupPlan, settings: Settings, work: WorkDir) -> None:
+def write_labellings(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) -> None:
     """Codes of classes (1 + labellings, people), the true ones first."""
     y, *rest = exchangeable_labels(analysis, settings)
     most = max(count_labellings(cell, settings) for cell in analysis.cells)
     labellings = permutation.shuffles(y, *rest, count=most, seed=settings.compute.random_seed)
-    np.save(work.labellings, np.concatenate([y[None].astype(labellings.dtype), labellings]))
+    np.save(work_dir.labellings, np.concatenate([y[None].astype(labellings.dtype), labellings]))
 
 
 def connect_permutations(

@@ -26,13 +26,13 @@ def connect_power(
     stacks: dict[str, Node],
     atlas_nodes: dict[tuple[str, str], Node],
     plan: TrainingPlan,
-    work: WorkDir,
+    work_dir: WorkDir,
 ) -> int:
     """Add the nodes, STUDIES_PER_NODE simulated studies each; returns how many. atlas_nodes: by grid and atlas."""
     count = settings.group.power
     if count is None:
         return 0
-    _write_power_labellings(analysis, settings, work)
+    _write_power_labellings(analysis, settings, work_dir)
     n_nodes = 0
     for name, cells in linear_cells_by_map(analysis):
         atlas = analysis.grids[name], analysis.atlases[name][0]
@@ -55,8 +55,8 @@ def connect_power(
     return n_nodes
 
 
-def _write_power_labellings(analysis: GroupPlan, settings: Settings, work: WorkDir) -> None:
+def _write_power_labellings(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) -> None:
     """Who is planted in, (studies, people): the classes exchanged as in permutations, by a seed of its own."""
     exchanged = exchangeable_labels(analysis, settings)
     seed = seeds.derive(settings.compute.random_seed, "power")
-    np.save(work.power_labellings, permutation.shuffles(*exchanged, count=settings.group.power or 0, seed=seed))
+    np.save(work_dir.power_labellings, permutation.shuffles(*exchanged, count=settings.group.power or 0, seed=seed))

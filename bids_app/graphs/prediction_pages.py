@@ -20,7 +20,7 @@ from bids_app.training.fold_files import FoldFiles
 
 
 def run_prediction_pages(
-    analysis: GroupPlan, settings: Settings, claims: dict[str, tuple[str, float]], work: WorkDir
+    analysis: GroupPlan, settings: Settings, claims: dict[str, tuple[str, float]], work_dir: WorkDir
 ) -> Path | None:
     """Write the pages into a folder of the work folder, `people`; None where no verdict is a claim.
 
@@ -29,14 +29,14 @@ def run_prediction_pages(
     """
     predictions: dict[tuple[str, str], list[PagePrediction]] = {}
     for cell in (cell for cell in analysis.cells if cell.name in claims):
-        for files, split in zip(work.folds(cell.name, analysis.splits), analysis.splits, strict=True):
+        for files, split in zip(work_dir.folds(cell.name, analysis.splits), analysis.splits, strict=True):
             if split.repeat == 1:
                 for person, prediction in _predictions_of_fold(cell, files, claims[cell.name], settings):
                     predictions.setdefault(person, []).append(prediction)
     if not predictions:
         return None
-    graph = Workflow("pages", base_dir=str(work.path))
-    context = _page_context(analysis, settings, work)
+    graph = Workflow("pages", base_dir=str(work_dir.path))
+    context = _page_context(analysis, settings, work_dir)
     for number, (person, predicted) in enumerate(sorted(predictions.items())):
         graph.add_nodes(
             [
@@ -49,11 +49,11 @@ def run_prediction_pages(
                     predictions=predicted,
                     t1w=_t1w_and_transforms(*person, analysis.space, settings),
                     context=context,
-                    folder=str(work.prediction_pages),
+                    folder=str(work_dir.prediction_pages),
                 )
             ]
         )
-    set_crash_folder(graph, work.logs)
+    set_crash_folder(graph, work_dir.logs)
     run_graph(
         graph,
         settings,
@@ -62,10 +62,10 @@ def run_prediction_pages(
         what="pages of people",
         preload=[write_prediction_page.__module__],
     )
-    anonymise_crash_files(work.logs, settings)
-    if any(work.logs.glob("crash-*")):
-        raise FailedError(f"the pages of people were not made: {failure_reason(work.logs)}")
-    return work.prediction_pages
+    anonymise_crash_files(work_dir.logs, settings)
+    if any(work_dir.logs.glob("crash-*")):
+        raise FailedError(f"the pages of people were not made: {failure_reason(work_dir.logs)}")
+    return work_dir.prediction_pages
 
 
 def _predictions_of_fold(
@@ -101,7 +101,7 @@ def _predictions_of_fold(
     ]
 
 
-def _page_context(analysis: GroupPlan, settings: Settings, work: WorkDir) -> PageContext:
+def _page_context(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) -> PageContext:
     files = prepare_template(
         cache=str(settings.work_dir),
         space=analysis.space,
@@ -115,9 +115,9 @@ def _page_context(analysis: GroupPlan, settings: Settings, work: WorkDir) -> Pag
         "classes": list(analysis.classes),
         "target": settings.group.explain_target,
         "atlases": {
-            name: work.read_atlas(analysis.grids[name], atlases[0])[1] for name, atlases in analysis.atlases.items()
+            name: work_dir.read_atlas(analysis.grids[name], atlases[0])[1] for name, atlases in analysis.atlases.items()
         },
-        "work": str(work.path),
+        "work": str(work_dir.path),
         "radiological": settings.other.radiological,
     }
 

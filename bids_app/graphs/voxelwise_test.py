@@ -16,7 +16,7 @@ COPIES = 8  # of the people's values in float64, at the peak
 
 
 def connect_voxelwise_test(
-    graph: Workflow, analysis: GroupPlan, settings: Settings, stacks: dict[str, Node], work: WorkDir
+    graph: Workflow, analysis: GroupPlan, settings: Settings, stacks: dict[str, Node], work_dir: WorkDir
 ) -> int:
     """Add a node for every fifty permutations of each comparison; returns how many nodes."""
     count = settings.group.voxelwise_test
@@ -36,7 +36,7 @@ def connect_voxelwise_test(
                 permutations=size,
                 seed=seeds.derive(settings.compute.random_seed, "voxelwise", number),  # the same for all comparisons
                 number=number,
-                work=str(work.path),
+                work=str(work_dir.path),
             )
             graph.connect([(stacks[name], node, [("out", "array")])])
     return len(sizes) * len(list(comparisons(analysis)))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,45 +41,42 @@ from bids_app.training import cards, ranges
 PAGES = "people"  # the folder of pages that explain predictions
 
 
+@dataclass(frozen=True, eq=False)
+class GroupResults:
+    """What an analysis found: tables by name, mean `heatmaps`, and the folder of prediction pages, if there are any."""
+
+    tables: dict[str, pd.DataFrame]
+    judgement: Judgement
+    heatmaps: list[Heatmap]
+    pages: Path | None
+    voxelwise: Compared | None
+
+
 def stage_group(
-    staged: Path,
-    analysis: GroupPlan,
-    work: WorkDir,
-    *,
-    settings: Settings,
-    tables: dict[str, pd.DataFrame],
-    judged: Judgement,
-    maps: list[Heatmap],
-    pages: Path | None = None,
-    compared: Compared | None = None,
+    staged: Path, analysis: GroupPlan, settings: Settings, results: GroupResults, work_dir: WorkDir
 ) -> None:
     """Write everything about an analysis into a staged OUT_DIR: `group/<analysis>`, and people's heatmaps."""
-    folder = staged / "group" / analysis.name
+    folder, judgement = staged / "group" / analysis.name, results.judgement
     folder.mkdir(parents=True)
-    folds = [files for cell in analysis.cells for files in work.folds(cell.name, analysis.splits)]
-    heatmap_table = stage_participant_heatmaps(staged, folds)
-    tables = {**tables, "checks": checks.table(maps)}
-    for name, content in {**tables, "regions": region_table(maps), "heatmaps": heatmap_table}.items():
+    folds = [files for cell in analysis.cells for files in work_dir.folds(cell.name, analysis.splits)]
+    tables = {**results.tables, "checks": checks.table(results.heatmaps)}
+    tables |= {"regions": region_table(results.heatmaps), "heatmaps": stage_participant_heatmaps(staged, folds)}
+    for name, content in tables.items():
         add_bids_prefixes(content).to_csv(
             folder / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g"
         )
     (folder / "settings.toml").write_text(settings_to_toml(settings))
-    (folder / "audit.json").write_text(json.dumps(judged.audit, indent=2, allow_nan=False) + "\n")
-    images = [(heatmap, _write_mean_heatmap(folder, heatmap, analysis)) for heatmap in maps]
-    for cell in analysis.cells:
-        for files, split in zip(work.folds(cell.name, analysis.splits), analysis.splits, strict=True):
-            shutil.copytree(files.model, folder / "models" / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
-        (folder / "models" / cell.name / cards.CELL).write_text(
-            tomli_w.dumps(_cell_record(analysis, cell, judged, work))
-        )
-    if pages is not None:
-        shutil.copytree(pages, folder / PAGES)
-    if compared is not None:
-        write_voxelwise_test(folder, compared.tested, analysis, compared.limits)
-    notes, matched = atlas_notes(analysis, work), matched_components(analysis, work)
-    _write_report(folder, analysis, settings, tables, judged, maps, compared, notes, matched)
-    model_card.write(folder, analysis.name, model_card_facts(analysis, judged, settings))
-    write_share(folder, analysis, judged.audit, images, model_card_facts(analysis, judged, settings, shared=True))
+    (folder / "audit.json").write_text(json.dumps(judgement.audit, indent=2, allow_nan=False) + "\n")
+    images = [(heatmap, _write_mean_heatmap(folder, heatmap, analysis)) for heatmap in results.heatmaps]
+    _copy_models(folder / "models", analysis, judgement, work_dir)
+    if results.pages is not None:
+        shutil.copytree(results.pages, folder / PAGES)
+    if results.voxelwise is not None:
+        write_voxelwise_test(folder, results.voxelwise.tested, analysis, results.voxelwise.limits)
+    _write_report(folder, analysis, settings, replace(results, tables=tables), work_dir)
+    model_card.write(folder, analysis.name, model_card_facts(analysis, judgement, settings))
+    facts = model_card_facts(analysis, judgement, settings, shared=True)
+    write_share(folder, analysis, judgement.audit, images, facts)
 
 
 def remove_previous_group(out: Path, name: str, old: Path) -> None:
@@ -87,10 +85,19 @@ def remove_previous_group(out: Path, name: str, old: Path) -> None:
     outputs.retire(out / "group" / name, old)
 
 
-def _cell_record(analysis: GroupPlan, cell: Cell, judged: Judgement, work: WorkDir) -> dict[str, Any]:
+def _copy_models(models: Path, analysis: GroupPlan, judgement: Judgement, work_dir: WorkDir) -> None:
+    """Copy the model of every cell and fold, and write what is true of all of a cell's into cell.toml."""
+    for cell in analysis.cells:
+        for files, split in zip(work_dir.folds(cell.name, analysis.splits), analysis.splits, strict=True):
+            shutil.copytree(files.model, models / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
+        facts = _cell_facts(analysis, cell, judgement, work_dir)
+        (models / cell.name / cards.CELL).write_text(tomli_w.dumps(facts))
+
+
+def _cell_facts(analysis: GroupPlan, cell: Cell, judgement: Judgement, work_dir: WorkDir) -> dict[str, Any]:
     """The content of cell.toml: the verdict, and the ranges of the people that the models were trained on."""
-    verdict = judged.verdicts[cell.name]
-    distances = np.concatenate([np.load(files.distances) for files in work.folds(cell.name, analysis.splits)])
+    verdict = judgement.verdicts[cell.name]
+    distances = np.concatenate([np.load(files.distances) for files in work_dir.folds(cell.name, analysis.splits)])
     return {
         "verdict": {"kind": verdict.kind, "claim": verdict.claim, "text": verdict.text},
         "training": ranges.of(analysis.used, distances.tolist()),
@@ -98,17 +105,10 @@ def _cell_record(analysis: GroupPlan, cell: Cell, judged: Judgement, work: WorkD
 
 
 def _write_report(
-    folder: Path,
-    analysis: GroupPlan,
-    settings: Settings,
-    tables: dict[str, pd.DataFrame],
-    judged: Judgement,
-    maps: list[Heatmap],
-    compared: Compared | None,
-    notes: dict[str, str],
-    matched: list[Matched],
+    folder: Path, analysis: GroupPlan, settings: Settings, results: GroupResults, work_dir: WorkDir
 ) -> None:
-    text = _methods_text(analysis, settings, judged.audit, notes)
+    tables, judgement, notes = results.tables, results.judgement, atlas_notes(analysis, work_dir)
+    text = _methods_text(analysis, settings, judgement.audit, notes)
     (folder / "methods.md").write_text(text + "\n")
     files = prepare_template(
         cache=str(settings.work_dir),
@@ -122,13 +122,13 @@ def _write_report(
     page.write(
         folder / "report.html",
         analysis=analysis.name,
-        verdicts=judged.verdicts,
-        audit=judged.audit,
+        verdicts=judgement.verdicts,
+        audit=judgement.audit,
         samples=tables["samples"],
         scores=tables["scores"],
-        pairs=judged.pairs,
+        pairs=judgement.pairs,
         predictions=tables["predictions"],
-        heatmaps=maps,
+        heatmaps=results.heatmaps,
         atlas_notes=notes,
         settings_toml=settings_to_toml(settings),
         methods=text,
@@ -136,8 +136,8 @@ def _write_report(
         **background,
         checks=tables["checks"],
         overlap=tables.get("overlap"),
-        compared=compared,
-        sections=_sections(folder, analysis, tables, matched, background),
+        compared=results.voxelwise,
+        sections=_sections(folder, analysis, tables, matched_components(analysis, work_dir), background),
         pages=sorted(page.name for page in (folder / PAGES).glob("*.html")),
         classes=analysis.classes,
         version=__version__,

@@ -46,10 +46,10 @@ LIMITS = (
 
 
 def model_card_facts(
-    analysis: GroupPlan, judged: Judgement, settings: Settings, *, shared: bool = False
+    analysis: GroupPlan, judgement: Judgement, settings: Settings, *, shared: bool = False
 ) -> dict[str, str | list[str]]:
     """By the names of checklists.toml; where they are `shared`, without numbers of small groups."""
-    audit, count = (suppress_small_groups(judged.audit), suppress_small_count) if shared else (judged.audit, int)
+    audit, count = (suppress_small_groups(judgement.audit), suppress_small_count) if shared else (judgement.audit, int)
     used, everyone = analysis.used, analysis.samples
     people = used.groupby("class")["participant_id"].nunique()
     known = {} if shared else ranges.of(used, ())  # the oldest may be one person
@@ -73,7 +73,7 @@ def model_card_facts(
             for name, parameters in analysis.map_parameters.items()
         ],
         "label": f"Column {cohort.label(settings)}: {_describe_classes(analysis, settings)}.",
-        "size": f"As many as there were: no size was planned here. {_critical_scores(judged.scores)}".strip(),
+        "size": f"As many as there were: no size was planned here. {_critical_scores(judgement.scores)}".strip(),
         "missing": "For classifiers of maps nothing was filled in: who lacks images, class or an adjusted covariate "
         f"was left out{reasons}.",
         "split": f"{split} All images of one person lie on one side.",
@@ -86,15 +86,15 @@ def model_card_facts(
         f"fold. Threads a process: {settings.compute.omp_nthreads}; device: {settings.compute.device}.",
         "clusters": site,
         "differ": site,
-        "uncertainty": _describe_chance(analysis, settings, judged.audit),
+        "uncertainty": _describe_chance(analysis, settings, judgement.audit),
         "code": f"Pellucid {__version__}, Apache-2.0, with "
         f"{', '.join(f'{name} {version(name)}' for name in LIBRARIES)}.",
         "flow": f"{count(int(people.sum()))} used, {count(len(left))} left out{reasons}.",
         "counts": ", ".join(f"{count(int(people[name]))} {name}" for name in analysis.classes) + ".",
         "people": [*_describe_ages(known), *(f"{row['what']}: {row['by class']}" for row in shown["by_class"])],
-        "scores": [_describe_scores(row) for row in judged.scores.to_dict("records")],
+        "scores": [_describe_scores(row) for row in judgement.scores.to_dict("records")],
         "within": ["; ".join(f"{key} {value}" for key, value in row.items()) for row in shown["within_sites"]],
-        "verdicts": [verdict.text for verdict in judged.verdicts.values()],
+        "verdicts": [verdict.text for verdict in judgement.verdicts.values()],
         "limits": [*LIMITS, *shown["confounded"]],  # who looks like whom stands in the audit, which is private
         "heatmaps": [f"{name}: {methods.about('explainers', name)}" for name in settings.group.explainers],
     }

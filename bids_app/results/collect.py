@@ -20,21 +20,21 @@ log = logging.getLogger("pellucid")
 SEED = 1  # of the places that regions are compared with
 
 
-def collect_predictions(analysis: GroupPlan, work: WorkDir) -> pd.DataFrame:
+def collect_predictions(analysis: GroupPlan, work_dir: WorkDir) -> pd.DataFrame:
     """All cells, out of fold."""
     return results.predictions(
-        [files.folder for cell in analysis.cells for files in work.folds(cell.name, analysis.splits)]
+        [files.folder for cell in analysis.cells for files in work_dir.folds(cell.name, analysis.splits)]
     )
 
 
-def collect_heatmaps(analysis: GroupPlan, work: WorkDir) -> list[Heatmap]:
+def collect_heatmaps(analysis: GroupPlan, work_dir: WorkDir) -> list[Heatmap]:
     """Mean maps of every cell, method and class, each with the region tables of its map's atlases."""
     heatmaps = []
     for cell in analysis.cells:
         first = cell.maps[0]
-        grid = Grid.read(work.grid(first))
-        atlases = [work.read_atlas(analysis.grids[first], name) for name in analysis.atlases[first]]
-        folders = [files.folder for files in work.folds(cell.name, analysis.splits)]
+        grid = Grid.read(work_dir.grid(first))
+        atlases = [work_dir.read_atlas(analysis.grids[first], name) for name in analysis.atlases[first]]
+        folders = [files.folder for files in work_dir.folds(cell.name, analysis.splits)]
         finest = max(*grid.voxel_mm, *(analysis.smoothing[name] for name in cell.maps))
         means = [mean for mean in results.means(folders, cell.name, analysis.classes) if _is_finite(mean)]
         requests = [
@@ -69,9 +69,9 @@ def _agreement(fold_means: np.ndarray) -> dict[str, float]:
     return {f"folds_{name}": value for name, value in agreement.items()}
 
 
-def atlas_notes(analysis: GroupPlan, work: WorkDir) -> dict[str, str]:
+def atlas_notes(analysis: GroupPlan, work_dir: WorkDir) -> dict[str, str]:
     """What each atlas declares about its space, and what was done about it."""
-    atlases = [work.read_atlas(grid_name, name)[1] for grid_name, name in atlases_by_grid(analysis)]
+    atlases = [work_dir.read_atlas(grid_name, name)[1] for grid_name, name in atlases_by_grid(analysis)]
     return {about["name"]: about["note"] for about in atlases}
 
 

@@ -14,18 +14,18 @@ from bids_app.preprocess.conform import plain
 from bids_app.report import ica as report
 
 
-def matched_components(analysis: GroupPlan, work: WorkDir) -> list[report.Matched]:
+def matched_components(analysis: GroupPlan, work_dir: WorkDir) -> list[report.Matched]:
     """Each map's component in the first fold beside its reference; nothing without ICA."""
     plan, first = analysis.ica, analysis.splits[0]
     if plan is None:
         return []
-    components = pd.DataFrame(json.loads(work.component_matches.read_text())).set_index(["place", "network"])
-    grid = Grid.read(work.grid(plan.maps[0]))
-    references = np.load(work.reference_networks(plan.sha256))
+    components = pd.DataFrame(json.loads(work_dir.component_matches.read_text())).set_index(["place", "network"])
+    grid = Grid.read(work_dir.grid(plan.maps[0]))
+    references = np.load(work_dir.reference_networks(plan.sha256))
     matched = []
     for name in plan.maps:
         network = name.partition("-")[2]
-        with np.load(work.ica / str(components.loc[(fold_key(first), network), "folder"]) / FITTED) as fitted:
+        with np.load(work_dir.ica / str(components.loc[(fold_key(first), network), "folder"]) / FITTED) as fitted:
             number = plan.networks.index(network)
             component = fitted["components"][fitted["component"][number]]
         images = (plain(grid.volume(values), grid.affine) for values in (component, references[:, number]))
@@ -33,11 +33,11 @@ def matched_components(analysis: GroupPlan, work: WorkDir) -> list[report.Matche
     return matched
 
 
-def component_table(analysis: GroupPlan, work: WorkDir) -> pd.DataFrame | None:
+def component_table(analysis: GroupPlan, work_dir: WorkDir) -> pd.DataFrame | None:
     """repeat, fold, network, component (from 1), r and unconverged (of ten starts) by fold; None without ICA."""
     if analysis.ica is None:
         return None
-    rows = pd.DataFrame(json.loads(work.component_matches.read_text())).set_index("place")
+    rows = pd.DataFrame(json.loads(work_dir.component_matches.read_text())).set_index("place")
     parts = [
         rows.loc[[fold_key(split)]].assign(repeat=split.repeat, fold=split.fold)[
             ["repeat", "fold", "network", "component", "r", "unconverged"]

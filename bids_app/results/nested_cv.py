@@ -10,14 +10,14 @@ from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 
 
-def selection_table(analysis: GroupPlan, settings: Settings, work: WorkDir) -> pd.DataFrame | None:
+def selection_table(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) -> pd.DataFrame | None:
     """The inner balanced accuracy of every cell in each fold, and which is `chosen`: the best, the first of equals."""
     if settings.group.inner_folds is None:
         return None
     rows = []
     for split in analysis.splits:
         names = [cell.name for cell in analysis.cells]
-        scores = {name: json.loads(work.inner_score(name, split.repeat, split.fold).read_text()) for name in names}
+        scores = {name: json.loads(work_dir.inner_score(name, split.repeat, split.fold).read_text()) for name in names}
         best = max(scores, key=lambda name: scores[name])
         rows += [
             {

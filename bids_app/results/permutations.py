@@ -15,14 +15,14 @@ from bids_app.training import scores
 
 
 def permutation_table(
-    analysis: GroupPlan, settings: Settings, predictions: pd.DataFrame, work: WorkDir
+    analysis: GroupPlan, settings: Settings, predictions: pd.DataFrame, work_dir: WorkDir
 ) -> pd.DataFrame:
     """The observed scores, and how often permuted labels score as much (`permutation.table`), a row a cell."""
     observed, null = {}, {}
     for cell in analysis.cells:
         most = count_labellings(cell, settings)
         if most and is_linear(cell):
-            scored = np.load(work.null_scores(cell.name))
+            scored = np.load(work_dir.null_scores(cell.name))
             observed[cell.name], null[cell.name] = float(scored[0]), scored[1:]
         else:
             is_first = (predictions["cell"] == cell.name) & (predictions["repeat"] == 1)
@@ -31,7 +31,7 @@ def permutation_table(
                 *scores.of_people(first, analysis.classes), len(analysis.classes)
             )
             null[cell.name] = np.array(
-                [np.load(work.null_score(cell.name, number))[0] for number in range(1, most + 1)]
+                [np.load(work_dir.null_score(cell.name, number))[0] for number in range(1, most + 1)]
             )
     others = permutation.distinct(*exchangeable_labels(analysis, settings)) - 1
     if others < permutation.FEWEST:  # drawn again and again they would pass for more than they are
@@ -39,8 +39,8 @@ def permutation_table(
     return permutation.table(observed, null, [cell.name for cell in analysis.cells if is_linear(cell)])
 
 
-def site_prediction_scores(cell: Cell, work: WorkDir) -> dict[str, Any]:
+def site_prediction_scores(cell: Cell, work_dir: WorkDir) -> dict[str, Any]:
     """How well maps predict the site: `products` as the classifier sees them, `products_of_sites` before ComBat."""
-    file = work.site_scores(cell.name)
+    file = work_dir.site_scores(cell.name)
     scores_by_input = json.loads(file.read_text()) if file.exists() else {}
     return {name: row for name, row in scores_by_input.items() if row}

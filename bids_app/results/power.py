@@ -11,16 +11,16 @@ from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 
 
-def power_table(analysis: GroupPlan, settings: Settings, work: WorkDir) -> pd.DataFrame | None:
+def power_table(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) -> pd.DataFrame | None:
     """The rows of `power.table` of every map; None without --power."""
     count = settings.group.power or 0
     if not count:
         return None
     linear = [cell for cell in analysis.cells if is_linear(cell)]
-    least = power.critical([np.load(work.null_scores(cell.name))[1:] for cell in linear])
+    least = power.critical([np.load(work_dir.null_scores(cell.name))[1:] for cell in linear])
     parts = []
     for name, cells in linear_cells_by_map(analysis):
-        loaded = [np.load(work.power_scores(name, first)) for first in range(0, count, STUDIES_PER_NODE)]
+        loaded = [np.load(work_dir.power_scores(name, first)) for first in range(0, count, STUDIES_PER_NODE)]
         scores, percent = (np.concatenate([studies[key] for studies in loaded]) for key in ("scores", "percent"))
         names = [cell.name for cell in cells]
         planted = power.sizes(class_counts(analysis))

@@ -28,7 +28,9 @@ SURROGATES = 99
 SELECTION_MEASURE = "auprc"
 
 
-def overlap_table(analysis: GroupPlan, settings: Settings, maps: list[Heatmap], work: WorkDir) -> pd.DataFrame | None:
+def overlap_table(
+    analysis: GroupPlan, settings: Settings, maps: list[Heatmap], work_dir: WorkDir
+) -> pd.DataFrame | None:
     """A row a heatmap and smoothing, and rows for each map's group mean and its t-map; None without a reference.
 
     `p`: the share of 99 surrogates, as smooth as the heatmap, whose AUPRC reaches the heatmap's, without smoothing.
@@ -39,7 +41,7 @@ def overlap_table(analysis: GroupPlan, settings: Settings, maps: list[Heatmap], 
         return None
     rows: list[dict[str, Any]] = []
     for name in analysis.smoothing:
-        grid = Grid.read(work.grid(name))
+        grid = Grid.read(work_dir.grid(name))
         reference, origin = _resample_reference(file, grid)
         inside, words = overlap.region(reference, grid.mask)
         about = {
@@ -47,7 +49,7 @@ def overlap_table(analysis: GroupPlan, settings: Settings, maps: list[Heatmap], 
             "voxels": int(inside.sum()),
             "share": float(inside.mean()),
         }
-        for title, values in _maps_without_classifier(analysis, name, grid, work).items():
+        for title, values in _maps_without_classifier(analysis, name, grid, work_dir).items():
             key = {"cell": name, "method": title, "explained": "n/a", **about}
             rows += _rows(key, grid.volume(values), [], grid, inside, seed=settings.compute.random_seed)
         for heatmap in maps:
@@ -133,13 +135,15 @@ def _resample_reference(file: Path, grid: Grid) -> tuple[np.ndarray, str]:
     return templates.resample(plain, grid.mask.shape, grid.affine, order="linear").get_fdata(dtype=np.float32), ""
 
 
-def _maps_without_classifier(analysis: GroupPlan, name: str, grid: Grid, work: WorkDir) -> dict[str, np.ndarray]:
+def _maps_without_classifier(analysis: GroupPlan, name: str, grid: Grid, work_dir: WorkDir) -> dict[str, np.ndarray]:
     """The group mean of a map, and how its voxels differ between classes, without any classifier: (voxels,) each."""
     if available_maps.is_fitted(name):
-        file = work.overall_map(name)
+        file = work_dir.overall_map(name)
     else:
         paths = [tuple(runs) for runs in analysis.used[name]]
-        file = arrays.stack(paths, grid, work.path, smoothing_mm=analysis.smoothing[name], form=analysis.forms[name])
+        file = arrays.stack(
+            paths, grid, work_dir.path, smoothing_mm=analysis.smoothing[name], form=analysis.forms[name]
+        )
     x, classes = np.load(file, mmap_mode="r"), analysis.used["class"].to_numpy()
     groups = [np.asarray(x[classes == name]) for name in analysis.classes]
     if len(groups) == 2:

@@ -35,9 +35,9 @@ class Judgement:
         return {name: (verdict.text, float(slopes[name])) for name, verdict in self.verdicts.items() if verdict.claim}
 
 
-def judge_models(analysis: GroupPlan, settings: Settings, predictions: pd.DataFrame, work: WorkDir) -> Judgement:
+def judge_models(analysis: GroupPlan, settings: Settings, predictions: pd.DataFrame, work_dir: WorkDir) -> Judgement:
     """Judge every cell by its predictions and by what its nodes left in the work folder."""
-    chance = permutation_table(analysis, settings, predictions, work)
+    chance = permutation_table(analysis, settings, predictions, work_dir)
     seed, label = settings.compute.random_seed, analysis.label_column
     blind = baselines.predictions(analysis.used, analysis.splits, analysis.classes, label=label)
     score_table = scores.table(pd.concat([predictions, blind], ignore_index=True), analysis.classes, seed=seed)
@@ -59,17 +59,17 @@ def judge_models(analysis: GroupPlan, settings: Settings, predictions: pd.DataFr
             analysis.classes,
             chance={str(key): value for key, value in chance_by_cell[cell.name].items()},
             rivals=rivals,
-            unknown=[*_count_copies(cell, work), *_unexamined_confounds(analysis, cell)],
+            unknown=[*_count_copies(cell, work_dir), *_unexamined_confounds(analysis, cell)],
         )
     train, test = (
         float(np.mean([len(getattr(split, side)) for split in analysis.splits])) for side in ("train", "test")
     )
     pairs = compare.between(predictions[predictions["cell"] != CHOSEN], train=train, test=test)
-    return Judgement(score_table, pairs, _audit(analysis, predictions, known, work), verdicts)
+    return Judgement(score_table, pairs, _audit(analysis, predictions, known, work_dir), verdicts)
 
 
 def _audit(
-    analysis: GroupPlan, predictions: pd.DataFrame, known: Mapping[str, Sequence[str]], work: WorkDir
+    analysis: GroupPlan, predictions: pd.DataFrame, known: Mapping[str, Sequence[str]], work_dir: WorkDir
 ) -> dict[str, Any]:
     """The content of audit.json; known: the columns of each baseline."""
     people, label = analysis.used.drop_duplicates("participant_id"), analysis.label_column
@@ -84,9 +84,9 @@ def _audit(
                 for name, row in site_scores.items()
             }
             for cell in analysis.cells
-            if label != "site" and (site_scores := site_prediction_scores(cell, work))
+            if label != "site" and (site_scores := site_prediction_scores(cell, work_dir))
         },
-        "copies": {cell.maps[0]: copies for cell in analysis.cells if (copies := _describe_copies(cell, work))},
+        "copies": {cell.maps[0]: copies for cell in analysis.cells if (copies := _describe_copies(cell, work_dir))},
         "within_sites": _within_sites(analysis, predictions, people),
         "not_harmonised": _unharmonised_sites(analysis),
     }
@@ -125,18 +125,18 @@ def _unharmonised_sites(analysis: GroupPlan) -> list[str]:
     )
 
 
-def _describe_copies(cell: Cell, work: WorkDir) -> list[str]:
+def _describe_copies(cell: Cell, work_dir: WorkDir) -> list[str]:
     """Who looks like one person under two names, in the maps of a cell."""
     return [
         f"the {name} maps of {' and '.join(pair)} look like one person's ({measure}): --exclude one or --keep-together"
         for name in cell.maps
-        for pair, measure in json.loads(work.copies(name).read_text())
+        for pair, measure in json.loads(work_dir.copies(name).read_text())
     ]
 
 
-def _count_copies(cell: Cell, work: WorkDir) -> list[str]:
+def _count_copies(cell: Cell, work_dir: WorkDir) -> list[str]:
     """The same for a verdict, which goes where names do not belong."""
-    pairs = len(_describe_copies(cell, work))
+    pairs = len(_describe_copies(cell, work_dir))
     return [f"{pairs} pairs of people look like one person each (named in the audit)"] if pairs else []
 
 

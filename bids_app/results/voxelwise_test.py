@@ -22,26 +22,26 @@ SIGNIFICANT = "the voxels with family-wise p < 0.05"
 
 
 def collect_voxelwise_test(
-    analysis: GroupPlan, settings: Settings, maps: Sequence[Heatmap], work: WorkDir
+    analysis: GroupPlan, settings: Settings, maps: Sequence[Heatmap], work_dir: WorkDir
 ) -> Compared | None:
     """What the nodes found, with its table and the overlap of heatmaps with it; None without the test."""
     count = settings.group.voxelwise_test
     if not count:
         return None
-    tested = _corrected_contrasts(analysis, count_nodes(count), work)
+    tested = _corrected_contrasts(analysis, count_nodes(count), work_dir)
     return Compared(
         tested=tested,
-        table=_table(tested, analysis, work),
+        table=_table(tested, analysis, work_dir),
         overlap=_overlap(tested, maps, settings),
         limits=_limitations(analysis, settings),
     )
 
 
-def _corrected_contrasts(analysis: GroupPlan, parts: int, work: WorkDir) -> list[Tested]:
+def _corrected_contrasts(analysis: GroupPlan, parts: int, work_dir: WorkDir) -> list[Tested]:
     """Every comparison, corrected over all of them."""
     contrasts = list(comparisons(analysis))
     permutations = [
-        _join_permutations([work.voxelwise_permutations(*contrast, number) for number in range(1, parts + 1)])
+        _join_permutations([work_dir.voxelwise_permutations(*contrast, number) for number in range(1, parts + 1)])
         for contrast in contrasts
     ]
     p = corrected([part.tfce for part in permutations], [part.null for part in permutations])
@@ -54,7 +54,7 @@ def _corrected_contrasts(analysis: GroupPlan, parts: int, work: WorkDir) -> list
             people={group: int(people[group]) for group in analysis.classes},
             covariates=analysis.adjust[name],
             family=len(contrasts),
-            grid=Grid.read(work.grid(name)),
+            grid=Grid.read(work_dir.grid(name)),
             drawn=statistics,
             p=p_corrected,
             p_within=corrected([statistics.tfce], [statistics.null])[0],
@@ -63,11 +63,11 @@ def _corrected_contrasts(analysis: GroupPlan, parts: int, work: WorkDir) -> list
     ]
 
 
-def _table(tested: Sequence[Tested], analysis: GroupPlan, work: WorkDir) -> pd.DataFrame:
+def _table(tested: Sequence[Tested], analysis: GroupPlan, work_dir: WorkDir) -> pd.DataFrame:
     """A row a comparison: voxels below 0.05 by sign, the least p, and the voxel with the largest |t| of them."""
     rows = []
     for test in tested:
-        labels, about = work.read_atlas(analysis.grids[test.map], analysis.atlases[test.map][0])
+        labels, about = work_dir.read_atlas(analysis.grids[test.map], analysis.atlases[test.map][0])
         place = np.argwhere(test.grid.mask)[test.peak]
         x, y, z = nib.affines.apply_affine(test.grid.affine, place).round(1)
         rows.append({
