@@ -20,7 +20,7 @@ from bids_app.graphs.voxelwise_test import connect_voxelwise_test
 from bids_app.nodes.template import prepare_template
 from bids_app.nodes.train import detect_copies, resample_atlas_to_maps, resample_template, stack_maps, train_fold
 from bids_app.planning import hyperparameters, pretrained_weights
-from bids_app.planning.group import Cell, GroupPlan, atlases_by_grid, parcellation
+from bids_app.planning.group import GroupPlan, ModelSpec, atlases_by_grid, parcellation
 from bids_app.planning.group_records import TrainingPlan, to_rows
 from bids_app.planning.nested_cv import inner_folds
 from bids_app.planning.permutations import count_labellings, is_linear
@@ -197,7 +197,7 @@ def _copies_node(name: str, analysis: GroupPlan, work_dir: WorkDir) -> Node:
     )
 
 
-def _train_node(cell: Cell, split: Split, plan: TrainingPlan, mem_gb: float, sources: MapSources) -> Node:
+def _train_node(cell: ModelSpec, split: Split, plan: TrainingPlan, mem_gb: float, sources: MapSources) -> Node:
     return make_node(
         f"train_{cell.classifier}_{'_'.join(map(outputs.label, cell.maps))}_repeat_{split.repeat}_fold_{split.fold}",
         train_fold,

@@ -12,7 +12,7 @@ from bids_app import catalogue
 from bids_app.errors import NotEnoughMemoryError
 from bids_app.graphs.multiproc import memory_gb, start_context
 from bids_app.planning import available_maps
-from bids_app.planning.group import Cell, GroupPlan
+from bids_app.planning.group import GroupPlan, ModelSpec
 from bids_app.settings import Settings
 
 BRAIN_MM3, BRAIN_MM = 1.9e6, (148.0, 184.0, 158.0)  # of the templates' masks, and the box round them and a voxel
@@ -60,7 +60,7 @@ def memory_by_cell(analysis: GroupPlan, settings: Settings, *, preload: list[str
     return needed
 
 
-def _network_request(analysis: GroupPlan, cell: Cell) -> NetworkRequest:
+def _network_request(analysis: GroupPlan, cell: ModelSpec) -> NetworkRequest:
     edge = analysis.resolutions[cell.maps[0]]
     shape, _ = available_maps.read_grid(analysis.used[cell.maps[0]][0][0])
     box = tuple(min(size, round(mm / edge)) for size, mm in zip(shape, BRAIN_MM, strict=True))
@@ -101,7 +101,7 @@ def _check_memory(needed: dict[str, float], steps: dict[str, float], most: float
         raise NotEnoughMemoryError(f"too large to be trained: {each}; {where} {most:.1f} GB. To mend it, {REMEDY}")
 
 
-def _values_gb(analysis: GroupPlan, cell: Cell) -> float:
+def _values_gb(analysis: GroupPlan, cell: ModelSpec) -> float:
     """GB of the people's values as they are, adjusted, and scaled, beside the libraries."""
     values = len(analysis.used) * len(cell.maps) * BRAIN_MM3 / analysis.resolutions[cell.maps[0]] ** 3
     return LIBRARIES_GB + COPIES * values * 4e-9

@@ -7,7 +7,7 @@ from bids_app.evaluation import permutation
 from bids_app.graphs.function_node import make_node
 from bids_app.graphs.ica import MapSources
 from bids_app.nodes.permutations import score_linear, score_network
-from bids_app.planning.group import Cell, GroupPlan
+from bids_app.planning.group import GroupPlan, ModelSpec
 from bids_app.planning.group_records import TrainingPlan, to_rows
 from bids_app.planning.permutations import count_labellings, exchangeable_labels, first_repeat, is_linear
 from bids_app.planning.work_dir import WorkDir
@@ -24,7 +24,7 @@ def write_labellings(analysis: GroupPlan, settings: Settings, work_dir: WorkDir)
 
 def connect_permutations(
     graph: Workflow,
-    cell: Cell,
+    cell: ModelSpec,
     analysis: GroupPlan,
     sources: MapSources,
     trained: list[Node],

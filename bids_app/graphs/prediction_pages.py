@@ -12,7 +12,7 @@ from bids_app.graphs.function_node import make_node
 from bids_app.graphs.run import anonymise_crash_files, failure_reason, run_graph, set_crash_folder
 from bids_app.nodes.prediction_page import write_prediction_page
 from bids_app.nodes.template import prepare_template
-from bids_app.planning.group import Cell, GroupPlan
+from bids_app.planning.group import GroupPlan, ModelSpec
 from bids_app.planning.group_records import PageContext, PagePrediction
 from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
@@ -69,7 +69,7 @@ def run_prediction_pages(
 
 
 def _predictions_of_fold(
-    cell: Cell, files: FoldFiles, claim: tuple[str, float], settings: Settings
+    cell: ModelSpec, files: FoldFiles, claim: tuple[str, float], settings: Settings
 ) -> list[tuple[tuple[str, str], PagePrediction]]:
     """The prediction for everyone held out in a fold, by participant and session; none where no method explains people.
 

@@ -23,7 +23,7 @@ LINEAR = "svm"
 
 
 @dataclass(frozen=True)
-class Cell:
+class ModelSpec:
     """One classifier on one or more maps as channels."""
 
     classifier: str
@@ -47,7 +47,7 @@ class GroupPlan:
 
     name: str
     classes: tuple[str, ...]
-    cells: list[Cell]
+    cells: list[ModelSpec]
     options: dict[str, dict[str, Any]]
     samples: pd.DataFrame
     used: pd.DataFrame
@@ -225,8 +225,10 @@ def _analysis_name(settings: Settings) -> str:
     return outputs.label(name or ("power" if cohort.is_planning(settings) else "analysis"))
 
 
-def _cells(classifiers: tuple[str, ...], maps: tuple[str, ...], analysis: str, classes: tuple[str, ...]) -> list[Cell]:
-    cells = [Cell(classifier, (name,)) for classifier in classifiers for name in maps]
+def _cells(
+    classifiers: tuple[str, ...], maps: tuple[str, ...], analysis: str, classes: tuple[str, ...]
+) -> list[ModelSpec]:
+    cells = [ModelSpec(classifier, (name,)) for classifier in classifiers for name in maps]
     labels = [heatmap_label(analysis, cell.name, explained) for cell in cells for explained in classes]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise UsageError(f"two outputs would share the name desc-{twice[0]}; rename the classes or the analysis")

@@ -6,16 +6,16 @@ from numpy.typing import NDArray
 from bids_app import catalogue
 from bids_app.dataset.folds import Split
 from bids_app.evaluation import permutation
-from bids_app.planning.group import Cell, GroupPlan
+from bids_app.planning.group import GroupPlan, ModelSpec
 from bids_app.settings import Settings
 
 
-def is_linear(cell: Cell) -> bool:
+def is_linear(cell: ModelSpec) -> bool:
     """Whether a cell decides by products of people, so that a thousand labellings take seconds."""
     return catalogue.offers("classifiers", cell.classifier, "decide")
 
 
-def count_labellings(cell: Cell, settings: Settings) -> int:
+def count_labellings(cell: ModelSpec, settings: Settings) -> int:
     """How many labellings a cell is trained on."""
     wanted = settings.group.permutations
     if not is_linear(cell):

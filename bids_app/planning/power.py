@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from bids_app import catalogue
 from bids_app.errors import UsageError
-from bids_app.planning.group import Cell, GroupPlan
+from bids_app.planning.group import GroupPlan, ModelSpec
 from bids_app.planning.permutations import is_linear
 from bids_app.settings import Settings
 
@@ -28,7 +28,7 @@ def is_linear_classifier(classifier: str) -> bool:
     return catalogue.offers("classifiers", classifier, "decide")
 
 
-def linear_cells_by_map(analysis: GroupPlan) -> Iterator[tuple[str, list[Cell]]]:
+def linear_cells_by_map(analysis: GroupPlan) -> Iterator[tuple[str, list[ModelSpec]]]:
     """Every map that is the same in all folds, with the linear cells on it alone."""
     fitted = analysis.ica.maps if analysis.ica else ()
     for name in analysis.smoothing:

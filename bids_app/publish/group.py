@@ -15,7 +15,7 @@ from bids_app.bids import outputs
 from bids_app.evaluation import checks
 from bids_app.nodes.template import prepare_template
 from bids_app.planning import cohort
-from bids_app.planning.group import Cell, GroupPlan
+from bids_app.planning.group import GroupPlan, ModelSpec
 from bids_app.planning.permutations import count_labellings
 from bids_app.planning.power import class_counts
 from bids_app.planning.work_dir import WorkDir
@@ -94,7 +94,7 @@ def _copy_models(models: Path, analysis: GroupPlan, judgement: Judgement, work_d
         (models / cell.name / cards.CELL).write_text(tomli_w.dumps(facts))
 
 
-def _cell_facts(analysis: GroupPlan, cell: Cell, judgement: Judgement, work_dir: WorkDir) -> dict[str, Any]:
+def _cell_facts(analysis: GroupPlan, cell: ModelSpec, judgement: Judgement, work_dir: WorkDir) -> dict[str, Any]:
     """The content of cell.toml: the verdict, and the ranges of the people that the models were trained on."""
     verdict = judgement.verdicts[cell.name]
     distances = np.concatenate([np.load(files.distances) for files in work_dir.folds(cell.name, analysis.splits)])

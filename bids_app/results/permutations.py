@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bids_app.evaluation import permutation
-from bids_app.planning.group import Cell, GroupPlan
+from bids_app.planning.group import GroupPlan, ModelSpec
 from bids_app.planning.permutations import count_labellings, exchangeable_labels, is_linear
 from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
@@ -39,7 +39,7 @@ def permutation_table(
     return permutation.table(observed, null, [cell.name for cell in analysis.cells if is_linear(cell)])
 
 
-def site_prediction_scores(cell: Cell, work_dir: WorkDir) -> dict[str, Any]:
+def site_prediction_scores(cell: ModelSpec, work_dir: WorkDir) -> dict[str, Any]:
     """How well maps predict the site: `products` as the classifier sees them, `products_of_sites` before ComBat."""
     file = work_dir.site_scores(cell.name)
     scores_by_input = json.loads(file.read_text()) if file.exists() else {}

@@ -12,7 +12,7 @@ from bids_app import catalogue
 from bids_app.dataset import combat
 from bids_app.evaluation import audit, baselines, compare, sites, verdict
 from bids_app.evaluation.verdict import Verdict
-from bids_app.planning.group import Cell, GroupPlan
+from bids_app.planning.group import GroupPlan, ModelSpec
 from bids_app.planning.nested_cv import CHOSEN
 from bids_app.planning.work_dir import WorkDir
 from bids_app.results.permutations import permutation_table, site_prediction_scores
@@ -125,7 +125,7 @@ def _unharmonised_sites(analysis: GroupPlan) -> list[str]:
     )
 
 
-def _describe_copies(cell: Cell, work_dir: WorkDir) -> list[str]:
+def _describe_copies(cell: ModelSpec, work_dir: WorkDir) -> list[str]:
     """Who looks like one person under two names, in the maps of a cell."""
     return [
         f"the {name} maps of {' and '.join(pair)} look like one person's ({measure}): --exclude one or --keep-together"
@@ -134,13 +134,13 @@ def _describe_copies(cell: Cell, work_dir: WorkDir) -> list[str]:
     ]
 
 
-def _count_copies(cell: Cell, work_dir: WorkDir) -> list[str]:
+def _count_copies(cell: ModelSpec, work_dir: WorkDir) -> list[str]:
     """The same for a verdict, which goes where names do not belong."""
     pairs = len(_describe_copies(cell, work_dir))
     return [f"{pairs} pairs of people look like one person each (named in the audit)"] if pairs else []
 
 
-def _unexamined_confounds(analysis: GroupPlan, cell: Cell) -> list[str]:
+def _unexamined_confounds(analysis: GroupPlan, cell: ModelSpec) -> list[str]:
     """What could explain a difference and was not looked at; the label itself is nothing of the kind, and known."""
     known = baselines.known(analysis.used)
     reasons = audit.confounded(analysis.used, analysis.classes, label=analysis.label_column)
