@@ -1,4 +1,4 @@
-"""The graph that applies a trained analysis: one node a map to stack, one a cell to predict."""
+"""The graph that applies a trained analysis: a node for each map to stack, and for each cell to predict."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from bids_app.settings import Settings
 
 
 def run_application_graph(application: ApplicationPlan, settings: Settings) -> pd.DataFrame:
-    """Ask every cell about everyone who is used -> rows of `training.apply.run`. Raises FailedError with the reason."""
+    """The predictions of every cell (`training.apply.run`). Raises FailedError with the reason."""
     work_dir = WorkDir.of_application(settings, application.name, application.key)
     work_dir.logs.mkdir(parents=True, exist_ok=True)
     used = application.used.drop(columns=list(application.maps)).assign(
@@ -84,7 +84,7 @@ def _fold_key(card: dict[str, Any]) -> str:
 
 
 def _refit_nodes(graph: Workflow, application: ApplicationPlan, work_dir: WorkDir) -> dict[str, Node]:
-    """A node a fold of the training for the maps that were fitted in it, by its models' own components."""
+    """A node for each training fold that computes the fitted maps by the components of its models."""
     names = [name for name in application.maps if available_maps.is_fitted(name)]
     if not names:
         return {}

@@ -1,4 +1,4 @@
-"""The graph of a group run: one node a map to stack, one a cell and fold to train, one an atlas to place."""
+"""The graph of a group run: a node for each map to stack, each atlas to resample, each cell and fold to train."""
 
 from pathlib import Path
 
@@ -101,7 +101,7 @@ def _write_participants(analysis: GroupPlan, work_dir: WorkDir) -> None:
 
 
 def _preload(analysis: GroupPlan, settings: Settings) -> list[str]:
-    """What the server that all nodes come from imports for them once."""
+    """The modules that the fork server imports once for all nodes."""
     parts = {
         "classifiers": dict.fromkeys(cell.classifier.partition("-")[0] for cell in analysis.cells),
         "explainers": settings.group.explainers,

@@ -31,7 +31,7 @@ from bids_app.training import seeds
 
 @dataclass(frozen=True)
 class MapSources:
-    """Where nodes of cells take maps from: `stacks` by map, of everybody; `fitted` by place of a fold."""
+    """The nodes that maps come from: `stacks` of everybody, by map; `fitted`, by fold."""
 
     stacks: dict[str, Node]
     fitted: dict[str, Node]
@@ -45,7 +45,7 @@ class MapSources:
     def connect(
         self, graph: Workflow, cell_node: Node, maps: Sequence[str], splits: Sequence[Split], within: str = ""
     ) -> None:
-        """Connect them: a map that is fitted comes from its fold alone; `within` names the outer fold of inner ones."""
+        """Connect a node's inputs: a fitted map comes from its fold alone; within: the prefix of inner folds."""
         for name in self.inputs(maps, splits):
             kind, _, which = name.partition("_")
             source = self.stacks[which] if kind == "array" else self.fitted[within + which]
@@ -53,7 +53,7 @@ class MapSources:
 
 
 def training_rows(splits: Sequence[Split], inner: dict[str, list[Split]]) -> dict[str, list[int]]:
-    """Whom each ICA but everybody's is fitted on: rows by the place of the fold."""
+    """The rows that each ICA within folds is fitted on, by fold."""
     rows = {fold_key(split): list(split.train) for split in splits}
     return rows | {
         prefix + fold_key(split): list(split.train) for prefix, inner_splits in inner.items() for split in inner_splits

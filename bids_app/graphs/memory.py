@@ -1,4 +1,4 @@
-"""The memory that each cell needs to be trained, known before anything is computed.
+"""The memory that training each cell needs, known before anything is computed.
 
 A network's own need takes torch to find out, which the parent never imports: a process of the server that the nodes
 will come from asks all networks, and what that server imports for it is what they would have waited for.
@@ -71,7 +71,7 @@ def _network_request(analysis: GroupPlan, cell: ModelSpec) -> NetworkRequest:
 
 
 def _measure_networks(networks: list[NetworkRequest], device: str) -> tuple[list[float], float | None]:
-    """GB of a step of each, and what the CUDA device has in all, where training will use one."""
+    """GB of a training step of each, and the memory of the CUDA device where training will use one."""
     import torch
 
     from bids_app.training import fold, memory, regimen
@@ -92,7 +92,7 @@ def _measure_networks(networks: list[NetworkRequest], device: str) -> tuple[list
 
 
 def _check_memory(needed: dict[str, float], steps: dict[str, float], most: float, where: str) -> None:
-    """Raise NotEnoughMemoryError that names each cell which needs more than the most."""
+    """Raise NotEnoughMemoryError that names each cell that needs more than `most`."""
     large = [name for name, gb in needed.items() if gb > most]
     if large:
         each = "; ".join(
@@ -102,6 +102,6 @@ def _check_memory(needed: dict[str, float], steps: dict[str, float], most: float
 
 
 def _values_gb(analysis: GroupPlan, cell: ModelSpec) -> float:
-    """GB of the people's values as they are, adjusted, and scaled, beside the libraries."""
+    """GB of the libraries and of the values: raw, adjusted and scaled."""
     values = len(analysis.used) * len(cell.maps) * BRAIN_MM3 / analysis.resolutions[cell.maps[0]] ** 3
     return LIBRARIES_GB + COPIES * values * 4e-9

@@ -21,14 +21,14 @@ PRELOAD = ["nibabel", "scipy.ndimage", "nipype.pipeline.engine"]
 
 
 def start_context(preload: list[str]) -> Any:
-    """How processes are started: from a clean server, which has imported `preload` if it is not there already."""
+    """The context that starts processes: a fork server that has imported `preload`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOAD, *preload, "bids_app.graphs.freeze_gc"])
     return context
 
 
 class ProcessEach(Executor):
-    """Runs each call in a process of its own, started from a clean server process."""
+    """Runs each call in a process of its own, forked from a clean server."""
 
     def __init__(self, preload: list[str]) -> None:
         self._context = start_context(preload)
@@ -98,12 +98,12 @@ class OneProcessEach(MultiProcPlugin):
         self.pool.stop()
 
     def _sort_jobs(self, jobids: Any, scheduler: str = "tsort") -> list[int]:  # noqa: ARG002 - nipype passes it
-        """Person by person: what was begun is finished before another is begun."""
+        """Order jobs by workflow, so that one participant is finished before another begins."""
         return sorted(jobids, key=lambda job: self.procs[job].fullname.rpartition(".")[0])
 
 
 def memory_gb(compute: Compute) -> float | None:
-    """What all nodes together may take; None where a plugin of the user's decides."""
+    """The memory that all nodes together may use, GB; None where the user's plugin decides."""
     if compute.mem_mb is not None:
         return compute.mem_mb / 1000
     return None if compute.use_plugin is not None else 0.9 * get_system_total_memory_gb()

@@ -22,7 +22,7 @@ def connect_inner_folds(
     plan: TrainingPlan,
     memory: dict[str, float],
 ) -> None:
-    """Add a node a cell and fold, where --inner-folds asks for it; memory: GB by cell."""
+    """Add a node for each cell and fold with --inner-folds; memory: GB by cell."""
     if settings.group.inner_folds is None:
         return
     splits_by_fold = inner_folds(analysis, settings)

@@ -15,7 +15,7 @@ from bids_app.settings import Settings
 
 
 def write_labellings(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) -> None:
-    """Codes of classes (1 + labellings, people), the true ones first."""
+    """Write the labellings (`WorkDir.labellings`)."""
     y, *rest = exchangeable_labels(analysis, settings)
     most = max(count_labellings(cell, settings) for cell in analysis.cells)
     labellings = permutation.shuffles(y, *rest, count=most, seed=settings.compute.random_seed)
@@ -31,7 +31,7 @@ def connect_permutations(
     plan: TrainingPlan,
     most: int,
 ) -> None:
-    """Add the nodes of one cell: a linear one's follows its folds, a network's are trainings of their own."""
+    """Add the nodes of one cell: one after the folds of a linear model, one for each permutation of a network."""
     safe = trained[0].name.partition("_repeat_")[0].removeprefix("train_")
     inputs = {"cell": cell.name, "classifier": cell.classifier, "plan": plan}
     splits = [to_rows(split) for split in first_repeat(analysis)]

@@ -56,7 +56,7 @@ def connect_power(
 
 
 def _write_power_labellings(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) -> None:
-    """Who is planted in, (studies, people): the classes exchanged as in permutations, by a seed of its own."""
+    """Write who has the effect planted, (studies, people): classes permuted with a seed of their own."""
     exchanged = exchangeable_labels(analysis, settings)
     seed = seeds.derive(settings.compute.random_seed, "power")
     np.save(work_dir.power_labellings, permutation.shuffles(*exchanged, count=settings.group.power or 0, seed=seed))

@@ -1,4 +1,4 @@
-"""The graph of prediction pages: a node for each participant of whom a model with a claim predicted something."""
+"""The graph of prediction pages: a node for each participant who was predicted by a model with a claim."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ from bids_app.training.fold_files import FoldFiles
 def run_prediction_pages(
     analysis: GroupPlan, settings: Settings, claims: dict[str, tuple[str, float]], work_dir: WorkDir
 ) -> Path | None:
-    """Write the pages into a folder of the work folder, `people`; None where no verdict is a claim.
+    """Write the pages into `WorkDir.prediction_pages`; returns the folder, None where no verdict is a claim.
 
     claims: the verdict's text and the calibration slope in the first repeat of the cells whose verdict is one. Pages
     are of the first repeat, by the first method that explains people. Raises FailedError with the reason.

@@ -50,7 +50,7 @@ def set_crash_folder(part: Workflow | Node, folder: Path) -> None:
 
 
 def anonymise_crash_files(folder: Path, settings: Settings) -> None:
-    """Take this machine's folders and the login out of the crash files of `folder`: users send them to us.
+    """Remove this machine's folders and the login from the crash files of `folder`, which users attach to reports.
 
     nipype names them crash-DATE-TIME-LOGIN-NODE-ID.txt.
     """
@@ -98,7 +98,7 @@ def run_graph(
 
 
 def copy_compiled_kernels(work: Path) -> None:
-    """Copy what numba compiled when the image was built to where it can write: it takes what suits the processor."""
+    """Copy the kernels that numba compiled when the image was built to a writable cache."""
     if compiled := os.environ.get(environment.COMPILED):
         cached_folder(str(work), "numba", lambda to: shutil.copytree(compiled, to, dirs_exist_ok=True))
 

@@ -26,7 +26,7 @@ class Slurm(SLURMPlugin):
         self._queue_time = 0.0
 
     def stop(self) -> None:
-        """Take back what still waits or runs, after an interrupt or at the first crash."""
+        """Cancel the jobs that wait or run, after an interrupt or at the first crash."""
         if left := [str(taskid) for taskid in self._pending if self._is_pending(taskid)]:
             subprocess.run(["scancel", *left], check=False)
 

@@ -18,7 +18,7 @@ COPIES = 8  # of the people's values in float64, at the peak
 def connect_voxelwise_test(
     graph: Workflow, analysis: GroupPlan, settings: Settings, stacks: dict[str, Node], work_dir: WorkDir
 ) -> int:
-    """Add a node for every fifty permutations of each comparison; returns how many nodes."""
+    """Add a node for every PERMUTATIONS_PER_NODE permutations of each contrast; returns how many nodes."""
     count = settings.group.voxelwise_test
     sizes = [len(part) for part in np.array_split(np.arange(count), count_nodes(count))] if count else []
     for name, explained in comparisons(analysis):

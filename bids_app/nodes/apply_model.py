@@ -1,4 +1,4 @@
-"""The steps of applying a trained model: files in, files out."""
+"""The nodes that apply a trained model: files in, files out."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from bids_app.training import cards
 
 
 def gather_series(*, folder: str, files: list[list[str]], work: str) -> list[list[str]]:
-    """The series of people's runs in the model's mask, as arrays on disk."""
+    """The files of each person's runs in the model's mask."""
     return read_series(files, Grid(*cards.mask(Path(folder))), work)
 
 
 def refit_maps(*, series: list[list[str]], key: str, folders: dict[str, str], plan: MapScaling, work: str) -> str:
-    """Everybody's maps by the components that the models of one fold keep; `folders`: a model's by map."""
+    """Write everybody's maps by the components of the models of one fold; folders: of a model, by map."""
     from bids_app.training import prepare
 
     components = {
@@ -34,7 +34,7 @@ def refit_maps(*, series: list[list[str]], key: str, folders: dict[str, str], pl
 
 
 def stack_map(*, folder: str, files: list[list[str]], smoothing_mm: float, form: str, work: str) -> str:
-    """People's values of a map in the model's mask -> file of float32 (people, voxels), as in training."""
+    """Write everybody's values of a map in the model's mask, float32 (people, voxels); returns the file."""
     grid = Grid(*cards.mask(Path(folder)))
     paths = [tuple(Path(path) for path in runs) for runs in files]
     return str(arrays.stack(paths, grid, Path(work), smoothing_mm=smoothing_mm, form=form))
@@ -43,7 +43,7 @@ def stack_map(*, folder: str, files: list[list[str]], smoothing_mm: float, form:
 def predict(
     *, maps: list[str], keys: list[str], folders: list[str], file: str, device: str, threads: int, **stacked: str
 ) -> str:
-    """What the models of one cell say of everyone -> table."""
+    """Write the predictions of the models of one cell; returns the table's file."""
     from bids_app.training import apply
 
     work_dir = WorkDir(Path(file).parent)

@@ -1,4 +1,4 @@
-"""Heatmaps of people held out, made beside their fold as they will lie in OUT_DIR."""
+"""Heatmaps of the people held out, written beside their fold as they will lie in OUT_DIR."""
 
 import json
 import shutil

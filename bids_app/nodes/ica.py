@@ -1,4 +1,4 @@
-"""The steps of an ICA within folds as nodes call them: files in, files out; the mathematics is in dataset/ica.py."""
+"""The nodes of an ICA within folds: files in, files out."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ FITTED = "fitted.npz"
 
 
 class OnDisk(Sequence[np.ndarray]):
-    """Arrays that are read when they are asked for."""
+    """Arrays that are read from disk when they are indexed."""
 
     def __init__(self, files: list[str]) -> None:
         self.files = files
@@ -53,7 +53,7 @@ def gather_ica_series(
     work: str,
     parcellation: str | None = None,
 ) -> SeriesFiles:
-    """Everybody's series in the mask as arrays on disk, and the reference networks; `sha256` is that of their file.
+    """Write everybody's series in the mask and the reference networks as arrays; sha256: of the networks' file.
 
     `parcellation`: as `nodes.train.stack_maps` has it.
     """
@@ -73,7 +73,7 @@ def gather_ica_series(
 
 
 def read_series(files: list[list[str]], grid: Grid, work: str) -> list[list[str]]:
-    """The series of each person's runs, (voxels, time) in the mask, as files named by what they were read from."""
+    """The files of each person's runs, (voxels, time) in the mask, named by a hash of the source."""
     folder = WorkDir(Path(work)).series
     folder.mkdir(exist_ok=True)
     mask = folder / "mask.nii.gz"
@@ -91,7 +91,7 @@ def _read_run(path: Path, mask: Path, folder: Path) -> Path:
 
 
 def fit_ica(*, series: SeriesFiles, rows: list[int], components: int, seed: int, work: str) -> str:
-    """The ICA of the people of `rows` (`dataset.ica.fit`) -> its folder, named by what it rests on."""
+    """Fit the ICA of the people of `rows` (`dataset.ica.fit`); returns its folder, named by a hash of its inputs."""
     files = [path for row in rows for path in series["files"][row]]
     inputs = json.dumps([[Path(path).name for path in files], Path(series["references"]).name, components, seed])
     folder = WorkDir(Path(work)).ica / hashlib.sha256(inputs.encode()).hexdigest()[:32]
@@ -162,7 +162,7 @@ def write_component_maps(
     grid: Grid,
     plan: MapScaling,
 ) -> None:
-    """Everybody's maps of an ICA's networks, `<map>.npy`, float32 (people, voxels), and beside each its arrays, `.npz`.
+    """Write everybody's maps of an ICA's networks, `<map>.npy`, float32 (people, voxels), and its components, `.npz`.
 
     fitted: `dataset.ica.of_network` by map, of one ICA. A person with several runs gets their mean; forms and
     smoothing, by map in `plan`, are those of `dataset.arrays.stack`.
@@ -190,7 +190,7 @@ def write_component_maps(
 
 
 def stack_from_everybody(*, folder: str, map_name: str, work: str) -> str:
-    """The array of a map by the ICA of everybody, which no prediction rests on; `WorkDir.overall_map` finds it."""
+    """The file of a map by the ICA of everybody, on which no prediction rests; linked for `WorkDir.overall_map`."""
     file = Path(folder) / f"{map_name}.npy"
     WorkDir(Path(work)).overall_map_link(map_name).write_text(str(file.relative_to(work)))
     return str(file)

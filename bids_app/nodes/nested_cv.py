@@ -21,7 +21,7 @@ def score_inner_folds(
     outer: list[int],
     **stacked: str,
 ) -> str:
-    """Balanced accuracy of a cell over the inner folds of `outer`, a repeat and fold -> its file."""
+    """Write the balanced accuracy over the inner folds of `outer`, a repeat and fold; returns the file."""
     from bids_app.training import fold, results, tables
 
     work_dir, classes = WorkDir(Path(plan["work"])), plan["classes"]

@@ -1,4 +1,4 @@
-"""Scores of a model under exchanged labels."""
+"""Scores of a model under permuted labels."""
 
 import json
 from pathlib import Path
@@ -19,9 +19,9 @@ from bids_app.training.fold_files import FoldFiles
 def score_linear(
     *, cell: str, classifier: str, plan: TrainingPlan, splits: list[FoldRows], most: int, **trained: str
 ) -> str:
-    """Scores of a linear cell under the true labels and `most` others -> the file of them, (1 + most,).
+    """Score a linear model under the true labels and `most` permutations; returns the file of scores (1 + most,).
 
-    Beside it `sites.json`: how well the same model tells the site, after ComBat and without it.
+    Beside it `sites.json`: how well the same model predicts the site, after ComBat and without it.
     """
     part, work_dir = catalogue.load("classifiers", classifier), WorkDir(Path(plan["work"]))
     kernels = {
@@ -55,7 +55,7 @@ def score_network(
     number: int,
     **stacked: str,
 ) -> str:
-    """Score of a cell trained anew under one labelling -> its file, (1,)."""
+    """Train a model under one labelling and score it; returns the file of the score (1,)."""
     from bids_app.training import fold, results
 
     work_dir = WorkDir(Path(plan["work"]))

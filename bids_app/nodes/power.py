@@ -1,4 +1,4 @@
-"""Simulated studies of --power N, some in a node."""
+"""Simulated studies of --power N."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def simulate_studies(
     sizes: dict[str, list[float]],
     plan: TrainingPlan,
 ) -> str:
-    """Scores of linear classifiers in some simulated studies -> their file.
+    """Score linear classifiers in some simulated studies; returns the file.
 
     `scores` (studies, patterns, sizes, cells), balanced accuracy out of fold; `percent` (studies, patterns): the shift
     of d = 1 in % of the map's mean in the place, NaN for maps with values below 0.

@@ -1,4 +1,4 @@
-"""The steps of a group run as nodes call them: files in, files out. The mathematics is in other rooms."""
+"""The nodes of a group run: files in, files out."""
 
 import json
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ def stack_maps(
     work: str,
     parcellation: str | None = None,
 ) -> str:
-    """All people's values of a map where its tissue can be: one float32 array on disk. Returns its file.
+    """Write everybody's values of a map within its tissue as one float32 array; returns the file.
 
     `parcellation`: the folder of `resample_atlas_to_maps` of the regions that a classifier takes means over.
     """
@@ -60,7 +60,9 @@ def region_labels(parcellation: str | None, mask: np.ndarray) -> np.ndarray | No
 
 
 def detect_copies(*, array: str, map_name: str, groups: list[str], work: str) -> str:
-    """Pairs of people who look like one, `copies_<map>.json`: [people, what was measured]. Groups are kept together."""
+    """Write the pairs of participants whose maps look like one person's (`WorkDir.copies`); returns the file.
+
+    groups: those that are kept on one side of a fold."""
     from bids_app.evaluation import duplicates
 
     work_dir = WorkDir(Path(work))
@@ -109,7 +111,7 @@ def train_fold(
     regions: str,
     **stacked: str,
 ) -> str:
-    """One cell in one fold, and the heatmaps of those held out as files. Returns the fold's folder.
+    """Train a model in a fold, and write the heatmaps of those held out; returns the fold's folder.
 
     `stacked` has the array of each map as `array_<name>`, or the folder of what was fitted in the fold as
     `fitted_<repeat>_<fold>`; `regions` is the folder of `resample_atlas_to_maps` for the map's first atlas.

@@ -23,7 +23,7 @@ def permute_contrast(
     number: int,
     work: str,
 ) -> str:
-    """Some permutations of one comparison (`voxelwise.draw`) -> its file."""
+    """Write some permutations of one contrast (`voxelwise.draw`); returns the file."""
     work_dir = WorkDir(Path(work))
     people = tables.read(work_dir.participants)
     x = voxelwise.by_person(np.load(array, mmap_mode="r"), people["participant_id"].tolist())

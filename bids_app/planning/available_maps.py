@@ -1,4 +1,4 @@
-"""The maps that stand in OUT_DIR, by person and session."""
+"""The maps in OUT_DIR, by participant and session."""
 
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +19,7 @@ def datatype(part: ModuleType) -> str:
 
 
 def map_names(settings: Settings) -> tuple[str, ...]:
-    """The maps of the run; one that has several named images (networks) stands for all that are found."""
+    """The names of the maps of the run; a map with several named images (networks) stands for all of them."""
     every: list[str] = []
     for name in settings.participant.maps:
         part = catalogue.load("maps", name)
@@ -35,7 +35,7 @@ def map_names(settings: Settings) -> tuple[str, ...]:
 
 
 def is_fitted(name: str) -> bool:
-    """Whether a map is made at the group level, of series, by what is fitted on the training people of each fold."""
+    """Whether a map is computed at the group level, by components fitted to the training participants of each fold."""
     return catalogue.offers("maps", name, "FITTED")
 
 
@@ -49,7 +49,7 @@ def _fitted_names(name: str, settings: Settings) -> list[str]:
 
 
 def find_maps(settings: Settings, names: tuple[str, ...], people: set[str] | None) -> MapFiles:
-    """Files by person and session, then map: the runs of one session in their order.
+    """Files by participant and session, then by map, the runs of a session in order.
 
     Raises UsageError for several tasks or voxel sizes of which none was chosen.
     """
@@ -74,7 +74,7 @@ def find_maps(settings: Settings, names: tuple[str, ...], people: set[str] | Non
 
 
 def read_grid(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Shape and affine of an image, comparable; only its header is read."""
+    """Shape and affine of an image, hashable; only the header is read."""
     image = read_image(path)
     return image.shape[:3], tuple(image.affine.round(4).ravel().tolist())
 

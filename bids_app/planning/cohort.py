@@ -1,4 +1,4 @@
-"""Who takes part in a group analysis: what is known of people, their classes, sites and folds."""
+"""The participants of a group analysis: their table, classes, sites and folds."""
 
 import itertools
 
@@ -16,7 +16,7 @@ HALVES = ("unchanged", "lowered")  # of people whose study is planned
 
 
 def participant_table(dataset: inputs.Dataset, settings: Settings) -> pd.DataFrame:
-    """What is known of people, by participant and session."""
+    """The table of participants, indexed by participant and session."""
     group = settings.group
     if group.label_from_id is None and group.phenotype is None and (group.label or not settings.both.model):
         table = participants.read(dataset.root / "participants.tsv")
@@ -37,12 +37,12 @@ def label(settings: Settings) -> str | None:
 
 
 def is_planning(settings: Settings) -> bool:
-    """Whether a study is only planned: --power without a label, or within one class of it."""
+    """Whether the run only plans a study: --power without a label, or within one class."""
     return settings.group.power is not None and (label(settings) is None or len(settings.group.classes) == 1)
 
 
 def assign_halves(everyone: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """The table of samples with a half, HALVES, drawn at random for each person who is used, as their class."""
+    """The table of samples with a random half (`HALVES`) as the class of each participant who is used."""
     participant_ids = everyone.loc[everyone["used"], "participant_id"]
     people = pd.Series(participant_ids.unique()).sample(frac=1, random_state=settings.compute.random_seed)
     halves = participant_ids.map(dict(zip(people, itertools.cycle(HALVES), strict=False)))
@@ -50,7 +50,7 @@ def assign_halves(everyone: pd.DataFrame, settings: Settings) -> pd.DataFrame:
 
 
 def label_column(frame: pd.DataFrame, settings: Settings) -> str | None:
-    """Which of age, sex and site the label is; None for another column, whatever goes along with it."""
+    """Which of age, sex and site the label is; None for any other column."""
     column, site = str(label(settings)), settings.group.site
     name = "site" if column == site else participants.standard_name(frame, column)
     return None if name == "site" and site not in (None, column) else name
@@ -75,7 +75,7 @@ def classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
 
 
 def fold_groups(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> list[str]:
-    """What stays on one side of a fold: a person, or all people of one value of --keep-together."""
+    """The group of each sample that stays on one side of a fold: a participant, or a value of --keep-together."""
     column = settings.group.keep_together
     if column is None:
         return used["participant_id"].tolist()
@@ -91,7 +91,7 @@ def fold_groups(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> 
 
 
 def splits(used: pd.DataFrame, groups: list[str], settings: Settings) -> list[Split]:
-    """Who trains and who is held out, in every fold; `groups` (`together`) stay on one side."""
+    """The folds; `groups` (`fold_groups`) stay on one side."""
     group, names = settings.group, used["class"].tolist()
     schemes = {
         "--folds-file": group.folds_file is not None,
@@ -118,7 +118,7 @@ def splits(used: pd.DataFrame, groups: list[str], settings: Settings) -> list[Sp
 
 
 def describe_splits(settings: Settings) -> str:
-    """How folds were made, in a sentence."""
+    """A sentence on how the folds were made."""
     group = settings.group
     if group.folds_file is not None:
         return f"Folds were those of {group.folds_file.name}."
@@ -135,7 +135,7 @@ def describe_splits(settings: Settings) -> str:
 
 
 def tested(used: pd.DataFrame, splits: list[Split]) -> "pd.Series[int]":
-    """How many people of each class are held out in the first repeat."""
+    """The number of participants of each class who are held out in the first repeat."""
     rows = sorted({row for split in splits if split.repeat == 1 for row in split.test})
     counts = used.iloc[rows].groupby("class")["participant_id"].nunique()
     return counts.reindex(sorted(used["class"].unique()), fill_value=0)

@@ -1,4 +1,4 @@
-"""What a group run will do, looked through before anything is computed: people, classes, maps, folds, cells."""
+"""The plan of a group run, checked before anything is computed: participants, classes, maps, folds and models."""
 
 import hashlib
 import itertools
@@ -71,7 +71,7 @@ class GroupPlan:
 
 
 def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
-    """Check the whole plan. Raises UsageError, DataError or MissingInputError, each with what to do."""
+    """Plan and check the run. Raises UsageError, DataError or MissingInputError, each with what to do."""
     group = settings.group
     for room in catalogue.ROOMS:
         catalogue.check(room, getattr(settings.participant if room == "maps" else group, room))
@@ -133,14 +133,14 @@ def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
 
 
 def count_participants(analysis: GroupPlan) -> str:
-    """How many people of each class take part, and how many are left out."""
+    """A phrase: the number of participants of each class, and of those left out."""
     people = analysis.used.groupby("class")["participant_id"].nunique()
     classes = ", ".join(f"{people[name]} {name}" for name in analysis.classes)
     return f"{classes}; {(~analysis.samples['used']).sum()} left out"
 
 
 def atlases_by_grid(analysis: GroupPlan) -> list[tuple[str, str]]:
-    """Every grid with every atlas that a map on it is looked at by."""
+    """Pairs of a grid and an atlas that is used for a map on that grid."""
     pairs = [(analysis.grids[map_name], name) for map_name, names in analysis.atlases.items() for name in names]
     return list(dict.fromkeys(pairs))
 
@@ -189,7 +189,7 @@ def collect_samples(
 
 
 def _grids(used: pd.DataFrame, maps: tuple[str, ...]) -> dict[str, str]:
-    """For each map the first that lies on the same grid."""
+    """For each map, the first map on the same grid."""
     first: dict[object, str] = {}
     return {name: first.setdefault(available_maps.read_grid(used[name][0][0]), name) for name in maps}
 
@@ -236,7 +236,7 @@ def _cells(
 
 
 def _with_linear(classifiers: tuple[str, ...]) -> tuple[str, ...]:
-    """The chosen ones, and a linear machine on the same folds beside them where none of them is a dense linear one."""
+    """The classifiers, with a linear one added unless one of them is dense and linear."""
     dense = any(
         catalogue.offers("classifiers", name, "decide") and not catalogue.offers("classifiers", name, "SETS")
         for name in classifiers
@@ -266,7 +266,7 @@ def read_map_parameters(path: Path) -> dict[str, Any]:
 
 
 def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings, networks: str) -> str:
-    """Hash of everything that the classifiers depend on; `networks`: of the networks that an ICA is matched with."""
+    """Hash of everything that the models depend on; networks: hash of the networks that an ICA is matched with."""
     stamps = [
         (path.name, path.stat().st_size, path.stat().st_mtime_ns)
         for name in maps

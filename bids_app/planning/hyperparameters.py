@@ -1,4 +1,4 @@
-"""What --tune changes of classifiers and of their training: checked before anything is computed, merged by cell."""
+"""The options of --tune for classifiers and explainers, checked before anything is computed."""
 
 from typing import Any, get_type_hints
 
@@ -44,7 +44,7 @@ def _options_of(name: str, tuned: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _typed_options(room: str, base: str, options: dict[str, Any], *, network: bool = False) -> dict[str, Any]:
-    """The options with values of their kind."""
+    """The options, converted to their types."""
     kinds = _option_types(room, base, network=network)
     if strange := sorted(set(options) - set(kinds)):
         choice = f"choose from {', '.join(sorted(kinds))}" if kinds else "nothing of it can be tuned"
@@ -53,7 +53,7 @@ def _typed_options(room: str, base: str, options: dict[str, Any], *, network: bo
 
 
 def _option_types(room: str, base: str, *, network: bool) -> dict[str, tuple[type, bool]]:
-    """The kind of each option, and whether it may be none."""
+    """The type of each option, and whether it may be none."""
     hints = get_type_hints(regimen.Regimen) if network else {}
     kinds = {
         option: (kind, False) if isinstance(kind, type) else (kind.__args__[0], True) for option, kind in hints.items()
@@ -77,7 +77,7 @@ def _typed_value(key: str, value: Any, kind: type, optional: bool) -> Any:
 
 
 def _check_training(base: str, options: dict[str, Any]) -> None:
-    """Raise UsageError for a way of training that cannot be."""
+    """Raise UsageError for a training configuration that is impossible."""
     defaults = {
         option: catalogue.constant("classifiers", base, option.upper())
         for option in regimen.KEYS

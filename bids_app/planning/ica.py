@@ -1,4 +1,4 @@
-"""What an ICA within folds needs, looked at before anything is computed: named networks, and series that agree."""
+"""The plan of an ICA within folds, checked before anything is computed."""
 
 import hashlib
 import math
@@ -45,7 +45,7 @@ class IcaPlan:
 
 
 def plan_ica(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> IcaPlan | None:
-    """The plan of it, None where no map is fitted. Raises DataError for series or networks that cannot be used."""
+    """The plan; None where no map is fitted. Raises DataError for series or networks that cannot be used."""
     fitted = tuple(name for name in maps if available_maps.is_fitted(name))
     if not fitted:
         return None
@@ -63,7 +63,7 @@ def plan_ica(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> I
 
 
 def check_series(used: pd.DataFrame, name: str, components: int) -> float:
-    """Look at the headers of all series; returns the size of the largest as float32, GB.
+    """Check the headers of all series; returns the size of the largest as float32, GB.
 
     Raises DataError where they lie on several grids, or have too few volumes for the dual regression.
     """
@@ -94,10 +94,10 @@ def _some(people: list[str]) -> str:
 
 
 def fold_key(split: Split) -> str:
-    """A fold in names of nodes and inputs."""
+    """The name of a fold in nodes and inputs: repeat_fold."""
     return f"{split.repeat}_{split.fold}"
 
 
 def inner_prefix(split: Split) -> str:
-    """What stands before the places of the inner folds of a split."""
+    """The prefix of the names of the inner folds of a split."""
     return f"{INNER}_{fold_key(split)}_"

@@ -1,4 +1,4 @@
-"""What applying a trained analysis will do, looked through before anything is computed."""
+"""The plan of applying a trained analysis, checked before anything is computed."""
 
 import hashlib
 import json
@@ -54,7 +54,7 @@ class ApplicationPlan:
 
 
 def plan_application(dataset: inputs.Dataset, settings: Settings) -> ApplicationPlan:
-    """Check the whole plan. Raises UsageError, DataError or MissingInputError, each with what to do."""
+    """Plan and check the run. Raises UsageError, DataError or MissingInputError, each with what to do."""
     _check_options(settings)
     assert settings.both.model is not None  # without it the group level trains
     cells = cards.find(settings.both.model)
@@ -161,7 +161,7 @@ def _true_classes(frame: pd.DataFrame, classes: list[str], settings: Settings) -
 
 
 def _classes_to_collect(frame: pd.DataFrame, true: "pd.Series[str] | None", settings: Settings) -> "pd.Series[str]":
-    """The true classes, and one for those who have none, who are predicted too.
+    """The true classes, with UNKNOWN for those who have none and are predicted too.
 
     Where one session stands for a person, it is, as in training, one that has a class, if there is one.
     """
@@ -174,7 +174,7 @@ def _classes_to_collect(frame: pd.DataFrame, true: "pd.Series[str] | None", sett
 
 
 def _exclude_new_levels(samples: pd.DataFrame, levels: dict[str, list[str]]) -> pd.DataFrame:
-    """Nobody is used whose word of an adjusted column did not occur in training."""
+    """Exclude those with a value of an adjusted column that did not occur in training."""
     for column, words in levels.items():
         strange = samples[samples["used"] & ~samples[column].astype(str).isin(words)]
         for value, rows in strange.groupby(column):
@@ -188,7 +188,7 @@ def _exclude(samples: pd.DataFrame, rows: pd.DataFrame, reason: str) -> pd.DataF
 
 
 def _check_used(used: pd.DataFrame, samples: pd.DataFrame, maps: dict[str, ModelMap]) -> None:
-    """Raise DataError where nobody is left, or where maps are not those that the model was trained on."""
+    """Raise DataError where nobody is left, or where the maps differ from those of the training."""
     command = "pellucid BIDS_DIR OUT_DIR participant --model DIR"
     if used.empty:
         reasons = samples["reason"].value_counts().head(3)

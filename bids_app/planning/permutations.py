@@ -1,4 +1,4 @@
-"""Which labels are exchanged in permutations, and how often."""
+"""Which labels are permuted, and how often."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,12 @@ from bids_app.settings import Settings
 
 
 def is_linear(cell: ModelSpec) -> bool:
-    """Whether a cell decides by products of people, so that a thousand labellings take seconds."""
+    """Whether a model needs only the Gram matrix of participants, so that a thousand permutations take seconds."""
     return catalogue.offers("classifiers", cell.classifier, "decide")
 
 
 def count_labellings(cell: ModelSpec, settings: Settings) -> int:
-    """How many labellings a cell is trained on."""
+    """The number of permutations of a model."""
     wanted = settings.group.permutations
     if not is_linear(cell):
         return wanted or 0
@@ -26,7 +26,7 @@ def count_labellings(cell: ModelSpec, settings: Settings) -> int:
 def exchangeable_labels(
     analysis: GroupPlan, settings: Settings
 ) -> tuple[NDArray[np.int64], list[int], tuple[str, ...], list[str]]:
-    """Whose labels may change places: classes, the fold that holds each out, units, sites, as `shuffles` has them."""
+    """The exchangeable labels: class, test fold, unit and site of each sample, as `permutation.shuffles` takes them."""
     y = np.array([analysis.classes.index(name) for name in analysis.used["class"]])
     folds = np.zeros(len(y), int)
     for split in first_repeat(analysis):

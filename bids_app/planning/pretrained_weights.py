@@ -1,4 +1,4 @@
-"""Pretrained weights that classifiers start from: looked for before anything is computed."""
+"""Pretrained weights that classifiers start from, found before anything is computed."""
 
 from pathlib import Path
 

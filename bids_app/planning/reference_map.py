@@ -9,7 +9,7 @@ from bids_app.settings import Settings
 
 
 def check_reference_map(settings: Settings) -> None:
-    """Raise MissingInputError or DataError unless the reference map is there, and 3D or a table of coordinates."""
+    """Raise MissingInputError or DataError unless the reference map exists and is 3D or a table of coordinates."""
     file = settings.group.reference_map
     if file is None:
         return

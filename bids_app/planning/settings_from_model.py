@@ -1,4 +1,4 @@
-"""How the maps were made that a model was trained on, as settings of the participant level."""
+"""The parameters of the maps that a model was trained on, as settings of the participant level."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ SETTINGS_BY_KEY = {
 
 
 class ModelMap(TypedDict):
-    """How a map was made and prepared that a model was trained on; `folder`: of a model, which has the mask."""
+    """The parameters of a map that a model was trained on; `folder`: of one model, which has the mask."""
 
     map_parameters: dict[str, Any]
     smoothing_mm: float
@@ -73,7 +73,7 @@ def _task(maps: dict[str, ModelMap], task_id: str | None) -> str | None:
 
 
 def maps_of_models(cells: dict[str, dict[Path, Any]]) -> dict[str, ModelMap]:
-    """What the models' cards say of each map; cells: `cards.find`. Raises DataError where they differ."""
+    """The parameters of each map, by the models' cards; cells: of `cards.find`. Raises DataError where they differ."""
     maps: dict[str, ModelMap] = {}
     for models in cells.values():
         folder, card = next(iter(models.items()))

@@ -15,7 +15,7 @@ PERMUTATIONS_PER_NODE = 50  # permutations of a node
 
 
 def check_voxelwise_test(analysis: GroupPlan, settings: Settings) -> None:
-    """Raise UsageError or DataError where the test cannot be made."""
+    """Raise UsageError or DataError where the test is impossible."""
     count = settings.group.voxelwise_test
     if not count:
         return
@@ -36,12 +36,12 @@ def check_voxelwise_test(analysis: GroupPlan, settings: Settings) -> None:
 
 
 def count_nodes(count: int) -> int:
-    """How many nodes share the permutations of one comparison."""
+    """The number of nodes that share the permutations of one contrast."""
     return -(-count // PERMUTATIONS_PER_NODE)
 
 
 def comparisons(analysis: GroupPlan) -> Iterator[tuple[str, str]]:
-    """Every map with every class but the reference."""
+    """The contrasts: every map with every class but the reference."""
     return ((name, explained) for name in analysis.smoothing for explained in analysis.classes[1:])
 
 

@@ -1,4 +1,4 @@
-"""The work folder of an analysis: where its nodes leave what others read."""
+"""The work folder of an analysis: the files that its nodes leave and others read."""
 
 import json
 from collections.abc import Iterable

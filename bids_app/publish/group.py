@@ -43,7 +43,7 @@ PAGES = "people"  # the folder of pages that explain predictions
 
 @dataclass(frozen=True, eq=False)
 class GroupResults:
-    """What an analysis found: tables by name, mean `heatmaps`, and the folder of prediction pages, if there are any."""
+    """The results of an analysis: tables by name, mean `heatmaps`, and the folder of prediction pages, if any."""
 
     tables: dict[str, pd.DataFrame]
     judgement: Judgement
@@ -80,7 +80,7 @@ def stage_group(
 
 
 def remove_previous_group(out: Path, name: str, old: Path) -> None:
-    """Take what an earlier run of an analysis wrote out of OUT_DIR, into a folder that is removed."""
+    """Move the files of an earlier run of an analysis out of OUT_DIR into `old`."""
     remove_participant_heatmaps(out, name, old)
     outputs.retire(out / "group" / name, old)
 
@@ -159,7 +159,7 @@ def _sections(
 
 
 def _methods_text(analysis: GroupPlan, settings: Settings, audit: dict[str, Any], notes: dict[str, str]) -> str:
-    """What was done, in words."""
+    """The text of methods.md."""
     counts = analysis.used.groupby("class")["participant_id"].nunique()
     split = [cohort.describe_splits(settings), cohort.tested_words(analysis.used, analysis.splits, analysis.classes)]
     text = methods.group(
@@ -216,12 +216,12 @@ def _write_mean_heatmap(folder: Path, heatmap: Heatmap, analysis: GroupPlan) -> 
 
 
 def settings_to_toml(settings: Settings) -> str:
-    """The settings as TOML, with the names alone of folders and files of this machine."""
+    """The settings as TOML, paths of this machine reduced to their names."""
     return tomli_w.dumps(_names_only(to_dict(settings)))
 
 
 def add_bids_prefixes(table: pd.DataFrame) -> pd.DataFrame:
-    """People and sessions as in participants.tsv and sessions.tsv: sub-01, ses-1."""
+    """The table with participants and sessions as in BIDS: sub-01, ses-1."""
     prefixed = table.copy()
     for column, prefix in (("participant_id", "sub-"), ("session_id", "ses-")):
         if column in prefixed:

@@ -1,4 +1,4 @@
-"""How maps were fitted by ICA, in words."""
+"""The description of the ICA."""
 
 from bids_app.dataset import ica
 from bids_app.planning.group import GroupPlan
@@ -6,7 +6,7 @@ from bids_app.report import ica as report
 
 
 def describe_ica(analysis: GroupPlan) -> str | None:
-    """How the maps were made; None without ICA."""
+    """A paragraph on how maps were fitted by ICA; None without ICA."""
     plan = analysis.ica
     if plan is None:
         return None

@@ -1,4 +1,4 @@
-"""What a run knows of its models, for the model card."""
+"""The facts of the model card."""
 
 from importlib.metadata import version
 from typing import Any
@@ -48,7 +48,7 @@ LIMITS = (
 def model_card_facts(
     analysis: GroupPlan, judgement: Judgement, settings: Settings, *, shared: bool = False
 ) -> dict[str, str | list[str]]:
-    """By the names of checklists.toml; where they are `shared`, without numbers of small groups."""
+    """The facts by their names in checklists.toml; if `shared`, without numbers of small groups."""
     audit, count = (suppress_small_groups(judgement.audit), suppress_small_count) if shared else (judgement.audit, int)
     used, everyone = analysis.used, analysis.samples
     people = used.groupby("class")["participant_id"].nunique()

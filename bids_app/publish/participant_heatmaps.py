@@ -1,4 +1,4 @@
-"""Heatmaps of people held out, which nodes left beside their fold, put into the people's folders with the report."""
+"""Heatmaps of the people held out, copied from their folds into the participants' folders."""
 
 import shutil
 from pathlib import Path

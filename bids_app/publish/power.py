@@ -16,7 +16,7 @@ from bids_app.settings import Settings
 
 
 def stage_power(staged: Path, analysis: GroupPlan, table: pd.DataFrame, *, settings: Settings) -> list[str]:
-    """Write everything about a plan into a staged OUT_DIR; returns what was found, in sentences."""
+    """Write everything about a planned study into a staged OUT_DIR; returns its findings as sentences."""
     folder = staged / "group" / analysis.name
     folder.mkdir(parents=True)
     samples = analysis.samples.drop(columns=list(analysis.smoothing))

@@ -1,4 +1,4 @@
-"""`share/`: what may be sent to a colleague. Aggregates only, and of no group of fewer than ten people."""
+"""`share/`: aggregates that may be sent to a colleague, of no group of fewer than ten participants."""
 
 import json
 import shutil

@@ -32,7 +32,7 @@ def prediction_table(application: ApplicationPlan, predictions: pd.DataFrame) ->
 
 
 def score_predictions(application: ApplicationPlan, table: pd.DataFrame, settings: Settings) -> pd.DataFrame | None:
-    """Scores of people who did not train and whose class is known, with `p`, and `p_holm` over cells.
+    """Scores over participants outside the training whose class is known, with `p`, and `p_holm` over cells.
 
     None where a class has nobody.
     """
@@ -53,7 +53,7 @@ def score_predictions(application: ApplicationPlan, table: pd.DataFrame, setting
 
 
 def _trained(application: ApplicationPlan) -> list[str]:
-    """Whether each person trained any of the models, as far as that could be checked."""
+    """Whether each participant is on the training list: yes, no, or not checked."""
     if application.listed is None:
         return ["not checked"] * len(application.used)
     return ["yes" if on_list else "no" for on_list in application.listed]

@@ -1,4 +1,4 @@
-"""What the nodes of an analysis left -> tables, and mean maps with their regions."""
+"""The results of all folds: predictions, mean heatmaps and their region tables."""
 
 import logging
 
@@ -21,7 +21,7 @@ SEED = 1  # of the places that regions are compared with
 
 
 def collect_predictions(analysis: GroupPlan, work_dir: WorkDir) -> pd.DataFrame:
-    """All cells, out of fold."""
+    """The out-of-fold predictions of all cells."""
     return results.predictions(
         [files.folder for cell in analysis.cells for files in work_dir.folds(cell.name, analysis.splits)]
     )
@@ -56,7 +56,7 @@ def collect_heatmaps(analysis: GroupPlan, work_dir: WorkDir) -> list[Heatmap]:
 
 
 def _is_finite(mean: results.Mean) -> bool:
-    """Whether a map has a number in every voxel; where it has not, it is said, and the map left out."""
+    """Whether a map is finite in every voxel; logs a warning if it is not."""
     if finite := bool(np.isfinite(mean.values).all()):
         return finite
     log.warning("left out: %s, %s, explaining %s, is not finite everywhere", mean.cell, mean.method, mean.explained)
@@ -64,19 +64,19 @@ def _is_finite(mean: results.Mean) -> bool:
 
 
 def _agreement(fold_means: np.ndarray) -> dict[str, float]:
-    """How far folds agree on the regions of the first atlas; nothing with one fold, or one region."""
+    """The agreement of folds on the regions of the first atlas; empty with one fold, or one region."""
     agreement = stability.agreement(fold_means) if min(fold_means.shape) > 1 else {}
     return {f"folds_{name}": value for name, value in agreement.items()}
 
 
 def atlas_notes(analysis: GroupPlan, work_dir: WorkDir) -> dict[str, str]:
-    """What each atlas declares about its space, and what was done about it."""
+    """A note on each atlas: its space, and how it was resampled."""
     atlases = [work_dir.read_atlas(grid_name, name)[1] for grid_name, name in atlases_by_grid(analysis)]
     return {about["name"]: about["note"] for about in atlases}
 
 
 def fold_table(analysis: GroupPlan) -> pd.DataFrame:
-    """Who was in which role in which fold."""
+    """The role of each sample in each fold."""
     sessions = analysis.used[["participant_id", "session_id"]].fillna("n/a")
     rows = [
         {**sessions.iloc[row].to_dict(), "repeat": split.repeat, "fold": split.fold, "role": role}

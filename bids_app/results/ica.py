@@ -1,4 +1,4 @@
-"""The components of the ICA within folds, from what its nodes left."""
+"""The components of the ICA within folds."""
 
 import json
 
@@ -15,7 +15,7 @@ from bids_app.report import ica as report
 
 
 def matched_components(analysis: GroupPlan, work_dir: WorkDir) -> list[report.Matched]:
-    """Each map's component in the first fold beside its reference; nothing without ICA."""
+    """Each map's component in the first fold with its reference; empty without ICA."""
     plan, first = analysis.ica, analysis.splits[0]
     if plan is None:
         return []

@@ -1,4 +1,4 @@
-"""Which model was selected in each fold, and what the selected models predicted."""
+"""The model selected in each fold, and the predictions of the selected models."""
 
 import json
 

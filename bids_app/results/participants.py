@@ -1,4 +1,4 @@
-"""All participants of an OUT_DIR: a row for each, with the numbers of quality control."""
+"""The participants of an OUT_DIR, a row each, with quality measures."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from bids_app.bids import outputs
 
 
 def participant_rows(out: Path) -> list[dict[str, Any]]:
-    """Everyone whose page stands in OUT_DIR, and who failed there, in this job or another."""
+    """The participants who have a page in OUT_DIR, or failed there, in this job or another."""
     pages = {split_name(path.stem): path.name for path in out.glob("sub-*.html")}
     failed = outputs.failures(out)
     rows = []

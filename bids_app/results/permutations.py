@@ -1,4 +1,4 @@
-"""Scores under exchanged labels, from what the nodes left."""
+"""Scores under permuted labels."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The table of --power N, from what its nodes left."""
+"""The table of --power N."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Heatmaps against a reference map (--reference-map), beside maps that know nothing of classifiers: overlap.tsv."""
+"""Overlap of heatmaps with a reference map (--reference-map), beside that of maps without a classifier."""
 
 import logging
 from pathlib import Path
@@ -67,7 +67,7 @@ def first_map(heatmap: Heatmap) -> str:
 def overlap_rows(
     heatmap: Heatmap, about: dict[str, Any], grid: Grid, inside: np.ndarray, *, seed: int
 ) -> list[dict[str, Any]]:
-    """The rows of one heatmap, and of those of models that learnt nothing, against a region (voxels of the grid,)."""
+    """The rows of one heatmap, and of its null maps, against a region (voxels,)."""
     key = {"cell": heatmap.cell, "method": heatmap.method, "explained": heatmap.explained, **about}
     strong = _strength(np.asarray(heatmap.image.dataobj), heatmap.sign)
     folds = [grid.volume(_strength(values, heatmap.sign)) for values in heatmap.folds]
@@ -119,7 +119,7 @@ def _smoothing_of_other_folds(folds: list[np.ndarray], grid: Grid, inside: np.nd
 
 
 def _resample_reference(file: Path, grid: Grid) -> tuple[np.ndarray, str]:
-    """The reference on the maps' grid, and what was made of a table; it is taken to lie in their space.
+    """The reference on the maps' grid, and a note on a table's coordinates; it is assumed to lie in the maps' space.
 
     A map of two values keeps them; coordinates become their activation likelihood.
     """
@@ -136,7 +136,7 @@ def _resample_reference(file: Path, grid: Grid) -> tuple[np.ndarray, str]:
 
 
 def _maps_without_classifier(analysis: GroupPlan, name: str, grid: Grid, work_dir: WorkDir) -> dict[str, np.ndarray]:
-    """The group mean of a map, and how its voxels differ between classes, without any classifier: (voxels,) each."""
+    """The group mean of a map, and its t- or F-map between classes, (voxels,) each."""
     if available_maps.is_fitted(name):
         file = work_dir.overall_map(name)
     else:

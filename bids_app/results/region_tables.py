@@ -1,4 +1,4 @@
-"""A mean heatmap by the regions of an atlas: its table, with ranks in people and folds, right and wrong apart."""
+"""The table of a mean heatmap by the regions of an atlas, with ranks in participants and folds."""
 
 from collections import defaultdict
 from collections.abc import Iterable

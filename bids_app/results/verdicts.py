@@ -1,4 +1,4 @@
-"""What the verdicts rest on: scores, shuffled labels, classifiers that see no image, and what tells classes apart."""
+"""The verdicts, from scores, permutations, baselines without images, and confounds."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ class Judgement:
 
 
 def judge_models(analysis: GroupPlan, settings: Settings, predictions: pd.DataFrame, work_dir: WorkDir) -> Judgement:
-    """Judge every cell by its predictions and by what its nodes left in the work folder."""
+    """Judge every cell by its predictions and the results in the work folder."""
     chance = permutation_table(analysis, settings, predictions, work_dir)
     seed, label = settings.compute.random_seed, analysis.label_column
     blind = baselines.predictions(analysis.used, analysis.splits, analysis.classes, label=label)
@@ -111,7 +111,7 @@ def _within_sites(analysis: GroupPlan, predictions: pd.DataFrame, people: pd.Dat
 
 
 def _unharmonised_sites(analysis: GroupPlan) -> list[str]:
-    """The sites whose held-out people ComBat left as they were in some fold, since too few of theirs trained."""
+    """The sites that ComBat left as they were in some fold, since too few of their participants trained."""
     if analysis.keep is None:
         return []
     site = analysis.used["site"].astype(str)
@@ -126,7 +126,7 @@ def _unharmonised_sites(analysis: GroupPlan) -> list[str]:
 
 
 def _describe_copies(cell: ModelSpec, work_dir: WorkDir) -> list[str]:
-    """Who looks like one person under two names, in the maps of a cell."""
+    """Sentences on the pairs of participants whose maps look like one person's."""
     return [
         f"the {name} maps of {' and '.join(pair)} look like one person's ({measure}): --exclude one or --keep-together"
         for name in cell.maps
@@ -135,13 +135,13 @@ def _describe_copies(cell: ModelSpec, work_dir: WorkDir) -> list[str]:
 
 
 def _count_copies(cell: ModelSpec, work_dir: WorkDir) -> list[str]:
-    """The same for a verdict, which goes where names do not belong."""
+    """The number of such pairs, without names, for a verdict."""
     pairs = len(_describe_copies(cell, work_dir))
     return [f"{pairs} pairs of people look like one person each (named in the audit)"] if pairs else []
 
 
 def _unexamined_confounds(analysis: GroupPlan, cell: ModelSpec) -> list[str]:
-    """What could explain a difference and was not looked at; the label itself is nothing of the kind, and known."""
+    """The possible confounds that were not examined; the label itself is none."""
     known = baselines.known(analysis.used)
     reasons = audit.confounded(analysis.used, analysis.classes, label=analysis.label_column)
     if "site" not in known:

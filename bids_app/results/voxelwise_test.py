@@ -24,7 +24,7 @@ SIGNIFICANT = "the voxels with family-wise p < 0.05"
 def collect_voxelwise_test(
     analysis: GroupPlan, settings: Settings, maps: Sequence[Heatmap], work_dir: WorkDir
 ) -> Compared | None:
-    """What the nodes found, with its table and the overlap of heatmaps with it; None without the test."""
+    """The results of the test, its table, and the overlap of heatmaps with it; None without the test."""
     count = settings.group.voxelwise_test
     if not count:
         return None
@@ -38,7 +38,7 @@ def collect_voxelwise_test(
 
 
 def _corrected_contrasts(analysis: GroupPlan, parts: int, work_dir: WorkDir) -> list[Tested]:
-    """Every comparison, corrected over all of them."""
+    """Every contrast, corrected over all contrasts."""
     contrasts = list(comparisons(analysis))
     permutations = [
         _join_permutations([work_dir.voxelwise_permutations(*contrast, number) for number in range(1, parts + 1)])
@@ -64,7 +64,7 @@ def _corrected_contrasts(analysis: GroupPlan, parts: int, work_dir: WorkDir) -> 
 
 
 def _table(tested: Sequence[Tested], analysis: GroupPlan, work_dir: WorkDir) -> pd.DataFrame:
-    """A row a comparison: voxels below 0.05 by sign, the least p, and the voxel with the largest |t| of them."""
+    """A row a contrast: voxels with p < 0.05 by sign, the smallest p, and the voxel with the largest |t|."""
     rows = []
     for test in tested:
         labels, about = work_dir.read_atlas(analysis.grids[test.map], analysis.atlases[test.map][0])
@@ -93,7 +93,7 @@ def _table(tested: Sequence[Tested], analysis: GroupPlan, work_dir: WorkDir) -> 
 def _overlap(tested: Sequence[Tested], maps: Sequence[Heatmap], settings: Settings) -> pd.DataFrame:
     """Every heatmap against the tests of its first map, of the class that it explains (of all for the reference).
 
-    Columns of `reference.table`, and `contrast`.
+    Columns of `reference_map.overlap_table`, and `contrast`.
     """
     rows = []
     for test in tested:
@@ -113,7 +113,7 @@ def _overlap(tested: Sequence[Tested], maps: Sequence[Heatmap], settings: Settin
 
 
 def _limitations(analysis: GroupPlan, settings: Settings) -> list[str]:
-    """What the test leaves out of account in these people, in sentences."""
+    """Sentences on the limitations of the test in these participants."""
     sentences, used = [], analysis.used
     if analysis.ica:
         sentences.append(
@@ -135,6 +135,6 @@ def _limitations(analysis: GroupPlan, settings: Settings) -> list[str]:
 
 
 def _join_permutations(files: Sequence[Path]) -> Drawn:
-    """The permutations of all nodes of one comparison."""
+    """The permutations of all nodes of one contrast."""
     parts = [np.load(file) for file in files]
     return Drawn(parts[0]["t"], parts[0]["tfce"], np.concatenate([part["null"] for part in parts]))
