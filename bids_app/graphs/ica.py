@@ -96,7 +96,12 @@ def connect_ica(
     fits = {place: _fit_node(place, train, analysis, settings, voxels, work_dir) for place, train in rows.items()}
     names = tuple(f"fit_{place}" for place in fits)
     check = make_node(
-        "ica_check", check_components, mem_gb=0.5, connected=names, plan=_ica_plan(analysis), work=str(work_dir.path)
+        "ica_check",
+        check_components,
+        mem_gb=0.5,
+        connected=names,
+        plan=_component_plan(analysis),
+        work=str(work_dir.path),
     )
     fitted = {}
     for place, fit in fits.items():
@@ -106,7 +111,7 @@ def connect_ica(
             dual_regress,
             mem_gb=1.5 + 3 * plan.gb,
             connected=("series", "fitted", "numbers"),
-            plan=_ica_plan(analysis),
+            plan=_component_plan(analysis),
         )
         graph.connect([(series, fitted[place], [("out", "series")]), (fit, fitted[place], [("out", "fitted")])])
         graph.connect([(check, fitted[place], [("out", "numbers")])])
@@ -137,7 +142,7 @@ def _fit_node(
     )
 
 
-def _ica_plan(analysis: GroupPlan) -> ComponentPlan:
+def _component_plan(analysis: GroupPlan) -> ComponentPlan:
     plan = analysis.ica
     return {
         "maps": list(plan.maps),

@@ -7,7 +7,7 @@ from bids_app.graphs.function_node import make_node
 from bids_app.graphs.memory import BRAIN_MM3
 from bids_app.nodes.voxelwise_test import permute_contrast
 from bids_app.planning.group import GroupPlan
-from bids_app.planning.voxelwise_test import comparisons, contrast_label, count_nodes
+from bids_app.planning.voxelwise_test import contrast_label, count_voxelwise_nodes, list_contrasts
 from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 from bids_app.training import seeds
@@ -20,8 +20,8 @@ def connect_voxelwise_test(
 ) -> int:
     """Add a node for every PERMUTATIONS_PER_NODE permutations of each contrast; returns how many nodes."""
     count = settings.group.voxelwise_test
-    sizes = [len(part) for part in np.array_split(np.arange(count), count_nodes(count))] if count else []
-    for name, explained in comparisons(analysis):
+    sizes = [len(part) for part in np.array_split(np.arange(count), count_voxelwise_nodes(count))] if count else []
+    for name, explained in list_contrasts(analysis):
         values = len(analysis.used) * BRAIN_MM3 / analysis.resolutions[name] ** 3
         for number, size in enumerate(sizes, start=1):
             node = make_node(
@@ -39,4 +39,4 @@ def connect_voxelwise_test(
                 work=str(work_dir.path),
             )
             graph.connect([(stacks[name], node, [("out", "array")])])
-    return len(sizes) * len(list(comparisons(analysis)))
+    return len(sizes) * len(list(list_contrasts(analysis)))

@@ -21,7 +21,7 @@ from bids_app.preprocess import series as images
 from bids_app.preprocess.conform import plain, read_image
 
 EVERYBODY = "everybody"
-FITTED = "fitted.npz"
+FIT_FILE = "fitted.npz"
 
 
 class OnDisk(Sequence[np.ndarray]):
@@ -95,13 +95,13 @@ def fit_ica(*, series: SeriesFiles, rows: list[int], components: int, seed: int,
     files = [path for row in rows for path in series["files"][row]]
     inputs = json.dumps([[Path(path).name for path in files], Path(series["references"]).name, components, seed])
     folder = WorkDir(Path(work)).ica / hashlib.sha256(inputs.encode()).hexdigest()[:32]
-    if not (folder / FITTED).exists():
+    if not (folder / FIT_FILE).exists():
         folder.mkdir(parents=True, exist_ok=True)
         grid, references = Grid.read(Path(series["grid"])), np.load(series["references"])
         fit: dict[str, Any] = {**ica.fit(OnDisk(files), references, grid, components=components, seed=seed)}
         unfinished = folder / f".{os.getpid()}.npz"
         np.savez(unfinished, **fit)
-        unfinished.replace(folder / FITTED)
+        unfinished.replace(folder / FIT_FILE)
     return str(folder)
 
 
@@ -112,7 +112,7 @@ def check_components(*, plan: ComponentPlan, work: str, **fits: str) -> dict[str
     """
     rows: list[dict[str, Any]] = []
     for name, folder in fits.items():
-        with np.load(Path(folder) / FITTED) as fit:
+        with np.load(Path(folder) / FIT_FILE) as fit:
             rows += [
                 {
                     "place": name.removeprefix("fit_"),
@@ -148,7 +148,7 @@ def dual_regress(*, series: SeriesFiles, fitted: str, numbers: dict[str, int], p
     """Write everybody's maps by one fold's components into the folder of the fit; numbers: of `check_components`."""
     folder = Path(fitted)
     if not all((folder / f"{name}.npy").exists() for name in numbers):
-        with np.load(folder / FITTED) as stored:
+        with np.load(folder / FIT_FILE) as stored:
             fit = dict(stored)
         components = {name: ica.of_network(fit, number) for name, number in numbers.items()}
         write_component_maps(folder, components, series["files"], Grid.read(Path(series["grid"])), plan)

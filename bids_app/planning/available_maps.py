@@ -29,7 +29,9 @@ def map_names(settings: Settings) -> tuple[str, ...]:
         if "{name}" not in part.ENTITIES.get("desc", "") or "-" in name:
             every.append(name)
             continue
-        labels = {(inputs.entities(path.name) or {}).get("desc", "") for path in _files(settings, f"{name}-*", part)}
+        labels = {
+            (inputs.entities(path.name) or {}).get("desc", "") for path in _find_files(settings, f"{name}-*", part)
+        }
         every += [f"{name}-{label}" for label in sorted(labels)] or [name]
     return tuple(dict.fromkeys(every))
 
@@ -57,7 +59,7 @@ def find_maps(settings: Settings, names: tuple[str, ...], people: set[str] | Non
     files_by_session: MapFiles = {}
     for name in names:
         tasks, sizes = set(), set()
-        for path in _files(settings, name, catalogue.load("maps", name)):
+        for path in _find_files(settings, name, catalogue.load("maps", name)):
             entities = inputs.entities(path.name) or {}
             key = (entities["sub"], entities.get("ses"))
             if (people is not None and key[0] not in people) or (sessions and key[1] not in sessions):
@@ -79,7 +81,7 @@ def read_grid(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
     return image.shape[:3], tuple(image.affine.round(4).ravel().tolist())
 
 
-def _files(settings: Settings, name: str, part: ModuleType) -> list[Path]:
+def _find_files(settings: Settings, name: str, part: ModuleType) -> list[Path]:
     options = settings.participant
     known = {"intensity": options.intensity, "stat": "beta", "name": name.partition("-")[2] or "*"}
     part_entities = {key: value.format(**known) for key, value in part.ENTITIES.items()}

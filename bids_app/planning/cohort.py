@@ -56,7 +56,7 @@ def label_column(frame: pd.DataFrame, settings: Settings) -> str | None:
     return None if name == "site" and site not in (None, column) else name
 
 
-def classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
+def read_classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
     """The class of each person and session, NA for none."""
     group, column = settings.group, label(settings)
     if column is None and is_planning(settings):
@@ -90,7 +90,7 @@ def fold_groups(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> 
     ]
 
 
-def splits(used: pd.DataFrame, groups: list[str], settings: Settings) -> list[Split]:
+def make_splits(used: pd.DataFrame, groups: list[str], settings: Settings) -> list[Split]:
     """The folds; `groups` (`fold_groups`) stay on one side."""
     group, names = settings.group, used["class"].tolist()
     schemes = {
@@ -134,16 +134,16 @@ def describe_splits(settings: Settings) -> str:
     return f"They were split into {group.folds} folds, with the classes in like proportion, {_times(group.repeats)}."
 
 
-def tested(used: pd.DataFrame, splits: list[Split]) -> "pd.Series[int]":
+def count_tested(used: pd.DataFrame, splits: list[Split]) -> "pd.Series[int]":
     """The number of participants of each class who are held out in the first repeat."""
     rows = sorted({row for split in splits if split.repeat == 1 for row in split.test})
     counts = used.iloc[rows].groupby("class")["participant_id"].nunique()
     return counts.reindex(sorted(used["class"].unique()), fill_value=0)
 
 
-def tested_words(used: pd.DataFrame, splits: list[Split], names: tuple[str, ...]) -> str:
+def describe_tested(used: pd.DataFrame, splits: list[Split], names: tuple[str, ...]) -> str:
     """How many people of each class were held out, where that is not everybody."""
-    held, whole = tested(used, splits), used.groupby("class")["participant_id"].nunique()
+    held, whole = count_tested(used, splits), used.groupby("class")["participant_id"].nunique()
     if held.eq(whole).all():
         return ""
     counts = ", ".join(f"{held[name]} of {whole[name]} {name}" for name in names)

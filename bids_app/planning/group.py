@@ -83,7 +83,7 @@ def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
     atlases = {name: settings.both.atlas or part.ATLASES for name, part in parts.items()}
     atlas.check(tuple(dict.fromkeys(itertools.chain(*atlases.values()))))
     frame = cohort.participant_table(dataset, settings)
-    labelled, label_column = cohort.classes(frame, settings), cohort.label_column(frame, settings)
+    labelled, label_column = cohort.read_classes(frame, settings), cohort.label_column(frame, settings)
     names = tuple(group.classes) or tuple(sorted(labelled.dropna().unique()))
     columns_by_map = {name: _columns(group.adjust_for, part.ADJUST_FOR) for name, part in parts.items()}
     covariate_columns = tuple(dict.fromkeys([*itertools.chain(*columns_by_map.values()), *group.combat_keep]))
@@ -110,7 +110,7 @@ def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
         options=options,
         samples=everyone,
         used=used,
-        splits=cohort.splits(used, cohort.fold_groups(used, frame, settings), settings),
+        splits=cohort.make_splits(used, cohort.fold_groups(used, frame, settings), settings),
         adjust=adjust,
         keep=tuple(itertools.chain(*(coded[column] for column in group.combat_keep))) if group.harmonize else None,
         sites=sites,

@@ -15,7 +15,7 @@ from bids_app.preprocess.conform import read_image
 from bids_app.settings import Settings
 
 INNER = "inner"  # of the folds within a fold
-FIRST = 5  # of many people, how many are named
+MAX_NAMED = 5  # of many people, how many are named
 
 
 @dataclass(frozen=True)
@@ -77,20 +77,20 @@ def check_series(used: pd.DataFrame, name: str, components: int) -> float:
             most = max(most, math.prod(shape) * 4e-9)
     if odd:
         raise DataError(
-            f"the series of {_some(odd)} do not lie on the grid of the others; run the participant level again with "
-            "one --resolution and --output-space"
+            f"the series of {_name_some(odd)} do not lie on the grid of the others; run the participant level again "
+            "with one --resolution and --output-space"
         )
     if short:
         raise DataError(
-            f"{components} components need {components + 2} volumes, and these have fewer: {_some(short)}; lower "
+            f"{components} components need {components + 2} volumes, and these have fewer: {_name_some(short)}; lower "
             "--ica-components, raise --fd-threshold at the participant level, or --exclude them"
         )
     return most
 
 
-def _some(people: list[str]) -> str:
+def _name_some(people: list[str]) -> str:
     unique = list(dict.fromkeys(people))
-    return ", ".join(unique[:FIRST]) + (f" and {len(unique) - FIRST} more" if len(unique) > FIRST else "")
+    return ", ".join(unique[:MAX_NAMED]) + (f" and {len(unique) - MAX_NAMED} more" if len(unique) > MAX_NAMED else "")
 
 
 def fold_key(split: Split) -> str:

@@ -150,7 +150,7 @@ def _true_classes(frame: pd.DataFrame, classes: list[str], settings: Settings) -
         return None
     if strange := sorted(set(settings.group.classes) - set(classes)):
         raise UsageError(f"--classes: the model knows {', '.join(classes)}, and not {', '.join(strange)}")
-    labelled = cohort.classes(frame, settings)
+    labelled = cohort.read_classes(frame, settings)
     if not labelled.isin(classes).any():
         there = ", ".join(sorted(labelled.dropna().unique())[:10])
         raise DataError(

@@ -28,19 +28,19 @@ def check_voxelwise_test(analysis: GroupPlan, settings: Settings) -> None:
         raise DataError(
             f"--voxelwise-test: the class of sub-{changed[0]} differs between sessions; use --sessions first"
         )
-    for name, explained in comparisons(analysis):
+    for name, explained in list_contrasts(analysis):
         voxelwise.refuse(*design_columns(analysis.used, analysis.classes, explained, analysis.adjust[name]))
-    contrasts = [contrast_label(name, explained) for name, explained in comparisons(analysis)]
+    contrasts = [contrast_label(name, explained) for name, explained in list_contrasts(analysis)]
     if twice := sorted({label for label in contrasts if contrasts.count(label) > 1}):
         raise UsageError(f"two outputs would share the name desc-{twice[0]}; rename the classes")
 
 
-def count_nodes(count: int) -> int:
+def count_voxelwise_nodes(count: int) -> int:
     """The number of nodes that share the permutations of one contrast."""
     return -(-count // PERMUTATIONS_PER_NODE)
 
 
-def comparisons(analysis: GroupPlan) -> Iterator[tuple[str, str]]:
+def list_contrasts(analysis: GroupPlan) -> Iterator[tuple[str, str]]:
     """The contrasts: every map with every class but the reference."""
     return ((name, explained) for name in analysis.smoothing for explained in analysis.classes[1:])
 

@@ -161,7 +161,7 @@ def _sections(
 def _methods_text(analysis: GroupPlan, settings: Settings, audit: dict[str, Any], notes: dict[str, str]) -> str:
     """The text of methods.md."""
     counts = analysis.used.groupby("class")["participant_id"].nunique()
-    split = [cohort.describe_splits(settings), cohort.tested_words(analysis.used, analysis.splits, analysis.classes)]
+    split = [cohort.describe_splits(settings), cohort.describe_tested(analysis.used, analysis.splits, analysis.classes)]
     text = methods.group(
         cells=[cell.name for cell in analysis.cells],
         classes={name: int(counts[name]) for name in analysis.classes},

@@ -23,10 +23,10 @@ def remove_participant_heatmaps(out: Path, analysis: str, old: Path) -> None:
     if not listed.is_file():
         return
     for file in pd.read_csv(listed, sep="\t", dtype=str)["file"]:
-        for path in (out / file, _beside(out / file)):
+        for path in (out / file, _sidecar_file(out / file)):
             if path.is_file():
                 path.rename(old / path.name)
 
 
-def _beside(image: Path) -> Path:
+def _sidecar_file(image: Path) -> Path:
     return image.with_name(image.name.removesuffix(".nii.gz") + ".json")

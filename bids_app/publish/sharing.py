@@ -39,7 +39,7 @@ def write_share(
     share = folder / "share"
     share.mkdir()
     counts = analysis.used.groupby("class")["participant_id"].nunique()
-    tested = cohort.tested(analysis.used, analysis.splits)
+    tested = cohort.count_tested(analysis.used, analysis.splits)
     small = [name for name in analysis.classes if tested[name] < MIN_PEOPLE]
     notice = (
         f"\nNothing but the methods is here: fewer than {MIN_PEOPLE} people were tested of class {', '.join(small)}.\n"

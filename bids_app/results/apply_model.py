@@ -18,13 +18,13 @@ def prediction_table(application: ApplicationPlan, predictions: pd.DataFrame) ->
         known = application.cell_facts[str(cell)]["training"]
         people = [{str(column): value for column, value in row.items()} for row in application.used.to_dict("records")]
         flags = [
-            [*ranges.outside(person, distance, known), *_not_harmonised(application, person)]
+            [*ranges.outside(person, distance, known), *_describe_unknown_site(application, person)]
             for person, distance in zip(people, rows["distance"], strict=True)
         ]
         parts.append(
             rows.drop(columns="distance").assign(
                 true=application.used["class"].to_numpy(),
-                trained=_trained(application),
+                trained=_training_status(application),
                 outside=["; ".join(reasons) or "nothing" for reasons in flags],
             )
         )
@@ -52,14 +52,14 @@ def score_predictions(application: ApplicationPlan, table: pd.DataFrame, setting
     )
 
 
-def _trained(application: ApplicationPlan) -> list[str]:
+def _training_status(application: ApplicationPlan) -> list[str]:
     """Whether each participant is on the training list: yes, no, or not checked."""
     if application.listed is None:
         return ["not checked"] * len(application.used)
     return ["yes" if on_list else "no" for on_list in application.listed]
 
 
-def _not_harmonised(application: ApplicationPlan, person: dict[str, Any]) -> list[str]:
+def _describe_unknown_site(application: ApplicationPlan, person: dict[str, Any]) -> list[str]:
     if application.sites is None or str(person["site"]) in application.sites:
         return []
     return [f"site {'n/a' if pd.isna(person['site']) else person['site']} was not in training: not harmonised"]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bids_app.dataset.grid import Grid
-from bids_app.nodes.ica import FITTED
+from bids_app.nodes.ica import FIT_FILE
 from bids_app.planning.group import GroupPlan
 from bids_app.planning.ica import fold_key
 from bids_app.planning.work_dir import WorkDir
@@ -25,7 +25,7 @@ def matched_components(analysis: GroupPlan, work_dir: WorkDir) -> list[report.Ma
     matched = []
     for name in plan.maps:
         network = name.partition("-")[2]
-        with np.load(work_dir.ica / str(components.loc[(fold_key(first), network), "folder"]) / FITTED) as fitted:
+        with np.load(work_dir.ica / str(components.loc[(fold_key(first), network), "folder"]) / FIT_FILE) as fitted:
             number = plan.networks.index(network)
             component = fitted["components"][fitted["component"][number]]
         images = (plain(grid.volume(values), grid.affine) for values in (component, references[:, number]))

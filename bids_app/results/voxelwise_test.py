@@ -10,7 +10,7 @@ import pandas as pd
 from bids_app.dataset.grid import Grid
 from bids_app.evaluation.voxelwise import Drawn, Tested, corrected
 from bids_app.planning.group import GroupPlan
-from bids_app.planning.voxelwise_test import comparisons, count_nodes
+from bids_app.planning.voxelwise_test import count_voxelwise_nodes, list_contrasts
 from bids_app.planning.work_dir import WorkDir
 from bids_app.regions import overlap
 from bids_app.report.heatmap import Heatmap
@@ -28,7 +28,7 @@ def collect_voxelwise_test(
     count = settings.group.voxelwise_test
     if not count:
         return None
-    tested = _corrected_contrasts(analysis, count_nodes(count), work_dir)
+    tested = _corrected_contrasts(analysis, count_voxelwise_nodes(count), work_dir)
     return Compared(
         tested=tested,
         table=_table(tested, analysis, work_dir),
@@ -39,7 +39,7 @@ def collect_voxelwise_test(
 
 def _corrected_contrasts(analysis: GroupPlan, parts: int, work_dir: WorkDir) -> list[Tested]:
     """Every contrast, corrected over all contrasts."""
-    contrasts = list(comparisons(analysis))
+    contrasts = list(list_contrasts(analysis))
     permutations = [
         _join_permutations([work_dir.voxelwise_permutations(*contrast, number) for number in range(1, parts + 1)])
         for contrast in contrasts
