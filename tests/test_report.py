@@ -278,12 +278,15 @@ def report(template, mask, blob, tmp_path_factory):
         for cell in ("svm/gm", "cnn3d/gm", "age and sex")
     ])  # fmt: skip
     used = samples[samples["used"]]
-    audited = {"by_class": audit.table(used, samples, ("control", "patient")), "confounded": ["all at site <A>"]}
+    audited = {
+        "by_class": audit.audit_classes(used, samples, ("control", "patient")),
+        "confounded": ["all at site <A>"],
+    }
     group.write(
         folder / "report.html", analysis="migraine", audit=audited,
         verdicts={"svm/gm": Verdict(BETTER, "The first finding."), "cnn3d/gm": Verdict(NO_BETTER, "The second.")},
         samples=samples, scores=scores, pairs=pd.DataFrame(), predictions=predictions(),
-        heatmaps=heatmaps, checks=checks.table(heatmaps), atlas_notes={"AAL": "declares MNIColin27"},
+        heatmaps=heatmaps, checks=checks.tabulate_checks(heatmaps), atlas_notes={"AAL": "declares MNIColin27"},
         settings_toml='label = "group"\n',
         methods="Words (Good 2001).", references=methods.cited("Good 2001"), template=template, mask=mask,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from bids_app.errors import DataError
 
-CONSTANT = 1e-9  # a covariate whose SD is this part of its mean, or less, does not vary
+CONSTANT_TOLERANCE = 1e-9  # a covariate whose SD is this part of its mean, or less, does not vary
 
 
 def fit(x: NDArray[np.float32], covariates: NDArray[np.float64]) -> dict[str, NDArray[np.generic]]:
@@ -23,7 +23,7 @@ def fit(x: NDArray[np.float32], covariates: NDArray[np.float64]) -> dict[str, ND
             "a column to be adjusted for has missing values; --exclude those people or do not adjust for it"
         )
     mean, spread = covariates.mean(axis=0), covariates.std(axis=0)
-    kept = spread > CONSTANT * np.maximum(np.abs(mean), 1e-12)
+    kept = spread > CONSTANT_TOLERANCE * np.maximum(np.abs(mean), 1e-12)
     if kept.sum() + 2 > len(covariates):
         raise DataError(f"{kept.sum()} columns to be adjusted for are too many for {len(covariates)} training people")
     solver = np.zeros((len(mean), len(covariates)))

@@ -18,7 +18,7 @@ from bids_app.errors import DataError
 FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 
 
-def stack(
+def stack_images(
     files: Sequence[Path | tuple[Path, ...]],
     grid: Grid,
     folder: Path,
@@ -36,7 +36,7 @@ def stack(
     Raises DataError, which names the file, for another grid or for a value in the mask that is not finite.
     """
     rows = [(one,) if isinstance(one, Path) else one for one in files]
-    target = folder / f"{_content(rows, grid, smoothing_mm, form)}.npy"
+    target = folder / f"{_hash_inputs(rows, grid, smoothing_mm, form)}.npy"
     if target.exists():
         return target
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def stack(
     try:
         table = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float32, shape=(len(rows), grid.voxels))
         for index in range(len(rows)) if progress is None else progress:
-            table[index] = np.mean([_values(path, grid, smoothing_mm, form) for path in rows[index]], axis=0)
+            table[index] = np.mean([_read_values(path, grid, smoothing_mm, form) for path in rows[index]], axis=0)
         table.flush()
         del table
         unfinished.replace(target)
@@ -53,7 +53,7 @@ def stack(
     return target
 
 
-def _values(path: Path, grid: Grid, smoothing_mm: float, form: str) -> NDArray[np.float32]:
+def _read_values(path: Path, grid: Grid, smoothing_mm: float, form: str) -> NDArray[np.float32]:
     """The in-mask values (voxels,) of one image, in its form and smoothed."""
     try:
         image: Any = nib.load(path)
@@ -64,8 +64,8 @@ def _values(path: Path, grid: Grid, smoothing_mm: float, form: str) -> NDArray[n
         ) from problem
     if not grid.same_place(volume.shape, image.affine):
         raise DataError(
-            f"{path.name} (shape {volume.shape}, voxels of {_edges(image.affine)} mm) is not on the analysis grid "
-            f"(shape {grid.mask.shape}, {_edges(grid.affine)} mm); "
+            f"{path.name} (shape {volume.shape}, voxels of {_format_edges(image.affine)} mm) is not on the analysis "
+            f"grid (shape {grid.mask.shape}, {_format_edges(grid.affine)} mm); "
             "run the participant level again with one --resolution and --output-space"
         )
     bad = int((~np.isfinite(grid.vector(volume))).sum())
@@ -74,15 +74,17 @@ def _values(path: Path, grid: Grid, smoothing_mm: float, form: str) -> NDArray[n
             f"{path.name} has {bad} voxels in the brain mask that are not finite (NaN); "
             "mend the image or --exclude the person"
         )
-    return prepared(volume, grid, smoothing_mm, form, path.name)
+    return scale_and_smooth(volume, grid, smoothing_mm, form, path.name)
 
 
-def prepared(volume: NDArray[np.float32], grid: Grid, smoothing_mm: float, form: str, name: str) -> NDArray[np.float32]:
-    """The in-mask values (voxels,) of a volume (X, Y, Z), in its form and smoothed, as `stack` says.
+def scale_and_smooth(
+    volume: NDArray[np.float32], grid: Grid, smoothing_mm: float, form: str, name: str
+) -> NDArray[np.float32]:
+    """The in-mask values (voxels,) of a volume (X, Y, Z), in its form and smoothed, as in `stack_images`.
 
     Raises DataError, which names it, where it has no such form.
     """
-    volume = _formed(volume, form, name)
+    volume = _apply_form(volume, form, name)
     if smoothing_mm > 0:
         sigma = [smoothing_mm / FWHM_PER_SIGMA / edge for edge in grid.voxel_mm]
         # a NaN outside the mask would be smeared into it
@@ -90,7 +92,7 @@ def prepared(volume: NDArray[np.float32], grid: Grid, smoothing_mm: float, form:
     return np.asarray(grid.vector(volume), dtype=np.float32)
 
 
-def _formed(volume: NDArray[np.float32], form: str, name: str) -> NDArray[np.float32]:
+def _apply_form(volume: NDArray[np.float32], form: str, name: str) -> NDArray[np.float32]:
     """A volume scaled by its own values where it is not zero; it stays zero elsewhere."""
     if form == "raw":
         return volume
@@ -104,11 +106,11 @@ def _formed(volume: NDArray[np.float32], form: str, name: str) -> NDArray[np.flo
     return formed
 
 
-def _edges(affine: NDArray[np.float64]) -> str:
+def _format_edges(affine: NDArray[np.float64]) -> str:
     return " x ".join(f"{edge:.2f}" for edge in nib.affines.voxel_sizes(affine))
 
 
-def _content(rows: list[tuple[Path, ...]], grid: Grid, smoothing_mm: float, form: str) -> str:
+def _hash_inputs(rows: list[tuple[Path, ...]], grid: Grid, smoothing_mm: float, form: str) -> str:
     """A hash of what decides the array: files by name, size and time of change, mask, affine, smoothing and form."""
     digest = hashlib.sha256(f"{smoothing_mm!r} {form} {grid.mask.shape}".encode())
     digest.update(np.packbits(grid.mask).tobytes())

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_app.dataset.adjust import CONSTANT
+from bids_app.dataset.adjust import CONSTANT_TOLERANCE
 from bids_app.errors import DataError
 
-FEWEST = 2  # training people without whom a site's variance is unknown
-VALUES = 2**21  # of x are in float64 at a time, 16 MiB
-SETTLED = 1e-4  # relative change at which the estimates are taken
-ROUNDS = 1000
+MIN_SITE_PEOPLE = 2  # training people without whom a site's variance is unknown
+VALUES_AT_ONCE = 2**21  # of x are in float64 at a time, 16 MiB
+TOLERANCE = 1e-4  # relative change at which the estimates are taken
+MAX_ITER = 1000
 
 Floats = NDArray[np.float64]
 
@@ -33,23 +33,23 @@ def fit(x: NDArray[np.float32], sites: NDArray[np.integer], keep: Floats) -> dic
     Raises DataError for a covariate that is not finite, for as many columns (sites and covariates) as people, for
     covariates that cannot be told apart from the sites or from each other, or for estimates that do not settle.
     """
-    _check(keep)
+    _check_finite(keep)
     codes, counts = np.unique(sites, return_counts=True)
-    codes, counts = codes[counts >= FEWEST], counts[counts >= FEWEST]
+    codes, counts = codes[counts >= MIN_SITE_PEOPLE], counts[counts >= MIN_SITE_PEOPLE]
     members = np.isin(sites, codes)
     if len(codes) < 2:
-        return _nothing(x.shape[1], keep.shape[1])
+        return _identity(x.shape[1], keep.shape[1])
     mean, spread = keep[members].mean(axis=0), keep[members].std(axis=0)
-    varies = spread > CONSTANT * np.maximum(np.abs(mean), 1e-12)
+    varies = spread > CONSTANT_TOLERANCE * np.maximum(np.abs(mean), 1e-12)
     design = np.column_stack([sites[members, None] == codes, (keep[members] - mean)[:, varies] / spread[varies]])
     coefficients, squares = _least_squares(x, members, design, len(codes))
 
     level = coefficients[: len(codes)]
     grand = counts @ level / counts.sum()
     sd = np.sqrt(squares.sum(axis=0) / counts.sum())  # divided by all people, as neuroCombat does
-    used = sd > CONSTANT * np.abs(grand)
+    used = sd > CONSTANT_TOLERANCE * np.abs(grand)
     if used.sum() < 2:
-        return _nothing(x.shape[1], keep.shape[1])
+        return _identity(x.shape[1], keep.shape[1])
     shift, scale = np.zeros(level.shape, np.float32), np.ones(level.shape, np.float32)
     for site, count in enumerate(counts):
         gamma, delta = _posterior(
@@ -76,7 +76,7 @@ def transform(
     sites (people,), in the codes of the fit; keep (people, k), its covariates.
     Raises DataError for a covariate that is not finite.
     """
-    _check(keep)
+    _check_finite(keep)
     grand, slope = np.asarray(arrays["grand"], float), np.asarray(arrays["slope"], float)
     away = keep - np.asarray(arrays["mean"], float)
     moved = np.array(x, dtype=np.float32)
@@ -91,17 +91,17 @@ def transform(
     return moved
 
 
-def harmonised(sites: NDArray[np.integer], arrays: Mapping[str, NDArray[np.generic]]) -> NDArray[np.bool_]:
+def is_harmonised(sites: NDArray[np.integer], arrays: Mapping[str, NDArray[np.generic]]) -> NDArray[np.bool_]:
     """Whether `transform` harmonises each person, by site code (people,); the others' values it leaves as they are."""
     return np.isin(sites, arrays["sites"])
 
 
-def _check(keep: Floats) -> None:
+def _check_finite(keep: Floats) -> None:
     if not np.isfinite(keep).all():
         raise DataError("a column to be kept by ComBat has missing values; --exclude those people or do not keep it")
 
 
-def _nothing(voxels: int, columns: int) -> dict[str, NDArray[np.generic]]:
+def _identity(voxels: int, columns: int) -> dict[str, NDArray[np.generic]]:
     none = np.zeros((0, voxels), np.float32)
     return {
         "sites": np.zeros(0, np.int64),
@@ -124,7 +124,7 @@ def _least_squares(
         raise DataError("columns to be kept by ComBat cannot be told apart from the sites or each other; keep fewer")
     solver = np.linalg.pinv(design)
     coefficients, squares = np.empty((columns, x.shape[1])), np.empty((sites, x.shape[1]))
-    step = max(VALUES // people, 1)
+    step = max(VALUES_AT_ONCE // people, 1)
     for start in range(0, x.shape[1], step):
         block = slice(start, start + step)
         values = x[:, block][members].astype(float)
@@ -141,17 +141,17 @@ def _posterior(mean: Floats, squares: Floats, people: int) -> tuple[Floats, Floa
     The priors, normal and inverse gamma, have the moments of all voxels.
     """
     variance = squares / (people - 1)
-    variance[variance < CONSTANT**2] = 1.0  # where the site alone is constant: neuroCombat's way out
+    variance[variance < CONSTANT_TOLERANCE**2] = 1.0  # where the site alone is constant: neuroCombat's way out
     centre, width = mean.mean(), mean.var(ddof=1)
     expected, spread = variance.mean(), variance.var(ddof=1)
     gamma, delta = mean, variance
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ITER):
         last = np.stack([gamma, delta])
         gamma = (people * width * mean + delta * centre) / (people * width + delta)
         errors = squares + people * (mean - gamma) ** 2
         # the inverse gamma's parameters times the variances' spread, so that a spread of 0 divides nothing
         delta = (spread * (errors / 2 + expected) + expected**3) / (spread * (people / 2 + 1) + expected**2)
-        if (np.abs(np.stack([gamma, delta]) - last) <= SETTLED * np.abs(last)).all():
+        if (np.abs(np.stack([gamma, delta]) - last) <= TOLERANCE * np.abs(last)).all():
             return gamma, delta
     raise DataError(
         "ComBat did not settle; harmonise without it, or look for people whose maps are far from all others"

@@ -7,7 +7,7 @@ import pandas as pd
 from bids_app.errors import DataError
 
 
-def code(
+def encode_covariates(
     table: pd.DataFrame, columns: tuple[str, ...], known: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[pd.DataFrame, dict[str, tuple[str, ...]]]:
     """Add coded columns; returns the table and, for each column, what stands for it.
@@ -25,7 +25,7 @@ def code(
             names[column] = (column,)
             continue
         words = table[column].astype(str)
-        values = levels(table, column) if known is None else known[column]
+        values = sorted_levels(table, column) if known is None else known[column]
         if known is None and len(values) == len(words):
             raise DataError(f"--adjust-for {column}: its words differ between all {len(words)} people; choose another")
         names[column] = tuple(f"{column}[{value}]" for value in values[1:])
@@ -34,6 +34,6 @@ def code(
     return coded, names
 
 
-def levels(table: pd.DataFrame, column: str) -> tuple[str, ...]:
+def sorted_levels(table: pd.DataFrame, column: str) -> tuple[str, ...]:
     """The values of a column of words, sorted."""
     return tuple(sorted(table[column].astype(str).unique()))

@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from bids_app.errors import DataError, UsageError
 
 FEW_GROUPS = "few groups hold all of it; use fewer folds or another --keep-together column"
-TRIES = 1000  # orders of groups
+MAX_TRIES = 1000  # orders of groups
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,18 @@ class Split:
             )
 
 
-def stratified(
+def stratified_folds(
     classes: Sequence[str], groups: Sequence[str] | None = None, *, folds: int, repeats: int = 1, seed: int = 0
 ) -> list[Split]:
     """Stratified k-fold splits, `repeats` times; no group (default: every row its own) is on both sides.
 
     Raises UsageError for fewer than two folds or one class, DataError for a class with fewer groups than folds.
     """
-    names = _names(classes, groups)
-    _check(classes, names, folds)
+    names = _group_names(classes, groups)
+    _check_fold_count(classes, names, folds)
     splits = []
     for repeat in range(repeats):
-        state = _state(seed, repeat)
+        state = _derive_state(seed, repeat)
         if len(set(names)) < len(names):
             parts = StratifiedGroupKFold(folds, shuffle=True, random_state=state).split(classes, classes, names)
         else:
@@ -73,9 +73,9 @@ def leave_site_out(
     Raises UsageError for fewer than two sites or one class; DataError for a missing site, a group at two sites, and a
     class that only one site has.
     """
-    names = _names(classes, groups)
+    names = _group_names(classes, groups)
     _check_classes(classes, names)
-    known = _known(sites, names)
+    known = _check_sites(sites, names)
     splits = []
     for fold, site in enumerate(sorted(set(known)), start=1):
         train = tuple(row for row, one in enumerate(known) if one != site)
@@ -96,9 +96,9 @@ def hold_out(
     """
     if not 0 < share < 1:
         raise UsageError(f"the share that is held out has to lie between 0 and 1, such as 0.2, and is {share}")
-    names = _names(classes, groups)
+    names = _group_names(classes, groups)
     _check_classes(classes, names)
-    count, fewest = _fewest(classes, names)
+    count, fewest = _smallest_class(classes, names)
     if count < 2:
         raise DataError(f"class {fewest} has 1 person, who cannot both train and be held out: merge it or leave it out")
     group = np.unique(names, return_inverse=True)[1]
@@ -107,14 +107,14 @@ def hold_out(
     np.add.at(counts, (group, kind), 1)
     splits = []
     for repeat in range(repeats):
-        order = np.random.default_rng(_state(seed, repeat)).permutation(len(counts))
-        held = np.isin(group, order[_held_out(counts[order], kinds.tolist(), share)])
+        order = np.random.default_rng(_derive_state(seed, repeat)).permutation(len(counts))
+        held = np.isin(group, order[_choose_held_out(counts[order], kinds.tolist(), share)])
         train, test = np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist()
         splits.append(Split(repeat + 1, 1, tuple(train), tuple(test), names))
     return splits
 
 
-def balanced(
+def balanced_folds(
     classes: Sequence[str],
     groups: Sequence[str] | None = None,
     people: Sequence[str] | None = None,
@@ -129,7 +129,7 @@ def balanced(
     Groups (default: every row its own) are whole; people: of each row (default: its group). Raises UsageError for one
     class, DataError where a class has too few people, or where groups cannot be put together to that number.
     """
-    names = _names(classes, groups)
+    names = _group_names(classes, groups)
     _check_classes(classes, names)
     kinds, units = sorted(set(classes)), sorted(set(names))
     pairs = Counter((name, kind) for name, kind, _ in {*zip(names, classes, people or names, strict=True)})
@@ -142,7 +142,7 @@ def balanced(
         )
     splits = []
     for repeat in range(repeats):
-        place = dict(zip(units, _placed(sizes, number, folds, _state(seed, repeat)), strict=True))
+        place = dict(zip(units, _assign_folds(sizes, number, folds, _derive_state(seed, repeat)), strict=True))
         for fold in range(1, folds + 1):
             train, test = ([row for row, name in enumerate(names) if (place[name] == fold) == held] for held in (0, 1))
             split = Split(repeat + 1, fold, tuple(train), tuple(test), names)
@@ -151,20 +151,20 @@ def balanced(
     return splits
 
 
-def inner(split: Split, classes: Sequence[str], *, folds: int, seed: int) -> list[Split]:
+def inner_folds(split: Split, classes: Sequence[str], *, folds: int, seed: int) -> list[Split]:
     """Stratified folds of a split's training rows, for choices within it; nobody whom it holds out is in any.
 
-    classes: of all rows, as the rows of the splits are counted in the whole table. Raises as `stratified`.
+    classes: of all rows, as the rows of the splits are counted in the whole table. Raises as `stratified_folds`.
     """
     own, names = [classes[row] for row in split.train], [split.groups[row] for row in split.train]
-    count, fewest = _fewest(own, names)
+    count, fewest = _smallest_class(own, names)
     if count < folds:
         way_out = f"use {count} inner folds or merge classes" if count > 1 else "merge it or leave it out"
         raise DataError(
             f"repeat {split.repeat}, fold {split.fold}: class {fewest} has {count} people to train on, "
             f"too few for {folds} inner folds: {way_out}"
         )
-    parts = stratified(own, names, folds=folds, seed=_state(seed, split.repeat, split.fold))
+    parts = stratified_folds(own, names, folds=folds, seed=_derive_state(seed, split.repeat, split.fold))
     return [
         replace(
             part,
@@ -193,17 +193,17 @@ def check_training(split: Split, classes: Sequence[str], *, why: str = FEW_GROUP
         )
 
 
-def _names(classes: Sequence[str], groups: Sequence[str] | None) -> tuple[str, ...]:
+def _group_names(classes: Sequence[str], groups: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(groups) if groups is not None else tuple(str(row) for row in range(len(classes)))
 
 
-def _check(classes: Sequence[str], groups: tuple[str, ...], folds: int) -> None:
+def _check_fold_count(classes: Sequence[str], groups: tuple[str, ...], folds: int) -> None:
     if folds < 2:
         raise UsageError(
             f"--folds {folds}: at least 2 are needed, since people are tested by a model that has not seen them"
         )
     _check_classes(classes, groups)
-    count, name = _fewest(classes, groups)
+    count, name = _smallest_class(classes, groups)
     if count < folds:
         way_out = f"use --folds {count} or merge classes" if count > 1 else "merge it or leave it out"
         raise DataError(f"class {name} has {count} people, --folds {folds} needs at least {folds}: {way_out}")
@@ -218,16 +218,16 @@ def _check_classes(classes: Sequence[str], groups: tuple[str, ...]) -> None:
         )
 
 
-def _fewest(classes: Sequence[str], groups: Sequence[str]) -> tuple[int, str]:
+def _smallest_class(classes: Sequence[str], groups: Sequence[str]) -> tuple[int, str]:
     """The smallest number of groups that a class has, and that class."""
     counts = Counter(name for name, _ in set(zip(classes, groups, strict=True)))
     return min((count, name) for name, count in counts.items())
 
 
-def _placed(sizes: NDArray[np.int_], number: int, folds: int, seed: int) -> list[int]:
+def _assign_folds(sizes: NDArray[np.int_], number: int, folds: int, seed: int) -> list[int]:
     """The fold that holds each group out, 0 for none: the first with room. sizes: people by group and class."""
     random = np.random.default_rng(seed)
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         place, filled = [0] * len(sizes), np.zeros((folds, sizes.shape[1]), int)
         for group in random.permutation(len(sizes)):
             fits = np.flatnonzero((filled + sizes[group] <= number).all(axis=1))
@@ -242,7 +242,7 @@ def _placed(sizes: NDArray[np.int_], number: int, folds: int, seed: int) -> list
     )
 
 
-def _known(sites: Sequence[str | None], groups: tuple[str, ...]) -> list[str]:
+def _check_sites(sites: Sequence[str | None], groups: tuple[str, ...]) -> list[str]:
     """The sites as they are, once nobody's is missing, there are two, and no group is at several."""
     known = ["" if pd.isna(site) else str(site) for site in sites]
     places: dict[str, set[str]] = {}
@@ -265,7 +265,7 @@ def _known(sites: Sequence[str | None], groups: tuple[str, ...]) -> list[str]:
     return known
 
 
-def _held_out(counts: NDArray[np.int_], kinds: Sequence[str], share: float) -> NDArray[np.bool_]:
+def _choose_held_out(counts: NDArray[np.int_], kinds: Sequence[str], share: float) -> NDArray[np.bool_]:
     """Which groups are held out: each in turn changes sides where that is better, until none does.
 
     counts: rows of each group and class (groups, classes). Better is first that fewer classes are absent from a side,
@@ -292,6 +292,6 @@ def _held_out(counts: NDArray[np.int_], kinds: Sequence[str], share: float) -> N
     return held
 
 
-def _state(*numbers: int) -> int:
+def _derive_state(*numbers: int) -> int:
     digest = hashlib.sha256(" ".join(("folds", *map(str, numbers))).encode()).digest()
     return int(np.frombuffer(digest[:4], dtype="<u4")[0])

@@ -13,14 +13,14 @@ from bids_app.errors import DataError
 from bids_app.maps import ica
 
 FWHM_MM = 6.0  # of the series, for the fit alone
-STARTS = 10
-LEAST_R = 0.3  # below it a component is not said to be a network
+N_INIT = 10
+MIN_R = 0.3  # below it a component is not said to be a network
 
 Series = NDArray[np.float32]
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
-class _Images(Sequence[object]):
+class _LazyImages(Sequence[object]):
     """Series (voxels, time) as images, each made when it is asked for, so that one is in memory at a time."""
 
     def __init__(self, series: Sequence[Series], grid: Grid) -> None:
@@ -50,7 +50,7 @@ def fit(
     `references` (voxels, n). Returns `components` (k, voxels), not thresholded, with the sign of their network; and of
     each network, (n,): its `component`, from 0, their `r`, above 0, and the `sign` that the component was multiplied
     by; and `unconverged`: of ten starts, how many did not converge (CanICA takes the sparsest result).
-    Raises as `match`. Varoquaux et al. 2010, NeuroImage 51:288.
+    Raises as `match_networks`. Varoquaux et al. 2010, NeuroImage 51:288.
     """
     from nibabel.nifti1 import Nifti1Image
     from nilearn.decomposition import CanICA
@@ -60,18 +60,18 @@ def fit(
         mask=Nifti1Image(grid.mask.astype(np.uint8), grid.affine),
         smoothing_fwhm=FWHM_MM,
         threshold=None,
-        n_init=STARTS,
+        n_init=N_INIT,
         standardize="zscore_sample",
         random_state=seed,
     )
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", ConvergenceWarning)
-        model.fit(_Images(series, grid))
+        model.fit(_LazyImages(series, grid))
     for one in told:
         if not issubclass(one.category, ConvergenceWarning):
             warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     found = np.asarray(model.components_, np.float32)
-    component, r = match(found, references)
+    component, r = match_networks(found, references)
     sign = np.where(r < 0, -1, 1).astype(np.int8)
     found[component] *= sign[:, None]
     unconverged = sum(issubclass(one.category, ConvergenceWarning) for one in told)
@@ -84,7 +84,7 @@ def fit(
     }
 
 
-def match(
+def match_networks(
     components: NDArray[np.float32], references: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The component (n,) of each network, no two the same, so that the sum of |r| is largest; and r (n,), signed.
@@ -116,7 +116,7 @@ def transform(series: Series, arrays: Arrays) -> NDArray[np.float32]:
     return np.stack([betas[f"beta_{names[int(index)]}"] for index in np.atleast_1d(arrays["component"])])
 
 
-def of_network(arrays: Arrays, number: int) -> dict[str, NDArray[np.generic]]:
+def select_network(arrays: Arrays, number: int) -> dict[str, NDArray[np.generic]]:
     """What a model of one network keeps of `fit`'s arrays: all components, and its own `component`, `r`, `sign`."""
     own = {name: np.asarray(arrays[name])[[number]] for name in ("component", "r", "sign")}
     return {"components": np.asarray(arrays["components"]), **own}

@@ -14,7 +14,7 @@ from bids_app.bids.exclusions import Exclusions
 from bids_app.errors import DataError, MissingInputError, UsageError
 
 Files = Mapping[str, tuple[Path, ...]]
-Found = Mapping[tuple[str, str | None], Files]
+FilesBySession = Mapping[tuple[str, str | None], Files]
 SCANNER = ("Manufacturer", "ManufacturersModelName", "ManufacturerModelName", "MagneticFieldStrength")
 CLASS, PERSON = "class of the analysis", ""
 SIDECAR_SCANNER = "scanner_of_sidecar"  # `scanner` may be a column of people
@@ -25,10 +25,10 @@ ONE_SOURCE = (
 COVARIATES = {"age": "age", "sex": "sex", "site": "site"}
 
 
-def collect(
+def collect_samples(
     frame: pd.DataFrame,
     classes: "pd.Series[Any]",
-    found: Found,
+    found: FilesBySession,
     *,
     maps: tuple[str, ...],
     label: str,
@@ -54,23 +54,27 @@ def collect(
     """
     named = COVARIATES if covariates is None else covariates
     out = excluded or {}
-    known = _by_session(frame.assign(**{CLASS: classes}))
+    known = _index_by_session(frame.assign(**{CLASS: classes}))
     rows: list[dict[str, Any]] = []
     for person in sorted({*known.index.unique(0), *(participant for participant, _ in found)}):
         visits = {session: files for (participant, session), files in found.items() if participant == person}
         left = {session: files for session, files in visits.items() if not exclusions.reason(out, person, session)}
-        classed = {name: files for name, files in left.items() if not pd.isna(_of(known, person, name, CLASS))}
-        reason = _why_not(person, known, label, out, list(left) or [None])
-        reason = reason or ("" if left or not visits else _excluded(out, person))
-        for part in _visits(classed or left or visits, maps, reason, sessions):
-            own = {new: _of(known, person, part["session_id"], old) for new, old in named.items()}
-            base = {"participant_id": person, "class": _of(known, person, part["session_id"], CLASS), "used": False}
+        classed = {name: files for name, files in left.items() if not pd.isna(_value_of(known, person, name, CLASS))}
+        reason = _exclusion_reason(person, known, label, out, list(left) or [None])
+        reason = reason or ("" if left or not visits else _join_exclusions(out, person))
+        for part in _session_rows(classed or left or visits, maps, reason, sessions):
+            own = {new: _value_of(known, person, part["session_id"], old) for new, old in named.items()}
+            base = {
+                "participant_id": person,
+                "class": _value_of(known, person, part["session_id"], CLASS),
+                "used": False,
+            }
             rows.append(base | {"reason": reason} | own | part)
-        if sessions == "mean" and len({_of(known, person, name, CLASS) for name in classed}) > 1:
+        if sessions == "mean" and len({_value_of(known, person, name, CLASS) for name in classed}) > 1:
             rows[-1] |= {"used": False, "reason": "class differs between sessions: use --sessions first or all"}
-    _refuse_sessions(rows, sessions)
-    table = _without_unknown(pd.DataFrame([_with_sidecars(row, maps) for row in rows]), needed)
-    table = _without_moved(table, max_mean_fd, min_minutes)
+    _check_sessions(rows, sessions)
+    table = _drop_unknown(pd.DataFrame([_add_sidecars(row, maps) for row in rows]), needed)
+    table = _drop_moved(table, max_mean_fd, min_minutes)
     if "site" in table and table.loc[table["used"], "site"].isna().all():
         table["site"] = table[SIDECAR_SCANNER]
     _check_parameters(table[table["used"]], maps)
@@ -78,10 +82,10 @@ def collect(
     return table[[*first, *named, "tiv", "mean_fd", "minutes", "source", SIDECAR_SCANNER, *maps]]
 
 
-def drawn(table: pd.DataFrame, *, most: int | None, seed: int) -> pd.DataFrame:
-    """The table (`collect`) with at most so many people used of each class, drawn at random; all of them for None.
+def limit_per_class(table: pd.DataFrame, *, most: int | None, seed: int) -> pd.DataFrame:
+    """The table of `collect_samples` with at most `most` participants of each class, sampled at random; None: all.
 
-    A person is in or out with all sessions.
+    A participant is included or excluded with all sessions.
     """
     if most is None:
         return table
@@ -92,14 +96,14 @@ def drawn(table: pd.DataFrame, *, most: int | None, seed: int) -> pd.DataFrame:
     return table.assign(used=table["used"] & ~over, reason=table["reason"].mask(over, reason))
 
 
-def _by_session(frame: pd.DataFrame) -> pd.DataFrame:
+def _index_by_session(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame indexed by participant and session."""
     if frame.index.nlevels == 2:
         return frame
     return frame.set_axis(pd.MultiIndex.from_product([frame.index, [PERSON]], names=["participant_id", "session_id"]))
 
 
-def _of(known: pd.DataFrame, person: str, session: Any, column: str) -> Any:
+def _value_of(known: pd.DataFrame, person: str, session: Any, column: str) -> Any:
     """What is known of a session; of the person where the session has no row."""
     if column not in known:
         return pd.NA
@@ -108,25 +112,27 @@ def _of(known: pd.DataFrame, person: str, session: Any, column: str) -> Any:
     return known.at[key, column] if key in known.index else pd.NA
 
 
-def _why_not(person: str, known: pd.DataFrame, label: str, excluded: Exclusions, sessions: Sequence[str | None]) -> str:
+def _exclusion_reason(
+    person: str, known: pd.DataFrame, label: str, excluded: Exclusions, sessions: Sequence[str | None]
+) -> str:
     """Why a person is left out whatever images there are; empty when nothing speaks against it."""
     if (person, PERSON) not in known.index:
         return "not in participants.tsv"
     if (person, None) in excluded:
         return f"excluded: {excluded[person, None]}"
-    if not all(pd.isna(_of(known, person, name, CLASS)) for name in sessions):
+    if not all(pd.isna(_value_of(known, person, name, CLASS)) for name in sessions):
         return ""
-    value = _of(known, person, sessions[0], label)
+    value = _value_of(known, person, sessions[0], label)
     return f"{label} is n/a" if pd.isna(value) else f"{label} value {value} is not in --classes"
 
 
-def _excluded(excluded: Exclusions, person: str) -> str:
+def _join_exclusions(excluded: Exclusions, person: str) -> str:
     """The reasons of a person all of whose sessions are excluded."""
     reasons = [f"ses-{session}: {why}" for (who, session), why in sorted(excluded.items()) if who == person]
     return f"excluded: {', '.join(reasons)}"
 
 
-def _without_unknown(table: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:
+def _drop_unknown(table: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:
     """Nobody is used whose value of a needed column is n/a."""
     for column in needed:
         lacking = table["used"] & table[column].isna()
@@ -135,7 +141,7 @@ def _without_unknown(table: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFra
     return table
 
 
-def _without_moved(table: pd.DataFrame, max_mean_fd: float | None, min_minutes: float | None) -> pd.DataFrame:
+def _drop_moved(table: pd.DataFrame, max_mean_fd: float | None, min_minutes: float | None) -> pd.DataFrame:
     """Nobody is used who moved more, or has less BOLD left; without BOLD nothing is asked."""
     limits = [("mean_fd", "mean FD", "mm", max_mean_fd, 1), ("minutes", "BOLD left", "minutes", min_minutes, -1)]
     for column, words, unit, limit, sign in limits:
@@ -150,7 +156,7 @@ def _without_moved(table: pd.DataFrame, max_mean_fd: float | None, min_minutes: 
     return table
 
 
-def _visits(
+def _session_rows(
     visits: Mapping[str | None, Files], maps: tuple[str, ...], reason: str, sessions: str | None
 ) -> list[dict[str, Any]]:
     """The rows of one person: sessions with every map are used as `sessions` says."""
@@ -163,7 +169,7 @@ def _visits(
             " in one session" if len(visits) > 1 and len(maps) > 1 else ""
         )
         return [nothing | {"reason": why, "session_id": names[0] if len(names) == 1 else pd.NA}]
-    order = sorted(complete, key=_natural)
+    order = sorted(complete, key=_natural_order)
     if sessions == "mean":
         files = {one: tuple(path for name in order for path in complete[name][one]) for one in maps}
         return [nothing | files | {"used": True, "session_id": (order[0] or pd.NA) if len(order) == 1 else pd.NA}]
@@ -174,12 +180,12 @@ def _visits(
     ]
 
 
-def _natural(name: str | None) -> list[tuple[int, str]]:
+def _natural_order(name: str | None) -> list[tuple[int, str]]:
     """Sessions in the order in which people count: 2 before 10."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.findall(r"\d+|\D+", name or "")]
 
 
-def _refuse_sessions(rows: list[dict[str, Any]], sessions: str | None) -> None:
+def _check_sessions(rows: list[dict[str, Any]], sessions: str | None) -> None:
     """Raise UsageError when people have several sessions and nobody said what to do with them."""
     if sessions not in (None, "first", "all", "mean"):
         raise UsageError(f"--sessions {sessions}: choose from first, all, mean")
@@ -197,9 +203,9 @@ def _refuse_sessions(rows: list[dict[str, Any]], sessions: str | None) -> None:
         )
 
 
-def _with_sidecars(row: dict[str, Any], maps: tuple[str, ...]) -> dict[str, Any]:
+def _add_sidecars(row: dict[str, Any], maps: tuple[str, ...]) -> dict[str, Any]:
     """The row with what the maps' sidecars say: brain size in mL (mean over sessions), source, parameters."""
-    told = {one: [_sidecar(path) for path in row[one]] for one in maps}
+    told = {one: [_read_sidecar(path) for path in row[one]] for one in maps}
     parts = [part for of_map in told.values() for part in of_map]
     sizes = [
         float(part["TotalIntracranialVolume"]) for part in parts if part.get("TotalIntracranialVolume") is not None
@@ -207,12 +213,12 @@ def _with_sidecars(row: dict[str, Any], maps: tuple[str, ...]) -> dict[str, Any]
     sources = sorted({str(part["PreprocessingSource"]) for part in parts if part.get("PreprocessingSource")})
     parameters = {one: [part.get("MapParameters", {}) for part in of_map] for one, of_map in told.items()}
     size = sum(sizes) / len(sizes) if sizes else float("nan")
-    size_and_motion = {"tiv": size, **_motion(told)}
-    told_of = {"source": " + ".join(sources) or pd.NA, SIDECAR_SCANNER: _scanner(parts)}
+    size_and_motion = {"tiv": size, **_summarise_motion(told)}
+    told_of = {"source": " + ".join(sources) or pd.NA, SIDECAR_SCANNER: _scanner_name(parts)}
     return row | size_and_motion | told_of | {"parameters": parameters}
 
 
-def _scanner(parts: list[dict[str, Any]]) -> Any:
+def _scanner_name(parts: list[dict[str, Any]]) -> Any:
     """What the sidecars say of the scanner, for a site; NA where they say nothing."""
     named = [
         " ".join(str(part["Scanner"][field]) for field in SCANNER if part["Scanner"].get(field))
@@ -222,7 +228,7 @@ def _scanner(parts: list[dict[str, Any]]) -> Any:
     return " + ".join(sorted({name for name in named if name})) or pd.NA
 
 
-def _motion(told: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:
+def _summarise_motion(told: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:
     """Mean FD (mm) over the runs, and minutes of BOLD left in all of them; NaN without BOLD."""
     runs = next((parts for parts in told.values() if any("MinutesLeft" in part for part in parts)), [])
     moved = [float(part["MeanFramewiseDisplacement"]) for part in runs if part.get("MeanFramewiseDisplacement")]
@@ -231,7 +237,7 @@ def _motion(told: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:
     return {"mean_fd": mean, "minutes": sum(minutes) if minutes else float("nan")}
 
 
-def _sidecar(path: Path) -> dict[str, Any]:
+def _read_sidecar(path: Path) -> dict[str, Any]:
     beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
     try:
         read: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from bids_app.errors import DataError
 OPTION = "--training-list"
 
 
-def asked(
+def eligible_models(
     path: Path, people: Sequence[str], models: Sequence[tuple[int, int]], *, digest: str
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """May each model be asked about each person (people, models); is the person on the list (people,).
@@ -21,7 +21,7 @@ def asked(
     models: repeat and fold of each; digest: `folds.digest` of the table of their training. Somebody who is not on the
     list was in no training. Raises MissingInputError without the file, DataError for one of another training.
     """
-    table = folds_file.lines(path, OPTION)
+    table = folds_file.read_table(path, OPTION)
     rows = table[["participant_id", "repeat", "fold", "role"]].itertuples(index=False, name=None)
     if folds.digest(rows) != digest:
         raise DataError(

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-WORDS = {"site": "site", "sex": "sex", "source": "preprocessing source"}
+CATEGORIES = {"site": "site", "sex": "sex", "source": "preprocessing source"}
 NUMBERS = {"age": "age", "mean_fd": "motion (mean FD)", "minutes": "minutes of BOLD", "tiv": "brain size (TIV)"}
-UNEVEN = 0.05
+UNEVEN_P = 0.05
 
 
-def table(
+def audit_classes(
     people: pd.DataFrame, everyone: pd.DataFrame, classes: Sequence[str], *, label: str | None = None
 ) -> list[dict[str, Any]]:
     """One row for each thing that is known: how it differs between classes, and how probable that is by chance.
@@ -26,20 +26,20 @@ def table(
     finding.
     """
     rows = []
-    for column, what in {**WORDS, **NUMBERS}.items():
+    for column, what in {**CATEGORIES, **NUMBERS}.items():
         if column == label or column not in people or people[column].isna().all():
             continue
         known = people[people[column].notna()]
-        told = _words(known, column) if column in WORDS else _numbers(known, column, classes)
+        told = _test_categories(known, column) if column in CATEGORIES else _test_numbers(known, column, classes)
         rows.append({"what": what, "people": len(known), "lacking": len(people) - len(known), **told})
     labelled = everyone[everyone["class"].notna()].drop_duplicates("participant_id")
     if not labelled["used"].all():
         spelled = labelled.assign(used=np.where(labelled["used"], "used", "left out"))
-        rows.append({"what": "left out", "people": len(labelled), "lacking": 0, **_words(spelled, "used")})
-    return [{**row, "uneven": row["p"] is not None and row["p"] < UNEVEN} for row in rows]
+        rows.append({"what": "left out", "people": len(labelled), "lacking": 0, **_test_categories(spelled, "used")})
+    return [{**row, "uneven": row["p"] is not None and row["p"] < UNEVEN_P} for row in rows]
 
 
-def confounded(people: pd.DataFrame, classes: Sequence[str], *, label: str | None = None) -> list[str]:
+def list_single_site_classes(people: pd.DataFrame, classes: Sequence[str], *, label: str | None = None) -> list[str]:
     """What says that class and site cannot be told apart: each class of two or more sites' people that only one has.
 
     Empty where there is one site, or none is known, or where the site is the `label` itself.
@@ -54,7 +54,7 @@ def confounded(people: pd.DataFrame, classes: Sequence[str], *, label: str | Non
     return found
 
 
-def _words(known: pd.DataFrame, column: str) -> dict[str, Any]:
+def _test_categories(known: pd.DataFrame, column: str) -> dict[str, Any]:
     counts = pd.crosstab(known[column].astype(str), known["class"])
     told = {"by_class": {str(name): {str(k): int(v) for k, v in its.items()} for name, its in counts.items()}}
     if min(counts.shape) < 2:
@@ -66,7 +66,7 @@ def _words(known: pd.DataFrame, column: str) -> dict[str, Any]:
     return {**told, "test": "Fisher's exact" if exact else "chi squared", "p": float(p), "effect": effect}
 
 
-def _numbers(known: pd.DataFrame, column: str, classes: Sequence[str]) -> dict[str, Any]:
+def _test_numbers(known: pd.DataFrame, column: str, classes: Sequence[str]) -> dict[str, Any]:
     values = {name: known.loc[known["class"] == name, column].to_numpy(float) for name in classes}
     told = {
         "by_class": {

@@ -13,7 +13,7 @@ from bids_app.dataset.folds import Split
 COLUMNS = {"age and sex": ("age", "sex"), "site": ("site",), "motion": ("mean_fd",), "brain size": ("tiv",)}
 
 
-def known(people: pd.DataFrame, *, label: str | None = None) -> dict[str, tuple[str, ...]]:
+def available_baselines(people: pd.DataFrame, *, label: str | None = None) -> dict[str, tuple[str, ...]]:
     """The columns of each baseline that somebody has a value in; a baseline without any, or with `label`, is left out.
 
     `label`: the column that holds what the classifiers predict; a baseline that is given it is no rival.
@@ -26,7 +26,7 @@ def known(people: pd.DataFrame, *, label: str | None = None) -> dict[str, tuple[
     return {name: columns for name, columns in found.items() if columns}
 
 
-def left_out(label: str | None) -> list[str]:
+def describe_omitted(label: str | None) -> list[str]:
     """A sentence for each baseline that is left out because it has `label`, the column that classifiers predict."""
     return [
         f"The baseline '{name}' was left out, since {label} is what the classifiers predict."
@@ -35,24 +35,24 @@ def left_out(label: str | None) -> list[str]:
     ]
 
 
-def predictions(
+def predict_baselines(
     people: pd.DataFrame, splits: Sequence[Split], classes: Sequence[str], *, label: str | None = None
 ) -> pd.DataFrame:
     """Out-of-fold predictions of every baseline, as in predictions.tsv; its name stands for the cell.
 
     people: one row a sample, with `participant_id`, `session_id`, `class` and the columns of the baselines; label: as
-    `known` has it.
+    in `available_baselines`.
     Logistic regression, in which classes weigh the same (scikit-learn's, C = 1); numbers are scaled, and missing ones
     filled in, by training people; that a value lacks is a value of its own. Where nothing differs among training people
     everybody gets the reference class.
     """
     y = np.array([list(classes).index(name) for name in people["class"]])
     parts = []
-    for name, columns in known(people, label=label).items():
+    for name, columns in available_baselines(people, label=label).items():
         for split in splits:
             train, test = list(split.train), list(split.test)
-            design = np.column_stack([_coded(people[one], train) for one in columns])
-            probability = _told(design, y, train, test, len(classes))
+            design = np.column_stack([_encode(people[one], train) for one in columns])
+            probability = _fit_predict(design, y, train, test, len(classes))
             rows = people.iloc[test]
             part = rows[["participant_id", "session_id"]].assign(cell=name, repeat=split.repeat, fold=split.fold)
             part["true"] = rows["class"]
@@ -61,7 +61,7 @@ def predictions(
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def _told(
+def _fit_predict(
     design: NDArray[np.float64], y: NDArray[np.int64], train: list[int], test: list[int], classes: int
 ) -> NDArray[np.float64]:
     varies = design[train].std(axis=0) > 0
@@ -72,7 +72,7 @@ def _told(
     return probability
 
 
-def _coded(column: "pd.Series[Any]", train: list[int]) -> NDArray[np.float64]:
+def _encode(column: "pd.Series[Any]", train: list[int]) -> NDArray[np.float64]:
     """A column as numbers (people, k): scaled, or one of 0 and 1 for each word; and one that says who has no value."""
     lacking = column.isna().to_numpy(bool)
     numbers = pd.to_numeric(column, errors="coerce")

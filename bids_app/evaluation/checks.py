@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bids_app.training.results import Mean
+from bids_app.training.results import MeanHeatmap
 
 
 class Limit(NamedTuple):
@@ -36,7 +36,7 @@ LIMITS = {
 }
 
 
-def table(maps: Sequence[Mean]) -> pd.DataFrame:
+def tabulate_checks(maps: Sequence[MeanHeatmap]) -> pd.DataFrame:
     """A row a map and check: cell, method, explained, check, value, least, most, passed (None: not judged)."""
     rows = []
     for one in maps:
@@ -44,11 +44,11 @@ def table(maps: Sequence[Mean]) -> pd.DataFrame:
         for check, value in {**one.checks, **one.measured}.items():
             limit = LIMITS.get(check, Limit(check))
             rows.append({**of, "check": check, "value": value, "least": limit.least, "most": limit.most})
-            rows[-1]["passed"] = passed(limit, value)
+            rows[-1]["passed"] = is_within(limit, value)
     return pd.DataFrame(rows, columns=["cell", "method", "explained", "check", "value", "least", "most", "passed"])
 
 
-def passed(limit: Limit, value: float) -> bool | None:
+def is_within(limit: Limit, value: float) -> bool | None:
     """Whether a value is within a limit, as it is or by its size; NaN is not. None where there is no limit."""
     if limit.least is None and limit.most is None:
         return None

@@ -14,10 +14,11 @@ DIGITS = 12  # of shares of people: what differs beyond them is rounding
 Bounds = tuple[float, float]
 
 
-def difference(one: pd.DataFrame, other: pd.DataFrame, *, seed: int) -> tuple[float, Bounds]:
+def bootstrap_difference(one: pd.DataFrame, other: pd.DataFrame, *, seed: int) -> tuple[float, Bounds]:
     """Balanced accuracy of `one` less that of `other`, and its 95 % interval by a bootstrap of people within class.
 
-    Both hold a row a person of one repeat (`scores.by_person`): participant_id, true, predicted; people are paired.
+    Both have one row per participant of one repeat (`scores.average_sessions`): participant_id, true, predicted.
+    Participants are paired.
     """
     whole = one.merge(other, on=["participant_id", "true"], suffixes=("_one", "_other"), validate="one_to_one")
     gain = (whole["predicted_one"] == whole["true"]).astype(float) - (whole["predicted_other"] == whole["true"])
@@ -32,11 +33,11 @@ def difference(one: pd.DataFrame, other: pd.DataFrame, *, seed: int) -> tuple[fl
     return float(middle), (low, high)
 
 
-def between(told: pd.DataFrame, *, train: float, test: float) -> pd.DataFrame:
+def compare_pairs(told: pd.DataFrame, *, train: float, test: float) -> pd.DataFrame:
     """One row a pair of cells: mean difference in balanced accuracy over the folds of all repeats, its t and p.
 
-    told: predictions of all cells; a fold counts that holds out every class. train, test: as in `resampled_t`. p is not
-    corrected for the number of pairs.
+    told: predictions of all cells. Only folds that hold out every class count. train, test: as in
+    `corrected_resampled_t`. p is not corrected for the number of pairs.
     """
     right = told.assign(right=(told["predicted"] == told["true"]).astype(float))
     shares = right.groupby(["cell", "repeat", "fold", "true"], sort=False)["right"].mean().unstack("true")
@@ -45,13 +46,13 @@ def between(told: pd.DataFrame, *, train: float, test: float) -> pd.DataFrame:
     for one, other in itertools.combinations(dict.fromkeys(told["cell"]), 2):
         if one in by_fold and other in by_fold:
             differences = (by_fold[one] - by_fold[other]).to_numpy(float).round(DIGITS)
-            t, p = resampled_t(differences, train=train, test=test)
+            t, p = corrected_resampled_t(differences, train=train, test=test)
             mean = round(float(differences.mean()), DIGITS) if len(differences) else math.nan
             rows.append({"cell": one, "other": other, "folds": len(differences), "difference": mean, "t": t, "p": p})
     return pd.DataFrame(rows, columns=["cell", "other", "folds", "difference", "t", "p"])
 
 
-def resampled_t(differences: NDArray[np.float64], *, train: float, test: float) -> tuple[float, float]:
+def corrected_resampled_t(differences: NDArray[np.float64], *, train: float, test: float) -> tuple[float, float]:
     """t and two-sided p of the mean of differences (folds of all repeats,), corrected for shared training people.
 
     train, test: how many people a fold trains on and holds out, in the mean. t has J - 1 degrees of freedom and the

@@ -15,26 +15,26 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-FEWEST = 19  # the least p that m permutations can give is 1 / (m + 1): 0.05
-LINEAR = 1000
-LEVEL = 0.05
-ROUNDING = 1e-9  # scores that differ by less are equal
+MIN_PERMUTATIONS = 19  # the least p that m permutations can give is 1 / (m + 1): 0.05
+LINEAR_PERMUTATIONS = 1000
+ALPHA = 0.05
+TOLERANCE = 1e-9  # scores that differ by less are equal
 
 Codes = NDArray[np.int16]
-Products = Mapping[str, NDArray[np.float64]]
-Decide = Callable[[Products, NDArray[np.int64]], NDArray[np.float64]]
+GramMatrices = Mapping[str, NDArray[np.float64]]
+Decide = Callable[[GramMatrices, NDArray[np.int64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
-class Kernel:
+class FoldKernel:
     """One fold as a linear model sees it: `products` of its part, those who train first, and the rows they are."""
 
-    products: Products
+    products: GramMatrices
     train: NDArray[np.int64]
     test: NDArray[np.int64]
 
 
-def shuffles(
+def shuffle_labels(
     y: NDArray[np.int64], folds: Sequence[int], units: Sequence[str], sites: Sequence[str], *, count: int, seed: int
 ) -> Codes:
     """Labellings (count, rows): y (rows,) with the labels of whole units exchanged.
@@ -45,24 +45,29 @@ def shuffles(
     """
     random = np.random.default_rng(seed)
     drawn = np.tile(y.astype(np.int16), (count, 1))
-    alike = _exchangeable(folds, units, sites)
+    alike = _exchangeable_units(folds, units, sites)
     for labelling in drawn:
         for rows in alike:
             labelling[rows] = y[rows[random.permutation(len(rows))]]
     return drawn
 
 
-def distinct(y: NDArray[np.int64], folds: Sequence[int], units: Sequence[str], sites: Sequence[str]) -> int:
-    """How many labellings `shuffles` can give, the true one among them."""
+def count_labellings(y: NDArray[np.int64], folds: Sequence[int], units: Sequence[str], sites: Sequence[str]) -> int:
+    """How many labellings `shuffle_labels` can give, the true one among them."""
     total = 1
-    for rows in _exchangeable(folds, units, sites):
+    for rows in _exchangeable_units(folds, units, sites):
         same = Counter(map(tuple, y[rows].tolist()))
         total *= math.factorial(len(rows)) // math.prod(math.factorial(number) for number in same.values())
     return total
 
 
-def scores(
-    kernels: Sequence[Kernel], labellings: NDArray[np.integer], people: Sequence[str], classes: int, *, decide: Decide
+def score_labellings(
+    kernels: Sequence[FoldKernel],
+    labellings: NDArray[np.integer],
+    people: Sequence[str],
+    classes: int,
+    *,
+    decide: Decide,
 ) -> NDArray[np.float64]:
     """Balanced accuracy (labellings,) out of fold of a linear model under each labelling (labellings, rows).
 
@@ -86,7 +91,7 @@ def balanced_accuracy(true: NDArray[np.int64], predicted: NDArray[np.int64], cla
     return float(np.mean([(predicted[true == one] == one).mean() for one in range(classes)]))
 
 
-def table(
+def tabulate_p_values(
     observed: Mapping[str, float], null: Mapping[str, NDArray[np.float64]], linear: Sequence[str]
 ) -> pd.DataFrame:
     """A row a cell: permutations, `p` of its own, `p_max`, `p_holm`, and `needed`, the least score with p <= 0.05.
@@ -99,21 +104,21 @@ def table(
     most that of one. `judged`: the one that the verdict goes by, `p_family` of linear cells, else `p_max`. Under 19
     permutations all are NaN.
     """
-    enough = {cell: values for cell, values in null.items() if len(values) >= FEWEST}
+    enough = {cell: values for cell, values in null.items() if len(values) >= MIN_PERMUTATIONS}
     common = min((len(values) for values in enough.values()), default=0)
     highest = np.max([values[:common] for values in enough.values()], axis=0) if enough else np.empty(0)
-    family = step_down(observed, {cell: enough[cell] for cell in linear if cell in enough})
+    family = step_down_p(observed, {cell: enough[cell] for cell in linear if cell in enough})
     rows = []
     for cell, score in observed.items():
         own = enough.get(cell, np.empty(0))
-        row = {"cell": cell, "permutations": len(null.get(cell, ())), "p": _p(score, own)}
-        row |= {"p_max": _p(score, highest) if len(own) else math.nan, "p_family": family.get(cell, math.nan)}
-        rows.append(row | {"needed": critical(own)})
+        row = {"cell": cell, "permutations": len(null.get(cell, ())), "p": _p_value(score, own)}
+        row |= {"p_max": _p_value(score, highest) if len(own) else math.nan, "p_family": family.get(cell, math.nan)}
+        rows.append(row | {"needed": critical_score(own)})
     table = pd.DataFrame(rows)
     return table.assign(judged=table["p_family"].fillna(table["p_max"]))
 
 
-def step_down(observed: Mapping[str, float], null: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+def step_down_p(observed: Mapping[str, float], null: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
     """p of each cell of `null`, corrected over these cells by the maximum under the same labellings (Westfall & Young
     1993, procedure 2.8); cells of one score share one p.
     """
@@ -122,12 +127,12 @@ def step_down(observed: Mapping[str, float], null: Mapping[str, NDArray[np.float
     least = 0.0
     for score in sorted({observed[cell] for cell in null}, reverse=True):
         rest = [values[:common] for cell, values in null.items() if observed[cell] <= score]
-        least = max(least, _p(score, np.max(rest, axis=0)))
+        least = max(least, _p_value(score, np.max(rest, axis=0)))
         corrected |= {cell: least for cell in null if observed[cell] == score}
     return corrected
 
 
-def _exchangeable(folds: Sequence[int], units: Sequence[str], sites: Sequence[str]) -> list[NDArray[np.int64]]:
+def _exchangeable_units(folds: Sequence[int], units: Sequence[str], sites: Sequence[str]) -> list[NDArray[np.int64]]:
     """Sets of two or more units whose labels may be exchanged, as their rows (units, rows of each)."""
     rows: dict[str, list[int]] = defaultdict(list)
     for row, unit in enumerate(units):
@@ -139,22 +144,22 @@ def _exchangeable(folds: Sequence[int], units: Sequence[str], sites: Sequence[st
     return [np.array(its) for its in alike.values() if len(its) > 1]
 
 
-def _p(score: float, null: NDArray[np.float64]) -> float:
+def _p_value(score: float, null: NDArray[np.float64]) -> float:
     """(b + 1) / (m + 1); scores that differ by rounding alone are equal."""
-    return float((null >= score - ROUNDING).sum() + 1) / (len(null) + 1) if len(null) else math.nan
+    return float((null >= score - TOLERANCE).sum() + 1) / (len(null) + 1) if len(null) else math.nan
 
 
-def critical(null: NDArray[np.float64]) -> float:
+def critical_score(null: NDArray[np.float64]) -> float:
     """The least of the scores that occurred for which p <= 0.05, or above all of them."""
     if not len(null):
         return math.nan
     for score in np.unique(null):
-        if _p(float(score), null) <= LEVEL:
+        if _p_value(float(score), null) <= ALPHA:
             return float(score)
-    return float(null.max()) + 10 * ROUNDING
+    return float(null.max()) + 10 * TOLERANCE
 
 
-def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+def holm_correction(p: NDArray[np.float64]) -> NDArray[np.float64]:
     """p (n,) corrected after Holm (1979); NaN stays and does not count."""
     corrected = np.full(len(p), math.nan)
     order = [index for index in np.argsort(p) if not math.isnan(p[index])]

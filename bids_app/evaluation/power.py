@@ -7,32 +7,32 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 
-from bids_app.dataset.drawing import PATTERNS
+from bids_app.dataset.effect_patterns import PATTERNS
 from bids_app.evaluation import permutation
 
-SHARE = 0.8
-FEWEST = 20  # simulated studies
+POWER = 0.8
+MIN_STUDIES = 20  # simulated studies
 EXPECTED_T = (0.0, 1.5, 3.0, 4.0, 5.0, 6.0, 8.0)  # of the mean of what is drawn, in the study as a whole
-DIFFUSE = 0.5  # of these where many regions differ at once
+DIFFUSE_FACTOR = 0.5  # of these where many regions differ at once
 RESAMPLES = 300
 
 Floats = NDArray[np.float64]
 
 
-def sizes(counts: Sequence[int]) -> dict[str, list[float]]:
+def effect_sizes(counts: Sequence[int]) -> dict[str, list[float]]:
     """The sizes (Cohen's d) to plant, by pattern, in a study with so many people in its two classes."""
     per_t = float(np.sqrt(1 / counts[0] + 1 / counts[1]))
-    whole = {name: DIFFUSE if name == "diffuse" else 1.0 for name in PATTERNS}
+    whole = {name: DIFFUSE_FACTOR if name == "diffuse" else 1.0 for name in PATTERNS}
     return {name: [round(factor * t * per_t, 3) for t in EXPECTED_T] for name, factor in whole.items()}
 
 
-def critical(null: Sequence[Floats]) -> float:
+def critical_accuracy(null: Sequence[Floats]) -> float:
     """The least balanced accuracy at which p over all linear cells is 0.05 or less; null: of each, by labelling."""
     common = min(len(one) for one in null)
-    return permutation.critical(np.max([one[:common] for one in null], axis=0))
+    return permutation.critical_score(np.max([one[:common] for one in null], axis=0))
 
 
-def reached(d: Sequence[float], hits: NDArray[np.bool_], share: float = SHARE) -> float:
+def detectable_size(d: Sequence[float], hits: NDArray[np.bool_], share: float = POWER) -> float:
     """The size at which `share` of the studies (studies, sizes) find what is planted; NaN where none does.
 
     Between sizes the share is that of an isotonic regression, joined by straight lines.
@@ -48,16 +48,16 @@ def reached(d: Sequence[float], hits: NDArray[np.bool_], share: float = SHARE) -
     return float(d[low] + part * (d[high] - d[low]))
 
 
-def interval(d: Sequence[float], hits: NDArray[np.bool_], *, seed: int) -> tuple[float, float]:
-    """The 95 % interval of `reached`, by a bootstrap of studies; NaN above where it is not reached often enough."""
+def detectable_size_interval(d: Sequence[float], hits: NDArray[np.bool_], *, seed: int) -> tuple[float, float]:
+    """The 95 % bootstrap interval (over studies) of `detectable_size`; a bound that no study reaches is NaN."""
     random = np.random.default_rng(seed)
     rows = random.integers(len(hits), size=(RESAMPLES, len(hits)))
-    each = np.array([reached(d, hits[row]) for row in rows])
+    each = np.array([detectable_size(d, hits[row]) for row in rows])
     low, high = np.percentile(np.where(np.isnan(each), np.inf, each), [2.5, 97.5], method="nearest").tolist()
     return low if np.isfinite(low) else float("nan"), high if np.isfinite(high) else float("nan")
 
 
-def table(
+def tabulate_power(
     name: str,
     cells: Sequence[str],
     scores: Floats,
@@ -75,9 +75,9 @@ def table(
     """
     rows = []
     for at, (pattern, d) in enumerate(planted.items()):
-        hit = np.asarray(scores[:, at] >= least - permutation.ROUNDING)
+        hit = np.asarray(scores[:, at] >= least - permutation.TOLERANCE)
         for cell, hits in [("any", hit.max(axis=2)), *((cell, hit[..., i]) for i, cell in enumerate(cells))]:
-            size, (low, high) = reached(d, hits), interval(d, hits, seed=seed)
+            size, (low, high) = detectable_size(d, hits), detectable_size_interval(d, hits, seed=seed)
             common = {"map": name, "pattern": pattern, "cell": cell, "studies": len(hits), "critical_score": least}
             ends = {"size_80": size, "size_80_low": low, "size_80_high": high}
             ends["percent_80"] = size * float(np.median(percent[:, at]))

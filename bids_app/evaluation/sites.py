@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bids_app.evaluation.permutation import Decide, Kernel
-from bids_app.training.scores import balanced
+from bids_app.evaluation.permutation import Decide, FoldKernel
+from bids_app.training.scores import balanced_accuracy_interval
 
-FEWEST = 2  # people of each class without whom a site's accuracy is not given
+MIN_PER_CLASS = 2  # people of each class without whom a site's accuracy is not given
 
 
-def told(kernels: Sequence[Kernel], sites: Sequence[str], *, decide: Decide) -> dict[str, Any]:
+def site_prediction_score(kernels: Sequence[FoldKernel], sites: Sequence[str], *, decide: Decide) -> dict[str, Any]:
     """How well a linear model tells the site of people held out: balanced accuracy over sites, and its 95 % interval.
 
     kernels: folds that the class was told on; sites: of each row. A site that a fold does not train on is not asked
@@ -32,11 +32,11 @@ def told(kernels: Sequence[Kernel], sites: Sequence[str], *, decide: Decide) -> 
     counts = [(int(hits), int(n)) for hits, n in zip(right, asked, strict=True) if n]
     if len(counts) < 2:
         return {}
-    mean, (low, high) = balanced(counts)
+    mean, (low, high) = balanced_accuracy_interval(counts)
     return {"sites": len(counts), "balanced_accuracy": mean, "low": low, "high": high, "chance": 1 / len(counts)}
 
 
-def within(people: pd.DataFrame, sites: Mapping[str, str], classes: Sequence[str]) -> list[dict[str, Any]]:
+def accuracy_by_site(people: pd.DataFrame, sites: Mapping[str, str], classes: Sequence[str]) -> list[dict[str, Any]]:
     """Balanced accuracy of the people of each site, one row a site; None where a class has fewer than two people there.
 
     people: one row a person, `participant_id`, `true`, `predicted`; sites: by participant.
@@ -48,8 +48,8 @@ def within(people: pd.DataFrame, sites: Mapping[str, str], classes: Sequence[str
             for one in classes
         ]
         row: dict[str, Any] = {"site": str(site), "people": len(part), "balanced_accuracy": None}
-        if min(n for _, n in counts) >= FEWEST:
-            mean, (low, high) = balanced(counts)
+        if min(n for _, n in counts) >= MIN_PER_CLASS:
+            mean, (low, high) = balanced_accuracy_interval(counts)
             row |= {"balanced_accuracy": mean, "low": low, "high": high}
         rows.append(row)
     return rows

@@ -11,17 +11,19 @@ from bids_app.dataset import adjust
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError
 
-FEWEST = 19  # permutations with which p can be 0.05
+MIN_PERMUTATIONS = 19  # permutations with which p can be 0.05
 ALPHA = 0.05
-SAME = 1e-9  # relative: statistics that are as near as this are one
-LEFT = 1e-10  # the share of a voxel's sum of squares that the model has to leave, or it varies by rounding alone
+RELATIVE_TOLERANCE = 1e-9  # relative: statistics that are as near as this are one
+MIN_RESIDUAL_SHARE = (
+    1e-10  # the share of a voxel's sum of squares that the model has to leave, or it varies by rounding alone
+)
 
 Values = NDArray[np.float64]
 Maps = NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class PermutedStatistics:
     """`t`, `tfce` (voxels,), positive where the tested class has more; `null` (permutations,): the largest |TFCE|."""
 
     t: Values
@@ -30,7 +32,7 @@ class Drawn:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Tested:
+class VoxelwiseComparison:
     """One class against the reference in one map, as one of a `family` of such comparisons, which share permutations.
 
     `drawn.null` is of all permutations; `p` (voxels,) is corrected for voxels and the whole family, `p_within` for the
@@ -44,7 +46,7 @@ class Tested:
     covariates: tuple[str, ...]
     family: int
     grid: Grid
-    drawn: Drawn
+    drawn: PermutedStatistics
     p: Values
     p_within: Values
 
@@ -64,7 +66,9 @@ class Tested:
         return int(np.argmax(np.where(self.significant | ~self.significant.any(), np.abs(self.drawn.t), -1.0)))
 
 
-def draw(x: Maps, tested: Values, others: Values, grid: Grid, *, permutations: int, seed: int) -> Drawn:
+def permute_tfce(
+    x: Maps, tested: Values, others: Values, grid: Grid, *, permutations: int, seed: int
+) -> PermutedStatistics:
     """t and TFCE of one column of the design in every voxel, and the largest |TFCE| of each permutation.
 
     x (people, voxels of the grid's mask), a row a person; tested (people,), others (people, k): what else is fitted
@@ -76,8 +80,8 @@ def draw(x: Maps, tested: Values, others: Values, grid: Grid, *, permutations: i
     from nilearn.maskers import NiftiMasker  # takes longer to load than all else that a group run needs
     from nilearn.mass_univariate import permuted_ols
 
-    others, values = _varying(others), np.asarray(x, np.float64)
-    usable = _left(values, np.column_stack([np.ones(len(x)), tested, others])) > LEFT
+    others, values = _standardise_varying(others), np.asarray(x, np.float64)
+    usable = _residual_share(values, np.column_stack([np.ones(len(x)), tested, others])) > MIN_RESIDUAL_SHARE
     if not usable.any():
         raise DataError("no voxel varies between people beyond what classes and covariates explain: nothing to test")
     box = grid.cropped
@@ -94,21 +98,21 @@ def draw(x: Maps, tested: Values, others: Values, grid: Grid, *, permutations: i
     whole = {name: np.zeros(grid.voxels) for name in ("t", "tfce")}
     for name, its in whole.items():
         its[usable] = found[name][0]
-    return Drawn(whole["t"], whole["tfce"], found["h0_max_tfce"][0])
+    return PermutedStatistics(whole["t"], whole["tfce"], found["h0_max_tfce"][0])
 
 
-def corrected(tfce: Sequence[Values], nulls: Sequence[Values]) -> list[Values]:
+def familywise_p(tfce: Sequence[Values], nulls: Sequence[Values]) -> list[Values]:
     """p (voxels,) of each map, family-wise over the voxels of all maps, from the same permutations of all.
 
     tfce: (voxels,) each; nulls: (permutations,) each, whose maximum over maps is what every voxel is held against
     (Westfall & Young 1993; Nichols & Holmes 2002); the true labels count in (Phipson & Smyth 2010).
     """
     most = np.sort(np.max(nulls, axis=0))
-    reached = [len(most) - np.searchsorted(most, np.abs(one) * (1 - SAME)) for one in tfce]
+    reached = [len(most) - np.searchsorted(most, np.abs(one) * (1 - RELATIVE_TOLERANCE)) for one in tfce]
     return [np.asarray((1 + count) / (1 + len(most)), np.float64) for count in reached]
 
 
-def by_person(values: Maps, people: Sequence[str]) -> Maps:
+def average_sessions(values: Maps, people: Sequence[str]) -> Maps:
     """The mean row of each person (people, ...), who may have several (rows, ...), in the order of first rows."""
     rows: dict[str, list[int]] = {}
     for row, person in enumerate(people):
@@ -116,26 +120,26 @@ def by_person(values: Maps, people: Sequence[str]) -> Maps:
     return np.stack([np.asarray(values[its]).mean(axis=0) for its in rows.values()])
 
 
-def refuse(tested: Values, others: Values) -> None:
-    """Raise DataError where a column of the design, as `draw` has it, cannot be told from the other ones."""
-    others = _varying(others)
+def check_design(tested: Values, others: Values) -> None:
+    """Raise DataError where a column of the design, as in `permute_tfce`, cannot be told from the other ones."""
+    others = _standardise_varying(others)
     rest = len(tested) - 2 - np.linalg.matrix_rank(others) if others.size else len(tested) - 2
     if rest < 1:
         raise DataError(
             f"--voxelwise-test: {len(tested)} people are too few for {others.shape[1]} columns beside a class"
         )
-    if _left(tested[:, None], np.column_stack([np.ones(len(tested)), others]))[0] <= LEFT:
+    if _residual_share(tested[:, None], np.column_stack([np.ones(len(tested)), others]))[0] <= MIN_RESIDUAL_SHARE:
         raise DataError("--voxelwise-test: the columns of --adjust-for give a class away wholly; adjust for fewer")
 
 
-def _varying(others: Values) -> Values:
+def _standardise_varying(others: Values) -> Values:
     """The columns (people, k) that vary, as z-scores: nilearn takes a constant for the intercept, and flips signs."""
     spread = others.std(axis=0)
-    kept = spread > adjust.CONSTANT * np.maximum(np.abs(others.mean(axis=0)), 1e-12)
+    kept = spread > adjust.CONSTANT_TOLERANCE * np.maximum(np.abs(others.mean(axis=0)), 1e-12)
     return np.ascontiguousarray((others[:, kept] - others[:, kept].mean(axis=0)) / spread[kept])
 
 
-def _left(x: Values, design: Values) -> Values:
+def _residual_share(x: Values, design: Values) -> Values:
     """The share of the squares of x (people, voxels) that a least-squares fit of the design leaves, (voxels,)."""
     basis = np.linalg.qr(design)[0]
     whole, rest = (np.square(one).sum(axis=0) for one in (x, x - basis @ (basis.T @ x)))

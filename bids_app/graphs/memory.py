@@ -14,6 +14,7 @@ from bids_app.graphs.multiproc import memory_gb, start_context
 from bids_app.planning import available_maps
 from bids_app.planning.group import Analysis, Cell
 from bids_app.settings import Settings
+from bids_app.training.training_config import config_from_module, select_model_options
 
 BRAIN_MM3, BRAIN_MM = 1.9e6, (148.0, 184.0, 158.0)  # of the templates' masks, and the box round them and a voxel
 LIBRARIES_GB, COPIES = 1.5, 4
@@ -74,16 +75,18 @@ def _measure_networks(networks: list[NetworkRequest], device: str) -> tuple[list
     """GB of a step of each, and what the CUDA device has in all, where training will use one."""
     import torch
 
-    from bids_app.training import fold, memory, regimen
+    from bids_app.training import fold, memory
 
     told = []
     for one in networks:
         part = catalogue.load("classifiers", one.classifier)
-        built = regimen.others(one.options)
+        built = select_model_options(one.options)
         network = part.build(one.channels, one.classes, one.shape, voxel_mm=(one.voxel_mm,) * 3, seed=0, **built)
-        need = memory.of_step(network, regimen.of(part, one.options), channels=one.channels, shape=one.shape)
+        need = memory.estimate_step(
+            network, config_from_module(part, one.options), channels=one.channels, shape=one.shape
+        )
         told.append(need.total / 1e9)
-    cuda = fold.resolve(device) == "cuda"
+    cuda = fold.resolve_device(device) == "cuda"
     return told, torch.cuda.mem_get_info()[1] / 1e9 if cuda else None
 
 

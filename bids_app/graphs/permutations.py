@@ -21,7 +21,7 @@ def write_labellings(analysis: Analysis, settings: Settings, work: Path) -> None
     """Codes of classes (1 + labellings, people), the true ones first."""
     y, *rest = exchangeable_labels(analysis, settings)
     most = max(count_labellings(cell, settings) for cell in analysis.cells)
-    drawn = permutation.shuffles(y, *rest, count=most, seed=settings.compute.random_seed)
+    drawn = permutation.shuffle_labels(y, *rest, count=most, seed=settings.compute.random_seed)
     np.save(work / LABELLINGS, np.concatenate([y[None].astype(drawn.dtype), drawn]))
 
 

@@ -48,7 +48,7 @@ def connect_power(
                 cells=[cell.classifier for cell in cells],
                 splits=[vars(split) for split in first_repeat(analysis)],
                 studies=[first, min(first + STUDIES_PER_NODE, count)],
-                sizes=power.sizes(class_counts(analysis)),
+                sizes=power.effect_sizes(class_counts(analysis)),
                 plan=plan,
             )
             graph.connect(
@@ -62,4 +62,4 @@ def _write_power_labellings(analysis: Analysis, settings: Settings, work: Path) 
     """Who is planted in, (studies, people): the classes exchanged as in permutations, by a seed of its own."""
     exchanged = exchangeable_labels(analysis, settings)
     seed = seeds.derive(settings.compute.random_seed, "power")
-    np.save(work / LABELLINGS, permutation.shuffles(*exchanged, count=settings.group.power or 0, seed=seed))
+    np.save(work / LABELLINGS, permutation.shuffle_labels(*exchanged, count=settings.group.power or 0, seed=seed))

@@ -116,10 +116,10 @@ def check_components(*, plan: Files, work: str, **fits: str) -> dict[str, int]:
                 for network, component, r in zip(plan["networks"], found["component"], found["r"], strict=True)
             ]
     wanted = {name.partition("-")[2] for name in plan["maps"]}
-    if weak := [row for row in rows if row["network"] in wanted and row["r"] < ica.LEAST_R]:
+    if weak := [row for row in rows if row["network"] in wanted and row["r"] < ica.MIN_R]:
         each = "; ".join(f"{row['network']} in {_words(row['place'])} (|r| = {row['r']:.2f})" for row in weak)
         raise DataError(
-            f"the ICA found no component for: {each}. At least {ica.LEAST_R:g} is asked for: leave such a network out "
+            f"the ICA found no component for: {each}. At least {ica.MIN_R:g} is asked for: leave such a network out "
             "of --network-maps (and of its .tsv), or try another --ica-components"
         )
     (Path(work) / FOLDER / TOLD).write_text(json.dumps(rows))
@@ -141,7 +141,7 @@ def dual_regress(*, series: Files, fitted: str, numbers: dict[str, int], plan: F
     if not all((folder / f"{name}.npy").exists() for name in numbers):
         with np.load(folder / FITTED) as stored:
             found = dict(stored)
-        own = {name: ica.of_network(found, number) for name, number in numbers.items()}
+        own = {name: ica.select_network(found, number) for name, number in numbers.items()}
         write_component_maps(folder, own, series["files"], Grid.read(Path(series["grid"])), plan)
     return fitted
 
@@ -170,7 +170,9 @@ def write_component_maps(
         made = [ica.transform(np.load(path), whole) for path in runs]
         for number, (name, table) in enumerate(tables.items()):
             form, mm = plan["forms"][name], plan["smoothing"][name]
-            own = [arrays.prepared(grid.volume(maps[number]), grid, mm, form, f"{name} of a run") for maps in made]
+            own = [
+                arrays.scale_and_smooth(grid.volume(maps[number]), grid, mm, form, f"{name} of a run") for maps in made
+            ]
             table[row] = np.mean(own, axis=0)
     for name, table in tables.items():
         table.flush()

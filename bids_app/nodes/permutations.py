@@ -12,7 +12,7 @@ from bids_app import catalogue
 from bids_app.evaluation import permutation, sites
 from bids_app.nodes.train import fold_arguments
 from bids_app.planning.permutations import LABELLINGS
-from bids_app.training import scores
+from bids_app.training import fold, results, scores
 
 Files = dict[str, Any]
 
@@ -25,7 +25,7 @@ def score_linear(*, cell: str, classifier: str, plan: Files, splits: list[Files]
     part, work = catalogue.load("classifiers", classifier), Path(plan["work"])
     kernels = {
         file: [
-            permutation.Kernel(dict(np.load(path)), np.array(split["train"]), np.array(split["test"]))
+            permutation.FoldKernel(dict(np.load(path)), np.array(split["train"]), np.array(split["test"]))
             for split in splits
             if (path := Path(trained[f"fold_{split['fold']}"]) / f"{file}.npz").exists()
         ]
@@ -33,10 +33,13 @@ def score_linear(*, cell: str, classifier: str, plan: Files, splits: list[Files]
     }
     labels = np.load(work / LABELLINGS)[: 1 + most]
     people = pd.read_csv(work / "people.tsv", sep="\t", dtype=str, keep_default_na=False)
-    found = permutation.scores(
+    found = permutation.score_labellings(
         kernels["products"], labels, people["participant_id"].tolist(), len(plan["classes"]), decide=part.decide
     )
-    told = {file: sites.told(its, people["site"].tolist(), decide=part.decide) for file, its in kernels.items()}
+    told = {
+        file: sites.site_prediction_score(its, people["site"].tolist(), decide=part.decide)
+        for file, its in kernels.items()
+    }
     file = _save_scores(work / "nulls" / cell / "all.npy", found)
     Path(file).with_name("sites.json").write_text(json.dumps(told))
     return file
@@ -46,7 +49,6 @@ def score_network(
     *, cell: str, classifier: str, maps: list[str], plan: Files, splits: list[Files], number: int, **stacked: str
 ) -> str:
     """Score of a cell trained anew under one labelling -> its file, (1,)."""
-    from bids_app.training import fold, results
 
     work = Path(plan["work"])
     labelling = np.load(work / LABELLINGS)[number].tolist()
@@ -54,9 +56,9 @@ def score_network(
     for split in splits:
         folders.append(Path.cwd() / f"fold-{split['fold']}")
         given = fold_arguments(cell, classifier, maps, split, plan, stacked)
-        fold.run(**given, labelling=labelling, folder=folders[-1])
+        fold.train_fold(**given, labelling=labelling, folder=folders[-1])
     score = permutation.balanced_accuracy(
-        *scores.of_people(results.predictions(folders), plan["classes"]), len(plan["classes"])
+        *scores.class_codes(results.read_predictions(folders), plan["classes"]), len(plan["classes"])
     )
     return _save_scores(work / "nulls" / cell / f"{number}.npy", np.array([score]))
 

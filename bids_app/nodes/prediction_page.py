@@ -11,7 +11,7 @@ from bids_app import __version__
 from bids_app.dataset.grid import Grid
 from bids_app.preprocess.conform import plain
 from bids_app.regions import tables
-from bids_app.training import deviations
+from bids_app.training.region_zscores import REGION_ZSCORES_FILE
 
 Files = dict[str, Any]
 
@@ -49,7 +49,7 @@ def _prediction(its: Files, shared: Files) -> Any:
     explained = told[target] if target in ("predicted", "true") else target
     maps = np.load(place / f"heatmap_{its['method']}.npy", mmap_mode="r")
     values = np.asarray(maps[its["row"], shared["classes"].index(explained)])
-    with np.load(place / deviations.FILE) as stored:
+    with np.load(place / REGION_ZSCORES_FILE) as stored:
         found = dict(stored)
     return Call(
         cell=its["cell"],
@@ -73,7 +73,7 @@ def _region_table(its: Files, found: Files, values: np.ndarray, grid: Grid, name
     index, z = found["index"], found["z"][its["row"]]
     labels = grid.vector(np.load(Path(its["place"]) / "parcels.npy"))
     columns = {"region": [names.get(str(one), str(one)) for one in index]}
-    columns["heatmap"] = tables.means([values], labels, index)[0]
+    columns["heatmap"] = tables.region_means([values], labels, index)[0]
     return pd.DataFrame(columns | {f"z_{name}": row for name, row in zip(its["maps"], z, strict=True)})
 
 

@@ -47,7 +47,7 @@ def stack_maps(
     grid = Grid(inside, image.affine, whole, region_labels(parcellation, inside))
     grid.write(Path(work) / f"grid_{map_name}.npz")
     paths = [tuple(Path(path) for path in each) for each in files]
-    return str(arrays.stack(paths, grid, Path(work), smoothing_mm=smoothing_mm, form=form))
+    return str(arrays.stack_images(paths, grid, Path(work), smoothing_mm=smoothing_mm, form=form))
 
 
 def region_labels(parcellation: str | None, mask: np.ndarray) -> np.ndarray | None:
@@ -62,7 +62,9 @@ def detect_copies(*, array: str, map_name: str, groups: list[str], work: str) ->
     from bids_app.evaluation import duplicates
 
     people = pd.read_csv(Path(work) / "people.tsv", sep="\t", dtype=str)["participant_id"]
-    found = duplicates.find(np.load(array, mmap_mode="r"), Grid.read(Path(work) / f"grid_{map_name}.npz"), groups)
+    found = duplicates.find_duplicates(
+        np.load(array, mmap_mode="r"), Grid.read(Path(work) / f"grid_{map_name}.npz"), groups
+    )
     pairs = [
         [sorted({f"sub-{people[pair.first]}", f"sub-{people[pair.second]}"}), f"{pair.kind}: {pair.measure}"]
         for pair in found
@@ -117,7 +119,7 @@ def train_fold(
     work = Path(plan["work"])
     place = fold_folder(work, cell, split["repeat"], split["fold"])
     given = fold_arguments(cell, classifier, maps, split, plan, stacked)
-    fold.run(
+    fold.train_fold(
         **given,
         explainers=plan["explainers"],
         parcels=_parcels(Path(regions), place),

@@ -22,12 +22,12 @@ def permute_contrast(
     number: int,
     work: str,
 ) -> str:
-    """Some permutations of one comparison (`voxelwise.draw`) -> its file."""
-    people = tables.read(Path(work) / "people.tsv")
-    x = voxelwise.by_person(np.load(array, mmap_mode="r"), people["participant_id"].tolist())
+    """Some permutations of one comparison (`voxelwise.permute_tfce`) -> its file."""
+    people = tables.read_table(Path(work) / "people.tsv")
+    x = voxelwise.average_sessions(np.load(array, mmap_mode="r"), people["participant_id"].tolist())
     grid = Grid.read(Path(work) / f"grid_{map_name}.npz")
     design = design_columns(people, tuple(classes), explained, tuple(columns))
-    found = voxelwise.draw(x, *design, grid, permutations=permutations, seed=seed)
+    found = voxelwise.permute_tfce(x, *design, grid, permutations=permutations, seed=seed)
     # not an argument: nipype hashes files that are there, and would compute again what it finds
     left = permutation_file(Path(work), map_name, explained, number)
     left.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from bids_app.dataset.folds import Split
 from bids_app.errors import DataError, UsageError
 from bids_app.evaluation import audit
 from bids_app.settings import Settings
-from bids_app.training.prepare import SITE
+from bids_app.training.feature_pipeline import SITE_COLUMN
 
 HALVES = ("unchanged", "lowered")  # of people whose study is planned
 
@@ -103,7 +103,7 @@ def splits(used: pd.DataFrame, groups: list[str], settings: Settings) -> list[Sp
         given = " and ".join(name for name, its in chosen.items() if its)
         raise UsageError(f"{given} each say how people are split; choose one")
     if group.folds_file is not None:
-        return folds_file.read(group.folds_file, used, groups)
+        return folds_file.read_folds(group.folds_file, used, groups)
     if group.leave_site_out:
         return folds.leave_site_out(names, used["site"].tolist(), groups)
     given = {"repeats": group.repeats, "seed": settings.compute.random_seed}
@@ -111,8 +111,8 @@ def splits(used: pd.DataFrame, groups: list[str], settings: Settings) -> list[Sp
         return folds.hold_out(names, groups, share=group.hold_out, **given)
     if group.test_per_class is not None:
         people = used["participant_id"].tolist()
-        return folds.balanced(names, groups, people, number=group.test_per_class, folds=group.folds, **given)
-    return folds.stratified(names, groups, folds=group.folds, **given)
+        return folds.balanced_folds(names, groups, people, number=group.test_per_class, folds=group.folds, **given)
+    return folds.stratified_folds(names, groups, folds=group.folds, **given)
 
 
 def split_words(settings: Settings) -> str:
@@ -162,7 +162,7 @@ def check_confounded(
     """
     if label_column == "site" and settings.group.harmonize:
         raise UsageError("--harmonize: the label is the site, and harmonising would take away what is to be learnt")
-    told = audit.confounded(used, names, label=label_column)
+    told = audit.list_single_site_classes(used, names, label=label_column)
     if told and not settings.group.allow_confounded:
         raise DataError(
             f"class and site cannot be told apart: {'; '.join(told)}. A classifier could know the scanner and nothing "
@@ -180,4 +180,4 @@ def numbered(used: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, tupl
     sites = sorted(used["site"].astype(str).unique())
     if len(sites) < 2:
         raise UsageError("--harmonize combat: all people are of one site; say with --site which column names the sites")
-    return used.assign(**{SITE: [sites.index(str(one)) for one in used["site"]]}), tuple(sites)
+    return used.assign(**{SITE_COLUMN: [sites.index(str(one)) for one in used["site"]]}), tuple(sites)

@@ -94,7 +94,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     _check_people(used, everyone, names, maps)
     _check_target(group.explain_target, names)
     cohort.check_confounded(used, names, settings, label_column=label_column)
-    used, coded = covariates.code(used, coded_ones)
+    used, coded = covariates.encode_covariates(used, coded_ones)
     used, sites = cohort.numbered(used, settings)
     adjust = {name: tuple(itertools.chain(*(coded[one] for one in columns))) for name, columns in chosen.items()}
     stated = {name: made(used[name][0][0]) for name in maps}
@@ -118,7 +118,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
         atlases=atlases,
         space=settings.participant.output_space,
         made=stated,
-        levels={name: covariates.levels(used, name) for name, words in coded.items() if words != (name,)},
+        levels={name: covariates.sorted_levels(used, name) for name, words in coded.items() if words != (name,)},
         resolutions={name: its["ResolutionMm"] for name, its in stated.items()},
         grids=_grids(used, maps),
         sloppy=any(its["Sloppy"] for its in stated.values()),
@@ -158,7 +158,7 @@ def gather(
     maps: tuple[str, ...],
     needed: tuple[str, ...],
 ) -> pd.DataFrame:
-    """Everyone with their maps (`samples.collect`). Raises DataError for a column that is not there."""
+    """Everyone with their maps (`collect_samples`). Raises DataError for a column that is not there."""
     people = inputs.select(dataset, settings.select.participant_label) if settings.select.participant_label else None
     site = settings.group.site
     if site is not None and site not in frame:
@@ -169,7 +169,7 @@ def gather(
         if name in needed and (column not in frame or frame[column].isna().all()):
             there = ", ".join(map(str, frame.columns))
             raise DataError(f"--adjust-for {name}: no such column in participants.tsv with a value; it has {there}")
-    collected = samples.collect(
+    collected = samples.collect_samples(
         frame,
         labelled,
         available_maps.maps(settings, maps, set(people) if people else None),
@@ -182,7 +182,7 @@ def gather(
         max_mean_fd=settings.group.max_mean_fd,
         min_minutes=settings.group.min_minutes,
     )
-    return samples.drawn(collected, most=settings.group.people_per_class, seed=settings.compute.random_seed)
+    return samples.limit_per_class(collected, most=settings.group.people_per_class, seed=settings.compute.random_seed)
 
 
 def _grids(used: pd.DataFrame, maps: tuple[str, ...]) -> dict[str, str]:

@@ -15,8 +15,8 @@ from bids_app.dataset import covariates, training_list
 from bids_app.errors import DataError, UsageError
 from bids_app.planning import available_maps, cohort, group, ica, settings_from_model
 from bids_app.settings import Group, Settings, option
-from bids_app.training import cards
-from bids_app.training.prepare import SITE
+from bids_app.training.feature_pipeline import SITE_COLUMN
+from bids_app.training.model_metadata import find_models, read_cell_metadata
 
 NAME, UNKNOWN = "applied", "not known"
 MEANT = {  # the options of the group level that mean something when a model is applied
@@ -27,7 +27,7 @@ MEANT = {  # the options of the group level that mean something when a model is 
 
 @dataclass(frozen=True)
 class Application:
-    """`cells`: the models, by cell: folder -> card; `about`: what is true of all of a cell's (`cards.cell`).
+    """`cells`: the models, by cell: folder -> card; `about`: what all models of a cell share (`read_cell_metadata`).
 
     `samples` has everyone, with their true class where it is known; `used` whom the models are asked about, in the row
     order of `asked` (rows, models) and of `listed` (rows,), who is on the training list; None without a list.
@@ -49,10 +49,10 @@ class Application:
 def make(dataset: inputs.Dataset, settings: Settings) -> Application:
     """Check the whole plan. Raises UsageError, DataError or MissingInputError, each with what to do."""
     _check_options(settings)
-    cells = cards.find(settings.both.model)
+    cells = find_models(settings.both.model)
     cards_of = [next(iter(its.values())) for its in cells.values()]
     maps, classes = settings_from_model.maps(cells), _one(cells, "classes")
-    about = {cell: cards.cell(its) for cell, its in cells.items()}
+    about = {cell: read_cell_metadata(its) for cell, its in cells.items()}
     folds = _folds(cells)
     columns, keep = _columns(cards_of)
     levels = {name: its for card in cards_of for name, its in card["settings"]["levels"].items()}
@@ -71,10 +71,12 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Application:
         kept = asked.any(axis=1)
         used, asked, listed = used[kept].reset_index(drop=True), asked[kept], listed[kept]
         _check_used(used, samples, maps)
-    used, _ = covariates.code(used, needed, levels)
+    used, _ = covariates.encode_covariates(used, needed, levels)
     sites = next((tuple(card["settings"]["sites"]) for card in cards_of if "combat_keep" in card), None)
     if sites is not None:
-        used = used.assign(**{SITE: [sites.index(str(one)) if str(one) in sites else -1 for one in used["site"]]})
+        used = used.assign(
+            **{SITE_COLUMN: [sites.index(str(one)) if str(one) in sites else -1 for one in used["site"]]}
+        )
     name = outputs.label(settings.group.analysis or NAME)
     if (settings.output_dir / "group" / name / "models").exists():
         raise UsageError(f"--analysis {name}: that is a trained analysis in OUT_DIR; give the new one another name")
@@ -198,7 +200,9 @@ def _asked(
     if settings.group.training_list is None:
         return np.ones((len(used), len(folds[0])), bool), None
     places, digest = folds
-    return training_list.asked(settings.group.training_list, used["participant_id"].tolist(), places, digest=digest)
+    return training_list.eligible_models(
+        settings.group.training_list, used["participant_id"].tolist(), places, digest=digest
+    )
 
 
 def _key(cells: dict[str, dict[Path, Any]], used: pd.DataFrame, maps: dict[str, Any], settings: Settings) -> str:

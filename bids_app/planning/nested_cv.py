@@ -27,7 +27,7 @@ def inner_folds(analysis: Analysis, settings: Settings) -> dict[str, list[Split]
 
 def _split_training(split: Split, analysis: Analysis, settings: Settings) -> list[Split]:
     classes = analysis.used["class"].tolist()
-    return folds.inner(split, classes, folds=settings.group.inner_folds, seed=settings.compute.random_seed)
+    return folds.inner_folds(split, classes, folds=settings.group.inner_folds, seed=settings.compute.random_seed)
 
 
 def inner_score_file(work: Path, cell: str, repeat: int, fold: int) -> Path:

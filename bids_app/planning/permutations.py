@@ -22,13 +22,17 @@ def count_labellings(cell: Cell, settings: Settings) -> int:
     wanted = settings.group.permutations
     if not is_linear(cell):
         return wanted or 0
-    return permutation.LINEAR if wanted is None else max(wanted, permutation.LINEAR if wanted else 0)
+    return (
+        permutation.LINEAR_PERMUTATIONS
+        if wanted is None
+        else max(wanted, permutation.LINEAR_PERMUTATIONS if wanted else 0)
+    )
 
 
 def exchangeable_labels(
     analysis: Analysis, settings: Settings
 ) -> tuple[NDArray[np.int64], list[int], tuple[str, ...], list[str]]:
-    """Whose labels may change places: classes, the fold that holds each out, units, sites, as `shuffles` has them."""
+    """Whose labels may be exchanged: classes, held-out folds, units and sites, as `shuffle_labels` takes them."""
     y = np.array([analysis.classes.index(name) for name in analysis.used["class"]])
     folds = np.zeros(len(y), int)
     for split in first_repeat(analysis):

@@ -10,7 +10,7 @@ from bids_app import catalogue
 from bids_app.atlases import templates
 from bids_app.errors import DataError, UsageError
 from bids_app.settings import Participant, Settings, option
-from bids_app.training import cards
+from bids_app.training.model_metadata import find_models
 
 # how the sidecars of maps spell settings of the participant level
 SPELLED = {
@@ -28,7 +28,7 @@ def taken(settings: Settings) -> Settings:
     """
     if settings.both.model is None:
         return settings
-    found = maps(cards.find(settings.both.model))
+    found = maps(find_models(settings.both.model))
     wanted: dict[str, list[Any]] = {"maps": [tuple(dict.fromkeys(name.partition("-")[0] for name in found))]}
     for name, its in found.items():
         for field, value in _stated(name, its).items():

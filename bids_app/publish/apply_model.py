@@ -9,7 +9,7 @@ from bids_app.planning.model_application import Application
 from bids_app.publish.group import add_bids_prefixes, settings_to_toml
 from bids_app.report import applied as page
 from bids_app.settings import Settings
-from bids_app.training import ranges
+from bids_app.training.covariate_ranges import class_prevalence, list_unknown_covariates
 
 
 def stage_application(
@@ -31,9 +31,9 @@ def stage_application(
             verdict=planned.about[cell]["verdict"]["text"],
             claim=planned.about[cell]["verdict"]["claim"],
             models=len(models),
-            prevalence=ranges.prevalence(planned.about[cell]["training"], planned.classes),
+            prevalence=class_prevalence(planned.about[cell]["training"], planned.classes),
             people=sum(planned.about[cell]["training"]["people"].values()),
-            unknown=ranges.unknown(planned.used, planned.about[cell]["training"]),
+            unknown=list_unknown_covariates(planned.used, planned.about[cell]["training"]),
         )
         for cell, models in planned.cells.items()
     }

@@ -36,7 +36,8 @@ from bids_app.results.collect import atlas_notes, region_table
 from bids_app.results.ica import matched_components
 from bids_app.results.verdicts import Judgement
 from bids_app.settings import Settings
-from bids_app.training import cards, ranges
+from bids_app.training.covariate_ranges import compute_ranges
+from bids_app.training.model_metadata import CELL_FILE
 
 
 def stage_group(
@@ -56,7 +57,7 @@ def stage_group(
     folder.mkdir(parents=True)
     folds = [place for cell in analysis.cells for place in fold_folders(analysis, cell, work)]
     made = stage_participant_heatmaps(staged, folds)
-    tables = {**tables, "checks": checks.table(maps)}
+    tables = {**tables, "checks": checks.tabulate_checks(maps)}
     for name, content in {**tables, "regions": region_table(maps), "heatmaps": made}.items():
         add_bids_prefixes(content).to_csv(
             folder / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g"
@@ -67,7 +68,7 @@ def stage_group(
     for cell in analysis.cells:
         for place, split in zip(fold_folders(analysis, cell, work), analysis.splits, strict=True):
             shutil.copytree(place / "model", folder / "models" / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
-        (folder / "models" / cell.name / cards.CELL).write_text(tomli_w.dumps(_cell(analysis, cell, judged, work)))
+        (folder / "models" / cell.name / CELL_FILE).write_text(tomli_w.dumps(_cell(analysis, cell, judged, work)))
     if pages is not None:
         shutil.copytree(pages, folder / FOLDER)
     if compared is not None:
@@ -90,7 +91,7 @@ def _cell(analysis: Analysis, cell: Cell, judged: Judgement, work: Path) -> dict
     apart = np.concatenate([np.load(place / "distances.npy") for place in fold_folders(analysis, cell, work)])
     return {
         "verdict": {"kind": found.kind, "claim": found.claim, "text": found.text},
-        "training": ranges.of(analysis.used, apart.tolist()),
+        "training": compute_ranges(analysis.used, apart.tolist()),
     }
 
 

@@ -18,7 +18,7 @@ from bids_app.report.group import score_interval
 from bids_app.report.page import RESEARCH_USE, number
 from bids_app.results.verdicts import Judgement
 from bids_app.settings import Settings
-from bids_app.training import ranges
+from bids_app.training.covariate_ranges import compute_ranges
 
 LIBRARIES = ("antspyx", "nilearn", "numpy", "scikit-learn", "torch")
 FIXED = {
@@ -52,7 +52,7 @@ def model_card_facts(
     audit, count = (suppress_small_groups(judged.audit), suppress_small_count) if shared else (judged.audit, int)
     used, everyone = analysis.used, analysis.samples
     people = used.groupby("class")["participant_id"].nunique()
-    known = {} if shared else ranges.of(used, ())  # the oldest may be one person
+    known = {} if shared else compute_ranges(used, ())  # the oldest may be one person
     left = everyone[~everyone["used"]].drop_duplicates("participant_id")
     # whoever excludes people may write anything
     each = left["reason"].str.replace("^excluded: .*", "excluded by hand", regex=True).value_counts().items()

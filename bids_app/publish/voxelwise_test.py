@@ -8,13 +8,15 @@ import numpy as np
 
 from bids_app import __version__
 from bids_app.bids import outputs
-from bids_app.evaluation.voxelwise import Tested
+from bids_app.evaluation.voxelwise import VoxelwiseComparison
 from bids_app.planning.group import Analysis
 from bids_app.planning.voxelwise_test import contrast_label
 from bids_app.preprocess.conform import plain
 
 
-def write_voxelwise_test(folder: Path, tested: Sequence[Tested], analysis: Analysis, told: Sequence[str]) -> None:
+def write_voxelwise_test(
+    folder: Path, tested: Sequence[VoxelwiseComparison], analysis: Analysis, told: Sequence[str]
+) -> None:
     """Images of t, TFCE and -log10 p with their sidecars; told: what limits the test (`Compared.limits`)."""
     for one in tested:
         values = {"t": one.drawn.t, "tfce": one.drawn.tfce, "logp": -np.log10(one.p)}

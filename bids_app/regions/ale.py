@@ -36,7 +36,7 @@ def fwhm_mm(people: float) -> float:
     return float(distance * SIGMA_PER_DISTANCE * FWHM_PER_SIGMA)
 
 
-def likelihood(places: NDArray[np.floating], studies: Iterable[Study]) -> NDArray[np.float64]:
+def activation_likelihood(places: NDArray[np.floating], studies: Iterable[Study]) -> NDArray[np.float64]:
     """The likelihood (voxels,) at places (voxels, 3), mm MNI; zero where no study has a focus within one FWHM.
 
     There a sixteenth of the Gaussian is left: what lies further away is not covered rather than weak.

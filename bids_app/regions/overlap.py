@@ -8,10 +8,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from bids_app.errors import DataError
 
 FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
-STRONGEST = 0.1  # of the mask's voxels: the region of a reference that is no region itself
+REFERENCE_SHARE = 0.1  # of the mask's voxels: the region of a reference that is no region itself
 
 
-def region(reference: NDArray[np.floating], mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], str]:
+def binarise_reference(reference: NDArray[np.floating], mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], str]:
     """The region of a reference map (X, Y, Z) in the mask, (voxels,), and how it came about, in words.
 
     A map of two values is a region; of any other it is the tenth of the mask's voxels with the largest absolute value.
@@ -23,15 +23,15 @@ def region(reference: NDArray[np.floating], mask: NDArray[np.bool_]) -> tuple[ND
         found, words = values == levels[-1] if levels[-1] != 0 else values != 0, "its region"
     else:
         # what a map does not cover is zero there, and no evidence of anything
-        limit = np.quantile(np.abs(values), 1 - STRONGEST)
+        limit = np.quantile(np.abs(values), 1 - REFERENCE_SHARE)
         found = (np.abs(values) >= limit) & (values != 0)
-        words = f"the {STRONGEST:.0%} of voxels with its largest absolute values"
+        words = f"the {REFERENCE_SHARE:.0%} of voxels with its largest absolute values"
     if not found.any() or found.all():
         raise DataError(f"the reference map marks {'all' if found.all() else 'none'} of the analysed voxels")
     return found, words
 
 
-def measures(values: NDArray[np.floating], inside: NDArray[np.bool_]) -> dict[str, float]:
+def measure_overlap(values: NDArray[np.floating], inside: NDArray[np.bool_]) -> dict[str, float]:
     """Of a map's strengths (voxels,), none negative, against a region (voxels,).
 
     max_dice: the largest Dice over all thresholds, exact; dice_at_volume: Dice of as many voxels as the region has (the
@@ -58,7 +58,7 @@ def measures(values: NDArray[np.floating], inside: NDArray[np.bool_]) -> dict[st
     }
 
 
-def smoothed(
+def smooth_in_mask(
     volume: NDArray[np.floating], mask: NDArray[np.bool_], voxel_mm: tuple[float, float, float], fwhm_mm: float
 ) -> NDArray[np.float64]:
     """The values in the mask, (voxels,), of a map (X, Y, Z) after a Gaussian that sees nothing outside the mask."""

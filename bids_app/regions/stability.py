@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-TOP = 10
+TOP_REGIONS = 10
 
 
-def agreement(means: NDArray[np.floating]) -> dict[str, float]:
+def measure_agreement(means: NDArray[np.floating]) -> dict[str, float]:
     """Of region means (models, regions), two models at least.
 
     icc: ICC(2,1), two-way random effects, absolute agreement of single models on regions (Shrout & Fleiss 1979,
@@ -18,12 +18,12 @@ def agreement(means: NDArray[np.floating]) -> dict[str, float]:
     their training people, so that all three are higher than of models that share nobody.
     """
     strengths = np.abs(means)
-    top = max(1, min(TOP, strengths.shape[1] // 2))
+    top = max(1, min(TOP_REGIONS, strengths.shape[1] // 2))
     strongest = [set(np.argsort(-one, kind="stable")[:top].tolist()) for one in strengths]
     pairs = list(combinations(range(len(means)), 2))
     return {
         "icc": _icc(np.asarray(means, np.float64)),
-        "spearman": float(np.mean([_spearman(means[a], means[b]) for a, b in pairs])),
+        "spearman": float(np.mean([rank_correlation(means[a], means[b]) for a, b in pairs])),
         "top_dice": float(np.mean([len(strongest[a] & strongest[b]) / top for a, b in pairs])),
     }
 
@@ -39,7 +39,7 @@ def _icc(means: NDArray[np.float64]) -> float:
     return float((of_regions - error) / total) if total > 0 else float("nan")
 
 
-def _spearman(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
     return float(spearmanr(one, other).statistic)

@@ -8,10 +8,10 @@ from scipy import fft, optimize, special
 
 SIGMAS = (0.6, 1.0, 1.5, 2.0, 3.0, 4.5, 6.5, 9.0)  # of Gaussian kernels, in voxels
 LAGS = 16  # voxels, along each axis
-FEWEST_PAIRS = 100
+MIN_PAIRS = 100
 
 
-def drawn(
+def generate_surrogates(
     volume: NDArray[np.floating], mask: NDArray[np.bool_], *, count: int, seed: int
 ) -> Iterator[NDArray[np.float64]]:
     """Surrogates (voxels in the mask,) of a map (X, Y, Z), nearly isotropic voxels; outside the mask nothing is read.
@@ -24,11 +24,11 @@ def drawn(
     random = np.random.default_rng(seed)
     values = np.asarray(volume[mask], np.float64)
     ordered = np.sort(values)
-    weights = _weights(_normal(values), mask)
+    weights = _kernel_weights(_normal_scores(values), mask)
     # room for the widest kernel, so that opposite edges, which meet in a Fourier transform, do not
     widest = max((sigma for sigma, weight in zip(SIGMAS, weights, strict=True) if weight > 0), default=0.0)
     shape = [fft.next_fast_len(edge + int(np.ceil(3 * widest)), real=True) for edge in mask.shape]
-    filtered = np.sqrt(_power(shape, weights))
+    filtered = np.sqrt(_power_spectrum(shape, weights))
     for _ in range(count):
         field = fft.irfftn(fft.rfftn(random.normal(size=shape)) * filtered, shape)
         yield ordered[_ranks(field[tuple(slice(edge) for edge in mask.shape)][mask])]
@@ -43,15 +43,15 @@ def autocorrelation(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDA
         products, pairs = 0.0, 0
         for axis, edge in enumerate(mask.shape):
             if lag < edge:
-                here, there = (_part(mask.ndim, axis, part) for part in (slice(lag, None), slice(None, -lag)))
+                here, there = (_slice_axis(mask.ndim, axis, part) for part in (slice(lag, None), slice(None, -lag)))
                 products += float((volume[here] * volume[there]).sum())
                 pairs += int((mask[here] & mask[there]).sum())
-        if pairs >= FEWEST_PAIRS:
+        if pairs >= MIN_PAIRS:
             found[lag - 1] = products / pairs / values.var()
     return found
 
 
-def _weights(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _kernel_weights(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """How much of each kernel's noise a map of unit variance is made of, (kernels,); the rest is white."""
     known = autocorrelation(values, mask)
     lags = np.flatnonzero(np.isfinite(known))
@@ -62,7 +62,7 @@ def _weights(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np
     return found
 
 
-def _power(shape: list[int], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def _power_spectrum(shape: list[int], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """The power spectrum of the sum of smoothed noises and white noise, on the grid of `fft.rfftn`; its mean is 1."""
     steps = [fft.fftfreq(edge) for edge in shape[:-1]] + [fft.rfftfreq(shape[-1])]
     squared = sum(np.square(one) for one in np.meshgrid(*steps, indexing="ij", sparse=True))
@@ -74,7 +74,7 @@ def _power(shape: list[int], weights: NDArray[np.float64]) -> NDArray[np.float64
     return power
 
 
-def _normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _normal_scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
     found: NDArray[np.float64] = special.ndtri((_ranks(values) + 0.5) / len(values))
     return found
 
@@ -83,5 +83,5 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.argsort(np.argsort(values, kind="stable"), kind="stable")
 
 
-def _part(axes: int, axis: int, part: slice) -> tuple[slice, ...]:
+def _slice_axis(axes: int, axis: int, part: slice) -> tuple[slice, ...]:
     return tuple(part if one == axis else slice(None) for one in range(axes))

@@ -12,7 +12,7 @@ from bids_app.errors import DataError
 OUTSIDE = "outside the atlas"
 
 
-def table(
+def tabulate_regions(
     heatmap: np.ndarray,
     labels: np.ndarray,
     names: dict[int, str],
@@ -39,14 +39,14 @@ def table(
     if not np.isfinite(values).all():
         raise DataError(f"the heatmap is not finite in {np.count_nonzero(~np.isfinite(values))} voxels of the mask")
     size = int(labels.max(initial=0)) + 1
-    frame = _rows(values, found, np.bincount(labels.ravel(), minlength=size), both=sign == "both")
+    frame = _summarise_labels(values, found, np.bincount(labels.ravel(), minlength=size), both=sign == "both")
     frame["volume_ml"] = frame["voxels"] * voxel_ml
     total = frame["mass"].sum()
     frame["share"] = frame["mass"] / total if total > 0 else np.nan
-    return _ranked(frame, names, both=sign == "both")
+    return _rank_rows(frame, names, both=sign == "both")
 
 
-def _rows(values: np.ndarray, found: np.ndarray, whole: np.ndarray, *, both: bool) -> pd.DataFrame:
+def _summarise_labels(values: np.ndarray, found: np.ndarray, whole: np.ndarray, *, both: bool) -> pd.DataFrame:
     """Figures of every label, 0 included, indexed by label; `whole` counts each label's voxels wherever they are."""
     strength = np.abs(values) if both else values
     order = np.lexsort((strength, found))
@@ -66,7 +66,7 @@ def _rows(values: np.ndarray, found: np.ndarray, whole: np.ndarray, *, both: boo
     return frame
 
 
-def _ranked(frame: pd.DataFrame, names: dict[int, str], *, both: bool) -> pd.DataFrame:
+def _rank_rows(frame: pd.DataFrame, names: dict[int, str], *, both: bool) -> pd.DataFrame:
     """Regions by rank, with their names, then what is outside; columns in their final order."""
     regions = frame[(frame.index > 0) & (frame["voxels"] > 0)].copy()
     regions["region"] = [names.get(int(label), str(label)) for label in regions.index]
@@ -79,7 +79,7 @@ def _ranked(frame: pd.DataFrame, names: dict[int, str], *, both: bool) -> pd.Dat
     return pd.concat([ordered[columns], outside[columns]], ignore_index=True)
 
 
-def means(maps: Iterable[np.ndarray], labels: np.ndarray, index: np.ndarray) -> np.ndarray:
+def region_means(maps: Iterable[np.ndarray], labels: np.ndarray, index: np.ndarray) -> np.ndarray:
     """The mean of each region, (maps, regions), of maps (voxels,); labels (voxels,), `index` the regions' own."""
     size = max(int(labels.max(initial=0)), int(index.max(initial=0))) + 1
     voxels = np.maximum(np.bincount(labels, minlength=size), 1)
@@ -87,7 +87,7 @@ def means(maps: Iterable[np.ndarray], labels: np.ndarray, index: np.ndarray) -> 
     return np.asarray(every[:, index])
 
 
-def largest(labels: np.ndarray, index: np.ndarray, *, both: bool) -> Callable[[np.ndarray], np.ndarray]:
+def make_region_maximum(labels: np.ndarray, index: np.ndarray, *, both: bool) -> Callable[[np.ndarray], np.ndarray]:
     """A function that gives a map's (voxels,) maximum in each region (regions,); of magnitudes if both signs count.
 
     labels (voxels,); `index`: the regions' own, each of which has voxels.
@@ -103,6 +103,6 @@ def largest(labels: np.ndarray, index: np.ndarray, *, both: bool) -> Callable[[n
     return found
 
 
-def ranks(of_regions: np.ndarray, *, both: bool) -> np.ndarray:
+def rank_regions(of_regions: np.ndarray, *, both: bool) -> np.ndarray:
     """Ranks (maps, regions) of region means within each map: how many are at least as strong, 1 the strongest."""
     return np.asarray(rankdata(-np.abs(of_regions) if both else -of_regions, axis=1, method="max"))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from nibabel.nifti1 import Nifti1Image
 
-from bids_app.evaluation.voxelwise import Tested
+from bids_app.evaluation.voxelwise import VoxelwiseComparison
 from bids_app.report import figures
 from bids_app.report.heatmap import shown_overlap
 from bids_app.report.page import number
@@ -22,7 +22,7 @@ SHOWN = "family-wise p < 0.05"
 class Compared:
     """All comparisons; `table`, a row each; `overlap` of heatmaps with them; `limits` of the test, in sentences."""
 
-    tested: Sequence[Tested]
+    tested: Sequence[VoxelwiseComparison]
     table: pd.DataFrame
     overlap: pd.DataFrame
     limits: Sequence[str]
@@ -56,7 +56,13 @@ class Compared:
         }
 
     def _one(
-        self, one: Tested, at: int, folder: Path, template: Nifti1Image, mask: Nifti1Image, radiological: bool
+        self,
+        one: VoxelwiseComparison,
+        at: int,
+        folder: Path,
+        template: Nifti1Image,
+        mask: Nifti1Image,
+        radiological: bool,
     ) -> dict[str, Any]:
         stem = f"voxelwise-{at:02d}-" + re.sub(r"[^A-Za-z0-9]+", "", f"{one.map}{one.explained}")[:60]
         significant = one.grid.volume(one.significant.astype(np.float32))

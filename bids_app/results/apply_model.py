@@ -7,7 +7,8 @@ import pandas as pd
 from bids_app.evaluation import external, permutation
 from bids_app.planning.model_application import Application
 from bids_app.settings import Settings
-from bids_app.training import ranges, scores, seeds
+from bids_app.training import scores, seeds
+from bids_app.training.covariate_ranges import list_outside_ranges
 
 
 def prediction_table(planned: Application, told: pd.DataFrame) -> pd.DataFrame:
@@ -17,7 +18,7 @@ def prediction_table(planned: Application, told: pd.DataFrame) -> pd.DataFrame:
         known = planned.about[str(cell)]["training"]
         people = planned.used.to_dict("records")
         flags = [
-            [*ranges.outside(one, apart, known), *_not_harmonised(planned, one)]
+            [*list_outside_ranges(one, apart, known), *_not_harmonised(planned, one)]
             for one, apart in zip(people, rows["distance"], strict=True)
         ]
         parts.append(
@@ -39,14 +40,14 @@ def score_predictions(planned: Application, table: pd.DataFrame, settings: Setti
     if set(rows["true"]) != set(planned.classes):
         return None
     # one model, the mean of all, predicts everybody: all pairs of people count
-    found = scores.table(rows.assign(repeat=1, fold=1), planned.classes, seed=settings.compute.random_seed)
+    found = scores.score_table(rows.assign(repeat=1, fold=1), planned.classes, seed=settings.compute.random_seed)
     p = {}
     for cell, part in rows.assign(fold=1).groupby("cell"):
-        true, predicted = scores.of_people(part, planned.classes)
+        true, predicted = scores.class_codes(part, planned.classes)
         seed = seeds.derive(settings.compute.random_seed, "external", str(cell))
-        p[cell] = external.chance(true, predicted, len(planned.classes), seed=seed)
+        p[cell] = external.permutation_p(true, predicted, len(planned.classes), seed=seed)
     of_cells = found["cell"].map(p)
-    return found.drop(columns="repeat").assign(p=of_cells, p_holm=permutation.holm(of_cells.to_numpy(float)))
+    return found.drop(columns="repeat").assign(p=of_cells, p_holm=permutation.holm_correction(of_cells.to_numpy(float)))
 
 
 def _trained(planned: Application) -> list[str]:

@@ -11,8 +11,8 @@ from bids_app.errors import UsageError
 from bids_app.planning.group import Analysis, atlases
 from bids_app.planning.work_dir import atlas_of, fold_folders
 from bids_app.preprocess.conform import plain
-from bids_app.regions import placements, stability
-from bids_app.regions.placements import Regions
+from bids_app.regions import stability
+from bids_app.regions.size_matched_null import RegionMap, size_matched_p
 from bids_app.report.heatmap import Heatmap
 from bids_app.results.region_tables import tabulate_regions
 from bids_app.training import results
@@ -23,7 +23,9 @@ SEED = 1  # of the places that regions are compared with
 
 def collect_predictions(analysis: Analysis, work: Path) -> pd.DataFrame:
     """All cells, out of fold."""
-    return results.predictions([folder for cell in analysis.cells for folder in fold_folders(analysis, cell, work)])
+    return results.read_predictions(
+        [folder for cell in analysis.cells for folder in fold_folders(analysis, cell, work)]
+    )
 
 
 def collect_heatmaps(analysis: Analysis, work: Path) -> list[Heatmap]:
@@ -34,13 +36,13 @@ def collect_heatmaps(analysis: Analysis, work: Path) -> list[Heatmap]:
         named = [atlas_of(work, analysis.grids[cell.maps[0]], name) for name in analysis.atlases[cell.maps[0]]]
         folders = fold_folders(analysis, cell, work)
         finest = max(*grid.voxel_mm, *(analysis.smoothing[name] for name in cell.maps))
-        means = [one for one in results.means(folders, cell.name, analysis.classes) if _finite(one)]
-        asked = [Regions(one.values, grid.vector(labels), one.sign == "both") for one in means for labels, _ in named]
-        sized = iter(placements.shares(asked, grid.mask, grid.voxel_mm, seed=SEED) if asked else ())
+        means = [one for one in results.average_heatmaps(folders, cell.name, analysis.classes) if _finite(one)]
+        asked = [RegionMap(one.values, grid.vector(labels), one.sign == "both") for one in means for labels, _ in named]
+        sized = iter(size_matched_p(asked, grid.mask, grid.voxel_mm, seed=SEED) if asked else ())
         for mean in means:
             resolution, regions, of_folds = max(finest, mean.cell_mm or 0.0), {}, []
             for labels, about in named:
-                people = None if mean.people is None else results.each(folders, mean, analysis.classes)
+                people = None if mean.people is None else results.iterate_heatmaps(folders, mean, analysis.classes)
                 own = {"p_size": next(sized), "resolution_mm": resolution}
                 regions[about["name"]], found = tabulate_regions(mean, people, labels, about, grid, **own)
                 of_folds.append(found)
@@ -50,7 +52,7 @@ def collect_heatmaps(analysis: Analysis, work: Path) -> list[Heatmap]:
     return made
 
 
-def _finite(mean: results.Mean) -> bool:
+def _finite(mean: results.MeanHeatmap) -> bool:
     """Whether a map has a number in every voxel; where it has not, it is said, and the map left out."""
     if finite := bool(np.isfinite(mean.values).all()):
         return finite
@@ -60,7 +62,7 @@ def _finite(mean: results.Mean) -> bool:
 
 def _agreement(of_folds: np.ndarray) -> dict[str, float]:
     """How far folds agree on the regions of the first atlas; nothing with one fold, or one region."""
-    found = stability.agreement(of_folds) if min(of_folds.shape) > 1 else {}
+    found = stability.measure_agreement(of_folds) if min(of_folds.shape) > 1 else {}
     return {f"folds_{name}": value for name, value in found.items()}
 
 

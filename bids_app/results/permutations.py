@@ -17,7 +17,7 @@ Files = dict[str, Any]
 
 
 def permutation_table(analysis: Analysis, settings: Settings, told: pd.DataFrame, work: Path) -> pd.DataFrame:
-    """What was observed in predictions, and how often as much with labels that mean nothing (`permutation.table`)."""
+    """The observed scores of all cells with their permutation p values (`permutation.tabulate_p_values`)."""
     observed, null = {}, {}
     for cell in analysis.cells:
         folder, most = work / "nulls" / cell.name, count_labellings(cell, settings)
@@ -27,13 +27,13 @@ def permutation_table(analysis: Analysis, settings: Settings, told: pd.DataFrame
         else:
             first = told[(told["cell"] == cell.name) & (told["repeat"] == 1)]
             observed[cell.name] = permutation.balanced_accuracy(
-                *scores.of_people(first, analysis.classes), len(analysis.classes)
+                *scores.class_codes(first, analysis.classes), len(analysis.classes)
             )
             null[cell.name] = np.array([np.load(folder / f"{number}.npy")[0] for number in range(1, most + 1)])
-    others = permutation.distinct(*exchangeable_labels(analysis, settings)) - 1
-    if others < permutation.FEWEST:  # drawn again and again they would pass for more than they are
+    others = permutation.count_labellings(*exchangeable_labels(analysis, settings)) - 1
+    if others < permutation.MIN_PERMUTATIONS:  # drawn again and again they would pass for more than they are
         null = {name: its[:others] for name, its in null.items()}
-    return permutation.table(observed, null, [cell.name for cell in analysis.cells if is_linear(cell)])
+    return permutation.tabulate_p_values(observed, null, [cell.name for cell in analysis.cells if is_linear(cell)])
 
 
 def site_prediction_scores(cell: Cell, work: Path) -> Files:

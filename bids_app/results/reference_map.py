@@ -40,7 +40,7 @@ def overlap_table(analysis: Analysis, settings: Settings, maps: list[Heatmap], w
     for name in analysis.smoothing:
         grid = Grid.read(work / f"grid_{name}.npz")
         reference, origin = _resample_reference(file, grid)
-        inside, words = overlap.region(reference, grid.mask)
+        inside, words = overlap.binarise_reference(reference, grid.mask)
         about = {
             "reference": f"{file.name}: {origin}{words}",
             "voxels": int(inside.sum()),
@@ -80,8 +80,8 @@ def _rows(
 ) -> list[dict[str, Any]]:
     rows = _smoothings(own, volume, grid, inside)
     null = [
-        overlap.measures(one, inside)[CHOOSE_BY]
-        for one in surrogates.drawn(
+        overlap.measure_overlap(one, inside)[CHOOSE_BY]
+        for one in surrogates.generate_surrogates(
             grid.cropped.volume(grid.vector(volume)),
             grid.cropped.mask,
             count=SURROGATES,
@@ -97,9 +97,9 @@ def _rows(
 
 
 def _smoothings(own: dict[str, Any], volume: np.ndarray, grid: Grid, inside: np.ndarray) -> list[dict[str, Any]]:
-    smoothed = {mm: overlap.smoothed(volume, grid.mask, grid.voxel_mm, mm) for mm in SMOOTHING_MM}
+    smoothed = {mm: overlap.smooth_in_mask(volume, grid.mask, grid.voxel_mm, mm) for mm in SMOOTHING_MM}
     return [
-        {**own, "smoothing_mm": str(mm), **overlap.measures(values, inside), "p": float("nan")}
+        {**own, "smoothing_mm": str(mm), **overlap.measure_overlap(values, inside), "p": float("nan")}
         for mm, values in smoothed.items()
     ]
 
@@ -107,7 +107,10 @@ def _smoothings(own: dict[str, Any], volume: np.ndarray, grid: Grid, inside: np.
 def _smoothing_of_other_folds(folds: list[np.ndarray], grid: Grid, inside: np.ndarray) -> dict[str, float]:
     """The mean over folds of the measures of each fold's map, smoothed as was best for the others."""
     every = [
-        [overlap.measures(overlap.smoothed(one, grid.mask, grid.voxel_mm, mm), inside) for mm in SMOOTHING_MM]
+        [
+            overlap.measure_overlap(overlap.smooth_in_mask(one, grid.mask, grid.voxel_mm, mm), inside)
+            for mm in SMOOTHING_MM
+        ]
         for one in folds
     ]
     scored = np.array([[found[CHOOSE_BY] for found in fold] for fold in every])
@@ -120,10 +123,10 @@ def _resample_reference(file: Path, grid: Grid) -> tuple[np.ndarray, str]:
 
     A map of two values keeps them; coordinates become their activation likelihood.
     """
-    if foci.is_table(file):
-        studies, words = foci.read(file)
+    if foci.is_foci_table(file):
+        studies, words = foci.read_foci(file)
         places = nib.affines.apply_affine(grid.affine, np.argwhere(grid.mask))
-        return grid.volume(ale.likelihood(places, studies)), f"{words}; "
+        return grid.volume(ale.activation_likelihood(places, studies)), f"{words}; "
     image = nib.load(file)
     values = np.nan_to_num(np.asarray(image.dataobj, np.float32))
     plain = nib.Nifti1Image(values, image.affine)
@@ -138,7 +141,7 @@ def _maps_without_classifier(analysis: Analysis, name: str, grid: Grid, work: Pa
         file = everybody(name, work)
     else:
         paths = [tuple(each) for each in analysis.used[name]]
-        file = arrays.stack(paths, grid, work, smoothing_mm=analysis.smoothing[name], form=analysis.forms[name])
+        file = arrays.stack_images(paths, grid, work, smoothing_mm=analysis.smoothing[name], form=analysis.forms[name])
     x, classes = np.load(file, mmap_mode="r"), analysis.used["class"].to_numpy()
     groups = [np.asarray(x[classes == one]) for one in analysis.classes]
     if len(groups) == 2:

@@ -40,19 +40,21 @@ def judge_models(analysis: Analysis, settings: Settings, told: pd.DataFrame, wor
     seed = settings.compute.random_seed
     people = analysis.used.drop_duplicates("participant_id")
     label = analysis.label_column
-    blind = baselines.predictions(analysis.used, analysis.splits, analysis.classes, label=label)
+    blind = baselines.predict_baselines(analysis.used, analysis.splits, analysis.classes, label=label)
     told_all = pd.concat([told, blind], ignore_index=True)
-    judged = scores.table(told_all, analysis.classes, seed=seed).merge(chance, on="cell", how="left")
+    judged = scores.score_table(told_all, analysis.classes, seed=seed).merge(chance, on="cell", how="left")
     judged.loc[judged["repeat"] != 1, ["p", "p_max", "p_family", "judged", "needed"]] = float("nan")
-    known = baselines.known(analysis.used, label=label)
+    known = baselines.available_baselines(analysis.used, label=label)
     verdicts = {}
     for cell in analysis.cells:
         own = _first(told, cell.name, analysis)
         rivals = {
-            name: compare.difference(own, _first(blind, name, analysis), seed=seeds.derive(seed, cell.name, name))
+            name: compare.bootstrap_difference(
+                own, _first(blind, name, analysis), seed=seeds.derive(seed, cell.name, name)
+            )
             for name in known
         }
-        verdicts[cell.name] = verdict.judge(
+        verdicts[cell.name] = verdict.judge_model(
             judged[judged["cell"] == cell.name],
             analysis.classes,
             chance=chance.set_index("cell").loc[cell.name].to_dict(),
@@ -60,10 +62,10 @@ def judge_models(analysis: Analysis, settings: Settings, told: pd.DataFrame, wor
             unknown=[*_alike(cell, work), *_unknown(analysis, cell)],
         )
     found = {
-        "by_class": audit.table(people, analysis.samples, analysis.classes, label=label),
-        "confounded": audit.confounded(people, analysis.classes, label=label),
+        "by_class": audit.audit_classes(people, analysis.samples, analysis.classes, label=label),
+        "confounded": audit.list_single_site_classes(people, analysis.classes, label=label),
         "baselines": {name: list(columns) for name, columns in known.items()},
-        "baselines_left_out": baselines.left_out(label),
+        "baselines_left_out": baselines.describe_omitted(label),
         "site_told_from_maps": {
             cell.name: {
                 ("harmonised" if analysis.keep is not None and of == "products" else "as they are"): its
@@ -79,12 +81,14 @@ def judge_models(analysis: Analysis, settings: Settings, told: pd.DataFrame, wor
     train, test = (
         float(np.mean([len(getattr(split, side)) for split in analysis.splits])) for side in ("train", "test")
     )
-    return Judgement(judged, compare.between(told[told["cell"] != CHOSEN], train=train, test=test), found, verdicts)
+    return Judgement(
+        judged, compare.compare_pairs(told[told["cell"] != CHOSEN], train=train, test=test), found, verdicts
+    )
 
 
 def _first(told: pd.DataFrame, name: str, analysis: Analysis) -> pd.DataFrame:
     """A cell's people in the first repeat."""
-    return scores.by_person(told[(told["cell"] == name) & (told["repeat"] == 1)], analysis.classes)
+    return scores.average_sessions(told[(told["cell"] == name) & (told["repeat"] == 1)], analysis.classes)
 
 
 def _within_sites(analysis: Analysis, told: pd.DataFrame, people: pd.DataFrame) -> dict[str, Any]:
@@ -92,7 +96,10 @@ def _within_sites(analysis: Analysis, told: pd.DataFrame, people: pd.DataFrame) 
     if analysis.label_column == "site" or people["site"].nunique() < 2:
         return {}
     of = people.dropna(subset="site").set_index("participant_id")["site"].astype(str).to_dict()
-    return {cell.name: sites.within(_first(told, cell.name, analysis), of, analysis.classes) for cell in analysis.cells}
+    return {
+        cell.name: sites.accuracy_by_site(_first(told, cell.name, analysis), of, analysis.classes)
+        for cell in analysis.cells
+    }
 
 
 def _not_harmonised(analysis: Analysis) -> list[str]:
@@ -105,7 +112,7 @@ def _not_harmonised(analysis: Analysis) -> list[str]:
             site
             for split in analysis.splits
             for site in set(of.iloc[list(split.test)])
-            if (of.iloc[list(split.train)] == site).sum() < combat.FEWEST
+            if (of.iloc[list(split.train)] == site).sum() < combat.MIN_SITE_PEOPLE
         }
     )
 
@@ -127,8 +134,8 @@ def _alike(cell: Cell, work: Path) -> list[str]:
 
 def _unknown(analysis: Analysis, cell: Cell) -> list[str]:
     """What could explain a difference and was not looked at; the label itself is nothing of the kind, and known."""
-    known = baselines.known(analysis.used)
-    told = audit.confounded(analysis.used, analysis.classes, label=analysis.label_column)
+    known = baselines.available_baselines(analysis.used)
+    told = audit.list_single_site_classes(analysis.used, analysis.classes, label=analysis.label_column)
     if "site" not in known:
         told.append("the site is not known (--site COLUMN; a column with one value where there is one site)")
     told += [f"{name} is not known" for name in ("age", "sex") if name not in known.get("age and sex", ())]

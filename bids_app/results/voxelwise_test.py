@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bids_app.dataset.grid import Grid
-from bids_app.evaluation.voxelwise import Drawn, Tested, corrected
+from bids_app.evaluation.voxelwise import PermutedStatistics, VoxelwiseComparison, familywise_p
 from bids_app.planning.group import Analysis
 from bids_app.planning.voxelwise_test import comparisons, count_nodes, permutation_file
 from bids_app.planning.work_dir import atlas_of
@@ -37,14 +37,14 @@ def collect_voxelwise_test(
     )
 
 
-def _comparisons_tested(analysis: Analysis, parts: int, work: Path) -> list[Tested]:
+def _comparisons_tested(analysis: Analysis, parts: int, work: Path) -> list[VoxelwiseComparison]:
     """Every comparison, corrected over all of them."""
     every = list(comparisons(analysis))
     drawn = [_joined([permutation_file(work, *one, number) for number in range(1, parts + 1)]) for one in every]
-    p = corrected([its.tfce for its in drawn], [its.null for its in drawn])
+    p = familywise_p([its.tfce for its in drawn], [its.null for its in drawn])
     people = analysis.used.groupby("class")["participant_id"].nunique()
     return [
-        Tested(
+        VoxelwiseComparison(
             map=name,
             explained=one,
             reference=analysis.classes[0],
@@ -54,13 +54,13 @@ def _comparisons_tested(analysis: Analysis, parts: int, work: Path) -> list[Test
             grid=Grid.read(work / f"grid_{name}.npz"),
             drawn=its,
             p=own,
-            p_within=corrected([its.tfce], [its.null])[0],
+            p_within=familywise_p([its.tfce], [its.null])[0],
         )
         for (name, one), its, own in zip(every, drawn, p, strict=True)
     ]
 
 
-def _table(tested: Sequence[Tested], analysis: Analysis, work: Path) -> pd.DataFrame:
+def _table(tested: Sequence[VoxelwiseComparison], analysis: Analysis, work: Path) -> pd.DataFrame:
     """A row a comparison: voxels below 0.05 by sign, the least p, and the voxel with the largest |t| of them."""
     rows = []
     for one in tested:
@@ -87,7 +87,7 @@ def _table(tested: Sequence[Tested], analysis: Analysis, work: Path) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def _overlap(tested: Sequence[Tested], maps: Sequence[Heatmap], settings: Settings) -> pd.DataFrame:
+def _overlap(tested: Sequence[VoxelwiseComparison], maps: Sequence[Heatmap], settings: Settings) -> pd.DataFrame:
     """Every heatmap against the tests of its first map, of the class that it explains (of all for the reference).
 
     Columns of `reference.table`, and `contrast`.
@@ -96,7 +96,7 @@ def _overlap(tested: Sequence[Tested], maps: Sequence[Heatmap], settings: Settin
     for one in tested:
         inside, words = one.significant, SIGNIFICANT
         if not inside.any() or inside.all():
-            inside, words = overlap.region(one.grid.volume(one.drawn.t), one.grid.mask)
+            inside, words = overlap.binarise_reference(one.grid.volume(one.drawn.t), one.grid.mask)
         about = {
             "contrast": one.contrast,
             "reference": f"t-map of {one.map}: {words}",
@@ -131,7 +131,7 @@ def _limits(analysis: Analysis, settings: Settings) -> list[str]:
     return told
 
 
-def _joined(files: Sequence[Path]) -> Drawn:
+def _joined(files: Sequence[Path]) -> PermutedStatistics:
     """The permutations of all nodes of one comparison."""
     parts = [np.load(file) for file in files]
-    return Drawn(parts[0]["t"], parts[0]["tfce"], np.concatenate([part["null"] for part in parts]))
+    return PermutedStatistics(parts[0]["t"], parts[0]["tfce"], np.concatenate([part["null"] for part in parts]))

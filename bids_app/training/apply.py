@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bids_app.training import fold, loop, models, tables
 
 
-def run(
+def apply_models(
     folders: Sequence[Path],
     *,
     arrays: Sequence[Mapping[str, Path]],
@@ -20,23 +20,23 @@ def run(
     threads: int = 1,
 ) -> pd.DataFrame:
     """One row a sample: participant_id, session_id, cell, `models` (how many were asked), predicted,
-    probability_<class> (their mean), and `distance`, the mean of `Preparation.distances`.
+    probability_<class> (their mean), and `distance`, the mean of `FeaturePipeline.distances`.
 
     folders: of the cell's models; arrays: of each model, map -> float32 (people, voxels) in the row order of `people`;
     asked (people, models): each person has at least one. One person and one model give the very numbers of training on
     the same machine. Raises DataError for people without a covariate that the models adjust for.
     """
-    table = tables.read(people)
+    table = tables.read_table(people)
     # networks run where training would have run them, for the same numbers
-    where = fold.resolve(device)
+    where = fold.resolve_device(device)
     total, apart = np.zeros(0), np.zeros(len(table))
-    with loop.threads(threads):
+    with loop.torch_threads(threads):
         for folder, may, its in zip(folders, asked.T, arrays, strict=True):
             model = models.load(folder, device=where)
             if hasattr(model.module, "fit"):
                 model = models.load(folder)
             own = model.preparation
-            everyone = tables.people(table, {one: its[one] for one in own.maps}, own.columns, own.keep)
+            everyone = tables.load_samples(table, {one: its[one] for one in own.maps}, own.columns, own.keep)
             rows = np.flatnonzero(may)
             if not total.size:
                 total = np.zeros((len(table), len(model.classes)))

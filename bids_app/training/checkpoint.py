@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from bids_app.training.regimen import Regimen
+from bids_app.training.training_config import TrainingConfig
 
 EVERY_S = 300.0
 
@@ -56,7 +56,7 @@ class Checkpoint:
             read(state, self.file)
 
 
-def place(folder: Path, how: Regimen, arrays: Iterable[NDArray[Any]], **told: Any) -> Checkpoint:
+def make_checkpoint(folder: Path, how: TrainingConfig, arrays: Iterable[NDArray[Any]], **told: Any) -> Checkpoint:
     """The checkpoint of one training: its file's name is a hash of the regimen, of arrays and of what else is told."""
     digest = hashlib.sha256(json.dumps([asdict(how), told, torch.__version__], sort_keys=True).encode())
     for array in arrays:

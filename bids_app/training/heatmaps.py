@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from bids_app import catalogue
 from bids_app.explainers._features import placed
+from bids_app.training.feature_pipeline import Samples
 from bids_app.training.models import Model
-from bids_app.training.prepare import People
 
 Parcels = NDArray[np.integer] | None
 Explainer = ModuleType | SimpleNamespace
-ENOUGH = 24
+MAX_SPREAD_SAMPLES = 24
 
 
-def suitable(
+def select_explainers(
     names: Sequence[str] | Mapping[str, Mapping[str, Any]], module: torch.nn.Module
 ) -> tuple[dict[str, Explainer], dict[str, str]]:
     """The explainers that apply to a classifier, with their options where some are given; of the others why not."""
@@ -37,7 +37,7 @@ def suitable(
     return chosen, refused
 
 
-def one(
+def explain(
     explainer: Explainer, model: Model, x: torch.Tensor, target: int, parcels: Parcels = None
 ) -> NDArray[np.float32]:
     """The map (voxels in the mask,) of class `target` for a prepared x; never scaled per person.
@@ -52,29 +52,31 @@ def one(
     return np.asarray(found[box.mask] if found.ndim == box.mask.ndim else found, np.float32)
 
 
-def each(explainer: Explainer, model: Model, people: People, parcels: Parcels = None) -> Iterator[NDArray[np.float32]]:
+def explain_each(
+    explainer: Explainer, model: Model, people: Samples, parcels: Parcels = None
+) -> Iterator[NDArray[np.float32]]:
     """Each person's heatmaps (classes, voxels in the mask), one for every class explained."""
     for person in range(len(people)):
         x = model.tensor(people, person)
-        yield np.stack([one(explainer, model, x, target, parcels) for target in range(len(model.classes))])
+        yield np.stack([explain(explainer, model, x, target, parcels) for target in range(len(model.classes))])
 
 
-def write_people(
-    explainer: Explainer, model: Model, people: People, *, path: Path, parcels: Parcels = None
+def write_heatmaps(
+    explainer: Explainer, model: Model, people: Samples, *, path: Path, parcels: Parcels = None
 ) -> list[list[dict[str, float]]]:
     """Write float32 (people, classes, voxels) as .npy, a person at a time; returns the checks by person and class."""
     shape = (len(people), len(model.classes), model.preparation.grid.voxels)
     table = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
     told = []
-    for row, heatmap in enumerate(each(explainer, model, people, parcels)):
+    for row, heatmap in enumerate(explain_each(explainer, model, people, parcels)):
         table[row] = heatmap
         x = model.tensor(people, row)
-        told.append([_checks(explainer, model, x, target, values) for target, values in enumerate(heatmap)])
+        told.append([_check_heatmap(explainer, model, x, target, values) for target, values in enumerate(heatmap)])
     table.flush()
     return told
 
 
-def _checks(
+def _check_heatmap(
     explainer: Explainer, model: Model, x: torch.Tensor, target: int, values: NDArray[np.float32]
 ) -> dict[str, float]:
     """What every map has to be, 1 where it is so, and what the explainer measures of its own."""
@@ -82,15 +84,15 @@ def _checks(
     return {"finite": float(np.isfinite(values).all()), "not_all_zero": float(values.any()), **own}
 
 
-def spread(explainer: Explainer, model: Model, people: People, *, parcels: Parcels = None) -> float:
+def heatmap_sd(explainer: Explainer, model: Model, people: Samples, *, parcels: Parcels = None) -> float:
     """The SD of a method's values over people, classes and voxels: the number by which a model's maps are divided.
 
     Given the training people, it makes the models of several folds comparable without looking at anybody held out. Of
     more than ENOUGH people every so manieth is looked at: it is one number of a hundred thousand voxels each.
     """
     count, total, squares = 0, 0.0, 0.0
-    rows = np.unique(np.linspace(0, len(people) - 1, min(len(people), ENOUGH)).round().astype(int)).tolist()
-    for heatmap in each(explainer, model, people.rows(rows), parcels):
+    rows = np.unique(np.linspace(0, len(people) - 1, min(len(people), MAX_SPREAD_SAMPLES)).round().astype(int)).tolist()
+    for heatmap in explain_each(explainer, model, people.rows(rows), parcels):
         count += heatmap.size
         total += float(heatmap.sum(dtype=np.float64))
         squares += float(np.square(heatmap, dtype=np.float64).sum())

@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
-from bids_app.training import augment, drawing, placed
+from bids_app.training import augment
 from bids_app.training.checkpoint import Checkpoint, State
-from bids_app.training.regimen import Regimen
+from bids_app.training.device import autocast_precision, training_mode
+from bids_app.training.sampling import Rows, class_weights, draw_epoch, epoch_length, train_validation_split
+from bids_app.training.training_config import TrainingConfig
 
 CUDA_TOLERANCE = 1e-3  # of probabilities, two trainings with one seed on one device
 
@@ -24,7 +26,7 @@ def train(
     network: torch.nn.Module,
     batch: Batch,
     y: NDArray[np.int64],
-    how: Regimen,
+    how: TrainingConfig,
     *,
     seed: int,
     device: str,
@@ -43,34 +45,34 @@ def train(
     """
     rows, aside = np.arange(len(y)), np.arange(0)
     if how.aside:
-        rows, aside = drawing.parted(y, groups, share=how.aside, seed=seed)
+        rows, aside = train_validation_split(y, groups, share=how.aside, seed=seed)
     # parts of even size: a last batch of one person would break batch normalisation
-    parts = math.ceil(drawing.length(rows, y, oversample=how.oversample) / how.batch_size)
+    parts = math.ceil(epoch_length(rows, y, oversample=how.oversample) / how.batch_size)
     apart = np.array_split(aside, max(1, math.ceil(len(aside) / how.at_once)))
-    with placed.training(network, device), seeded(seed, device):
-        state = _start(network, how, parts, seed, device)
+    with training_mode(network, device), fixed_seed(seed, device):
+        state = _init_state(network, how, parts, seed, device)
         change, balancing = augment.load(how.augment), None if how.oversample else rows
-        loss = _loss(state, batch, y, how, device, balancing=balancing, change=change)
-        validation = _loss(state, batch, y, how, device, balancing=aside, change=None)
+        loss = _make_loss(state, batch, y, how, device, balancing=balancing, change=change)
+        validation = _make_loss(state, batch, y, how, device, balancing=aside, change=None)
         if checkpoint is not None:
             checkpoint.restore(state)
         left = range(len(state.told["loss"]), how.epochs)
         for _ in left if progress is None else progress(left):
-            if _stale(state, how):
+            if _should_stop(state, how):
                 break
-            drawn = drawing.epoch(rows, y, state.order, oversample=how.oversample)
-            steps = [_step(state, loss, chosen, how) for chosen in np.array_split(drawn, parts)]
+            drawn = draw_epoch(rows, y, state.order, oversample=how.oversample)
+            steps = [_train_step(state, loss, chosen, how) for chosen in np.array_split(drawn, parts)]
             state.told["loss"].append(sum(float(mean) * len(few) for step in steps for few, mean in step) / len(drawn))
             if how.aside:
-                _judge(state, validation, apart, keep=how.patience is not None)
+                _validate(state, validation, apart, keep=how.patience is not None)
             if checkpoint is not None:
-                checkpoint.keep(state, last=_stale(state, how) or len(state.told["loss"]) == how.epochs)
+                checkpoint.keep(state, last=_should_stop(state, how) or len(state.told["loss"]) == how.epochs)
         if state.best:
             network.load_state_dict(state.best)
     return state.told
 
 
-def _start(network: torch.nn.Module, how: Regimen, parts: int, seed: int, device: str) -> State:
+def _init_state(network: torch.nn.Module, how: TrainingConfig, parts: int, seed: int, device: str) -> State:
     """Before the first epoch."""
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[how.optimiser]
     optimiser = kind(network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
@@ -82,26 +84,26 @@ def _start(network: torch.nn.Module, how: Regimen, parts: int, seed: int, device
     return State(network, optimiser, schedule, order, noise, told)
 
 
-def _loss(
+def _make_loss(
     state: State,
     batch: Batch,
     y: NDArray[np.int64],
-    how: Regimen,
+    how: TrainingConfig,
     device: str,
     *,
-    balancing: drawing.Rows | None,
+    balancing: Rows | None,
     change: augment.Augment | None,
 ) -> Loss:
     """The mean loss of some rows, as a function; weights make the classes of the rows `balancing` weigh the same."""
     weights = None
     if balancing is not None:
-        weights = torch.tensor(drawing.weights(y[balancing]), dtype=torch.float32, device=device)
+        weights = torch.tensor(class_weights(y[balancing]), dtype=torch.float32, device=device)
 
-    def loss(few: drawing.Rows) -> torch.Tensor:
+    def loss(few: Rows) -> torch.Tensor:
         x = torch.from_numpy(batch(few)).to(device)
         x = x if change is None else change(x, state.noise)
         target = torch.from_numpy(y[few]).to(device)
-        with placed.precision(device):
+        with autocast_precision(device):
             forward: Any = state.network.instances if how.instances else state.network
             logits = forward(x)
             if how.instances:  # (batch, slices, classes): each slice has its person's class
@@ -111,7 +113,7 @@ def _loss(
     return loss
 
 
-def _step(state: State, loss: Loss, chosen: drawing.Rows, how: Regimen) -> list[tuple[drawing.Rows, torch.Tensor]]:
+def _train_step(state: State, loss: Loss, chosen: Rows, how: TrainingConfig) -> list[tuple[Rows, torch.Tensor]]:
     """One step by the mean loss of the chosen rows, which go through in so many parts as the regimen says."""
     told = []
     state.optimiser.zero_grad()
@@ -126,7 +128,7 @@ def _step(state: State, loss: Loss, chosen: drawing.Rows, how: Regimen) -> list[
     return told
 
 
-def _judge(state: State, loss: Loss, parts: list[drawing.Rows], *, keep: bool) -> None:
+def _validate(state: State, loss: Loss, parts: list[Rows], *, keep: bool) -> None:
     """Tell the loss of the people set aside, and if wanted keep the weights where it is the best so far."""
     state.network.eval()
     with torch.no_grad():
@@ -138,14 +140,14 @@ def _judge(state: State, loss: Loss, parts: list[drawing.Rows], *, keep: bool) -
         state.best = {name: tensor.clone() for name, tensor in state.network.state_dict().items()}
 
 
-def _stale(state: State, how: Regimen) -> bool:
+def _should_stop(state: State, how: TrainingConfig) -> bool:
     """Whether so many epochs as the patience brought nothing better."""
     told = state.told.get("validation", [])
     return bool(told) and how.patience is not None and len(told) - 1 - int(np.argmin(told)) >= how.patience
 
 
 @contextmanager
-def seeded(seed: int, device: str) -> Iterator[None]:
+def fixed_seed(seed: int, device: str) -> Iterator[None]:
     """Torch's own generators (dropout) seeded and cuDNN made deterministic, both as before afterwards."""
     devices = [torch.cuda.current_device()] if device.startswith("cuda") else []
     with (
@@ -157,7 +159,7 @@ def seeded(seed: int, device: str) -> Iterator[None]:
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
     """Torch on `count` threads, since its numbers vary with them."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from bids_app.training.regimen import Regimen
+from bids_app.training.training_config import TrainingConfig
 
-GAPS, COPIES, BLOCK = 1.5, 3, 16
-SCRATCH = 2**26
+FRAGMENTATION, TENSOR_COPIES, CHANNEL_BLOCK = 1.5, 3, 16
+LIBRARY_BYTES = 2**26
 
 
 @dataclass(frozen=True)
-class Need:
+class MemoryEstimate:
     """Bytes of a network's weights, of what a step keeps of its forward pass, and of the largest tensor in it, whose
     channels are counted in blocks of 16, as convolutions on a CPU lay them out.
     """
@@ -32,10 +32,12 @@ class Need:
         the libraries allocate once.
         """
         of_weights = (5 if self.best else 4) * self.weights
-        return int(of_weights + GAPS * self.kept + COPIES * self.largest + SCRATCH)
+        return int(of_weights + FRAGMENTATION * self.kept + TENSOR_COPIES * self.largest + LIBRARY_BYTES)
 
 
-def of_step(network: torch.nn.Module, how: Regimen, *, channels: int, shape: tuple[int, ...]) -> Need:
+def estimate_step(
+    network: torch.nn.Module, how: TrainingConfig, *, channels: int, shape: tuple[int, ...]
+) -> MemoryEstimate:
     """What training on volumes (X, Y, Z) needs a step. The network has no weights any more afterwards."""
     network.to("meta").train()
     weights = [*network.parameters(), *network.buffers()]
@@ -52,15 +54,15 @@ def of_step(network: torch.nn.Module, how: Regimen, *, channels: int, shape: tup
     def look(module: torch.nn.Module, given: object, made: object) -> None:
         del module, given
         if isinstance(made, torch.Tensor):
-            channels = made.shape[1] if made.ndim > 3 else BLOCK
-            sizes.append(made.nbytes // channels * -(-channels // BLOCK) * BLOCK)
+            channels = made.shape[1] if made.ndim > 3 else CHANNEL_BLOCK
+            sizes.append(made.nbytes // channels * -(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK)
 
     for module in network.modules():
         module.register_forward_hook(look)
     x = torch.empty(how.at_once, channels, *shape, device="meta")
     with saved_tensors_hooks(keep, lambda tensor: tensor):
         network(x)
-    return Need(
+    return MemoryEstimate(
         weights=sum(weight.nbytes for weight in weights),
         kept=sum(storage.nbytes() for storage in kept.values()),
         largest=max(x.nbytes, *sizes),

@@ -15,9 +15,8 @@ from safetensors.numpy import save as to_bytes
 from bids_app import __version__, catalogue
 from bids_app.classifiers._places import Places
 from bids_app.dataset.grid import Grid
-from bids_app.training import cards
-from bids_app.training.cards import CARD, WEIGHTS
-from bids_app.training.prepare import People, Preparation
+from bids_app.training.feature_pipeline import FeaturePipeline, Samples
+from bids_app.training.model_metadata import METADATA_FILE, MODEL_FORMAT, WEIGHTS_FILE, file_sha256, read_metadata
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +26,7 @@ class Model:
     cell: str
     classifier: str
     classes: tuple[str, ...]
-    preparation: Preparation
+    preparation: FeaturePipeline
     module: torch.nn.Module
     seed: int
     settings: Mapping[str, Any]
@@ -36,7 +35,7 @@ class Model:
     device: str = "cpu"
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def predict(self, people: People) -> NDArray[np.float64]:
+    def predict(self, people: Samples) -> NDArray[np.float64]:
         """Probabilities (people, classes), the softmax of the logits, of people as they are before preparation.
 
         They go through one at a time, so that nobody's number depends on their company.
@@ -49,7 +48,7 @@ class Model:
                 rows.append(torch.softmax(logits.double(), dim=0).cpu().numpy())
         return np.array(rows).reshape(len(people), len(self.classes))
 
-    def tensor(self, people: People, person: int) -> torch.Tensor:
+    def tensor(self, people: Samples, person: int) -> torch.Tensor:
         """One person, prepared, on the device: (channels, X, Y, Z), or (channels * voxels,), as the module takes."""
         prepared = self.preparation.vectors(people.rows(slice(person, person + 1)))
         if self.module.takes == "volumes":
@@ -58,7 +57,7 @@ class Model:
 
 
 def build(
-    classifier: str, preparation: Preparation, classes: int, *, seed: int, options: Mapping[str, Any] | None = None
+    classifier: str, preparation: FeaturePipeline, classes: int, *, seed: int, options: Mapping[str, Any] | None = None
 ) -> torch.nn.Module:
     """An untrained module from the catalogue, for what the preparation gives; options: those of its `build`."""
     part = catalogue.load("classifiers", classifier)
@@ -82,9 +81,9 @@ def save(model: Model, folder: Path) -> None:
     arrays = state | dict(preparation.arrays) | {"grid.mask": preparation.grid.mask}
     # its own writer would make a file that only its owner can read
     content = to_bytes({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)})
-    (folder / WEIGHTS).write_bytes(content)
+    (folder / WEIGHTS_FILE).write_bytes(content)
     card = {
-        "format": cards.FORMAT,
+        "format": MODEL_FORMAT,
         "pellucid_version": __version__,
         "cell": model.cell,
         "classifier": model.classifier,
@@ -94,7 +93,7 @@ def save(model: Model, folder: Path) -> None:
         "seed": model.seed,
         "repeat": model.repeat,
         "fold": model.fold,
-        "weights_sha256": cards.digest(folder / WEIGHTS),
+        "weights_sha256": file_sha256(folder / WEIGHTS_FILE),
         "grid": {
             "shape": list(preparation.grid.mask.shape),
             "affine": preparation.grid.affine.tolist(),
@@ -104,21 +103,21 @@ def save(model: Model, folder: Path) -> None:
         **({} if preparation.keep is None else {"combat_keep": list(preparation.keep)}),
         "settings": dict(model.settings),
     }
-    (folder / CARD).write_text(tomli_w.dumps(card), encoding="utf-8")
+    (folder / METADATA_FILE).write_text(tomli_w.dumps(card), encoding="utf-8")
 
 
 def load(folder: Path, *, device: str = "cpu") -> Model:
     """Read what `save` wrote.
 
-    Raises as `cards.read`.
+    Raises as `model_metadata.read_metadata`.
     """
-    card = cards.read(folder)
-    arrays = load_file(folder / WEIGHTS)
+    card = read_metadata(folder)
+    arrays = load_file(folder / WEIGHTS_FILE)
     grid = Grid(arrays.pop("grid.mask"), np.array(card["grid"]["affine"]), card["grid"]["whole"])
     fitted = {name: array for name, array in arrays.items() if not name.startswith("classifier.")}
     columns = {one: tuple(names) for one, names in card["adjust"].items()}
     keep = tuple(card["combat_keep"]) if "combat_keep" in card else None
-    preparation = Preparation(tuple(card["maps"]), columns, grid, fitted, keep)
+    preparation = FeaturePipeline(tuple(card["maps"]), columns, grid, fitted, keep)
     options = card.get("options", {})
     module = build(card["classifier"], preparation, len(card["classes"]), seed=card["seed"], options=options)
     module.load_state_dict(

@@ -20,9 +20,9 @@ RESAMPLES = 1000
 Bounds = tuple[float, float]
 
 
-def table(predictions: pd.DataFrame, classes: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
+def score_table(predictions: pd.DataFrame, classes: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
     """One row a cell and repeat: n, and with _low and _high: balanced_accuracy, accuracy, auroc, what
-    `calibration.measures` gives, and for two classes sensitivity and specificity.
+    `calibration.score_probabilities` gives, and for two classes sensitivity and specificity.
 
     predictions: participant_id, cell, repeat, fold, true, predicted, probability_<class>; several rows of a person
     (sessions) count as one, by their mean probability. Sensitivity is of the second class, specificity of the first,
@@ -30,7 +30,7 @@ def table(predictions: pd.DataFrame, classes: Sequence[str], *, seed: int = 0) -
     """
     rows = []
     for (cell, repeat), part in predictions.groupby(["cell", "repeat"], sort=False):
-        people = by_person(part, classes)
+        people = average_sessions(part, classes)
         true = np.array([list(classes).index(name) for name in people["true"]])
         predicted = np.array([list(classes).index(name) for name in people["predicted"]])
         missing = [name for index, name in enumerate(classes) if not (true == index).any()]
@@ -43,23 +43,23 @@ def table(predictions: pd.DataFrame, classes: Sequence[str], *, seed: int = 0) -
             (int((predicted[true == index] == index).sum()), int((true == index).sum()))
             for index in range(len(classes))
         ]
-        row: dict[str, Any] = {"cell": cell, "repeat": repeat, "n": len(people)} | _named(
-            "balanced_accuracy", *balanced(counts)
+        row: dict[str, Any] = {"cell": cell, "repeat": repeat, "n": len(people)} | _with_bounds(
+            "balanced_accuracy", *balanced_accuracy_interval(counts)
         )
         hits = sum(right for right, _ in counts)
-        row |= _named("accuracy", hits / len(people), wilson(hits, len(people)))
+        row |= _with_bounds("accuracy", hits / len(people), wilson_interval(hits, len(people)))
         if len(classes) == 2:
             for name, (right, n) in zip(("specificity", "sensitivity"), counts, strict=True):
-                row |= _named(name, right / n, wilson(right, n))
-        weights = resamples(true, np.random.default_rng(_seed(seed, str(cell), str(repeat))))
-        row |= _named("auroc", *auroc_interval(true, probability, people["fold"].to_numpy(), weights=weights))
-        for name, (value, bounds) in calibration.measures(true, probability, weights).items():
-            row |= _named(name, value, bounds)
-        rows.append(_checked(row, counts))
+                row |= _with_bounds(name, right / n, wilson_interval(right, n))
+        weights = bootstrap_weights(true, np.random.default_rng(_seed(seed, str(cell), str(repeat))))
+        row |= _with_bounds("auroc", *auroc_interval(true, probability, people["fold"].to_numpy(), weights=weights))
+        for name, (value, bounds) in calibration.score_probabilities(true, probability, weights).items():
+            row |= _with_bounds(name, value, bounds)
+        rows.append(_check_consistency(row, counts))
     return pd.DataFrame(rows)
 
 
-def by_person(part: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+def average_sessions(part: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     """One row a person (and true class): fold, mean probabilities over sessions, and the class they say."""
     columns = [f"probability_{name}" for name in classes]
     whole = part.groupby(["participant_id", "true"], as_index=False, sort=True).agg(
@@ -70,7 +70,7 @@ def by_person(part: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     return whole
 
 
-def wilson(right: int, n: int) -> Bounds:
+def wilson_interval(right: int, n: int) -> Bounds:
     """The 95 % interval of a proportion (Wilson 1927, J Am Stat Assoc 22:209)."""
     p = right / n
     centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
@@ -79,14 +79,14 @@ def wilson(right: int, n: int) -> Bounds:
     return (0.0 if right == 0 else centre - half), (1.0 if right == n else centre + half)
 
 
-def balanced(counts: Sequence[tuple[int, int]]) -> tuple[float, Bounds]:
+def balanced_accuracy_interval(counts: Sequence[tuple[int, int]]) -> tuple[float, Bounds]:
     """The mean of the classes' proportions (right, n) and its interval, from their Wilson intervals by MOVER.
 
     A bootstrap of a perfect score would be [1, 1] however few people there are; the method of variance estimates
     recovery (Zou & Donner 2008, Stat Med 27:1693) keeps the single proportions' intervals.
     """
     shares = [right / n for right, n in counts]
-    bounds = [wilson(right, n) for right, n in counts]
+    bounds = [wilson_interval(right, n) for right, n in counts]
     mean = sum(shares) / len(shares)
     below = math.hypot(*(share - low for share, (low, _) in zip(shares, bounds, strict=True))) / len(shares)
     above = math.hypot(*(high - share for share, (_, high) in zip(shares, bounds, strict=True))) / len(shares)
@@ -98,7 +98,7 @@ def auroc(positive: NDArray[np.bool_], score: NDArray[np.float64], fold: NDArray
 
     Scores of different models have no common scale, so pairs across folds are not compared. NaN without any pair.
     """
-    order, valid = _pairs(positive, score, fold)
+    order, valid = _ordered_pairs(positive, score, fold)
     return float(order.sum() / valid.sum()) if valid.any() else math.nan
 
 
@@ -119,7 +119,7 @@ def auroc_interval(
     areas, resampled, score_bounds = [], [], []
     for index in wanted:
         positive = true == index
-        order, valid = _pairs(positive, probability[:, index], fold)
+        order, valid = _ordered_pairs(positive, probability[:, index], fold)
         if not valid.any():
             return math.nan, (math.nan, math.nan)
         areas.append(float(order.sum() / valid.sum()))
@@ -127,7 +127,7 @@ def auroc_interval(
         pairs = ((ours @ valid) * others).sum(axis=1)
         in_order = ((ours @ order) * others).sum(axis=1)
         resampled.append(np.divide(in_order, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0))
-        score_bounds.append(newcombe(areas[-1], int(positive.sum()), int((~positive).sum())))
+        score_bounds.append(newcombe_interval(areas[-1], int(positive.sum()), int((~positive).sum())))
     mean = sum(areas) / len(areas)
     if mean in (0.0, 1.0):
         return mean, (min(low for low, _ in score_bounds), max(high for _, high in score_bounds))
@@ -135,7 +135,7 @@ def auroc_interval(
     return mean, (low, high)
 
 
-def newcombe(area: float, positives: int, negatives: int) -> Bounds:
+def newcombe_interval(area: float, positives: int, negatives: int) -> Bounds:
     """The 95 % score interval of an AUROC: Hanley & McNeil's variance, N = (m + n) / 2 (Newcombe 2006, method 5)."""
     mean_n = (positives + negatives) / 2
 
@@ -149,7 +149,7 @@ def newcombe(area: float, positives: int, negatives: int) -> Bounds:
     return low, high
 
 
-def _pairs(
+def _ordered_pairs(
     positive: NDArray[np.bool_], score: NDArray[np.float64], fold: NDArray[np.generic]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How each pair (positives, negatives) is ordered, 1, 0.5 or 0, and which pairs count."""
@@ -158,7 +158,7 @@ def _pairs(
     return (0.5 * (np.sign(difference) + 1)) * valid, valid
 
 
-def resamples(true: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float64]:
+def bootstrap_weights(true: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float64]:
     """How often each person is drawn, (resamples, n), every class drawn at its own size."""
     weights = np.zeros((RESAMPLES, len(true)))
     for index in np.unique(true):
@@ -167,7 +167,7 @@ def resamples(true: NDArray[np.int64], random: np.random.Generator) -> NDArray[n
     return weights
 
 
-def _checked(row: dict[str, Any], counts: Sequence[tuple[int, int]]) -> dict[str, Any]:
+def _check_consistency(row: dict[str, Any], counts: Sequence[tuple[int, int]]) -> dict[str, Any]:
     """The row, once its numbers are known to fit together: a table that contradicts itself is worse than none."""
     n = sum(members for _, members in counts)
     shares = [right / members for right, members in counts]
@@ -182,16 +182,16 @@ def _checked(row: dict[str, Any], counts: Sequence[tuple[int, int]]) -> dict[str
     return row
 
 
-def of_people(predictions: pd.DataFrame, classes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def class_codes(predictions: pd.DataFrame, classes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Codes of the true and of the predicted class, (people,) each, from the predictions of one cell and repeat."""
-    people = by_person(predictions, classes)
+    people = average_sessions(predictions, classes)
     true, predicted = (
         np.array([list(classes).index(name) for name in people[column]]) for column in ("true", "predicted")
     )
     return true, predicted
 
 
-def _named(name: str, value: float, bounds: Bounds) -> dict[str, float]:
+def _with_bounds(name: str, value: float, bounds: Bounds) -> dict[str, float]:
     return {name: value, f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
 
 

@@ -9,21 +9,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bids_app.errors import DataError
-from bids_app.training.prepare import SITE, People
+from bids_app.training.feature_pipeline import SITE_COLUMN, Samples
 
 
-def read(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
     """A table of participant_id, session_id and what else is known; n/a is NA."""
     text = {"participant_id": str, "session_id": str, "class": str}
     return pd.read_csv(path, sep="\t", dtype=text, keep_default_na=False, na_values=["n/a", ""])
 
 
-def people(
+def load_samples(
     table: pd.DataFrame,
     arrays: Mapping[str, Path],
     adjust: Mapping[str, tuple[str, ...]],
     keep: tuple[str, ...] | None,
-) -> People:
+) -> Samples:
     """Everyone, the maps mapped from disk, with the covariates that `adjust` names by map, and `keep` and the site.
 
     arrays: map -> float32 (people, voxels) in the row order of the table; what a map was made by, if it was fitted,
@@ -38,14 +38,14 @@ def people(
             )
     wanted = [
         *itertools.chain(*(adjust.get(one, ()) for one in arrays)),
-        *([] if keep is None else [SITE, *keep]),
+        *([] if keep is None else [SITE_COLUMN, *keep]),
     ]
     beside = {one: file for one, path in arrays.items() if (file := path.with_suffix(".npz")).exists()}
     fitted = {one: dict(np.load(file)) for one, file in beside.items()}
-    return People(values, {name: _numbers(table, name) for name in dict.fromkeys(wanted)}, fitted)
+    return Samples(values, {name: _numeric_column(table, name) for name in dict.fromkeys(wanted)}, fitted)
 
 
-def _numbers(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
+def _numeric_column(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
     """A column to be adjusted for, (people,); raise DataError that names the people who lack it."""
     if name not in table:
         raise DataError(f"there is no column {name} to adjust for; choose from {', '.join(table.columns)}")

@@ -6,44 +6,47 @@ from numpy.typing import NDArray
 from bids_app.dataset.grid import Grid
 
 RADIUS_MM = 8.0  # 2 mL
-MANY = 20  # regions
-LEAST_ML, LEAST_INSIDE = 1.0, 0.5  # of what is drawn: its volume in the mask, and the share of it that lies there
-TRIES = 200
+MAX_DIFFUSE_REGIONS = 20  # regions
+MIN_VOLUME_ML, MIN_SHARE_INSIDE = (
+    1.0,
+    0.5,
+)  # of what is drawn: its volume in the mask, and the share of it that lies there
+MAX_TRIES = 200
 PATTERNS = {
     "focal": f"a sphere of {RADIUS_MM:g} mm radius",
     "regional": "one region",
-    "diffuse": f"{MANY} regions at once",
+    "diffuse": f"{MAX_DIFFUSE_REGIONS} regions at once",
 }
 
 Volume = NDArray[np.bool_]
 
 
-def draw(pattern: str, labels: NDArray[np.integer], grid: Grid, random: np.random.Generator) -> list[Volume]:
+def draw_pattern(pattern: str, labels: NDArray[np.integer], grid: Grid, random: np.random.Generator) -> list[Volume]:
     """Volumes (X, Y, Z) of what is drawn: regions of the atlas `labels` (X, Y, Z), or a sphere round a voxel of one.
 
     Each lies in the mask by half at least, with 1 mL or more. Where fewer than MANY regions do, half of them are many.
     """
     if pattern == "focal":
-        return [_sphere(labels, grid, random)]
-    eligible = [volume for one in np.unique(labels[labels > 0]) if _suits(volume := labels == one, grid)]
-    count = 1 if pattern == "regional" else min(MANY, max(1, len(eligible) // 2))
+        return [_draw_sphere(labels, grid, random)]
+    eligible = [volume for one in np.unique(labels[labels > 0]) if _is_eligible(volume := labels == one, grid)]
+    count = 1 if pattern == "regional" else min(MAX_DIFFUSE_REGIONS, max(1, len(eligible) // 2))
     chosen = random.choice(len(eligible), count, replace=False)
     return [eligible[index] for index in chosen]
 
 
-def _sphere(labels: NDArray[np.integer], grid: Grid, random: np.random.Generator) -> Volume:
+def _draw_sphere(labels: NDArray[np.integer], grid: Grid, random: np.random.Generator) -> Volume:
     """The first sphere drawn that suits, or the last of TRIES."""
     centres = np.argwhere((labels > 0) & grid.mask)
     places = np.indices(grid.mask.shape).reshape(3, -1).T
     volume = np.zeros(grid.mask.shape, bool)
-    for centre in random.permutation(centres)[:TRIES]:
+    for centre in random.permutation(centres)[:MAX_TRIES]:
         apart = np.square((places - centre) * np.asarray(grid.voxel_mm)).sum(axis=1)
         volume = (apart <= RADIUS_MM**2).reshape(grid.mask.shape)
-        if _suits(volume, grid):
+        if _is_eligible(volume, grid):
             break
     return volume
 
 
-def _suits(volume: Volume, grid: Grid) -> bool:
+def _is_eligible(volume: Volume, grid: Grid) -> bool:
     inside = int((volume & grid.mask).sum())
-    return bool(inside >= LEAST_INSIDE * volume.sum() and inside * np.prod(grid.voxel_mm) >= 1000 * LEAST_ML)
+    return bool(inside >= MIN_SHARE_INSIDE * volume.sum() and inside * np.prod(grid.voxel_mm) >= 1000 * MIN_VOLUME_ML)

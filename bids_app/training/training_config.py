@@ -10,7 +10,7 @@ SCHEDULES = ("cosine", "none")
 
 
 @dataclass(frozen=True)
-class Regimen:
+class TrainingConfig:
     """What a classifier's file may state, in capitals, with what holds where it does not.
 
     batch_size: people a step; accumulate: so many parts a batch is cut into, which go through one after the other and
@@ -60,15 +60,15 @@ class Regimen:
         return -(-self.batch_size // self.accumulate)
 
 
-KEYS = tuple(one.name for one in fields(Regimen))
+TRAINING_KEYS = tuple(one.name for one in fields(TrainingConfig))
 
 
-def of(part: ModuleType, options: Mapping[str, Any] | None = None) -> Regimen:
+def config_from_module(part: ModuleType, options: Mapping[str, Any] | None = None) -> TrainingConfig:
     """What a part of the catalogue states, and options (of which others than KEYS are not looked at) in its place."""
-    stated = {name: getattr(part, name.upper()) for name in KEYS if hasattr(part, name.upper())}
-    return Regimen(**stated | {name: value for name, value in (options or {}).items() if name in KEYS})
+    stated = {name: getattr(part, name.upper()) for name in TRAINING_KEYS if hasattr(part, name.upper())}
+    return TrainingConfig(**stated | {name: value for name, value in (options or {}).items() if name in TRAINING_KEYS})
 
 
-def others(options: Mapping[str, Any] | None) -> dict[str, Any]:
+def select_model_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
     """The options that are of the classifier itself."""
-    return {name: value for name, value in (options or {}).items() if name not in KEYS}
+    return {name: value for name, value in (options or {}).items() if name not in TRAINING_KEYS}

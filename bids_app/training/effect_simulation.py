@@ -13,13 +13,14 @@ from bids_app.classifiers._linear import GRAM
 from bids_app.dataset import adjust, arrays, scale
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
-from bids_app.training import models, prepare
+from bids_app.training import models
+from bids_app.training.feature_pipeline import Samples, fit_pipeline
 
 Floats = NDArray[np.float64]
-TAIL = 0.005  # of the largest shift: less is none
+MIN_RELATIVE_SHIFT = 0.005  # of the largest shift: less is none
 
 
-class Fold:
+class SimulatedFold:
     """The people of a fold as they are, of one map, and what changes where a difference is planted.
 
     A difference shifts some voxels of some people before covariates are regressed out and voxels are scaled; both are
@@ -28,7 +29,7 @@ class Fold:
 
     def __init__(
         self,
-        everyone: prepare.People,
+        everyone: Samples,
         split: Split,
         name: str,
         *,
@@ -39,7 +40,7 @@ class Fold:
     ) -> None:
         self.train, self.test = np.array(split.train), np.array(split.test)
         training, held_out = everyone.rows(split.train), everyone.rows(split.test)
-        fitted = prepare.fit(training, maps=(name,), columns={name: tuple(columns)}, grid=grid, keep=keep)
+        fitted = fit_pipeline(training, maps=(name,), columns={name: tuple(columns)}, grid=grid, keep=keep)
         self.values = np.concatenate([fitted.unscaled(people, name) for people in (training, held_out)])
         self.designs = [people.design(columns) for people in (training, held_out)] if columns else None
         n = len(self.train)
@@ -49,9 +50,9 @@ class Fold:
         self.base = _linear.products(scaled[:n], scaled[n:], places=places, sets=sets)
         self.labels = {one: places.labels(one, grid.voxels) for one in self.base if one != GRAM}
 
-    def planted(self, shifted: NDArray[np.bool_], shift: NDArray[np.float32]) -> "Planted":
+    def planted(self, shifted: NDArray[np.bool_], shift: NDArray[np.float32]) -> "PlantedEffect":
         """Some people of the table, `shifted`, by any size times `shift` (voxels,)."""
-        return Planted(self, self._unexplained(shifted), shift)
+        return PlantedEffect(self, self._unexplained(shifted), shift)
 
     def _unexplained(self, shifted: NDArray[np.bool_]) -> NDArray[np.float32]:
         """What covariates leave of being one of these people, (train + test,)."""
@@ -63,12 +64,12 @@ class Fold:
         return whole
 
 
-class Planted:
+class PlantedEffect:
     """One difference in a fold: the products that follow from its size."""
 
-    def __init__(self, fold: Fold, people: NDArray[np.float32], shift: NDArray[np.float32]) -> None:
+    def __init__(self, fold: SimulatedFold, people: NDArray[np.float32], shift: NDArray[np.float32]) -> None:
         self.fold, self.people = fold, people
-        self.where = np.flatnonzero(np.abs(shift) > TAIL * np.abs(shift).max())
+        self.where = np.flatnonzero(np.abs(shift) > MIN_RELATIVE_SHIFT * np.abs(shift).max())
         self.shift, self.values = shift[self.where], fold.values[:, self.where]
         self.before = (self.values - fold.scale["mean"][self.where]) / fold.scale["sd"][self.where]
         self.others = fold.base[GRAM] - self.before @ self.before[: len(fold.train)].T
@@ -92,8 +93,8 @@ class Planted:
         return sparse.csr_array((share, (own[inside], inside)), shape=(len(size), len(own)))
 
 
-def shift_of(
-    everyone: prepare.People,
+def unit_shift(
+    everyone: Samples,
     name: str,
     volume: NDArray[np.bool_],
     grid: Grid,
@@ -106,7 +107,7 @@ def shift_of(
     The SD is that of people once `columns` are regressed out of everybody.
     """
     inside = grid.vector(volume)
-    blurred = arrays.prepared(volume.astype(np.float32), grid, smoothing_mm, "raw", name)
+    blurred = arrays.scale_and_smooth(volume.astype(np.float32), grid, smoothing_mm, "raw", name)
     means = everyone.values[name][:, inside].mean(axis=1, dtype=np.float64)
     whole = np.column_stack([np.ones(len(means)), everyone.design(columns)])
     rest = means - whole @ np.linalg.lstsq(whole, means, rcond=None)[0]
@@ -115,8 +116,8 @@ def shift_of(
     return -sd / blurred[inside].mean() * blurred, float("nan") if signed else 100 * sd / means.mean()
 
 
-def scores(
-    everyone: prepare.People,
+def score_simulated_studies(
+    everyone: Samples,
     name: str,
     splits: Sequence[Mapping[str, Any]],
     classifiers: Sequence[str],
@@ -140,7 +141,7 @@ def scores(
     decided = np.zeros((len(labellings), len(sizes), len(sizes[0]), len(parts), len(names)))
     true = np.full((len(labellings), len(names)), -1)
     for split in splits:
-        fold = Fold(everyone, Split(**split), name, columns=columns, keep=keep, grid=grid, sets=sets)
+        fold = SimulatedFold(everyone, Split(**split), name, columns=columns, keep=keep, grid=grid, sets=sets)
         for study, labels in enumerate(labellings):
             true[study, person[fold.test]] = labels[fold.test]
             for pattern, shift in enumerate(shifts[study]):

@@ -8,22 +8,24 @@ import pandas as pd
 
 from bids_app.dataset.samples import SIDECAR_SCANNER
 
-YEARS = 5  # ages are told to this, outwards: the oldest and the youngest are not told by their age
+AGE_STEP_YEARS = 5  # ages are told to this, outwards: the oldest and the youngest are not told by their age
 
 
-def of(people: pd.DataFrame, distances: Sequence[float]) -> dict[str, Any]:
-    """The ranges of people (a row each, or each session), as far as they are known.
+def compute_ranges(people: pd.DataFrame, distances: Sequence[float]) -> dict[str, Any]:
+    """Return the ranges of participants (one row each, or one per session), as far as they are known.
 
-    `people` counts them by class; `age`: lowest and highest, in years; `scanner`: names; `map`: the largest of the
-    distances (`Preparation.distances`) of people whom the model had not seen, rounded up to two digits: it is nobody's
-    own.
+    `people`: counts by class; `age`: lowest and highest, in years; `scanner`: names; `map`: the largest distance
+    (`FeaturePipeline.distances`) of held-out participants, rounded up to two digits so that it identifies nobody.
     """
     counts = people.groupby("class")["participant_id"].nunique()
     found: dict[str, Any] = {"people": {str(name): int(n) for name, n in counts.items()}}
     ages = pd.to_numeric(people["age"], errors="coerce").dropna() if "age" in people else pd.Series(dtype=float)
     if len(ages):
         low, high = float(ages.min()), float(ages.max())
-        found["age"] = [math.floor(low / YEARS) * YEARS, math.ceil(high / YEARS) * YEARS]
+        found["age"] = [
+            math.floor(low / AGE_STEP_YEARS) * AGE_STEP_YEARS,
+            math.ceil(high / AGE_STEP_YEARS) * AGE_STEP_YEARS,
+        ]
     if SIDECAR_SCANNER in people and people[SIDECAR_SCANNER].notna().any():
         found["scanner"] = sorted(people[SIDECAR_SCANNER].dropna().astype(str).unique())
     if len(distances) and (largest := float(max(distances))) > 0:
@@ -32,7 +34,7 @@ def of(people: pd.DataFrame, distances: Sequence[float]) -> dict[str, Any]:
     return found
 
 
-def outside(person: Mapping[str, Any], distance: float, known: Mapping[str, Any]) -> list[str]:
+def list_outside_ranges(person: Mapping[str, Any], distance: float, known: Mapping[str, Any]) -> list[str]:
     """What of a person lies outside the ranges, in words.
 
     person: a row of the samples; distance: of the person's maps, the mean over the models.
@@ -50,12 +52,12 @@ def outside(person: Mapping[str, Any], distance: float, known: Mapping[str, Any]
     return told
 
 
-def unknown(people: pd.DataFrame, known: Mapping[str, Any]) -> list[str]:
+def list_unknown_covariates(people: pd.DataFrame, known: Mapping[str, Any]) -> list[str]:
     """Which of age and scanner could not be looked at: not known of training, or of somebody here."""
     columns = {"age": "age", "scanner": SIDECAR_SCANNER}
     return [name for name, one in columns.items() if name not in known or one not in people or people[one].isna().any()]
 
 
-def prevalence(known: Mapping[str, Any], classes: Sequence[str]) -> dict[str, float]:
+def class_prevalence(known: Mapping[str, Any], classes: Sequence[str]) -> dict[str, float]:
     """The share of each class among those who trained."""
     return {name: known["people"].get(name, 0) / sum(known["people"].values()) for name in classes}

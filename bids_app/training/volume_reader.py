@@ -3,17 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_app.training.prepare import Preparation
+from bids_app.training.feature_pipeline import FeaturePipeline
 
 
-class Reader:
-    """Rows of prepared people x (people, channels * voxels) -> volumes (rows, channels, X, Y, Z), so many at most.
+class VolumeReader:
+    """Turns rows of features x (samples, channels * voxels) into volumes (rows, channels, X, Y, Z).
 
-    The numbers are those of `Preparation.volumes`, but they stand in the same memory each time, and the next call
-    overwrites them: zeroing new memory for each batch took as long as all else.
+    The values equal those of `FeaturePipeline.to_volumes`, but the buffer is reused, so the next call overwrites them:
+    zeroing new memory for each batch took as long as everything else.
     """
 
-    def __init__(self, preparation: Preparation, x: NDArray[np.float32], *, most: int) -> None:
+    def __init__(self, preparation: FeaturePipeline, x: NDArray[np.float32], *, most: int) -> None:
         self.x, self.mask = x, preparation.grid.seen.mask
         self.room = np.zeros((most, len(preparation.maps), *self.mask.shape), np.float32)
 

@@ -4,16 +4,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_app.regions import tables
-from bids_app.training.prepare import People, Preparation
+from bids_app.training.feature_pipeline import FeaturePipeline, Samples
 
-FILE = "regions.npz"
-FEWEST = 5  # people whose spread is worth a number
+REGION_ZSCORES_FILE = "regions.npz"
+MIN_CONTROLS = 5  # people whose spread is worth a number
 
 
-def of_regions(
-    preparation: Preparation,
-    training: People,
-    held_out: People,
+def compute_region_zscores(
+    preparation: FeaturePipeline,
+    training: Samples,
+    held_out: Samples,
     reference: NDArray[np.bool_],
     labels: NDArray[np.integer],
 ) -> tuple[NDArray[np.integer], NDArray[np.float64], int]:
@@ -24,17 +24,17 @@ def of_regions(
     in the mask,), 0 for none.
     """
     index = np.unique(labels[labels > 0])
-    known, own = (_means(preparation, people, labels, index) for people in (training, held_out))
+    known, own = (_region_means(preparation, people, labels, index) for people in (training, held_out))
     controls = known[reference]
-    if len(controls) < FEWEST:
+    if len(controls) < MIN_CONTROLS:
         return index, np.full(own.shape, np.nan), len(controls)
     spread = controls.std(axis=0, ddof=1)
     return index, (own - controls.mean(axis=0)) / np.where(spread > 0, spread, np.nan), len(controls)
 
 
-def _means(
-    preparation: Preparation, people: People, labels: NDArray[np.integer], index: NDArray[np.integer]
+def _region_means(
+    preparation: FeaturePipeline, people: Samples, labels: NDArray[np.integer], index: NDArray[np.integer]
 ) -> NDArray[np.float64]:
     maps = len(preparation.maps)
     every = preparation.vectors(people).reshape(len(people) * maps, -1)
-    return tables.means(every, labels, index).reshape(len(people), maps, -1)
+    return tables.region_means(every, labels, index).reshape(len(people), maps, -1)

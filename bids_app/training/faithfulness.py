@@ -12,16 +12,16 @@ from captum.metrics import sensitivity_max
 from numpy.typing import NDArray
 
 from bids_app.training import heatmaps, loop
+from bids_app.training.feature_pipeline import Samples
 from bids_app.training.models import Model
-from bids_app.training.prepare import People
 
-ORDERS = 19  # random ones, so that a share of 1 is as rare as 1 in 20
+RANDOM_ORDERS = 19  # random ones, so that a share of 1 is as rare as 1 in 20
 STEPS = 10
 PERTURBATIONS = 20
-RADIUS, NOISES = 0.1, 4  # of the uniform noise, in training SDs
+NOISE_RADIUS, NOISE_SAMPLES = 0.1, 4  # of the uniform noise, in training SDs
 
 
-class Person:
+class OccludedSample:
     """One person's prepared x before a classifier's class `target`, from which regions can be taken away.
 
     regions: (X, Y, Z) for x (channels, X, Y, Z), (voxels,) for x (channels * voxels,), 0 for none. What is random is
@@ -72,7 +72,7 @@ class Person:
     @cached_property
     def _random_areas(self) -> NDArray[np.float64]:
         random = np.random.default_rng(self.model.seed)
-        return np.array([self._area(random.permutation(self.count)) for _ in range(ORDERS)])
+        return np.array([self._area(random.permutation(self.count)) for _ in range(RANDOM_ORDERS)])
 
     def _area(self, order: NDArray[np.integer]) -> float:
         """The class's mean lead over the other classes' mean while regions go in this order, in ten steps."""
@@ -101,18 +101,22 @@ class Person:
         return float(1 - (foretold @ falls) ** 2 / ((foretold @ foretold) * (falls @ falls))) if foretold.any() else 1.0
 
 
-def persons(model: Model, people: People, targets: NDArray[np.integer], parcels: heatmaps.Parcels) -> list[Person]:
+def make_occluded_samples(
+    model: Model, people: Samples, targets: NDArray[np.integer], parcels: heatmaps.Parcels
+) -> list[OccludedSample]:
     """Each of some people before class `targets` (people,); parcels (voxels,): regions, all in none without them."""
     box = model.preparation.grid.seen
     regions = box.volume(np.zeros(box.voxels, np.int32) if parcels is None else parcels)
     made = []
     for row, target in enumerate(targets.tolist()):
         x = model.tensor(people, row)
-        made.append(Person(model, x, target, regions if x.ndim > 1 else regions[box.mask]))
+        made.append(OccludedSample(model, x, target, regions if x.ndim > 1 else regions[box.mask]))
     return made
 
 
-def measure(explainer: heatmaps.Explainer, some: Sequence[Person], parcels: heatmaps.Parcels) -> dict[str, float]:
+def measure_faithfulness(
+    explainer: heatmaps.Explainer, some: Sequence[OccludedSample], parcels: heatmaps.Parcels
+) -> dict[str, float]:
     """Means over people of what is measured of each one's map.
 
     deletion: the share of random orders in which the class's lead over the others falls more slowly, on the whole,
@@ -125,24 +129,24 @@ def measure(explainer: heatmaps.Explainer, some: Sequence[Person], parcels: heat
     """
     found = []
     for one in some:
-        told = {"max_sensitivity": _sensitivity(explainer, one, parcels)}
-        speaking = one.contributions(explainer, heatmaps.one(explainer, one.model, one.x, one.target, parcels))
+        told = {"max_sensitivity": _max_sensitivity(explainer, one, parcels)}
+        speaking = one.contributions(explainer, heatmaps.explain(explainer, one.model, one.x, one.target, parcels))
         if speaking is not None and one.count > 1:
             told |= one.orders(speaking) | {"infidelity": one.infidelity(speaking)}
         found.append(told)
     return {key: float(np.mean([one[key] for one in found])) for key in found[0]}
 
 
-def _sensitivity(explainer: heatmaps.Explainer, person: Person, parcels: heatmaps.Parcels) -> float:
+def _max_sensitivity(explainer: heatmaps.Explainer, person: OccludedSample, parcels: heatmaps.Parcels) -> float:
     model, x = person.model, person.x
     inside = torch.from_numpy(model.preparation.grid.seen.mask).to(x.device) if x.ndim > 1 else torch.ones(1).to(x)
 
     def maps(given: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        rows = [heatmaps.one(explainer, model, each, person.target, parcels) for each in given[0]]
+        rows = [heatmaps.explain(explainer, model, each, person.target, parcels) for each in given[0]]
         return (torch.from_numpy(np.stack(rows)),)
 
     def perturb(given: torch.Tensor, radius: float) -> tuple[torch.Tensor]:
         return (given + inside * (2 * torch.rand_like(given) - 1) * radius,)
 
-    with loop.seeded(model.seed, model.device):
-        return float(sensitivity_max(maps, (x[None],), perturb, RADIUS, NOISES))
+    with loop.fixed_seed(model.seed, model.device):
+        return float(sensitivity_max(maps, (x[None],), perturb, NOISE_RADIUS, NOISE_SAMPLES))

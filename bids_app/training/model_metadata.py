@@ -12,46 +12,51 @@ from safetensors import safe_open
 
 from bids_app.errors import DataError, MissingInputError
 
-WEIGHTS, CARD, CELL = "weights.safetensors", "model.toml", "cell.toml"
-FORMAT = 1  # of the weights and of model.toml, and of how maps are prepared: a change of any of these is a new one
+WEIGHTS_FILE, METADATA_FILE, CELL_FILE = "weights.safetensors", "model.toml", "cell.toml"
+MODEL_FORMAT = (
+    1  # of the weights and of model.toml, and of how maps are prepared: a change of any of these is a new one
+)
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read_metadata(folder: Path) -> dict[str, Any]:
     """Read one model's card.
 
     Raises MissingInputError when a file is not there; DataError when the weights are not those of the card, or for a
     model of another format.
     """
-    lacking = [name for name in (WEIGHTS, CARD) if not (folder / name).is_file()]
+    lacking = [name for name in (WEIGHTS_FILE, METADATA_FILE) if not (folder / name).is_file()]
     if lacking:
         raise MissingInputError(
             f"{folder} has no {' and no '.join(lacking)}; give the folder of a model that the group level wrote"
         )
-    card = _toml(folder / CARD)
-    if card.get("format") != FORMAT:
+    card = _read_toml(folder / METADATA_FILE)
+    if card.get("format") != MODEL_FORMAT:
         raise DataError(
-            f"{folder / CARD} is of format {card.get('format', 'unknown')} (Pellucid {card.get('pellucid_version')}), "
-            f"and this version reads format {FORMAT}: apply the model with the version that trained it"
+            f"{folder / METADATA_FILE} is of format {card.get('format', 'unknown')} "
+            f"(Pellucid {card.get('pellucid_version')}), and this version reads format {MODEL_FORMAT}: "
+            "apply the model with the version that trained it"
         )
-    if card["weights_sha256"] != digest(folder / WEIGHTS):
-        raise DataError(f"{folder / WEIGHTS} is not the file that {CARD} describes; copy the model again")
+    if card["weights_sha256"] != file_sha256(folder / WEIGHTS_FILE):
+        raise DataError(f"{folder / WEIGHTS_FILE} is not the file that {METADATA_FILE} describes; copy the model again")
     return card
 
 
-def find(root: Path) -> dict[str, dict[Path, dict[str, Any]]]:
-    """The models under a folder, by cell: fold folder -> card, in order of repeat and fold.
+def find_models(root: Path) -> dict[str, dict[Path, dict[str, Any]]]:
+    """Return the models under a folder, by cell: fold folder -> card, in order of repeat and fold.
 
-    `root` may be an analysis, its `models`, or one cell's folder. Raises as `read`, MissingInputError where there is
-    none, and DataError where models of one cell differ in what they are made for.
+    `root` may be an analysis, its `models`, or one cell's folder. Raises as `read_metadata` does, MissingInputError
+    where there is no model, and DataError where the models of one cell differ in their inputs.
     """
     if not root.is_dir():
         raise MissingInputError(f"--model: there is no folder {root}")
     found: dict[str, dict[Path, dict[str, Any]]] = {}
-    for file in root.rglob(CARD):
-        card = read(file.parent)
+    for file in root.rglob(METADATA_FILE):
+        card = read_metadata(file.parent)
         found.setdefault(card["cell"], {})[file.parent] = card
     if not found:
-        raise MissingInputError(f"--model: no {CARD} is below {root}; give group/ANALYSIS/models of a trained analysis")
+        raise MissingInputError(
+            f"--model: no {METADATA_FILE} is below {root}; give group/ANALYSIS/models of a trained analysis"
+        )
     for cell, its in found.items():
         first = next(iter(its.values()))
         for key in ("classes", "maps", "grid", "settings", "adjust"):
@@ -65,31 +70,31 @@ def find(root: Path) -> dict[str, dict[Path, dict[str, Any]]]:
     }
 
 
-def cell(models: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
-    """Read what is true of all models of a cell: `verdict`, and `training` (`ranges.of`).
+def read_cell_metadata(models: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
+    """Read what is true of all models of a cell: `verdict`, and `training` (`compute_ranges`).
 
     Raises MissingInputError where the file is not above the folds, DataError where it cannot be read.
     """
-    file = next(iter(models)).parent / CELL
+    file = next(iter(models)).parent / CELL_FILE
     if not file.is_file():
-        raise MissingInputError(f"--model: {CELL} is not in {file.parent}; copy the whole folder of the cell")
-    return _toml(file)
+        raise MissingInputError(f"--model: {CELL_FILE} is not in {file.parent}; copy the whole folder of the cell")
+    return _read_toml(file)
 
 
-def mask(folder: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def read_mask(folder: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """The mask (X, Y, Z) that a model looks at, and its affine; no other array is read."""
-    with safe_open(folder / WEIGHTS, framework="numpy") as stored:
-        return stored.get_tensor("grid.mask"), np.array(read(folder)["grid"]["affine"])
+    with safe_open(folder / WEIGHTS_FILE, framework="numpy") as stored:
+        return stored.get_tensor("grid.mask"), np.array(read_metadata(folder)["grid"]["affine"])
 
 
-def _toml(file: Path) -> dict[str, Any]:
+def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{file} is not TOML: {error}; copy the model again") from error
 
 
-def digest(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

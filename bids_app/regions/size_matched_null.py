@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-PLACES = 999
+MAX_PATCHES = 999
 
 
-class Regions(NamedTuple):
+class RegionMap(NamedTuple):
     """A map (voxels in the mask,), the voxels of each region (regions,), and whether both signs count."""
 
     values: NDArray[np.floating]
@@ -17,8 +17,8 @@ class Regions(NamedTuple):
     both: bool
 
 
-def shares(
-    asked: Sequence[Regions], mask: NDArray[np.bool_], voxel_mm: tuple[float, float, float], *, seed: int
+def size_matched_p(
+    asked: Sequence[RegionMap], mask: NDArray[np.bool_], voxel_mm: tuple[float, float, float], *, seed: int
 ) -> list[NDArray[np.float64]]:
     """The size-matched p of every label from 0 upwards: the share of patches as strong, the region among them.
 
@@ -30,12 +30,12 @@ def shares(
     label has no voxel. Not corrected for the number of regions.
     """
     where = np.argwhere(mask) * np.asarray(voxel_mm)
-    drawn = np.random.default_rng(seed).permutation(len(where))[:PLACES]
+    drawn = np.random.default_rng(seed).permutation(len(where))[:MAX_PATCHES]
     sizes = [np.bincount(one.labels) for one in asked]
     for each in sizes:
         each[0] = 0  # what lies outside the atlas may be half of the brain, and nobody asks about it
     largest = max(1, *(int(each.max()) for each in sizes))
-    means = [_means(one, each) for one, each in zip(asked, sizes, strict=True)]
+    means = [_region_means(one, each) for one, each in zip(asked, sizes, strict=True)]
     reached = [np.zeros(len(each)) for each in sizes]
     for centre in drawn:
         apart = np.square(where - where[centre]).sum(axis=1)
@@ -49,6 +49,6 @@ def shares(
     ]
 
 
-def _means(one: Regions, sizes: NDArray[np.integer]) -> NDArray[np.float64]:
+def _region_means(one: RegionMap, sizes: NDArray[np.integer]) -> NDArray[np.float64]:
     means: NDArray[np.float64] = np.bincount(one.labels, weights=one.values) / np.maximum(sizes, 1)
     return np.abs(means) if one.both else means

@@ -11,12 +11,12 @@ from bids_app.dataset import adjust, combat, scale
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError
 
-SITE = "site_number"
-FITTED = "fitted"  # a step before these: what a map was made by, kept for people to come
+SITE_COLUMN = "site_number"
+FITTED_STEP = "fitted"  # a step before these: what a map was made by, kept for people to come
 
 
 @dataclass(frozen=True, eq=False)
-class People:
+class Samples:
     """What is known of some people: values in the mask (people, voxels) by map, covariates (people,) by name.
 
     `fitted`: the arrays that a map was made by, by map, where it was fitted on the training people of the fold.
@@ -29,10 +29,10 @@ class People:
     def __len__(self) -> int:
         return len(next(iter(self.values.values())))
 
-    def rows(self, chosen: Sequence[int] | slice) -> "People":
+    def rows(self, chosen: Sequence[int] | slice) -> "Samples":
         """Some of them; a list of rows is a copy in memory."""
         index = chosen if isinstance(chosen, slice) else list(chosen)
-        return People(
+        return Samples(
             {one: np.asarray(x[index]) for one, x in self.values.items()},
             {name: column[index] for name, column in self.covariates.items()},
             self.fitted,
@@ -45,11 +45,11 @@ class People:
     @property
     def sites(self) -> NDArray[np.int64]:
         """Each person's site (people,), by number."""
-        return self.covariates[SITE].astype(np.int64)
+        return self.covariates[SITE_COLUMN].astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
-class Preparation:
+class FeaturePipeline:
     """What was fitted on training people: arrays "<step>.<map>.<name>"; `columns` are adjusted for, by map.
 
     `keep`: the covariates that ComBat preserves while it takes out the covariate SITE; None: sites stay as they are.
@@ -61,13 +61,13 @@ class Preparation:
     arrays: Mapping[str, NDArray[np.generic]]
     keep: tuple[str, ...] | None = None
 
-    def vectors(self, people: People) -> NDArray[np.float32]:
+    def vectors(self, people: Samples) -> NDArray[np.float32]:
         """(people, channels * voxels), channel after channel.
 
         Each person's numbers are the same whoever else is prepared beside them.
         Raises DataError for a covariate or map that lacks.
         """
-        _look(people, self.maps, self.columns, self.keep)
+        _check_columns(people, self.maps, self.columns, self.keep)
         voxels = self.grid.voxels
         prepared = np.empty((len(people), len(self.maps) * voxels), np.float32)
         for channel, one in enumerate(self.maps):
@@ -75,7 +75,7 @@ class Preparation:
             part[:] = scale.transform(self.unscaled(people, one), self.of("scale", one))
         return prepared
 
-    def unscaled(self, people: People, one: str) -> NDArray[np.float32]:
+    def unscaled(self, people: Samples, one: str) -> NDArray[np.float32]:
         """(people, voxels) of one map, harmonised and adjusted."""
         x = people.values[one]
         if self.keep is not None:
@@ -84,7 +84,7 @@ class Preparation:
             x = adjust.transform(x, people.design(self.columns[one]), self.of("adjust", one))
         return x
 
-    def distances(self, people: People) -> NDArray[np.float64]:
+    def distances(self, people: Samples) -> NDArray[np.float64]:
         """How far each person's maps lie from the training people's: the mean squared z over voxels, (people,)."""
         each = [self.vectors(people.rows(slice(person, person + 1))) for person in range(len(people))]
         return np.array([np.square(one, dtype=np.float64).mean() for one in each])
@@ -100,23 +100,23 @@ class Preparation:
 
     def of(self, step: str, one: str) -> dict[str, NDArray[np.generic]]:
         """What a step left of a map."""
-        return of_step(self.arrays, step, one)
+        return arrays_of_step(self.arrays, step, one)
 
 
-def fit(
-    people: People,
+def fit_pipeline(
+    people: Samples,
     *,
     maps: tuple[str, ...],
     columns: Mapping[str, Sequence[str]],
     grid: Grid,
     keep: tuple[str, ...] | None = None,
-) -> Preparation:
+) -> FeaturePipeline:
     """Fit ComBat (unless `keep` is None), adjustment and scaling of each map on training people, in this order.
 
     Memory: a copy of one map's values.
     """
     chosen = {one: tuple(columns.get(one, ())) for one in maps}
-    _look(people, maps, chosen, keep)
+    _check_columns(people, maps, chosen, keep)
     arrays: dict[str, NDArray[np.generic]] = {}
     for one in maps:
         x = people.values[one]
@@ -129,20 +129,20 @@ def fit(
             arrays |= {f"adjust.{one}.{name}": array for name, array in fitted.items()}
             x = adjust.transform(x, people.design(chosen[one]), fitted)
         arrays |= {f"scale.{one}.{name}": array for name, array in scale.fit(x).items()}
-        arrays |= {f"{FITTED}.{one}.{name}": array for name, array in people.fitted.get(one, {}).items()}
-    return Preparation(maps, chosen, grid, arrays, keep)
+        arrays |= {f"{FITTED_STEP}.{one}.{name}": array for name, array in people.fitted.get(one, {}).items()}
+    return FeaturePipeline(maps, chosen, grid, arrays, keep)
 
 
-def of_step(arrays: Mapping[str, NDArray[np.generic]], step: str, one: str) -> dict[str, NDArray[np.generic]]:
+def arrays_of_step(arrays: Mapping[str, NDArray[np.generic]], step: str, one: str) -> dict[str, NDArray[np.generic]]:
     """Those of a model's arrays that a step (FITTED, combat, ...) left of a map, by name."""
     start = f"{step}.{one}."
     return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
 
 
-def _look(
-    people: People, maps: Sequence[str], columns: Mapping[str, Sequence[str]], keep: tuple[str, ...] | None
+def _check_columns(
+    people: Samples, maps: Sequence[str], columns: Mapping[str, Sequence[str]], keep: tuple[str, ...] | None
 ) -> None:
-    needed = [*itertools.chain(*columns.values()), *([] if keep is None else [SITE, *keep])]
+    needed = [*itertools.chain(*columns.values()), *([] if keep is None else [SITE_COLUMN, *keep])]
     lacking = [one for one in maps if one not in people.values]
     lacking += [name for name in needed if name not in people.covariates]
     if lacking:

@@ -11,23 +11,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_app.training import faithful, heatmaps, models, sanity
+from bids_app.training import heatmaps, models
+from bids_app.training.faithfulness import make_occluded_samples, measure_faithfulness
+from bids_app.training.feature_pipeline import Samples
 from bids_app.training.models import Model
-from bids_app.training.prepare import People
+from bids_app.training.parameter_randomization import explain_targets, mean_map_correlation, randomize_cascade
 
-MOST = 4  # people whose maps are looked at one by one, one of each class at least
-NULLS = ("untrained", "labels_shuffled")
+MAX_SAMPLES = 4  # people whose maps are looked at one by one, one of each class at least
+NULL_MODELS = ("untrained", "labels_shuffled")
 Fit = Callable[[NDArray[np.int64], int], Model]
 
 
-def others(model: Model, y: NDArray[np.int64], groups: Sequence[str], fit: Fit) -> dict[str, Model]:
+def train_comparison_models(model: Model, y: NDArray[np.int64], groups: Sequence[str], fit: Fit) -> dict[str, Model]:
     """Models of the same people that are to be told from `model`: of shuffled labels, and where it has a random start,
     untrained and from another start.
 
     y: the training people's codes (people,), `groups`: who belongs together; fit: trains the classifier on such codes
     from a seed.
     """
-    found = {"labels_shuffled": fit(shuffled(y, groups, model.seed), model.seed)}
+    found = {"labels_shuffled": fit(shuffle_labels(y, groups, model.seed), model.seed)}
     if hasattr(model.module, "fit"):
         return found
     start = models.build(model.classifier, model.preparation, len(model.classes), seed=model.seed + 1)
@@ -35,7 +37,7 @@ def others(model: Model, y: NDArray[np.int64], groups: Sequence[str], fit: Fit) 
     return found | {"other_seed": fit(y, model.seed + 1)}
 
 
-def shuffled(y: NDArray[np.int64], groups: Sequence[str], seed: int) -> NDArray[np.int64]:
+def shuffle_labels(y: NDArray[np.int64], groups: Sequence[str], seed: int) -> NDArray[np.int64]:
     """Codes exchanged among groups of rows that all have one code, so that a person's sessions keep one; among rows
     where a group has several codes.
     """
@@ -45,51 +47,51 @@ def shuffled(y: NDArray[np.int64], groups: Sequence[str], seed: int) -> NDArray[
     return np.asarray(random.permutation(first)[of] if (first[of] == y).all() else random.permutation(y))
 
 
-class Examined:
+class HeldOutChecks:
     """The few held-out people of a fold, of every class, whose maps are looked at one by one."""
 
-    def __init__(self, model: Model, held_out: People, true: NDArray[np.integer], parcels: heatmaps.Parcels) -> None:
-        each = max(MOST // len(model.classes), 1)
+    def __init__(self, model: Model, held_out: Samples, true: NDArray[np.integer], parcels: heatmaps.Parcels) -> None:
+        each = max(MAX_SAMPLES // len(model.classes), 1)
         rows = sorted(row for one in range(len(model.classes)) for row in np.flatnonzero(true == one)[:each].tolist())
         self.model, self.people, self.parcels = model, held_out.rows(rows), parcels
         self.called = model.predict(self.people).argmax(axis=1)
-        self.persons = faithful.persons(model, self.people, self.called, parcels)
+        self.persons = make_occluded_samples(model, self.people, self.called, parcels)
 
     def of_people(self, explainer: heatmaps.Explainer, against: Mapping[str, Model]) -> dict[str, Any]:
         """`measured` and the `cascade` of a method that explains people, all of the class that is called.
 
         measured: the rank correlation of absolute values of the true maps and those with the head, and all parameters,
-        shuffled, with shuffled labels, and from another start; and what `faithful.measure` measures.
+        shuffled, with shuffled labels, and from another start; and what `measure_faithfulness` measures.
         """
         given = (self.people, self.called)
-        cascade = sanity.cascade(explainer, self.model, *given, seed=self.model.seed, parcels=self.parcels)
+        cascade = randomize_cascade(explainer, self.model, *given, seed=self.model.seed, parcels=self.parcels)
         measured = {"head_shuffled": cascade[0]["spearman_abs"], "parameters_shuffled": cascade[-1]["spearman_abs"]}
-        true = sanity.maps(explainer, self.model, *given, self.parcels)
+        true = explain_targets(explainer, self.model, *given, self.parcels)
         for kind, other in against.items():
             if kind != "untrained":
-                found = sanity.maps(explainer, other, *given, self.parcels)
-                measured[kind] = sanity.alike(true, found)["spearman_abs"]
-        return {"cascade": cascade, "measured": measured | faithful.measure(explainer, self.persons, self.parcels)}
+                found = explain_targets(explainer, other, *given, self.parcels)
+                measured[kind] = mean_map_correlation(true, found)["spearman_abs"]
+        return {"cascade": cascade, "measured": measured | measure_faithfulness(explainer, self.persons, self.parcels)}
 
 
-def of_models(
+def check_model_explainer(
     explainer: heatmaps.Explainer, model: Model, training: NDArray[np.float32], against: Mapping[str, Model]
 ) -> dict[str, Any]:
     """`measured` of a method that describes models, from the prepared training people: means over classes."""
     own = heatmaps.describe(explainer, model, training)
     return {
         "measured": {
-            kind: sanity.alike(list(own), list(heatmaps.describe(explainer, other, training)))["spearman_abs"]
+            kind: mean_map_correlation(list(own), list(heatmaps.describe(explainer, other, training)))["spearman_abs"]
             for kind, other in against.items()
             if kind != "untrained"
         }
     }
 
 
-def nulls(
+def compute_null_maps(
     explainer: heatmaps.Explainer,
     against: Mapping[str, Model],
-    held_out: People,
+    held_out: Samples,
     true: NDArray[np.integer],
     training: NDArray[np.float32],
     parcels: heatmaps.Parcels,
@@ -99,7 +101,7 @@ def nulls(
     Of people: the mean over the held-out people of each class, whose codes are `true`, that class explained; zero where
     nobody is of it.
     """
-    for kind in NULLS:
+    for kind in NULL_MODELS:
         if kind in against and explainer.OF == "model":
             yield kind, heatmaps.describe(explainer, against[kind], training)
         elif kind in against:
@@ -107,5 +109,5 @@ def nulls(
             found = np.zeros((len(other.classes), other.preparation.grid.voxels), np.float32)
             for row, target in enumerate(true.tolist()):
                 x = other.tensor(held_out, row)
-                found[target] += heatmaps.one(explainer, other, x, target, parcels) / np.sum(true == target)
+                found[target] += heatmaps.explain(explainer, other, x, target, parcels) / np.sum(true == target)
             yield kind, found

@@ -11,7 +11,9 @@ from bids_app.errors import DataError
 Rows = NDArray[np.intp]
 
 
-def parted(y: NDArray[np.int64], groups: Sequence[str] | None, *, share: float, seed: int) -> tuple[Rows, Rows]:
+def train_validation_split(
+    y: NDArray[np.int64], groups: Sequence[str] | None, *, share: float, seed: int
+) -> tuple[Rows, Rows]:
     """Rows that train, and about `share` of every class set aside for validation; of 1 or more, so many groups of each.
 
     groups (default: each row) stay whole; y: codes of classes (people,). Raises DataError for a class of too few.
@@ -19,7 +21,7 @@ def parted(y: NDArray[np.int64], groups: Sequence[str] | None, *, share: float, 
     classes = [str(code) for code in y]
     if share >= 1:
         try:
-            (split,) = folds.balanced(classes, groups, number=int(share), folds=1, seed=seed)
+            (split,) = folds.balanced_folds(classes, groups, number=int(share), folds=1, seed=seed)
         except DataError as error:
             raise DataError(f"{share:g} people of each class cannot be set aside for validation: {error}") from error
     else:
@@ -27,7 +29,7 @@ def parted(y: NDArray[np.int64], groups: Sequence[str] | None, *, share: float, 
     return np.array(split.train, np.intp), np.array(split.test, np.intp)
 
 
-def epoch(rows: Rows, y: NDArray[np.int64], order: np.random.Generator, *, oversample: bool) -> Rows:
+def draw_epoch(rows: Rows, y: NDArray[np.int64], order: np.random.Generator, *, oversample: bool) -> Rows:
     """The rows of one epoch in random order: each once, or those of smaller classes so often that all are equally many.
 
     Nobody is then seen twice before all of the class were; who is seen once more than others is drawn anew.
@@ -39,13 +41,13 @@ def epoch(rows: Rows, y: NDArray[np.int64], order: np.random.Generator, *, overs
     return order.permutation(np.concatenate(each))
 
 
-def length(rows: Rows, y: NDArray[np.int64], *, oversample: bool) -> int:
-    """How many rows `epoch` draws."""
+def epoch_length(rows: Rows, y: NDArray[np.int64], *, oversample: bool) -> int:
+    """How many rows `draw_epoch` returns."""
     counts = np.bincount(y[rows])
     return int(counts.max() * np.count_nonzero(counts)) if oversample else len(rows)
 
 
-def weights(y: NDArray[np.int64]) -> NDArray[np.float64]:
+def class_weights(y: NDArray[np.int64]) -> NDArray[np.float64]:
     """n / (classes x people of the class), so that each class weighs the same."""
     counts = np.bincount(y)
     return len(y) / (len(counts) * counts)
