@@ -182,8 +182,8 @@ def study(cohort, effect, region, removed, people, seed):
     for split in folds.stratified_folds([str(one) for one in y], folds=FOLDS, seed=seed):
         train, test = np.array(split.train), np.array(split.test)
         of_fold[test] = split.fold
-        prepared = fit_pipeline(everybody.rows(train), maps=("gm",), columns={"gm": ("tiv",)}, grid=cohort.grid)
-        own, new = (prepared.vectors(everybody.rows(rows)) for rows in (train, test))
+        prepared = fit_pipeline(everybody.select(train), maps=("gm",), columns={"gm": ("tiv",)}, grid=cohort.grid)
+        own, new = (prepared.transform(everybody.select(rows)) for rows in (train, test))
         for name in CLASSIFIERS:
             model = models.build(name, prepared, 2, seed=seed)
             model.fit(own, y[train], seed=seed, groups=None, places=models.places(cohort.grid))

@@ -37,19 +37,19 @@ def test_a_region_s_z_is_its_distance_from_the_training_people_of_the_reference_
     values = {name: random.normal(size=(12, 120)).astype(np.float32) for name in ("gm", "wm")}
     tiv = random.normal(1500, 100, 12)
     people = Samples(values, {"tiv": tiv})
-    training, held_out = people.rows(range(9)), people.rows(range(9, 12))
-    preparation = fit_pipeline(training, maps=("gm", "wm"), columns={"gm": ("tiv",)}, grid=grid)
+    training, held_out = people.select(range(9)), people.select(range(9, 12))
+    pipeline = fit_pipeline(training, maps=("gm", "wm"), columns={"gm": ("tiv",)}, grid=grid)
     labels, reference = random.choice([0, 2, 7], 120), np.arange(9) < 5
-    index, z, controls = compute_region_zscores(preparation, training, held_out, reference, labels)
+    index, z, controls = compute_region_zscores(pipeline, training, held_out, reference, labels)
     assert index.tolist() == [2, 7]
     assert controls == 5
     assert z.shape == (3, 2, 2)
-    known, own = preparation.vectors(training), preparation.vectors(held_out)
+    known, own = pipeline.transform(training), pipeline.transform(held_out)
     for column, label in enumerate((2, 7)):
         controls = known[:5, 120:][:, labels == label].mean(axis=1)
         expected = (own[1, 120:][labels == label].mean() - controls.mean()) / controls.std(ddof=1)
         assert z[1, 1, column] == pytest.approx(expected, rel=1e-4)
-    few = compute_region_zscores(preparation, training, held_out, np.arange(9) < 4, labels)[1]
+    few = compute_region_zscores(pipeline, training, held_out, np.arange(9) < 4, labels)[1]
     assert np.isnan(few).all()
 
 

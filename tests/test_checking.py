@@ -39,7 +39,7 @@ def test_shuffled_parameters_change_the_map_and_the_model_stays_as_it_was(study,
     folder = train(common, splits[0], tmp_path / "out", classifier, options={"epochs": 3})
     model = models.load(folder / "model")
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
-    people = everyone(common).rows(splits[0].test)
+    people = everyone(common).select(splits[0].test)
     explainer, targets = catalogue.load("explainers", method), np.ones(len(people), int)
     found = randomize_cascade(explainer, model, people, targets, seed=3)
     assert all(torch.equal(value, before[name]) for name, value in model.module.state_dict().items())
@@ -56,7 +56,7 @@ def test_a_map_of_the_image_alone_is_found_out(study, tmp_path):
     def explain(classifier, x, target, *, mask):
         return (x[0].numpy() * mask).astype(np.float32)
 
-    people = everyone(common).rows(splits[0].test)
+    people = everyone(common).select(splits[0].test)
     found = randomize_cascade(SimpleNamespace(explain=explain), model, people, np.ones(len(people), int), seed=3)
     assert all(row["spearman_abs"] == pytest.approx(1) for row in found)
 
@@ -73,8 +73,8 @@ def linear(study, tmp_path):
     def make(*maps):
         common, splits, _ = study(1.0, maps=maps)
         model = models.load(train(common, splits[0], tmp_path / "out") / "model")
-        parcels = model.preparation.grid.vector(PARCELS)
-        people = everyone(common).rows(splits[0].test[:4])
+        parcels = model.pipeline.grid.vector(PARCELS)
+        people = everyone(common).select(splits[0].test[:4])
         return make_occluded_samples(model, people, np.array([0, 1, 1, 0]), parcels), parcels
 
     return make
@@ -139,8 +139,8 @@ def test_infidelity_is_captum_s_over_the_squared_falls(linear):
 def test_without_two_regions_only_the_noise_is_measured(study, tmp_path):
     common, splits, _ = study(1.0)
     model = models.load(train(common, splits[0], tmp_path / "out") / "model")
-    people = everyone(common).rows(splits[0].test[:2])
-    for parcels in (None, np.ones(model.preparation.grid.voxels, int)):
+    people = everyone(common).select(splits[0].test[:2])
+    for parcels in (None, np.ones(model.pipeline.grid.voxels, int)):
         persons = make_occluded_samples(model, people, np.array([0, 1]), parcels)
         assert set(measure_faithfulness(weights, persons, parcels)) == {"max_sensitivity"}
 
@@ -148,7 +148,7 @@ def test_without_two_regions_only_the_noise_is_measured(study, tmp_path):
 def test_people_of_every_class_are_examined_whatever_their_order(study, tmp_path):
     common, splits, _ = study(1.0)
     model = models.load(train(common, splits[0], tmp_path / "out") / "model")
-    held_out = everyone(common).rows(splits[0].test)
+    held_out = everyone(common).select(splits[0].test)
     true = np.array([0, 0, 0, 0, 0, 1, 1, 1])
     examined = HeldOutChecks(model, held_out, true, None)
     np.testing.assert_array_equal(examined.people.values["gm"], held_out.values["gm"][[0, 1, 5, 6]])
@@ -169,7 +169,7 @@ def test_a_region_s_gate_scales_its_voxels_in_every_channel(study, tmp_path, cla
     common, splits, _ = study(1.0, maps=("gm", "wm"))
     model = models.load(train(common, splits[0], tmp_path / "out", classifier, options={"epochs": 1}) / "model")
     x = model.tensor(everyone(common), 3)
-    box = model.preparation.grid.cropped
+    box = model.pipeline.grid.cropped
     regions = np.zeros(box.mask.shape, int)
     regions[2:5], regions[7:] = 4, 9
     person = OccludedSample(model, x, 1, regions if x.ndim > 1 else regions[box.mask])

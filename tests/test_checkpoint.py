@@ -96,11 +96,12 @@ def test_a_fold_that_is_killed_and_run_again_is_the_fold_that_was_not(study, tmp
     (tmp_path / "given").write_bytes(pickle.dumps({**given, "folder": tmp_path / "killed"}))
     code = (
         "import pickle, sys, time\n"
-        "from bids_app.training import checkpoint, fold, prepare\n"
+        "from bids_app.training import checkpoint, fold\n"
+        "from bids_app.training.feature_pipeline import FeaturePipeline\n"
         "checkpoint.EVERY_S = 0.0\n"
-        "volumes = prepare.Preparation.volumes\n"
-        "prepare.Preparation.volumes = lambda *given: (time.sleep(0.05), volumes(*given))[1]\n"
-        "fold.run(**pickle.load(open(sys.argv[1], 'rb')))\n"
+        "volumes = FeaturePipeline.to_volumes\n"
+        "FeaturePipeline.to_volumes = lambda *given: (time.sleep(0.05), volumes(*given))[1]\n"
+        "fold.train_fold(**pickle.load(open(sys.argv[1], 'rb')))\n"
     )
     killed = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "given")])
     end = time.monotonic() + 100

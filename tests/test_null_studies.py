@@ -40,8 +40,8 @@ def study(seed):
     for split in splits:
         train, test = np.array(split.train), np.array(split.test)
         of_fold[test] = split.fold
-        fitted = fit_pipeline(everyone.rows(split.train), maps=("gm",), columns={"gm": ("tiv",)}, grid=GRID)
-        both = [fitted.vectors(everyone.rows(side)) for side in (split.train, split.test)]
+        fitted = fit_pipeline(everyone.select(split.train), maps=("gm",), columns={"gm": ("tiv",)}, grid=GRID)
+        both = [fitted.transform(everyone.select(side)) for side in (split.train, split.test)]
         for cell, classifier in CELLS.items():
             products = classifier.products(*both, places=models.places(GRID))
             kernels[cell].append(permutation.FoldKernel(products, train, test))

@@ -63,9 +63,9 @@ def test_products_are_those_of_maps_changed_by_hand_and_prepared_anew(columns, p
     kept = np.where(np.abs(shift) > MIN_RELATIVE_SHIFT * np.abs(shift).max(), shift, 0)
     for d in (0.0, 2.5):
         changed = Samples({"gm": values + d * lowered[:, None].astype(np.float32) * kept}, covariates)
-        training, held_out = changed.rows(splits[0].train), changed.rows(splits[0].test)
+        training, held_out = changed.select(splits[0].train), changed.select(splits[0].test)
         fitted = fit_pipeline(training, maps=("gm",), columns={"gm": columns}, grid=GRID)
-        both = (fitted.vectors(training), fitted.vectors(held_out))
+        both = (fitted.transform(training), fitted.transform(held_out))
         wanted = part.products(*both, places=models.places(GRID))
         found = planted.products(d)
         for name, each in wanted.items():
@@ -235,9 +235,9 @@ def _null(everyone, splits, labellings, names):
     """The scores of each classifier under labellings, as a run has them."""
     kernels = {part: [] for part in (model_averaging, svm)}
     for split in splits:
-        training, held_out = everyone.rows(split.train), everyone.rows(split.test)
+        training, held_out = everyone.select(split.train), everyone.select(split.test)
         fitted = fit_pipeline(training, maps=("gm",), columns={"gm": ("tiv",)}, grid=GRID)
-        both = (fitted.vectors(training), fitted.vectors(held_out))
+        both = (fitted.transform(training), fitted.transform(held_out))
         for part, own in kernels.items():
             products = part.products(*both, places=models.places(GRID))
             own.append(permutation.FoldKernel(products, np.array(split.train), np.array(split.test)))

@@ -52,21 +52,21 @@ def made(seed, layers):
     x /= x.std()
     x[y == 1, 8:13, 14:19, 10:15] -= 1.7
     people = Samples({"gm": x[:, inside].astype(np.float32)}, {})
-    training = people.rows(slice(0, 48))
-    preparation = fit_pipeline(training, maps=("gm",), columns={}, grid=grid)
+    training = people.select(slice(0, 48))
+    pipeline = fit_pipeline(training, maps=("gm",), columns={}, grid=grid)
     torch.manual_seed(seed)
     network = Plain(grid.cropped.mask.shape, layers)
-    vectors = preparation.vectors(training)
+    vectors = pipeline.transform(training)
     losses = loop.train(
         network,
-        lambda rows: preparation.volumes(vectors[rows]),
+        lambda rows: pipeline.to_volumes(vectors[rows]),
         y[:48],
         TrainingConfig(epochs=30),
         seed=seed,
         device="cpu",
     )
     assert losses["loss"][-1] < 0.1
-    return Model("cell", "cnn3d", ("control", "patient"), preparation, network, seed, {}, 1, 1), people.rows(
+    return Model("cell", "cnn3d", ("control", "patient"), pipeline, network, seed, {}, 1, 1), people.select(
         slice(48, None)
     )
 
@@ -80,7 +80,7 @@ def kept():
             model, held_out = made(seed, layers)
             called = model.predict(held_out).argmax(axis=1)
             right = float((called == np.arange(12) % 2).mean())
-            some = held_out.rows(slice(0, 4))
+            some = held_out.select(slice(0, 4))
             for method in METHODS:
                 explainer = catalogue.load("explainers", method)
                 stages = randomize_cascade(explainer, model, some, called[:4], seed=seed)

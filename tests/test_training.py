@@ -75,7 +75,7 @@ class TestGrid:
         shape = room.mask.shape if whole else room.cropped.mask.shape
         model = models.load(folder / "model")
         assert model.module.dense[1].in_features == 5 * np.prod([edge // 2 // 2 for edge in shape])
-        held = everyone(common).rows(splits[0].test)
+        held = everyone(common).select(splits[0].test)
         assert model.tensor(held, 0).shape == (1, *shape)
         told = pd.read_csv(folder / "predictions.tsv", **TSV)["probability_patient"]
         np.testing.assert_array_equal(model.predict(held)[:, 1], told)
@@ -139,9 +139,9 @@ class TestFold:
         assert np.load(folder / "model_pattern.npy").shape == (2, planted.size)
         # what is told of the training people is the SD of their maps
         model = models.load(folder / "model")
-        people = everyone(common).rows(splits[0].train)
+        people = everyone(common).select(splits[0].train)
         linear = model.module.linear.weight.detach().numpy()
-        deviation = model.preparation.vectors(people) - model.module.centre.numpy()
+        deviation = model.pipeline.transform(people) - model.module.centre.numpy()
         plain = np.stack([deviation * row for row in linear]).std(dtype=float)
         assert told["weights"]["person_sd"] == pytest.approx(plain, rel=1e-5)
 
@@ -164,7 +164,7 @@ class TestFold:
                 common, splits[0], tmp_path / classifier, classifier, options={"epochs": 1}, explainers=(method,)
             )
             assert np.load(folder / f"heatmap_{method}.npy").shape == (8, 2, planted.size)
-            assert models.load(folder / "model").preparation.maps == ("gm", "wm")
+            assert models.load(folder / "model").pipeline.maps == ("gm", "wm")
 
     def test_people_without_a_number_to_adjust_for_are_named(self, study, tmp_path):
         common, splits, _ = study()
@@ -191,7 +191,7 @@ class TestModels:
         model = models.load(folder / "model")
         with loop.torch_threads(1):
             together = model.predict(everyone(common))[list(splits[1].test)]
-            alone = model.predict(everyone(common).rows(splits[1].test[2:3]))
+            alone = model.predict(everyone(common).select(splits[1].test[2:3]))
         np.testing.assert_array_equal(
             together, told[["probability_control", "probability_patient"]].map(float).to_numpy()
         )
@@ -263,16 +263,16 @@ class TestPrepare:
         common, splits, _ = study(maps=("gm", "wm"))
         people = everyone(common)
         grid = Grid.read(common["grid_file"])
-        preparation = fit_pipeline(people.rows(splits[0].train), maps=("gm", "wm"), columns={"gm": ("tiv",)}, grid=grid)
-        vectors = preparation.vectors(people)
-        volumes = preparation.volumes(vectors)
+        pipeline = fit_pipeline(people.select(splits[0].train), maps=("gm", "wm"), columns={"gm": ("tiv",)}, grid=grid)
+        vectors = pipeline.transform(people)
+        volumes = pipeline.to_volumes(vectors)
         box = grid.cropped
         assert volumes.shape == (24, 2, *box.mask.shape)
         np.testing.assert_array_equal(volumes[3, 1][box.mask], vectors[3, grid.voxels :])
         assert not volumes[:, :, ~box.mask].any()
         training = vectors[list(splits[0].train)]
         np.testing.assert_allclose(training.mean(axis=0), 0, atol=1e-4)
-        read = VolumeReader(preparation, vectors, most=5)
+        read = VolumeReader(pipeline, vectors, most=5)
         for rows in ([7, 2, 9, 9, 1], [0], [3, 4]):
             np.testing.assert_array_equal(read(np.array(rows)), volumes[rows])
 

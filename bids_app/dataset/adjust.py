@@ -23,18 +23,18 @@ def fit(x: NDArray[np.float32], covariates: NDArray[np.float64]) -> dict[str, ND
             "a column to be adjusted for has missing values; --exclude those people or do not adjust for it"
         )
     mean, spread = covariates.mean(axis=0), covariates.std(axis=0)
-    kept = spread > CONSTANT_TOLERANCE * np.maximum(np.abs(mean), 1e-12)
-    if kept.sum() + 2 > len(covariates):
-        raise DataError(f"{kept.sum()} columns to be adjusted for are too many for {len(covariates)} training people")
+    varies = spread > CONSTANT_TOLERANCE * np.maximum(np.abs(mean), 1e-12)
+    if varies.sum() + 2 > len(covariates):
+        raise DataError(f"{varies.sum()} columns to be adjusted for are too many for {len(covariates)} training people")
     solver = np.zeros((len(mean), len(covariates)))
-    if kept.any():
-        standard = (covariates[:, kept] - mean[kept]) / spread[kept]
+    if varies.any():
+        standard = (covariates[:, varies] - mean[varies]) / spread[varies]
         # centred columns are orthogonal to the intercept, so x need not be centred
-        solver[kept] = np.linalg.pinv(standard) / spread[kept, None]
+        solver[varies] = np.linalg.pinv(standard) / spread[varies, None]
     slope = np.zeros((len(mean), x.shape[1]))
     for person, values in enumerate(x):
         slope += solver[:, person, None] * values
-    return {"mean": mean, "kept": kept, "slope": slope.astype(np.float32)}
+    return {"mean": mean, "kept": varies, "slope": slope.astype(np.float32)}
 
 
 def transform(

@@ -35,7 +35,7 @@ def stack_images(
     its inputs and used again when it is there. `progress` may be a progress bar over range(len(files)).
     Raises DataError, which names the file, for another grid or for a value in the mask that is not finite.
     """
-    rows = [(one,) if isinstance(one, Path) else one for one in files]
+    rows = [(file,) if isinstance(file, Path) else file for file in files]
     target = folder / f"{_hash_inputs(rows, grid, smoothing_mm, form)}.npy"
     if target.exists():
         return target

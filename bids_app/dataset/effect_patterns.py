@@ -28,10 +28,10 @@ def draw_pattern(pattern: str, labels: NDArray[np.integer], grid: Grid, random: 
     """
     if pattern == "focal":
         return [_draw_sphere(labels, grid, random)]
-    eligible = [volume for one in np.unique(labels[labels > 0]) if _is_eligible(volume := labels == one, grid)]
+    eligible = [volume for label in np.unique(labels[labels > 0]) if _is_eligible(volume := labels == label, grid)]
     count = 1 if pattern == "regional" else min(MAX_DIFFUSE_REGIONS, max(1, len(eligible) // 2))
-    chosen = random.choice(len(eligible), count, replace=False)
-    return [eligible[index] for index in chosen]
+    indices = random.choice(len(eligible), count, replace=False)
+    return [eligible[index] for index in indices]
 
 
 def _draw_sphere(labels: NDArray[np.integer], grid: Grid, random: np.random.Generator) -> Volume:

@@ -57,16 +57,16 @@ def _group_studies(table: pd.DataFrame, name: str) -> tuple[list[Study], str]:
     if (of_study == "").any():
         raise DataError(f"--reference-map {name} has a line without study")
     people = _people_per_line(table, name)
-    found, silent = [], 0
+    studies, silent = [], 0
     for study, rows in table.groupby(of_study, sort=False).indices.items():
         sizes = np.unique(people[rows])
         if len(sizes) > 1:
             raise DataError(f"--reference-map {name}: study {study} has several n")
         silent += bool(np.isnan(sizes[0]))
-        found.append(Study(foci[rows], float(np.nan_to_num(sizes[0], nan=DEFAULT_PEOPLE))))
+        studies.append(Study(foci[rows], float(np.nan_to_num(sizes[0], nan=DEFAULT_PEOPLE))))
     assumed = f" ({DEFAULT_PEOPLE} people assumed in {silent})" if silent else ""
-    counted = f"{len(found)} {'study' if len(found) == 1 else 'studies'}"
-    return found, f"activation likelihood of {len(foci)} coordinates of {counted}{assumed}"
+    counted = f"{len(studies)} {'study' if len(studies) == 1 else 'studies'}"
+    return studies, f"activation likelihood of {len(foci)} coordinates of {counted}{assumed}"
 
 
 def _people_per_line(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
@@ -106,14 +106,14 @@ def _read_tsv(path: Path) -> pd.DataFrame:
 
 def _read_json(path: Path) -> pd.DataFrame:
     """The columns of a table, of either of NiMARE's forms."""
-    told = json.loads(path.read_text(encoding="utf-8"))
-    rows = _studyset_rows(told) if isinstance(told.get("studies"), list) else _dataset_rows(told)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    rows = _studyset_rows(content) if isinstance(content.get("studies"), list) else _dataset_rows(content)
     return pd.DataFrame(list(rows), columns=["study", "space", *AXES, "n"])
 
 
-def _dataset_rows(told: dict[str, Any]) -> Iterator[Row]:
+def _dataset_rows(dataset: dict[str, Any]) -> Iterator[Row]:
     """Lines of a data set: contrasts of studies, each axis a list."""
-    for study, about in told.items():
+    for study, about in dataset.items():
         for contrast, of in about["contrasts"].items():
             if coords := of.get("coords"):
                 n = _mean_sample_size(of.get("metadata", {}))
@@ -121,9 +121,9 @@ def _dataset_rows(told: dict[str, Any]) -> Iterator[Row]:
                     yield f"{study}-{contrast}", coords["space"], x, y, z, n
 
 
-def _studyset_rows(told: dict[str, Any]) -> Iterator[Row]:
+def _studyset_rows(studyset: dict[str, Any]) -> Iterator[Row]:
     """Lines of a study set: analyses of studies, each point its three numbers."""
-    for study in told["studies"]:
+    for study in studyset["studies"]:
         for analysis in study["analyses"]:
             n = _mean_sample_size({**study.get("metadata", {}), **analysis.get("metadata", {})})
             for point in analysis["points"]:

@@ -78,8 +78,8 @@ def leave_site_out(
     known = _check_sites(sites, names)
     splits = []
     for fold, site in enumerate(sorted(set(known)), start=1):
-        train = tuple(row for row, one in enumerate(known) if one != site)
-        test = tuple(row for row, one in enumerate(known) if one == site)
+        train = tuple(row for row, row_site in enumerate(known) if row_site != site)
+        test = tuple(row for row, row_site in enumerate(known) if row_site == site)
         split = Split(1, fold, train, test, names)
         check_training(split, classes, why=f"only site {site} has it; leave it out of --classes, or use --folds")
         splits.append(split)
@@ -156,15 +156,15 @@ def inner_folds(split: Split, classes: Sequence[str], *, folds: int, seed: int) 
 
     classes: of all rows, as the rows of the splits are counted in the whole table. Raises as `stratified_folds`.
     """
-    own, names = [classes[row] for row in split.train], [split.groups[row] for row in split.train]
-    count, fewest = _smallest_class(own, names)
+    train_classes, names = [classes[row] for row in split.train], [split.groups[row] for row in split.train]
+    count, fewest = _smallest_class(train_classes, names)
     if count < folds:
         way_out = f"use {count} inner folds or merge classes" if count > 1 else "merge it or leave it out"
         raise DataError(
             f"repeat {split.repeat}, fold {split.fold}: class {fewest} has {count} people to train on, "
             f"too few for {folds} inner folds: {way_out}"
         )
-    parts = stratified_folds(own, names, folds=folds, seed=_derive_state(seed, split.repeat, split.fold))
+    parts = stratified_folds(train_classes, names, folds=folds, seed=_derive_state(seed, split.repeat, split.fold))
     return [
         replace(
             part,
@@ -245,18 +245,22 @@ def _assign_folds(sizes: NDArray[np.int_], number: int, folds: int, seed: int) -
 def _check_sites(sites: Sequence[str | None], groups: tuple[str, ...]) -> list[str]:
     """The sites as they are, once nobody's is missing, there are two, and no group is at several."""
     known = ["" if pd.isna(site) else str(site) for site in sites]
-    places: dict[str, set[str]] = {}
+    sites_by_group: dict[str, set[str]] = {}
     for name, site in zip(groups, known, strict=True):
-        places.setdefault(name, set()).add(site)
-    lacking = sum("" in its for its in places.values())
+        sites_by_group.setdefault(name, set()).add(site)
+    lacking = sum("" in group_sites for group_sites in sites_by_group.values())
     if lacking:
         raise DataError(
-            f"--leave-site-out: {lacking} of {len(places)} people have no site; "
+            f"--leave-site-out: {lacking} of {len(sites_by_group)} people have no site; "
             "fill it in in participants.tsv, or leave them out with --exclude"
         )
     if len(set(known)) < 2:
         raise UsageError(f"--leave-site-out: all people are from site {known[0]}, and two are needed; use --folds")
-    several = [f"{name} ({', '.join(sorted(its))})" for name, its in sorted(places.items()) if len(its) > 1]
+    several = [
+        f"{name} ({', '.join(sorted(group_sites))})"
+        for name, group_sites in sorted(sites_by_group.items())
+        if len(group_sites) > 1
+    ]
     if several:
         raise DataError(
             f"--leave-site-out: {'; '.join(several[:5])} would stand in training and test; leave out all of them but "

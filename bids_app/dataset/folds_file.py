@@ -38,7 +38,7 @@ def read_folds(path: Path, samples: pd.DataFrame, groups: Sequence[str]) -> list
     for repeat, fold in sorted(set(zip(table["repeat"].tolist(), table["fold"].tolist(), strict=True))):
         part = table[table["repeat"].eq(repeat) & table["fold"].eq(fold)]
         roles = _roles_of_samples(part, rows, f"{file}: repeat {repeat}, fold {fold}")
-        train, test = (tuple(row for row, role in enumerate(roles) if role == one) for one in ROLES)
+        train, test = (tuple(row for row, role in enumerate(roles) if role == side) for side in ROLES)
         split = Split(repeat, fold, train, test, tuple(groups))
         check_training(split, classes, why=f"put people of it into training in {path.name}")
         splits.append(split)
@@ -113,8 +113,8 @@ def _check_duplicate_lines(table: pd.DataFrame, file: str) -> None:
 
 def _roles_of_samples(part: pd.DataFrame, rows: list[tuple[str, str]], where: str) -> list[str]:
     """The role of each sample in a fold. Raises DataError for those without."""
-    told = dict(zip(zip(part["participant_id"], part["session_id"], strict=True), part["role"], strict=True))
-    roles = [told.get(row) or told.get((row[0], NONE), "") for row in rows]
+    role_by_session = dict(zip(zip(part["participant_id"], part["session_id"], strict=True), part["role"], strict=True))
+    roles = [role_by_session.get(row) or role_by_session.get((row[0], NONE), "") for row in rows]
     lacking = [_sample_name(row) for row, role in zip(rows, roles, strict=True) if not role]
     if lacking:
         more = ", ..." if len(lacking) > 5 else ""

@@ -64,19 +64,19 @@ def fit(
         standardize="zscore_sample",
         random_state=seed,
     )
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         model.fit(_LazyImages(series, grid))
-    for one in told:
-        if not issubclass(one.category, ConvergenceWarning):
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-    found = np.asarray(model.components_, np.float32)
-    component, r = match_networks(found, references)
+    for warning in caught:
+        if not issubclass(warning.category, ConvergenceWarning):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    maps = np.asarray(model.components_, np.float32)
+    component, r = match_networks(maps, references)
     sign = np.where(r < 0, -1, 1).astype(np.int8)
-    found[component] *= sign[:, None]
-    unconverged = sum(issubclass(one.category, ConvergenceWarning) for one in told)
+    maps[component] *= sign[:, None]
+    unconverged = sum(issubclass(warning.category, ConvergenceWarning) for warning in caught)
     return {
-        "components": found,
+        "components": maps,
         "component": component,
         "r": np.abs(r),
         "sign": sign,
@@ -118,5 +118,5 @@ def transform(series: Series, arrays: Arrays) -> NDArray[np.float32]:
 
 def select_network(arrays: Arrays, number: int) -> dict[str, NDArray[np.generic]]:
     """What a model of one network keeps of `fit`'s arrays: all components, and its own `component`, `r`, `sign`."""
-    own = {name: np.asarray(arrays[name])[[number]] for name in ("component", "r", "sign")}
-    return {"components": np.asarray(arrays["components"]), **own}
+    network = {name: np.asarray(arrays[name])[[number]] for name in ("component", "r", "sign")}
+    return {"components": np.asarray(arrays["components"]), **network}

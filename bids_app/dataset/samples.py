@@ -28,7 +28,7 @@ COVARIATES = {"age": "age", "sex": "sex", "site": "site"}
 def collect_samples(
     frame: pd.DataFrame,
     classes: "pd.Series[Any]",
-    found: FilesBySession,
+    images: FilesBySession,
     *,
     maps: tuple[str, ...],
     label: str,
@@ -56,20 +56,20 @@ def collect_samples(
     out = excluded or {}
     known = _index_by_session(frame.assign(**{CLASS: classes}))
     rows: list[dict[str, Any]] = []
-    for person in sorted({*known.index.unique(0), *(participant for participant, _ in found)}):
-        visits = {session: files for (participant, session), files in found.items() if participant == person}
+    for person in sorted({*known.index.unique(0), *(participant for participant, _ in images)}):
+        visits = {session: files for (participant, session), files in images.items() if participant == person}
         left = {session: files for session, files in visits.items() if not exclusions.reason(out, person, session)}
         classed = {name: files for name, files in left.items() if not pd.isna(_value_of(known, person, name, CLASS))}
         reason = _exclusion_reason(person, known, label, out, list(left) or [None])
         reason = reason or ("" if left or not visits else _join_exclusions(out, person))
         for part in _session_rows(classed or left or visits, maps, reason, sessions):
-            own = {new: _value_of(known, person, part["session_id"], old) for new, old in named.items()}
+            covariate_values = {new: _value_of(known, person, part["session_id"], old) for new, old in named.items()}
             base = {
                 "participant_id": person,
                 "class": _value_of(known, person, part["session_id"], CLASS),
                 "used": False,
             }
-            rows.append(base | {"reason": reason} | own | part)
+            rows.append(base | {"reason": reason} | covariate_values | part)
         if sessions == "mean" and len({_value_of(known, person, name, CLASS) for name in classed}) > 1:
             rows[-1] |= {"used": False, "reason": "class differs between sessions: use --sessions first or all"}
     _check_sessions(rows, sessions)
@@ -90,8 +90,8 @@ def limit_per_class(table: pd.DataFrame, *, most: int | None, seed: int) -> pd.D
     if most is None:
         return table
     people = table[table["used"]].drop_duplicates("participant_id").sort_values("participant_id")
-    chosen = people.sample(frac=1, random_state=seed).groupby("class")["participant_id"].head(most)
-    over = table["used"] & ~table["participant_id"].isin(chosen)
+    sampled = people.sample(frac=1, random_state=seed).groupby("class")["participant_id"].head(most)
+    over = table["used"] & ~table["participant_id"].isin(sampled)
     reason = f"not drawn: --people-per-class {most}"
     return table.assign(used=table["used"] & ~over, reason=table["reason"].mask(over, reason))
 
@@ -107,8 +107,8 @@ def _value_of(known: pd.DataFrame, person: str, session: Any, column: str) -> An
     """What is known of a session; of the person where the session has no row."""
     if column not in known:
         return pd.NA
-    own = (person, PERSON if pd.isna(session) else session)
-    key = own if own in known.index else (person, PERSON)
+    session_key = (person, PERSON if pd.isna(session) else session)
+    key = session_key if session_key in known.index else (person, PERSON)
     return known.at[key, column] if key in known.index else pd.NA
 
 
@@ -128,7 +128,9 @@ def _exclusion_reason(
 
 def _join_exclusions(excluded: Exclusions, person: str) -> str:
     """The reasons of a person all of whose sessions are excluded."""
-    reasons = [f"ses-{session}: {why}" for (who, session), why in sorted(excluded.items()) if who == person]
+    reasons = [
+        f"ses-{session}: {why}" for (participant, session), why in sorted(excluded.items()) if participant == person
+    ]
     return f"excluded: {', '.join(reasons)}"
 
 
@@ -160,23 +162,27 @@ def _session_rows(
     visits: Mapping[str | None, Files], maps: tuple[str, ...], reason: str, sessions: str | None
 ) -> list[dict[str, Any]]:
     """The rows of one person: sessions with every map are used as `sessions` says."""
-    complete = {name: files for name, files in visits.items() if all(one in files for one in maps)}
+    complete = {name: files for name, files in visits.items() if all(map_name in files for map_name in maps)}
     nothing: dict[str, Any] = {"session_id": pd.NA} | dict.fromkeys(maps, ())
     if reason or not complete:
         names = [name for name in visits if name is not None]
-        lacking = [one for one in maps if not any(one in files for files in visits.values())] or list(maps)
+        lacking = [map_name for map_name in maps if not any(map_name in files for files in visits.values())] or list(
+            maps
+        )
         why = reason or f"no image for {', '.join(lacking)}" + (
             " in one session" if len(visits) > 1 and len(maps) > 1 else ""
         )
         return [nothing | {"reason": why, "session_id": names[0] if len(names) == 1 else pd.NA}]
     order = sorted(complete, key=_natural_order)
     if sessions == "mean":
-        files = {one: tuple(path for name in order for path in complete[name][one]) for one in maps}
+        files = {map_name: tuple(path for name in order for path in complete[name][map_name]) for map_name in maps}
         return [nothing | files | {"used": True, "session_id": (order[0] or pd.NA) if len(order) == 1 else pd.NA}]
-    chosen = order[:1] if sessions == "first" else order
+    selected = order[:1] if sessions == "first" else order
     return [
-        nothing | {one: complete[name][one] for one in maps} | {"used": True, "session_id": name or pd.NA}
-        for name in chosen
+        nothing
+        | {map_name: complete[name][map_name] for map_name in maps}
+        | {"used": True, "session_id": name or pd.NA}
+        for name in selected
     ]
 
 
@@ -205,17 +211,17 @@ def _check_sessions(rows: list[dict[str, Any]], sessions: str | None) -> None:
 
 def _add_sidecars(row: dict[str, Any], maps: tuple[str, ...]) -> dict[str, Any]:
     """The row with what the maps' sidecars say: brain size in mL (mean over sessions), source, parameters."""
-    told = {one: [_read_sidecar(path) for path in row[one]] for one in maps}
-    parts = [part for of_map in told.values() for part in of_map]
+    sidecars = {map_name: [_read_sidecar(path) for path in row[map_name]] for map_name in maps}
+    parts = [part for of_map in sidecars.values() for part in of_map]
     sizes = [
         float(part["TotalIntracranialVolume"]) for part in parts if part.get("TotalIntracranialVolume") is not None
     ]
     sources = sorted({str(part["PreprocessingSource"]) for part in parts if part.get("PreprocessingSource")})
-    parameters = {one: [part.get("MapParameters", {}) for part in of_map] for one, of_map in told.items()}
+    parameters = {map_name: [part.get("MapParameters", {}) for part in of_map] for map_name, of_map in sidecars.items()}
     size = sum(sizes) / len(sizes) if sizes else float("nan")
-    size_and_motion = {"tiv": size, **_summarise_motion(told)}
-    told_of = {"source": " + ".join(sources) or pd.NA, SIDECAR_SCANNER: _scanner_name(parts)}
-    return row | size_and_motion | told_of | {"parameters": parameters}
+    size_and_motion = {"tiv": size, **_summarise_motion(sidecars)}
+    origin = {"source": " + ".join(sources) or pd.NA, SIDECAR_SCANNER: _scanner_name(parts)}
+    return row | size_and_motion | origin | {"parameters": parameters}
 
 
 def _scanner_name(parts: list[dict[str, Any]]) -> Any:
@@ -228,9 +234,9 @@ def _scanner_name(parts: list[dict[str, Any]]) -> Any:
     return " + ".join(sorted({name for name in named if name})) or pd.NA
 
 
-def _summarise_motion(told: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:
+def _summarise_motion(sidecars: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:
     """Mean FD (mm) over the runs, and minutes of BOLD left in all of them; NaN without BOLD."""
-    runs = next((parts for parts in told.values() if any("MinutesLeft" in part for part in parts)), [])
+    runs = next((parts for parts in sidecars.values() if any("MinutesLeft" in part for part in parts)), [])
     moved = [float(part["MeanFramewiseDisplacement"]) for part in runs if part.get("MeanFramewiseDisplacement")]
     minutes = [float(part["MinutesLeft"]) for part in runs if "MinutesLeft" in part]
     mean = sum(moved) / len(moved) if moved else float("nan")
@@ -252,11 +258,11 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
 
 def _check_parameters(used: pd.DataFrame, maps: tuple[str, ...]) -> None:
     """Raise DataError, naming a person of the majority and one who differs, unless each map was made in one way."""
-    for one in maps:
-        told = zip(used["participant_id"], used["parameters"], strict=True)
-        made = [(person, part) for person, parameters in told for part in parameters[one]]
-        for key in sorted({key for _, part in made for key in part}):
-            values = [(person, json.dumps(part.get(key), sort_keys=True)) for person, part in made]
+    for map_name in maps:
+        pairs = zip(used["participant_id"], used["parameters"], strict=True)
+        sidecars = [(person, part) for person, parameters in pairs for part in parameters[map_name]]
+        for key in sorted({key for _, part in sidecars for key in part}):
+            values = [(person, json.dumps(part.get(key), sort_keys=True)) for person, part in sidecars]
             usual = Counter(value for _, value in values).most_common(1)[0][0]
             others = [(person, value) for person, value in values if value != usual]
             if others:
@@ -264,7 +270,7 @@ def _check_parameters(used: pd.DataFrame, maps: tuple[str, ...]) -> None:
                 odd, other = others[0]
                 todo = f"run the participant level again with {key} {usual} for {odd}"
                 raise DataError(
-                    f"the {one} maps were made in different ways: {key} is {usual} for {same} and {other} for {odd} "
-                    f"({len(others)} of {len(values)} maps differ); "
+                    f"the {map_name} maps were made with different parameters: "
+                    f"{key} is {usual} for {same} and {other} for {odd} ({len(others)} of {len(values)} maps differ); "
                     f"{ONE_SOURCE if key == 'WithoutRegionsFrom' else todo}"
                 )

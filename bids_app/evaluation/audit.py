@@ -30,8 +30,8 @@ def audit_classes(
         if column == label or column not in people or people[column].isna().all():
             continue
         known = people[people[column].notna()]
-        told = _test_categories(known, column) if column in CATEGORIES else _test_numbers(known, column, classes)
-        rows.append({"what": what, "people": len(known), "lacking": len(people) - len(known), **told})
+        test = _test_categories(known, column) if column in CATEGORIES else _test_numbers(known, column, classes)
+        rows.append({"what": what, "people": len(known), "lacking": len(people) - len(known), **test})
     labelled = everyone[everyone["class"].notna()].drop_duplicates("participant_id")
     if not labelled["used"].all():
         spelled = labelled.assign(used=np.where(labelled["used"], "used", "left out"))
@@ -46,41 +46,45 @@ def list_single_site_classes(people: pd.DataFrame, classes: Sequence[str], *, la
     """
     if label == "site" or "site" not in people or people["site"].nunique() < 2:
         return []
-    found = []
+    sentences = []
     for name in classes:
         where = sorted(people.loc[people["class"] == name, "site"].dropna().astype(str).unique())
         if len(where) == 1:
-            found.append(f"all people of class {name} are of site {where[0]}")
-    return found
+            sentences.append(f"all people of class {name} are of site {where[0]}")
+    return sentences
 
 
 def _test_categories(known: pd.DataFrame, column: str) -> dict[str, Any]:
     counts = pd.crosstab(known[column].astype(str), known["class"])
-    told = {"by_class": {str(name): {str(k): int(v) for k, v in its.items()} for name, its in counts.items()}}
+    distribution = {
+        "by_class": {
+            str(name): {str(k): int(v) for k, v in column_counts.items()} for name, column_counts in counts.items()
+        }
+    }
     if min(counts.shape) < 2:
-        return {**told, "test": "none: one value", "p": None, "effect": 0.0}
+        return {**distribution, "test": "none: one value", "p": None, "effect": 0.0}
     chi2 = stats.chi2_contingency(counts, correction=False)
     effect = math.sqrt(chi2.statistic / (counts.to_numpy().sum() * (min(counts.shape) - 1)))
     exact = counts.shape == (2, 2)
     p = stats.fisher_exact(counts.to_numpy()).pvalue if exact else chi2.pvalue
-    return {**told, "test": "Fisher's exact" if exact else "chi squared", "p": float(p), "effect": effect}
+    return {**distribution, "test": "Fisher's exact" if exact else "chi squared", "p": float(p), "effect": effect}
 
 
 def _test_numbers(known: pd.DataFrame, column: str, classes: Sequence[str]) -> dict[str, Any]:
     values = {name: known.loc[known["class"] == name, column].to_numpy(float) for name in classes}
-    told = {
+    distribution = {
         "by_class": {
             name: {
-                "mean": float(its.mean()) if its.size else None,
-                "sd": float(its.std(ddof=1)) if its.size > 1 else None,
+                "mean": float(class_values.mean()) if class_values.size else None,
+                "sd": float(class_values.std(ddof=1)) if class_values.size > 1 else None,
             }
-            for name, its in values.items()
+            for name, class_values in values.items()
         }
     }
-    groups = [its for its in values.values() if its.size]
+    groups = [class_values for class_values in values.values() if class_values.size]
     everything = np.concatenate(groups)
     if len(groups) < 2 or np.ptp(everything) == 0:
-        return {**told, "test": "none: one value", "p": None, "effect": 0.0}
-    found = stats.kruskal(*groups)
-    effect = float(found.statistic) / (len(everything) - 1)
-    return {**told, "test": "Kruskal-Wallis", "p": float(found.pvalue), "effect": effect}
+        return {**distribution, "test": "none: one value", "p": None, "effect": 0.0}
+    test = stats.kruskal(*groups)
+    effect = float(test.statistic) / (len(everything) - 1)
+    return {**distribution, "test": "Kruskal-Wallis", "p": float(test.pvalue), "effect": effect}

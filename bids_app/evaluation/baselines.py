@@ -18,12 +18,12 @@ def available_baselines(people: pd.DataFrame, *, label: str | None = None) -> di
 
     `label`: the column that holds what the classifiers predict; a baseline that is given it is no rival.
     """
-    found = {
-        name: tuple(one for one in columns if one in people and people[one].notna().any())
+    baselines = {
+        name: tuple(column for column in columns if column in people and people[column].notna().any())
         for name, columns in COLUMNS.items()
         if label not in columns
     }
-    return {name: columns for name, columns in found.items() if columns}
+    return {name: columns for name, columns in baselines.items() if columns}
 
 
 def describe_omitted(label: str | None) -> list[str]:
@@ -51,13 +51,15 @@ def predict_baselines(
     for name, columns in available_baselines(people, label=label).items():
         for split in splits:
             train, test = list(split.train), list(split.test)
-            design = np.column_stack([_encode(people[one], train) for one in columns])
+            design = np.column_stack([_encode(people[column], train) for column in columns])
             probability = _fit_predict(design, y, train, test, len(classes))
             rows = people.iloc[test]
             part = rows[["participant_id", "session_id"]].assign(cell=name, repeat=split.repeat, fold=split.fold)
             part["true"] = rows["class"]
             part["predicted"] = [classes[index] for index in probability.argmax(axis=1)]
-            parts.append(part.assign(**{f"probability_{one}": probability[:, i] for i, one in enumerate(classes)}))
+            parts.append(
+                part.assign(**{f"probability_{class_name}": probability[:, i] for i, class_name in enumerate(classes)})
+            )
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 

@@ -14,41 +14,41 @@ DIGITS = 12  # of shares of people: what differs beyond them is rounding
 Bounds = tuple[float, float]
 
 
-def bootstrap_difference(one: pd.DataFrame, other: pd.DataFrame, *, seed: int) -> tuple[float, Bounds]:
+def bootstrap_difference(first: pd.DataFrame, second: pd.DataFrame, *, seed: int) -> tuple[float, Bounds]:
     """Balanced accuracy of `one` less that of `other`, and its 95 % interval by a bootstrap of people within class.
 
     Both have one row per participant of one repeat (`scores.average_sessions`): participant_id, true, predicted.
     Participants are paired.
     """
-    whole = one.merge(other, on=["participant_id", "true"], suffixes=("_one", "_other"), validate="one_to_one")
+    whole = first.merge(second, on=["participant_id", "true"], suffixes=("_one", "_other"), validate="one_to_one")
     gain = (whole["predicted_one"] == whole["true"]).astype(float) - (whole["predicted_other"] == whole["true"])
     random = np.random.default_rng(seed)
     middle, resampled = 0.0, np.zeros(RESAMPLES)
     by_class = [rows.to_numpy() for _, rows in gain.groupby(whole["true"])]
     for rows in by_class:
         middle += rows.mean() / len(by_class)
-        drawn = random.integers(len(rows), size=(RESAMPLES, len(rows)))
-        resampled += rows[drawn].mean(axis=1) / len(by_class)
+        indices = random.integers(len(rows), size=(RESAMPLES, len(rows)))
+        resampled += rows[indices].mean(axis=1) / len(by_class)
     low, high = np.percentile(resampled, [2.5, 97.5]).tolist()
     return float(middle), (low, high)
 
 
-def compare_pairs(told: pd.DataFrame, *, train: float, test: float) -> pd.DataFrame:
+def compare_pairs(predictions: pd.DataFrame, *, train: float, test: float) -> pd.DataFrame:
     """One row a pair of cells: mean difference in balanced accuracy over the folds of all repeats, its t and p.
 
     told: predictions of all cells. Only folds that hold out every class count. train, test: as in
     `corrected_resampled_t`. p is not corrected for the number of pairs.
     """
-    right = told.assign(right=(told["predicted"] == told["true"]).astype(float))
+    right = predictions.assign(right=(predictions["predicted"] == predictions["true"]).astype(float))
     shares = right.groupby(["cell", "repeat", "fold", "true"], sort=False)["right"].mean().unstack("true")
     by_fold = shares.dropna().mean(axis=1).unstack("cell").dropna()
     rows = []
-    for one, other in itertools.combinations(dict.fromkeys(told["cell"]), 2):
-        if one in by_fold and other in by_fold:
-            differences = (by_fold[one] - by_fold[other]).to_numpy(float).round(DIGITS)
+    for first, second in itertools.combinations(dict.fromkeys(predictions["cell"]), 2):
+        if first in by_fold and second in by_fold:
+            differences = (by_fold[first] - by_fold[second]).to_numpy(float).round(DIGITS)
             t, p = corrected_resampled_t(differences, train=train, test=test)
             mean = round(float(differences.mean()), DIGITS) if len(differences) else math.nan
-            rows.append({"cell": one, "other": other, "folds": len(differences), "difference": mean, "t": t, "p": p})
+            rows.append({"cell": first, "other": second, "folds": len(differences), "difference": mean, "t": t, "p": p})
     return pd.DataFrame(rows, columns=["cell", "other", "folds", "difference", "t", "p"])
 
 

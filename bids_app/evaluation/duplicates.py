@@ -91,8 +91,8 @@ def _similar_pairs(x: NDArray[np.float32], grid: Grid, apart: NDArray[np.bool_])
         rank = min(max(people // 2, len(total) // 20), len(total) - 1)
         usual = np.partition(difference, rank)[rank]
         ratio = difference / np.maximum(np.minimum(total, usual), np.finfo(float).tiny)
-        found = ratio <= min(1 - MIN_LIKENESS, _chance_limit(np.sort(ratio), rank))
-        for (i, j), share in zip(np.argwhere(apart)[found].tolist(), ratio[found], strict=True):
+        similar = ratio <= min(1 - MIN_LIKENESS, _chance_limit(np.sort(ratio), rank))
+        for (i, j), share in zip(np.argwhere(apart)[similar].tolist(), ratio[similar], strict=True):
             yield Pair(i, j, "alike", f"likeness {1 - share:.3f}{how} (the same scan 1, unrelated people 0)")
 
 
@@ -135,7 +135,7 @@ def _patterns(mean: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
     volume = box.volume(mean)[tuple(nearest)]
     slopes = [ndimage.correlate1d(volume, [-0.5, 0, 0.5], axis, mode="nearest") for axis in range(3)]
     bend = ndimage.laplace(volume, mode="nearest")
-    return np.array([mean, np.ones_like(mean), *(box.vector(one) for one in (*slopes, bend))])
+    return np.array([mean, np.ones_like(mean), *(box.vector(pattern) for pattern in (*slopes, bend))])
 
 
 def _mirror_voxels(grid: Grid) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
@@ -174,7 +174,7 @@ def _pairs_with_equal_slices(x: NDArray[np.float32], grid: Grid, apart: NDArray[
         positions.sort()
         for run in np.split(positions, np.flatnonzero(np.diff(positions) != 1) + 1):
             if len(run) >= MIN_SLICES:
-                told = (
+                measure = (
                     f"{len(run)} {planes[axis]} slices are equal, {run[0]} to {run[-1]} along axis {axis} of the grid"
                 )
-                yield Pair(i, j, "slices", told)
+                yield Pair(i, j, "slices", measure)

@@ -19,20 +19,20 @@ def permutation_p(true: NDArray[np.int64], predicted: NDArray[np.int64], classes
     """
     random = np.random.default_rng(seed)
     observed = balanced_accuracy(true, predicted, classes)
-    drawn = [balanced_accuracy(random.permutation(true), predicted, classes) for _ in range(PERMUTATIONS)]
-    return float((np.array(drawn) >= observed - 1e-9).sum() + 1) / (PERMUTATIONS + 1)
+    null = [balanced_accuracy(random.permutation(true), predicted, classes) for _ in range(PERMUTATIONS)]
+    return float((np.array(null) >= observed - 1e-9).sum() + 1) / (PERMUTATIONS + 1)
 
 
 def describe_performance(row: "pd.Series[float]", classes: Sequence[str], *, checked: bool) -> str:
     """What was found of one cell, from its row of the score table; `checked`: that nobody of them trained."""
     whose = "who are not on its training list" if checked else "of whom it is not known whether they trained it"
-    told = f"balanced accuracy {format_interval(row, 'balanced_accuracy')}, chance {1 / len(classes):.2f}, "
-    told += f"p = {row['p_holm']:.3g}; AUROC {format_interval(row, 'auroc')}"
+    numbers = f"balanced accuracy {format_interval(row, 'balanced_accuracy')}, chance {1 / len(classes):.2f}, "
+    numbers += f"p = {row['p_holm']:.3g}; AUROC {format_interval(row, 'auroc')}"
     if row["p_holm"] > ALPHA or row["balanced_accuracy"] <= 1 / len(classes):
-        found = f"did not distinguish {class_words(classes)} above chance"
+        outcome = f"did not distinguish {class_words(classes)} above chance"
     else:
-        found = f"distinguished {class_words(classes)} above chance"
+        outcome = f"distinguished {class_words(classes)} above chance"
     return (
-        f"On {int(row['n'])} people {whose}, {cell_words(str(row['cell']))} {found} ({told}). Whether age, sex, site, "
-        "motion or brain size could do as well was not looked at here."
+        f"On {int(row['n'])} people {whose}, {cell_words(str(row['cell']))} {outcome} ({numbers}). "
+        "Whether age, sex, site, motion or brain size could do as well was not looked at here."
     )

@@ -27,9 +27,9 @@ Decide = Callable[[GramMatrices, NDArray[np.int64]], NDArray[np.float64]]
 
 @dataclass(frozen=True, eq=False)
 class FoldKernel:
-    """One fold as a linear model sees it: `products` of its part, those who train first, and the rows they are."""
+    """The `gram_matrices` of a linear classifier in one fold, training rows first, and the rows of both sides."""
 
-    products: GramMatrices
+    gram_matrices: GramMatrices
     train: NDArray[np.int64]
     test: NDArray[np.int64]
 
@@ -44,12 +44,12 @@ def shuffle_labels(
     have rows of the same sites.
     """
     random = np.random.default_rng(seed)
-    drawn = np.tile(y.astype(np.int16), (count, 1))
-    alike = _exchangeable_units(folds, units, sites)
-    for labelling in drawn:
-        for rows in alike:
+    labellings = np.tile(y.astype(np.int16), (count, 1))
+    exchangeable = _exchangeable_units(folds, units, sites)
+    for labelling in labellings:
+        for rows in exchangeable:
             labelling[rows] = y[rows[random.permutation(len(rows))]]
-    return drawn
+    return labellings
 
 
 def count_labellings(y: NDArray[np.int64], folds: Sequence[int], units: Sequence[str], sites: Sequence[str]) -> int:
@@ -78,7 +78,7 @@ def score_labellings(
     decisions = np.zeros((len(labellings), len(names), classes))
     true = np.full((len(labellings), len(names)), -1)
     for kernel in kernels:
-        decided = decide(kernel.products, labellings[:, kernel.train].astype(np.int64))
+        decided = decide(kernel.gram_matrices, labellings[:, kernel.train].astype(np.int64))
         np.add.at(decisions.swapaxes(0, 1), person[kernel.test], decided.swapaxes(0, 1))
         true[:, person[kernel.test]] = labellings[:, kernel.test]
     predicted = decisions.argmax(axis=2)
@@ -88,7 +88,7 @@ def score_labellings(
 
 def balanced_accuracy(true: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> float:
     """The mean over classes of the share of its people that was called right; `true` is -1 for whom nobody asked."""
-    return float(np.mean([(predicted[true == one] == one).mean() for one in range(classes)]))
+    return float(np.mean([(predicted[true == label] == label).mean() for label in range(classes)]))
 
 
 def tabulate_p_values(
@@ -110,10 +110,13 @@ def tabulate_p_values(
     family = step_down_p(observed, {cell: enough[cell] for cell in linear if cell in enough})
     rows = []
     for cell, score in observed.items():
-        own = enough.get(cell, np.empty(0))
-        row = {"cell": cell, "permutations": len(null.get(cell, ())), "p": _p_value(score, own)}
-        row |= {"p_max": _p_value(score, highest) if len(own) else math.nan, "p_family": family.get(cell, math.nan)}
-        rows.append(row | {"needed": critical_score(own)})
+        cell_null = enough.get(cell, np.empty(0))
+        row = {"cell": cell, "permutations": len(null.get(cell, ())), "p": _p_value(score, cell_null)}
+        row |= {
+            "p_max": _p_value(score, highest) if len(cell_null) else math.nan,
+            "p_family": family.get(cell, math.nan),
+        }
+        rows.append(row | {"needed": critical_score(cell_null)})
     table = pd.DataFrame(rows)
     return table.assign(judged=table["p_family"].fillna(table["p_max"]))
 
@@ -138,10 +141,10 @@ def _exchangeable_units(folds: Sequence[int], units: Sequence[str], sites: Seque
     for row, unit in enumerate(units):
         rows[unit].append(row)
     alike: dict[tuple[object, ...], list[list[int]]] = defaultdict(list)
-    for its in rows.values():
-        ordered = sorted(its, key=lambda row: (folds[row], sites[row], row))
+    for unit_rows in rows.values():
+        ordered = sorted(unit_rows, key=lambda row: (folds[row], sites[row], row))
         alike[tuple((folds[row], sites[row]) for row in ordered)].append(ordered)
-    return [np.array(its) for its in alike.values() if len(its) > 1]
+    return [np.array(unit_rows) for unit_rows in alike.values() if len(unit_rows) > 1]
 
 
 def _p_value(score: float, null: NDArray[np.float64]) -> float:

@@ -28,8 +28,8 @@ def effect_sizes(counts: Sequence[int]) -> dict[str, list[float]]:
 
 def critical_accuracy(null: Sequence[Floats]) -> float:
     """The least balanced accuracy at which p over all linear cells is 0.05 or less; null: of each, by labelling."""
-    common = min(len(one) for one in null)
-    return permutation.critical_score(np.max([one[:common] for one in null], axis=0))
+    common = min(len(scores) for scores in null)
+    return permutation.critical_score(np.max([scores[:common] for scores in null], axis=0))
 
 
 def detectable_size(d: Sequence[float], hits: NDArray[np.bool_], share: float = POWER) -> float:
@@ -82,7 +82,7 @@ def tabulate_power(
             ends = {"size_80": size, "size_80_low": low, "size_80_high": high}
             ends["percent_80"] = size * float(np.median(percent[:, at]))
             rows += [
-                {**common, "d": one, "share": float(share), **ends}
-                for one, share in zip(d, hits.mean(axis=0), strict=True)
+                {**common, "d": size_d, "share": float(share), **ends}
+                for size_d, share in zip(d, hits.mean(axis=0), strict=True)
             ]
     return pd.DataFrame(rows)

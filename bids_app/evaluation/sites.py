@@ -19,17 +19,17 @@ def site_prediction_score(kernels: Sequence[FoldKernel], sites: Sequence[str], *
     about there. Empty where fewer than two sites can be asked about.
     """
     names, codes = np.unique(np.asarray(sites), return_inverse=True)
-    right, asked = np.zeros(len(names), int), np.zeros(len(names), int)
+    right, tested = np.zeros(len(names), int), np.zeros(len(names), int)
     for kernel in kernels:
-        there, y = np.unique(codes[kernel.train], return_inverse=True)
-        if len(there) < 2:
+        trained, y = np.unique(codes[kernel.train], return_inverse=True)
+        if len(trained) < 2:
             continue
-        found = there[decide(kernel.products, y[None])[0].argmax(axis=1)]
+        predicted = trained[decide(kernel.gram_matrices, y[None])[0].argmax(axis=1)]
         true = codes[kernel.test]
-        known = np.isin(true, there)
-        np.add.at(asked, true[known], 1)
-        np.add.at(right, true[known], (found == true)[known].astype(int))
-    counts = [(int(hits), int(n)) for hits, n in zip(right, asked, strict=True) if n]
+        known = np.isin(true, trained)
+        np.add.at(tested, true[known], 1)
+        np.add.at(right, true[known], (predicted == true)[known].astype(int))
+    counts = [(int(hits), int(n)) for hits, n in zip(right, tested, strict=True) if n]
     if len(counts) < 2:
         return {}
     mean, (low, high) = balanced_accuracy_interval(counts)
@@ -44,8 +44,8 @@ def accuracy_by_site(people: pd.DataFrame, sites: Mapping[str, str], classes: Se
     rows = []
     for site, part in people.groupby(people["participant_id"].map(sites)):
         counts = [
-            (int((part["predicted"][part["true"] == one] == one).sum()), int((part["true"] == one).sum()))
-            for one in classes
+            (int((part["predicted"][part["true"] == name] == name).sum()), int((part["true"] == name).sum()))
+            for name in classes
         ]
         row: dict[str, Any] = {"site": str(site), "people": len(part), "balanced_accuracy": None}
         if min(n for _, n in counts) >= MIN_PER_CLASS:

@@ -74,18 +74,18 @@ def judge_model(
 def _describe_scores(
     rows: pd.DataFrame, first: "pd.Series[float]", classes: Sequence[str], chance: Mapping[str, float]
 ) -> str:
-    told = [
+    phrases = [
         f"balanced accuracy {format_interval(first, 'balanced_accuracy')}, chance {1 / len(classes):.2f}",
         f"AUROC {format_interval(first, 'auroc')}, chance 0.50",
         f"{int(first['n'])} people",
     ]
     if not math.isnan(chance["judged"]):
         several = " over all cells" if chance["judged"] != chance["p"] else ""
-        told.insert(1, f"p = {chance['judged']:.3g}{several}, {int(chance['permutations'])} permutations")
+        phrases.insert(1, f"p = {chance['judged']:.3g}{several}, {int(chance['permutations'])} permutations")
     if len(rows) > 1:
         every = rows["balanced_accuracy"]
-        told.append(f"the first of {len(rows)} repeats, of {every.min():.2f} to {every.max():.2f}")
-    return "; ".join(told)
+        phrases.append(f"the first of {len(rows)} repeats, of {every.min():.2f} to {every.max():.2f}")
+    return "; ".join(phrases)
 
 
 def _describe_too_few(permutations: int) -> str:
@@ -98,8 +98,8 @@ def _describe_unjudged(model: str, labels: str, why: str, numbers: str) -> str:
     return f"Whether {model} distinguishes {labels} cannot be judged, because {why} ({numbers}); {UNINTERPRETABLE}."
 
 
-def _format_gain(found: tuple[float, Bounds]) -> str:
-    middle, (low, high) = found
+def _format_gain(gain: tuple[float, Bounds]) -> str:
+    middle, (low, high) = gain
     return f"{middle:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}"
 
 

@@ -33,10 +33,10 @@ class PermutedStatistics:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class VoxelwiseComparison:
-    """One class against the reference in one map, as one of a `family` of such comparisons, which share permutations.
+    """One class compared with the reference in one map, out of a `family` of comparisons that share permutations.
 
-    `drawn.null` is of all permutations; `p` (voxels,) is corrected for voxels and the whole family, `p_within` for the
-    voxels of this comparison alone. `people`: by class.
+    `statistics.null` has all permutations; `p` (voxels,) is corrected over voxels and the family, `p_within` over the
+    voxels of this comparison alone. `people`: counts by class.
     """
 
     map: str
@@ -46,7 +46,7 @@ class VoxelwiseComparison:
     covariates: tuple[str, ...]
     family: int
     grid: Grid
-    drawn: PermutedStatistics
+    statistics: PermutedStatistics
     p: Values
     p_within: Values
 
@@ -63,7 +63,7 @@ class VoxelwiseComparison:
     @property
     def peak(self) -> int:
         """The voxel with the largest |t|, of the significant ones if there are any."""
-        return int(np.argmax(np.where(self.significant | ~self.significant.any(), np.abs(self.drawn.t), -1.0)))
+        return int(np.argmax(np.where(self.significant | ~self.significant.any(), np.abs(self.statistics.t), -1.0)))
 
 
 def permute_tfce(
@@ -86,7 +86,7 @@ def permute_tfce(
         raise DataError("no voxel varies between people beyond what classes and covariates explain: nothing to test")
     box = grid.cropped
     image = Nifti1Image(box.volume(usable).astype(np.uint8), box.affine)
-    found = permuted_ols(
+    statistics = permuted_ols(
         tested,
         values[:, usable],
         confounding_vars=others if others.size else None,
@@ -96,9 +96,9 @@ def permute_tfce(
         tfce=True,
     )
     whole = {name: np.zeros(grid.voxels) for name in ("t", "tfce")}
-    for name, its in whole.items():
-        its[usable] = found[name][0]
-    return PermutedStatistics(whole["t"], whole["tfce"], found["h0_max_tfce"][0])
+    for name, values_of_voxels in whole.items():
+        values_of_voxels[usable] = statistics[name][0]
+    return PermutedStatistics(whole["t"], whole["tfce"], statistics["h0_max_tfce"][0])
 
 
 def familywise_p(tfce: Sequence[Values], nulls: Sequence[Values]) -> list[Values]:
@@ -108,7 +108,7 @@ def familywise_p(tfce: Sequence[Values], nulls: Sequence[Values]) -> list[Values
     (Westfall & Young 1993; Nichols & Holmes 2002); the true labels count in (Phipson & Smyth 2010).
     """
     most = np.sort(np.max(nulls, axis=0))
-    reached = [len(most) - np.searchsorted(most, np.abs(one) * (1 - RELATIVE_TOLERANCE)) for one in tfce]
+    reached = [len(most) - np.searchsorted(most, np.abs(values) * (1 - RELATIVE_TOLERANCE)) for values in tfce]
     return [np.asarray((1 + count) / (1 + len(most)), np.float64) for count in reached]
 
 
@@ -117,7 +117,7 @@ def average_sessions(values: Maps, people: Sequence[str]) -> Maps:
     rows: dict[str, list[int]] = {}
     for row, person in enumerate(people):
         rows.setdefault(person, []).append(row)
-    return np.stack([np.asarray(values[its]).mean(axis=0) for its in rows.values()])
+    return np.stack([np.asarray(values[person_rows]).mean(axis=0) for person_rows in rows.values()])
 
 
 def check_design(tested: Values, others: Values) -> None:
@@ -135,13 +135,13 @@ def check_design(tested: Values, others: Values) -> None:
 def _standardise_varying(others: Values) -> Values:
     """The columns (people, k) that vary, as z-scores: nilearn takes a constant for the intercept, and flips signs."""
     spread = others.std(axis=0)
-    kept = spread > adjust.CONSTANT_TOLERANCE * np.maximum(np.abs(others.mean(axis=0)), 1e-12)
-    return np.ascontiguousarray((others[:, kept] - others[:, kept].mean(axis=0)) / spread[kept])
+    varies = spread > adjust.CONSTANT_TOLERANCE * np.maximum(np.abs(others.mean(axis=0)), 1e-12)
+    return np.ascontiguousarray((others[:, varies] - others[:, varies].mean(axis=0)) / spread[varies])
 
 
 def _residual_share(x: Values, design: Values) -> Values:
     """The share of the squares of x (people, voxels) that a least-squares fit of the design leaves, (voxels,)."""
     basis = np.linalg.qr(design)[0]
-    whole, rest = (np.square(one).sum(axis=0) for one in (x, x - basis @ (basis.T @ x)))
+    whole, rest = (np.square(values).sum(axis=0) for values in (x, x - basis @ (basis.T @ x)))
     share: Values = np.divide(rest, whole, out=np.zeros_like(whole), where=whole > 0)
     return share

@@ -10,7 +10,6 @@ from bids_app.dataset import arrays
 from bids_app.dataset.grid import Grid
 from bids_app.nodes.ica import read_series, write_component_maps
 from bids_app.nodes.train import array_file
-from bids_app.training import apply
 from bids_app.training.feature_pipeline import FITTED_STEP, arrays_of_step
 from bids_app.training.model_metadata import WEIGHTS_FILE, read_mask
 
@@ -24,7 +23,6 @@ def gather_series(*, folder: str, files: list[list[str]], work: str) -> list[lis
 
 def refit_maps(*, series: list[list[str]], key: str, folders: dict[str, str], plan: dict[str, Any], work: str) -> str:
     """Everybody's maps by the components that the models of one fold keep; `folders`: a model's by map."""
-
     own = {
         name: arrays_of_step(load_file(Path(folder) / WEIGHTS_FILE), FITTED_STEP, name)
         for name, folder in folders.items()
@@ -46,13 +44,14 @@ def predict(
     *, maps: list[str], keys: list[str], folders: list[str], file: str, device: str, threads: int, **stacked: str
 ) -> str:
     """What the models of one cell say of everyone -> table."""
+    from bids_app.training import apply
 
     work = Path(file).parent
     told = apply.apply_models(
         [Path(folder) for folder in folders],
         arrays=[{name: array_file(name, key, stacked) for name in maps} for key in keys],
         people=work / PEOPLE,
-        asked=np.load(work / ASKED),
+        eligible=np.load(work / ASKED),
         device=device,
         threads=threads,
     )

@@ -12,7 +12,7 @@ from bids_app import catalogue
 from bids_app.evaluation import permutation, sites
 from bids_app.nodes.train import fold_arguments
 from bids_app.planning.permutations import LABELLINGS
-from bids_app.training import fold, results, scores
+from bids_app.training import scores
 
 Files = dict[str, Any]
 
@@ -49,6 +49,7 @@ def score_network(
     *, cell: str, classifier: str, maps: list[str], plan: Files, splits: list[Files], number: int, **stacked: str
 ) -> str:
     """Score of a cell trained anew under one labelling -> its file, (1,)."""
+    from bids_app.training import fold, results
 
     work = Path(plan["work"])
     labelling = np.load(work / LABELLINGS)[number].tolist()

@@ -6,11 +6,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from bids_app.dataset.effect_patterns import draw_pattern
 from bids_app.dataset.grid import Grid
 from bids_app.planning.power import FOLDER, LABELLINGS
 from bids_app.training import seeds
-from bids_app.training.effect_simulation import score_simulated_studies, unit_shift
 
 
 def simulate_studies(
@@ -29,7 +27,9 @@ def simulate_studies(
     `scores` (studies, patterns, sizes, cells), balanced accuracy out of fold; `percent` (studies, patterns): the shift
     of d = 1 in % of the map's mean in the place, NaN for maps with values below 0.
     """
+    from bids_app.dataset.effect_patterns import draw_pattern
     from bids_app.training import tables
+    from bids_app.training.effect_simulation import score_simulated_studies, unit_shift
 
     work, keep = Path(plan["work"]), None if plan["keep"] is None else tuple(plan["keep"])
     table, columns = tables.read_table(work / "people.tsv"), tuple(plan["adjust"][map_name])

@@ -19,7 +19,7 @@ def write_voxelwise_test(
 ) -> None:
     """Images of t, TFCE and -log10 p with their sidecars; told: what limits the test (`Compared.limits`)."""
     for one in tested:
-        values = {"t": one.drawn.t, "tfce": one.drawn.tfce, "logp": -np.log10(one.p)}
+        values = {"t": one.statistics.t, "tfce": one.statistics.tfce, "logp": -np.log10(one.p)}
         units = {"t": "t", "tfce": "TFCE", "logp": "-log10 p, family-wise"}
         for name, its in values.items():
             stem = outputs.filename(
@@ -38,7 +38,7 @@ def write_voxelwise_test(
                 "Test": "two-sided t in a linear model; TFCE (E 0.5, H 2); permutation after Freedman and Lane",
                 "Contrast": one.contrast,
                 "Map": one.map,
-                "Permutations": len(one.drawn.null),
+                "Permutations": len(one.statistics.null),
                 "Covariates": list(one.covariates),
                 "People": one.people,
                 "Family": f"all voxels of {one.family} comparisons: every map, each class against {one.reference}",

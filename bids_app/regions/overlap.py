@@ -20,15 +20,15 @@ def binarise_reference(reference: NDArray[np.floating], mask: NDArray[np.bool_])
     values = np.nan_to_num(reference[mask].astype(np.float64))
     levels = np.unique(values)
     if len(levels) <= 2:
-        found, words = values == levels[-1] if levels[-1] != 0 else values != 0, "its region"
+        inside, words = values == levels[-1] if levels[-1] != 0 else values != 0, "its region"
     else:
         # what a map does not cover is zero there, and no evidence of anything
         limit = np.quantile(np.abs(values), 1 - REFERENCE_SHARE)
-        found = (np.abs(values) >= limit) & (values != 0)
+        inside = (np.abs(values) >= limit) & (values != 0)
         words = f"the {REFERENCE_SHARE:.0%} of voxels with its largest absolute values"
-    if not found.any() or found.all():
-        raise DataError(f"the reference map marks {'all' if found.all() else 'none'} of the analysed voxels")
-    return found, words
+    if not inside.any() or inside.all():
+        raise DataError(f"the reference map marks {'all' if inside.all() else 'none'} of the analysed voxels")
+    return inside, words
 
 
 def measure_overlap(values: NDArray[np.floating], inside: NDArray[np.bool_]) -> dict[str, float]:
@@ -41,16 +41,16 @@ def measure_overlap(values: NDArray[np.floating], inside: NDArray[np.bool_]) -> 
     strengths, size = values.astype(np.float64), int(inside.sum())
     order = np.argsort(-strengths, kind="stable")
     hits = inside[order].cumsum()
-    chosen = np.arange(1, len(order) + 1)
+    counts = np.arange(1, len(order) + 1)
     last = np.append(np.diff(strengths[order]) != 0, True)  # voxels of one strength pass a threshold together
-    dice = 2 * hits / (chosen + size)
+    dice = 2 * hits / (counts + size)
     limit = strengths[order[size - 1]]
     above, level = strengths > limit, strengths == limit
-    drawn = (size - above.sum()) / level.sum()
+    tied_share = (size - above.sum()) / level.sum()
     total = strengths.sum()
     return {
         "max_dice": float(dice[last].max()),
-        "dice_at_volume": float((inside & above).sum() + drawn * (inside & level).sum()) / size,
+        "dice_at_volume": float((inside & above).sum() + tied_share * (inside & level).sum()) / size,
         "auprc": float(average_precision_score(inside, strengths)),
         "auroc": float(roc_auc_score(inside, strengths)),
         "enrichment": float(strengths[inside].sum() / total / (size / len(inside))) if total else float("nan"),

@@ -14,11 +14,11 @@ class RegionMap(NamedTuple):
 
     values: NDArray[np.floating]
     labels: NDArray[np.integer]
-    both: bool
+    signed: bool
 
 
 def size_matched_p(
-    asked: Sequence[RegionMap], mask: NDArray[np.bool_], voxel_mm: tuple[float, float, float], *, seed: int
+    maps: Sequence[RegionMap], mask: NDArray[np.bool_], voxel_mm: tuple[float, float, float], *, seed: int
 ) -> list[NDArray[np.float64]]:
     """The size-matched p of every label from 0 upwards: the share of patches as strong, the region among them.
 
@@ -30,25 +30,25 @@ def size_matched_p(
     label has no voxel. Not corrected for the number of regions.
     """
     where = np.argwhere(mask) * np.asarray(voxel_mm)
-    drawn = np.random.default_rng(seed).permutation(len(where))[:MAX_PATCHES]
-    sizes = [np.bincount(one.labels) for one in asked]
+    centres = np.random.default_rng(seed).permutation(len(where))[:MAX_PATCHES]
+    sizes = [np.bincount(region_map.labels) for region_map in maps]
     for each in sizes:
         each[0] = 0  # what lies outside the atlas may be half of the brain, and nobody asks about it
     largest = max(1, *(int(each.max()) for each in sizes))
-    means = [_region_means(one, each) for one, each in zip(asked, sizes, strict=True)]
+    means = [_region_means(region_map, each) for region_map, each in zip(maps, sizes, strict=True)]
     reached = [np.zeros(len(each)) for each in sizes]
-    for centre in drawn:
+    for centre in centres:
         apart = np.square(where - where[centre]).sum(axis=1)
         near = np.flatnonzero(apart <= np.partition(apart, largest - 1)[largest - 1])
         near = near[np.argsort(apart[near], kind="stable")]  # of voxels equally far the first in the mask's order
-        for one, each, mean, count in zip(asked, sizes, means, reached, strict=True):
-            patch = np.cumsum(one.values[near], dtype=np.float64)[each - 1] / np.maximum(each, 1)
-            count += (np.abs(patch) if one.both else patch) >= mean
+        for region_map, each, mean, count in zip(maps, sizes, means, reached, strict=True):
+            patch = np.cumsum(region_map.values[near], dtype=np.float64)[each - 1] / np.maximum(each, 1)
+            count += (np.abs(patch) if region_map.signed else patch) >= mean
     return [
-        np.where(each > 0, (1 + count) / (1 + len(drawn)), np.nan) for each, count in zip(sizes, reached, strict=True)
+        np.where(each > 0, (1 + count) / (1 + len(centres)), np.nan) for each, count in zip(sizes, reached, strict=True)
     ]
 
 
-def _region_means(one: RegionMap, sizes: NDArray[np.integer]) -> NDArray[np.float64]:
-    means: NDArray[np.float64] = np.bincount(one.labels, weights=one.values) / np.maximum(sizes, 1)
-    return np.abs(means) if one.both else means
+def _region_means(region_map: RegionMap, sizes: NDArray[np.integer]) -> NDArray[np.float64]:
+    means: NDArray[np.float64] = np.bincount(region_map.labels, weights=region_map.values) / np.maximum(sizes, 1)
+    return np.abs(means) if region_map.signed else means

@@ -19,7 +19,7 @@ def measure_agreement(means: NDArray[np.floating]) -> dict[str, float]:
     """
     strengths = np.abs(means)
     top = max(1, min(TOP_REGIONS, strengths.shape[1] // 2))
-    strongest = [set(np.argsort(-one, kind="stable")[:top].tolist()) for one in strengths]
+    strongest = [set(np.argsort(-strengths_of_model, kind="stable")[:top].tolist()) for strengths_of_model in strengths]
     pairs = list(combinations(range(len(means)), 2))
     return {
         "icc": _icc(np.asarray(means, np.float64)),
@@ -39,7 +39,7 @@ def _icc(means: NDArray[np.float64]) -> float:
     return float((of_regions - error) / total) if total > 0 else float("nan")
 
 
-def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
+def rank_correlation(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
-    return float(spearmanr(one, other).statistic)
+    return float(spearmanr(first, second).statistic)

@@ -38,7 +38,7 @@ def autocorrelation(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDA
     """The correlation of voxels that lie 1, 2, ... voxels apart along an axis, both in the mask; NaN for few pairs."""
     volume = np.zeros(mask.shape)
     volume[mask] = values - values.mean()
-    found = np.full(LAGS, np.nan)
+    correlations = np.full(LAGS, np.nan)
     for lag in range(1, LAGS + 1):
         products, pairs = 0.0, 0
         for axis, edge in enumerate(mask.shape):
@@ -47,8 +47,8 @@ def autocorrelation(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDA
                 products += float((volume[here] * volume[there]).sum())
                 pairs += int((mask[here] & mask[there]).sum())
         if pairs >= MIN_PAIRS:
-            found[lag - 1] = products / pairs / values.var()
-    return found
+            correlations[lag - 1] = products / pairs / values.var()
+    return correlations
 
 
 def _kernel_weights(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -58,25 +58,25 @@ def _kernel_weights(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDA
     # noise that a Gaussian has smoothed correlates as exp(-d^2 / 4 sigma^2)
     design = np.exp(-((lags[:, None] + 1.0) ** 2) / (4 * np.square(SIGMAS)))
     weights, _ = optimize.nnls(design, known[lags])
-    found: NDArray[np.float64] = weights / max(weights.sum(), 1.0)
-    return found
+    normalised: NDArray[np.float64] = weights / max(weights.sum(), 1.0)
+    return normalised
 
 
 def _power_spectrum(shape: list[int], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """The power spectrum of the sum of smoothed noises and white noise, on the grid of `fft.rfftn`; its mean is 1."""
     steps = [fft.fftfreq(edge) for edge in shape[:-1]] + [fft.rfftfreq(shape[-1])]
-    squared = sum(np.square(one) for one in np.meshgrid(*steps, indexing="ij", sparse=True))
+    squared = sum(np.square(frequencies) for frequencies in np.meshgrid(*steps, indexing="ij", sparse=True))
     power = np.full(np.broadcast_shapes(squared.shape), max(1 - weights.sum(), 0.0))
     for sigma, weight in zip(SIGMAS, weights, strict=True):
         if weight > 0:
-            own = np.exp(-((2 * np.pi * sigma) ** 2) * squared)
-            power += weight * own / (2 * np.sqrt(np.pi) * sigma) ** -len(shape)
+            kernel = np.exp(-((2 * np.pi * sigma) ** 2) * squared)
+            power += weight * kernel / (2 * np.sqrt(np.pi) * sigma) ** -len(shape)
     return power
 
 
 def _normal_scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = special.ndtri((_ranks(values) + 0.5) / len(values))
-    return found
+    scores: NDArray[np.float64] = special.ndtri((_ranks(values) + 0.5) / len(values))
+    return scores
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -84,4 +84,4 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.intp]:
 
 
 def _slice_axis(axes: int, axis: int, part: slice) -> tuple[slice, ...]:
-    return tuple(part if one == axis else slice(None) for one in range(axes))
+    return tuple(part if number == axis else slice(None) for number in range(axes))

@@ -35,29 +35,29 @@ def tabulate_regions(
     if not heatmap.shape == labels.shape == mask.shape:
         raise ValueError(f"not on one grid: heatmap {heatmap.shape}, labels {labels.shape}, mask {mask.shape}")
     inside = mask.astype(bool)
-    values, found = heatmap[inside].astype(np.float64), labels[inside]
+    values, inside_labels = heatmap[inside].astype(np.float64), labels[inside]
     if not np.isfinite(values).all():
         raise DataError(f"the heatmap is not finite in {np.count_nonzero(~np.isfinite(values))} voxels of the mask")
     size = int(labels.max(initial=0)) + 1
-    frame = _summarise_labels(values, found, np.bincount(labels.ravel(), minlength=size), both=sign == "both")
+    frame = _summarise_labels(values, inside_labels, np.bincount(labels.ravel(), minlength=size), both=sign == "both")
     frame["volume_ml"] = frame["voxels"] * voxel_ml
     total = frame["mass"].sum()
     frame["share"] = frame["mass"] / total if total > 0 else np.nan
     return _rank_rows(frame, names, both=sign == "both")
 
 
-def _summarise_labels(values: np.ndarray, found: np.ndarray, whole: np.ndarray, *, both: bool) -> pd.DataFrame:
+def _summarise_labels(values: np.ndarray, labels: np.ndarray, whole: np.ndarray, *, both: bool) -> pd.DataFrame:
     """Figures of every label, 0 included, indexed by label; `whole` counts each label's voxels wherever they are."""
     strength = np.abs(values) if both else values
-    order = np.lexsort((strength, found))
-    values, strength, found = values[order], strength[order], found[order]
-    voxels = np.bincount(found, minlength=len(whole))
+    order = np.lexsort((strength, labels))
+    values, strength, labels = values[order], strength[order], labels[order]
+    voxels = np.bincount(labels, minlength=len(whole))
     last = np.cumsum(voxels) - 1
     some = voxels > 0
     first, last, count = (last - voxels + 1)[some], last[some], voxels[some]
     frame = pd.DataFrame({"voxels": voxels, "coverage": voxels / np.maximum(whole, 1)})
-    frame["mass"] = np.bincount(found, weights=np.maximum(strength, 0), minlength=len(whole))
-    frame.loc[some, "mean"] = np.bincount(found, weights=values, minlength=len(whole))[some] / count
+    frame["mass"] = np.bincount(labels, weights=np.maximum(strength, 0), minlength=len(whole))
+    frame.loc[some, "mean"] = np.bincount(labels, weights=values, minlength=len(whole))[some] / count
     frame.loc[some, "maximum"] = values[last]
     # The percentile lies between two ordered values, as numpy's default has it.
     place = 0.95 * (count - 1)
@@ -83,7 +83,7 @@ def region_means(maps: Iterable[np.ndarray], labels: np.ndarray, index: np.ndarr
     """The mean of each region, (maps, regions), of maps (voxels,); labels (voxels,), `index` the regions' own."""
     size = max(int(labels.max(initial=0)), int(index.max(initial=0))) + 1
     voxels = np.maximum(np.bincount(labels, minlength=size), 1)
-    every = np.stack([np.bincount(labels, weights=one, minlength=size) / voxels for one in maps])
+    every = np.stack([np.bincount(labels, weights=values, minlength=size) / voxels for values in maps])
     return np.asarray(every[:, index])
 
 
@@ -94,13 +94,13 @@ def make_region_maximum(labels: np.ndarray, index: np.ndarray, *, both: bool) ->
     """
     order = np.argsort(labels, kind="stable")
     there, first = np.unique(labels[order], return_index=True)
-    chosen = np.searchsorted(there, index)
+    selected = np.searchsorted(there, index)
 
-    def found(one: np.ndarray) -> np.ndarray:
-        strength = np.abs(one) if both else one
-        return np.asarray(np.maximum.reduceat(strength[order], first)[chosen])
+    def maximum(values: np.ndarray) -> np.ndarray:
+        strength = np.abs(values) if both else values
+        return np.asarray(np.maximum.reduceat(strength[order], first)[selected])
 
-    return found
+    return maximum
 
 
 def rank_regions(of_regions: np.ndarray, *, both: bool) -> np.ndarray:

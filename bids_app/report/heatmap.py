@@ -71,9 +71,9 @@ def _value(row: Mapping[Any, Any]) -> str:
 def _passes(check: str, limit: Limit) -> str:
     if check in BINARY_CHECKS:
         return "yes"
-    if limit.least is not None:
-        return f"{limit.least:g} or more"
-    return "-" if limit.most is None else f"{limit.most:g} or less"
+    if limit.minimum is not None:
+        return f"{limit.minimum:g} or more"
+    return "-" if limit.maximum is None else f"{limit.maximum:g} or less"
 
 
 def shown_overlap(table: pd.DataFrame) -> dict[str, Any]:

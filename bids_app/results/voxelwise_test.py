@@ -52,7 +52,7 @@ def _comparisons_tested(analysis: Analysis, parts: int, work: Path) -> list[Voxe
             covariates=analysis.adjust[name],
             family=len(every),
             grid=Grid.read(work / f"grid_{name}.npz"),
-            drawn=its,
+            statistics=its,
             p=own,
             p_within=familywise_p([its.tfce], [its.null])[0],
         )
@@ -72,14 +72,14 @@ def _table(tested: Sequence[VoxelwiseComparison], analysis: Analysis, work: Path
             "contrast": one.contrast,
             "people": sum(one.people.values()),
             "covariates": ", ".join(one.covariates) or "none",
-            "permutations": len(one.drawn.null),
+            "permutations": len(one.statistics.null),
             "comparisons": one.family,
             "voxels": one.grid.voxels,
-            "voxels_higher": int((one.significant & (one.drawn.t > 0)).sum()),
-            "voxels_lower": int((one.significant & (one.drawn.t < 0)).sum()),
+            "voxels_higher": int((one.significant & (one.statistics.t > 0)).sum()),
+            "voxels_lower": int((one.significant & (one.statistics.t < 0)).sum()),
             "p": one.p.min(),
             "p_within_map": one.p_within.min(),
-            "peak_t": one.drawn.t[one.peak],
+            "peak_t": one.statistics.t[one.peak],
             **{"x": x, "y": y, "z": z},
             "region": about["names"].get(str(int(labels[tuple(place)])), "outside the atlas"),
             "atlas": about["name"],
@@ -96,7 +96,7 @@ def _overlap(tested: Sequence[VoxelwiseComparison], maps: Sequence[Heatmap], set
     for one in tested:
         inside, words = one.significant, SIGNIFICANT
         if not inside.any() or inside.all():
-            inside, words = overlap.binarise_reference(one.grid.volume(one.drawn.t), one.grid.mask)
+            inside, words = overlap.binarise_reference(one.grid.volume(one.statistics.t), one.grid.mask)
         about = {
             "contrast": one.contrast,
             "reference": f"t-map of {one.map}: {words}",

@@ -29,19 +29,19 @@ def score_probabilities(
     clipped = probability.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     squares = ((probability - np.eye(probability.shape[1])[true]) ** 2).sum(axis=1) / 2
     losses = -np.log(clipped[np.arange(len(true)), true])
-    found = {"brier": _mean_with_interval(squares, weights), "log_loss": _mean_with_interval(losses, weights)}
+    scores = {"brier": _mean_with_interval(squares, weights), "log_loss": _mean_with_interval(losses, weights)}
     wanted = [1] if probability.shape[1] == 2 else list(range(probability.shape[1]))
     every = np.vstack([np.ones(len(true)), weights])
-    areas = np.mean([_average_precision(true == one, probability[:, one], every) for one in wanted], axis=0)
-    found["auprc"] = (float(areas[0]), _interval(areas[1:]))
+    areas = np.mean([_average_precision(true == label, probability[:, label], every) for label in wanted], axis=0)
+    scores["auprc"] = (float(areas[0]), _interval(areas[1:]))
     if len(wanted) == 1:
         odds = logit(clipped[:, 1])
         equal = every * np.where(true == 1, (true == 0).mean(), (true == 1).mean())
         for name, values in zip(
             ("calibration_slope", "calibration_intercept"), _calibration(true, odds, equal), strict=True
         ):
-            found[name] = (float(values[0]), _interval(values[1:]))
-    return found
+            scores[name] = (float(values[0]), _interval(values[1:]))
+    return scores
 
 
 def _mean_with_interval(values: Floats, weights: Floats) -> tuple[float, Bounds]:
@@ -58,8 +58,8 @@ def _average_precision(positive: NDArray[np.bool_], score: Floats, weights: Floa
     order = np.argsort(-score, kind="stable")
     last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # people of one score share a threshold
     hits = (weights * positive)[:, order].cumsum(axis=1)[:, last]
-    named = weights[:, order].cumsum(axis=1)[:, last]
-    precision = np.divide(hits, named, out=np.zeros_like(hits), where=named > 0)
+    predicted_positive = weights[:, order].cumsum(axis=1)[:, last]
+    precision = np.divide(hits, predicted_positive, out=np.zeros_like(hits), where=predicted_positive > 0)
     areas: Floats = (np.diff(hits, axis=1, prepend=0) * precision).sum(axis=1) / hits[:, -1]
     return areas
 

@@ -18,20 +18,20 @@ def compute_ranges(people: pd.DataFrame, distances: Sequence[float]) -> dict[str
     (`FeaturePipeline.distances`) of held-out participants, rounded up to two digits so that it identifies nobody.
     """
     counts = people.groupby("class")["participant_id"].nunique()
-    found: dict[str, Any] = {"people": {str(name): int(n) for name, n in counts.items()}}
+    ranges: dict[str, Any] = {"people": {str(name): int(n) for name, n in counts.items()}}
     ages = pd.to_numeric(people["age"], errors="coerce").dropna() if "age" in people else pd.Series(dtype=float)
     if len(ages):
         low, high = float(ages.min()), float(ages.max())
-        found["age"] = [
+        ranges["age"] = [
             math.floor(low / AGE_STEP_YEARS) * AGE_STEP_YEARS,
             math.ceil(high / AGE_STEP_YEARS) * AGE_STEP_YEARS,
         ]
     if SIDECAR_SCANNER in people and people[SIDECAR_SCANNER].notna().any():
-        found["scanner"] = sorted(people[SIDECAR_SCANNER].dropna().astype(str).unique())
+        ranges["scanner"] = sorted(people[SIDECAR_SCANNER].dropna().astype(str).unique())
     if len(distances) and (largest := float(max(distances))) > 0:
         unit = 10.0 ** (math.floor(math.log10(largest)) - 1)
-        found["map"] = math.ceil(largest / unit) * unit
-    return found
+        ranges["map"] = math.ceil(largest / unit) * unit
+    return ranges
 
 
 def list_outside_ranges(person: Mapping[str, Any], distance: float, known: Mapping[str, Any]) -> list[str]:
@@ -39,23 +39,29 @@ def list_outside_ranges(person: Mapping[str, Any], distance: float, known: Mappi
 
     person: a row of the samples; distance: of the person's maps, the mean over the models.
     """
-    told = []
+    messages = []
     if "age" in known and not pd.isna(person.get("age")):
         low, high = known["age"]
         if not low <= float(person["age"]) <= high:
-            told.append(f"age {float(person['age']):g} is outside {low:g} to {high:g} years")
+            messages.append(f"age {float(person['age']):g} is outside {low:g} to {high:g} years")
     scanner = person.get(SIDECAR_SCANNER)
     if "scanner" in known and not pd.isna(scanner) and str(scanner) not in known["scanner"]:
-        told.append(f"the scanner {scanner} was not in training")
+        messages.append(f"the scanner {scanner} was not in training")
     if distance > known.get("map", math.inf):
-        told.append(f"the map is unlike those of training (mean z squared {distance:.3g}, there {known['map']:.3g})")
-    return told
+        messages.append(
+            f"the map is unlike those of training (mean z squared {distance:.3g}, there {known['map']:.3g})"
+        )
+    return messages
 
 
 def list_unknown_covariates(people: pd.DataFrame, known: Mapping[str, Any]) -> list[str]:
     """Which of age and scanner could not be looked at: not known of training, or of somebody here."""
     columns = {"age": "age", "scanner": SIDECAR_SCANNER}
-    return [name for name, one in columns.items() if name not in known or one not in people or people[one].isna().any()]
+    return [
+        name
+        for name, column in columns.items()
+        if name not in known or column not in people or people[column].isna().any()
+    ]
 
 
 def class_prevalence(known: Mapping[str, Any], classes: Sequence[str]) -> dict[str, float]:

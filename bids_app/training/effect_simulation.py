@@ -39,16 +39,16 @@ class SimulatedFold:
         sets: tuple[str, ...],
     ) -> None:
         self.train, self.test = np.array(split.train), np.array(split.test)
-        training, held_out = everyone.rows(split.train), everyone.rows(split.test)
+        training, held_out = everyone.select(split.train), everyone.select(split.test)
         fitted = fit_pipeline(training, maps=(name,), columns={name: tuple(columns)}, grid=grid, keep=keep)
-        self.values = np.concatenate([fitted.unscaled(people, name) for people in (training, held_out)])
+        self.values = np.concatenate([fitted.adjust_map(people, name) for people in (training, held_out)])
         self.designs = [people.design(columns) for people in (training, held_out)] if columns else None
         n = len(self.train)
-        self.scale, self.floor = fitted.of("scale", name), scale.floor(self.values[:n].std(axis=0, ddof=1))
+        self.scale, self.floor = fitted.step_arrays("scale", name), scale.floor(self.values[:n].std(axis=0, ddof=1))
         places = models.places(grid)
         scaled = scale.transform(self.values, self.scale)
         self.base = _linear.products(scaled[:n], scaled[n:], places=places, sets=sets)
-        self.labels = {one: places.labels(one, grid.voxels) for one in self.base if one != GRAM}
+        self.labels = {group_set: places.labels(group_set, grid.voxels) for group_set in self.base if group_set != GRAM}
 
     def planted(self, shifted: NDArray[np.bool_], shift: NDArray[np.float32]) -> "PlantedEffect":
         """Some people of the table, `shifted`, by any size times `shift` (voxels,)."""
@@ -56,11 +56,14 @@ class SimulatedFold:
 
     def _unexplained(self, shifted: NDArray[np.bool_]) -> NDArray[np.float32]:
         """What covariates leave of being one of these people, (train + test,)."""
-        own = [shifted[rows].astype(np.float32)[:, None] for rows in (self.train, self.test)]
+        indicators = [shifted[rows].astype(np.float32)[:, None] for rows in (self.train, self.test)]
         if self.designs is not None:
-            fitted = adjust.fit(own[0], self.designs[0])
-            own = [adjust.transform(one, design, fitted) for one, design in zip(own, self.designs, strict=True)]
-        whole: NDArray[np.float32] = np.concatenate(own)[:, 0]
+            fitted = adjust.fit(indicators[0], self.designs[0])
+            indicators = [
+                adjust.transform(indicator, design, fitted)
+                for indicator, design in zip(indicators, self.designs, strict=True)
+            ]
+        whole: NDArray[np.float32] = np.concatenate(indicators)[:, 0]
         return whole
 
 
@@ -87,10 +90,10 @@ class PlantedEffect:
 
     def _shares(self, labels: NDArray[np.int_]) -> sparse.csr_array:
         """What each shifted voxel adds to the mean of its group: (groups, shifted voxels)."""
-        own, size = labels[self.where], np.bincount(labels[labels >= 0])
-        inside = np.flatnonzero(own >= 0)
-        share = (1 / size[own[inside]]).astype(np.float32)
-        return sparse.csr_array((share, (own[inside], inside)), shape=(len(size), len(own)))
+        groups, size = labels[self.where], np.bincount(labels[labels >= 0])
+        inside = np.flatnonzero(groups >= 0)
+        share = (1 / size[groups[inside]]).astype(np.float32)
+        return sparse.csr_array((share, (groups[inside], inside)), shape=(len(size), len(groups)))
 
 
 def unit_shift(
@@ -135,8 +138,8 @@ def score_simulated_studies(
     labellings (studies, rows): who is shifted, by `sizes` (patterns, sizes) times `shifts` (studies, patterns), each
     (voxels,). people: the person of each row, over whose rows decisions are averaged.
     """
-    parts = [catalogue.load("classifiers", one) for one in classifiers]
-    sets = tuple(dict.fromkeys(one for part in parts for one in getattr(part, "SETS", ())))
+    parts = [catalogue.load("classifiers", classifier) for classifier in classifiers]
+    sets = tuple(dict.fromkeys(group_set for part in parts for group_set in getattr(part, "SETS", ())))
     names, person = np.unique(np.asarray(people), return_inverse=True)
     decided = np.zeros((len(labellings), len(sizes), len(sizes[0]), len(parts), len(names)))
     true = np.full((len(labellings), len(names)), -1)
@@ -149,9 +152,11 @@ def score_simulated_studies(
                 for size, d in enumerate(sizes[pattern]):
                     products = difference.products(d)
                     for at, part in enumerate(parts):
-                        one = part.decide(products, labels[fold.train].astype(int)[None])[0]
-                        np.add.at(decided[study, pattern, size, at], person[fold.test], one[:, 1] - one[:, 0])
+                        decisions = part.decide(products, labels[fold.train].astype(int)[None])[0]
+                        np.add.at(
+                            decided[study, pattern, size, at], person[fold.test], decisions[:, 1] - decisions[:, 0]
+                        )
     right = (decided > 0) == (true == 1)[:, None, None, None]
-    shares = [np.where((true == one)[:, None, None, None], right, np.nan) for one in (0, 1)]
-    found: Floats = np.mean([np.nanmean(share, axis=-1) for share in shares], axis=0)
-    return found
+    shares = [np.where((true == label)[:, None, None, None], right, np.nan) for label in (0, 1)]
+    accuracy: Floats = np.mean([np.nanmean(share, axis=-1) for share in shares], axis=0)
+    return accuracy

@@ -29,22 +29,22 @@ def train_comparison_models(model: Model, y: NDArray[np.int64], groups: Sequence
     y: the training people's codes (people,), `groups`: who belongs together; fit: trains the classifier on such codes
     from a seed.
     """
-    found = {"labels_shuffled": fit(shuffle_labels(y, groups, model.seed), model.seed)}
+    comparison = {"labels_shuffled": fit(shuffle_labels(y, groups, model.seed), model.seed)}
     if hasattr(model.module, "fit"):
-        return found
-    start = models.build(model.classifier, model.preparation, len(model.classes), seed=model.seed + 1)
-    found["untrained"] = replace(model, module=start.to(model.device).eval())
-    return found | {"other_seed": fit(y, model.seed + 1)}
+        return comparison
+    start = models.build(model.classifier, model.pipeline, len(model.classes), seed=model.seed + 1)
+    comparison["untrained"] = replace(model, module=start.to(model.device).eval())
+    return comparison | {"other_seed": fit(y, model.seed + 1)}
 
 
 def shuffle_labels(y: NDArray[np.int64], groups: Sequence[str], seed: int) -> NDArray[np.int64]:
     """Codes exchanged among groups of rows that all have one code, so that a person's sessions keep one; among rows
     where a group has several codes.
     """
-    names, of = np.unique(np.asarray(groups), return_inverse=True)
+    names, group = np.unique(np.asarray(groups), return_inverse=True)
     random = np.random.default_rng(seed)
-    first = np.array([y[of == one][0] for one in range(len(names))])
-    return np.asarray(random.permutation(first)[of] if (first[of] == y).all() else random.permutation(y))
+    first = np.array([y[group == index][0] for index in range(len(names))])
+    return np.asarray(random.permutation(first)[group] if (first[group] == y).all() else random.permutation(y))
 
 
 class HeldOutChecks:
@@ -52,8 +52,10 @@ class HeldOutChecks:
 
     def __init__(self, model: Model, held_out: Samples, true: NDArray[np.integer], parcels: heatmaps.Parcels) -> None:
         each = max(MAX_SAMPLES // len(model.classes), 1)
-        rows = sorted(row for one in range(len(model.classes)) for row in np.flatnonzero(true == one)[:each].tolist())
-        self.model, self.people, self.parcels = model, held_out.rows(rows), parcels
+        rows = sorted(
+            row for label in range(len(model.classes)) for row in np.flatnonzero(true == label)[:each].tolist()
+        )
+        self.model, self.people, self.parcels = model, held_out.select(rows), parcels
         self.called = model.predict(self.people).argmax(axis=1)
         self.persons = make_occluded_samples(model, self.people, self.called, parcels)
 
@@ -63,14 +65,16 @@ class HeldOutChecks:
         measured: the rank correlation of absolute values of the true maps and those with the head, and all parameters,
         shuffled, with shuffled labels, and from another start; and what `measure_faithfulness` measures.
         """
-        given = (self.people, self.called)
-        cascade = randomize_cascade(explainer, self.model, *given, seed=self.model.seed, parcels=self.parcels)
+        samples_and_targets = (self.people, self.called)
+        cascade = randomize_cascade(
+            explainer, self.model, *samples_and_targets, seed=self.model.seed, parcels=self.parcels
+        )
         measured = {"head_shuffled": cascade[0]["spearman_abs"], "parameters_shuffled": cascade[-1]["spearman_abs"]}
-        true = explain_targets(explainer, self.model, *given, self.parcels)
+        true = explain_targets(explainer, self.model, *samples_and_targets, self.parcels)
         for kind, other in against.items():
             if kind != "untrained":
-                found = explain_targets(explainer, other, *given, self.parcels)
-                measured[kind] = mean_map_correlation(true, found)["spearman_abs"]
+                other_maps = explain_targets(explainer, other, *samples_and_targets, self.parcels)
+                measured[kind] = mean_map_correlation(true, other_maps)["spearman_abs"]
         return {"cascade": cascade, "measured": measured | measure_faithfulness(explainer, self.persons, self.parcels)}
 
 
@@ -78,10 +82,12 @@ def check_model_explainer(
     explainer: heatmaps.Explainer, model: Model, training: NDArray[np.float32], against: Mapping[str, Model]
 ) -> dict[str, Any]:
     """`measured` of a method that describes models, from the prepared training people: means over classes."""
-    own = heatmaps.describe(explainer, model, training)
+    heatmaps_of_model = heatmaps.describe(explainer, model, training)
     return {
         "measured": {
-            kind: mean_map_correlation(list(own), list(heatmaps.describe(explainer, other, training)))["spearman_abs"]
+            kind: mean_map_correlation(list(heatmaps_of_model), list(heatmaps.describe(explainer, other, training)))[
+                "spearman_abs"
+            ]
             for kind, other in against.items()
             if kind != "untrained"
         }
@@ -106,8 +112,8 @@ def compute_null_maps(
             yield kind, heatmaps.describe(explainer, against[kind], training)
         elif kind in against:
             other = against[kind]
-            found = np.zeros((len(other.classes), other.preparation.grid.voxels), np.float32)
+            means = np.zeros((len(other.classes), other.pipeline.grid.voxels), np.float32)
             for row, target in enumerate(true.tolist()):
                 x = other.tensor(held_out, row)
-                found[target] += heatmaps.explain(explainer, other, x, target, parcels) / np.sum(true == target)
-            yield kind, found
+                means[target] += heatmaps.explain(explainer, other, x, target, parcels) / np.sum(true == target)
+            yield kind, means

@@ -36,29 +36,29 @@ def write_explanations(
     """
     (training, y), (held_out, true) = trained, held
     if parcels is not None:
-        index, z, controls = compute_region_zscores(model.preparation, training, held_out, y == 0, parcels)
+        index, z, controls = compute_region_zscores(model.pipeline, training, held_out, y == 0, parcels)
         np.savez(folder / REGION_ZSCORES_FILE, index=index, z=z, controls=controls)
-    chosen, refused = heatmaps.select_explainers(names, model.module)
-    told: dict[str, dict[str, Any]] = {name: {"refused": why} for name, why in refused.items()}
-    x = model.preparation.vectors(training)
-    examined = None if against is None else HeldOutChecks(model, held_out, true, parcels)
-    for name, explainer in chosen.items():
-        told[name] = {"sign": explainer.SIGN, "unit": explainer.UNIT, "of": explainer.OF}
-        told[name]["options"] = getattr(explainer, "options", {})
+    applicable, refused = heatmaps.select_explainers(names, model.module)
+    metadata: dict[str, dict[str, Any]] = {name: {"refused": why} for name, why in refused.items()}
+    x = model.pipeline.transform(training)
+    held_out_checks = None if against is None else HeldOutChecks(model, held_out, true, parcels)
+    for name, explainer in applicable.items():
+        metadata[name] = {"sign": explainer.SIGN, "unit": explainer.UNIT, "of": explainer.OF}
+        metadata[name]["options"] = getattr(explainer, "options", {})
         if explainer.OF in ("model", "both"):
             described = heatmaps.describe(explainer, model, x)
             np.save(folder / f"model_{name}.npy", described)
-            told[name]["model_sd"] = float(described.std(dtype=np.float64))
+            metadata[name]["model_sd"] = float(described.std(dtype=np.float64))
             if against is not None and explainer.OF == "model":
-                told[name] |= check_model_explainer(explainer, model, x, against)
+                metadata[name] |= check_model_explainer(explainer, model, x, against)
         if explainer.OF in ("person", "both"):
             file = folder / f"heatmap_{name}.npy"
-            told[name]["cell_mm"] = heatmaps.cell_mm(explainer, model)
-            told[name]["checks"] = heatmaps.write_heatmaps(explainer, model, held_out, path=file, parcels=parcels)
-            told[name]["person_sd"] = heatmaps.heatmap_sd(explainer, model, training, parcels=parcels)
-            if against is not None and examined is not None:
-                told[name] |= examined.of_people(explainer, against)
+            metadata[name]["cell_mm"] = heatmaps.cell_mm(explainer, model)
+            metadata[name]["checks"] = heatmaps.write_heatmaps(explainer, model, held_out, path=file, parcels=parcels)
+            metadata[name]["person_sd"] = heatmaps.heatmap_sd(explainer, model, training, parcels=parcels)
+            if against is not None and held_out_checks is not None:
+                metadata[name] |= held_out_checks.of_people(explainer, against)
         if against is not None:
             for kind, null in compute_null_maps(explainer, against, held_out, true, x, parcels):
                 np.save(folder / f"null-{kind}-{name}.npy", null)
-    (folder / "heatmaps.json").write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / "heatmaps.json").write_text(json.dumps(metadata, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""From in-mask values of people to what a classifier sees: adjusted, scaled, one channel a map."""
+"""From in-mask values to a classifier's features: harmonised, adjusted for covariates, scaled; one channel per map."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -12,14 +12,14 @@ from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError
 
 SITE_COLUMN = "site_number"
-FITTED_STEP = "fitted"  # a step before these: what a map was made by, kept for people to come
+FITTED_STEP = "fitted"  # a step before these: the arrays that a map is computed with, stored for new participants
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What is known of some people: values in the mask (people, voxels) by map, covariates (people,) by name.
+    """Values in the mask (samples, voxels) by map, and covariates (samples,) by name.
 
-    `fitted`: the arrays that a map was made by, by map, where it was fitted on the training people of the fold.
+    `fitted`: by map, the arrays it was computed with, where these were fitted on the training samples of the fold.
     """
 
     values: Mapping[str, NDArray[np.float32]]
@@ -29,30 +29,30 @@ class Samples:
     def __len__(self) -> int:
         return len(next(iter(self.values.values())))
 
-    def rows(self, chosen: Sequence[int] | slice) -> "Samples":
-        """Some of them; a list of rows is a copy in memory."""
-        index = chosen if isinstance(chosen, slice) else list(chosen)
+    def select(self, rows: Sequence[int] | slice) -> "Samples":
+        """Return some of the samples; a list of rows makes a copy in memory."""
+        index = rows if isinstance(rows, slice) else list(rows)
         return Samples(
-            {one: np.asarray(x[index]) for one, x in self.values.items()},
+            {map_name: np.asarray(x[index]) for map_name, x in self.values.items()},
             {name: column[index] for name, column in self.covariates.items()},
             self.fitted,
         )
 
     def design(self, columns: Sequence[str]) -> NDArray[np.float64]:
-        """Covariates (people, k)."""
+        """Return the covariates (samples, k)."""
         return np.array([self.covariates[name] for name in columns], float).reshape(len(columns), len(self)).T
 
     @property
     def sites(self) -> NDArray[np.int64]:
-        """Each person's site (people,), by number."""
+        """The site number of each sample, (samples,)."""
         return self.covariates[SITE_COLUMN].astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class FeaturePipeline:
-    """What was fitted on training people: arrays "<step>.<map>.<name>"; `columns` are adjusted for, by map.
+    """Steps fitted on training samples: arrays "<step>.<map>.<name>"; `columns`: the covariates regressed out, by map.
 
-    `keep`: the covariates that ComBat preserves while it takes out the covariate SITE; None: sites stay as they are.
+    `keep`: the covariates that ComBat preserves while it removes SITE_COLUMN; None: no ComBat.
     """
 
     maps: tuple[str, ...]
@@ -61,89 +61,92 @@ class FeaturePipeline:
     arrays: Mapping[str, NDArray[np.generic]]
     keep: tuple[str, ...] | None = None
 
-    def vectors(self, people: Samples) -> NDArray[np.float32]:
-        """(people, channels * voxels), channel after channel.
+    def transform(self, samples: Samples) -> NDArray[np.float32]:
+        """Return the features (samples, channels * voxels), channel after channel.
 
-        Each person's numbers are the same whoever else is prepared beside them.
-        Raises DataError for a covariate or map that lacks.
+        A sample's features do not depend on the other samples. Raises DataError for a missing covariate or map.
         """
-        _check_columns(people, self.maps, self.columns, self.keep)
+        _check_columns(samples, self.maps, self.columns, self.keep)
         voxels = self.grid.voxels
-        prepared = np.empty((len(people), len(self.maps) * voxels), np.float32)
-        for channel, one in enumerate(self.maps):
+        prepared = np.empty((len(samples), len(self.maps) * voxels), np.float32)
+        for channel, map_name in enumerate(self.maps):
             part = prepared[:, channel * voxels : (channel + 1) * voxels]
-            part[:] = scale.transform(self.unscaled(people, one), self.of("scale", one))
+            part[:] = scale.transform(self.adjust_map(samples, map_name), self.step_arrays("scale", map_name))
         return prepared
 
-    def unscaled(self, people: Samples, one: str) -> NDArray[np.float32]:
-        """(people, voxels) of one map, harmonised and adjusted."""
-        x = people.values[one]
+    def adjust_map(self, samples: Samples, map_name: str) -> NDArray[np.float32]:
+        """Return one map (samples, voxels), harmonised and adjusted for covariates, not scaled."""
+        x = samples.values[map_name]
         if self.keep is not None:
-            x = combat.transform(x, people.sites, people.design(self.keep), self.of("combat", one))
-        if self.columns[one]:
-            x = adjust.transform(x, people.design(self.columns[one]), self.of("adjust", one))
+            x = combat.transform(x, samples.sites, samples.design(self.keep), self.step_arrays("combat", map_name))
+        if self.columns[map_name]:
+            x = adjust.transform(x, samples.design(self.columns[map_name]), self.step_arrays("adjust", map_name))
         return x
 
-    def distances(self, people: Samples) -> NDArray[np.float64]:
-        """How far each person's maps lie from the training people's: the mean squared z over voxels, (people,)."""
-        each = [self.vectors(people.rows(slice(person, person + 1))) for person in range(len(people))]
-        return np.array([np.square(one, dtype=np.float64).mean() for one in each])
+    def distances(self, samples: Samples) -> NDArray[np.float64]:
+        """Return the distance of each sample from the training samples: the mean squared z over voxels, (samples,)."""
+        rows = [self.transform(samples.select(slice(person, person + 1))) for person in range(len(samples))]
+        return np.array([np.square(features, dtype=np.float64).mean() for features in rows])
 
-    def volumes(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(people, channels, X, Y, Z) on the grid that is `seen`, zero outside the mask, of what `vectors` returned."""
+    def to_volumes(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return features of `transform` as (samples, channels, X, Y, Z) on the grid `seen`, zero outside the mask."""
         mask = self.grid.seen.mask
         volumes = np.zeros((len(vectors), len(self.maps), *mask.shape), np.float32)
-        # one image at a time: through one mask for all, numpy takes seven times as long
+        # image by image: indexing all at once takes numpy seven times as long
         for image, vector in zip(volumes.reshape(-1, *mask.shape), vectors.reshape(-1, self.grid.voxels), strict=True):
             image[mask] = vector
         return volumes
 
-    def of(self, step: str, one: str) -> dict[str, NDArray[np.generic]]:
-        """What a step left of a map."""
-        return arrays_of_step(self.arrays, step, one)
+    def step_arrays(self, step: str, map_name: str) -> dict[str, NDArray[np.generic]]:
+        """Return the arrays that a step fitted for a map, by name."""
+        return arrays_of_step(self.arrays, step, map_name)
 
 
 def fit_pipeline(
-    people: Samples,
+    samples: Samples,
     *,
     maps: tuple[str, ...],
     columns: Mapping[str, Sequence[str]],
     grid: Grid,
     keep: tuple[str, ...] | None = None,
 ) -> FeaturePipeline:
-    """Fit ComBat (unless `keep` is None), adjustment and scaling of each map on training people, in this order.
+    """Fit ComBat (unless `keep` is None), covariate adjustment and scaling of each map on training samples, in order.
 
     Memory: a copy of one map's values.
     """
-    chosen = {one: tuple(columns.get(one, ())) for one in maps}
-    _check_columns(people, maps, chosen, keep)
+    adjust_columns = {map_name: tuple(columns.get(map_name, ())) for map_name in maps}
+    _check_columns(samples, maps, adjust_columns, keep)
     arrays: dict[str, NDArray[np.generic]] = {}
-    for one in maps:
-        x = people.values[one]
+    for map_name in maps:
+        x = samples.values[map_name]
         if keep is not None:
-            fitted = combat.fit(x, people.sites, people.design(keep))
-            arrays |= {f"combat.{one}.{name}": array for name, array in fitted.items()}
-            x = combat.transform(x, people.sites, people.design(keep), fitted)
-        if chosen[one]:
-            fitted = adjust.fit(x, people.design(chosen[one]))
-            arrays |= {f"adjust.{one}.{name}": array for name, array in fitted.items()}
-            x = adjust.transform(x, people.design(chosen[one]), fitted)
-        arrays |= {f"scale.{one}.{name}": array for name, array in scale.fit(x).items()}
-        arrays |= {f"{FITTED_STEP}.{one}.{name}": array for name, array in people.fitted.get(one, {}).items()}
-    return FeaturePipeline(maps, chosen, grid, arrays, keep)
+            fitted = combat.fit(x, samples.sites, samples.design(keep))
+            arrays |= {f"combat.{map_name}.{name}": array for name, array in fitted.items()}
+            x = combat.transform(x, samples.sites, samples.design(keep), fitted)
+        if adjust_columns[map_name]:
+            fitted = adjust.fit(x, samples.design(adjust_columns[map_name]))
+            arrays |= {f"adjust.{map_name}.{name}": array for name, array in fitted.items()}
+            x = adjust.transform(x, samples.design(adjust_columns[map_name]), fitted)
+        arrays |= {f"scale.{map_name}.{name}": array for name, array in scale.fit(x).items()}
+        arrays |= {
+            f"{FITTED_STEP}.{map_name}.{name}": array for name, array in samples.fitted.get(map_name, {}).items()
+        }
+    return FeaturePipeline(maps, adjust_columns, grid, arrays, keep)
 
 
-def arrays_of_step(arrays: Mapping[str, NDArray[np.generic]], step: str, one: str) -> dict[str, NDArray[np.generic]]:
-    """Those of a model's arrays that a step (FITTED, combat, ...) left of a map, by name."""
-    start = f"{step}.{one}."
+def arrays_of_step(
+    arrays: Mapping[str, NDArray[np.generic]], step: str, map_name: str
+) -> dict[str, NDArray[np.generic]]:
+    """Return those of a model's arrays that a step (FITTED_STEP, combat, ...) fitted for a map, by name."""
+    start = f"{step}.{map_name}."
     return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
 
 
 def _check_columns(
-    people: Samples, maps: Sequence[str], columns: Mapping[str, Sequence[str]], keep: tuple[str, ...] | None
+    samples: Samples, maps: Sequence[str], columns: Mapping[str, Sequence[str]], keep: tuple[str, ...] | None
 ) -> None:
     needed = [*itertools.chain(*columns.values()), *([] if keep is None else [SITE_COLUMN, *keep])]
-    lacking = [one for one in maps if one not in people.values]
-    lacking += [name for name in needed if name not in people.covariates]
+    lacking = [map_name for map_name in maps if map_name not in samples.values]
+    lacking += [name for name in needed if name not in samples.covariates]
     if lacking:
-        raise DataError(f"the classifier needs {', '.join(dict.fromkeys(lacking))}, which these people do not have")
+        raise DataError(f"the classifier needs {', '.join(dict.fromkeys(lacking))}, which these participants lack")

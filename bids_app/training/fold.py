@@ -57,29 +57,31 @@ def train_fold(
     folder.mkdir(parents=True, exist_ok=True)
     table = _read_table(people, classes, labelling)
     with loop.torch_threads(threads):
-        everyone = tables.load_samples(table, {one: arrays[one] for one in maps}, adjust, keep)
-        training, held_out = everyone.rows(split.train), everyone.rows(split.test)
-        preparation = fit_pipeline(training, maps=maps, columns=adjust, grid=Grid.read(grid_file), keep=keep)
+        everyone = tables.load_samples(table, {name: arrays[name] for name in maps}, adjust, keep)
+        training, held_out = everyone.select(split.train), everyone.select(split.test)
+        pipeline = fit_pipeline(training, maps=maps, columns=adjust, grid=Grid.read(grid_file), keep=keep)
         groups = [split.groups[row] for row in split.train]
 
-        def trained(codes: NDArray[np.int64], own_seed: int) -> tuple[models.Model, dict[str, list[float]]]:
-            built: dict[str, Any] = {"seed": own_seed, "options": select_model_options(options)}
-            module, where = _build_module(classifier, preparation, len(classes), device, weights, **built)
-            own = {**built, "repeat": split.repeat, "fold": split.fold, "settings": settings, "device": where}
-            made = models.Model(cell, classifier, classes, preparation, module, **own)
-            return made, _fit(made, training, codes, groups=groups, options=options, folder=folder)
+        def train_on(codes: NDArray[np.int64], model_seed: int) -> tuple[models.Model, dict[str, list[float]]]:
+            built: dict[str, Any] = {"seed": model_seed, "options": select_model_options(options)}
+            module, where = _build_module(classifier, pipeline, len(classes), device, weights, **built)
+            fields = {**built, "repeat": split.repeat, "fold": split.fold, "settings": settings, "device": where}
+            model_of_codes = models.Model(cell, classifier, classes, pipeline, module, **fields)
+            return model_of_codes, _fit(model_of_codes, training, codes, groups=groups, options=options, folder=folder)
 
         y = np.array([classes.index(name) for name in table["class"].iloc[list(split.train)]])
-        model, losses = trained(y, seeds.derive(seed, cell, split.repeat, split.fold))
-        told = _write_predictions(model, table.iloc[list(split.test)], split, model.predict(held_out), folder)
+        model, losses = train_on(y, seeds.derive(seed, cell, split.repeat, split.fold))
+        predictions = _write_predictions(model, table.iloc[list(split.test)], split, model.predict(held_out), folder)
         if labelling is None:
             _save_outputs(model, losses, held_out, folder)
             against = (
-                train_comparison_models(model, y, groups, lambda *given: trained(*given)[0]) if explain_checks else None
+                train_comparison_models(model, y, groups, lambda *arguments: train_on(*arguments)[0])
+                if explain_checks
+                else None
             )
-            held = (held_out, np.array([classes.index(name) for name in told["true"]]))
+            held = (held_out, np.array([classes.index(name) for name in predictions["true"]]))
             write_explanations(
-                model, explainers, (training, y), held, folder, _load_parcels(parcels, preparation), against
+                model, explainers, (training, y), held, folder, _load_parcels(parcels, pipeline), against
             )
             if split.repeat == 1:
                 _save_gram_matrices(model, training, held_out, folder)
@@ -87,17 +89,17 @@ def train_fold(
 
 
 def _build_module(
-    classifier: str, preparation: FeaturePipeline, classes: int, device: str, weights: Path | None, **own: Any
+    classifier: str, pipeline: FeaturePipeline, classes: int, device: str, weights: Path | None, **build_arguments: Any
 ) -> tuple[torch.nn.Module, str]:
     """What is trained, from its weights where there are some, and the device where."""
-    module = models.build(classifier, preparation, classes, **own)
+    module = models.build(classifier, pipeline, classes, **build_arguments)
     if weights is not None:
         catalogue.load("classifiers", classifier).load_weights(module, weights)
     return module, "cpu" if hasattr(module, "fit") else resolve_device(device)  # what fits itself does so in numpy
 
 
-def _load_parcels(parcels: Path | None, preparation: FeaturePipeline) -> NDArray[np.integer] | None:
-    return None if parcels is None else preparation.grid.vector(np.load(parcels))
+def _load_parcels(parcels: Path | None, pipeline: FeaturePipeline) -> NDArray[np.integer] | None:
+    return None if parcels is None else pipeline.grid.vector(np.load(parcels))
 
 
 def resolve_device(device: str) -> str:
@@ -118,24 +120,24 @@ def _fit(
     folder: Path,
 ) -> dict[str, list[float]]:
     """Train a network as its file says, or let a classifier fit itself (which has no losses to tell)."""
-    x, preparation = model.preparation.vectors(training), model.preparation
+    x, pipeline = model.pipeline.transform(training), model.pipeline
     if hasattr(model.module, "fit"):
         fit: Any = model.module.fit
-        fit(x, y, seed=model.seed, groups=groups, places=models.places(preparation.grid))
+        fit(x, y, seed=model.seed, groups=groups, places=models.places(pipeline.grid))
         return {"loss": []}
-    how = config_from_module(catalogue.load("classifiers", model.classifier), options)
+    config = config_from_module(catalogue.load("classifiers", model.classifier), options)
     start = [tensor.numpy() for tensor in model.module.state_dict().values()]
-    told = {"classifier": model.classifier, "seed": model.seed, "device": model.device, "groups": groups}
+    context = {"classifier": model.classifier, "seed": model.seed, "device": model.device, "groups": groups}
     return loop.train(
         model.module,
-        VolumeReader(preparation, x, most=how.at_once),
+        VolumeReader(pipeline, x, most=config.micro_batch_size),
         y,
-        how,
+        config,
         seed=model.seed,
         device=model.device,
         groups=groups,
         checkpoint=checkpoint.make_checkpoint(
-            folder, how, [preparation.grid.mask, x, y, *start], threads=torch.get_num_threads(), **told
+            folder, config, [pipeline.grid.mask, x, y, *start], threads=torch.get_num_threads(), **context
         ),
     )
 
@@ -149,7 +151,7 @@ def _save_outputs(
     course = pd.DataFrame({"epoch": range(1, len(losses["loss"]) + 1), **losses})
     course.to_csv(folder / "losses.tsv", sep="\t", index=False)
     models.save(model, folder / "model")
-    np.save(folder / "distances.npy", model.preparation.distances(held_out))
+    np.save(folder / "distances.npy", model.pipeline.distances(held_out))
 
 
 def _save_gram_matrices(model: models.Model, training: Samples, held_out: Samples, folder: Path) -> None:
@@ -161,13 +163,15 @@ def _save_gram_matrices(model: models.Model, training: Samples, held_out: Sample
     part = catalogue.load("classifiers", model.classifier)
     if not hasattr(part, "decide"):
         return
-    own = model.preparation
-    made = {"products": own}
-    if own.keep is not None:
-        made["products_of_sites"] = fit_pipeline(training, maps=own.maps, columns=own.columns, grid=own.grid)
-    for name, preparation in made.items():
-        both = (preparation.vectors(training), preparation.vectors(held_out))
-        np.savez(folder / f"{name}.npz", **part.products(*both, places=models.places(preparation.grid)))
+    fitted = model.pipeline
+    pipelines = {"products": fitted}
+    if fitted.keep is not None:
+        pipelines["products_of_sites"] = fit_pipeline(
+            training, maps=fitted.maps, columns=fitted.columns, grid=fitted.grid
+        )
+    for name, pipeline in pipelines.items():
+        both = (pipeline.transform(training), pipeline.transform(held_out))
+        np.savez(folder / f"{name}.npz", **part.products(*both, places=models.places(pipeline.grid)))
 
 
 def _read_table(people: Path, classes: tuple[str, ...], labelling: Sequence[int] | None) -> pd.DataFrame:
@@ -195,6 +199,6 @@ def _write_predictions(
         "predicted": [model.classes[index] for index in probability.argmax(axis=1)],
     }
     columns |= {f"probability_{name}": probability[:, index] for index, name in enumerate(model.classes)}
-    told = pd.DataFrame(columns)
-    told.to_csv(folder / "predictions.tsv", sep="\t", index=False)
-    return told
+    predictions = pd.DataFrame(columns)
+    predictions.to_csv(folder / "predictions.tsv", sep="\t", index=False)
+    return predictions

@@ -18,7 +18,7 @@ class MemoryEstimate:
     """
 
     weights: int
-    kept: int
+    activations: int
     largest: int
     best: bool
 
@@ -32,39 +32,39 @@ class MemoryEstimate:
         the libraries allocate once.
         """
         of_weights = (5 if self.best else 4) * self.weights
-        return int(of_weights + FRAGMENTATION * self.kept + TENSOR_COPIES * self.largest + LIBRARY_BYTES)
+        return int(of_weights + FRAGMENTATION * self.activations + TENSOR_COPIES * self.largest + LIBRARY_BYTES)
 
 
 def estimate_step(
-    network: torch.nn.Module, how: TrainingConfig, *, channels: int, shape: tuple[int, ...]
+    network: torch.nn.Module, config: TrainingConfig, *, channels: int, shape: tuple[int, ...]
 ) -> MemoryEstimate:
     """What training on volumes (X, Y, Z) needs a step. The network has no weights any more afterwards."""
     network.to("meta").train()
     weights = [*network.parameters(), *network.buffers()]
-    own = {weight.untyped_storage()._cdata for weight in weights}
-    kept: dict[int, torch.UntypedStorage] = {}
+    parameter_storages = {weight.untyped_storage()._cdata for weight in weights}
+    saved: dict[int, torch.UntypedStorage] = {}
     sizes = [0]
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
+    def save(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = storage
+        if storage._cdata not in parameter_storages:
+            saved[storage._cdata] = storage
         return tensor
 
-    def look(module: torch.nn.Module, given: object, made: object) -> None:
-        del module, given
-        if isinstance(made, torch.Tensor):
-            channels = made.shape[1] if made.ndim > 3 else CHANNEL_BLOCK
-            sizes.append(made.nbytes // channels * -(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK)
+    def record_size(module: torch.nn.Module, inputs: object, output: object) -> None:
+        del module, inputs
+        if isinstance(output, torch.Tensor):
+            channels = output.shape[1] if output.ndim > 3 else CHANNEL_BLOCK
+            sizes.append(output.nbytes // channels * -(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK)
 
     for module in network.modules():
-        module.register_forward_hook(look)
-    x = torch.empty(how.at_once, channels, *shape, device="meta")
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        module.register_forward_hook(record_size)
+    x = torch.empty(config.micro_batch_size, channels, *shape, device="meta")
+    with saved_tensors_hooks(save, lambda tensor: tensor):
         network(x)
     return MemoryEstimate(
         weights=sum(weight.nbytes for weight in weights),
-        kept=sum(storage.nbytes() for storage in kept.values()),
+        activations=sum(storage.nbytes() for storage in saved.values()),
         largest=max(x.nbytes, *sizes),
-        best=how.patience is not None,
+        best=config.patience is not None,
     )

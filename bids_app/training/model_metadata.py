@@ -49,24 +49,24 @@ def find_models(root: Path) -> dict[str, dict[Path, dict[str, Any]]]:
     """
     if not root.is_dir():
         raise MissingInputError(f"--model: there is no folder {root}")
-    found: dict[str, dict[Path, dict[str, Any]]] = {}
+    models: dict[str, dict[Path, dict[str, Any]]] = {}
     for file in root.rglob(METADATA_FILE):
         card = read_metadata(file.parent)
-        found.setdefault(card["cell"], {})[file.parent] = card
-    if not found:
+        models.setdefault(card["cell"], {})[file.parent] = card
+    if not models:
         raise MissingInputError(
             f"--model: no {METADATA_FILE} is below {root}; give group/ANALYSIS/models of a trained analysis"
         )
-    for cell, its in found.items():
-        first = next(iter(its.values()))
+    for cell, cards in models.items():
+        first = next(iter(cards.values()))
         for key in ("classes", "maps", "grid", "settings", "adjust"):
-            if any(card[key] != first[key] for card in its.values()):
+            if any(card[key] != first[key] for card in cards.values()):
                 raise DataError(f"--model: the models of {cell} below {root} differ in {key}; give one analysis alone")
-        if len({(card["repeat"], card["fold"]) for card in its.values()}) < len(its):
+        if len({(card["repeat"], card["fold"]) for card in cards.values()}) < len(cards):
             raise DataError(f"--model: {cell} has several models of one fold below {root}; give one analysis alone")
     return {
-        cell: dict(sorted(found[cell].items(), key=lambda one: (one[1]["repeat"], one[1]["fold"])))
-        for cell in sorted(found)
+        cell: dict(sorted(models[cell].items(), key=lambda entry: (entry[1]["repeat"], entry[1]["fold"])))
+        for cell in sorted(models)
     }
 
 

@@ -22,7 +22,7 @@ from bids_app.training.models import Model
 def randomize_cascade(
     explainer: heatmaps.Explainer,
     model: Model,
-    people: Samples,
+    samples: Samples,
     targets: NDArray[np.integer],
     *,
     seed: int,
@@ -34,9 +34,11 @@ def randomize_cascade(
     (samples,).
     """
     random = torch.Generator().manual_seed(seed)
-    true = explain_targets(explainer, model, people, targets, parcels)
+    true = explain_targets(explainer, model, samples, targets, parcels)
     changed = replace(model, module=copy.deepcopy(model.module))
-    layers = [(name, one) for name, one in changed.module.named_modules() if list(one.parameters(recurse=False))]
+    layers = [
+        (name, module) for name, module in changed.module.named_modules() if list(module.parameters(recurse=False))
+    ]
     rows = []
     for name, layer in reversed(layers):
         with torch.no_grad():
@@ -44,7 +46,10 @@ def randomize_cascade(
                 order = torch.randperm(parameter.numel(), generator=random).to(parameter.device)
                 parameter.copy_(parameter.flatten()[order].reshape(parameter.shape))
         rows.append(
-            {"layer": name, **mean_map_correlation(true, explain_targets(explainer, changed, people, targets, parcels))}
+            {
+                "layer": name,
+                **mean_map_correlation(true, explain_targets(explainer, changed, samples, targets, parcels)),
+            }
         )
     return rows
 
@@ -52,27 +57,27 @@ def randomize_cascade(
 def explain_targets(
     explainer: heatmaps.Explainer,
     model: Model,
-    people: Samples,
+    samples: Samples,
     targets: NDArray[np.integer],
     parcels: heatmaps.Parcels = None,
 ) -> list[NDArray[np.float32]]:
     """Each person's map (voxels,) of class `targets` (people,)."""
     return [
-        heatmaps.explain(explainer, model, model.tensor(people, row), target, parcels)
+        heatmaps.explain(explainer, model, model.tensor(samples, row), target, parcels)
         for row, target in enumerate(targets.tolist())
     ]
 
 
 def mean_map_correlation(
-    some: Sequence[NDArray[np.float32]], others: Sequence[NDArray[np.float32]]
+    heatmaps: Sequence[NDArray[np.float32]], other_heatmaps: Sequence[NDArray[np.float32]]
 ) -> dict[str, float]:
     """Mean rank correlation over voxels of two models' maps of the same people, `spearman`, and of their absolute
     values, `spearman_abs`. A map without any spread counts as 0.
     """
-    pairs = list(zip(some, others, strict=True))
+    pairs = list(zip(heatmaps, other_heatmaps, strict=True))
     return {
-        "spearman": float(np.mean([rank_correlation(one, other) for one, other in pairs])),
-        "spearman_abs": float(np.mean([rank_correlation(np.abs(one), np.abs(other)) for one, other in pairs])),
+        "spearman": float(np.mean([rank_correlation(first, second) for first, second in pairs])),
+        "spearman_abs": float(np.mean([rank_correlation(np.abs(first), np.abs(second)) for first, second in pairs])),
     }
 
 

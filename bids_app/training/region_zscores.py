@@ -11,7 +11,7 @@ MIN_CONTROLS = 5  # people whose spread is worth a number
 
 
 def compute_region_zscores(
-    preparation: FeaturePipeline,
+    pipeline: FeaturePipeline,
     training: Samples,
     held_out: Samples,
     reference: NDArray[np.bool_],
@@ -24,17 +24,17 @@ def compute_region_zscores(
     in the mask,), 0 for none.
     """
     index = np.unique(labels[labels > 0])
-    known, own = (_region_means(preparation, people, labels, index) for people in (training, held_out))
-    controls = known[reference]
+    training_values, values = (_region_means(pipeline, samples, labels, index) for samples in (training, held_out))
+    controls = training_values[reference]
     if len(controls) < MIN_CONTROLS:
-        return index, np.full(own.shape, np.nan), len(controls)
+        return index, np.full(values.shape, np.nan), len(controls)
     spread = controls.std(axis=0, ddof=1)
-    return index, (own - controls.mean(axis=0)) / np.where(spread > 0, spread, np.nan), len(controls)
+    return index, (values - controls.mean(axis=0)) / np.where(spread > 0, spread, np.nan), len(controls)
 
 
 def _region_means(
-    preparation: FeaturePipeline, people: Samples, labels: NDArray[np.integer], index: NDArray[np.integer]
+    pipeline: FeaturePipeline, samples: Samples, labels: NDArray[np.integer], index: NDArray[np.integer]
 ) -> NDArray[np.float64]:
-    maps = len(preparation.maps)
-    every = preparation.vectors(people).reshape(len(people) * maps, -1)
-    return tables.region_means(every, labels, index).reshape(len(people), maps, -1)
+    maps = len(pipeline.maps)
+    every = pipeline.transform(samples).reshape(len(samples) * maps, -1)
+    return tables.region_means(every, labels, index).reshape(len(samples), maps, -1)

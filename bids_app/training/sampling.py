@@ -37,7 +37,7 @@ def draw_epoch(rows: Rows, y: NDArray[np.int64], order: np.random.Generator, *, 
     if not oversample:
         return rows[order.permutation(len(rows))]
     most = np.bincount(y[rows]).max()
-    each = [np.resize(order.permutation(rows[y[rows] == one]), most) for one in np.unique(y[rows])]
+    each = [np.resize(order.permutation(rows[y[rows] == label]), most) for label in np.unique(y[rows])]
     return order.permutation(np.concatenate(each))
 
 

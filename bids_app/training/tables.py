@@ -30,18 +30,18 @@ def load_samples(
     lies beside it as .npz. Raises DataError when table and arrays
     disagree, or a covariate is missing.
     """
-    values = {one: np.load(path, mmap_mode="r") for one, path in arrays.items()}
-    for one, x in values.items():
+    values = {map_name: np.load(path, mmap_mode="r") for map_name, path in arrays.items()}
+    for map_name, x in values.items():
         if len(x) != len(table):
             raise DataError(
-                f"the {one} array has {len(x)} rows, the table of people {len(table)}; remove the work folder"
+                f"the {map_name} array has {len(x)} rows, the table of people {len(table)}; remove the work folder"
             )
     wanted = [
-        *itertools.chain(*(adjust.get(one, ()) for one in arrays)),
+        *itertools.chain(*(adjust.get(map_name, ()) for map_name in arrays)),
         *([] if keep is None else [SITE_COLUMN, *keep]),
     ]
-    beside = {one: file for one, path in arrays.items() if (file := path.with_suffix(".npz")).exists()}
-    fitted = {one: dict(np.load(file)) for one, file in beside.items()}
+    beside = {map_name: file for map_name, path in arrays.items() if (file := path.with_suffix(".npz")).exists()}
+    fitted = {map_name: dict(np.load(file)) for map_name, file in beside.items()}
     return Samples(values, {name: _numeric_column(table, name) for name in dict.fromkeys(wanted)}, fitted)
 
 
@@ -52,6 +52,8 @@ def _numeric_column(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
     numbers = pd.to_numeric(table[name], errors="coerce")
     bad = table.loc[numbers.isna(), "participant_id"].tolist()
     if bad:
-        who = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
-        raise DataError(f"{name} is to be adjusted for, and is missing or not a number for {who}; --exclude them")
+        participants = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
+        raise DataError(
+            f"{name} is to be adjusted for, and is missing or not a number for {participants}; --exclude them"
+        )
     return numbers.to_numpy(float)

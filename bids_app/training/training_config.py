@@ -43,30 +43,34 @@ class TrainingConfig:
         counts = (self.epochs, self.batch_size, self.accumulate, 1 if self.patience is None else self.patience)
         if min(counts) < 1:
             raise ValueError("EPOCHS, BATCH_SIZE, ACCUMULATE and PATIENCE are at least 1")
-        if self.aside < 0 or (self.aside > 1 and self.aside % 1) or (self.patience is not None and self.aside == 0):
+        if (
+            self.validation_size < 0
+            or (self.validation_size > 1 and self.validation_size % 1)
+            or (self.patience is not None and self.validation_size == 0)
+        ):
             raise ValueError(
                 f"VALIDATION is a share below 1 or a whole number of people of each class, not {self.validation}; "
                 "with PATIENCE it is above 0"
             )
 
     @property
-    def aside(self) -> float:
+    def validation_size(self) -> float:
         """The share of the training people who do not train, or how many of each class."""
         return (0.0 if self.patience is None else 0.2) if self.validation is None else self.validation
 
     @property
-    def at_once(self) -> int:
+    def micro_batch_size(self) -> int:
         """People who go through the network together, at most."""
         return -(-self.batch_size // self.accumulate)
 
 
-TRAINING_KEYS = tuple(one.name for one in fields(TrainingConfig))
+TRAINING_KEYS = tuple(entry.name for entry in fields(TrainingConfig))
 
 
 def config_from_module(part: ModuleType, options: Mapping[str, Any] | None = None) -> TrainingConfig:
     """What a part of the catalogue states, and options (of which others than KEYS are not looked at) in its place."""
-    stated = {name: getattr(part, name.upper()) for name in TRAINING_KEYS if hasattr(part, name.upper())}
-    return TrainingConfig(**stated | {name: value for name, value in (options or {}).items() if name in TRAINING_KEYS})
+    values = {name: getattr(part, name.upper()) for name in TRAINING_KEYS if hasattr(part, name.upper())}
+    return TrainingConfig(**values | {name: value for name, value in (options or {}).items() if name in TRAINING_KEYS})
 
 
 def select_model_options(options: Mapping[str, Any] | None) -> dict[str, Any]:

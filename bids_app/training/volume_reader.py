@@ -13,9 +13,9 @@ class VolumeReader:
     zeroing new memory for each batch took as long as everything else.
     """
 
-    def __init__(self, preparation: FeaturePipeline, x: NDArray[np.float32], *, most: int) -> None:
-        self.x, self.mask = x, preparation.grid.seen.mask
-        self.room = np.zeros((most, len(preparation.maps), *self.mask.shape), np.float32)
+    def __init__(self, pipeline: FeaturePipeline, x: NDArray[np.float32], *, most: int) -> None:
+        self.x, self.mask = x, pipeline.grid.seen.mask
+        self.room = np.zeros((most, len(pipeline.maps), *self.mask.shape), np.float32)
 
     def __call__(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """The volumes of some rows."""
