@@ -153,7 +153,7 @@ class TestTable:
             scores.score_table(table[table["true"] == "control"], CLASSES)
 
 
-CHANCE = {"permutations": 1000, "p": 0.004, "p_max": 0.004, "judged": 0.004, "needed": 0.64}
+CHANCE = {"permutations": 1000, "p": 0.004, "p_max": 0.004, "p_corrected": 0.004, "critical_score": 0.64}
 BEATEN = {"age and sex": (0.3, (0.1, 0.5)), "brain size": (0.25, (0.02, 0.4))}
 
 
@@ -182,12 +182,12 @@ class TestVerdict:
         ("given", "kind", "says"),
         [
             (
-                {"chance": {"permutations": 18, "judged": np.nan}},
+                {"chance": {"permutations": 18, "p_corrected": np.nan}},
                 "unjudged",
                 "only 18 distinct permutations are available; at least 19 are required",
             ),
             (
-                {"chance": {"judged": 0.051}},
+                {"chance": {"p_corrected": 0.051}},
                 "chance",
                 "svm on gm did not distinguish patient from control above chance",
             ),
@@ -202,11 +202,11 @@ class TestVerdict:
         assert told.text.endswith("its heatmaps should not be interpreted.")
 
     def test_a_score_that_is_not_above_one_in_the_number_of_classes_is_no_finding_whatever_its_p(self):
-        told, _ = judge(effect=-1.0, chance={"judged": 0.01, "needed": 0.31})
+        told, _ = judge(effect=-1.0, chance={"p_corrected": 0.01, "critical_score": 0.31})
         assert told.kind == "chance"
 
     def test_the_first_rule_that_applies_is_taken(self):
-        chance = {"judged": 0.2}
+        chance = {"p_corrected": 0.2}
         assert judge(chance=chance, unknown=["the site is not known"])[0].kind == "chance"
         bad = {"site": (-0.1, (-0.2, 0.1))}
         assert judge(unknown=["the site is not known"], rivals=bad)[0].kind == "unjudged"
@@ -224,7 +224,7 @@ class TestVerdict:
         assert "chance 0.33" in told.text
 
     def test_the_words_say_what_was_measured(self):
-        for given in ({}, {"chance": {"judged": 0.5}}, {"unknown": ["age is not known"]}):
+        for given in ({}, {"chance": {"p_corrected": 0.5}}, {"unknown": ["age is not known"]}):
             text = judge(**given)[0].text
             assert not any(word in text for word in ("disease", "diagnos", "significant", "affected", "damage"))
 

@@ -64,7 +64,7 @@ def study(seed):
         rows = table[table["cell"] == cell]
         assert rows["balanced_accuracy"].iloc[0] == pytest.approx(observed[cell])
         about = chance.loc[cell].to_dict()
-        found[cell] = about["judged"], verdict.judge_model(rows, CLASSES, chance=about, rivals={}, unknown=[])
+        found[cell] = about["p_corrected"], verdict.judge_model(rows, CLASSES, chance=about, rivals={}, unknown=[])
     return found
 
 

@@ -107,11 +107,11 @@ def test_p_counts_what_reaches_the_score_and_the_maximum_runs_over_all_cells():
     found = permutation.tabulate_p_values(observed, null, ["a"]).set_index("cell")
     assert found.loc["a", "p"] == (1 + (null["a"] >= 0.9).sum()) / 100
     assert found.loc["b", "p_max"] == (1 + (np.maximum(null["a"][:19], null["b"]) >= 0.5).sum()) / 20
-    assert found.loc["a", "judged"] == found.loc["a", "p"]
-    assert found.loc["b", "judged"] == found.loc["b", "p_max"] >= found.loc["b", "p"]
-    assert found.loc[["few", "none"], ["p", "p_max", "p_family", "judged"]].isna().all(axis=None)
+    assert found.loc["a", "p_corrected"] == found.loc["a", "p"]
+    assert found.loc["b", "p_corrected"] == found.loc["b", "p_max"] >= found.loc["b", "p"]
+    assert found.loc[["few", "none"], ["p", "p_max", "p_family", "p_corrected"]].isna().all(axis=None)
     assert found["permutations"].to_dict() == {"a": 99, "b": 19, "few": 18, "none": 0}
-    needed = found.loc["a", "needed"]
+    needed = found.loc["a", "critical_score"]
     assert (1 + (null["a"] >= needed).sum()) / 100 <= 0.05 < (1 + (null["a"] >= needed - 1e-6).sum() + 1) / 100
 
 

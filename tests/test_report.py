@@ -274,7 +274,7 @@ def report(template, mask, blob, tmp_path_factory):
     scores = pd.DataFrame([
         {"cell": cell, "repeat": 1, "n": 12, "balanced_accuracy": 0.7, "balanced_accuracy_low": 0.5,
          "balanced_accuracy_high": 0.8, "auroc": 0.75, "auroc_low": 0.6, "auroc_high": 0.9, "sensitivity": 0.7,
-         "specificity": 0.7, "judged": 0.01}
+         "specificity": 0.7, "p_corrected": 0.01}
         for cell in ("svm/gm", "cnn3d/gm", "age and sex")
     ])  # fmt: skip
     used = samples[samples["used"]]

@@ -94,15 +94,13 @@ def balanced_accuracy(true: NDArray[np.int64], predicted: NDArray[np.int64], cla
 def tabulate_p_values(
     observed: Mapping[str, float], null: Mapping[str, NDArray[np.float64]], linear: Sequence[str]
 ) -> pd.DataFrame:
-    """A row a cell: permutations, `p` of its own, `p_max`, `p_holm`, and `needed`, the least score with p <= 0.05.
+    """Return a row per cell: permutations, `p`, `p_max`, `p_family`, `critical_score` and `p_corrected`.
 
     observed: the score by cell; null: the scores under the same labellings, in the same order, as many as the cell has.
-    p = (b + 1) / (m + 1), b being how many of m reach what was observed (Phipson & Smyth 2010). `p_max`: against the
-    maximum over all cells that have permutations, of those labellings that all of them have. `p_family`: of the linear
-    cells, against the maximum over those whose score is no higher, and no smaller than that of a cell with a higher
-    score (the step-down procedure of Westfall & Young 1993), so that the chance of any false claim among them is at
-    most that of one. `judged`: the one that the verdict goes by, `p_family` of linear cells, else `p_max`. Under 19
-    permutations all are NaN.
+    `p` = (b + 1) / (m + 1), where b of m permuted scores reach the observed one (Phipson & Smyth 2010). `p_max`:
+    against the maximum over all permuted cells, of the labellings they share. `p_family`: of linear cells, corrected
+    by the step-down maximum (`step_down_p`). `critical_score`: the smallest score with p <= 0.05. `p_corrected`: the p
+    that the verdict uses, `p_family` of linear cells, else `p_max`. With fewer than 19 permutations all are NaN.
     """
     enough = {cell: values for cell, values in null.items() if len(values) >= MIN_PERMUTATIONS}
     common = min((len(values) for values in enough.values()), default=0)
@@ -116,9 +114,9 @@ def tabulate_p_values(
             "p_max": _p_value(score, highest) if len(cell_null) else math.nan,
             "p_family": family.get(cell, math.nan),
         }
-        rows.append(row | {"needed": critical_score(cell_null)})
+        rows.append(row | {"critical_score": critical_score(cell_null)})
     table = pd.DataFrame(rows)
-    return table.assign(judged=table["p_family"].fillna(table["p_max"]))
+    return table.assign(p_corrected=table["p_family"].fillna(table["p_max"]))
 
 
 def step_down_p(observed: Mapping[str, float], null: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:

@@ -51,11 +51,11 @@ def judge_model(
     first = rows[rows["repeat"] == rows["repeat"].min()].iloc[0]
     model, labels = cell_words(str(first["cell"])), class_words(classes)
     numbers = _describe_scores(rows, first, classes, chance)
-    if not chance["permutations"] >= MIN_PERMUTATIONS or math.isnan(chance["judged"]):
+    if not chance["permutations"] >= MIN_PERMUTATIONS or math.isnan(chance["p_corrected"]):
         return Verdict(
             UNJUDGED, _describe_unjudged(model, labels, _describe_too_few(int(chance["permutations"])), numbers)
         )
-    if chance["judged"] > ALPHA or first["balanced_accuracy"] <= 1 / len(classes):
+    if chance["p_corrected"] > ALPHA or first["balanced_accuracy"] <= 1 / len(classes):
         return Verdict(CHANCE, f"{model} did not distinguish {labels} above chance ({numbers}); {UNINTERPRETABLE}.")
     if unknown:
         return Verdict(UNJUDGED, _describe_unjudged(model, labels, " and ".join(unknown), f"above chance: {numbers}"))
@@ -79,9 +79,9 @@ def _describe_scores(
         f"AUROC {format_interval(first, 'auroc')}, chance 0.50",
         f"{int(first['n'])} people",
     ]
-    if not math.isnan(chance["judged"]):
-        several = " over all cells" if chance["judged"] != chance["p"] else ""
-        phrases.insert(1, f"p = {chance['judged']:.3g}{several}, {int(chance['permutations'])} permutations")
+    if not math.isnan(chance["p_corrected"]):
+        several = " over all cells" if chance["p_corrected"] != chance["p"] else ""
+        phrases.insert(1, f"p = {chance['p_corrected']:.3g}{several}, {int(chance['permutations'])} permutations")
     if len(rows) > 1:
         every = rows["balanced_accuracy"]
         phrases.append(f"the first of {len(rows)} repeats, of {every.min():.2f} to {every.max():.2f}")

@@ -141,8 +141,8 @@ def _classes(analysis: Analysis, chosen: Settings) -> str:
 
 
 def _needed(scores: pd.DataFrame) -> str:
-    rows = scores[scores["needed"].notna()]
-    told = ", ".join(f"{row['cell']} {row['needed']:.2f}" for row in rows.to_dict("records"))
+    rows = scores[scores["critical_score"].notna()]
+    told = ", ".join(f"{row['cell']} {row['critical_score']:.2f}" for row in rows.to_dict("records"))
     return f"Least balanced accuracy with p of 0.05 or less: {told}." if told else ""
 
 
@@ -150,4 +150,4 @@ def _scores(row: dict[Any, Any]) -> str:
     wanted = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC", "sensitivity": "sensitivity"}
     wanted |= {"specificity": "specificity", "brier": "Brier score", "calibration_slope": "calibration slope"}
     told = [f"{words} {score_interval(row, name)}" for name, words in wanted.items() if name in row]
-    return f"{row['cell']}, repeat {row['repeat']}: {', '.join(told)}; p {number(row['judged'])}"
+    return f"{row['cell']}, repeat {row['repeat']}: {', '.join(told)}; p {number(row['p_corrected'])}"

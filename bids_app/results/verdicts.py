@@ -43,7 +43,7 @@ def judge_models(analysis: Analysis, settings: Settings, told: pd.DataFrame, wor
     blind = baselines.predict_baselines(analysis.used, analysis.splits, analysis.classes, label=label)
     told_all = pd.concat([told, blind], ignore_index=True)
     judged = scores.score_table(told_all, analysis.classes, seed=seed).merge(chance, on="cell", how="left")
-    judged.loc[judged["repeat"] != 1, ["p", "p_max", "p_family", "judged", "needed"]] = float("nan")
+    judged.loc[judged["repeat"] != 1, ["p", "p_max", "p_family", "p_corrected", "critical_score"]] = float("nan")
     known = baselines.available_baselines(analysis.used, label=label)
     verdicts = {}
     for cell in analysis.cells:
