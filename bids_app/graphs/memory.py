@@ -75,7 +75,8 @@ def _measure_networks(networks: list[NetworkRequest], device: str) -> tuple[list
     """GB of a step of each, and what the CUDA device has in all, where training will use one."""
     import torch
 
-    from bids_app.training import fold, memory
+    from bids_app.training import memory
+    from bids_app.training.device import resolve_device
 
     told = []
     for one in networks:
@@ -86,7 +87,7 @@ def _measure_networks(networks: list[NetworkRequest], device: str) -> tuple[list
             network, config_from_module(part, one.options), channels=one.channels, shape=one.shape
         )
         told.append(need.total / 1e9)
-    cuda = fold.resolve_device(device) == "cuda"
+    cuda = resolve_device(device) == "cuda"
     return told, torch.cuda.mem_get_info()[1] / 1e9 if cuda else None
 
 

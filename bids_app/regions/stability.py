@@ -40,6 +40,7 @@ def _icc(means: NDArray[np.float64]) -> float:
 
 
 def rank_correlation(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """Return Spearman's correlation, 0 where either is constant."""
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
     return float(spearmanr(first, second).statistic)

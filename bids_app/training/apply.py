@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bids_app.training import fold, loop, models, tables
+from bids_app.training import loop, models, tables
+from bids_app.training.device import resolve_device
 
 
 def apply_models(
@@ -28,11 +29,11 @@ def apply_models(
     """
     table = tables.read_table(people)
     # networks run on the device that training would have used, for identical numbers
-    where = fold.resolve_device(device)
+    torch_device = resolve_device(device)
     total, distance = np.zeros(0), np.zeros(len(table))
     with loop.torch_threads(threads):
         for folder, model_eligible, model_arrays in zip(folders, eligible.T, arrays, strict=True):
-            model = models.load(folder, device=where)
+            model = models.load(folder, device=torch_device)
             if hasattr(model.module, "fit"):
                 model = models.load(folder)
             pipeline = model.pipeline

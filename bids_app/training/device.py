@@ -1,17 +1,27 @@
-"""A network on a device, as that device computes fastest; on a CPU nothing is changed."""
+"""The device that a network runs on, and the memory layout and precision that are fastest there."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
+from bids_app.errors import UsageError
+
 CONTIGUOUS = torch.contiguous_format
+
+
+def resolve_device(device: str) -> str:
+    """Return cpu or cuda in place of auto. Raises UsageError when cuda is requested and unavailable."""
+    available = torch.cuda.is_available()
+    if device.startswith("cuda") and not available:
+        raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
+    return device if device != "auto" else ("cuda" if available else "cpu")
 
 
 @contextmanager
 def training_mode(network: torch.nn.Module, device: str) -> Iterator[None]:
-    """On the device and in training mode; on CUDA with channels last. Afterwards in the usual layout, in evaluation
-    mode: so a saved model that is read again computes as this one does.
+    """Put a network on the device in training mode, on CUDA with channels last; afterwards restore the default layout
+    and evaluation mode, so that a saved and reloaded model computes exactly as this one.
     """
     network.to(device).train()
     if device.startswith("cuda"):
@@ -24,7 +34,7 @@ def training_mode(network: torch.nn.Module, device: str) -> Iterator[None]:
 
 
 def set_memory_format(network: torch.nn.Module, *, images: torch.memory_format, volumes: torch.memory_format) -> None:
-    """Order the weights of convolutions so in memory; what goes through them follows them."""
+    """Set the memory format of convolution weights; activations follow it."""
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Conv3d):
             layout = images if isinstance(module, torch.nn.Conv2d) else volumes
@@ -32,5 +42,5 @@ def set_memory_format(network: torch.nn.Module, *, images: torch.memory_format, 
 
 
 def autocast_precision(device: str) -> AbstractContextManager[object]:
-    """bfloat16 where torch holds it safe, on CUDA; float32 otherwise. Gradients and weights stay float32."""
+    """Return autocast to bfloat16 on CUDA, float32 otherwise. Gradients and weights stay float32."""
     return torch.autocast("cuda", torch.bfloat16) if device.startswith("cuda") else nullcontext()

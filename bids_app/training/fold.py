@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from bids_app import catalogue
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
-from bids_app.errors import DataError, UsageError
+from bids_app.errors import DataError
 from bids_app.training import checkpoint, loop, models, seeds, tables
+from bids_app.training.device import resolve_device
 from bids_app.training.explainer_checks import train_comparison_models
 from bids_app.training.explanations import write_explanations
 from bids_app.training.feature_pipeline import FeaturePipeline, Samples, fit_pipeline
@@ -100,14 +101,6 @@ def _build_module(
 
 def _load_parcels(parcels: Path | None, pipeline: FeaturePipeline) -> NDArray[np.integer] | None:
     return None if parcels is None else pipeline.grid.vector(np.load(parcels))
-
-
-def resolve_device(device: str) -> str:
-    """cpu or cuda for auto. Raises UsageError when cuda is asked for and not there."""
-    there = torch.cuda.is_available()
-    if device.startswith("cuda") and not there:
-        raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
-    return device if device != "auto" else ("cuda" if there else "cpu")
 
 
 def _fit(

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_class_weight
 from torch.nn.functional import cross_entropy
 
 from bids_app.training import augment
 from bids_app.training.checkpoint import Checkpoint, State
 from bids_app.training.device import autocast_precision, training_mode
-from bids_app.training.sampling import Rows, class_weights, draw_epoch, epoch_length, train_validation_split
+from bids_app.training.sampling import Rows, draw_epoch, epoch_length, train_validation_split
 from bids_app.training.training_config import TrainingConfig
 
 CUDA_TOLERANCE = 1e-3  # of probabilities, two trainings with one seed on one device
@@ -55,7 +56,9 @@ def train(
         state = _init_state(network, config, parts, seed, device)
         change, balancing = augment.load(config.augment), None if config.oversample else rows
         loss = _make_loss(state, batch, y, config, device, balancing=balancing, change=change)
-        validation = _make_loss(state, batch, y, config, device, balancing=validation_rows, change=None)
+        validation = _make_loss(
+            state, batch, y, config, device, balancing=validation_rows if validation_rows.size else None, change=None
+        )
         if checkpoint is not None:
             checkpoint.restore(state)
         epochs = range(len(state.history["loss"]), config.epochs)
@@ -103,7 +106,9 @@ def _make_loss(
     """The mean loss of some rows, as a function; weights make the classes of the rows `balancing` weigh the same."""
     weights = None
     if balancing is not None:
-        weights = torch.tensor(class_weights(y[balancing]), dtype=torch.float32, device=device)
+        labels = y[balancing]
+        balanced = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
+        weights = torch.tensor(balanced, dtype=torch.float32, device=device)
 
     def loss(rows: Rows) -> torch.Tensor:
         x = torch.from_numpy(batch(rows)).to(device)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
+from bids_app.regions.stability import rank_correlation
 from bids_app.training import heatmaps
 from bids_app.training.feature_pipeline import Samples
 from bids_app.training.models import Model
@@ -79,10 +79,3 @@ def mean_map_correlation(
         "spearman": float(np.mean([rank_correlation(first, second) for first, second in pairs])),
         "spearman_abs": float(np.mean([rank_correlation(np.abs(first), np.abs(second)) for first, second in pairs])),
     }
-
-
-def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Rank correlation, 0 where one has no spread."""
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
-        return 0.0
-    return float(spearmanr(one, other).statistic)

@@ -45,9 +45,3 @@ def epoch_length(rows: Rows, y: NDArray[np.int64], *, oversample: bool) -> int:
     """How many rows `draw_epoch` returns."""
     counts = np.bincount(y[rows])
     return int(counts.max() * np.count_nonzero(counts)) if oversample else len(rows)
-
-
-def class_weights(y: NDArray[np.int64]) -> NDArray[np.float64]:
-    """n / (classes x people of the class), so that each class weighs the same."""
-    counts = np.bincount(y)
-    return len(y) / (len(counts) * counts)

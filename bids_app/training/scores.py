@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 
 from bids_app.errors import DataError
 from bids_app.training import calibration
@@ -72,11 +72,8 @@ def average_sessions(part: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame
 
 def wilson_interval(right: int, n: int) -> Bounds:
     """The 95 % interval of a proportion (Wilson 1927, J Am Stat Assoc 22:209)."""
-    p = right / n
-    centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-    # at 0 and 1 the closed form misses the edge by rounding
-    return (0.0 if right == 0 else centre - half), (1.0 if right == n else centre + half)
+    low, high = binomtest(right, n).proportion_ci(method="wilson")
+    return float(low), float(high)
 
 
 def balanced_accuracy_interval(counts: Sequence[tuple[int, int]]) -> tuple[float, Bounds]:
