@@ -1,4 +1,4 @@
-"""How good probabilities are: Brier score, log loss, precision, calibration; intervals by a bootstrap of people."""
+"""Quality of probabilities: Brier score, log loss, precision, calibration, with bootstrap intervals over people."""
 
 import math
 
@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 Floats = NDArray[np.float64]
 Bounds = tuple[float, float]
 
-MIN_PROBABILITY = 1e-6  # a probability of 0 or 1 would make a single person's log loss infinite
+MIN_PROBABILITY = 1e-6  # a probability of 0 would make a single person's log loss infinite
 MAX_ITER, TOLERANCE = 50, 1e-9
 MAX_SLOPE = 20.0  # of a slope: beyond it the log odds part the classes, and it has no end
 
@@ -17,14 +17,14 @@ MAX_SLOPE = 20.0  # of a slope: beyond it the log odds part the classes, and it 
 def score_probabilities(
     true: NDArray[np.int64], probability: Floats, weights: Floats
 ) -> dict[str, tuple[float, Bounds]]:
-    """Each measure and its 95 % interval, of people: true (n,), probability (n, classes), weights (resamples, n).
+    """Return each measure and its 95 % interval; true (n,), probability (n, classes), weights (resamples, n).
 
     brier: mean squared distance of the probability of the second class from 0 or 1; of several classes the sum over
     classes, halved, so that the two agree. log_loss: in nats. auprc: average precision of the second class, or the mean
     over classes of one against the rest; its chance level is the class's share of people. calibration_slope and
-    calibration_intercept (two classes; Cox 1958, Biometrika 45:562): of a logistic regression of the class on the log
-    odds, and that of one whose slope is 1, classes weighing the same, as they do in the probabilities; 1 and 0 are
-    ideal, a slope below 1 is overconfidence; infinite where the log odds part the classes.
+    calibration_intercept (two classes; Cox 1958, Biometrika 45:562): the slope of a logistic regression of the class on
+    the log odds, and the intercept of one with slope 1, with balanced classes, as in training; 1 and 0 are ideal, a
+    slope below 1 is overconfidence; infinite where the log odds separate the classes.
     """
     clipped = probability.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     squares = ((probability - np.eye(probability.shape[1])[true]) ** 2).sum(axis=1) / 2
@@ -54,9 +54,9 @@ def _interval(resampled: Floats) -> Bounds:
 
 
 def _average_precision(positive: NDArray[np.bool_], score: Floats, weights: Floats) -> Floats:
-    """Average precision (rows of weights,): over thresholds, precision times the recall that is gained there."""
+    """Return the average precision for each row of weights: the sum over thresholds of precision times recall gain."""
     order = np.argsort(-score, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # people of one score share a threshold
+    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # tied scores share a threshold
     hits = (weights * positive)[:, order].cumsum(axis=1)[:, last]
     predicted_positive = weights[:, order].cumsum(axis=1)[:, last]
     precision = np.divide(hits, predicted_positive, out=np.zeros_like(hits), where=predicted_positive > 0)
@@ -65,7 +65,7 @@ def _average_precision(positive: NDArray[np.bool_], score: Floats, weights: Floa
 
 
 def _calibration(true: NDArray[np.int64], odds: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Slopes, and intercepts at slope 1, (rows of weights,): Newton's method on all of them at once."""
+    """Return slopes, and intercepts at slope 1, for each row of weights, by Newton's method on all rows at once."""
     both, alone = np.zeros((len(weights), 2)), np.zeros(len(weights))
     with np.errstate(all="ignore"):
         for _ in range(MAX_ITER):

@@ -1,4 +1,4 @@
-"""Whom a model was trained on, as ranges that name nobody, and whether somebody else lies outside them."""
+"""The ranges of a model's training sample, which identify nobody, and whether a participant lies outside them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ import pandas as pd
 
 from bids_app.dataset.samples import SIDECAR_SCANNER
 
-AGE_STEP_YEARS = 5  # ages are told to this, outwards: the oldest and the youngest are not told by their age
+AGE_STEP_YEARS = 5  # age limits are rounded outwards, so that they do not give away anyone's age
 
 
 def compute_ranges(people: pd.DataFrame, distances: Sequence[float]) -> dict[str, Any]:
@@ -35,9 +35,9 @@ def compute_ranges(people: pd.DataFrame, distances: Sequence[float]) -> dict[str
 
 
 def list_outside_ranges(person: Mapping[str, Any], distance: float, known: Mapping[str, Any]) -> list[str]:
-    """What of a person lies outside the ranges, in words.
+    """Describe what of a participant lies outside the ranges of training, one phrase each.
 
-    person: a row of the samples; distance: of the person's maps, the mean over the models.
+    person: a row of the samples; distance: of the person's maps, the mean over models.
     """
     messages = []
     if "age" in known and not pd.isna(person.get("age")):
@@ -55,7 +55,7 @@ def list_outside_ranges(person: Mapping[str, Any], distance: float, known: Mappi
 
 
 def list_unknown_covariates(people: pd.DataFrame, known: Mapping[str, Any]) -> list[str]:
-    """Which of age and scanner could not be looked at: not known of training, or of somebody here."""
+    """Return which of age and scanner cannot be compared: unknown in training, or for a participant here."""
     columns = {"age": "age", "scanner": SIDECAR_SCANNER}
     return [
         name
@@ -65,5 +65,5 @@ def list_unknown_covariates(people: pd.DataFrame, known: Mapping[str, Any]) -> l
 
 
 def class_prevalence(known: Mapping[str, Any], classes: Sequence[str]) -> dict[str, float]:
-    """The share of each class among those who trained."""
+    """Return the share of each class in the training sample."""
     return {name: known["people"].get(name, 0) / sum(known["people"].values()) for name in classes}

@@ -1,4 +1,4 @@
-"""Differences of known size, planted in the maps of a fold's people: what a linear classifier is given then."""
+"""Simulated group differences of known size in the maps of a fold, and the linear classifiers' scores on them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,10 +21,10 @@ MIN_RELATIVE_SHIFT = 0.005  # of the largest shift: less is none
 
 
 class SimulatedFold:
-    """The people of a fold as they are, of one map, and what changes where a difference is planted.
+    """One map of a fold's samples, from which Gram matrices with a simulated difference follow.
 
-    A difference shifts some voxels of some people before covariates are regressed out and voxels are scaled; both are
-    fitted again with it. What ComBat took out was fitted without it, and so was the least SD of a voxel.
+    A difference shifts some voxels of some samples before covariates are regressed out and voxels are scaled; both are
+    refitted with it. ComBat and the minimum SD of voxels are fitted without it.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class SimulatedFold:
         self.labels = {group_set: places.labels(group_set, grid.voxels) for group_set in self.base if group_set != GRAM}
 
     def planted(self, shifted: NDArray[np.bool_], shift: NDArray[np.float32]) -> "PlantedEffect":
-        """Some people of the table, `shifted`, by any size times `shift` (voxels,)."""
+        """Return the effect of shifting the samples `shifted` by any size times `shift` (voxels,)."""
         return PlantedEffect(self, self._unexplained(shifted), shift)
 
     def _unexplained(self, shifted: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """What covariates leave of being one of these people, (train + test,)."""
+        """Return the indicator of the shifted samples after regressing out covariates, (train + test,)."""
         indicators = [shifted[rows].astype(np.float32)[:, None] for rows in (self.train, self.test)]
         if self.designs is not None:
             fitted = adjust.fit(indicators[0], self.designs[0])
@@ -68,7 +68,7 @@ class SimulatedFold:
 
 
 class PlantedEffect:
-    """One difference in a fold: the products that follow from its size."""
+    """A simulated difference in a fold: the Gram matrices as a function of its size."""
 
     def __init__(self, fold: SimulatedFold, people: NDArray[np.float32], shift: NDArray[np.float32]) -> None:
         self.fold, self.people = fold, people
@@ -79,7 +79,7 @@ class PlantedEffect:
         self.shares = {name: self._shares(labels) for name, labels in fold.labels.items()}
 
     def products(self, size: float) -> dict[str, Floats]:
-        """As `_linear.products`."""
+        """Return the matrices of `_linear.products` at a size."""
         n = len(self.fold.train)
         changed = self.values + self.people[:, None] * (np.float32(size) * self.shift)
         sd = np.maximum(changed[:n].std(axis=0, ddof=1), np.float32(self.fold.floor))
@@ -89,7 +89,7 @@ class PlantedEffect:
         return {GRAM: self.others + after @ after[:n].T, **means}
 
     def _shares(self, labels: NDArray[np.int_]) -> sparse.csr_array:
-        """What each shifted voxel adds to the mean of its group: (groups, shifted voxels)."""
+        """Return the weight of each shifted voxel in the mean of its group: (groups, shifted voxels)."""
         groups, size = labels[self.where], np.bincount(labels[labels >= 0])
         inside = np.flatnonzero(groups >= 0)
         share = (1 / size[groups[inside]]).astype(np.float32)
@@ -104,10 +104,10 @@ def unit_shift(
     columns: Sequence[str],
     smoothing_mm: float,
 ) -> tuple[NDArray[np.float32], float]:
-    """What takes 1 SD from the mean over a volume (X, Y, Z): the shift of each voxel (voxels,), smoothed as the map is,
-    and its size in % of the map's mean there (NaN for a map with values below 0).
+    """Return the shift of each voxel (voxels,) that lowers the mean over a volume (X, Y, Z) by 1 SD, smoothed as the
+    map is, and its size in % of the map's mean there (NaN for maps with negative values).
 
-    The SD is that of people once `columns` are regressed out of everybody.
+    The SD is over all samples after regressing out `columns`.
     """
     inside = grid.vector(volume)
     blurred = arrays.scale_and_smooth(volume.astype(np.float32), grid, smoothing_mm, "raw", name)
@@ -133,10 +133,10 @@ def score_simulated_studies(
     keep: tuple[str, ...] | None,
     grid: Grid,
 ) -> Floats:
-    """Balanced accuracy (studies, patterns, sizes, classifiers) out of fold of linear classifiers.
+    """Return the out-of-fold balanced accuracy (studies, patterns, sizes, classifiers) of linear classifiers.
 
-    labellings (studies, rows): who is shifted, by `sizes` (patterns, sizes) times `shifts` (studies, patterns), each
-    (voxels,). people: the person of each row, over whose rows decisions are averaged.
+    labellings (studies, rows): which samples are shifted, by `sizes` (patterns, sizes) times `shifts` (studies,
+    patterns), each (voxels,). people: the person of each row, over whose rows decisions are averaged.
     """
     parts = [catalogue.load("classifiers", classifier) for classifier in classifiers]
     sets = tuple(dict.fromkeys(group_set for part in parts for group_set in getattr(part, "SETS", ())))

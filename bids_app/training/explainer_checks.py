@@ -1,7 +1,7 @@
-"""What --explain-checks measures of each method in one fold, beside the maps themselves.
+"""The measures that --explain-checks computes for each method in one fold.
 
-Each is compared with models that learnt nothing, or the same anew: the tests of Adebayo et al. 2018, NeurIPS,
-doi:10.48550/arXiv.1810.03292, and of Arun et al. 2021, Radiology: Artificial Intelligence 3:e200267.
+Maps are compared with those of models that learnt nothing, and of a retrained model: the tests of Adebayo et al. 2018,
+NeurIPS, doi:10.48550/arXiv.1810.03292, and of Arun et al. 2021, Radiology: Artificial Intelligence 3:e200267.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,11 +23,10 @@ Fit = Callable[[NDArray[np.int64], int], Model]
 
 
 def train_comparison_models(model: Model, y: NDArray[np.int64], groups: Sequence[str], fit: Fit) -> dict[str, Model]:
-    """Models of the same people that are to be told from `model`: of shuffled labels, and where it has a random start,
-    untrained and from another start.
+    """Return models of the same samples to compare `model` with: trained on shuffled labels and, where initialisation
+    is random, untrained and trained from another seed.
 
-    y: the training people's codes (people,), `groups`: who belongs together; fit: trains the classifier on such codes
-    from a seed.
+    y: class codes of the training samples (samples,); groups: of each; fit: trains the classifier on codes with a seed.
     """
     comparison = {"labels_shuffled": fit(shuffle_labels(y, groups, model.seed), model.seed)}
     if hasattr(model.module, "fit"):
@@ -38,8 +37,8 @@ def train_comparison_models(model: Model, y: NDArray[np.int64], groups: Sequence
 
 
 def shuffle_labels(y: NDArray[np.int64], groups: Sequence[str], seed: int) -> NDArray[np.int64]:
-    """Codes exchanged among groups of rows that all have one code, so that a person's sessions keep one; among rows
-    where a group has several codes.
+    """Shuffle class codes among groups, so that sessions of a person keep one code; among rows where groups have
+    several codes.
     """
     names, group = np.unique(np.asarray(groups), return_inverse=True)
     random = np.random.default_rng(seed)
@@ -48,7 +47,7 @@ def shuffle_labels(y: NDArray[np.int64], groups: Sequence[str], seed: int) -> ND
 
 
 class HeldOutChecks:
-    """The few held-out people of a fold, of every class, whose maps are looked at one by one."""
+    """Checks of explainers on a few held-out samples of every class."""
 
     def __init__(self, model: Model, held_out: Samples, true: NDArray[np.integer], parcels: heatmaps.Parcels) -> None:
         each = max(MAX_SAMPLES // len(model.classes), 1)
@@ -60,10 +59,10 @@ class HeldOutChecks:
         self.persons = make_occluded_samples(model, self.people, self.called, parcels)
 
     def of_people(self, explainer: heatmaps.Explainer, against: Mapping[str, Model]) -> dict[str, Any]:
-        """`measured` and the `cascade` of a method that explains people, all of the class that is called.
+        """Return `measured` and the `cascade` of a method that explains samples, for the predicted class.
 
-        measured: the rank correlation of absolute values of the true maps and those with the head, and all parameters,
-        shuffled, with shuffled labels, and from another start; and what `measure_faithfulness` measures.
+        measured: the rank correlation of absolute values of the maps with those after shuffling the head, all
+        parameters, or the labels, and from another seed; and the measures of `measure_faithfulness`.
         """
         samples_and_targets = (self.people, self.called)
         cascade = randomize_cascade(
@@ -81,7 +80,7 @@ class HeldOutChecks:
 def check_model_explainer(
     explainer: heatmaps.Explainer, model: Model, training: NDArray[np.float32], against: Mapping[str, Model]
 ) -> dict[str, Any]:
-    """`measured` of a method that describes models, from the prepared training people: means over classes."""
+    """Return `measured` of a method that describes models, from the training features: means over classes."""
     heatmaps_of_model = heatmaps.describe(explainer, model, training)
     return {
         "measured": {
@@ -102,10 +101,10 @@ def compute_null_maps(
     training: NDArray[np.float32],
     parcels: heatmaps.Parcels,
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """What a method shows of models that learnt nothing: their kind, and maps (classes, voxels).
+    """Yield the kind of each model that learnt nothing, and a method's maps of it (classes, voxels).
 
-    Of people: the mean over the held-out people of each class, whose codes are `true`, that class explained; zero where
-    nobody is of it.
+    Methods that explain samples: the mean over the held-out samples of each class, with codes `true`, of the map of
+    that class; zero for a class without samples.
     """
     for kind in NULL_MODELS:
         if kind in against and explainer.OF == "model":

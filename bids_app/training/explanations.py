@@ -1,4 +1,4 @@
-"""What a fold's model used: maps of those held out and of the model, with their checks, and the people's regions."""
+"""Explanations of a fold's model: heatmaps of held-out samples and of the model, their checks, and region z scores."""
 
 import json
 from collections.abc import Mapping, Sequence

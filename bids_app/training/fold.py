@@ -1,4 +1,4 @@
-"""One cell, one fold: fit on its training people, predict and explain those held out, keep the model."""
+"""One fold of a cell: fit on the training samples, predict and explain the held-out ones, and save the model."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,14 +46,14 @@ def train_fold(
     folder: Path,
     settings: Mapping[str, Any],
 ) -> None:
-    """Write predictions, losses, distances.npy, model/, and what explains the model, into `folder`.
+    """Write predictions, losses, distances.npy, model/ and explanations into `folder`.
 
-    With a `labelling`, codes of classes (people,) in place of the table's, predictions alone. arrays: map -> float32
-    (people, voxels) in the row order of `people`, a table of participant_id, session_id, class and the covariates that
-    `adjust` names by map, and `keep`, which ComBat preserves (None: no ComBat; with it the table has `site_number`).
-    options: of the classifier and of its training (`TRAINING_KEYS`), in place of its own. weights: a folder of what it
-    starts from. parcels: .npy of regions (X, Y, Z); explain_checks: look at what maps are worth (`write_explanations`).
-    Raises DataError when table and arrays disagree or a covariate lacks.
+    With a `labelling`, class codes (samples,) that replace the table's, only predictions are written. arrays: map ->
+    float32 (samples, voxels) in the row order of `people`, a table of participant_id, session_id, class and the
+    covariates in `adjust` (by map) and in `keep`, which ComBat preserves (None: no ComBat; otherwise the table has
+    `site_number`). options: override those of the classifier and its training (`TRAINING_KEYS`). weights: a folder of
+    pretrained weights. parcels: .npy of regions (X, Y, Z); explain_checks: check the explainers (`write_explanations`).
+    Raises DataError when table and arrays disagree or a covariate is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = _read_table(people, classes, labelling)
@@ -92,7 +92,7 @@ def train_fold(
 def _build_module(
     classifier: str, pipeline: FeaturePipeline, classes: int, device: str, weights: Path | None, **build_arguments: Any
 ) -> tuple[torch.nn.Module, str]:
-    """What is trained, from its weights where there are some, and the device where."""
+    """Build the untrained module, with pretrained weights if there are some; return it and its device."""
     module = models.build(classifier, pipeline, classes, **build_arguments)
     if weights is not None:
         catalogue.load("classifiers", classifier).load_weights(module, weights)
@@ -112,7 +112,7 @@ def _fit(
     options: Mapping[str, Any] | None,
     folder: Path,
 ) -> dict[str, list[float]]:
-    """Train a network as its file says, or let a classifier fit itself (which has no losses to tell)."""
+    """Train a network as its file declares, or call a classifier's own `fit` (without losses); return the losses."""
     x, pipeline = model.pipeline.transform(training), model.pipeline
     if hasattr(model.module, "fit"):
         fit: Any = model.module.fit
@@ -148,9 +148,9 @@ def _save_outputs(
 
 
 def _save_gram_matrices(model: models.Model, training: Samples, held_out: Samples, folder: Path) -> None:
-    """What shuffled labels, and sites, are judged by where they need no training anew.
+    """Save the Gram matrices with which permutations and site prediction need no retraining.
 
-    `products.npz` of a classifier that can decide by products of people; after ComBat also those without it,
+    `products.npz`, for classifiers that decide by Gram matrices; with ComBat also those without it,
     `products_of_sites.npz`.
     """
     part = catalogue.load("classifiers", model.classifier)
@@ -168,7 +168,7 @@ def _save_gram_matrices(model: models.Model, training: Samples, held_out: Sample
 
 
 def _read_table(people: Path, classes: tuple[str, ...], labelling: Sequence[int] | None) -> pd.DataFrame:
-    """The table of people, with the classes of a labelling if there is one."""
+    """Read the table of samples, with the classes of a labelling if there is one."""
     table = tables.read_table(people)
     if labelling is not None:
         return table.assign(**{"class": [classes[code] for code in labelling]})
@@ -180,7 +180,7 @@ def _read_table(people: Path, classes: tuple[str, ...], labelling: Sequence[int]
 def _write_predictions(
     model: models.Model, table: pd.DataFrame, split: Split, probability: NDArray[np.float64], folder: Path
 ) -> pd.DataFrame:
-    """Write predictions.tsv of the people held out; returns its rows."""
+    """Write predictions.tsv of the held-out samples and return the table."""
     session = table["session_id"] if "session_id" in table else pd.Series("n/a", table.index)
     columns = {
         "participant_id": table["participant_id"].to_numpy(),

@@ -35,19 +35,19 @@ def train(
     checkpoint: Checkpoint | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
 ) -> dict[str, list[float]]:
-    """Train in place by cross entropy in which classes weigh the same; return each epoch's mean `loss`, and where
-    people are set aside theirs, `validation`.
+    """Train in place with class-balanced cross entropy; return the mean `loss` of each epoch and, with a validation
+    set, its loss `validation`.
 
-    batch: rows of y -> volumes (rows, channels, X, Y, Z), so that people are read when they are needed; groups
-    (people,) are set aside as wholes. Gradients are clipped to norm 1. Nobody but training people decides when to
-    stop; without patience the weights of the last epoch are kept. On a CPU the same seed and threads give the same
-    weights, killed and taken up again or not. On CUDA some sums have no fixed order, and probabilities are to differ
-    by CUDA_TOLERANCE at most (a `gpu` test; neither it nor bfloat16 and channels last were run on a device yet).
+    batch: rows of y -> volumes (rows, channels, X, Y, Z), so that samples are read when needed; groups (samples,) are
+    never split by validation. Gradients are clipped to norm 1. Early stopping uses training samples only; without
+    patience the weights of the last epoch are used. On a CPU, weights are reproducible with the same seed and number of
+    threads, including after resuming from a checkpoint. On CUDA some sums have no fixed order, and probabilities may
+    differ by up to CUDA_TOLERANCE (a `gpu` test; neither it nor bfloat16 and channels last have run on a device yet).
     """
     rows, validation_rows = np.arange(len(y)), np.arange(0)
     if config.validation_size:
         rows, validation_rows = train_validation_split(y, groups, share=config.validation_size, seed=seed)
-    # parts of even size: a last batch of one person would break batch normalisation
+    # batches of even size: a last batch of one sample would break batch normalisation
     parts = math.ceil(epoch_length(rows, y, oversample=config.oversample) / config.batch_size)
     validation_parts = np.array_split(
         validation_rows, max(1, math.ceil(len(validation_rows) / config.micro_batch_size))
@@ -80,7 +80,7 @@ def train(
 
 
 def _init_state(network: torch.nn.Module, config: TrainingConfig, parts: int, seed: int, device: str) -> State:
-    """Before the first epoch."""
+    """Return the state before the first epoch."""
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimiser]
     optimiser = kind(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = None
@@ -103,7 +103,7 @@ def _make_loss(
     balancing: Rows | None,
     change: augment.Augment | None,
 ) -> Loss:
-    """The mean loss of some rows, as a function; weights make the classes of the rows `balancing` weigh the same."""
+    """Return a function of rows that computes their mean loss, weighted to balance the classes of rows `balancing`."""
     weights = None
     if balancing is not None:
         labels = y[balancing]
@@ -117,7 +117,7 @@ def _make_loss(
         with autocast_precision(device):
             forward: Any = state.network.instances if config.instances else state.network
             logits = forward(x)
-            if config.instances:  # (batch, slices, classes): each slice has its person's class
+            if config.instances:  # (batch, slices, classes): each slice has its sample's class
                 target, logits = target.repeat_interleave(logits.shape[1]), logits.flatten(0, 1)
             return cross_entropy(logits, target, weight=weights, reduction="none").mean()
 
@@ -125,7 +125,7 @@ def _make_loss(
 
 
 def _train_step(state: State, loss: Loss, rows: Rows, config: TrainingConfig) -> list[tuple[Rows, torch.Tensor]]:
-    """One step by the mean loss of the chosen rows, which go through in so many parts as the regimen says."""
+    """Take one optimiser step on the mean loss of some rows, accumulated over micro-batches; return their losses."""
     losses = []
     state.optimiser.zero_grad()
     for part in np.array_split(rows, min(config.accumulate, len(rows))):
@@ -140,7 +140,7 @@ def _train_step(state: State, loss: Loss, rows: Rows, config: TrainingConfig) ->
 
 
 def _validate(state: State, loss: Loss, parts: list[Rows], *, keep: bool) -> None:
-    """Tell the loss of the people set aside, and if wanted keep the weights where it is the best so far."""
+    """Append the validation loss to the history, and with `keep` store the weights if it is the best so far."""
     state.network.eval()
     with torch.no_grad():
         total = sum(float(loss(part)) * len(part) for part in parts)
@@ -152,7 +152,7 @@ def _validate(state: State, loss: Loss, parts: list[Rows], *, keep: bool) -> Non
 
 
 def _should_stop(state: State, config: TrainingConfig) -> bool:
-    """Whether so many epochs as the patience brought nothing better."""
+    """Whether the validation loss has not improved for as many epochs as the patience."""
     history = state.history.get("validation", [])
     return (
         bool(history) and config.patience is not None and len(history) - 1 - int(np.argmin(history)) >= config.patience
@@ -161,7 +161,7 @@ def _should_stop(state: State, config: TrainingConfig) -> bool:
 
 @contextmanager
 def fixed_seed(seed: int, device: str) -> Iterator[None]:
-    """Torch's own generators (dropout) seeded and cuDNN made deterministic, both as before afterwards."""
+    """Seed torch's global generators (dropout) and make cuDNN deterministic; restore both afterwards."""
     devices = [torch.cuda.current_device()] if device.startswith("cuda") else []
     with (
         torch.random.fork_rng(devices=devices),
@@ -173,7 +173,7 @@ def fixed_seed(seed: int, device: str) -> Iterator[None]:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Torch on `count` threads, since its numbers vary with them."""
+    """Run torch on `count` threads, since its results depend on the number."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,4 +1,4 @@
-"""How much memory one step of training takes, found out without training: shapes go through the network, no numbers."""
+"""The memory of one training step, estimated without training: a forward pass on torch's meta device."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ LIBRARY_BYTES = 2**26
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes of a network's weights, of what a step keeps of its forward pass, and of the largest tensor in it, whose
+    """Bytes of a network's weights, of the activations saved by a forward pass, and of its largest tensor, whose
     channels are counted in blocks of 16, as convolutions on a CPU lay them out.
     """
 
@@ -24,12 +24,11 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
-        """The peak, an estimate that may be twice too high; held against peaks in benchmarks/test_training.py.
+        """The estimated peak in bytes, at most twice too high; compared with real peaks in benchmarks/test_training.py.
 
-        Weights, their gradients, two moments of the optimiser, and the best weights where training may stop early;
-        what is kept, and half as much for the gaps that allocating and freeing leaves; three of the largest tensor,
-        for the backward pass of a convolution holds the gradients on both sides and a copy in its own order; and what
-        the libraries allocate once.
+        Weights, gradients, two optimiser moments, and the best weights with early stopping; saved activations, and half
+        as much for fragmentation; three times the largest tensor, since the backward pass of a convolution holds the
+        gradients of both sides and a reordered copy; and what libraries allocate once.
         """
         of_weights = (5 if self.best else 4) * self.weights
         return int(of_weights + FRAGMENTATION * self.activations + TENSOR_COPIES * self.largest + LIBRARY_BYTES)
@@ -38,7 +37,7 @@ class MemoryEstimate:
 def estimate_step(
     network: torch.nn.Module, config: TrainingConfig, *, channels: int, shape: tuple[int, ...]
 ) -> MemoryEstimate:
-    """What training on volumes (X, Y, Z) needs a step. The network has no weights any more afterwards."""
+    """Estimate the memory of one training step on volumes (X, Y, Z). The network loses its weights."""
     network.to("meta").train()
     weights = [*network.parameters(), *network.buffers()]
     parameter_storages = {weight.untyped_storage()._cdata for weight in weights}

@@ -1,4 +1,4 @@
-"""What stands beside weights: `model.toml`, and `cell.toml` above the folds. Read and checked without a model."""
+"""Metadata of trained models: `model.toml` beside the weights, and `cell.toml` above the folds; read without torch."""
 
 import hashlib
 import tomllib
@@ -19,10 +19,10 @@ MODEL_FORMAT = (
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """Read one model's card.
+    """Read one model's metadata.
 
-    Raises MissingInputError when a file is not there; DataError when the weights are not those of the card, or for a
-    model of another format.
+    Raises MissingInputError when a file is missing, DataError when the weights do not match the metadata or the model
+    has another format.
     """
     lacking = [name for name in (WEIGHTS_FILE, METADATA_FILE) if not (folder / name).is_file()]
     if lacking:
@@ -71,9 +71,9 @@ def find_models(root: Path) -> dict[str, dict[Path, dict[str, Any]]]:
 
 
 def read_cell_metadata(models: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
-    """Read what is true of all models of a cell: `verdict`, and `training` (`compute_ranges`).
+    """Read the metadata shared by all models of a cell: `verdict`, and `training` (`compute_ranges`).
 
-    Raises MissingInputError where the file is not above the folds, DataError where it cannot be read.
+    Raises MissingInputError where the file is missing above the folds, DataError where it cannot be read.
     """
     file = next(iter(models)).parent / CELL_FILE
     if not file.is_file():
@@ -82,7 +82,7 @@ def read_cell_metadata(models: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
 
 
 def read_mask(folder: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """The mask (X, Y, Z) that a model looks at, and its affine; no other array is read."""
+    """Read a model's mask (X, Y, Z) and its affine, and no other array."""
     with safe_open(folder / WEIGHTS_FILE, framework="numpy") as stored:
         return stored.get_tensor("grid.mask"), np.array(read_metadata(folder)["grid"]["affine"])
 
@@ -95,6 +95,6 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""Whether a heatmap depends on what a classifier has learnt: its parameters are made random, from the head downwards.
+"""Whether a heatmap depends on the learnt parameters: cascading randomisation, from the head downwards.
 
-Adebayo et al. 2018, NeurIPS, doi:10.48550/arXiv.1810.03292, cascading randomisation. A parameter tensor is shuffled, so
-that its values stay as large as training made them; there they are drawn anew.
+Adebayo et al. 2018, NeurIPS, doi:10.48550/arXiv.1810.03292. Here each parameter tensor is shuffled, which preserves its
+distribution; there it is redrawn.
 """
 
 import copy
@@ -61,7 +61,7 @@ def explain_targets(
     targets: NDArray[np.integer],
     parcels: heatmaps.Parcels = None,
 ) -> list[NDArray[np.float32]]:
-    """Each person's map (voxels,) of class `targets` (people,)."""
+    """Return the map (voxels,) of each sample for its class `targets` (samples,)."""
     return [
         heatmaps.explain(explainer, model, model.tensor(samples, row), target, parcels)
         for row, target in enumerate(targets.tolist())
@@ -71,8 +71,8 @@ def explain_targets(
 def mean_map_correlation(
     heatmaps: Sequence[NDArray[np.float32]], other_heatmaps: Sequence[NDArray[np.float32]]
 ) -> dict[str, float]:
-    """Mean rank correlation over voxels of two models' maps of the same people, `spearman`, and of their absolute
-    values, `spearman_abs`. A map without any spread counts as 0.
+    """Return the mean rank correlation over voxels of two models' maps of the same samples, `spearman`, and of their
+    absolute values, `spearman_abs`. Constant maps count as 0.
     """
     pairs = list(zip(heatmaps, other_heatmaps, strict=True))
     return {

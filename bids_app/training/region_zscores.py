@@ -1,4 +1,4 @@
-"""How a person's maps lie among those of the reference class, region by region, as the classifier sees them."""
+"""Region-wise z scores of a sample's features relative to the reference class."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,12 @@ def compute_region_zscores(
     reference: NDArray[np.bool_],
     labels: NDArray[np.integer],
 ) -> tuple[NDArray[np.integer], NDArray[np.float64], int]:
-    """The regions' labels (regions,), z of each held-out person (people, maps, regions), and from how many people.
+    """Return the region labels (regions,), z of each held-out sample (samples, maps, regions), and the number of
+    reference samples.
 
-    z: a region's mean of the prepared map (smoothed, adjusted, scaled) less its mean over the training people of the
-    reference class (`reference`, (training people,)), over their SD; NaN with fewer than five of them. labels (voxels
-    in the mask,), 0 for none.
+    z: the regional mean of the features (smoothed, adjusted, scaled) minus its mean over the training samples of the
+    reference class (`reference`, (training samples,)), divided by their SD; NaN with fewer than five of them. labels
+    (voxels in the mask,), 0 for none.
     """
     index = np.unique(labels[labels > 0])
     training_values, values = (_region_means(pipeline, samples, labels, index) for samples in (training, held_out))

@@ -1,4 +1,4 @@
-"""Which training people a network sees, and which only say when to stop."""
+"""Which training samples a network is trained on, and which are used for validation."""
 
 from collections.abc import Sequence
 
@@ -14,9 +14,9 @@ Rows = NDArray[np.intp]
 def train_validation_split(
     y: NDArray[np.int64], groups: Sequence[str] | None, *, share: float, seed: int
 ) -> tuple[Rows, Rows]:
-    """Rows that train, and about `share` of every class set aside for validation; of 1 or more, so many groups of each.
+    """Return training rows and validation rows: about `share` of every class or, from 1 up, so many groups of each.
 
-    groups (default: each row) stay whole; y: codes of classes (people,). Raises DataError for a class of too few.
+    groups (default: each row) stay whole; y: class codes (samples,). Raises DataError for a class with too few samples.
     """
     classes = [str(code) for code in y]
     if share >= 1:
@@ -30,9 +30,9 @@ def train_validation_split(
 
 
 def draw_epoch(rows: Rows, y: NDArray[np.int64], order: np.random.Generator, *, oversample: bool) -> Rows:
-    """The rows of one epoch in random order: each once, or those of smaller classes so often that all are equally many.
+    """Return the rows of one epoch in random order: each once or, oversampled, smaller classes repeated to equal size.
 
-    Nobody is then seen twice before all of the class were; who is seen once more than others is drawn anew.
+    No sample is repeated before all of its class were drawn; who is repeated once more is random in each epoch.
     """
     if not oversample:
         return rows[order.permutation(len(rows))]
@@ -42,6 +42,6 @@ def draw_epoch(rows: Rows, y: NDArray[np.int64], order: np.random.Generator, *, 
 
 
 def epoch_length(rows: Rows, y: NDArray[np.int64], *, oversample: bool) -> int:
-    """How many rows `draw_epoch` returns."""
+    """Return how many rows `draw_epoch` returns."""
     counts = np.bincount(y[rows])
     return int(counts.max() * np.count_nonzero(counts)) if oversample else len(rows)

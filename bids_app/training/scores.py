@@ -1,4 +1,4 @@
-"""Scores of out-of-fold predictions, at the level of people, with intervals."""
+"""Scores of out-of-fold predictions per participant, with intervals."""
 
 import hashlib
 import math
@@ -21,8 +21,8 @@ Bounds = tuple[float, float]
 
 
 def score_table(predictions: pd.DataFrame, classes: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
-    """One row a cell and repeat: n, and with _low and _high: balanced_accuracy, accuracy, auroc, what
-    `calibration.score_probabilities` gives, and for two classes sensitivity and specificity.
+    """Return one row per cell and repeat: n, and with _low and _high: balanced_accuracy, accuracy, auroc, the measures
+    of `calibration.score_probabilities`, and for two classes sensitivity and specificity.
 
     predictions: participant_id, cell, repeat, fold, true, predicted, probability_<class>; several rows of a person
     (sessions) count as one, by their mean probability. Sensitivity is of the second class, specificity of the first,
@@ -36,7 +36,7 @@ def score_table(predictions: pd.DataFrame, classes: Sequence[str], *, seed: int 
         missing = [name for index, name in enumerate(classes) if not (true == index).any()]
         if missing:
             raise DataError(
-                f"{cell}: nobody of class {', '.join(missing)} was predicted, so that no score can be given"
+                f"{cell}: no participant of class {', '.join(missing)} was held out, so no score can be computed"
             )
         probability = people[[f"probability_{name}" for name in classes]].to_numpy(float)
         counts = [
@@ -60,7 +60,7 @@ def score_table(predictions: pd.DataFrame, classes: Sequence[str], *, seed: int 
 
 
 def average_sessions(part: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """One row a person (and true class): fold, mean probabilities over sessions, and the class they say."""
+    """Return one row per person (and true class): fold, mean probabilities over sessions, and the predicted class."""
     columns = [f"probability_{name}" for name in classes]
     whole = part.groupby(["participant_id", "true"], as_index=False, sort=True).agg(
         {"fold": "first", "predicted": "first"} | dict.fromkeys(columns, "mean")
@@ -71,16 +71,16 @@ def average_sessions(part: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame
 
 
 def wilson_interval(right: int, n: int) -> Bounds:
-    """The 95 % interval of a proportion (Wilson 1927, J Am Stat Assoc 22:209)."""
+    """Return the 95 % interval of a proportion (Wilson 1927, J Am Stat Assoc 22:209)."""
     low, high = binomtest(right, n).proportion_ci(method="wilson")
     return float(low), float(high)
 
 
 def balanced_accuracy_interval(counts: Sequence[tuple[int, int]]) -> tuple[float, Bounds]:
-    """The mean of the classes' proportions (right, n) and its interval, from their Wilson intervals by MOVER.
+    """Return the mean of the per-class recalls (right, n) and its interval, from their Wilson intervals by MOVER.
 
-    A bootstrap of a perfect score would be [1, 1] however few people there are; the method of variance estimates
-    recovery (Zou & Donner 2008, Stat Med 27:1693) keeps the single proportions' intervals.
+    The bootstrap interval of a perfect score is [1, 1] whatever the sample size; the method of variance estimates
+    recovery (Zou & Donner 2008, Stat Med 27:1693) combines the intervals of the proportions instead.
     """
     shares = [right / n for right, n in counts]
     bounds = [wilson_interval(right, n) for right, n in counts]
@@ -91,7 +91,7 @@ def balanced_accuracy_interval(counts: Sequence[tuple[int, int]]) -> tuple[float
 
 
 def auroc(positive: NDArray[np.bool_], score: NDArray[np.float64], fold: NDArray[np.generic]) -> float:
-    """The share of pairs (one person of the class, one not, predicted by one fold's model) in order; ties are half.
+    """Return the share of correctly ordered pairs (one person of the class, one not, of one fold); ties count half.
 
     Scores of different models have no common scale, so pairs across folds are not compared. NaN without any pair.
     """
@@ -106,11 +106,11 @@ def auroc_interval(
     *,
     weights: NDArray[np.float64],
 ) -> tuple[float, Bounds]:
-    """AUROC (over two classes: mean of one against the rest), its interval by resamples of people within class.
+    """Return the AUROC (above two classes: the mean of one against the rest) and its bootstrap interval within class.
 
     true (n,), probability (n, classes), fold (n,); weights (resamples, n): how often each is drawn. Where all pairs are
-    in order, or none, the bootstrap has no spread, and Newcombe's score interval is given (2006, Stat Med 25:559,
-    method 5).
+    ordered alike the bootstrap has no spread, and Newcombe's score interval is returned (2006, Stat Med 25:559, method
+    5).
     """
     wanted = [1] if probability.shape[1] == 2 else list(range(probability.shape[1]))
     areas, resampled, score_bounds = [], [], []
@@ -133,7 +133,7 @@ def auroc_interval(
 
 
 def newcombe_interval(area: float, positives: int, negatives: int) -> Bounds:
-    """The 95 % score interval of an AUROC: Hanley & McNeil's variance, N = (m + n) / 2 (Newcombe 2006, method 5)."""
+    """Return the score interval of an AUROC: Hanley & McNeil's variance, N = (m + n) / 2 (Newcombe 2006, method 5)."""
     mean_n = (positives + negatives) / 2
 
     def distance(theta: float) -> float:
@@ -149,14 +149,14 @@ def newcombe_interval(area: float, positives: int, negatives: int) -> Bounds:
 def _ordered_pairs(
     positive: NDArray[np.bool_], score: NDArray[np.float64], fold: NDArray[np.generic]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How each pair (positives, negatives) is ordered, 1, 0.5 or 0, and which pairs count."""
+    """Return the order of each pair (positives, negatives), 1, 0.5 or 0, and which pairs count."""
     difference = score[positive][:, None] - score[~positive][None, :]
     valid = (fold[positive][:, None] == fold[~positive][None, :]).astype(float)
     return (0.5 * (np.sign(difference) + 1)) * valid, valid
 
 
 def bootstrap_weights(true: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float64]:
-    """How often each person is drawn, (resamples, n), every class drawn at its own size."""
+    """Draw bootstrap resamples within class: how often each person is drawn, (resamples, n)."""
     weights = np.zeros((RESAMPLES, len(true)))
     for index in np.unique(true):
         rows = np.flatnonzero(true == index)
@@ -165,7 +165,7 @@ def bootstrap_weights(true: NDArray[np.int64], random: np.random.Generator) -> N
 
 
 def _check_consistency(row: dict[str, Any], counts: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    """The row, once its numbers are known to fit together: a table that contradicts itself is worse than none."""
+    """Return the row after checking that its scores are consistent with the counts."""
     n = sum(members for _, members in counts)
     shares = [right / members for right, members in counts]
     fits = row["n"] == n and math.isclose(row["balanced_accuracy"], sum(shares) / len(shares))
@@ -180,7 +180,7 @@ def _check_consistency(row: dict[str, Any], counts: Sequence[tuple[int, int]]) -
 
 
 def class_codes(predictions: pd.DataFrame, classes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Codes of the true and of the predicted class, (people,) each, from the predictions of one cell and repeat."""
+    """Return the codes of the true and predicted classes, (people,) each, of one cell and repeat."""
     people = average_sessions(predictions, classes)
     true, predicted = (
         np.array([list(classes).index(name) for name in people[column]]) for column in ("true", "predicted")

@@ -1,4 +1,4 @@
-"""The table of people beside the arrays of their maps."""
+"""The table of samples, and the arrays of their maps."""
 
 import itertools
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from bids_app.training.feature_pipeline import SITE_COLUMN, Samples
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A table of participant_id, session_id and what else is known; n/a is NA."""
+    """Read a table of participant_id, session_id and other columns; n/a is NA."""
     text = {"participant_id": str, "session_id": str, "class": str}
     return pd.read_csv(path, sep="\t", dtype=text, keep_default_na=False, na_values=["n/a", ""])
 
@@ -24,11 +24,11 @@ def load_samples(
     adjust: Mapping[str, tuple[str, ...]],
     keep: tuple[str, ...] | None,
 ) -> Samples:
-    """Everyone, the maps mapped from disk, with the covariates that `adjust` names by map, and `keep` and the site.
+    """Load all samples, the maps memory-mapped, with the covariates in `adjust` (by map) and, for ComBat, `keep` and
+    the site.
 
-    arrays: map -> float32 (people, voxels) in the row order of the table; what a map was made by, if it was fitted,
-    lies beside it as .npz. Raises DataError when table and arrays
-    disagree, or a covariate is missing.
+    arrays: map -> float32 (samples, voxels) in the row order of the table; the arrays that a map was fitted with are
+    beside it as .npz. Raises DataError when table and arrays disagree, or a covariate is missing.
     """
     values = {map_name: np.load(path, mmap_mode="r") for map_name, path in arrays.items()}
     for map_name, x in values.items():
@@ -46,14 +46,12 @@ def load_samples(
 
 
 def _numeric_column(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    """A column to be adjusted for, (people,); raise DataError that names the people who lack it."""
+    """Return a covariate as numbers, (samples,). Raises DataError that names the participants who lack it."""
     if name not in table:
-        raise DataError(f"there is no column {name} to adjust for; choose from {', '.join(table.columns)}")
+        raise DataError(f"there is no covariate column {name}; choose from {', '.join(table.columns)}")
     numbers = pd.to_numeric(table[name], errors="coerce")
     bad = table.loc[numbers.isna(), "participant_id"].tolist()
     if bad:
         participants = ", ".join(bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
-        raise DataError(
-            f"{name} is to be adjusted for, and is missing or not a number for {participants}; --exclude them"
-        )
+        raise DataError(f"the covariate {name} is missing or not a number for {participants}; --exclude them")
     return numbers.to_numpy(float)

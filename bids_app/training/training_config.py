@@ -1,4 +1,4 @@
-"""How a network is trained, as its file in the catalogue says."""
+"""How a network is trained, as declared by its file in the catalogue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -11,15 +11,14 @@ SCHEDULES = ("cosine", "none")
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """What a classifier's file may state, in capitals, with what holds where it does not.
+    """Training settings that a classifier's file may declare, in capitals, and their defaults.
 
-    batch_size: people a step; accumulate: so many parts a batch is cut into, which go through one after the other and
-    are one step together. validation: the share of the training people who are set aside (1 or more: so many of each
-    class), and whose loss is told.
-    patience: stop after so many epochs without a better loss of theirs, and keep the best weights; None: all epochs,
-    and nobody set aside unless `validation` says so. oversample: classes are drawn equally often, not weighted.
-    instances: the loss of a network of slices is of each slice. augment: what is done to training people
-    (`augment.KINDS`).
+    batch_size: samples per step; accumulate: the number of micro-batches whose gradients are accumulated in a step.
+    validation: the share of training samples set aside for validation (1 or more: the number of each class).
+    patience: stop after so many epochs without a better validation loss, and use the best weights; None: run all
+    epochs, with no validation set unless `validation` is given. oversample: classes are sampled equally often instead
+    of weighted. instances: a network of slices has a loss for each slice. augment: the augmentation of training
+    samples (`augment.KINDS`).
     """
 
     epochs: int
@@ -55,12 +54,12 @@ class TrainingConfig:
 
     @property
     def validation_size(self) -> float:
-        """The share of the training people who do not train, or how many of each class."""
+        """The share of training samples set aside for validation, or how many of each class."""
         return (0.0 if self.patience is None else 0.2) if self.validation is None else self.validation
 
     @property
     def micro_batch_size(self) -> int:
-        """People who go through the network together, at most."""
+        """The largest number of samples that go through the network together."""
         return -(-self.batch_size // self.accumulate)
 
 
@@ -68,11 +67,11 @@ TRAINING_KEYS = tuple(entry.name for entry in fields(TrainingConfig))
 
 
 def config_from_module(part: ModuleType, options: Mapping[str, Any] | None = None) -> TrainingConfig:
-    """What a part of the catalogue states, and options (of which others than KEYS are not looked at) in its place."""
+    """Return the settings of a catalogue module; options override them (keys other than TRAINING_KEYS are ignored)."""
     values = {name: getattr(part, name.upper()) for name in TRAINING_KEYS if hasattr(part, name.upper())}
     return TrainingConfig(**values | {name: value for name, value in (options or {}).items() if name in TRAINING_KEYS})
 
 
 def select_model_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The options that are of the classifier itself."""
+    """Return the options that belong to the classifier's `build`, not to its training."""
     return {name: value for name, value in (options or {}).items() if name not in TRAINING_KEYS}

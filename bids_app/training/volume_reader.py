@@ -1,4 +1,4 @@
-"""Training people as volumes, read when the loop asks for them."""
+"""Batches of training samples as volumes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ class VolumeReader:
         self.room = np.zeros((most, len(pipeline.maps), *self.mask.shape), np.float32)
 
     def __call__(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """The volumes of some rows."""
+        """Return the volumes of some rows."""
         for volume, row in zip(self.room, rows, strict=False):
             for image, values in zip(volume, self.x[row].reshape(len(volume), -1), strict=True):
                 image[self.mask] = values
