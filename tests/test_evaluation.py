@@ -149,7 +149,7 @@ class TestTable:
 
     def test_a_class_that_nobody_has_is_told(self):
         table = predictions(20)
-        with pytest.raises(DataError, match="nobody of class patient"):
+        with pytest.raises(DataError, match="no participant of class patient"):
             scores.score_table(table[table["true"] == "control"], CLASSES)
 
 

@@ -91,7 +91,7 @@ def test_who_does_not_say_how_many_people_there_were_is_taken_for_twenty(tmp_pat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds no coordinates that can be read"),
+        ("", "has no readable coordinates"),
         ("x\ty\tz\n", "has no coordinates"),
         ("x\ty\n1\t2\n", "has no column z; its columns: x, y"),
         ("x,y,z\n1,2,3\n", "has no column x, y, z"),
@@ -116,7 +116,7 @@ def test_a_table_that_cannot_be_used_is_refused_with_the_reason(tmp_path, text, 
 
 @pytest.mark.parametrize("told", ["[]", "{", '{"a": 1}', '{"studies": [{"id": "a"}]}'])
 def test_json_of_another_kind_is_refused(tmp_path, told):
-    with pytest.raises(DataError, match="holds no coordinates that can be read"):
+    with pytest.raises(DataError, match="has no readable coordinates"):
         foci.read_foci(written(tmp_path, told, "foci.json"))
 
 

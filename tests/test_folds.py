@@ -242,28 +242,31 @@ class TestFile:
 
         with caplog.at_level(logging.WARNING, "pellucid"):
             assert written(more) == made("hold-out", samples)
-        assert "2 of its 14 people are not in this analysis" in caplog.text
+        assert "ignoring 2 of its 14 people, who are not in this analysis" in caplog.text
 
     @pytest.mark.parametrize(
         ("change", "told"),
         [
             (lambda table: table.drop(columns=["role", "fold"]), "no column fold, role"),
-            (lambda table: table.head(0), "names nobody"),
+            (lambda table: table.head(0), "is empty; it needs"),
             (lambda table: table.replace({"role": {"test": "held"}}), r"line \d+: role .* train or test, and is held"),
             (lambda table: table.assign(fold=0), "line 2: fold .* whole number above 0, and is 0"),
             (lambda table: table.assign(repeat=1.5), "line 2: repeat .* whole number above 0, and is 1.5"),
             (lambda table: table.assign(participant_id=""), "line 2: participant_id .* is empty"),
-            (lambda table: pd.concat([table, table.tail(1)]), "stands twice in repeat 3, fold 1"),
-            (lambda table: pd.concat([table, table.tail(1).assign(role="train")]), "stands twice in repeat 3, fold 1"),
+            (lambda table: pd.concat([table, table.tail(1)]), "is listed twice in repeat 3, fold 1"),
+            (
+                lambda table: pd.concat([table, table.tail(1).assign(role="train")]),
+                "is listed twice in repeat 3, fold 1",
+            ),
             (
                 lambda table: pd.concat([table, table.head(1).assign(participant_id="01", session_id="n/a")]),
-                "sub-01 stands twice in repeat 1",
+                "sub-01 is listed twice in repeat 1",
             ),
             (
                 lambda table: table[~table["participant_id"].isin(["01", "03", "04", "05", "06"])],
-                "6 of those to be used have no line: sub-01 ses-1, sub-03, sub-04, sub-05, sub-06, ...;",
+                "6 included samples have no line: sub-01 ses-1, sub-03, sub-04, sub-05, sub-06, ...;",
             ),
-            (lambda table: table.drop(index=table.index[-1]), "repeat 3, fold 1: 1 of those to be used"),
+            (lambda table: table.drop(index=table.index[-1]), "repeat 3, fold 1: 1 included samples"),
             (
                 lambda table: table.assign(role=table["session_id"].eq("2").map({True: "test", False: "train"})),
                 "01, 02",

@@ -317,11 +317,11 @@ def test_a_cell_without_a_claim_says_so_before_its_maps_and_no_other_does(report
 
 def test_a_map_that_fails_a_check_says_so_beside_its_picture_and_unresolved_regions_are_marked(report):
     text = (report / "report.html").read_text().replace("<wbr>", "")
-    failed = "likeness to maps after shuffled labels 0.75, where 0.7 or less passes"
+    failed = "similarity to maps trained on shuffled labels 0.75, where 0.7 or less passes"
     assert text.count(f"This map fails a check: {failed}.") == 1
     assert text.index("heatmap-01") < text.index("This map fails a check") < text.index("heatmap-02")
     assert "1 of 2 passed" in text  # finite, and of shuffled labels; infidelity has no limit
-    assert "infidelity (0 best, 1 none foretold)" in text
+    assert "infidelity (0: best, 1: nothing explained)" in text
     assert text.count("Region_00 \N{DAGGER}") == 2
     assert "Region_01 \N{DAGGER}" not in text
     assert ">2 to 3<" in text

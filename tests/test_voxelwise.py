@@ -136,7 +136,7 @@ def test_labels_are_shuffled_with_a_constant_covariate_too_and_voxels_that_do_no
         voxelwise.permute_tfce(np.ones_like(x), TESTED, NONE, grid, permutations=20, seed=3)
 
 
-@pytest.mark.parametrize(("columns", "words"), [(PEOPLE - 2, "too few"), (1, "give a class away")])
+@pytest.mark.parametrize(("columns", "words"), [(PEOPLE - 2, "too few"), (1, "determine the class")])
 def test_a_design_in_which_a_class_cannot_be_told_from_covariates_is_refused(columns, words):
     others = np.random.default_rng(0).normal(size=(PEOPLE, columns)) if columns > 1 else 3 - 2 * TESTED[:, None]
     with pytest.raises(DataError, match=words):

@@ -1,4 +1,4 @@
-"""Places drawn from an atlas, to plant differences in: a small sphere, a region, or many regions."""
+"""Spatial patterns of simulated effects, sampled from an atlas: a small sphere, a region, or many regions."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,10 @@ Volume = NDArray[np.bool_]
 
 
 def draw_pattern(pattern: str, labels: NDArray[np.integer], grid: Grid, random: np.random.Generator) -> list[Volume]:
-    """Volumes (X, Y, Z) of what is drawn: regions of the atlas `labels` (X, Y, Z), or a sphere round a voxel of one.
+    """Sample a pattern as volumes (X, Y, Z): regions of the atlas `labels` (X, Y, Z), or a sphere in one of them.
 
-    Each lies in the mask by half at least, with 1 mL or more. Where fewer than MANY regions do, half of them are many.
+    At least half of each volume, and 1 mL, is in the mask. If fewer regions than MAX_DIFFUSE_REGIONS are eligible, a
+    diffuse pattern is half of them.
     """
     if pattern == "focal":
         return [_draw_sphere(labels, grid, random)]
@@ -35,7 +36,7 @@ def draw_pattern(pattern: str, labels: NDArray[np.integer], grid: Grid, random: 
 
 
 def _draw_sphere(labels: NDArray[np.integer], grid: Grid, random: np.random.Generator) -> Volume:
-    """The first sphere drawn that suits, or the last of TRIES."""
+    """Return the first eligible sphere of random centres, or the last of MAX_TRIES."""
     centres = np.argwhere((labels > 0) & grid.mask)
     places = np.indices(grid.mask.shape).reshape(3, -1).T
     volume = np.zeros(grid.mask.shape, bool)

@@ -1,4 +1,4 @@
-"""Coordinates of studies: a table separated by tabs, or the JSON of NiMARE's data sets and study sets (NIMADS)."""
+"""Coordinates of studies: a tab-separated table, or the JSON of NiMARE's datasets and studysets (NIMADS)."""
 
 import json
 from collections.abc import Iterator
@@ -14,27 +14,27 @@ from bids_app.regions.ale import Study
 
 SUFFIXES = (".tsv", ".json")
 AXES = ["x", "y", "z"]
-DEFAULT_PEOPLE = 20  # people of a study that does not say: the width is 9.2 mm, of 10 people 10.0 and of 40 people 8.8
-MAX_DISTANCE_MM = 150.0  # no brain in MNI space reaches so far
+DEFAULT_PEOPLE = 20  # of a study without sample size: the width is 9.2 mm, with 10 people 10.0 and with 40 people 8.8
+MAX_DISTANCE_MM = 150.0  # beyond any brain in MNI space
 Row = tuple[str, object, object, object, object, object]
 
 
 def is_foci_table(path: Path) -> bool:
-    """Whether a file holds coordinates, by its name."""
+    """Return whether a file contains coordinates, by its name."""
     return path.suffix.lower() in SUFFIXES
 
 
 def read_foci(path: Path) -> tuple[list[Study], str]:
-    """Studies with their foci, and in words what they are.
+    """Read studies with their foci, and return them with a description.
 
-    Columns x, y, z (mm MNI) and if wanted study (without it every line is a study of its own), n (people; 20 where it
-    is empty) and space. Raises DataError for what cannot be used.
+    Columns x, y, z (mm MNI) and optionally study (without it every line is a study), n (sample size; 20 where empty)
+    and space. Raises DataError for unusable content.
     """
     try:
         table = _read_json(path) if path.suffix.lower() == ".json" else _read_tsv(path)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise DataError(f"--reference-map {path.name} holds no coordinates that can be read ({reason})") from error
+        raise DataError(f"--reference-map {path.name} has no readable coordinates ({reason})") from error
     if missing := [axis for axis in AXES if axis not in table]:
         has = ", ".join(map(str, table.columns)) or "none"
         raise DataError(f"--reference-map {path.name} has no column {', '.join(missing)}; its columns: {has}")
@@ -44,7 +44,7 @@ def read_foci(path: Path) -> tuple[list[Study], str]:
 
 
 def _group_studies(table: pd.DataFrame, name: str) -> tuple[list[Study], str]:
-    """Studies in their order, of a table with all that is checked here."""
+    """Check a table and return its studies in order, with a description."""
     foci = np.column_stack([_numbers(table[axis], axis, name) for axis in AXES])
     if np.abs(foci).max() > MAX_DISTANCE_MM:
         raise DataError(
@@ -70,7 +70,7 @@ def _group_studies(table: pd.DataFrame, name: str) -> tuple[list[Study], str]:
 
 
 def _people_per_line(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    """People of each line's study, (lines,), NaN where it does not say."""
+    """Return the sample size of each line's study, (lines,), NaN where missing."""
     people = np.full(len(table), np.nan)
     if "n" not in table:
         return people
@@ -82,7 +82,7 @@ def _people_per_line(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
 
 
 def _numbers(column: "pd.Series[Any]", title: str, name: str) -> NDArray[np.float64]:
-    """A column as numbers, (lines,), all finite."""
+    """Return a column as finite numbers, (lines,)."""
     values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
     if not np.isfinite(values).all():
         wrong = int((~np.isfinite(values)).argmax())
@@ -92,7 +92,7 @@ def _numbers(column: "pd.Series[Any]", title: str, name: str) -> NDArray[np.floa
 
 
 def _read_tsv(path: Path) -> pd.DataFrame:
-    """All columns as text, their names in small letters; lines without anything are left out."""
+    """Read all columns as text, with lower-case names; empty lines are dropped."""
     table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig", quoting=3)
     if not isinstance(table.index, pd.RangeIndex):
         raise ValueError("there are lines with more values than the header")
@@ -105,14 +105,14 @@ def _read_tsv(path: Path) -> pd.DataFrame:
 
 
 def _read_json(path: Path) -> pd.DataFrame:
-    """The columns of a table, of either of NiMARE's forms."""
+    """Read either of NiMARE's formats as a table."""
     content = json.loads(path.read_text(encoding="utf-8"))
     rows = _studyset_rows(content) if isinstance(content.get("studies"), list) else _dataset_rows(content)
     return pd.DataFrame(list(rows), columns=["study", "space", *AXES, "n"])
 
 
 def _dataset_rows(dataset: dict[str, Any]) -> Iterator[Row]:
-    """Lines of a data set: contrasts of studies, each axis a list."""
+    """Yield the rows of a dataset: contrasts of studies, each axis a list."""
     for study, about in dataset.items():
         for contrast, of in about["contrasts"].items():
             if coords := of.get("coords"):
@@ -122,7 +122,7 @@ def _dataset_rows(dataset: dict[str, Any]) -> Iterator[Row]:
 
 
 def _studyset_rows(studyset: dict[str, Any]) -> Iterator[Row]:
-    """Lines of a study set: analyses of studies, each point its three numbers."""
+    """Yield the rows of a studyset: analyses of studies, each point with three coordinates."""
     for study in studyset["studies"]:
         for analysis in study["analyses"]:
             n = _mean_sample_size({**study.get("metadata", {}), **analysis.get("metadata", {})})
@@ -132,6 +132,6 @@ def _studyset_rows(studyset: dict[str, Any]) -> Iterator[Row]:
 
 
 def _mean_sample_size(metadata: dict[str, Any]) -> float | str:
-    """The mean of a contrast's sample sizes, as NiMARE takes it; an empty text where it has none."""
+    """Return the mean of a contrast's sample sizes, as in NiMARE; an empty string without any."""
     sizes = metadata.get("sample_sizes") or []
     return float(np.mean(sizes)) if sizes else ""

@@ -1,4 +1,4 @@
-"""Splits of people into training and test; a split that leaks cannot be made."""
+"""Splits of samples into training and test sets; a split that leaks raises an error."""
 
 import hashlib
 from collections import Counter
@@ -18,7 +18,7 @@ MAX_TRIES = 1000  # orders of groups
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of the samples that train and that are held out; `groups` names the person (or family) of every row.
+    """Training rows and held-out rows of the samples; `groups` names the person (or family) of every row.
 
     Raises DataError when a row or a group is on both sides, or when a side is empty.
     """
@@ -33,11 +33,11 @@ class Split:
         if not self.train or not self.test:
             raise DataError(f"repeat {self.repeat}, fold {self.fold}: training and test both need people")
         if len(set(self.train + self.test)) != len(self.train) + len(self.test):
-            raise DataError(f"repeat {self.repeat}, fold {self.fold}: a row of the samples stands twice in the split")
+            raise DataError(f"repeat {self.repeat}, fold {self.fold}: a row of the samples is twice in the split")
         shared = {self.groups[row] for row in self.train} & {self.groups[row] for row in self.test}
         if shared:
             raise DataError(
-                f"repeat {self.repeat}, fold {self.fold}: {', '.join(sorted(shared)[:5])} stand in training and test; "
+                f"repeat {self.repeat}, fold {self.fold}: {', '.join(sorted(shared)[:5])} are in training and test; "
                 "keep every person, and every --keep-together group, on one side"
             )
 
@@ -45,7 +45,7 @@ class Split:
 def stratified_folds(
     classes: Sequence[str], groups: Sequence[str] | None = None, *, folds: int, repeats: int = 1, seed: int = 0
 ) -> list[Split]:
-    """Stratified k-fold splits, `repeats` times; no group (default: every row its own) is on both sides.
+    """Return stratified k-fold splits, `repeats` times; no group (default: every row its own) is on both sides.
 
     Raises UsageError for fewer than two folds or one class, DataError for a class with fewer groups than folds.
     """
@@ -68,10 +68,10 @@ def stratified_folds(
 def leave_site_out(
     classes: Sequence[str], sites: Sequence[str | None], groups: Sequence[str] | None = None
 ) -> list[Split]:
-    """One fold a site, in alphabetical order of the sites; who is held out may be of one class.
+    """Return one fold per site, in alphabetical order of the sites; the held-out samples may be of a single class.
 
     Raises UsageError for fewer than two sites or one class; DataError for a missing site, a group at two sites, and a
-    class that only one site has.
+    class that occurs at one site only.
     """
     names = _group_names(classes, groups)
     _check_classes(classes, names)
@@ -89,7 +89,7 @@ def leave_site_out(
 def hold_out(
     classes: Sequence[str], groups: Sequence[str] | None = None, *, share: float, repeats: int, seed: int
 ) -> list[Split]:
-    """Hold out about `share` (0 to 1) of every class, `repeats` times, each time drawn anew; a repeat has one fold.
+    """Hold out about `share` (0 to 1) of every class, sampled anew in each of `repeats`; a repeat has one fold.
 
     Groups (default: every row its own) are whole, and every class is on both sides. Raises UsageError for another
     share or one class, DataError where a class has too few groups.
@@ -124,10 +124,10 @@ def balanced_folds(
     repeats: int = 1,
     seed: int = 0,
 ) -> list[Split]:
-    """`folds` that each hold out `number` people of every class, drawn at random, nobody twice a repeat; others train.
+    """Return `folds` that each hold out `number` random people of every class, nobody twice in a repeat; others train.
 
     Groups (default: every row its own) are whole; people: of each row (default: its group). Raises UsageError for one
-    class, DataError where a class has too few people, or where groups cannot be put together to that number.
+    class, DataError where a class has too few people, or where groups cannot be combined to that number.
     """
     names = _group_names(classes, groups)
     _check_classes(classes, names)
@@ -152,9 +152,9 @@ def balanced_folds(
 
 
 def inner_folds(split: Split, classes: Sequence[str], *, folds: int, seed: int) -> list[Split]:
-    """Stratified folds of a split's training rows, for choices within it; nobody whom it holds out is in any.
+    """Return stratified folds of a split's training rows, for nested cross-validation.
 
-    classes: of all rows, as the rows of the splits are counted in the whole table. Raises as `stratified_folds`.
+    classes: of all rows; the rows of the inner splits refer to the whole table. Raises as `stratified_folds`.
     """
     train_classes, names = [classes[row] for row in split.train], [split.groups[row] for row in split.train]
     count, fewest = _smallest_class(train_classes, names)
@@ -177,9 +177,9 @@ def inner_folds(split: Split, classes: Sequence[str], *, folds: int, seed: int) 
 
 
 def digest(rows: Iterable[tuple[str, int, int, str]]) -> str:
-    """A hash of who was in which role: rows of participant, repeat, fold and role, in any order.
+    """Return a hash of rows of participant, repeat, fold and role, in any order.
 
-    It recognises the whole table and nobody in it.
+    It identifies the whole table, and nobody in it.
     """
     return hashlib.sha256("\n".join(sorted({"\t".join(map(str, row)) for row in rows})).encode()).hexdigest()
 
@@ -219,13 +219,13 @@ def _check_classes(classes: Sequence[str], groups: tuple[str, ...]) -> None:
 
 
 def _smallest_class(classes: Sequence[str], groups: Sequence[str]) -> tuple[int, str]:
-    """The smallest number of groups that a class has, and that class."""
+    """Return the number of groups of the smallest class, and that class."""
     counts = Counter(name for name, _ in set(zip(classes, groups, strict=True)))
     return min((count, name) for name, count in counts.items())
 
 
 def _assign_folds(sizes: NDArray[np.int_], number: int, folds: int, seed: int) -> list[int]:
-    """The fold that holds each group out, 0 for none: the first with room. sizes: people by group and class."""
+    """Assign each group to the first held-out fold with room, 0 for none. sizes: people by group and class."""
     random = np.random.default_rng(seed)
     for _ in range(MAX_TRIES):
         place, filled = [0] * len(sizes), np.zeros((folds, sizes.shape[1]), int)
@@ -243,7 +243,7 @@ def _assign_folds(sizes: NDArray[np.int_], number: int, folds: int, seed: int) -
 
 
 def _check_sites(sites: Sequence[str | None], groups: tuple[str, ...]) -> list[str]:
-    """The sites as they are, once nobody's is missing, there are two, and no group is at several."""
+    """Return the sites after checking that none is missing, there are at least two, and each group has one."""
     known = ["" if pd.isna(site) else str(site) for site in sites]
     sites_by_group: dict[str, set[str]] = {}
     for name, site in zip(groups, known, strict=True):
@@ -263,17 +263,17 @@ def _check_sites(sites: Sequence[str | None], groups: tuple[str, ...]) -> list[s
     ]
     if several:
         raise DataError(
-            f"--leave-site-out: {'; '.join(several[:5])} would stand in training and test; leave out all of them but "
+            f"--leave-site-out: {'; '.join(several[:5])} would be in training and test; leave out all of them but "
             "one site with --exclude, or give sites that share people one name"
         )
     return known
 
 
 def _choose_held_out(counts: NDArray[np.int_], kinds: Sequence[str], share: float) -> NDArray[np.bool_]:
-    """Which groups are held out: each in turn changes sides where that is better, until none does.
+    """Choose the held-out groups greedily: each in turn changes sides if that lowers the cost, until none does.
 
-    counts: rows of each group and class (groups, classes). Better is first that fewer classes are absent from a side,
-    then that the classes come nearer to their share. Raises DataError where a class stays absent.
+    counts: rows of each group and class (groups, classes). The cost is the number of classes absent from a side, then
+    the squared deviation of the classes from their share. Raises DataError where a class remains absent.
     """
     total, tested, held = counts.sum(axis=0), np.zeros(len(kinds), int), np.zeros(len(counts), bool)
 

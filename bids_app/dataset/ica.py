@@ -1,4 +1,4 @@
-"""Group ICA of training people's series, which of its components is which network, and dual regression on them."""
+"""Group ICA of the training samples' series, matching of components to networks, and dual regression."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,14 +14,14 @@ from bids_app.maps import ica
 
 FWHM_MM = 6.0  # of the series, for the fit alone
 N_INIT = 10
-MIN_R = 0.3  # below it a component is not said to be a network
+MIN_R = 0.3  # below it a component does not count as its network
 
 Series = NDArray[np.float32]
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
 class _LazyImages(Sequence[object]):
-    """Series (voxels, time) as images, each made when it is asked for, so that one is in memory at a time."""
+    """Series (voxels, time) as images, each made on access, so that one is in memory at a time."""
 
     def __init__(self, series: Sequence[Series], grid: Grid) -> None:
         self.series, self.grid = series, grid
@@ -44,12 +44,12 @@ class _LazyImages(Sequence[object]):
 def fit(
     series: Sequence[Series], references: NDArray[np.float32], grid: Grid, *, components: int, seed: int
 ) -> dict[str, NDArray[np.generic]]:
-    """CanICA of the training people's series, and the component of each reference network.
+    """Fit CanICA to the training samples' series, and match a component to each reference network.
 
-    `series`: (voxels, time) of each run, in the mask of `grid`; they are smoothed, and each voxel brought to SD 1.
-    `references` (voxels, n). Returns `components` (k, voxels), not thresholded, with the sign of their network; and of
-    each network, (n,): its `component`, from 0, their `r`, above 0, and the `sign` that the component was multiplied
-    by; and `unconverged`: of ten starts, how many did not converge (CanICA takes the sparsest result).
+    `series`: (voxels, time) of each run, in the mask of `grid`; they are smoothed and standardised by voxel.
+    `references` (voxels, n). Returns `components` (k, voxels), not thresholded, with the sign of their network; for
+    each network, (n,): its `component`, from 0, their correlation `r`, above 0, and the `sign` that the component was
+    multiplied by; and `unconverged`: how many of ten initialisations did not converge (CanICA takes the sparsest).
     Raises as `match_networks`. Varoquaux et al. 2010, NeuroImage 51:288.
     """
     from nibabel.nifti1 import Nifti1Image
@@ -87,7 +87,7 @@ def fit(
 def match_networks(
     components: NDArray[np.float32], references: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The component (n,) of each network, no two the same, so that the sum of |r| is largest; and r (n,), signed.
+    """Return the component (n,) of each network, all different, maximising the sum of |r|; and the signed r (n,).
 
     `components` (k, voxels), `references` (voxels, n); r is Pearson's, over voxels. Raises DataError for more networks
     than components, or for a map that is flat.
@@ -105,7 +105,7 @@ def match_networks(
 
 
 def transform(series: Series, arrays: Arrays) -> NDArray[np.float32]:
-    """The networks' maps (n, voxels) of one run: dual regression on all k components, of which n are networks.
+    """Return the networks' maps (n, voxels) of one run: dual regression on all k components, of which n are networks.
 
     `series` (voxels, time) on the voxels of the components; `arrays`: those of `fit`. Raises DataError as
     `networks.compute`.
@@ -117,6 +117,6 @@ def transform(series: Series, arrays: Arrays) -> NDArray[np.float32]:
 
 
 def select_network(arrays: Arrays, number: int) -> dict[str, NDArray[np.generic]]:
-    """What a model of one network keeps of `fit`'s arrays: all components, and its own `component`, `r`, `sign`."""
+    """Return what a model of one network needs of `fit`'s arrays: all components, and its `component`, `r`, `sign`."""
     network = {name: np.asarray(arrays[name])[[number]] for name in ("component", "r", "sign")}
     return {"components": np.asarray(arrays["components"]), **network}

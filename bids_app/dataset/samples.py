@@ -1,4 +1,4 @@
-"""Who is used and who is left out, and why: one row a person, or a person's session."""
+"""Which participants are included or excluded, and why: one row per participant, or per session."""
 
 import json
 import re
@@ -39,16 +39,15 @@ def collect_samples(
     max_mean_fd: float | None = None,
     min_minutes: float | None = None,
 ) -> pd.DataFrame:
-    """Everyone in participants.tsv and everyone with images, with the reason of those who are not used.
+    """Return everyone in participants.tsv and everyone with images, with the reason for each exclusion.
 
-    frame: what is known of people, indexed by participant without "sub-", or by participant and session ("" for the
-    person: bids/labels.py); classes: class name or NA, same index; found: map
-    files by (participant, session) and map, one a run; label: the column the classes came from; covariates: output
-    column -> column of frame (default age, sex, site); excluded: (participant, session or None) -> reason; needed:
-    columns without which nobody is used; max_mean_fd (mm), min_minutes: who moved more, or has less BOLD left, is not
-    used. Columns: participant_id, session_id, class, used, reason, the covariates, tiv (mL), mean_fd (mm), minutes (of
-    BOLD), source, scanner_of_sidecar, and for each map a tuple of files, several when runs or sessions are averaged.
-    Where nobody's site is known, the scanner that the sidecars tell of stands for it.
+    frame: variables indexed by participant without "sub-", or by participant and session ("" for the person:
+    bids/labels.py); classes: class name or NA, same index; images: map files by (participant, session) and map, one per
+    run; label: the column of the classes; covariates: output column -> column of frame (default age, sex, site);
+    excluded: (participant, session or None) -> reason; needed: columns that every included sample has; max_mean_fd
+    (mm), min_minutes: limits of motion and of remaining BOLD. Columns: participant_id, session_id, class, used, reason,
+    the covariates, tiv (mL), mean_fd (mm), minutes (of BOLD), source, scanner_of_sidecar, and for each map a tuple of
+    files, several when runs or sessions are averaged. If no site is known, the scanner in the sidecars takes its place.
     Raises UsageError for several sessions without `sessions` (first, all, mean), DataError when maps of several people
     were made with different parameters, MissingInputError for a map without sidecar.
     """
@@ -97,14 +96,14 @@ def limit_per_class(table: pd.DataFrame, *, most: int | None, seed: int) -> pd.D
 
 
 def _index_by_session(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame indexed by participant and session."""
+    """Return the frame indexed by participant and session."""
     if frame.index.nlevels == 2:
         return frame
     return frame.set_axis(pd.MultiIndex.from_product([frame.index, [PERSON]], names=["participant_id", "session_id"]))
 
 
 def _value_of(known: pd.DataFrame, person: str, session: Any, column: str) -> Any:
-    """What is known of a session; of the person where the session has no row."""
+    """Return a session's value of a column, or the person's where the session has no row."""
     if column not in known:
         return pd.NA
     session_key = (person, PERSON if pd.isna(session) else session)
@@ -115,7 +114,7 @@ def _value_of(known: pd.DataFrame, person: str, session: Any, column: str) -> An
 def _exclusion_reason(
     person: str, known: pd.DataFrame, label: str, excluded: Exclusions, sessions: Sequence[str | None]
 ) -> str:
-    """Why a person is left out whatever images there are; empty when nothing speaks against it."""
+    """Return why a person is excluded whatever their images; empty if included."""
     if (person, PERSON) not in known.index:
         return "not in participants.tsv"
     if (person, None) in excluded:
@@ -127,7 +126,7 @@ def _exclusion_reason(
 
 
 def _join_exclusions(excluded: Exclusions, person: str) -> str:
-    """The reasons of a person all of whose sessions are excluded."""
+    """Return the reasons for a person all of whose sessions are excluded."""
     reasons = [
         f"ses-{session}: {why}" for (participant, session), why in sorted(excluded.items()) if participant == person
     ]
@@ -135,7 +134,7 @@ def _join_exclusions(excluded: Exclusions, person: str) -> str:
 
 
 def _drop_unknown(table: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:
-    """Nobody is used whose value of a needed column is n/a."""
+    """Exclude samples with n/a in a needed column."""
     for column in needed:
         lacking = table["used"] & table[column].isna()
         table.loc[lacking, "reason"] = f"{column} is n/a, and is adjusted for"
@@ -144,7 +143,7 @@ def _drop_unknown(table: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _drop_moved(table: pd.DataFrame, max_mean_fd: float | None, min_minutes: float | None) -> pd.DataFrame:
-    """Nobody is used who moved more, or has less BOLD left; without BOLD nothing is asked."""
+    """Exclude samples with more motion or less remaining BOLD than the limits; samples without BOLD are unaffected."""
     limits = [("mean_fd", "mean FD", "mm", max_mean_fd, 1), ("minutes", "BOLD left", "minutes", min_minutes, -1)]
     for column, words, unit, limit, sign in limits:
         if limit is None:
@@ -161,7 +160,7 @@ def _drop_moved(table: pd.DataFrame, max_mean_fd: float | None, min_minutes: flo
 def _session_rows(
     visits: Mapping[str | None, Files], maps: tuple[str, ...], reason: str, sessions: str | None
 ) -> list[dict[str, Any]]:
-    """The rows of one person: sessions with every map are used as `sessions` says."""
+    """Return the rows of one person: sessions with every map are included as `sessions` requires."""
     complete = {name: files for name, files in visits.items() if all(map_name in files for map_name in maps)}
     nothing: dict[str, Any] = {"session_id": pd.NA} | dict.fromkeys(maps, ())
     if reason or not complete:
@@ -187,12 +186,12 @@ def _session_rows(
 
 
 def _natural_order(name: str | None) -> list[tuple[int, str]]:
-    """Sessions in the order in which people count: 2 before 10."""
+    """Return a sort key for natural order: 2 before 10."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.findall(r"\d+|\D+", name or "")]
 
 
 def _check_sessions(rows: list[dict[str, Any]], sessions: str | None) -> None:
-    """Raise UsageError when people have several sessions and nobody said what to do with them."""
+    """Raise UsageError when participants have several sessions and --sessions is not given."""
     if sessions not in (None, "first", "all", "mean"):
         raise UsageError(f"--sessions {sessions}: choose from first, all, mean")
     count = Counter(row["participant_id"] for row in rows if row["used"])
@@ -210,7 +209,7 @@ def _check_sessions(rows: list[dict[str, Any]], sessions: str | None) -> None:
 
 
 def _add_sidecars(row: dict[str, Any], maps: tuple[str, ...]) -> dict[str, Any]:
-    """The row with what the maps' sidecars say: brain size in mL (mean over sessions), source, parameters."""
+    """Add what the maps' sidecars contain: brain size in mL (mean over sessions), motion, source, parameters."""
     sidecars = {map_name: [_read_sidecar(path) for path in row[map_name]] for map_name in maps}
     parts = [part for of_map in sidecars.values() for part in of_map]
     sizes = [
@@ -225,7 +224,7 @@ def _add_sidecars(row: dict[str, Any], maps: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _scanner_name(parts: list[dict[str, Any]]) -> Any:
-    """What the sidecars say of the scanner, for a site; NA where they say nothing."""
+    """Return the scanner's name according to the sidecars; NA without one."""
     named = [
         " ".join(str(part["Scanner"][field]) for field in SCANNER if part["Scanner"].get(field))
         for part in parts
@@ -235,7 +234,7 @@ def _scanner_name(parts: list[dict[str, Any]]) -> Any:
 
 
 def _summarise_motion(sidecars: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:
-    """Mean FD (mm) over the runs, and minutes of BOLD left in all of them; NaN without BOLD."""
+    """Return the mean FD (mm) over runs, and the total minutes of BOLD left; NaN without BOLD."""
     runs = next((parts for parts in sidecars.values() if any("MinutesLeft" in part for part in parts)), [])
     moved = [float(part["MeanFramewiseDisplacement"]) for part in runs if part.get("MeanFramewiseDisplacement")]
     minutes = [float(part["MinutesLeft"]) for part in runs if "MinutesLeft" in part]
@@ -249,7 +248,7 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
         read: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
     except FileNotFoundError as problem:
         raise MissingInputError(
-            f"{beside.name} is not there beside its map; run the participant level again"
+            f"{beside.name} is missing beside its map; run the participant level again"
         ) from problem
     except json.JSONDecodeError as problem:
         raise DataError(f"{beside.name} is not JSON ({problem}); run the participant level again") from problem
@@ -257,7 +256,7 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
 
 
 def _check_parameters(used: pd.DataFrame, maps: tuple[str, ...]) -> None:
-    """Raise DataError, naming a person of the majority and one who differs, unless each map was made in one way."""
+    """Raise DataError, naming one of the majority and one who differs, if a map was made with several parameters."""
     for map_name in maps:
         pairs = zip(used["participant_id"], used["parameters"], strict=True)
         sidecars = [(person, part) for person, parameters in pairs for part in parameters[map_name]]

@@ -1,4 +1,4 @@
-"""What could tell the classes apart besides the brain: site, scanner, sex, age, motion, brain size, exclusions."""
+"""How classes differ in potential confounds: site, scanner, sex, age, motion, brain size, exclusions."""
 
 import math
 from collections.abc import Sequence
@@ -16,14 +16,12 @@ UNEVEN_P = 0.05
 def audit_classes(
     people: pd.DataFrame, everyone: pd.DataFrame, classes: Sequence[str], *, label: str | None = None
 ) -> list[dict[str, Any]]:
-    """One row for each thing that is known: how it differs between classes, and how probable that is by chance.
+    """Return one row per known variable: how it differs between classes, with a test against chance.
 
-    There is none of the column `label`, which holds the classes themselves.
-
-    people: one row a person of those used, `class` and the columns above; everyone: with those left out (`used`).
-    Words: Fisher's exact test (2 x 2) or chi squared, effect: Cramer's V; numbers: Kruskal-Wallis, effect: epsilon
-    squared. `lacking`: people without a value. Nothing is corrected for the number of rows: a row is a warning, no
-    finding.
+    The column `label`, which holds the classes themselves, has no row. people: one row per included participant, with
+    `class` and the columns above; everyone: including those left out (`used`). Categories: Fisher's exact test (2 x 2)
+    or chi squared, effect: Cramer's V; numbers: Kruskal-Wallis, effect: epsilon squared. `lacking`: participants
+    without a value. p is not corrected for the number of rows: a row is a warning, not a finding.
     """
     rows = []
     for column, what in {**CATEGORIES, **NUMBERS}.items():
@@ -40,9 +38,9 @@ def audit_classes(
 
 
 def list_single_site_classes(people: pd.DataFrame, classes: Sequence[str], *, label: str | None = None) -> list[str]:
-    """What says that class and site cannot be told apart: each class of two or more sites' people that only one has.
+    """Return a sentence for each class that occurs at one site only, so that class and site are confounded.
 
-    Empty where there is one site, or none is known, or where the site is the `label` itself.
+    Empty for a single site, unknown sites, or where the site is the `label` itself.
     """
     if label == "site" or "site" not in people or people["site"].nunique() < 2:
         return []

@@ -1,4 +1,4 @@
-"""Classifiers that see no image, on the same folds: what age and sex, site, motion, or brain size alone would score."""
+"""Baselines without images, on the same folds: the scores of age and sex, site, motion, or brain size alone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,9 +14,9 @@ COLUMNS = {"age and sex": ("age", "sex"), "site": ("site",), "motion": ("mean_fd
 
 
 def available_baselines(people: pd.DataFrame, *, label: str | None = None) -> dict[str, tuple[str, ...]]:
-    """The columns of each baseline that somebody has a value in; a baseline without any, or with `label`, is left out.
+    """Return the columns with values of each baseline; baselines without any, or with the column `label`, are omitted.
 
-    `label`: the column that holds what the classifiers predict; a baseline that is given it is no rival.
+    `label`: the column that the classifiers predict.
     """
     baselines = {
         name: tuple(column for column in columns if column in people and people[column].notna().any())
@@ -27,7 +27,7 @@ def available_baselines(people: pd.DataFrame, *, label: str | None = None) -> di
 
 
 def describe_omitted(label: str | None) -> list[str]:
-    """A sentence for each baseline that is left out because it has `label`, the column that classifiers predict."""
+    """Return a sentence for each baseline that is omitted because it contains `label`, the predicted column."""
     return [
         f"The baseline '{name}' was left out, since {label} is what the classifiers predict."
         for name, columns in COLUMNS.items()
@@ -38,13 +38,12 @@ def describe_omitted(label: str | None) -> list[str]:
 def predict_baselines(
     people: pd.DataFrame, splits: Sequence[Split], classes: Sequence[str], *, label: str | None = None
 ) -> pd.DataFrame:
-    """Out-of-fold predictions of every baseline, as in predictions.tsv; its name stands for the cell.
+    """Return out-of-fold predictions of every baseline, as in predictions.tsv; its name takes the place of the cell.
 
-    people: one row a sample, with `participant_id`, `session_id`, `class` and the columns of the baselines; label: as
-    in `available_baselines`.
-    Logistic regression, in which classes weigh the same (scikit-learn's, C = 1); numbers are scaled, and missing ones
-    filled in, by training people; that a value lacks is a value of its own. Where nothing differs among training people
-    everybody gets the reference class.
+    people: one row per sample, with `participant_id`, `session_id`, `class` and the baselines' columns; label: as in
+    `available_baselines`. Logistic regression with balanced class weights (scikit-learn, C = 1); numbers are scaled,
+    and missing ones imputed, by the training mean, with an indicator of missingness. Where nothing varies in training,
+    the reference class is predicted.
     """
     y = np.array([list(classes).index(name) for name in people["class"]])
     parts = []
@@ -75,7 +74,7 @@ def _fit_predict(
 
 
 def _encode(column: "pd.Series[Any]", train: list[int]) -> NDArray[np.float64]:
-    """A column as numbers (people, k): scaled, or one of 0 and 1 for each word; and one that says who has no value."""
+    """Encode a column as numbers (people, k): scaled, or one-hot for categories, with a missing-value indicator."""
     lacking = column.isna().to_numpy(bool)
     numbers = pd.to_numeric(column, errors="coerce")
     if numbers.notna().to_numpy()[~lacking].all():

@@ -1,4 +1,4 @@
-"""Two classifiers on the same people: by how much one is better, and how sure that is."""
+"""Differences between classifiers on the same participants, with intervals and tests."""
 
 import itertools
 import math
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 RESAMPLES = 2000
-DIGITS = 12  # of shares of people: what differs beyond them is rounding
+DIGITS = 12  # of shares of people: differences beyond them are rounding
 
 Bounds = tuple[float, float]
 
 
 def bootstrap_difference(first: pd.DataFrame, second: pd.DataFrame, *, seed: int) -> tuple[float, Bounds]:
-    """Balanced accuracy of `one` less that of `other`, and its 95 % interval by a bootstrap of people within class.
+    """Return the difference in balanced accuracy, `first` minus `second`, and its 95 % bootstrap interval within class.
 
     Both have one row per participant of one repeat (`scores.average_sessions`): participant_id, true, predicted.
     Participants are paired.
@@ -34,9 +34,9 @@ def bootstrap_difference(first: pd.DataFrame, second: pd.DataFrame, *, seed: int
 
 
 def compare_pairs(predictions: pd.DataFrame, *, train: float, test: float) -> pd.DataFrame:
-    """One row a pair of cells: mean difference in balanced accuracy over the folds of all repeats, its t and p.
+    """Return one row per pair of cells: mean difference in balanced accuracy over folds of all repeats, its t and p.
 
-    told: predictions of all cells. Only folds that hold out every class count. train, test: as in
+    predictions: of all cells. Only folds that hold out every class count. train, test: as in
     `corrected_resampled_t`. p is not corrected for the number of pairs.
     """
     right = predictions.assign(right=(predictions["predicted"] == predictions["true"]).astype(float))
@@ -53,11 +53,11 @@ def compare_pairs(predictions: pd.DataFrame, *, train: float, test: float) -> pd
 
 
 def corrected_resampled_t(differences: NDArray[np.float64], *, train: float, test: float) -> tuple[float, float]:
-    """t and two-sided p of the mean of differences (folds of all repeats,), corrected for shared training people.
+    """Return t and two-sided p of the mean difference (folds of all repeats,), corrected for shared training samples.
 
-    train, test: how many people a fold trains on and holds out, in the mean. t has J - 1 degrees of freedom and the
+    train, test: the mean number of training and held-out people of a fold. t has J - 1 degrees of freedom, and the
     variance is (1 / J + test / train) times that of the differences (Nadeau & Bengio 2003, Mach Learn 52:239). NaN for
-    fewer than two folds; without any spread p is 1 for a mean of 0, else 0.
+    fewer than two folds; with constant differences p is 1 for a mean of 0, else 0.
     """
     folds = len(differences)
     if folds < 2:

@@ -1,4 +1,4 @@
-"""One scan under two people's names: it would stand in training and in test at once."""
+"""Duplicate scans under two participants' names, which could be in training and test at once."""
 
 import hashlib
 from collections import defaultdict
@@ -31,8 +31,8 @@ PLANES = {"L": "sagittal", "R": "sagittal", "P": "coronal", "A": "coronal", "I":
 
 @dataclass(frozen=True, order=True)
 class Pair:
-    """Two rows, of different people, and what they share: every value, "identical"; nearly all that tells a person
-    from others, "alike"; or neighbouring slices, "slices". `measure` says how much, in words.
+    """Two rows of different participants, and what they share: every value, "identical"; nearly all individual
+    features, "alike"; or neighbouring slices, "slices". `measure` describes how much.
     """
 
     first: int
@@ -42,10 +42,10 @@ class Pair:
 
 
 def find_duplicates(x: NDArray[np.float32], grid: Grid, people: Sequence[str]) -> list[Pair]:
-    """The pairs of rows of x (people, voxels of the grid) that hold one scan, or part of one, in two people's names.
+    """Return the pairs of rows of x (people, voxels of the grid) that share a scan, or part of one, between people.
 
-    x: one map, smoothed as for training; a memory map is read in parts. people: whose each row is; two rows of one
-    person are no finding. An identical pair is not told as alike, or by its slices, as well.
+    x: one map, smoothed as for training; a memory map is read in parts. people: the person of each row; rows of one
+    person are not compared. An identical pair is not also reported as alike or by its slices.
 
     Alike: rows are compared, in SDs of the voxel, by what is left after a least-squares fit of the mean over people, a
     constant, the mean's slopes along the axes and its Laplacian, divided by their share of the mean. This takes off
@@ -71,12 +71,12 @@ def find_duplicates(x: NDArray[np.float32], grid: Grid, people: Sequence[str]) -
 
 
 def _digest(values: NDArray[np.float32]) -> str:
-    """A hash of the values, in which -0 is 0."""
+    """Return a hash of the values, in which -0 is 0."""
     return hashlib.blake2b((values + np.float32(0)).tobytes(), digest_size=16).hexdigest()
 
 
 def _similar_pairs(x: NDArray[np.float32], grid: Grid, apart: NDArray[np.bool_]) -> Iterator[Pair]:
-    """The pairs, of those that are `apart` (people, people), whose likeness is neither usual nor chance."""
+    """Yield the pairs, of those marked in `apart` (people, people), that are more alike than chance allows."""
     people = len(x)
     if people < MIN_PEOPLE or not apart.any():
         return
@@ -85,9 +85,9 @@ def _similar_pairs(x: NDArray[np.float32], grid: Grid, apart: NDArray[np.bool_])
     for columns, how in ((slice(people), ""), (slice(people, None), ", one of them mirrored left to right")):
         total = (power[:people, None] + power[columns])[apart]
         difference = np.maximum(total - 2 * product[:people, columns][apart], 0)
-        # two copies draw the mean towards themselves, and their own sums of squares shrink by this
+        # two copies pull the mean towards themselves, which shrinks their sums of squares by this factor
         total *= people**2 / ((people - 1) * (people - 2))
-        # past the pairs that there are if everybody is there twice
+        # beyond the number of pairs if every participant is duplicated
         rank = min(max(people // 2, len(total) // 20), len(total) - 1)
         usual = np.partition(difference, rank)[rank]
         ratio = difference / np.maximum(np.minimum(total, usual), np.finfo(float).tiny)
@@ -97,7 +97,9 @@ def _similar_pairs(x: NDArray[np.float32], grid: Grid, apart: NDArray[np.bool_])
 
 
 def _chance_limit(ratios: NDArray[np.float64], rank: int) -> float:
-    """What CHANCE of all these sorted ratios would fall short of, were they as normal as from rank to twice rank."""
+    """Return the limit below which EXPECTED_FALSE_ALARMS of the sorted ratios are expected, extrapolated from the ranks
+    `rank` to twice `rank` as if normal.
+    """
     ranks = np.array([rank, min(2 * rank, len(ratios) - 1)])
     (low, high), scores = np.cbrt(ratios[ranks]), ndtri((ranks + 0.5) / len(ratios))
     spread = (high - low) / (scores[1] - scores[0]) if high > low else 0.0
@@ -105,7 +107,7 @@ def _chance_limit(ratios: NDArray[np.float64], rank: int) -> float:
 
 
 def _residuals(x: NDArray[np.float32], grid: Grid) -> NDArray[np.float64]:
-    """Inner products (2 n, 2 n) of what is left of the n rows after the fit, and of these rows mirrored."""
+    """Return the Gram matrix (2 n, 2 n) of the residuals of the n rows after the fit, and of the rows mirrored."""
     mean, sd = (np.asarray(values, np.float32) for values in scale.fit(x).values())
     patterns = _patterns(mean, grid) / sd
     length = np.maximum(np.linalg.norm(patterns, axis=1), np.finfo(np.float32).tiny)
@@ -129,7 +131,7 @@ def _residuals(x: NDArray[np.float32], grid: Grid) -> NDArray[np.float64]:
 
 
 def _patterns(mean: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
-    """The mean, a constant, and the mean's slopes and Laplacian, (6, voxels); past the mask's edge it goes on level."""
+    """Return the mean, a constant, and the mean's gradients and Laplacian, (6, voxels), padded with the edge values."""
     box = grid.cropped
     nearest = ndimage.distance_transform_edt(~box.mask, return_distances=False, return_indices=True)
     volume = box.volume(mean)[tuple(nearest)]
@@ -139,9 +141,9 @@ def _patterns(mean: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
 
 
 def _mirror_voxels(grid: Grid) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """For each voxel the voxel at its place on the other side, x to -x mm, and whether that is in the mask."""
+    """Return for each voxel its mirror voxel, x to -x mm, and whether that is in the mask."""
     world = nib.affines.apply_affine(grid.affine, np.argwhere(grid.mask)) * (-1, 1, 1)
-    # the middle may lie between two voxels: all places must then be rounded to the same side
+    # the midline may lie between two voxels: all positions must then be rounded to the same side
     place = np.floor(nib.affines.apply_affine(np.linalg.inv(grid.affine), world) + 0.501).astype(np.intp)
     inside = ((place >= 0) & (place < grid.mask.shape)).all(axis=1)
     place[~inside] = 0
@@ -150,7 +152,7 @@ def _mirror_voxels(grid: Grid) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
 
 
 def _pairs_with_equal_slices(x: NDArray[np.float32], grid: Grid, apart: NDArray[np.bool_]) -> Iterator[Pair]:
-    """Runs of slices that two people have in common; every value is hashed once an axis, and hashes are compared."""
+    """Yield runs of slices that two people share; slices are compared by hash along each axis."""
     where = np.argwhere(grid.mask)
     slices = {
         (axis, position): inside

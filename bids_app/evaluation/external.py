@@ -1,4 +1,4 @@
-"""How a model does on people who are not those that it was trained on: one sentence, with a test against chance."""
+"""The performance of a model on new participants: one sentence, with a test against chance."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ PERMUTATIONS = 1000
 
 
 def permutation_p(true: NDArray[np.int64], predicted: NDArray[np.int64], classes: int, *, seed: int) -> float:
-    """p of the balanced accuracy of predictions that are fixed, true and predicted (people,) as codes of classes.
+    """Return the permutation p of the balanced accuracy of fixed predictions; true, predicted (people,): class codes.
 
-    The labels are exchanged among these people; p = (b + 1) / (m + 1) with m = 1000 (Phipson & Smyth 2010).
+    Labels are exchanged among these people; p = (b + 1) / (m + 1) with m = 1000 (Phipson & Smyth 2010).
     """
     random = np.random.default_rng(seed)
     observed = balanced_accuracy(true, predicted, classes)
@@ -24,8 +24,8 @@ def permutation_p(true: NDArray[np.int64], predicted: NDArray[np.int64], classes
 
 
 def describe_performance(row: "pd.Series[float]", classes: Sequence[str], *, checked: bool) -> str:
-    """What was found of one cell, from its row of the score table; `checked`: that nobody of them trained."""
-    whose = "who are not on its training list" if checked else "of whom it is not known whether they trained it"
+    """Describe one cell's performance from its row of the score table; `checked`: no participant was in training."""
+    whose = "who are not on its training list" if checked else "who may have been in its training sample"
     numbers = f"balanced accuracy {format_interval(row, 'balanced_accuracy')}, chance {1 / len(classes):.2f}, "
     numbers += f"p = {row['p_holm']:.3g}; AUROC {format_interval(row, 'auroc')}"
     if row["p_holm"] > ALPHA or row["balanced_accuracy"] <= 1 / len(classes):
@@ -34,5 +34,5 @@ def describe_performance(row: "pd.Series[float]", classes: Sequence[str], *, che
         outcome = f"distinguished {class_words(classes)} above chance"
     return (
         f"On {int(row['n'])} people {whose}, {cell_words(str(row['cell']))} {outcome} ({numbers}). "
-        "Whether age, sex, site, motion or brain size could do as well was not looked at here."
+        "Whether age, sex, site, motion or brain size alone could do as well was not tested here."
     )

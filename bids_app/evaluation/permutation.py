@@ -1,9 +1,9 @@
-"""What classifiers score when the labels mean nothing: labels shuffled within folds, and the p values that follow.
+"""Permutation tests of classifiers: labels are shuffled within folds.
 
 Labels are shuffled among the people whom one fold holds out (within a site, where there are several). Folds that were
-stratified on the true labels are so on the shuffled ones too, and all that was fitted without labels stays as it is.
-Given who lies in which fold, and how many of each class, every such labelling was as likely as the true one, so that
-the test is exact: docs/decisions/0008.
+stratified on the true labels remain stratified on the shuffled ones, and what was fitted without labels stays valid.
+Given the folds and their class counts, every such labelling is as likely as the true one under the null hypothesis, so
+that the test is exact: docs/decisions/0008.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-MIN_PERMUTATIONS = 19  # the least p that m permutations can give is 1 / (m + 1): 0.05
+MIN_PERMUTATIONS = 19  # the smallest p of m permutations is 1 / (m + 1): 0.05
 LINEAR_PERMUTATIONS = 1000
 ALPHA = 0.05
 TOLERANCE = 1e-9  # scores that differ by less are equal
@@ -37,11 +37,11 @@ class FoldKernel:
 def shuffle_labels(
     y: NDArray[np.int64], folds: Sequence[int], units: Sequence[str], sites: Sequence[str], *, count: int, seed: int
 ) -> Codes:
-    """Labellings (count, rows): y (rows,) with the labels of whole units exchanged.
+    """Return labellings (count, rows): y (rows,) with the labels of whole units exchanged.
 
-    folds: the fold that holds each row out; units: the person or --keep-together group of each row; sites: its site,
-    the same name everywhere where sites play no part. Two units change places when one fold holds both out, and they
-    have rows of the same sites.
+    folds: the fold that holds each row out; units: the person or --keep-together group of each row; sites: its site, a
+    single name where sites are ignored. Two units are exchangeable if the same fold holds both out and their rows have
+    the same sites.
     """
     random = np.random.default_rng(seed)
     labellings = np.tile(y.astype(np.int16), (count, 1))
@@ -53,7 +53,7 @@ def shuffle_labels(
 
 
 def count_labellings(y: NDArray[np.int64], folds: Sequence[int], units: Sequence[str], sites: Sequence[str]) -> int:
-    """How many labellings `shuffle_labels` can give, the true one among them."""
+    """Count the distinct labellings that `shuffle_labels` can return, including the true one."""
     total = 1
     for rows in _exchangeable_units(folds, units, sites):
         same = Counter(map(tuple, y[rows].tolist()))
@@ -69,10 +69,10 @@ def score_labellings(
     *,
     decide: Decide,
 ) -> NDArray[np.float64]:
-    """Balanced accuracy (labellings,) out of fold of a linear model under each labelling (labellings, rows).
+    """Return the out-of-fold balanced accuracy (labellings,) of a linear model under each labelling (labellings, rows).
 
-    people: the person of each row; a person's decisions over several rows are averaged. `decide` takes the products of
-    a fold and labellings of those who train (labellings, train), and returns decisions (labellings, test, classes).
+    people: the person of each row, over whose rows decisions are averaged. `decide` takes the Gram matrices of a fold
+    and labellings of its training rows (labellings, train), and returns decisions (labellings, test, classes).
     """
     names, person = np.unique(np.asarray(people), return_inverse=True)
     decisions = np.zeros((len(labellings), len(names), classes))
@@ -87,7 +87,7 @@ def score_labellings(
 
 
 def balanced_accuracy(true: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> float:
-    """The mean over classes of the share of its people that was called right; `true` is -1 for whom nobody asked."""
+    """Return the mean of the per-class recalls; `true` is -1 for people who are not scored."""
     return float(np.mean([(predicted[true == label] == label).mean() for label in range(classes)]))
 
 
@@ -120,8 +120,8 @@ def tabulate_p_values(
 
 
 def step_down_p(observed: Mapping[str, float], null: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
-    """p of each cell of `null`, corrected over these cells by the maximum under the same labellings (Westfall & Young
-    1993, procedure 2.8); cells of one score share one p.
+    """Return the p of each cell of `null`, corrected over these cells by the step-down maximum under the same
+    labellings (Westfall & Young 1993, procedure 2.8); cells with equal scores share one p.
     """
     common = min((len(values) for values in null.values()), default=0)
     corrected: dict[str, float] = {}
@@ -134,7 +134,7 @@ def step_down_p(observed: Mapping[str, float], null: Mapping[str, NDArray[np.flo
 
 
 def _exchangeable_units(folds: Sequence[int], units: Sequence[str], sites: Sequence[str]) -> list[NDArray[np.int64]]:
-    """Sets of two or more units whose labels may be exchanged, as their rows (units, rows of each)."""
+    """Return sets of two or more units with exchangeable labels, as their rows (units, rows of each)."""
     rows: dict[str, list[int]] = defaultdict(list)
     for row, unit in enumerate(units):
         rows[unit].append(row)
@@ -146,12 +146,12 @@ def _exchangeable_units(folds: Sequence[int], units: Sequence[str], sites: Seque
 
 
 def _p_value(score: float, null: NDArray[np.float64]) -> float:
-    """(b + 1) / (m + 1); scores that differ by rounding alone are equal."""
+    """Return (b + 1) / (m + 1); scores that differ by rounding alone are equal."""
     return float((null >= score - TOLERANCE).sum() + 1) / (len(null) + 1) if len(null) else math.nan
 
 
 def critical_score(null: NDArray[np.float64]) -> float:
-    """The least of the scores that occurred for which p <= 0.05, or above all of them."""
+    """Return the smallest score in the null distribution with p <= 0.05, or a value just above all of them."""
     if not len(null):
         return math.nan
     for score in np.unique(null):
@@ -161,7 +161,7 @@ def critical_score(null: NDArray[np.float64]) -> float:
 
 
 def holm_correction(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """p (n,) corrected after Holm (1979); NaN stays and does not count."""
+    """Return p (n,) corrected after Holm (1979); NaN is ignored and stays NaN."""
     corrected = np.full(len(p), math.nan)
     order = [index for index in np.argsort(p) if not math.isnan(p[index])]
     least = 0.0

@@ -1,4 +1,4 @@
-"""What a study could have found: the share of planted differences found, by size; the size found 80 times in 100."""
+"""Statistical power by simulation: the share of planted differences detected, by size, and the size at 80 % power."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,30 +12,30 @@ from bids_app.evaluation import permutation
 
 POWER = 0.8
 MIN_STUDIES = 20  # simulated studies
-EXPECTED_T = (0.0, 1.5, 3.0, 4.0, 5.0, 6.0, 8.0)  # of the mean of what is drawn, in the study as a whole
-DIFFUSE_FACTOR = 0.5  # of these where many regions differ at once
+EXPECTED_T = (0.0, 1.5, 3.0, 4.0, 5.0, 6.0, 8.0)  # of the mean of the affected voxels, in the whole study
+DIFFUSE_FACTOR = 0.5  # of these for differences in many regions
 RESAMPLES = 300
 
 Floats = NDArray[np.float64]
 
 
 def effect_sizes(counts: Sequence[int]) -> dict[str, list[float]]:
-    """The sizes (Cohen's d) to plant, by pattern, in a study with so many people in its two classes."""
+    """Return the effect sizes (Cohen's d) to simulate, by pattern, for the participants in each of two classes."""
     per_t = float(np.sqrt(1 / counts[0] + 1 / counts[1]))
     whole = {name: DIFFUSE_FACTOR if name == "diffuse" else 1.0 for name in PATTERNS}
     return {name: [round(factor * t * per_t, 3) for t in EXPECTED_T] for name, factor in whole.items()}
 
 
 def critical_accuracy(null: Sequence[Floats]) -> float:
-    """The least balanced accuracy at which p over all linear cells is 0.05 or less; null: of each, by labelling."""
+    """Return the smallest balanced accuracy with p <= 0.05 over all linear cells; null: of each cell, by labelling."""
     common = min(len(scores) for scores in null)
     return permutation.critical_score(np.max([scores[:common] for scores in null], axis=0))
 
 
 def detectable_size(d: Sequence[float], hits: NDArray[np.bool_], share: float = POWER) -> float:
-    """The size at which `share` of the studies (studies, sizes) find what is planted; NaN where none does.
+    """Return the size at which `share` of the studies (studies, sizes) detect the difference; NaN if none does.
 
-    Between sizes the share is that of an isotonic regression, joined by straight lines.
+    The share is an isotonic regression on size, interpolated linearly.
     """
     rising = IsotonicRegression().fit_transform(np.asarray(d), hits.mean(axis=0))
     above = np.flatnonzero(rising >= share)
@@ -67,11 +67,11 @@ def tabulate_power(
     *,
     seed: int,
 ) -> pd.DataFrame:
-    """A row a pattern, cell and size of one map: `share`, of `studies`, whose score reached the critical one, `least`.
+    """Return a row per pattern, cell and size of one map: the `share` of `studies` that reach the critical score.
 
     scores (studies, patterns, sizes, cells); percent (studies, patterns): the size of d = 1 in % of the map's mean
-    there. The cell `any`: one cell of the map at least. `size_80` with `_low` and `_high`, and `percent_80`, stand in
-    every row of a pattern and cell.
+    there. The cell `any`: at least one cell of the map. `size_80` with `_low` and `_high`, and `percent_80`, are the
+    same in every row of a pattern and cell.
     """
     rows = []
     for at, (pattern, d) in enumerate(planted.items()):

@@ -1,4 +1,4 @@
-"""What sites leave in the maps and in the scores: how well a site is told from them, and how each site's people do."""
+"""Site effects in maps and scores: how well the site is predicted from maps, and the accuracy within each site."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,14 +9,14 @@ import pandas as pd
 from bids_app.evaluation.permutation import Decide, FoldKernel
 from bids_app.training.scores import balanced_accuracy_interval
 
-MIN_PER_CLASS = 2  # people of each class without whom a site's accuracy is not given
+MIN_PER_CLASS = 2  # people of each class that a site's accuracy takes
 
 
 def site_prediction_score(kernels: Sequence[FoldKernel], sites: Sequence[str], *, decide: Decide) -> dict[str, Any]:
-    """How well a linear model tells the site of people held out: balanced accuracy over sites, and its 95 % interval.
+    """Return how well a linear model predicts the site of held-out people: balanced accuracy and its 95 % interval.
 
-    kernels: folds that the class was told on; sites: of each row. A site that a fold does not train on is not asked
-    about there. Empty where fewer than two sites can be asked about.
+    kernels: of the folds of the classification; sites: of each row. People of a site that a fold does not train on are
+    not scored in that fold. Empty with fewer than two scored sites.
     """
     names, codes = np.unique(np.asarray(sites), return_inverse=True)
     right, tested = np.zeros(len(names), int), np.zeros(len(names), int)
@@ -37,9 +37,9 @@ def site_prediction_score(kernels: Sequence[FoldKernel], sites: Sequence[str], *
 
 
 def accuracy_by_site(people: pd.DataFrame, sites: Mapping[str, str], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Balanced accuracy of the people of each site, one row a site; None where a class has fewer than two people there.
+    """Return the balanced accuracy within each site, one row per site; None where a class has fewer than two people.
 
-    people: one row a person, `participant_id`, `true`, `predicted`; sites: by participant.
+    people: one row per person, `participant_id`, `true`, `predicted`; sites: by participant.
     """
     rows = []
     for site, part in people.groupby(people["participant_id"].map(sites)):

@@ -1,4 +1,4 @@
-"""One sentence that says what was found, by fixed rules: docs/verdict.md."""
+"""One sentence that states the result of a cell, by fixed rules: docs/verdict.md."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of one cell. Only what is BETTER is a claim."""
+    """The result of one cell. Only BETTER is a claim."""
 
     kind: str
     text: str
@@ -108,20 +108,20 @@ def _join_names(names: list[str]) -> str:
 
 
 def class_words(classes: Sequence[str]) -> str:
-    """What is distinguished: patient from control; a, b and c."""
+    """Return the classes as the object of `distinguish`: patient from control; a, b and c."""
     if len(classes) == 2:
         return f"{classes[1]} from {classes[0]}"
     return f"{', '.join(classes[:-1])} and {classes[-1]}"
 
 
 def cell_words(cell: str) -> str:
-    """svm/gm: svm on gm."""
+    """Return a cell's name in words: svm/gm is svm on gm."""
     classifier, _, maps = cell.partition("/")
     return f"{classifier} on {maps}" if maps else classifier
 
 
 def format_interval(row: "pd.Series[float]", name: str) -> str:
-    """A score of a row of the table, with its interval."""
+    """Return a score of a row of the table with its interval, as text."""
     if pd.isna(row[name]):
         return "not computable (no fold held out both classes)"
     return f"{row[name]:.2f} (95 % interval {row[f'{name}_low']:.2f} to {row[f'{name}_high']:.2f})"

@@ -1,4 +1,4 @@
-"""Classes compared voxel by voxel, with no classifier: TFCE by permutation, family-wise over voxels and over maps."""
+"""Voxelwise comparison of classes: TFCE with permutation, family-wise corrected over voxels and maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ Maps = NDArray[np.floating]
 
 @dataclass(frozen=True, eq=False)
 class PermutedStatistics:
-    """`t`, `tfce` (voxels,), positive where the tested class has more; `null` (permutations,): the largest |TFCE|."""
+    """`t`, `tfce` (voxels,), positive where the tested class is larger; `null` (permutations,): the maximum |TFCE|."""
 
     t: Values
     tfce: Values
@@ -52,7 +52,7 @@ class VoxelwiseComparison:
 
     @property
     def contrast(self) -> str:
-        """As in tables: `patient - control`."""
+        """The name of the contrast in tables: `patient - control`."""
         return f"{self.explained} - {self.reference}"
 
     @property
@@ -62,22 +62,22 @@ class VoxelwiseComparison:
 
     @property
     def peak(self) -> int:
-        """The voxel with the largest |t|, of the significant ones if there are any."""
+        """The index of the largest |t|, of significant voxels if there are any."""
         return int(np.argmax(np.where(self.significant | ~self.significant.any(), np.abs(self.statistics.t), -1.0)))
 
 
 def permute_tfce(
     x: Maps, tested: Values, others: Values, grid: Grid, *, permutations: int, seed: int
 ) -> PermutedStatistics:
-    """t and TFCE of one column of the design in every voxel, and the largest |TFCE| of each permutation.
+    """Return t and TFCE of one column of the design in every voxel, and the maximum |TFCE| of each permutation.
 
-    x (people, voxels of the grid's mask), a row a person; tested (people,), others (people, k): what else is fitted
-    beside an intercept. One seed draws the same permutations for all x of as many people. Voxels that the model
-    explains wholly (those that do not vary, above all) get 0. Covariates by Freedman & Lane 1983, as in Winkler 2014,
-    NeuroImage 92:381; TFCE: Smith & Nichols 2009, NeuroImage 44:83, E 0.5, H 2, faces, 100 steps up to the largest |t|.
-    Raises DataError where no voxel varies.
+    x (people, voxels of the grid's mask), a row per person; tested (people,); others (people, k): covariates besides an
+    intercept. One seed gives the same permutations for every x with as many people. Voxels that the model explains
+    entirely (above all constant ones) get 0. Covariates: Freedman & Lane 1983, as in Winkler 2014, NeuroImage 92:381;
+    TFCE: Smith & Nichols 2009, NeuroImage 44:83, E 0.5, H 2, faces, 100 steps up to the largest |t|. Raises DataError
+    where no voxel varies.
     """
-    from nilearn.maskers import NiftiMasker  # takes longer to load than all else that a group run needs
+    from nilearn.maskers import NiftiMasker  # slower to import than everything else a group run needs
     from nilearn.mass_univariate import permuted_ols
 
     others, values = _standardise_varying(others), np.asarray(x, np.float64)
@@ -102,10 +102,10 @@ def permute_tfce(
 
 
 def familywise_p(tfce: Sequence[Values], nulls: Sequence[Values]) -> list[Values]:
-    """p (voxels,) of each map, family-wise over the voxels of all maps, from the same permutations of all.
+    """Return p (voxels,) of each map, family-wise corrected over the voxels of all maps, which share permutations.
 
-    tfce: (voxels,) each; nulls: (permutations,) each, whose maximum over maps is what every voxel is held against
-    (Westfall & Young 1993; Nichols & Holmes 2002); the true labels count in (Phipson & Smyth 2010).
+    tfce: (voxels,) each; nulls: (permutations,) each, whose maximum over maps is the null distribution (Westfall &
+    Young 1993; Nichols & Holmes 2002), including the observed labelling (Phipson & Smyth 2010).
     """
     most = np.sort(np.max(nulls, axis=0))
     reached = [len(most) - np.searchsorted(most, np.abs(values) * (1 - RELATIVE_TOLERANCE)) for values in tfce]
@@ -113,7 +113,7 @@ def familywise_p(tfce: Sequence[Values], nulls: Sequence[Values]) -> list[Values
 
 
 def average_sessions(values: Maps, people: Sequence[str]) -> Maps:
-    """The mean row of each person (people, ...), who may have several (rows, ...), in the order of first rows."""
+    """Average the rows (rows, ...) of each person, in the order of their first rows: (people, ...)."""
     rows: dict[str, list[int]] = {}
     for row, person in enumerate(people):
         rows.setdefault(person, []).append(row)
@@ -121,7 +121,7 @@ def average_sessions(values: Maps, people: Sequence[str]) -> Maps:
 
 
 def check_design(tested: Values, others: Values) -> None:
-    """Raise DataError where a column of the design, as in `permute_tfce`, cannot be told from the other ones."""
+    """Raise DataError where the tested column of `permute_tfce` is a linear combination of the others."""
     others = _standardise_varying(others)
     rest = len(tested) - 2 - np.linalg.matrix_rank(others) if others.size else len(tested) - 2
     if rest < 1:
@@ -129,18 +129,18 @@ def check_design(tested: Values, others: Values) -> None:
             f"--voxelwise-test: {len(tested)} people are too few for {others.shape[1]} columns beside a class"
         )
     if _residual_share(tested[:, None], np.column_stack([np.ones(len(tested)), others]))[0] <= MIN_RESIDUAL_SHARE:
-        raise DataError("--voxelwise-test: the columns of --adjust-for give a class away wholly; adjust for fewer")
+        raise DataError("--voxelwise-test: the columns of --adjust-for determine the class; adjust for fewer")
 
 
 def _standardise_varying(others: Values) -> Values:
-    """The columns (people, k) that vary, as z-scores: nilearn takes a constant for the intercept, and flips signs."""
+    """Return the columns (people, k) that vary, as z scores: nilearn mistakes a constant for the intercept."""
     spread = others.std(axis=0)
     varies = spread > adjust.CONSTANT_TOLERANCE * np.maximum(np.abs(others.mean(axis=0)), 1e-12)
     return np.ascontiguousarray((others[:, varies] - others[:, varies].mean(axis=0)) / spread[varies])
 
 
 def _residual_share(x: Values, design: Values) -> Values:
-    """The share of the squares of x (people, voxels) that a least-squares fit of the design leaves, (voxels,)."""
+    """Return the share of the sum of squares of x (people, voxels) that the design leaves unexplained, (voxels,)."""
     basis = np.linalg.qr(design)[0]
     whole, rest = (np.square(values).sum(axis=0) for values in (x, x - basis @ (basis.T @ x)))
     share: Values = np.divide(rest, whole, out=np.zeros_like(whole), where=whole > 0)

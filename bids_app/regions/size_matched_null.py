@@ -1,4 +1,4 @@
-"""How a region's mean compares with that of as many voxels elsewhere in the brain."""
+"""Size-matched null distribution: a region's mean compared with patches of as many voxels elsewhere in the brain."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,20 +20,18 @@ class RegionMap(NamedTuple):
 def size_matched_p(
     maps: Sequence[RegionMap], mask: NDArray[np.bool_], voxel_mm: tuple[float, float, float], *, seed: int
 ) -> list[NDArray[np.float64]]:
-    """The size-matched p of every label from 0 upwards: the share of patches as strong, the region among them.
+    """Return the size-matched p of every label from 0 upwards: the share of patches as strong, including the region.
 
-    Label 0 is no region, and has none.
-
-    asked: maps that lie in one mask (X, Y, Z); labels (voxels in the mask,). A patch is as many voxels as the region
-    has, those nearest to a voxel drawn from the mask; strong is its mean, or the mean's magnitude where both signs
-    count. Patches are compact, and a winding region averages over more places, so that its p errs upwards. NaN where a
-    label has no voxel. Not corrected for the number of regions.
+    maps: in one mask (X, Y, Z); labels (voxels in the mask,), where 0 is no region and has no p. A patch has as many
+    voxels as the region, those nearest to a random voxel of the mask; its strength is its mean, or the magnitude of
+    the mean for signed maps. Patches are compact, whereas an elongated region averages over a larger area, so that its
+    p is conservative. NaN where a label has no voxel. Not corrected for the number of regions.
     """
     where = np.argwhere(mask) * np.asarray(voxel_mm)
     centres = np.random.default_rng(seed).permutation(len(where))[:MAX_PATCHES]
     sizes = [np.bincount(region_map.labels) for region_map in maps]
     for each in sizes:
-        each[0] = 0  # what lies outside the atlas may be half of the brain, and nobody asks about it
+        each[0] = 0  # voxels outside the atlas may be half of the brain, and need no p
     largest = max(1, *(int(each.max()) for each in sizes))
     means = [_region_means(region_map, each) for region_map, each in zip(maps, sizes, strict=True)]
     reached = [np.zeros(len(each)) for each in sizes]

@@ -1,4 +1,4 @@
-"""How far the maps of several models agree on regions."""
+"""Agreement of the maps of several models on regions."""
 
 from itertools import combinations
 
@@ -10,12 +10,12 @@ TOP_REGIONS = 10
 
 
 def measure_agreement(means: NDArray[np.floating]) -> dict[str, float]:
-    """Of region means (models, regions), two models at least.
+    """Measure the agreement of region means (models, regions) of at least two models.
 
     icc: ICC(2,1), two-way random effects, absolute agreement of single models on regions (Shrout & Fleiss 1979,
     Psychological Bulletin 86:420-428); spearman: mean rank correlation of pairs of models; top_dice: mean Dice of pairs
-    of their ten strongest regions (fewer where there are fewer than twenty). Models of cross-validation share most of
-    their training people, so that all three are higher than of models that share nobody.
+    of their ten strongest regions (fewer with fewer than twenty regions). Models of cross-validation share most of
+    their training data, so that all three are higher than between independent models.
     """
     strengths = np.abs(means)
     top = max(1, min(TOP_REGIONS, strengths.shape[1] // 2))

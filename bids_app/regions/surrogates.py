@@ -1,4 +1,4 @@
-"""Maps that are as smooth as a given one, with the same values, in other places: what overlap comes to by chance."""
+"""Surrogate maps with the values and spatial autocorrelation of a map: the null distribution of overlap."""
 
 from collections.abc import Iterator
 
@@ -14,18 +14,18 @@ MIN_PAIRS = 100
 def generate_surrogates(
     volume: NDArray[np.floating], mask: NDArray[np.bool_], *, count: int, seed: int
 ) -> Iterator[NDArray[np.float64]]:
-    """Surrogates (voxels in the mask,) of a map (X, Y, Z), nearly isotropic voxels; outside the mask nothing is read.
+    """Yield surrogates (voxels in the mask,) of a map (X, Y, Z) with nearly isotropic voxels.
 
-    Sums of white noise, smoothed by several Gaussian kernels, whose autocorrelation is fitted to the map's, brought to
-    normal values by rank; then the map's values are put in the order of the sum. Burt et al. 2020, NeuroImage
-    220:117038, fit a variogram for the same end. A little liberal: of 60 smooth maps that had nothing to do with a
-    smooth region 8 had p of 0.05 or less, where 3 are expected (tests/test_overlap.py).
+    A sum of white noise smoothed by several Gaussian kernels, whose autocorrelation is fitted to that of the map's
+    normal scores; the map's values are then sorted in the order of the sum. Burt et al. 2020, NeuroImage 220:117038,
+    fit a variogram instead. Slightly liberal: of 60 smooth maps unrelated to a smooth region, 8 had p <= 0.05, where 3
+    are expected (tests/test_overlap.py).
     """
     random = np.random.default_rng(seed)
     values = np.asarray(volume[mask], np.float64)
     ordered = np.sort(values)
     weights = _kernel_weights(_normal_scores(values), mask)
-    # room for the widest kernel, so that opposite edges, which meet in a Fourier transform, do not
+    # padded by the widest kernel, since a Fourier transform wraps around
     widest = max((sigma for sigma, weight in zip(SIGMAS, weights, strict=True) if weight > 0), default=0.0)
     shape = [fft.next_fast_len(edge + int(np.ceil(3 * widest)), real=True) for edge in mask.shape]
     filtered = np.sqrt(_power_spectrum(shape, weights))
@@ -35,7 +35,7 @@ def generate_surrogates(
 
 
 def autocorrelation(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The correlation of voxels that lie 1, 2, ... voxels apart along an axis, both in the mask; NaN for few pairs."""
+    """Return the correlation of voxels at lags 1, 2, ... along the axes, both in the mask; NaN with too few pairs."""
     volume = np.zeros(mask.shape)
     volume[mask] = values - values.mean()
     correlations = np.full(LAGS, np.nan)
@@ -52,10 +52,12 @@ def autocorrelation(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDA
 
 
 def _kernel_weights(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """How much of each kernel's noise a map of unit variance is made of, (kernels,); the rest is white."""
+    """Return the variance share of each kernel's noise, (kernels,), fitted to a map of unit variance; the rest is
+    white.
+    """
     known = autocorrelation(values, mask)
     lags = np.flatnonzero(np.isfinite(known))
-    # noise that a Gaussian has smoothed correlates as exp(-d^2 / 4 sigma^2)
+    # noise smoothed by a Gaussian has the autocorrelation exp(-d^2 / 4 sigma^2)
     design = np.exp(-((lags[:, None] + 1.0) ** 2) / (4 * np.square(SIGMAS)))
     weights, _ = optimize.nnls(design, known[lags])
     normalised: NDArray[np.float64] = weights / max(weights.sum(), 1.0)
@@ -63,7 +65,7 @@ def _kernel_weights(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDA
 
 
 def _power_spectrum(shape: list[int], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The power spectrum of the sum of smoothed noises and white noise, on the grid of `fft.rfftn`; its mean is 1."""
+    """Return the power spectrum of the sum of smoothed and white noise, on the grid of `fft.rfftn`; its mean is 1."""
     steps = [fft.fftfreq(edge) for edge in shape[:-1]] + [fft.rfftfreq(shape[-1])]
     squared = sum(np.square(frequencies) for frequencies in np.meshgrid(*steps, indexing="ij", sparse=True))
     power = np.full(np.broadcast_shapes(squared.shape), max(1 - weights.sum(), 0.0))

@@ -1,4 +1,4 @@
-"""A heatmap and labels -> a table of regions."""
+"""Tables of regions from a heatmap and an atlas."""
 
 from collections.abc import Callable, Iterable
 from typing import Literal
@@ -21,15 +21,14 @@ def tabulate_regions(
     sign: Literal["both", "positive"],
     voxel_ml: float,
 ) -> pd.DataFrame:
-    """Where a heatmap's mass lies: a row a region, by rank, then a row for what is outside the atlas.
+    """Tabulate where a heatmap's mass lies: a row per region, by rank, then a row for voxels outside the atlas.
 
-    heatmap, labels, mask (bool): (X, Y, Z) on one grid. A region that the mask does not reach has no row. Columns:
+    heatmap, labels, mask (bool): (X, Y, Z) on one grid. A region without voxels in the mask has no row. Columns:
     region; voxels, in the mask; volume_ml; coverage, the share of the region's voxels that is in the mask; mean; p95,
     the 95th percentile (of magnitudes when both signs count); maximum, the value of the largest magnitude (the largest
     value when only positive ones count); mass, the sum of magnitudes (of positive values); share, of the mask's mass,
-    which sums to 1 (NA where there is none); rank, how many regions have a mean of at least this
-    magnitude (at least this mean), so that where nothing is found every region is the last;
-    index, the label, 0 outside.
+    which sums to 1 (NA where there is none); rank, how many regions have a mean of at least this magnitude (at least
+    this mean), so that all regions rank last in an empty map; index, the label, 0 outside.
     Raises DataError where the heatmap is not finite in the mask, ValueError where the grids differ.
     """
     if not heatmap.shape == labels.shape == mask.shape:
@@ -47,7 +46,7 @@ def tabulate_regions(
 
 
 def _summarise_labels(values: np.ndarray, labels: np.ndarray, whole: np.ndarray, *, both: bool) -> pd.DataFrame:
-    """Figures of every label, 0 included, indexed by label; `whole` counts each label's voxels wherever they are."""
+    """Summarise every label, including 0, indexed by label; `whole`: voxels of each label in the whole image."""
     strength = np.abs(values) if both else values
     order = np.lexsort((strength, labels))
     values, strength, labels = values[order], strength[order], labels[order]
@@ -59,7 +58,7 @@ def _summarise_labels(values: np.ndarray, labels: np.ndarray, whole: np.ndarray,
     frame["mass"] = np.bincount(labels, weights=np.maximum(strength, 0), minlength=len(whole))
     frame.loc[some, "mean"] = np.bincount(labels, weights=values, minlength=len(whole))[some] / count
     frame.loc[some, "maximum"] = values[last]
-    # The percentile lies between two ordered values, as numpy's default has it.
+    # linear interpolation between two ordered values, as numpy's default
     place = 0.95 * (count - 1)
     below = first + np.floor(place).astype(int)
     frame.loc[some, "p95"] = strength[below] + (place % 1) * (strength[np.minimum(below + 1, last)] - strength[below])
@@ -67,7 +66,7 @@ def _summarise_labels(values: np.ndarray, labels: np.ndarray, whole: np.ndarray,
 
 
 def _rank_rows(frame: pd.DataFrame, names: dict[int, str], *, both: bool) -> pd.DataFrame:
-    """Regions by rank, with their names, then what is outside; columns in their final order."""
+    """Sort regions by rank, add their names, and append the row outside the atlas; columns in their final order."""
     regions = frame[(frame.index > 0) & (frame["voxels"] > 0)].copy()
     regions["region"] = [names.get(int(label), str(label)) for label in regions.index]
     regions["index"] = regions.index
@@ -80,7 +79,7 @@ def _rank_rows(frame: pd.DataFrame, names: dict[int, str], *, both: bool) -> pd.
 
 
 def region_means(maps: Iterable[np.ndarray], labels: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """The mean of each region, (maps, regions), of maps (voxels,); labels (voxels,), `index` the regions' own."""
+    """Return the mean of each region, (maps, regions), of maps (voxels,); labels (voxels,), `index`: the regions'."""
     size = max(int(labels.max(initial=0)), int(index.max(initial=0))) + 1
     voxels = np.maximum(np.bincount(labels, minlength=size), 1)
     every = np.stack([np.bincount(labels, weights=values, minlength=size) / voxels for values in maps])
@@ -88,9 +87,9 @@ def region_means(maps: Iterable[np.ndarray], labels: np.ndarray, index: np.ndarr
 
 
 def make_region_maximum(labels: np.ndarray, index: np.ndarray, *, both: bool) -> Callable[[np.ndarray], np.ndarray]:
-    """A function that gives a map's (voxels,) maximum in each region (regions,); of magnitudes if both signs count.
+    """Return a function that computes a map's (voxels,) maximum in each region (regions,), of magnitudes with `both`.
 
-    labels (voxels,); `index`: the regions' own, each of which has voxels.
+    labels (voxels,); `index`: the labels of the regions, each of which has voxels.
     """
     order = np.argsort(labels, kind="stable")
     there, first = np.unique(labels[order], return_index=True)
@@ -104,5 +103,5 @@ def make_region_maximum(labels: np.ndarray, index: np.ndarray, *, both: bool) ->
 
 
 def rank_regions(of_regions: np.ndarray, *, both: bool) -> np.ndarray:
-    """Ranks (maps, regions) of region means within each map: how many are at least as strong, 1 the strongest."""
+    """Rank region means (maps, regions) within each map: how many are at least as strong, 1 the strongest."""
     return np.asarray(rankdata(-np.abs(of_regions) if both else -of_regions, axis=1, method="max"))
