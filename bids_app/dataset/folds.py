@@ -256,14 +256,11 @@ def _check_sites(sites: Sequence[str | None], groups: tuple[str, ...]) -> list[s
         )
     if len(set(known)) < 2:
         raise UsageError(f"--leave-site-out: all people are from site {known[0]}, and two are needed; use --folds")
-    several = [
-        f"{name} ({', '.join(sorted(group_sites))})"
-        for name, group_sites in sorted(sites_by_group.items())
-        if len(group_sites) > 1
-    ]
+    several = [(name, sorted(seen)) for name, seen in sorted(sites_by_group.items()) if len(seen) > 1]
     if several:
+        listed = "; ".join(f"{name} ({', '.join(seen)})" for name, seen in several[:5])
         raise DataError(
-            f"--leave-site-out: {'; '.join(several[:5])} would be in training and test; leave out all of them but "
+            f"--leave-site-out: {listed} would be in training and test; leave out all of them but "
             "one site with --exclude, or give sites that share people one name"
         )
     return known

@@ -67,23 +67,20 @@ def train_fold(
             built: dict[str, Any] = {"seed": model_seed, "options": select_model_options(options)}
             module, where = _build_module(classifier, pipeline, len(classes), device, weights, **built)
             fields = {**built, "repeat": split.repeat, "fold": split.fold, "settings": settings, "device": where}
-            model_of_codes = models.Model(cell, classifier, classes, pipeline, module, **fields)
-            return model_of_codes, _fit(model_of_codes, training, codes, groups=groups, options=options, folder=folder)
+            untrained = models.Model(cell, classifier, classes, pipeline, module, **fields)
+            return untrained, _fit(untrained, training, codes, groups=groups, options=options, folder=folder)
 
         y = np.array([classes.index(name) for name in table["class"].iloc[list(split.train)]])
         model, losses = train_on(y, seeds.derive(seed, cell, split.repeat, split.fold))
         predictions = _write_predictions(model, table.iloc[list(split.test)], split, model.predict(held_out), folder)
         if labelling is None:
             _save_outputs(model, losses, held_out, folder)
-            against = (
-                train_comparison_models(model, y, groups, lambda *arguments: train_on(*arguments)[0])
-                if explain_checks
-                else None
-            )
+            against = None
+            if explain_checks:
+                against = train_comparison_models(model, y, groups, lambda *arguments: train_on(*arguments)[0])
             held = (held_out, np.array([classes.index(name) for name in predictions["true"]]))
-            write_explanations(
-                model, explainers, (training, y), held, folder, _load_parcels(parcels, pipeline), against
-            )
+            regions = _load_parcels(parcels, pipeline)
+            write_explanations(model, explainers, (training, y), held, folder, regions, against)
             if split.repeat == 1:
                 _save_gram_matrices(model, training, held_out, folder)
     checkpoint.clear(folder)
