@@ -52,8 +52,7 @@ def train_fold(
     float32 (samples, voxels) in the row order of `people`, a table of participant_id, session_id, class and the
     covariates in `adjust` (by map) and in `keep`, which ComBat preserves (None: no ComBat; otherwise the table has
     `site_number`). options: override those of the classifier and its training (`TRAINING_KEYS`). weights: a folder of
-    pretrained weights. parcels: .npy of regions (X, Y, Z); explain_checks: check the explainers (`write_explanations`).
-    Raises DataError when table and arrays disagree or a covariate is missing.
+    pretrained weights. parcels: .npy of regions (X, Y, Z). Raises DataError when table and arrays disagree.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = _read_table(people, classes, labelling)
