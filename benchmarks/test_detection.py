@@ -40,7 +40,8 @@ from bids_app.maps import gm
 from bids_app.nodes.atlas import resample_atlas
 from bids_app.nodes.template import prepare_template
 from bids_app.nodes.train import stack_maps
-from bids_app.training import models, prepare
+from bids_app.training import models
+from bids_app.training.feature_pipeline import Samples, fit_pipeline
 
 pytestmark = pytest.mark.slow
 CLASSIFIERS = ("svm", "single_effect", "regional", "model_averaging")
@@ -65,7 +66,7 @@ class Cohort:
 
     def smoothed(self, maps):
         """Values (people, voxels) of maps, as the group level reads them."""
-        return np.stack([arrays.prepared(one, self.grid, gm.SMOOTHING_MM, gm.FORM, "planted") for one in maps])
+        return np.stack([arrays.scale_and_smooth(one, self.grid, gm.SMOOTHING_MM, gm.FORM, "planted") for one in maps])
 
     @cached_property
     def adjusted(self):
@@ -174,15 +175,15 @@ def study(cohort, effect, region, removed, people, seed):
     random = np.random.default_rng(seed)
     who, y = random.permutation(len(cohort.values))[:people], random.permutation(np.arange(people) % 2)
     tiv, values = cohort.tiv[who], cohort.values[who] - y[:, None] * removed[who]
-    everybody = prepare.People({"gm": values}, {"tiv": tiv})
+    everybody = Samples({"gm": values}, {"tiv": tiv})
     decisions = {name: np.zeros(people) for name in (*CLASSIFIERS, *([ORACLE] if effect.share else []))}
     maps = {(name, kind): 0.0 for name in CLASSIFIERS for kind in (pattern, weights)}
     of_fold = np.zeros(people, int)
-    for split in folds.stratified([str(one) for one in y], folds=FOLDS, seed=seed):
+    for split in folds.stratified_folds([str(one) for one in y], folds=FOLDS, seed=seed):
         train, test = np.array(split.train), np.array(split.test)
         of_fold[test] = split.fold
-        prepared = prepare.fit(everybody.rows(train), maps=("gm",), columns={"gm": ("tiv",)}, grid=cohort.grid)
-        own, new = (prepared.vectors(everybody.rows(rows)) for rows in (train, test))
+        prepared = fit_pipeline(everybody.select(train), maps=("gm",), columns={"gm": ("tiv",)}, grid=cohort.grid)
+        own, new = (prepared.transform(everybody.select(rows)) for rows in (train, test))
         for name in CLASSIFIERS:
             model = models.build(name, prepared, 2, seed=seed)
             model.fit(own, y[train], seed=seed, groups=None, places=models.places(cohort.grid))

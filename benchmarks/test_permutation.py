@@ -36,14 +36,14 @@ def seconds(work):
 def ours(x, y, part=svm):
     people = [str(row) for row in range(PEOPLE)]
     kernels, of_fold = [], np.zeros(PEOPLE, int)
-    for split in folds.stratified([str(one) for one in y], people, folds=FOLDS):
+    for split in folds.stratified_folds([str(one) for one in y], people, folds=FOLDS):
         train, test = np.array(split.train), np.array(split.test)
         of_fold[test] = split.fold
         fitted = scale.fit(x[train])
         inner = part.products(scale.transform(x[train], fitted), scale.transform(x[test], fitted), places=PLACES)
-        kernels.append(permutation.Kernel(inner, train, test))
-    labels = permutation.shuffles(y, of_fold, people, ["-"] * PEOPLE, count=PERMUTATIONS, seed=0)
-    return permutation.scores(kernels, labels, people, 2, decide=part.decide)
+        kernels.append(permutation.FoldKernel(inner, train, test))
+    labels = permutation.shuffle_labels(y, of_fold, people, ["-"] * PEOPLE, count=PERMUTATIONS, seed=0)
+    return permutation.score_labellings(kernels, labels, people, 2, decide=part.decide)
 
 
 def theirs(x, y):

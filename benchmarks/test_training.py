@@ -28,9 +28,9 @@ from torch.nn.functional import cross_entropy
 from bids_app import catalogue
 from bids_app.dataset.grid import Grid
 from bids_app.training import loop, memory
-from bids_app.training.prepare import Preparation
-from bids_app.training.reading import Reader
-from bids_app.training.regimen import Regimen
+from bids_app.training.feature_pipeline import FeaturePipeline
+from bids_app.training.training_config import TrainingConfig
+from bids_app.training.volume_reader import VolumeReader
 
 pytestmark = pytest.mark.slow
 PEOPLE, LOADER, STEP, HIGHEST = 24, 0.02, 1.1, 2.0
@@ -58,8 +58,8 @@ def reader(shape, folder, people):
     x = np.random.default_rng(0).standard_normal((PEOPLE, grid.voxels), dtype=np.float32)
     np.save(folder / "x.npy", x)
     mapped = np.load(folder / "x.npy", mmap_mode="r")
-    preparation = Preparation(("gm",), {"gm": ()}, grid, {})
-    return Reader(preparation, mapped, most=people), np.arange(PEOPLE) % 2
+    preparation = FeaturePipeline(("gm",), {"gm": ()}, grid, {})
+    return VolumeReader(preparation, mapped, most=people), np.arange(PEOPLE) % 2
 
 
 def seconds(work):
@@ -105,10 +105,10 @@ def test_a_step_costs_what_a_bare_one_does_and_the_loader_next_to_nothing(name, 
     shape, voxel_mm, people, steps = NETWORKS[name]
     read, y = reader(shape, tmp_path, people)
     network, rows = made(name, shape, voxel_mm), np.arange(people)
-    with loop.threads(1):
+    with loop.torch_threads(1):
         x = torch.from_numpy(read(rows)).clone()
         turns = Turns(read, Bare(copy.deepcopy(network), x, torch.from_numpy(y[rows])))
-        how = Regimen(epochs=people * steps // PEOPLE, batch_size=people)
+        how = TrainingConfig(epochs=people * steps // PEOPLE, batch_size=people)
         loop.train(network, turns, y, how, seed=0, device="cpu")
     # the first steps make the optimiser's states
     step, plain, loading = (np.array(its[2 : steps - 1]) for its in (turns.ours, turns.plain, turns.loading))
@@ -136,7 +136,7 @@ def peak(name):
     bare.step()
     bare.step()
     found = resident("VmHWM") - before
-    need = memory.of_step(network, Regimen(epochs=1, batch_size=people), channels=1, shape=shape)
+    need = memory.estimate_step(network, TrainingConfig(epochs=1, batch_size=people), channels=1, shape=shape)
     return {"estimate": need.total / 2**20, "peak": found}
 
 

@@ -99,7 +99,7 @@ def study(tmp_path):
             np.save(arrays[one], x.astype(np.float32))
         grid.write(tmp_path / "grid.npz")
         table.to_csv(tmp_path / "people.tsv", sep="\t", index=False)
-        splits = folds.stratified(table["class"].tolist(), table["participant_id"].tolist(), folds=3, seed=seed)
+        splits = folds.stratified_folds(table["class"].tolist(), table["participant_id"].tolist(), folds=3, seed=seed)
         common = {
             "maps": maps, "arrays": arrays, "grid_file": tmp_path / "grid.npz", "people": tmp_path / "people.tsv",
             "classes": ("control", "patient"), "adjust": dict.fromkeys(maps, ("tiv",)), "seed": 1, "device": "cpu",

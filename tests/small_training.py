@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from bids_app.training import loop
-from bids_app.training.regimen import Regimen
+from bids_app.training.training_config import TrainingConfig
 
 SHAPE = (6, 6, 6)
 
@@ -31,7 +31,7 @@ def people(count, *, effect=2.0, seed=0):
 def train(network, x, y, *, seed=0, batch=None, **how):
     more = {name: how.pop(name) for name in ("groups", "checkpoint", "progress") if name in how}
     reader = (lambda rows: x[rows]) if batch is None else batch
-    return loop.train(network, reader, y, Regimen(**{"epochs": 3, **how}), seed=seed, device="cpu", **more)
+    return loop.train(network, reader, y, TrainingConfig(**{"epochs": 3, **how}), seed=seed, device="cpu", **more)
 
 
 def alike(one, other):

@@ -15,7 +15,12 @@ from bids_app.errors import DataError, UsageError
 from bids_app.planning import settings_from_model
 from bids_app.planning.model_application import _classes_to_collect
 from bids_app.run import main
-from bids_app.training import ranges
+from bids_app.training.covariate_ranges import (
+    class_prevalence,
+    compute_ranges,
+    list_outside_ranges,
+    list_unknown_covariates,
+)
 
 LABEL = ["--label", "group", "--classes", "control", "patient"]
 SLOPPY = ["--sloppy", "--nprocs", "2"]
@@ -304,18 +309,18 @@ def test_settings_of_bold_maps_are_taken_from_the_model(tmp_path, monkeypatch):
 def test_ranges_tell_who_lies_outside_and_what_cannot_be_compared():
     people = pd.DataFrame({"participant_id": ["1", "2", "3"], "class": ["a", "a", "b"], "age": [21.0, np.nan, 38.5]})
     people["scanner_of_sidecar"] = ["Siemens Prisma", "GE", None]
-    known = ranges.of(people, [0.8, 1.361, 1.1])
+    known = compute_ranges(people, [0.8, 1.361, 1.1])
     assert known.pop("map") == pytest.approx(1.4)  # rounded up: it is nobody's own
     assert known == {"people": {"a": 2, "b": 1}, "age": [20, 40], "scanner": ["GE", "Siemens Prisma"]}
     known["map"] = 1.4
-    assert ranges.outside({"age": 40, "scanner_of_sidecar": "GE"}, 1.0, known) == []
-    told = ranges.outside({"age": 41, "scanner_of_sidecar": "Philips"}, 1.5, known)
+    assert list_outside_ranges({"age": 40, "scanner_of_sidecar": "GE"}, 1.0, known) == []
+    told = list_outside_ranges({"age": 41, "scanner_of_sidecar": "Philips"}, 1.5, known)
     assert [text.split()[0] for text in told] == ["age", "the", "the"]
-    assert ranges.outside({"age": np.nan, "scanner_of_sidecar": None}, 0.7, known) == []
-    assert ranges.unknown(people, known) == ["age", "scanner"]
-    assert ranges.unknown(people.iloc[:1], {"people": {}}) == ["age", "scanner"]
-    assert ranges.unknown(people.iloc[:1], known) == []
-    assert ranges.prevalence(known, ["b", "a"]) == {"b": 1 / 3, "a": 2 / 3}
+    assert list_outside_ranges({"age": np.nan, "scanner_of_sidecar": None}, 0.7, known) == []
+    assert list_unknown_covariates(people, known) == ["age", "scanner"]
+    assert list_unknown_covariates(people.iloc[:1], {"people": {}}) == ["age", "scanner"]
+    assert list_unknown_covariates(people.iloc[:1], known) == []
+    assert class_prevalence(known, ["b", "a"]) == {"b": 1 / 3, "a": 2 / 3}
 
 
 def test_two_analyses_below_one_folder_are_refused(trained, tmp_path, capsys):
@@ -356,8 +361,6 @@ def test_classes_that_look_like_numbers_and_people_of_unknown_age_are_taken_as_t
 
 def test_a_session_with_a_class_stands_for_a_person_as_in_training():
     from types import SimpleNamespace
-
-    pass  # moved import
 
     index = pd.MultiIndex.from_tuples([("1", ""), ("1", "a"), ("1", "b"), ("2", ""), ("2", "a")])
     true = pd.Series([pd.NA, pd.NA, "x", pd.NA, pd.NA], index=index, dtype="string")

@@ -12,8 +12,8 @@ from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError
 from bids_app.planning.work_dir import WorkDir
 from bids_app.run import main
-from bids_app.training import drawing
-from bids_app.training.regimen import Regimen
+from bids_app.training.sampling import train_validation_split
+from bids_app.training.training_config import TrainingConfig
 
 QUICK = ["--label", "group", "--classes", "control", "patient", "--sloppy", "--classifiers", "svm"]
 ASKED = ["--folds", "2", "--test-per-class", "1", "--analysis", "balanced"]
@@ -32,7 +32,7 @@ def families(seed):
 @pytest.mark.parametrize("seed", range(10))
 def test_every_fold_holds_out_as_many_people_of_each_class_nobody_twice_and_families_whole(seed):
     classes, groups, people = families(seed)
-    splits = folds.balanced(classes, groups, people, number=2, folds=3, repeats=2, seed=seed)
+    splits = folds.balanced_folds(classes, groups, people, number=2, folds=3, repeats=2, seed=seed)
     assert [(split.repeat, split.fold) for split in splits] == [(r, f) for r in (1, 2) for f in (1, 2, 3)]
     for split in splits:
         held = {(people[row], classes[row]) for row in split.test}
@@ -47,10 +47,10 @@ def test_every_fold_holds_out_as_many_people_of_each_class_nobody_twice_and_fami
 
 def test_the_seed_and_the_repeat_decide_and_everybody_is_drawn_equally_often():
     classes = [*"aaaaaaaaaabbbbbbbb"]
-    one, again = (folds.balanced(classes, number=2, folds=2, repeats=600, seed=3) for _ in range(2))
+    one, again = (folds.balanced_folds(classes, number=2, folds=2, repeats=600, seed=3) for _ in range(2))
     assert one == again
-    assert one[:4] == folds.balanced(classes, number=2, folds=2, repeats=2, seed=3)
-    assert one[0].test != folds.balanced(classes, number=2, folds=2, seed=4)[0].test
+    assert one[:4] == folds.balanced_folds(classes, number=2, folds=2, repeats=2, seed=3)
+    assert one[0].test != folds.balanced_folds(classes, number=2, folds=2, seed=4)[0].test
     drawn = Counter(row for split in one for row in split.test)
     # binomial, n 600, p 0.4 and 0.5: SDs of 12 and 12.2; four of them
     assert all(abs(drawn[row] - (240 if row < 10 else 300)) < 49 for row in range(18))
@@ -58,11 +58,11 @@ def test_the_seed_and_the_repeat_decide_and_everybody_is_drawn_equally_often():
 
 def test_too_few_people_are_told_what_would_do():
     with pytest.raises(DataError, match=r"class b has 20 people, .*--test-per-class 4 or --folds 3"):
-        folds.balanced([*"a" * 40, *"b" * 20], number=6, folds=5)
+        folds.balanced_folds([*"a" * 40, *"b" * 20], number=6, folds=5)
     with pytest.raises(DataError, match="without class b: all its people are held out"):
-        folds.balanced([*"aaaabb"], number=2, folds=1)
+        folds.balanced_folds([*"aaaabb"], number=2, folds=1)
     with pytest.raises(DataError, match=r"no 2 folds were found that hold out 1 people.*--keep-together"):
-        folds.balanced([*"aaaabbbb"], [*"xxyyzzww"], [*"12345678"], number=1, folds=2)
+        folds.balanced_folds([*"aaaabbbb"], [*"xxyyzzww"], [*"12345678"], number=1, folds=2)
 
 
 @pytest.mark.parametrize("other", [["--hold-out", "0.2"], ["--leave-site-out"], ["--folds-file", "folds.tsv"]])
@@ -75,14 +75,14 @@ def test_another_way_to_split_beside_it_is_refused(phantom_maps, capsys, other):
 def test_validation_of_whole_people_is_as_many_of_each_class():
     y = np.array([0] * 24 + [1] * 14)
     groups = [f"{row // 2}" for row in range(24)] + [f"alone-{row}" for row in range(14)]
-    rows, aside = drawing.parted(y, groups, share=6, seed=1)
+    rows, aside = train_validation_split(y, groups, share=6, seed=1)
     assert sorted([*rows, *aside]) == list(range(38))
     assert [len({groups[row] for row in aside if y[row] == one}) for one in (0, 1)] == [6, 6]
     with pytest.raises(DataError, match="9 people of each class cannot be set aside for validation"):
-        drawing.parted(np.array([0, 1] * 8), None, share=9, seed=1)
-    assert Regimen(epochs=1, validation=6).validation == 6
+        train_validation_split(np.array([0, 1] * 8), None, share=9, seed=1)
+    assert TrainingConfig(epochs=1, validation=6).validation == 6
     with pytest.raises(ValueError, match="VALIDATION is a share below 1 or a whole number"):
-        Regimen(epochs=1, validation=1.5)
+        TrainingConfig(epochs=1, validation=1.5)
 
 
 @pytest.fixture(scope="module")

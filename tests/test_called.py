@@ -17,7 +17,8 @@ from bids_app.nodes.prediction_page import _t1w_in_template_space
 from bids_app.report import called as page
 from bids_app.report.page import number
 from bids_app.run import main
-from bids_app.training import deviations, prepare
+from bids_app.training.feature_pipeline import Samples, fit_pipeline
+from bids_app.training.region_zscores import REGION_ZSCORES_FILE, compute_region_zscores
 
 SPACE = "MNI152NLin2009cAsym"
 
@@ -35,20 +36,20 @@ def test_a_region_s_z_is_its_distance_from_the_training_people_of_the_reference_
     grid = Grid(np.ones((4, 5, 6), bool), np.eye(4))
     values = {name: random.normal(size=(12, 120)).astype(np.float32) for name in ("gm", "wm")}
     tiv = random.normal(1500, 100, 12)
-    people = prepare.People(values, {"tiv": tiv})
-    training, held_out = people.rows(range(9)), people.rows(range(9, 12))
-    preparation = prepare.fit(training, maps=("gm", "wm"), columns={"gm": ("tiv",)}, grid=grid)
+    people = Samples(values, {"tiv": tiv})
+    training, held_out = people.select(range(9)), people.select(range(9, 12))
+    pipeline = fit_pipeline(training, maps=("gm", "wm"), columns={"gm": ("tiv",)}, grid=grid)
     labels, reference = random.choice([0, 2, 7], 120), np.arange(9) < 5
-    index, z, controls = deviations.of_regions(preparation, training, held_out, reference, labels)
+    index, z, controls = compute_region_zscores(pipeline, training, held_out, reference, labels)
     assert index.tolist() == [2, 7]
     assert controls == 5
     assert z.shape == (3, 2, 2)
-    known, own = preparation.vectors(training), preparation.vectors(held_out)
+    known, own = pipeline.transform(training), pipeline.transform(held_out)
     for column, label in enumerate((2, 7)):
         controls = known[:5, 120:][:, labels == label].mean(axis=1)
         expected = (own[1, 120:][labels == label].mean() - controls.mean()) / controls.std(ddof=1)
         assert z[1, 1, column] == pytest.approx(expected, rel=1e-4)
-    few = deviations.of_regions(preparation, training, held_out, np.arange(9) < 4, labels)[1]
+    few = compute_region_zscores(pipeline, training, held_out, np.arange(9) < 4, labels)[1]
     assert np.isnan(few).all()
 
 
@@ -81,7 +82,7 @@ def _regions_on_pages_are_those_of_the_person_s_fold(out, folder, told):
         grid = Grid.read(work / "grid_gm.npz")
         values = np.load(place / "heatmap_weights.npy")[row, ["control", "patient"].index(explained)]
         labels = grid.vector(np.load(place / "parcels.npy"))
-        with np.load(place / deviations.FILE) as stored:
+        with np.load(place / REGION_ZSCORES_FILE) as stored:
             index, z = stored["index"], stored["z"][row, 0]
         means = np.array([values[labels == one].mean(dtype=float) for one in index])
         first = int(np.abs(means).argmax())

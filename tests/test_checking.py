@@ -13,20 +13,24 @@ from captum.metrics import infidelity
 from bids_app import catalogue
 from bids_app.evaluation import checks
 from bids_app.explainers import weights
-from bids_app.training import checking, faithful, fold, models, prepare, results, sanity
+from bids_app.training import fold, models, results
+from bids_app.training.explainer_checks import HeldOutChecks, shuffle_labels
+from bids_app.training.faithfulness import OccludedSample, make_occluded_samples, measure_faithfulness
+from bids_app.training.feature_pipeline import Samples
+from bids_app.training.parameter_randomization import randomize_cascade
 
 CLASSES = ("control", "patient")
 
 
 def train(common, split, folder, classifier="svm", **options):
-    fold.run(cell=f"{classifier}/gm", classifier=classifier, split=split, folder=folder, **(common | options))
+    fold.train_fold(cell=f"{classifier}/gm", classifier=classifier, split=split, folder=folder, **(common | options))
     return folder
 
 
 def everyone(common):
     table = pd.read_csv(common["people"], sep="\t", dtype={"participant_id": str})
     values = {one: np.load(path, mmap_mode="r") for one, path in common["arrays"].items()}
-    return prepare.People(values, {"tiv": table["tiv"].to_numpy()})
+    return Samples(values, {"tiv": table["tiv"].to_numpy()})
 
 
 @pytest.mark.parametrize(("classifier", "method"), [("svm", "weights"), ("cnn3d", "gradcam")])
@@ -35,14 +39,14 @@ def test_shuffled_parameters_change_the_map_and_the_model_stays_as_it_was(study,
     folder = train(common, splits[0], tmp_path / "out", classifier, options={"epochs": 3})
     model = models.load(folder / "model")
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
-    people = everyone(common).rows(splits[0].test)
+    people = everyone(common).select(splits[0].test)
     explainer, targets = catalogue.load("explainers", method), np.ones(len(people), int)
-    found = sanity.cascade(explainer, model, people, targets, seed=3)
+    found = randomize_cascade(explainer, model, people, targets, seed=3)
     assert all(torch.equal(value, before[name]) for name, value in model.module.state_dict().items())
     layers = [name for name, one in model.module.named_modules() if list(one.parameters(recurse=False))]
     assert [row["layer"] for row in found] == layers[::-1]
     assert abs(found[-1]["spearman"]) < 0.5
-    assert found == sanity.cascade(explainer, model, people, targets, seed=3)
+    assert found == randomize_cascade(explainer, model, people, targets, seed=3)
 
 
 def test_a_map_of_the_image_alone_is_found_out(study, tmp_path):
@@ -52,8 +56,8 @@ def test_a_map_of_the_image_alone_is_found_out(study, tmp_path):
     def explain(classifier, x, target, *, mask):
         return (x[0].numpy() * mask).astype(np.float32)
 
-    people = everyone(common).rows(splits[0].test)
-    found = sanity.cascade(SimpleNamespace(explain=explain), model, people, np.ones(len(people), int), seed=3)
+    people = everyone(common).select(splits[0].test)
+    found = randomize_cascade(SimpleNamespace(explain=explain), model, people, np.ones(len(people), int), seed=3)
     assert all(row["spearman_abs"] == pytest.approx(1) for row in found)
 
 
@@ -69,16 +73,16 @@ def linear(study, tmp_path):
     def make(*maps):
         common, splits, _ = study(1.0, maps=maps)
         model = models.load(train(common, splits[0], tmp_path / "out") / "model")
-        parcels = model.preparation.grid.vector(PARCELS)
-        people = everyone(common).rows(splits[0].test[:4])
-        return faithful.persons(model, people, np.array([0, 1, 1, 0]), parcels), parcels
+        parcels = model.pipeline.grid.vector(PARCELS)
+        people = everyone(common).select(splits[0].test[:4])
+        return make_occluded_samples(model, people, np.array([0, 1, 1, 0]), parcels), parcels
 
     return make
 
 
 @pytest.mark.parametrize("method", ["weights", "integrated_gradients", "lrp0", "occlusion", "saliency"])
 def test_what_is_exact_for_a_linear_model_foretells_it_and_beats_every_random_order(linear, method):
-    found = faithful.measure(catalogue.load("explainers", method), *linear("gm"))
+    found = measure_faithfulness(catalogue.load("explainers", method), *linear("gm"))
     assert found["infidelity"] < 1e-6
     assert found["deletion"] == found["insertion"] == 1
     if method == "saliency":  # the gradient is the same for everybody
@@ -89,10 +93,10 @@ def test_what_is_exact_for_a_linear_model_foretells_it_and_beats_every_random_or
 
 def test_of_several_maps_contributions_are_measured_and_slopes_are_not(linear):
     persons = linear("gm", "wm")
-    found = faithful.measure(weights, *persons)
+    found = measure_faithfulness(weights, *persons)
     assert found["infidelity"] < 1e-6
     assert found["deletion"] == found["insertion"] == 1
-    assert set(faithful.measure(catalogue.load("explainers", "saliency"), *persons)) == {"max_sensitivity"}
+    assert set(measure_faithfulness(catalogue.load("explainers", "saliency"), *persons)) == {"max_sensitivity"}
 
 
 def test_a_map_of_noise_foretells_nothing_and_one_upside_down_loses_to_every_order(linear):
@@ -105,11 +109,11 @@ def test_a_map_of_noise_foretells_nothing_and_one_upside_down_loses_to_every_ord
         return -weights.explain(classifier, x, target, mask=mask)
 
     persons = linear("gm")
-    found = faithful.measure(SimpleNamespace(explain=noise), *persons)
+    found = measure_faithfulness(SimpleNamespace(explain=noise), *persons)
     assert found["infidelity"] > 0.5
     assert found["max_sensitivity"] > 1
     assert 0.05 < found["deletion"] < 0.95
-    upside = faithful.measure(SimpleNamespace(explain=inverted), *persons)
+    upside = measure_faithfulness(SimpleNamespace(explain=inverted), *persons)
     assert upside["deletion"] == upside["insertion"] == 0
     assert upside["infidelity"] < 1e-6  # its scale is free, and so is its sign
 
@@ -135,28 +139,28 @@ def test_infidelity_is_captum_s_over_the_squared_falls(linear):
 def test_without_two_regions_only_the_noise_is_measured(study, tmp_path):
     common, splits, _ = study(1.0)
     model = models.load(train(common, splits[0], tmp_path / "out") / "model")
-    people = everyone(common).rows(splits[0].test[:2])
-    for parcels in (None, np.ones(model.preparation.grid.voxels, int)):
-        persons = faithful.persons(model, people, np.array([0, 1]), parcels)
-        assert set(faithful.measure(weights, persons, parcels)) == {"max_sensitivity"}
+    people = everyone(common).select(splits[0].test[:2])
+    for parcels in (None, np.ones(model.pipeline.grid.voxels, int)):
+        persons = make_occluded_samples(model, people, np.array([0, 1]), parcels)
+        assert set(measure_faithfulness(weights, persons, parcels)) == {"max_sensitivity"}
 
 
 def test_people_of_every_class_are_examined_whatever_their_order(study, tmp_path):
     common, splits, _ = study(1.0)
     model = models.load(train(common, splits[0], tmp_path / "out") / "model")
-    held_out = everyone(common).rows(splits[0].test)
+    held_out = everyone(common).select(splits[0].test)
     true = np.array([0, 0, 0, 0, 0, 1, 1, 1])
-    examined = checking.Examined(model, held_out, true, None)
+    examined = HeldOutChecks(model, held_out, true, None)
     np.testing.assert_array_equal(examined.people.values["gm"], held_out.values["gm"][[0, 1, 5, 6]])
 
 
 def test_labels_are_shuffled_by_person_where_rows_of_one_agree():
     y = np.repeat([0, 1, 1, 0, 1, 0], 2)
     groups = [f"sub-{row // 2}" for row in range(12)]
-    drawn = [checking.shuffled(y, groups, seed) for seed in range(20)]
+    drawn = [shuffle_labels(y, groups, seed) for seed in range(20)]
     assert all((one[::2] == one[1::2]).all() and one.sum() == y.sum() for one in drawn)
     assert len({tuple(one) for one in drawn}) > 5
-    mixed = checking.shuffled(np.arange(12) % 2, groups, 1)
+    mixed = shuffle_labels(np.arange(12) % 2, groups, 1)
     assert mixed.sum() == 6
 
 
@@ -165,10 +169,10 @@ def test_a_region_s_gate_scales_its_voxels_in_every_channel(study, tmp_path, cla
     common, splits, _ = study(1.0, maps=("gm", "wm"))
     model = models.load(train(common, splits[0], tmp_path / "out", classifier, options={"epochs": 1}) / "model")
     x = model.tensor(everyone(common), 3)
-    box = model.preparation.grid.cropped
+    box = model.pipeline.grid.cropped
     regions = np.zeros(box.mask.shape, int)
     regions[2:5], regions[7:] = 4, 9
-    person = faithful.Person(model, x, 1, regions if x.ndim > 1 else regions[box.mask])
+    person = OccludedSample(model, x, 1, regions if x.ndim > 1 else regions[box.mask])
     changed = x.clone()
     if x.ndim > 1:
         changed[:, 2:5] *= 0.25
@@ -196,7 +200,7 @@ def test_each_fold_keeps_what_was_measured_and_maps_of_models_that_learnt_nothin
     how = {"explainers": methods, "parcels": tmp_path / "parcels.npy", "explain_checks": True}
     folders = [train(common, split, tmp_path / str(split.fold), classifier, **how) for split in splits]
     network = classifier == "cnn3d"
-    for mean in results.means(folders, f"{classifier}/gm", CLASSES):
+    for mean in results.average_heatmaps(folders, f"{classifier}/gm", CLASSES):
         expected = {"labels_shuffled", *(["other_seed"] if network else [])}
         if mean.people is not None:
             expected |= {
@@ -220,20 +224,20 @@ def test_each_fold_keeps_what_was_measured_and_maps_of_models_that_learnt_nothin
 
 def test_checks_are_judged_by_their_limits_and_nan_fails():
     limits = checks.LIMITS
-    assert checks.passed(limits["convergence_delta"], -0.04) is True
-    assert checks.passed(limits["convergence_delta"], -0.06) is False
-    assert checks.passed(limits["folds_icc"], 0.5) is True
-    assert checks.passed(limits["folds_icc"], float("nan")) is False
-    assert checks.passed(limits["infidelity"], 0.9) is None
-    mean = results.Mean("svm/gm", "weights", "patient", 4, "u", "both", np.zeros(1, np.float32),
+    assert checks.is_within(limits["convergence_delta"], -0.04) is True
+    assert checks.is_within(limits["convergence_delta"], -0.06) is False
+    assert checks.is_within(limits["folds_icc"], 0.5) is True
+    assert checks.is_within(limits["folds_icc"], float("nan")) is False
+    assert checks.is_within(limits["infidelity"], 0.9) is None
+    mean = results.MeanHeatmap("svm/gm", "weights", "patient", 4, "u", "both", np.zeros(1, np.float32),
                         checks={"finite": 1.0}, measured={"deletion": 0.5})  # fmt: skip
-    assert checks.table([mean])["passed"].tolist() == [True, False]
+    assert checks.tabulate_checks([mean])["passed"].tolist() == [True, False]
 
 
 def test_right_and_wrong_calls_are_told_apart(study, tmp_path):
     common, splits, _ = study(0.0)
     folders = [train(common, split, tmp_path / str(split.fold), explainers=("weights",)) for split in splits]
-    (mean, *_) = (one for one in results.means(folders, "svm/gm", CLASSES) if one.explained == "patient")
+    (mean, *_) = (one for one in results.average_heatmaps(folders, "svm/gm", CLASSES) if one.explained == "patient")
     maps, right = [], []
     for folder in folders:
         table = pd.read_csv(folder / "predictions.tsv", sep="\t")
@@ -248,18 +252,18 @@ def test_right_and_wrong_calls_are_told_apart(study, tmp_path):
     np.testing.assert_allclose(mean.right, maps[right].mean(axis=0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(mean.wrong, maps[~right].mean(axis=0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(
-        np.stack([one for _, one in results.each(folders, mean, CLASSES)]), maps, rtol=1e-5, atol=1e-6
+        np.stack([one for _, one in results.iterate_heatmaps(folders, mean, CLASSES)]), maps, rtol=1e-5, atol=1e-6
     )
 
 
 def test_of_people_s_checks_the_least_counts_where_it_has_to_hold_and_the_median_elsewhere():
     each = [{"finite": 1.0, "convergence_delta": value} for value in (0.01, -0.9, 0.03)]
     each[1]["finite"] = 0.0
-    assert results._together(each) == {"finite": 0.0, "convergence_delta": pytest.approx(0.03)}
+    assert results._summarise_checks(each) == {"finite": 0.0, "convergence_delta": pytest.approx(0.03)}
 
 
 def test_a_class_that_no_fold_holds_out_has_no_mean(study, tmp_path):
     common, splits, _ = study(1.0)
     test = tuple(row for row in splits[0].test if row % 2 == 0)
     part = train(common, replace(splits[0], test=test), tmp_path / "out", explainers=("weights",))
-    assert [mean.explained for mean in results.means([part], "svm/gm", CLASSES)] == ["control"]
+    assert [mean.explained for mean in results.average_heatmaps([part], "svm/gm", CLASSES)] == ["control"]

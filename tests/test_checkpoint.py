@@ -11,7 +11,7 @@ import torch
 from small_training import alike, convolutional, people, train
 
 from bids_app.training import augment, checkpoint, fold
-from bids_app.training.regimen import Regimen
+from bids_app.training.training_config import TrainingConfig
 
 HOW = {"epochs": 6, "batch_size": 4, "learning_rate": 0.02, "patience": 5, "augment": "noisy"}
 OTHERWISE = {"optimiser": "adam", "schedule": "none", "oversample": True, "accumulate": 2}
@@ -57,15 +57,15 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(tmp_path, more)
 
 def test_other_data_labels_settings_and_starts_have_other_checkpoints(tmp_path):
     x, y = people(6)
-    standard, start = Regimen(epochs=3), convolutional().state_dict()["0.weight"].numpy()
+    standard, start = TrainingConfig(epochs=3), convolutional().state_dict()["0.weight"].numpy()
 
     def place(how=standard, arrays=(x, y, start), **told):
-        return checkpoint.place(tmp_path, how, arrays, **{"seed": 1, **told}).file
+        return checkpoint.make_checkpoint(tmp_path, how, arrays, **{"seed": 1, **told}).file
 
     changed = x.copy()
     changed[3, 0, 2, 2, 2] += 1e-6
     others = [
-        place(how=Regimen(epochs=4)),
+        place(how=TrainingConfig(epochs=4)),
         place(arrays=(changed, y, start)),
         place(arrays=(x, 1 - y, start)),
         place(arrays=(x, y, -start)),
@@ -96,11 +96,12 @@ def test_a_fold_that_is_killed_and_run_again_is_the_fold_that_was_not(study, tmp
     (tmp_path / "given").write_bytes(pickle.dumps({**given, "folder": tmp_path / "killed"}))
     code = (
         "import pickle, sys, time\n"
-        "from bids_app.training import checkpoint, fold, prepare\n"
+        "from bids_app.training import checkpoint, fold\n"
+        "from bids_app.training.feature_pipeline import FeaturePipeline\n"
         "checkpoint.EVERY_S = 0.0\n"
-        "volumes = prepare.Preparation.volumes\n"
-        "prepare.Preparation.volumes = lambda *given: (time.sleep(0.05), volumes(*given))[1]\n"
-        "fold.run(**pickle.load(open(sys.argv[1], 'rb')))\n"
+        "volumes = FeaturePipeline.to_volumes\n"
+        "FeaturePipeline.to_volumes = lambda *given: (time.sleep(0.05), volumes(*given))[1]\n"
+        "fold.train_fold(**pickle.load(open(sys.argv[1], 'rb')))\n"
     )
     killed = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "given")])
     end = time.monotonic() + 100
@@ -114,7 +115,7 @@ def test_a_fold_that_is_killed_and_run_again_is_the_fold_that_was_not(study, tmp
     taken = []
     monkeypatch.setattr(checkpoint, "read", lambda *given: (taken.append(given[1].name), read(*given)))
     for name in ("killed", "whole"):
-        fold.run(**given, folder=tmp_path / name)
+        fold.train_fold(**given, folder=tmp_path / name)
     assert len(taken) == 1
     for name in ("model/weights.safetensors", "predictions.tsv", "losses.tsv"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name

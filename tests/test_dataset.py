@@ -74,7 +74,7 @@ class TestGrid:
 
 class TestStack:
     def test_rows_are_the_smoothed_in_mask_values(self, images, grid, tmp_path):
-        stacked = np.load(arrays.stack(images, grid, tmp_path / "work", smoothing_mm=6), mmap_mode="r")
+        stacked = np.load(arrays.stack_images(images, grid, tmp_path / "work", smoothing_mm=6), mmap_mode="r")
         sigma = 6 / np.sqrt(8 * np.log(2)) / np.array([2, 3, 4])
         for row, path in zip(stacked, images, strict=True):
             plain = gaussian_filter(nib.load(path).get_fdata(), sigma, mode="constant")
@@ -82,23 +82,23 @@ class TestStack:
         assert stacked.dtype == np.float32
 
     def test_several_files_of_a_person_are_averaged(self, images, grid, tmp_path):
-        stacked = np.load(arrays.stack([(images[0], images[1]), images[2]], grid, tmp_path / "work"))
+        stacked = np.load(arrays.stack_images([(images[0], images[1]), images[2]], grid, tmp_path / "work"))
         plain = [nib.load(path).get_fdata()[grid.mask] for path in images[:3]]
         np.testing.assert_allclose(stacked, [(plain[0] + plain[1]) / 2, plain[2]], atol=1e-6)
 
     def test_it_is_used_again_until_a_file_mask_or_smoothing_changes(self, images, grid, tmp_path):
-        first = arrays.stack(images, grid, tmp_path / "work")
+        first = arrays.stack_images(images, grid, tmp_path / "work")
         made = first.stat().st_mtime_ns
-        assert arrays.stack(images, grid, tmp_path / "work") == first
+        assert arrays.stack_images(images, grid, tmp_path / "work") == first
         assert first.stat().st_mtime_ns == made
         other = Grid(np.roll(grid.mask, 1, axis=0), grid.affine)
-        different = {first, arrays.stack(images, grid, tmp_path / "work", smoothing_mm=1)}
+        different = {first, arrays.stack_images(images, grid, tmp_path / "work", smoothing_mm=1)}
         different |= {
-            arrays.stack(images, other, tmp_path / "work"),
-            arrays.stack(images[::-1], grid, tmp_path / "work"),
+            arrays.stack_images(images, other, tmp_path / "work"),
+            arrays.stack_images(images[::-1], grid, tmp_path / "work"),
         }
         os.utime(images[0], ns=(1, 1))
-        different.add(arrays.stack(images, grid, tmp_path / "work"))
+        different.add(arrays.stack_images(images, grid, tmp_path / "work"))
         assert len(different) == 5
         assert {path.name for path in (tmp_path / "work").iterdir()} == {path.name for path in different}
 
@@ -108,29 +108,29 @@ class TestStack:
         shape = (7, 8, 10) if moved == "shape" else grid.mask.shape
         odd = write(tmp_path / "sub-odd_gm.nii.gz", np.ones(shape), affine)
         with pytest.raises(DataError, match=r"sub-odd_gm.*is not on the analysis grid"):
-            arrays.stack([*images, odd], grid, tmp_path / "work")
+            arrays.stack_images([*images, odd], grid, tmp_path / "work")
         assert not list((tmp_path / "work").iterdir())
 
     def test_nan_in_the_mask_is_refused_before_smoothing_and_outside_it_is_not_smeared(self, grid, tmp_path):
         volume = np.ones(grid.mask.shape)
         volume[0, 0, 0] = np.nan
         outside = write(tmp_path / "sub-outside_gm.nii.gz", volume)
-        assert np.isfinite(np.load(arrays.stack([outside], grid, tmp_path / "work", smoothing_mm=8))).all()
+        assert np.isfinite(np.load(arrays.stack_images([outside], grid, tmp_path / "work", smoothing_mm=8))).all()
         volume[tuple(np.argwhere(grid.mask)[0])] = np.nan
         inside = write(tmp_path / "sub-inside_gm.nii.gz", volume)
         with pytest.raises(DataError, match=r"sub-inside_gm.nii.gz has 1 voxels"):
-            arrays.stack([inside], grid, tmp_path / "work", smoothing_mm=8)
+            arrays.stack_images([inside], grid, tmp_path / "work", smoothing_mm=8)
 
     def test_a_truncated_image_is_refused_by_name(self, images, grid, tmp_path):
         images[1].write_bytes(images[1].read_bytes()[:600])
         with pytest.raises(DataError, match=r"sub-1_gm.nii.gz cannot be read"):
-            arrays.stack(images, grid, tmp_path / "work")
+            arrays.stack_images(images, grid, tmp_path / "work")
 
 
 class TestFolds:
     def test_everybody_is_held_out_once_a_repeat_with_the_classes_in_proportion(self):
         classes = ["a"] * 20 + ["b"] * 10
-        splits = folds.stratified(classes, folds=5, repeats=3, seed=1)
+        splits = folds.stratified_folds(classes, folds=5, repeats=3, seed=1)
         assert [(split.repeat, split.fold) for split in splits] == [(r, f) for r in (1, 2, 3) for f in (1, 2, 3, 4, 5)]
         for repeat in (1, 2, 3):
             held_out = [row for split in splits if split.repeat == repeat for row in split.test]
@@ -140,13 +140,13 @@ class TestFolds:
 
     def test_the_seed_decides(self):
         classes = ["a", "b"] * 12
-        assert folds.stratified(classes, folds=3, seed=4) == folds.stratified(classes, folds=3, seed=4)
-        assert folds.stratified(classes, folds=3, seed=4) != folds.stratified(classes, folds=3, seed=5)
+        assert folds.stratified_folds(classes, folds=3, seed=4) == folds.stratified_folds(classes, folds=3, seed=4)
+        assert folds.stratified_folds(classes, folds=3, seed=4) != folds.stratified_folds(classes, folds=3, seed=5)
 
     def test_a_group_stays_on_one_side_even_when_it_has_both_classes(self):
         groups = [f"family{row // 3}" for row in range(36)]
         classes = ["a" if row % 3 else "b" for row in range(36)]
-        for split in folds.stratified(classes, groups, folds=4, repeats=2, seed=0):
+        for split in folds.stratified_folds(classes, groups, folds=4, repeats=2, seed=0):
             assert not {groups[row] for row in split.train} & {groups[row] for row in split.test}
 
     @pytest.mark.parametrize(
@@ -166,18 +166,18 @@ class TestFolds:
         with pytest.raises(
             DataError, match=r"class b has 3 people, --folds 5 needs at least 5: use --folds 3 or merge classes"
         ):
-            folds.stratified(["a"] * 9 + ["b"] * 3, folds=5)
+            folds.stratified_folds(["a"] * 9 + ["b"] * 3, folds=5)
         # six sessions of two people are two people
         with pytest.raises(DataError, match="class b has 2 people"):
-            folds.stratified(["a"] * 9 + ["b"] * 6, [*"012345678", *"xxxyyy"], folds=3)
+            folds.stratified_folds(["a"] * 9 + ["b"] * 6, [*"012345678", *"xxxyyy"], folds=3)
         with pytest.raises(DataError, match=r"class b has 1 people.*leave it out"):
-            folds.stratified(["a"] * 9 + ["b"], folds=2)
+            folds.stratified_folds(["a"] * 9 + ["b"], folds=2)
 
     def test_one_class_or_one_fold_is_refused(self):
         with pytest.raises(UsageError, match="--classes"):
-            folds.stratified(["a"] * 9, folds=3)
+            folds.stratified_folds(["a"] * 9, folds=3)
         with pytest.raises(UsageError, match="at least 2"):
-            folds.stratified(["a", "b"] * 9, folds=1)
+            folds.stratified_folds(["a", "b"] * 9, folds=1)
 
 
 class TestAdjust:
@@ -246,7 +246,7 @@ class TestForms:
         volume = np.where(grid.mask, 50 + 4 * random.standard_normal(grid.mask.shape), 0)
         inside = volume[grid.mask]
         volume[grid.mask] = 50 + 4 * (inside - inside.mean()) / inside.std()
-        file = arrays.stack([write(tmp_path / "a.nii.gz", volume)], grid, tmp_path, form=form)
+        file = arrays.stack_images([write(tmp_path / "a.nii.gz", volume)], grid, tmp_path, form=form)
         values = np.load(file)[0]
         assert values.mean() == pytest.approx(mean, abs=1e-4)
         assert values.std() == pytest.approx(sd, abs=1e-4)
@@ -254,7 +254,7 @@ class TestForms:
     def test_a_map_without_values_has_no_form(self, tmp_path, grid):
         file = write(tmp_path / "empty.nii.gz", np.zeros(grid.mask.shape))
         with pytest.raises(DataError, match=r"empty\.nii\.gz has no values"):
-            arrays.stack([file], grid, tmp_path, form="mean")
+            arrays.stack_images([file], grid, tmp_path, form="mean")
 
 
 class TestSamples:
@@ -286,7 +286,7 @@ class TestSamples:
 
     def test_everybody_is_listed_with_the_reason_why_they_are_left_out(self, frame, found):
         images = found([(person, None) for person in "abcdz"])
-        table = samples.collect(*frame, images, maps=("gm",), label="group").set_index("participant_id")
+        table = samples.collect_samples(*frame, images, maps=("gm",), label="group").set_index("participant_id")
         assert table["used"].to_dict() == {"a": True, "b": True, "c": False, "d": False, "e": False, "z": False}
         assert table["reason"].to_dict() == {
             "a": "", "b": "", "c": "group is n/a", "d": "group value XX is not in --classes", "e": "no image for gm",
@@ -300,7 +300,7 @@ class TestSamples:
         images = found([("a", None), ("b", None)], maps=("gm", "wm"))
         del images["b", None]["wm"]
         excluded = {("a", None): "moved"}
-        table = samples.collect(*frame, images, maps=("gm", "wm"), label="group", excluded=excluded)
+        table = samples.collect_samples(*frame, images, maps=("gm", "wm"), label="group", excluded=excluded)
         table = table.set_index("participant_id")
         assert table.loc["a", "reason"] == "excluded: moved"
         assert table.loc["b", "reason"] == "no image for wm"
@@ -308,10 +308,10 @@ class TestSamples:
     def test_several_sessions_are_refused_until_it_is_said_what_they_mean(self, frame, found):
         images = found([("a", "1"), ("a", "2"), ("b", "1")])
         with pytest.raises(UsageError, match=r"a \(1, 2\).*--sessions.*first, all.*mean"):
-            samples.collect(*frame, images, maps=("gm",), label="group")
+            samples.collect_samples(*frame, images, maps=("gm",), label="group")
 
         def used(sessions):
-            table = samples.collect(*frame, images, maps=("gm",), label="group", sessions=sessions)
+            table = samples.collect_samples(*frame, images, maps=("gm",), label="group", sessions=sessions)
             return [(row.participant_id, row.session_id, len(row.gm)) for row in table[table["used"]].itertuples()]
 
         assert used("first") == [("a", "1", 1), ("b", "1", 1)]
@@ -325,13 +325,13 @@ class TestSamples:
     def test_an_excluded_session_leaves_the_others_of_that_person(self, frame, found):
         images = found([("a", "1"), ("a", "2"), ("b", "1")])
         excluded = {("a", "1"): "moved", ("b", "1"): "artefact"}
-        table = samples.collect(*frame, images, maps=("gm",), label="group", excluded=excluded)
+        table = samples.collect_samples(*frame, images, maps=("gm",), label="group", excluded=excluded)
         assert [(row.participant_id, row.session_id) for row in table[table["used"]].itertuples()] == [("a", "2")]
         assert table.set_index("participant_id").loc["b", "reason"] == "excluded: ses-1: artefact"
 
     def test_people_who_lack_a_needed_covariate_are_listed_with_it(self, frame, found):
         images = found([(person, None) for person in "abe"])
-        table = samples.collect(*frame, images, maps=("gm",), label="group", needed=("age", "tiv"))
+        table = samples.collect_samples(*frame, images, maps=("gm",), label="group", needed=("age", "tiv"))
         table = table.set_index("participant_id")
         assert table["used"].to_dict() == {"a": True, "b": True, "c": False, "d": False, "e": False}
         assert table.loc["e", "reason"] == "age is n/a, and is adjusted for"
@@ -341,7 +341,9 @@ class TestSamples:
         images |= found([("b", None)], MeanFramewiseDisplacement=0.6, MinutesLeft=7.0)
         images |= found([("e", None)], MeanFramewiseDisplacement=0.1, MinutesLeft=3.0)
         limits = {"max_mean_fd": 0.5, "min_minutes": 5.0}
-        table = samples.collect(*frame, images, maps=("gm",), label="group", **limits).set_index("participant_id")
+        table = samples.collect_samples(*frame, images, maps=("gm",), label="group", **limits).set_index(
+            "participant_id"
+        )
         assert table["used"].to_dict() == {"a": True, "b": False, "c": False, "d": False, "e": False}
         assert table.loc["b", "reason"] == "mean FD 0.60 mm is over 0.5"
         assert table.loc["e", "reason"] == "BOLD left 3.00 minutes is under 5"
@@ -351,23 +353,23 @@ class TestSamples:
         with pytest.raises(
             DataError, match=r"Resolution is 2 for a and 3 for e .*run the participant level again with Resolution 2"
         ):
-            samples.collect(*frame, images, maps=("gm",), label="group")
+            samples.collect_samples(*frame, images, maps=("gm",), label="group")
 
     def test_those_who_are_left_out_may_differ(self, frame, found):
         images = found([("a", None), ("b", None)]) | found([("d", None)], MapParameters={"Resolution": 3})
-        assert samples.collect(*frame, images, maps=("gm",), label="group")["used"].sum() == 2
+        assert samples.collect_samples(*frame, images, maps=("gm",), label="group")["used"].sum() == 2
 
     def test_a_map_without_its_sidecar_is_named(self, frame, found, tmp_path):
         images = found([("a", None)])
         (tmp_path / "sub-a_ses-None_gm.json").unlink()
         with pytest.raises(MissingInputError, match=r"sub-a_ses-None_gm\.json"):
-            samples.collect(*frame, images, maps=("gm",), label="group")
+            samples.collect_samples(*frame, images, maps=("gm",), label="group")
 
 
 class TestCovariates:
     def test_words_become_one_column_for_each_value_but_the_first_and_numbers_stay(self):
         table = pd.DataFrame({"sex": ["M", "F", "M"], "age": ["31", "42", "50"], "site": ["c", "a", "a"]})
-        coded, names = covariates.code(table, ("age", "sex", "site"))
+        coded, names = covariates.encode_covariates(table, ("age", "sex", "site"))
         assert names == {"age": ("age",), "sex": ("sex[M]",), "site": ("site[c]",)}
         assert coded["sex[M]"].tolist() == [1, 0, 1]
         assert coded["site[c]"].tolist() == [1, 0, 0]
@@ -375,7 +377,7 @@ class TestCovariates:
 
     def test_words_that_nobody_shares_are_refused(self):
         with pytest.raises(DataError, match="differ between all 2 people"):
-            covariates.code(pd.DataFrame({"name": ["x", "y"]}), ("name",))
+            covariates.encode_covariates(pd.DataFrame({"name": ["x", "y"]}), ("name",))
 
 
 class TestExclusions:

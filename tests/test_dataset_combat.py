@@ -183,13 +183,13 @@ class TestHeldOut:
         moved = combat.transform(x[:4], new, age[:4], fitted)
         np.testing.assert_array_equal(moved[1:3], x[1:3])
         assert (moved[[0, 3]] != x[[0, 3]]).any(axis=1).all()
-        np.testing.assert_array_equal(combat.harmonised(new, fitted), [True, False, False, True])
+        np.testing.assert_array_equal(combat.is_harmonised(new, fitted), [True, False, False, True])
 
     def test_one_site_in_training_changes_nothing(self):
         x, _, age = cohort(1, 20)
         fitted = combat.fit(x, np.append(np.zeros(19, int), 1), age)
         np.testing.assert_array_equal(combat.transform(x, np.arange(20) % 2, age, fitted), x)
-        assert not combat.harmonised(np.array([0, 1]), fitted).any()
+        assert not combat.is_harmonised(np.array([0, 1]), fitted).any()
 
 
 class TestVoxels:
@@ -249,7 +249,7 @@ class TestRefusals:
 
     def test_a_column_that_is_the_site(self):
         x, sites, age = cohort(1, 60)
-        with pytest.raises(DataError, match="told apart"):
+        with pytest.raises(DataError, match="collinear"):
             combat.fit(x, sites, np.column_stack([age, sites == 9]))
 
     def test_a_constant_column_is_none(self):
@@ -261,5 +261,5 @@ class TestRefusals:
     def test_estimates_that_do_not_settle(self, monkeypatch):
         x, sites, age = cohort(1, 60)
         monkeypatch.setattr(combat, "ROUNDS", 1)
-        with pytest.raises(DataError, match="settle"):
+        with pytest.raises(DataError, match="converge"):
             combat.fit(x, sites, age)

@@ -46,7 +46,7 @@ def names(count):
 
 
 def find(grid, images, people=None):
-    return duplicates.find(rows(grid, images), grid, people or names(len(images)))
+    return duplicates.find_duplicates(rows(grid, images), grid, people or names(len(images)))
 
 
 def kinds(pairs):
@@ -172,8 +172,8 @@ class TestAlike:
     def test_the_limit_of_chance_is_that_of_sums_of_squares(self):
         random = np.random.default_rng(7)
         for freedom in (40, 100, 400):
-            limit = duplicates._chance(np.sort(random.chisquare(freedom, 100000)), 5000)
-            assert limit == pytest.approx(chi2.ppf(duplicates.CHANCE / 100000, freedom), rel=0.1)
+            limit = duplicates._chance_limit(np.sort(random.chisquare(freedom, 100000)), 5000)
+            assert limit == pytest.approx(chi2.ppf(duplicates.EXPECTED_FALSE_ALARMS / 100000, freedom), rel=0.1)
 
     def test_maps_so_smooth_that_strangers_look_alike_by_chance_are_no_finding(self, grid):
         assert [pair for seed in range(6) for pair in find(grid, volumes(30, seed, sigma=8.0))] == []
@@ -185,7 +185,7 @@ class TestAlike:
         table[:] = np.random.default_rng(8).standard_normal(table.shape, dtype=np.float32) + 2
         tracemalloc.start()
         try:
-            assert duplicates.find(table, large, names(40)) == []
+            assert duplicates.find_duplicates(table, large, names(40)) == []
             assert tracemalloc.get_traced_memory()[1] < table.nbytes
         finally:
             tracemalloc.stop()

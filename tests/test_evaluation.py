@@ -34,7 +34,7 @@ def predictions(people=40, effect=1.0, *, folds=4, seed=0, classes=CLASSES, repe
 
 
 def drawn_people(true):
-    return scores.resamples(true, np.random.default_rng(0))
+    return scores.bootstrap_weights(true, np.random.default_rng(0))
 
 
 class TestAuroc:
@@ -65,7 +65,7 @@ class TestAuroc:
         table = predictions(45, classes=classes, folds=1)
         columns = table[[f"probability_{name}" for name in classes]].to_numpy()
         expected = roc_auc_score(table["true"], columns, multi_class="ovr", average="macro", labels=list(classes))
-        row = scores.table(table, classes).iloc[0]
+        row = scores.score_table(table, classes).iloc[0]
         assert row["auroc"] == pytest.approx(expected, abs=1e-12)
         assert "sensitivity" not in row
 
@@ -91,7 +91,7 @@ class TestAuroc:
 
     def test_newcombes_bounds_solve_his_equation(self):
         area, m, n = 0.8, 15, 25
-        for theta in scores.newcombe(area, m, n):
+        for theta in scores.newcombe_interval(area, m, n):
             spread = 1 + ((m + n) / 2 - 1) * ((1 - theta) / (2 - theta) + theta / (1 + theta))
             assert abs(area - theta) == pytest.approx(
                 1.959964 * np.sqrt(theta * (1 - theta) * spread / (m * n)), abs=1e-6
@@ -101,17 +101,19 @@ class TestAuroc:
 class TestBalancedAccuracy:
     @pytest.mark.parametrize(("right", "n"), [(0, 7), (3, 7), (7, 7), (50, 90)])
     def test_wilson_agrees_with_statsmodels(self, right, n):
-        np.testing.assert_allclose(scores.wilson(right, n), proportion_confint(right, n, method="wilson"), atol=1e-12)
+        np.testing.assert_allclose(
+            scores.wilson_interval(right, n), proportion_confint(right, n, method="wilson"), atol=1e-12
+        )
 
     def test_it_agrees_with_scikit_learn_and_lies_in_its_interval(self):
         table = predictions(41, effect=0.6)
-        row = scores.table(table, CLASSES).iloc[0]
+        row = scores.score_table(table, CLASSES).iloc[0]
         assert row["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(table["true"], table["predicted"]))
         assert row["balanced_accuracy"] == pytest.approx((row["sensitivity"] + row["specificity"]) / 2)
         assert row["balanced_accuracy_low"] < row["balanced_accuracy"] < row["balanced_accuracy_high"]
 
     def test_a_perfect_score_of_few_people_is_not_certain(self):
-        mean, (low, high) = scores.balanced([(4, 4), (4, 4)])
+        mean, (low, high) = scores.balanced_accuracy_interval([(4, 4), (4, 4)])
         assert mean == high == 1.0
         # each Wilson bound is 4 / (4 + z^2) = 0.51; the mean of two falls short by 1 / sqrt(2) of that
         assert low == pytest.approx(1 - (1 - 4 / (4 + 1.959964**2)) / np.sqrt(2), abs=1e-6)
@@ -120,7 +122,7 @@ class TestBalancedAccuracy:
         random = np.random.default_rng(0)
         covered = 0
         for first, second in zip(random.binomial(20, 0.85, 2000), random.binomial(12, 0.65, 2000), strict=True):
-            low, high = scores.balanced([(int(first), 20), (int(second), 12)])[1]
+            low, high = scores.balanced_accuracy_interval([(int(first), 20), (int(second), 12)])[1]
             covered += low <= 0.75 <= high
         assert 0.93 <= covered / 2000 <= 0.99
 
@@ -128,36 +130,36 @@ class TestBalancedAccuracy:
 class TestTable:
     def test_every_cell_and_repeat_has_a_row_that_the_seed_decides(self):
         both = pd.concat([predictions(repeats=2), predictions(repeats=2, seed=1).assign(cell="cnn3d/gm")])
-        table = scores.table(both, CLASSES, seed=3)
+        table = scores.score_table(both, CLASSES, seed=3)
         assert table[["cell", "repeat"]].to_numpy().tolist() == [[c, r] for c in ("svm/gm", "cnn3d/gm") for r in (0, 1)]
-        pd.testing.assert_frame_equal(table, scores.table(both, CLASSES, seed=3))
+        pd.testing.assert_frame_equal(table, scores.score_table(both, CLASSES, seed=3))
         # a cell's interval does not depend on which other cells there are
-        alone = scores.table(both[both["cell"] == "cnn3d/gm"], CLASSES, seed=3)
+        alone = scores.score_table(both[both["cell"] == "cnn3d/gm"], CLASSES, seed=3)
         pd.testing.assert_frame_equal(alone, table.iloc[2:].reset_index(drop=True))
 
     def test_a_person_with_three_sessions_is_one_person(self):
         once = predictions(20)
         thrice = pd.concat([once.assign(session_id=session) for session in "123"])
-        pd.testing.assert_frame_equal(scores.table(thrice, CLASSES), scores.table(once, CLASSES))
+        pd.testing.assert_frame_equal(scores.score_table(thrice, CLASSES), scores.score_table(once, CLASSES))
 
     def test_sensitivity_is_of_the_second_class(self):
         table = predictions(20).assign(predicted="patient")
-        row = scores.table(table, CLASSES).iloc[0]
+        row = scores.score_table(table, CLASSES).iloc[0]
         assert (row["sensitivity"], row["specificity"], row["balanced_accuracy"]) == (1.0, 0.0, 0.5)
 
     def test_a_class_that_nobody_has_is_told(self):
         table = predictions(20)
-        with pytest.raises(DataError, match="nobody of class patient"):
-            scores.table(table[table["true"] == "control"], CLASSES)
+        with pytest.raises(DataError, match="no participant of class patient"):
+            scores.score_table(table[table["true"] == "control"], CLASSES)
 
 
-CHANCE = {"permutations": 1000, "p": 0.004, "p_max": 0.004, "judged": 0.004, "needed": 0.64}
+CHANCE = {"permutations": 1000, "p": 0.004, "p_max": 0.004, "p_corrected": 0.004, "critical_score": 0.64}
 BEATEN = {"age and sex": (0.3, (0.1, 0.5)), "brain size": (0.25, (0.02, 0.4))}
 
 
 def judge(*, effect=3.0, chance=None, rivals=None, unknown=(), classes=CLASSES, repeats=1):
-    table = scores.table(predictions(60, effect, classes=classes, repeats=repeats), classes)
-    told = verdict.judge(
+    table = scores.score_table(predictions(60, effect, classes=classes, repeats=repeats), classes)
+    told = verdict.judge_model(
         table, classes, chance=CHANCE | (chance or {}), rivals=BEATEN if rivals is None else rivals, unknown=unknown
     )
     return told, table
@@ -180,12 +182,12 @@ class TestVerdict:
         ("given", "kind", "says"),
         [
             (
-                {"chance": {"permutations": 18, "judged": np.nan}},
+                {"chance": {"permutations": 18, "p_corrected": np.nan}},
                 "unjudged",
                 "only 18 distinct permutations are available; at least 19 are required",
             ),
             (
-                {"chance": {"judged": 0.051}},
+                {"chance": {"p_corrected": 0.051}},
                 "chance",
                 "svm on gm did not distinguish patient from control above chance",
             ),
@@ -200,11 +202,11 @@ class TestVerdict:
         assert told.text.endswith("its heatmaps should not be interpreted.")
 
     def test_a_score_that_is_not_above_one_in_the_number_of_classes_is_no_finding_whatever_its_p(self):
-        told, _ = judge(effect=-1.0, chance={"judged": 0.01, "needed": 0.31})
+        told, _ = judge(effect=-1.0, chance={"p_corrected": 0.01, "critical_score": 0.31})
         assert told.kind == "chance"
 
     def test_the_first_rule_that_applies_is_taken(self):
-        chance = {"judged": 0.2}
+        chance = {"p_corrected": 0.2}
         assert judge(chance=chance, unknown=["the site is not known"])[0].kind == "chance"
         bad = {"site": (-0.1, (-0.2, 0.1))}
         assert judge(unknown=["the site is not known"], rivals=bad)[0].kind == "unjudged"
@@ -222,15 +224,15 @@ class TestVerdict:
         assert "chance 0.33" in told.text
 
     def test_the_words_say_what_was_measured(self):
-        for given in ({}, {"chance": {"judged": 0.5}}, {"unknown": ["age is not known"]}):
+        for given in ({}, {"chance": {"p_corrected": 0.5}}, {"unknown": ["age is not known"]}):
             text = judge(**given)[0].text
             assert not any(word in text for word in ("disease", "diagnos", "significant", "affected", "damage"))
 
 
 class TestCompare:
     def test_the_difference_is_that_of_balanced_accuracies_and_its_interval_that_of_paired_draws(self):
-        one, other = (scores.by_person(predictions(50, effect, seed=3), CLASSES) for effect in (2.0, 0.5))
-        middle, (low, high) = compare.difference(one, other, seed=0)
+        one, other = (scores.average_sessions(predictions(50, effect, seed=3), CLASSES) for effect in (2.0, 0.5))
+        middle, (low, high) = compare.bootstrap_difference(one, other, seed=0)
         apart = [balanced_accuracy_score(each["true"], each["predicted"]) for each in (one, other)]
         assert middle == pytest.approx(apart[0] - apart[1])
         random, drawn = np.random.default_rng(5), []
@@ -239,21 +241,21 @@ class TestCompare:
             each = [balanced_accuracy_score(x["true"].iloc[rows], x["predicted"].iloc[rows]) for x in (one, other)]
             drawn.append(each[0] - each[1])
         np.testing.assert_allclose((low, high), np.percentile(drawn, [2.5, 97.5]), atol=0.03)
-        assert compare.difference(one, one, seed=0) == (0.0, (0.0, 0.0))
+        assert compare.bootstrap_difference(one, one, seed=0) == (0.0, (0.0, 0.0))
 
     def test_the_corrected_t_is_the_plain_one_with_a_larger_variance(self):
         differences = np.random.default_rng(0).normal(0.1, 0.1, 30)
         plain = ttest_1samp(differences, 0).statistic
-        t, p = compare.resampled_t(differences, train=90, test=10)
+        t, p = compare.corrected_resampled_t(differences, train=90, test=10)
         assert t == pytest.approx(plain / np.sqrt(1 + 30 / 9))
         assert p == pytest.approx(2 * student.sf(t, 29))
-        assert np.isnan(compare.resampled_t(differences[:1], train=9, test=1)[0])
-        assert compare.resampled_t(np.zeros(5), train=9, test=1) == (0.0, 1.0)
+        assert np.isnan(compare.corrected_resampled_t(differences[:1], train=9, test=1)[0])
+        assert compare.corrected_resampled_t(np.zeros(5), train=9, test=1) == (0.0, 1.0)
 
     def test_cells_are_compared_over_the_folds_that_hold_out_every_class(self):
         one, other = predictions(40, 2.0, repeats=2), predictions(40, 0.0, seed=9, repeats=2).assign(cell="cnn3d/gm")
         one.loc[(one["repeat"] == 1) & (one["fold"] == 2), "true"] = "patient"
-        (row,) = compare.between(pd.concat([one, other]), train=30, test=10).to_dict("records")
+        (row,) = compare.compare_pairs(pd.concat([one, other]), train=30, test=10).to_dict("records")
         differences = [
             balanced_accuracy_score(a["true"], a["predicted"]) - balanced_accuracy_score(b["true"], b["predicted"])
             for (_, a), (_, b) in zip(one.groupby(["repeat", "fold"]), other.groupby(["repeat", "fold"]), strict=True)
@@ -261,11 +263,11 @@ class TestCompare:
         ]
         assert (row["cell"], row["other"], row["folds"]) == ("svm/gm", "cnn3d/gm", 7)
         assert row["difference"] == pytest.approx(np.mean(differences))
-        assert (row["t"], row["p"]) == compare.resampled_t(np.array(differences).round(12), train=30, test=10)
+        assert (row["t"], row["p"]) == compare.corrected_resampled_t(np.array(differences).round(12), train=30, test=10)
 
     def test_what_is_rounding_is_no_difference(self):
         """0.7 - 0.4 and 0.1 - 0.4 are not quite 0.3 and -0.3."""
-        assert compare.resampled_t(np.array([0.7 - 0.4, 0.1 - 0.4]), train=9, test=1) == (0.0, 1.0)
+        assert compare.corrected_resampled_t(np.array([0.7 - 0.4, 0.1 - 0.4]), train=9, test=1) == (0.0, 1.0)
 
 
 def people(n=60, seed=0):
@@ -283,10 +285,10 @@ def people(n=60, seed=0):
 class TestBaselines:
     def test_what_differs_between_classes_is_found_and_what_does_not_is_not(self):
         table = people()
-        splits = folds.stratified(table["class"].tolist(), table["participant_id"].tolist(), folds=5)
-        told = baselines.predictions(table, splits, CLASSES)
+        splits = folds.stratified_folds(table["class"].tolist(), table["participant_id"].tolist(), folds=5)
+        told = baselines.predict_baselines(table, splits, CLASSES)
         assert sorted(told["cell"].unique()) == ["age and sex", "brain size", "site"]
-        rows = scores.table(told, CLASSES).set_index("cell")
+        rows = scores.score_table(told, CLASSES).set_index("cell")
         assert rows.loc["age and sex", "balanced_accuracy"] > 0.75
         assert abs(rows.loc["site", "balanced_accuracy"] - 0.5) < 0.2
         assert rows.loc["brain size", "balanced_accuracy"] == 0.5
@@ -294,18 +296,18 @@ class TestBaselines:
 
     def test_people_held_out_do_not_change_who_is_predicted_what(self):
         table = people()
-        splits = folds.stratified(table["class"].tolist(), table["participant_id"].tolist(), folds=5)[:1]
-        first = baselines.predictions(table, splits, CLASSES)
+        splits = folds.stratified_folds(table["class"].tolist(), table["participant_id"].tolist(), folds=5)[:1]
+        first = baselines.predict_baselines(table, splits, CLASSES)
         table.loc[list(splits[0].test)[1:], ["age", "tiv"]] = 1e6
-        second = baselines.predictions(table, splits, CLASSES)
+        second = baselines.predict_baselines(table, splits, CLASSES)
         assert first.groupby("cell").head(1).equals(second.groupby("cell").head(1))
 
     def test_that_a_value_lacks_is_a_value_of_its_own(self):
         table = people()
         table["age"] = np.where(table["class"] == "patient", np.nan, 40.0)
-        splits = folds.stratified(table["class"].tolist(), table["participant_id"].tolist(), folds=5)
-        told = baselines.predictions(table, splits, CLASSES)
-        assert scores.table(told, CLASSES).set_index("cell").loc["age and sex", "balanced_accuracy"] == 1.0
+        splits = folds.stratified_folds(table["class"].tolist(), table["participant_id"].tolist(), folds=5)
+        told = baselines.predict_baselines(table, splits, CLASSES)
+        assert scores.score_table(told, CLASSES).set_index("cell").loc["age and sex", "balanced_accuracy"] == 1.0
 
     @pytest.mark.parametrize(
         ("label", "left", "sentences"),
@@ -317,16 +319,16 @@ class TestBaselines:
     )
     def test_one_that_has_the_label_itself_is_no_rival(self, label, left, sentences):
         table = people()
-        splits = folds.stratified(table["class"].tolist(), table["participant_id"].tolist(), folds=2)
-        assert set(baselines.predictions(table, splits, CLASSES, label=label)["cell"]) == left
-        assert set(baselines.known(table, label=label)) == left
-        assert baselines.left_out(label) == [f"{one} the classifiers predict." for one in sentences]
+        splits = folds.stratified_folds(table["class"].tolist(), table["participant_id"].tolist(), folds=2)
+        assert set(baselines.predict_baselines(table, splits, CLASSES, label=label)["cell"]) == left
+        assert set(baselines.available_baselines(table, label=label)) == left
+        assert baselines.describe_omitted(label) == [f"{one} the classifiers predict." for one in sentences]
 
 
 class TestAudit:
     def test_each_row_is_the_test_that_it_names(self):
         table = people()
-        rows = {row["what"]: row for row in audit.table(table, table, CLASSES)}
+        rows = {row["what"]: row for row in audit.audit_classes(table, table, CLASSES)}
         assert set(rows) == {"site", "sex", "age", "brain size (TIV)"}
         counts = pd.crosstab(table["sex"], table["class"]).to_numpy()
         assert rows["sex"]["p"] == pytest.approx(fisher_exact(counts).pvalue)
@@ -341,24 +343,26 @@ class TestAudit:
         everyone = people()
         everyone.loc[everyone["class"] == "patient", "used"] = np.arange(30) < 15
         used = everyone[everyone["used"]]
-        (row,) = (row for row in audit.table(used, everyone, CLASSES) if row["what"] == "left out")
+        (row,) = (row for row in audit.audit_classes(used, everyone, CLASSES) if row["what"] == "left out")
         assert row["uneven"]
         assert row["by_class"]["patient"] == {"left out": 15, "used": 15}
 
     def test_a_class_that_one_of_two_sites_has_is_named(self):
         table = people()
-        assert audit.confounded(table, CLASSES) == []
+        assert audit.list_single_site_classes(table, CLASSES) == []
         table["site"] = np.where(table["class"] == "patient", "A", table["site"])
-        assert audit.confounded(table, CLASSES) == ["all people of class patient are of site A"]
-        assert audit.confounded(table.assign(site="A"), CLASSES) == []
+        assert audit.list_single_site_classes(table, CLASSES) == ["all people of class patient are of site A"]
+        assert audit.list_single_site_classes(table.assign(site="A"), CLASSES) == []
 
     def test_the_label_is_not_compared_with_itself(self):
         table = people().assign(**{"class": lambda own: own["site"]})
-        assert len(audit.confounded(table, ("A", "B"))) == 2
-        assert audit.confounded(table, ("A", "B"), label="site") == []
-        without = [row["what"] for row in audit.table(table, table, ("A", "B"), label="site")]
-        assert without == [row["what"] for row in audit.table(table, table, ("A", "B")) if row["what"] != "site"]
-        assert len(audit.confounded(table, ("A", "B"), label="sex")) == 2
+        assert len(audit.list_single_site_classes(table, ("A", "B"))) == 2
+        assert audit.list_single_site_classes(table, ("A", "B"), label="site") == []
+        without = [row["what"] for row in audit.audit_classes(table, table, ("A", "B"), label="site")]
+        assert without == [
+            row["what"] for row in audit.audit_classes(table, table, ("A", "B")) if row["what"] != "site"
+        ]
+        assert len(audit.list_single_site_classes(table, ("A", "B"), label="sex")) == 2
 
 
 class TestSites:
@@ -369,29 +373,32 @@ class TestSites:
         place = np.array(["A", "B", "C"])[np.arange(40) % 3]  # every site shifts voxels of its own
         x = random.normal(size=(60, 40)).astype(np.float32) + shift * (site[:, None] == place)
         kernels = []
-        for split in folds.stratified([CLASSES[row % 2] for row in range(60)], folds=5):
+        for split in folds.stratified_folds([CLASSES[row % 2] for row in range(60)], folds=5):
             train, test = np.array(split.train), np.array(split.test)
-            kernels.append(permutation.Kernel(svm.products(x[train], x[test]), train, test))
+            kernels.append(permutation.FoldKernel(svm.products(x[train], x[test]), train, test))
         return kernels, site.tolist()
 
     def test_a_site_that_shifts_its_maps_is_told_and_sites_without_a_trace_are_not(self):
-        found = [sites.told(*self.study(shift), decide=svm.decide)["balanced_accuracy"] for shift in (0.0, 2.0)]
+        found = [
+            sites.site_prediction_score(*self.study(shift), decide=svm.decide)["balanced_accuracy"]
+            for shift in (0.0, 2.0)
+        ]
         assert abs(found[0] - 1 / 3) < 0.2
         assert found[1] > 0.9
 
     def test_a_site_that_does_not_train_is_not_asked_about(self):
         kernels, names = self.study(2.0)
         names = ["D" if row in kernels[0].test else name for row, name in enumerate(names)]
-        found = sites.told(kernels, names, decide=svm.decide)
+        found = sites.site_prediction_score(kernels, names, decide=svm.decide)
         assert found["sites"] == 3
         assert found["chance"] == pytest.approx(1 / 3)
-        assert sites.told(kernels, ["A"] * 60, decide=svm.decide) == {}
+        assert sites.site_prediction_score(kernels, ["A"] * 60, decide=svm.decide) == {}
 
     def test_accuracy_within_sites_is_that_of_their_people(self):
-        told = scores.by_person(predictions(40, 1.0), CLASSES)
+        told = scores.average_sessions(predictions(40, 1.0), CLASSES)
         of = {person: "A" if row < 30 else "B" for row, person in enumerate(told["participant_id"])}
         told.loc[told["participant_id"].map(of) == "B", "true"] = "patient"
-        first, second = sites.within(told, of, CLASSES)
+        first, second = sites.accuracy_by_site(told, of, CLASSES)
         part = told[told["participant_id"].map(of) == "A"]
         assert first["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(part["true"], part["predicted"]))
         assert (first["site"], first["people"]) == ("A", 30)

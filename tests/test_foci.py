@@ -40,7 +40,7 @@ def by_definition(place, studies):
 def test_the_likelihood_is_that_of_the_definition_and_zero_beyond_one_width():
     random = np.random.default_rng(0)
     studies = [(random.uniform(-40, 40, (count, 3)), people) for count, people in ((1, 8), (7, 12), (4, 30))]
-    found = ale.likelihood(PLACES, [ale.Study(points, people) for points, people in studies])
+    found = ale.activation_likelihood(PLACES, [ale.Study(points, people) for points, people in studies])
     for at in [*random.integers(0, len(PLACES), 60), *np.argsort(found)[-20:]]:
         reach = [math.dist(PLACES[at], focus) <= ale.fwhm_mm(people) for points, people in studies for focus in points]
         assert found[at] == pytest.approx(by_definition(PLACES[at], studies) if any(reach) else 0, rel=1e-9)
@@ -49,7 +49,7 @@ def test_the_likelihood_is_that_of_the_definition_and_zero_beyond_one_width():
 
 def test_at_half_the_width_half_of_the_value_is_left():
     for people in (5, 20, 80):
-        there, half = ale.likelihood(
+        there, half = ale.activation_likelihood(
             np.array([[0, 0, 0], [0, ale.fwhm_mm(people) / 2, 0]]), [ale.Study(np.zeros((1, 3)), people)]
         )
         assert half == pytest.approx(there / 2)
@@ -62,11 +62,11 @@ def test_it_peaks_where_studies_meet_whatever_lies_elsewhere(tmp_path):
     for study in range(8):
         for point in (planted + random.normal(0, 1.5, 3), random.uniform(-45, 45, 3)):
             lines.append("\t".join([f"study {study}", *(f"{value:.1f}" for value in point), "16"]))
-    studies, words = foci.read(written(tmp_path, "\n".join(lines)))
+    studies, words = foci.read_foci(written(tmp_path, "\n".join(lines)))
     assert words == "activation likelihood of 16 coordinates of 8 studies"
-    found = ale.likelihood(PLACES, studies)
+    found = ale.activation_likelihood(PLACES, studies)
     assert np.abs(PLACES[found.argmax()] - planted).max() <= 4  # a voxel
-    region, _ = overlap.region(found.reshape(SHAPE), np.ones(SHAPE, bool))
+    region, _ = overlap.binarise_reference(found.reshape(SHAPE), np.ones(SHAPE, bool))
     assert region[np.abs(PLACES - planted).max(axis=1) < 4].all()
 
 
@@ -74,14 +74,14 @@ def test_many_foci_of_one_study_do_not_add_up_but_those_of_several_do(tmp_path):
     table = "x\ty\tz\tn\n" + "10\t10\t10\t20\n" * 3
     one = "study\t" + table.replace("\n1", "\nsame\t1")
     place = np.array([[10.0, 10, 10]])
-    alone = float(ale.likelihood(place, foci.read(written(tmp_path, one))[0])[0])
-    several = float(ale.likelihood(place, foci.read(written(tmp_path, table))[0])[0])
+    alone = float(ale.activation_likelihood(place, foci.read_foci(written(tmp_path, one))[0])[0])
+    several = float(ale.activation_likelihood(place, foci.read_foci(written(tmp_path, table))[0])[0])
     assert several == pytest.approx(1 - (1 - alone) ** 3)
 
 
 def test_who_does_not_say_how_many_people_there_were_is_taken_for_twenty(tmp_path):
     table = "Study\tX\tY\tZ\tn\nA\t1\t2\t3\t\nB\t1\t2\t3\tn/a\nB\t4\t5\t6\tn/a\n\nC\t1\t2\t3\t9\n"
-    studies, words = foci.read(written(tmp_path, table))
+    studies, words = foci.read_foci(written(tmp_path, table))
     assert [(one.people, one.foci.tolist()) for one in studies] == [
         (20, [[1, 2, 3]]), (20, [[1, 2, 3], [4, 5, 6]]), (9, [[1, 2, 3]]),
     ]  # fmt: skip
@@ -91,7 +91,7 @@ def test_who_does_not_say_how_many_people_there_were_is_taken_for_twenty(tmp_pat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds no coordinates that can be read"),
+        ("", "has no readable coordinates"),
         ("x\ty\tz\n", "has no coordinates"),
         ("x\ty\n1\t2\n", "has no column z; its columns: x, y"),
         ("x,y,z\n1,2,3\n", "has no column x, y, z"),
@@ -110,14 +110,14 @@ def test_who_does_not_say_how_many_people_there_were_is_taken_for_twenty(tmp_pat
 )
 def test_a_table_that_cannot_be_used_is_refused_with_the_reason(tmp_path, text, message):
     with pytest.raises(DataError, match="reference-map foci") as told:
-        foci.read(written(tmp_path, text))
+        foci.read_foci(written(tmp_path, text))
     assert message in str(told.value)
 
 
 @pytest.mark.parametrize("told", ["[]", "{", '{"a": 1}', '{"studies": [{"id": "a"}]}'])
 def test_json_of_another_kind_is_refused(tmp_path, told):
-    with pytest.raises(DataError, match="holds no coordinates that can be read"):
-        foci.read(written(tmp_path, told, "foci.json"))
+    with pytest.raises(DataError, match="has no readable coordinates"):
+        foci.read_foci(written(tmp_path, told, "foci.json"))
 
 
 def test_both_forms_of_json_are_the_table_that_says_the_same(tmp_path):
@@ -128,9 +128,9 @@ def test_both_forms_of_json_are_the_table_that_says_the_same(tmp_path):
     studyset = {"id": "s", "studies": [{"id": "A", "metadata": {}, "analyses": [analysis]}]}
     table = "study\tx\ty\tz\tn\nA-1\t1\t2\t3\t12\nA-1\t4\t5\t6\t12\n"
     every = [
-        foci.read(written(tmp_path, json.dumps(dataset), "dataset.json")),
-        foci.read(written(tmp_path, json.dumps(studyset), "studyset.json")),
-        foci.read(written(tmp_path, table)),
+        foci.read_foci(written(tmp_path, json.dumps(dataset), "dataset.json")),
+        foci.read_foci(written(tmp_path, json.dumps(studyset), "studyset.json")),
+        foci.read_foci(written(tmp_path, table)),
     ]
     assert {words for _, words in every} == {"activation likelihood of 2 coordinates of 1 study"}
     for (one,), _ in every:
@@ -142,7 +142,7 @@ def test_pain_studies_have_the_likelihood_that_nimare_gives(shared_data):
 
     It takes the Gaussian from a discrete filter, hence the tolerance.
     """
-    studies, words = foci.read(shared_data / "maps" / "meta_coordinates" / "nidm_pain_dset.json")
+    studies, words = foci.read_foci(shared_data / "maps" / "meta_coordinates" / "nidm_pain_dset.json")
     assert words == "activation likelihood of 267 coordinates of 21 studies"
     theirs = [
         ((38, 4, 2), 0.03412),
@@ -153,10 +153,10 @@ def test_pain_studies_have_the_likelihood_that_nimare_gives(shared_data):
         ((-66, -26, 34), 0.005887),
     ]
     places = np.array([place for place, _ in theirs], float)
-    assert ale.likelihood(places, studies) == pytest.approx([value for _, value in theirs], rel=0.01)
+    assert ale.activation_likelihood(places, studies) == pytest.approx([value for _, value in theirs], rel=0.01)
 
 
 def test_a_study_set_of_neurosynth_is_read(shared_data):
-    studies, words = foci.read(shared_data / "maps" / "meta_coordinates" / "neurosynth_laird_studyset.json")
+    studies, words = foci.read_foci(shared_data / "maps" / "meta_coordinates" / "neurosynth_laird_studyset.json")
     assert words == "activation likelihood of 1117 coordinates of 17 studies (20 people assumed in 17)"
     assert sum(len(one.foci) for one in studies) == 1117

@@ -43,7 +43,7 @@ def check(splits, classes, groups):
 class TestRandomLayouts:
     def test_k_folds_hold_everybody_out_once_a_repeat(self, seed):
         classes, groups, _ = layout(seed)
-        splits = folds.stratified(classes, groups, folds=4, repeats=2, seed=seed)
+        splits = folds.stratified_folds(classes, groups, folds=4, repeats=2, seed=seed)
         check(splits, classes, groups)
         for repeat in (1, 2):
             held_out = [row for split in splits if split.repeat == repeat for row in split.test]
@@ -72,7 +72,7 @@ class TestRandomLayouts:
     def test_inner_folds_partition_the_training_rows_and_never_touch_the_test_rows(self, seed):
         classes, groups, sites = layout(seed)
         for outer in folds.leave_site_out(classes, sites, groups):
-            splits = folds.inner(outer, classes, folds=3, seed=seed)
+            splits = folds.inner_folds(outer, classes, folds=3, seed=seed)
             check(splits, classes, groups)
             assert [(split.repeat, split.fold) for split in splits] == [(1, 1), (1, 2), (1, 3)]
             assert sorted(row for split in splits for row in split.test) == list(outer.train)
@@ -86,7 +86,7 @@ class TestStratified:
         for repeat in (0, 1):
             state = int.from_bytes(hashlib.sha256(f"folds 7 {repeat}".encode()).digest()[:4], "little")
             expected += StratifiedKFold(3, shuffle=True, random_state=state).split(classes, classes)
-        splits = folds.stratified(classes, folds=3, repeats=2, seed=7)
+        splits = folds.stratified_folds(classes, folds=3, repeats=2, seed=7)
         for split, (train, test) in zip(splits, expected, strict=True):
             assert (split.train, split.test) == (tuple(train), tuple(test))
 
@@ -176,16 +176,18 @@ class TestInner:
         classes = ["a", "b"] * 12
         one = folds.Split(1, 1, tuple(range(12)), (20, 21), tuple(map(str, range(24))))
         other = folds.Split(1, 2, tuple(range(12)), (22, 23), tuple(map(str, range(24))))
-        tests = [[split.test for split in folds.inner(each, classes, folds=3, seed=5)] for each in (one, other, one)]
+        tests = [
+            [split.test for split in folds.inner_folds(each, classes, folds=3, seed=5)] for each in (one, other, one)
+        ]
         assert tests[0] == tests[2] != tests[1]
-        assert tests[0] != [split.test for split in folds.inner(one, classes, folds=3, seed=6)]
+        assert tests[0] != [split.test for split in folds.inner_folds(one, classes, folds=3, seed=6)]
 
     def test_a_class_with_too_few_groups_in_training_is_told_what_would_do(self):
         classes = [*"aaaaabbbbb"]
         groups = [*"01234567", "8", "8"]
         outer = folds.Split(2, 3, (0, 1, 2, 7, 8, 9), (3, 4, 5, 6), tuple(groups))
         with pytest.raises(DataError, match=r"repeat 2, fold 3: class b has 2 people to train on.*use 2 inner folds"):
-            folds.inner(outer, classes, folds=3, seed=0)
+            folds.inner_folds(outer, classes, folds=3, seed=0)
 
 
 @pytest.fixture
@@ -200,7 +202,7 @@ def samples():
 def made(kind, samples):
     classes, groups = samples["class"].tolist(), samples["participant_id"].tolist()
     if kind == "k-fold":
-        return folds.stratified(classes, groups, folds=3, repeats=11, seed=1)
+        return folds.stratified_folds(classes, groups, folds=3, repeats=11, seed=1)
     if kind == "sites":
         return folds.leave_site_out(classes, ["XYZ"[int(one) % 3] for one in groups], groups)
     return folds.hold_out(classes, groups, share=0.3, repeats=3, seed=1)
@@ -214,7 +216,7 @@ class TestFile:
         def write(change=lambda table: table, kind="hold-out"):
             table = change(fold_table(SimpleNamespace(used=samples, splits=made(kind, samples))))
             table.to_csv(tmp_path / "folds.tsv", sep="\t", index=False, na_rep="n/a")
-            return folds_file.read(tmp_path / "folds.tsv", samples, samples["participant_id"].tolist())
+            return folds_file.read_folds(tmp_path / "folds.tsv", samples, samples["participant_id"].tolist())
 
         return write
 
@@ -240,28 +242,31 @@ class TestFile:
 
         with caplog.at_level(logging.WARNING, "pellucid"):
             assert written(more) == made("hold-out", samples)
-        assert "2 of its 14 people are not in this analysis" in caplog.text
+        assert "ignoring 2 of its 14 people, who are not in this analysis" in caplog.text
 
     @pytest.mark.parametrize(
         ("change", "told"),
         [
             (lambda table: table.drop(columns=["role", "fold"]), "no column fold, role"),
-            (lambda table: table.head(0), "names nobody"),
+            (lambda table: table.head(0), "is empty; it needs"),
             (lambda table: table.replace({"role": {"test": "held"}}), r"line \d+: role .* train or test, and is held"),
             (lambda table: table.assign(fold=0), "line 2: fold .* whole number above 0, and is 0"),
             (lambda table: table.assign(repeat=1.5), "line 2: repeat .* whole number above 0, and is 1.5"),
             (lambda table: table.assign(participant_id=""), "line 2: participant_id .* is empty"),
-            (lambda table: pd.concat([table, table.tail(1)]), "stands twice in repeat 3, fold 1"),
-            (lambda table: pd.concat([table, table.tail(1).assign(role="train")]), "stands twice in repeat 3, fold 1"),
+            (lambda table: pd.concat([table, table.tail(1)]), "is listed twice in repeat 3, fold 1"),
+            (
+                lambda table: pd.concat([table, table.tail(1).assign(role="train")]),
+                "is listed twice in repeat 3, fold 1",
+            ),
             (
                 lambda table: pd.concat([table, table.head(1).assign(participant_id="01", session_id="n/a")]),
-                "sub-01 stands twice in repeat 1",
+                "sub-01 is listed twice in repeat 1",
             ),
             (
                 lambda table: table[~table["participant_id"].isin(["01", "03", "04", "05", "06"])],
-                "6 of those to be used have no line: sub-01 ses-1, sub-03, sub-04, sub-05, sub-06, ...;",
+                "6 included samples have no line: sub-01 ses-1, sub-03, sub-04, sub-05, sub-06, ...;",
             ),
-            (lambda table: table.drop(index=table.index[-1]), "repeat 3, fold 1: 1 of those to be used"),
+            (lambda table: table.drop(index=table.index[-1]), "repeat 3, fold 1: 1 included samples"),
             (
                 lambda table: table.assign(role=table["session_id"].eq("2").map({True: "test", False: "train"})),
                 "01, 02",
@@ -280,11 +285,11 @@ class TestFile:
 
     def test_no_file_and_no_table_are_told_apart(self, tmp_path, samples):
         with pytest.raises(MissingInputError, match="there is no file"):
-            folds_file.read(tmp_path / "none.tsv", samples, samples["participant_id"].tolist())
+            folds_file.read_folds(tmp_path / "none.tsv", samples, samples["participant_id"].tolist())
         (tmp_path / "image.tsv").write_bytes(b"\x1f\x8b\xff\xfe")
         with pytest.raises(DataError, match="not a table"):
-            folds_file.read(tmp_path / "image.tsv", samples, samples["participant_id"].tolist())
+            folds_file.read_folds(tmp_path / "image.tsv", samples, samples["participant_id"].tolist())
         head = "participant_id\trepeat\tfold\trole\n"
         (tmp_path / "tabs.tsv").write_text(head + "01\t1\t1\ttrain\t\n02\t1\t1\ttest\t\n")
         with pytest.raises(DataError, match="more values than its header"):
-            folds_file.read(tmp_path / "tabs.tsv", samples, samples["participant_id"].tolist())
+            folds_file.read_folds(tmp_path / "tabs.tsv", samples, samples["participant_id"].tolist())

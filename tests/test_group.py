@@ -240,9 +240,9 @@ def test_what_was_judged_is_told_by_cell_with_its_permutations_and_beside_it_wha
     scores = pd.read_csv(folder / "scores.tsv", sep="\t").set_index("cell")
     assert np.load(work / "nulls" / "svm/gm/all.npy")[0] == pytest.approx(scores.loc["svm/gm", "balanced_accuracy"])
     assert scores.loc["svm/gm", "permutations"] == 1000
-    assert 1 / 1001 <= scores.loc["svm/gm", "judged"] <= 1
+    assert 1 / 1001 <= scores.loc["svm/gm", "p_corrected"] <= 1
     assert scores.loc["cnn3d/gm", "permutations"] == 1
-    assert np.isnan(scores.loc["cnn3d/gm", "judged"])
+    assert np.isnan(scores.loc["cnn3d/gm", "p_corrected"])
     assert "only 1 distinct permutation is available; at least 19 are required" in (folder / "report.html").read_text()
     assert {"age and sex", "site", "brain size"} < set(scores.index)
     audit = json.loads((folder / "audit.json").read_text())
@@ -305,5 +305,5 @@ def test_where_few_labellings_exist_nothing_is_judged(phantom_maps):
     assert main([str(bids), str(out), "group", *given]) == 0  # two people a fold: 2 ** 4 labellings
     score = pd.read_csv(out / "group" / "few" / "scores.tsv", sep="\t").set_index("cell").loc["svm/gm"]
     assert score["permutations"] == 15
-    assert np.isnan(score["judged"])
+    assert np.isnan(score["p_corrected"])
     assert "only 15 distinct permutations are available" in (out / "group" / "few" / "report.html").read_text()

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_app.dataset import arrays, ica
+from bids_app.dataset import arrays, folds, ica
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError
 from bids_app.graphs.function_node import make_node
@@ -67,7 +67,7 @@ def test_two_references_never_share_a_component_and_the_sum_is_the_best_of_all_a
     rng = np.random.default_rng(1)
     components = rng.standard_normal((4, 300)).astype(np.float32)
     references = np.stack([components[0], components[0] + 0.5 * components[2], rng.standard_normal(300)], axis=1)
-    component, r = ica.match(components, references.astype(np.float32))
+    component, r = ica.match_networks(components, references.astype(np.float32))
     every = np.abs(np.corrcoef(references.T, components)[:3, 3:])
     best = max(itertools.permutations(range(4), 3), key=lambda one: sum(every[row, at] for row, at in enumerate(one)))
     assert tuple(component) == best
@@ -78,9 +78,9 @@ def test_two_references_never_share_a_component_and_the_sum_is_the_best_of_all_a
 def test_more_networks_than_components_and_flat_ones_are_refused():
     components = np.random.default_rng(1).standard_normal((2, 50)).astype(np.float32)
     with pytest.raises(DataError, match="--ica-components is 2"):
-        ica.match(components, np.ones((50, 3), np.float32))
+        ica.match_networks(components, np.ones((50, 3), np.float32))
     with pytest.raises(DataError, match="flat"):
-        ica.match(components, np.ones((50, 1), np.float32))
+        ica.match_networks(components, np.ones((50, 1), np.float32))
 
 
 def test_dual_regression_is_that_of_the_map_networks_on_all_components(found, series):
@@ -89,7 +89,7 @@ def test_dual_regression_is_that_of_the_map_networks_on_all_components(found, se
     made = ica.transform(series[2], found)
     for number, component in enumerate(found["component"]):
         np.testing.assert_array_equal(made[number], whole[f"beta_{component}"])
-    one = ica.of_network(found, 3)
+    one = ica.select_network(found, 3)
     np.testing.assert_array_equal(ica.transform(series[2], one), made[[3]])
 
 
@@ -145,7 +145,7 @@ def test_a_folds_arrays_are_the_smoothed_betas_of_everybody_and_the_mean_of_runs
                 image = tmp_path / "beta.nii.gz"
                 nib.Nifti1Image(beta, GRID.affine).to_filename(image)
                 image.with_name("beta.json").write_text("{}")
-                smoothed = arrays.stack([image], GRID, tmp_path / f"{name}{row}{len(betas)}",
+                smoothed = arrays.stack_images([image], GRID, tmp_path / f"{name}{row}{len(betas)}",
                                         smoothing_mm=PLAN["smoothing"][name])  # fmt: skip
                 betas.append(np.load(smoothed)[0])
             np.testing.assert_allclose(made[row], np.mean(betas, axis=0), rtol=1e-5, atol=1e-6)
@@ -178,11 +178,9 @@ def test_every_network_that_was_not_found_is_named_with_its_fold_in_one_message(
 def test_every_fit_but_that_of_everybody_sees_the_training_people_of_its_fold_and_nodes_take_their_own_folds_maps():
     from nipype.pipeline.engine import Workflow
 
-    from bids_app.dataset import folds
-
     classes = ["a", "b"] * 9
-    splits = folds.stratified(classes, [f"p{row}" for row in range(18)], folds=3, seed=1)
-    inner = {planning_ica.inner_prefix(one): folds.inner(one, classes, folds=2, seed=1) for one in splits}
+    splits = folds.stratified_folds(classes, [f"p{row}" for row in range(18)], folds=3, seed=1)
+    inner = {planning_ica.inner_prefix(one): folds.inner_folds(one, classes, folds=2, seed=1) for one in splits}
     rows = training_rows(splits, inner)
     assert len(rows) == 3 + 3 * 2
     for split in splits:

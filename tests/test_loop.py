@@ -8,8 +8,10 @@ import torch
 from small_training import SHAPE, alike, convolutional, people, train
 
 from bids_app import catalogue
-from bids_app.training import augment, drawing, loop, placed
-from bids_app.training.regimen import Regimen, of
+from bids_app.training import augment, loop
+from bids_app.training.device import set_memory_format, training_mode
+from bids_app.training.sampling import draw_epoch, epoch_length, train_validation_split
+from bids_app.training.training_config import TrainingConfig, config_from_module
 
 
 def plainly(network, x, y, *, epochs, rate, decay, size, seed):
@@ -42,7 +44,7 @@ class TestDefaults:
         y = np.arange(17) % 3 % 2
         x = np.random.default_rng(0).standard_normal((17, 2, 12, 13, 14), dtype=np.float32)
         ours, plain = (part.build(2, 2, x.shape[2:], voxel_mm=(4.0,) * 3, seed=3) for _ in range(2))
-        told = loop.train(ours, lambda rows: x[rows], y, of(part, {"epochs": 3}), seed=5, device="cpu")
+        told = loop.train(ours, lambda rows: x[rows], y, config_from_module(part, {"epochs": 3}), seed=5, device="cpu")
         rates = {"rate": part.LEARNING_RATE, "decay": part.WEIGHT_DECAY, "size": part.BATCH_SIZE}
         assert told == {"loss": plainly(plain, x, y, epochs=3, seed=5, **rates)}
         assert alike(ours, plain)
@@ -73,19 +75,19 @@ class TestRegimen:
     def test_every_network_of_the_catalogue_states_one(self):
         parts = [catalogue.load("classifiers", name) for name in catalogue.names("classifiers")]
         networks = [part for part in parts if hasattr(part, "EPOCHS")]
-        assert all(of(part).epochs == part.EPOCHS for part in networks)
+        assert all(config_from_module(part).epochs == part.EPOCHS for part in networks)
         assert {part.__name__.rpartition(".")[2] for part in networks} >= {"cnn3d", "vit_b16"}
 
     def test_what_a_file_states_is_taken_and_the_rest_is_the_default(self, tmp_path, monkeypatch):
         (tmp_path / "stated.py").write_text('EPOCHS = 7\nOPTIMISER = "adam"\nPATIENCE = 3\nINSTANCES = True\n')
         monkeypatch.syspath_prepend(tmp_path)
-        stated = of(__import__("stated"), {"epochs": 2, "size": 64})
-        assert stated == Regimen(epochs=2, optimiser="adam", patience=3, instances=True)
+        stated = config_from_module(__import__("stated"), {"epochs": 2, "size": 64})
+        assert stated == TrainingConfig(epochs=2, optimiser="adam", patience=3, instances=True)
 
     @pytest.mark.parametrize("wrong", [{"optimiser": "sgd"}, {"schedule": "step"}, {"accumulate": 0}, {"patience": 0}])
     def test_what_is_not_known_is_refused(self, wrong):
         with pytest.raises(ValueError, match=next(iter(wrong)).upper()):
-            Regimen(epochs=1, **wrong)
+            TrainingConfig(epochs=1, **wrong)
 
     @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
     def test_without_a_schedule_the_rate_stays(self, name, kind):
@@ -137,8 +139,8 @@ class TestClasses:
 
     def test_oversampling_shows_classes_equally_often_and_nobody_again_before_all_were_seen(self):
         y, rows = np.array([0] * 11 + [1] * 4 + [2] * 5 + [0, 1, 2]), np.arange(20)
-        drawn = drawing.epoch(rows, y, np.random.default_rng(0), oversample=True)
-        assert len(drawn) == drawing.length(rows, y, oversample=True) == 33
+        drawn = draw_epoch(rows, y, np.random.default_rng(0), oversample=True)
+        assert len(drawn) == epoch_length(rows, y, oversample=True) == 33
         assert np.bincount(y[drawn]).tolist() == [11, 11, 11]
         seen = np.bincount(drawn, minlength=20)
         assert set(seen[:11]) == {1}
@@ -179,7 +181,7 @@ class TestStopping:
     def test_those_set_aside_are_whole_groups_of_every_class_and_are_never_trained_on(self):
         y = np.array([0] * 24 + [1] * 12)
         groups = [f"family-{row // 2}" for row in range(36)]
-        rows, aside = drawing.parted(y, groups, share=0.25, seed=1)
+        rows, aside = train_validation_split(y, groups, share=0.25, seed=1)
         assert sorted([*rows, *aside]) == list(range(36))
         assert not {groups[row] for row in rows} & {groups[row] for row in aside}
         assert np.bincount(y[aside]).tolist() == [6, 3] or np.bincount(y[aside]).tolist() in ([6, 4], [6, 2])
@@ -201,7 +203,7 @@ class TestStopping:
         best = int(np.argmin(told["validation"]))
         assert len(told["loss"]) == len(told["validation"]) == best + 5 < 60
         with torch.no_grad():
-            _, aside = drawing.parted(y, None, share=0.2, seed=0)
+            _, aside = train_validation_split(y, None, share=0.2, seed=0)
             each = torch.nn.functional.cross_entropy(
                 network(torch.from_numpy(x[aside])), torch.from_numpy(y[aside]), reduction="none"
             )
@@ -263,10 +265,10 @@ class TestPlaced:
     def test_channels_last_changes_the_layout_and_not_the_numbers(self):
         network, x = convolutional(), torch.from_numpy(people(3)[0])
         before = network(x)
-        placed.lay_out(network, images=torch.channels_last, volumes=torch.channels_last_3d)
+        set_memory_format(network, images=torch.channels_last, volumes=torch.channels_last_3d)
         assert network[0].weight.is_contiguous(memory_format=torch.channels_last_3d)
         torch.testing.assert_close(network(x), before)
-        with placed.training(network, "cpu"):
+        with training_mode(network, "cpu"):
             assert network.training
         assert not network.training
         assert network[0].weight.is_contiguous()

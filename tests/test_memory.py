@@ -10,16 +10,18 @@ from bids_app import catalogue
 from bids_app.graphs.memory import BRAIN_MM, NetworkRequest, _measure_networks
 from bids_app.run import main
 from bids_app.training import memory
-from bids_app.training.regimen import Regimen, of
+from bids_app.training.training_config import TrainingConfig, config_from_module
 
 
 def test_weights_and_what_is_kept_are_counted_to_the_byte():
     convolution, dense = torch.nn.Conv3d(2, 3, 3, padding=1), torch.nn.Linear(3 * 4 * 5 * 6, 2)
     network = torch.nn.Sequential(convolution, torch.nn.ReLU(), torch.nn.Flatten(), dense)
-    need = memory.of_step(network, Regimen(epochs=1, batch_size=7), channels=2, shape=(4, 5, 6))
+    need = memory.estimate_step(network, TrainingConfig(epochs=1, batch_size=7), channels=2, shape=(4, 5, 6))
     volume = 7 * 4 * 5 * 6 * 4  # one channel of 7 people
     assert need.weights == 4 * (2 * 3 * 27 + 3 + 360 * 2 + 2)
-    assert need.kept == 2 * volume + 3 * volume  # what each layer was given; the ReLU's result is the dense layer's
+    assert (
+        need.activations == 2 * volume + 3 * volume
+    )  # what each layer was given; the ReLU's result is the dense layer's
     assert need.largest == 16 * volume  # three channels take the room of 16
 
 
@@ -28,9 +30,13 @@ def test_people_at_once_and_the_best_weights_count():
 
     def need(**how):
         network = part.build(1, 2, (24, 24, 24), voxel_mm=(4.0,) * 3, seed=0)
-        return memory.of_step(network, Regimen(epochs=1, **{"batch_size": 8, **how}), channels=1, shape=(24, 24, 24))
+        return memory.estimate_step(
+            network, TrainingConfig(epochs=1, **{"batch_size": 8, **how}), channels=1, shape=(24, 24, 24)
+        )
 
-    assert need().kept / 4 < need(accumulate=4).kept < need().kept / 3  # less what does not grow with people
+    assert (
+        need().activations / 4 < need(accumulate=4).activations < need().activations / 3
+    )  # less what does not grow with people
     assert need(accumulate=4) == need(batch_size=2)
     assert need(patience=3).total - need().total == need().weights
 
@@ -69,4 +75,4 @@ def test_vit_b16_needs_gigabytes_and_the_small_network_does_not():
     (large, small), _ = _measure_networks(asked, "cpu")
     assert 5 < large < 25
     assert small < 0.2
-    assert of(catalogue.load("classifiers", "vit_b16")).at_once == 4
+    assert config_from_module(catalogue.load("classifiers", "vit_b16")).micro_batch_size == 4

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bids_app.dataset.folds import Split
 from bids_app.results.nested_cv import selected_predictions
 from bids_app.run import main
 
@@ -69,14 +70,13 @@ def test_inner_scores_are_those_of_an_analysis_of_the_training_people_alone(phan
 def _inner_rows(used, people, table):
     """The inner folds of fold 1 as a table."""
     from bids_app.dataset import folds
-    from bids_app.dataset.folds import Split
 
     known = table.set_index("participant_id")["group"]
     classes = [known[person] for person in used]
     train = tuple(used.index(person) for person in people)
     test = tuple(row for row in range(len(used)) if row not in train)
     names = tuple(person.removeprefix("sub-") for person in used)
-    splits = folds.inner(Split(1, 1, train, test, names), classes, folds=2, seed=1)
+    splits = folds.inner_folds(Split(1, 1, train, test, names), classes, folds=2, seed=1)
     rows = [
         {"participant_id": used[row], "repeat": 1, "fold": split.fold, "role": role}
         for split in splits

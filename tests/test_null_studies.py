@@ -13,7 +13,8 @@ from bids_app.classifiers import model_averaging, svm
 from bids_app.dataset import folds
 from bids_app.dataset.grid import Grid
 from bids_app.evaluation import permutation, verdict
-from bids_app.training import models, prepare, scores
+from bids_app.training import models, scores
+from bids_app.training.feature_pipeline import Samples, fit_pipeline
 
 pytestmark = pytest.mark.slow
 STUDIES, PEOPLE, PERMUTATIONS, FOLDS = 200, 24, 99, 4
@@ -33,37 +34,37 @@ def study(seed):
     names = [CLASSES[code] for code in y]
     people = [str(row) for row in range(PEOPLE)]
     sites = random.choice(["A", "B"], PEOPLE).tolist()
-    splits = folds.stratified(names, people, folds=FOLDS, seed=seed)
-    everyone = prepare.People({"gm": x}, {"tiv": size})
+    splits = folds.stratified_folds(names, people, folds=FOLDS, seed=seed)
+    everyone = Samples({"gm": x}, {"tiv": size})
     kernels, parts, of_fold = {cell: [] for cell in CELLS}, [], np.zeros(PEOPLE, int)
     for split in splits:
         train, test = np.array(split.train), np.array(split.test)
         of_fold[test] = split.fold
-        fitted = prepare.fit(everyone.rows(split.train), maps=("gm",), columns={"gm": ("tiv",)}, grid=GRID)
-        both = [fitted.vectors(everyone.rows(side)) for side in (split.train, split.test)]
+        fitted = fit_pipeline(everyone.select(split.train), maps=("gm",), columns={"gm": ("tiv",)}, grid=GRID)
+        both = [fitted.transform(everyone.select(side)) for side in (split.train, split.test)]
         for cell, classifier in CELLS.items():
             products = classifier.products(*both, places=models.places(GRID))
-            kernels[cell].append(permutation.Kernel(products, train, test))
+            kernels[cell].append(permutation.FoldKernel(products, train, test))
             decisions = classifier.decide(products, y[train][None])[0]
             probability = np.exp(decisions) / np.exp(decisions).sum(axis=1, keepdims=True)
             part = pd.DataFrame({"participant_id": test.astype(str), "cell": cell, "repeat": 1, "fold": split.fold})
             part["true"], part["predicted"] = y[test], decisions.argmax(axis=1)
             part[["true", "predicted"]] = part[["true", "predicted"]].replace(dict(enumerate(CLASSES)))
             parts.append(part.assign(probability_control=probability[:, 0], probability_patient=probability[:, 1]))
-    labels = np.vstack([y, permutation.shuffles(y, of_fold, people, sites, count=PERMUTATIONS, seed=seed)])
+    labels = np.vstack([y, permutation.shuffle_labels(y, of_fold, people, sites, count=PERMUTATIONS, seed=seed)])
     scored = {
-        cell: permutation.scores(kernels[cell], labels, people, 2, decide=classifier.decide)
+        cell: permutation.score_labellings(kernels[cell], labels, people, 2, decide=classifier.decide)
         for cell, classifier in CELLS.items()
     }
     observed, null = ({cell: own[part] for cell, own in scored.items()} for part in (0, slice(1, None)))
-    chance = permutation.table(observed, null, list(CELLS)).set_index("cell")
-    table = scores.table(pd.concat(parts), CLASSES)
+    chance = permutation.tabulate_p_values(observed, null, list(CELLS)).set_index("cell")
+    table = scores.score_table(pd.concat(parts), CLASSES)
     found = {}
     for cell in CELLS:
         rows = table[table["cell"] == cell]
         assert rows["balanced_accuracy"].iloc[0] == pytest.approx(observed[cell])
         about = chance.loc[cell].to_dict()
-        found[cell] = about["judged"], verdict.judge(rows, CLASSES, chance=about, rivals={}, unknown=[])
+        found[cell] = about["p_corrected"], verdict.judge_model(rows, CLASSES, chance=about, rivals={}, unknown=[])
     return found
 
 

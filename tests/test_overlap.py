@@ -21,7 +21,7 @@ def made():
 
 def test_every_measure_is_that_of_brute_force(made):
     _, values, inside = made
-    found = overlap.measures(values, inside)
+    found = overlap.measure_overlap(values, inside)
     dice = [2 * (inside & (values >= limit)).sum() / ((values >= limit).sum() + inside.sum()) for limit in set(values)]
     assert found["max_dice"] == pytest.approx(max(dice))
     pairs = np.sign(values[inside][:, None] - values[~inside][None, :])
@@ -38,12 +38,12 @@ def test_dice_at_the_region_s_volume_draws_ties_in_their_share():
     values = np.array([5.0, 3.0, 3.0, 3.0, 1.0, 0.0])
     inside = np.array([True, True, False, False, True, False])
     # of three voxels the first is sure, the other two are drawn from three of equal strength
-    assert overlap.measures(values, inside)["dice_at_volume"] == pytest.approx((1 + 2 / 3) / 3)
+    assert overlap.measure_overlap(values, inside)["dice_at_volume"] == pytest.approx((1 + 2 / 3) / 3)
 
 
 def test_a_map_that_is_the_region_has_the_best_of_every_measure(made):
     _, _, inside = made
-    found = overlap.measures(inside.astype(float), inside)
+    found = overlap.measure_overlap(inside.astype(float), inside)
     assert (found["max_dice"], found["dice_at_volume"], found["auprc"], found["auroc"], found["pointing"]) == (1,) * 5
     assert found["enrichment"] == pytest.approx(1 / inside.mean())
 
@@ -52,30 +52,30 @@ def test_the_region_of_a_statistical_map_is_its_strongest_tenth_and_of_a_mask_it
     mask, _, _ = made
     rng = np.random.default_rng(0)
     statistic = rng.normal(size=SHAPE)
-    found, words = overlap.region(statistic, mask)
+    found, words = overlap.binarise_reference(statistic, mask)
     assert found.mean() == pytest.approx(0.1, abs=0.002)
     assert np.abs(statistic[mask][found]).min() > np.abs(statistic[mask][~found]).max()
     assert "10%" in words
     marked = np.zeros(SHAPE)
     marked[:5] = 3
-    found, words = overlap.region(marked, mask)
+    found, words = overlap.binarise_reference(marked, mask)
     assert (found == (marked[mask] > 0)).all()
     assert words == "its region"
     with pytest.raises(DataError, match="none of the analysed voxels"):
-        overlap.region(np.zeros(SHAPE), mask)
+        overlap.binarise_reference(np.zeros(SHAPE), mask)
     with pytest.raises(DataError, match="all of the analysed voxels"):
-        overlap.region(np.ones(SHAPE), mask)
+        overlap.binarise_reference(np.ones(SHAPE), mask)
 
 
 def test_smoothing_sees_nothing_outside_the_mask(made):
     mask, _, _ = made
     volume = np.random.default_rng(1).normal(size=SHAPE)
     changed = np.where(mask, volume, 99.0)
-    first, second = (overlap.smoothed(one, mask, (2.0, 2.0, 2.0), 6.0) for one in (volume, changed))
+    first, second = (overlap.smooth_in_mask(one, mask, (2.0, 2.0, 2.0), 6.0) for one in (volume, changed))
     np.testing.assert_array_equal(first, second)
-    flat = overlap.smoothed(np.full(SHAPE, 4.0), mask, (2.0, 2.0, 2.0), 6.0)
+    flat = overlap.smooth_in_mask(np.full(SHAPE, 4.0), mask, (2.0, 2.0, 2.0), 6.0)
     np.testing.assert_allclose(flat, 4.0)
-    assert (overlap.smoothed(volume, mask, (2.0, 2.0, 2.0), 0.0) == volume[mask]).all()
+    assert (overlap.smooth_in_mask(volume, mask, (2.0, 2.0, 2.0), 0.0) == volume[mask]).all()
 
 
 def test_surrogates_have_the_map_s_values_and_its_smoothness_in_other_places():
@@ -84,7 +84,7 @@ def test_surrogates_have_the_map_s_values_and_its_smoothness_in_other_places():
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, edge) for edge in shape), indexing="ij")
     mask = x**2 + y**2 + z**2 < 0.95
     volume = np.exp(gaussian_filter(rng.normal(size=shape), 1.5) * 20)  # smooth and skewed
-    found = list(surrogates.drawn(volume, mask, count=20, seed=1))
+    found = list(surrogates.generate_surrogates(volume, mask, count=20, seed=1))
     for one in found:
         np.testing.assert_array_equal(np.sort(one), np.sort(volume[mask]))
     smooth = np.mean([surrogates.autocorrelation(one, mask) for one in found], axis=0)
@@ -118,10 +118,13 @@ def test_smooth_maps_that_have_nothing_to_do_with_a_smooth_region_are_rarely_cal
     for pair in range(60):
         heat, other = (gaussian_filter(rng.normal(size=shape), 2.0, mode="wrap") for _ in "ab")
         heat = np.abs(heat)
-        inside, _ = overlap.region(other, mask)
-        observed = overlap.measures(heat[mask], inside)["auprc"]
-        null = [overlap.measures(one, inside)["auprc"] for one in surrogates.drawn(heat, mask, count=39, seed=pair)]
-        shuffled = [overlap.measures(rng.permutation(heat[mask]), inside)["auprc"] for _ in range(39)]
+        inside, _ = overlap.binarise_reference(other, mask)
+        observed = overlap.measure_overlap(heat[mask], inside)["auprc"]
+        null = [
+            overlap.measure_overlap(one, inside)["auprc"]
+            for one in surrogates.generate_surrogates(heat, mask, count=39, seed=pair)
+        ]
+        shuffled = [overlap.measure_overlap(rng.permutation(heat[mask]), inside)["auprc"] for _ in range(39)]
         small += (1 + sum(value >= observed for value in null)) / 40 <= 0.05
         naive += (1 + sum(value >= observed for value in shuffled)) / 40 <= 0.05
     print("\nbelow 0.05 of 60:", small, "with shuffled voxels:", naive)

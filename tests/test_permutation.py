@@ -16,7 +16,7 @@ from bids_app.evaluation import permutation
 def drawn(y, fold, units=None, sites=None, **chosen):
     units = [str(row) for row in range(len(y))] if units is None else units
     sites = ["one"] * len(y) if sites is None else sites
-    return permutation.shuffles(np.array(y), fold, units, sites, **{"count": 400, "seed": 1, **chosen})
+    return permutation.shuffle_labels(np.array(y), fold, units, sites, **{"count": 400, "seed": 1, **chosen})
 
 
 def test_labels_move_within_fold_and_site_alone_and_every_labelling_comes_up():
@@ -37,7 +37,7 @@ def test_labels_move_within_fold_and_site_alone_and_every_labelling_comes_up():
         )
     }
     assert {tuple(labels) for labels in found.tolist()} == possible
-    assert permutation.distinct(np.array(y), fold, list("abcdefgh"), sites) == len(possible)
+    assert permutation.count_labellings(np.array(y), fold, list("abcdefgh"), sites) == len(possible)
     counts = np.unique(found, axis=0, return_counts=True)[1]
     assert counts.min() > 0.5 * 400 / len(possible)
 
@@ -51,7 +51,7 @@ def test_a_unit_moves_whole_and_only_with_units_of_its_size():
         itertools.chain(*([(*a, *b, *c)] for a, b, c in itertools.permutations([(0, 1), (1, 1), (0, 0)])))
     )
     assert {tuple(labels) for labels in found[:, 4:7].tolist()} == {(0, 1, 1), (1, 0, 1), (1, 1, 0)}
-    assert permutation.distinct(np.array(y), fold, units, ["s"] * 9) == 6 * 3
+    assert permutation.count_labellings(np.array(y), fold, units, ["s"] * 9) == 6 * 3
     apart = drawn(y, [1, 1, 2, 2, 1, 2, 3, 3, 3], units)
     assert (apart == np.array(y)).all()
 
@@ -70,13 +70,13 @@ def study():
     people = [*map(str, range(30)), "3", "17"]
     y = np.array([int(name) % 3 for name in people])
     x = (random.normal(size=(32, 50)) + 0.8 * np.eye(50)[y]).astype(np.float32)
-    splits = folds.stratified([str(one) for one in y], people, folds=3, seed=0)
+    splits = folds.stratified_folds([str(one) for one in y], people, folds=3, seed=0)
     kernels, scaled = [], []
     for split in splits:
         train, test = np.array(split.train), np.array(split.test)
         scaler = StandardScaler().fit(x[train])
         scaled.append((scaler.transform(x[train]), scaler.transform(x[test])))
-        kernels.append(permutation.Kernel(svm.products(*scaled[-1]), train, test))
+        kernels.append(permutation.FoldKernel(svm.products(*scaled[-1]), train, test))
     return people, y, kernels, scaled
 
 
@@ -85,8 +85,8 @@ def test_scores_are_those_of_the_classifier_trained_anew_on_the_shuffled_labels(
     fold_of = np.zeros(len(y), int)
     for number, kernel in enumerate(kernels):
         fold_of[kernel.test] = number
-    labellings = permutation.shuffles(y, fold_of, people, ["s"] * len(y), count=12, seed=3)
-    found = permutation.scores(kernels, labellings, people, 3, decide=svm.decide)
+    labellings = permutation.shuffle_labels(y, fold_of, people, ["s"] * len(y), count=12, seed=3)
+    found = permutation.score_labellings(kernels, labellings, people, 3, decide=svm.decide)
     for labels, score in zip(labellings, found, strict=True):
         right = {one: [] for one in range(3)}
         for kernel, (training, held_out) in zip(kernels, scaled, strict=True):
@@ -104,14 +104,14 @@ def test_p_counts_what_reaches_the_score_and_the_maximum_runs_over_all_cells():
     random = np.random.default_rng(0)
     null = {"a": random.random(99), "b": random.random(19), "few": random.random(18)}
     observed = {"a": 0.9, "b": 0.5, "few": 2.0, "none": 0.5}
-    found = permutation.table(observed, null, ["a"]).set_index("cell")
+    found = permutation.tabulate_p_values(observed, null, ["a"]).set_index("cell")
     assert found.loc["a", "p"] == (1 + (null["a"] >= 0.9).sum()) / 100
     assert found.loc["b", "p_max"] == (1 + (np.maximum(null["a"][:19], null["b"]) >= 0.5).sum()) / 20
-    assert found.loc["a", "judged"] == found.loc["a", "p"]
-    assert found.loc["b", "judged"] == found.loc["b", "p_max"] >= found.loc["b", "p"]
-    assert found.loc[["few", "none"], ["p", "p_max", "p_family", "judged"]].isna().all(axis=None)
+    assert found.loc["a", "p_corrected"] == found.loc["a", "p"]
+    assert found.loc["b", "p_corrected"] == found.loc["b", "p_max"] >= found.loc["b", "p"]
+    assert found.loc[["few", "none"], ["p", "p_max", "p_family", "p_corrected"]].isna().all(axis=None)
     assert found["permutations"].to_dict() == {"a": 99, "b": 19, "few": 18, "none": 0}
-    needed = found.loc["a", "needed"]
+    needed = found.loc["a", "critical_score"]
     assert (1 + (null["a"] >= needed).sum()) / 100 <= 0.05 < (1 + (null["a"] >= needed - 1e-6).sum() + 1) / 100
 
 
@@ -119,7 +119,7 @@ def test_step_down_maxima_over_the_linear_cells_as_counted_by_hand():
     null = {name: np.arange(99) / 99 for name in "abcd"}
     null["b"] = null["b"][::-1]
     observed = {"a": 99 / 99, "b": 96.5 / 99, "c": 95.5 / 99, "d": 0.0}
-    table = permutation.table(observed, null, ["a", "b", "c"]).set_index("cell")
+    table = permutation.tabulate_p_values(observed, null, ["a", "b", "c"]).set_index("cell")
     assert table["p"].tolist() == pytest.approx([0.01, 0.03, 0.04, 1.0])
     # of b and c together, which are each other's mirror, twice as many labellings reach 96.5 / 99
     assert table["p_family"].tolist()[:3] == pytest.approx([0.01, 0.05, 0.05])
@@ -131,7 +131,7 @@ def test_step_down_is_no_larger_than_one_step_and_the_best_cell_has_that_of_all(
     shared = random.normal(size=999)
     null = {name: shared + 0.3 * random.normal(size=999) for name in "abc"}
     observed = {"a": 2.2, "b": 1.9, "c": 1.8}
-    corrected = permutation.step_down(observed, null)
+    corrected = permutation.step_down_p(observed, null)
     one_step = {
         name: (1 + (np.max(list(null.values()), axis=0) >= score).sum()) / 1000 for name, score in observed.items()
     }
@@ -150,6 +150,6 @@ def test_the_family_wise_rate_is_held_whatever_the_cells_share():
         for _ in range(1000):
             scores = share * random.normal(size=100) + math.sqrt(1 - share**2) * random.normal(size=(4, 100))
             observed = {str(cell): row[0] for cell, row in enumerate(scores)}
-            corrected = permutation.step_down(observed, {str(cell): row[1:] for cell, row in enumerate(scores)})
-            false += min(corrected.values()) <= permutation.LEVEL
+            corrected = permutation.step_down_p(observed, {str(cell): row[1:] for cell, row in enumerate(scores)})
+            false += min(corrected.values()) <= permutation.ALPHA
         assert 30 <= false <= 71  # binomial of 1000 and 0.05: outside of it less than three times in a thousand

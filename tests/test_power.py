@@ -9,11 +9,14 @@ from scipy.ndimage import gaussian_filter
 
 from bids_app import run
 from bids_app.classifiers import model_averaging, svm
-from bids_app.dataset import drawing, folds
+from bids_app.dataset import folds
+from bids_app.dataset.effect_patterns import draw_pattern
 from bids_app.dataset.grid import Grid
 from bids_app.evaluation import permutation, power
 from bids_app.report import power as section
-from bids_app.training import models, planting, prepare
+from bids_app.training import models
+from bids_app.training.effect_simulation import MIN_RELATIVE_SHIFT, SimulatedFold, score_simulated_studies, unit_shift
+from bids_app.training.feature_pipeline import Samples, fit_pipeline
 
 SHAPE, PEOPLE, SMOOTHING_MM = (16, 18, 14), 40, 8.0
 MASK = np.zeros(SHAPE, bool)
@@ -34,7 +37,7 @@ def study(people=PEOPLE, seed=0):
     raw = 0.5 + 0.1 * random.normal(size=(people, *SHAPE)).astype(np.float32)
     raw += (1e-4 * (size - 1500))[:, None, None, None].astype(np.float32)
     names = ["b" if row % 2 else "a" for row in range(people)]
-    return raw, size, folds.stratified(names, folds=5, seed=seed)
+    return raw, size, folds.stratified_folds(names, folds=5, seed=seed)
 
 
 def values_of(raw):
@@ -52,17 +55,17 @@ def place(volume_of=((5, 9), (6, 10), (5, 9))):
 def test_products_are_those_of_maps_changed_by_hand_and_prepared_anew(columns, part):
     raw, size, splits = study()
     values, covariates = values_of(raw), {"tiv": size}
-    shift, _ = planting.shift_of(prepare.People({"gm": values}, covariates), "gm", place(), GRID, columns, SMOOTHING_MM)
+    shift, _ = unit_shift(Samples({"gm": values}, covariates), "gm", place(), GRID, columns, SMOOTHING_MM)
     lowered = np.random.default_rng(1).permutation(np.arange(PEOPLE) % 2 == 1)
-    everyone = prepare.People({"gm": values}, covariates)
-    fold = planting.Fold(everyone, splits[0], "gm", columns=columns, keep=None, grid=GRID, sets=model_averaging.SETS)
+    everyone = Samples({"gm": values}, covariates)
+    fold = SimulatedFold(everyone, splits[0], "gm", columns=columns, keep=None, grid=GRID, sets=model_averaging.SETS)
     planted = fold.planted(lowered, shift)
-    kept = np.where(np.abs(shift) > planting.TAIL * np.abs(shift).max(), shift, 0)
+    kept = np.where(np.abs(shift) > MIN_RELATIVE_SHIFT * np.abs(shift).max(), shift, 0)
     for d in (0.0, 2.5):
-        changed = prepare.People({"gm": values + d * lowered[:, None].astype(np.float32) * kept}, covariates)
-        training, held_out = changed.rows(splits[0].train), changed.rows(splits[0].test)
-        fitted = prepare.fit(training, maps=("gm",), columns={"gm": columns}, grid=GRID)
-        both = (fitted.vectors(training), fitted.vectors(held_out))
+        changed = Samples({"gm": values + d * lowered[:, None].astype(np.float32) * kept}, covariates)
+        training, held_out = changed.select(splits[0].train), changed.select(splits[0].test)
+        fitted = fit_pipeline(training, maps=("gm",), columns={"gm": columns}, grid=GRID)
+        both = (fitted.transform(training), fitted.transform(held_out))
         wanted = part.products(*both, places=models.places(GRID))
         found = planted.products(d)
         for name, each in wanted.items():
@@ -71,9 +74,9 @@ def test_products_are_those_of_maps_changed_by_hand_and_prepared_anew(columns, p
 
 def test_a_shift_of_one_lowers_the_mean_of_the_place_by_one_sd_also_where_covariates_explain_most_of_it():
     raw, size, _ = study()
-    everyone = prepare.People({"gm": values_of(raw)}, {"tiv": size})
+    everyone = Samples({"gm": values_of(raw)}, {"tiv": size})
     volume = place()
-    shift, percent = planting.shift_of(everyone, "gm", volume, GRID, ("tiv",), SMOOTHING_MM)
+    shift, percent = unit_shift(everyone, "gm", volume, GRID, ("tiv",), SMOOTHING_MM)
     own = volume[MASK]
     means = everyone.values["gm"][:, own].mean(axis=1)
     slope, intercept = np.polyfit(size, means, 1)
@@ -91,7 +94,7 @@ def test_what_is_drawn_lies_in_the_mask_by_half_and_is_of_its_kind():
     random = np.random.default_rng(0)
     for pattern, count in (("focal", 1), ("regional", 1), ("diffuse", 14)):
         for _ in range(5):
-            volumes = drawing.draw(pattern, labels, GRID, random)
+            volumes = draw_pattern(pattern, labels, GRID, random)
             assert len(volumes) == count
             for volume in volumes:
                 assert (volume & MASK).sum() >= 0.5 * volume.sum() > 0
@@ -104,7 +107,7 @@ def test_what_is_drawn_lies_in_the_mask_by_half_and_is_of_its_kind():
 
 
 def test_sizes_are_those_of_the_expected_t_in_a_study_of_so_many_people():
-    planted = power.sizes([20, 30])
+    planted = power.effect_sizes([20, 30])
     for factor, pattern in ((1, "focal"), (1, "regional"), (0.5, "diffuse")):
         t = np.array(planted[pattern]) * np.sqrt(20 * 30 / 50)
         assert t == pytest.approx(factor * np.array(power.EXPECTED_T), abs=0.01)
@@ -114,29 +117,29 @@ def test_the_size_found_in_80_of_100_is_read_off_the_rising_curve():
     d = [0.0, 1.0, 2.0, 3.0]
     hits = np.zeros((10, 4), bool)
     hits[:1, 0] = hits[:6, 2] = hits[:10, 3] = True  # shares .1, 0, .6, 1: falling once by chance
-    assert power.reached(d, hits) == pytest.approx(2.5)
-    assert power.reached(d, hits, share=0.05) == 0.0
-    assert np.isnan(power.reached(d, hits[:, :3].repeat(2, axis=1)[:, [0, 0, 1, 1]]))
-    low, high = power.interval(d, hits, seed=0)
+    assert power.detectable_size(d, hits) == pytest.approx(2.5)
+    assert power.detectable_size(d, hits, share=0.05) == 0.0
+    assert np.isnan(power.detectable_size(d, hits[:, :3].repeat(2, axis=1)[:, [0, 0, 1, 1]]))
+    low, high = power.detectable_size_interval(d, hits, seed=0)
     assert 1.5 < low < 2.5 < high <= 3.0
 
 
 def test_the_critical_score_is_the_least_that_would_be_judged_above_chance():
     random = np.random.default_rng(0)
     null = {"a": random.integers(0, 40, 999) / 40, "b": random.integers(0, 40, 999) / 40}
-    least = power.critical(list(null.values()))
+    least = power.critical_accuracy(list(null.values()))
     for score, claimed in ((least, True), (least - 1 / 40, False)):
-        assert (permutation.step_down({"a": score, "b": 0.0}, null)["a"] <= permutation.LEVEL) == claimed
+        assert (permutation.step_down_p({"a": score, "b": 0.0}, null)["a"] <= permutation.ALPHA) == claimed
 
 
 def tabled(shares, cells=("x/gm", "svm/gm")):
     """The table of a map whose cells find these shares at each size, the same in each pattern."""
-    planted = power.sizes([20, 20])
+    planted = power.effect_sizes([20, 20])
     scores = np.zeros((100, 3, len(power.EXPECTED_T), len(cells)))
     for cell, share in enumerate(shares):
         for size, part in enumerate(share):
             scores[: round(100 * part), :, size, cell] = 1
-    return power.table("gm", cells, scores, np.full((100, 3), 10.0), planted, 0.7, seed=0), planted
+    return power.tabulate_power("gm", cells, scores, np.full((100, 3), 10.0), planted, 0.7, seed=0), planted
 
 
 def test_the_sentence_says_what_would_be_found_and_the_table_by_whom():
@@ -196,30 +199,34 @@ def test_what_is_planted_at_the_80_percent_size_is_found_in_70_to_90_of_100_fres
     labels = np.zeros(SHAPE, int)
     labels[MASK] = GRID.regions
     raw, size, splits = study()
-    everyone, names = prepare.People({"gm": values_of(raw)}, {"tiv": size}), [str(row) for row in range(PEOPLE)]
+    everyone, names = Samples({"gm": values_of(raw)}, {"tiv": size}), [str(row) for row in range(PEOPLE)]
     y, of_fold = np.arange(PEOPLE) % 2, np.zeros(PEOPLE, int)
     for split in splits:
         of_fold[list(split.test)] = split.fold
     exchanged = (y, of_fold, names, ["-"] * PEOPLE)
-    least = power.critical(_null(everyone, splits, permutation.shuffles(*exchanged, count=300, seed=0), names))
-    planted = power.sizes([PEOPLE // 2] * 2)["regional"]
-    lowered = permutation.shuffles(*exchanged, count=100, seed=1) == 1
-    volumes = [drawing.draw("regional", labels, GRID, np.random.default_rng(seed))[0] for seed in range(100)]
-    shifts = [[planting.shift_of(everyone, "gm", one, GRID, ("tiv",), SMOOTHING_MM)[0]] for one in volumes]
+    least = power.critical_accuracy(
+        _null(everyone, splits, permutation.shuffle_labels(*exchanged, count=300, seed=0), names)
+    )
+    planted = power.effect_sizes([PEOPLE // 2] * 2)["regional"]
+    lowered = permutation.shuffle_labels(*exchanged, count=100, seed=1) == 1
+    volumes = [draw_pattern("regional", labels, GRID, np.random.default_rng(seed))[0] for seed in range(100)]
+    shifts = [[unit_shift(everyone, "gm", one, GRID, ("tiv",), SMOOTHING_MM)[0]] for one in volumes]
     given = {"people": names, "columns": ("tiv",), "keep": None, "grid": GRID}
-    scores = planting.scores(everyone, "gm", [vars(one) for one in splits], CELLS, lowered, shifts, [planted], **given)
-    d = power.reached(planted, scores[:, 0].max(axis=-1) >= least)
+    scores = score_simulated_studies(
+        everyone, "gm", [vars(one) for one in splits], CELLS, lowered, shifts, [planted], **given
+    )
+    d = power.detectable_size(planted, scores[:, 0].max(axis=-1) >= least)
     hits = 0
     for seed in range(100):
         raw, size, splits = study(seed=1000 + seed)
-        volume = drawing.draw("regional", labels, GRID, np.random.default_rng(5000 + seed))[0]
-        fresh = prepare.People({"gm": values_of(raw)}, {"tiv": size})
-        shift, _ = planting.shift_of(fresh, "gm", volume, GRID, ("tiv",), SMOOTHING_MM)
+        volume = draw_pattern("regional", labels, GRID, np.random.default_rng(5000 + seed))[0]
+        fresh = Samples({"gm": values_of(raw)}, {"tiv": size})
+        shift, _ = unit_shift(fresh, "gm", volume, GRID, ("tiv",), SMOOTHING_MM)
         own = volume[MASK]
         per_d = shift[own].mean() / blurred(volume.astype(np.float32))[MASK][own].mean()
         changed = raw + (d * per_d * y)[:, None, None, None].astype(np.float32) * volume
-        people = prepare.People({"gm": values_of(changed)}, {"tiv": size})
-        hits += max(found[0] for found in _null(people, splits, y[None], names)) >= least - permutation.ROUNDING
+        people = Samples({"gm": values_of(changed)}, {"tiv": size})
+        hits += max(found[0] for found in _null(people, splits, y[None], names)) >= least - permutation.TOLERANCE
     print(f"\nfound at d = {d:.2f}: {hits} of 100")
     assert 70 <= hits <= 90
 
@@ -228,10 +235,12 @@ def _null(everyone, splits, labellings, names):
     """The scores of each classifier under labellings, as a run has them."""
     kernels = {part: [] for part in (model_averaging, svm)}
     for split in splits:
-        training, held_out = everyone.rows(split.train), everyone.rows(split.test)
-        fitted = prepare.fit(training, maps=("gm",), columns={"gm": ("tiv",)}, grid=GRID)
-        both = (fitted.vectors(training), fitted.vectors(held_out))
+        training, held_out = everyone.select(split.train), everyone.select(split.test)
+        fitted = fit_pipeline(training, maps=("gm",), columns={"gm": ("tiv",)}, grid=GRID)
+        both = (fitted.transform(training), fitted.transform(held_out))
         for part, own in kernels.items():
             products = part.products(*both, places=models.places(GRID))
-            own.append(permutation.Kernel(products, np.array(split.train), np.array(split.test)))
-    return [permutation.scores(own, labellings, names, 2, decide=part.decide) for part, own in kernels.items()]
+            own.append(permutation.FoldKernel(products, np.array(split.train), np.array(split.test)))
+    return [
+        permutation.score_labellings(own, labellings, names, 2, decide=part.decide) for part, own in kernels.items()
+    ]

@@ -13,9 +13,11 @@ from torch import nn
 
 from bids_app import catalogue
 from bids_app.dataset.grid import Grid
-from bids_app.training import loop, prepare, sanity
+from bids_app.training import loop
+from bids_app.training.feature_pipeline import Samples, fit_pipeline
 from bids_app.training.models import Model
-from bids_app.training.regimen import Regimen
+from bids_app.training.parameter_randomization import randomize_cascade, rank_correlation
+from bids_app.training.training_config import TrainingConfig
 
 pytestmark = pytest.mark.slow
 SHAPE, PEOPLE, SEEDS = (26, 32, 26), 60, (1, 2, 3)
@@ -49,17 +51,22 @@ def made(seed, layers):
     x = np.stack([gaussian_filter(random.normal(size=SHAPE), 1.0) for _ in y])
     x /= x.std()
     x[y == 1, 8:13, 14:19, 10:15] -= 1.7
-    people = prepare.People({"gm": x[:, inside].astype(np.float32)}, {})
-    training = people.rows(slice(0, 48))
-    preparation = prepare.fit(training, maps=("gm",), columns={}, grid=grid)
+    people = Samples({"gm": x[:, inside].astype(np.float32)}, {})
+    training = people.select(slice(0, 48))
+    pipeline = fit_pipeline(training, maps=("gm",), columns={}, grid=grid)
     torch.manual_seed(seed)
     network = Plain(grid.cropped.mask.shape, layers)
-    vectors = preparation.vectors(training)
+    vectors = pipeline.transform(training)
     losses = loop.train(
-        network, lambda rows: preparation.volumes(vectors[rows]), y[:48], Regimen(epochs=30), seed=seed, device="cpu"
+        network,
+        lambda rows: pipeline.to_volumes(vectors[rows]),
+        y[:48],
+        TrainingConfig(epochs=30),
+        seed=seed,
+        device="cpu",
     )
     assert losses["loss"][-1] < 0.1
-    return Model("cell", "cnn3d", ("control", "patient"), preparation, network, seed, {}, 1, 1), people.rows(
+    return Model("cell", "cnn3d", ("control", "patient"), pipeline, network, seed, {}, 1, 1), people.select(
         slice(48, None)
     )
 
@@ -73,10 +80,10 @@ def kept():
             model, held_out = made(seed, layers)
             called = model.predict(held_out).argmax(axis=1)
             right = float((called == np.arange(12) % 2).mean())
-            some = held_out.rows(slice(0, 4))
+            some = held_out.select(slice(0, 4))
             for method in METHODS:
                 explainer = catalogue.load("explainers", method)
-                stages = sanity.cascade(explainer, model, some, called[:4], seed=seed)
+                stages = randomize_cascade(explainer, model, some, called[:4], seed=seed)
                 told = {"seed": seed, "layers": layers, "method": method, "accuracy": right}
                 rows.append(told | {"head": stages[0]["spearman_abs"], "all": stages[-1]["spearman_abs"]})
     table = pd.DataFrame(rows)
@@ -102,7 +109,7 @@ def test_products_with_the_image_keep_about_half_whatever_was_learnt(kept):
     """Two random maps times one image: their absolute values correlate by about a half."""
     random = np.random.default_rng(0)
     image, one, other = random.normal(size=(3, 100_000))
-    chance = sanity.spearman(np.abs(one * image), np.abs(other * image))
+    chance = rank_correlation(np.abs(one * image), np.abs(other * image))
     assert chance == pytest.approx(0.45, abs=0.05)
     for layers in (1, 4):
         for method in ("integrated_gradients", "lrp0"):

@@ -47,7 +47,7 @@ def test_overlap_is_that_of_the_mean_maps_and_every_heatmap_says_how_its_checks_
     assert all(json.loads(file.read_text())["Checks"] == {"Finite": 1.0, "NotAllZero": 1.0} for file in sidecars)
     page = (folder / "report.html").read_text()
     assert "Overlap with a reference map" in page
-    assert "likeness to maps of shuffled parameters" in page
+    assert "similarity to maps after shuffling all parameters" in page
     checks = pd.read_csv(folder / "checks.tsv", sep="\t").set_index(["method", "explained", "check"])["value"]
     assert checks["weights", "patient", "infidelity"] < 1e-5
     assert checks["occlusion", "control", "infidelity"] < 1e-5

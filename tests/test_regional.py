@@ -5,7 +5,7 @@ import pytest
 
 from bids_app.dataset.grid import Grid
 from bids_app.results.region_tables import tabulate_regions
-from bids_app.training.results import Mean
+from bids_app.training.results import MeanHeatmap
 
 SHAPE = (6, 5, 4)
 ABOUT = {"names": {"1": "one", "2": "two", "3": "three"}, "name": "Toy"}
@@ -20,7 +20,7 @@ def made(request):
     labels[:2], labels[2], labels[5, 0, :2] = 1, 2, 3
     people = random.normal(size=(5, grid.voxels)).astype(np.float32)
     folds = (people[:3].mean(axis=0), people[3:].mean(axis=0))
-    mean = Mean("svm/gm", "weights", "patient", 5, "u", request.param, people.mean(axis=0), folds,
+    mean = MeanHeatmap("svm/gm", "weights", "patient", 5, "u", request.param, people.mean(axis=0), folds,
                 right=people[:4].mean(axis=0), wrong=people[4], calls=(4, 1))  # fmt: skip
     p = np.array([np.nan, 0.25, 0.5, 0.75])
     placed = zip((0, 0, 0, 2, 2), people, strict=True)  # fold 1 held nobody of the class out

@@ -8,10 +8,10 @@ import pytest
 
 from bids_app.atlases import atlas, templates
 from bids_app.errors import DataError
-from bids_app.regions import placements, stability, tables
-from bids_app.regions.atlas_on_grid import on_grid
-from bids_app.regions.placements import Regions
-from bids_app.regions.tables import OUTSIDE, table
+from bids_app.regions import stability, tables
+from bids_app.regions.atlas_on_grid import resample_to_grid
+from bids_app.regions.size_matched_null import MAX_PATCHES, RegionMap, size_matched_p
+from bids_app.regions.tables import OUTSIDE, tabulate_regions
 
 SHAPE = (9, 8, 7)
 NAMES = {1: "one", 2: "two", 5: "five", 9: "nine"}
@@ -60,7 +60,7 @@ def slowly(heatmap, labels, mask, *, sign):
 @pytest.mark.parametrize("sign", ["both", "positive"])
 def test_every_figure_is_that_of_the_definition(sign, made):
     heatmap, labels, mask = made
-    found = table(heatmap, labels, NAMES, mask, sign=sign, voxel_ml=0.027).set_index("region")
+    found = tabulate_regions(heatmap, labels, NAMES, mask, sign=sign, voxel_ml=0.027).set_index("region")
     expected = slowly(heatmap, labels, mask, sign=sign)
     assert set(found.index) == {NAMES[label] for label in expected if label} | {OUTSIDE}
     assert found.index[-1] == OUTSIDE
@@ -82,9 +82,9 @@ def test_regions_of_one_mean_share_the_last_of_their_ranks():
     labels = np.arange(1, 5, dtype=np.int32).reshape(4, 1, 1)
     heatmap = np.array([1.0, -2.0, 2.0, 0.5]).reshape(4, 1, 1)
     named = dict(enumerate("abcd", start=1))
-    both = table(heatmap, labels, named, np.ones((4, 1, 1), bool), sign="both", voxel_ml=1)
+    both = tabulate_regions(heatmap, labels, named, np.ones((4, 1, 1), bool), sign="both", voxel_ml=1)
     assert dict(zip(both["region"][:-1], both["rank"][:-1], strict=True)) == {"b": 2, "c": 2, "a": 3, "d": 4}
-    positive = table(heatmap, labels, named, np.ones((4, 1, 1), bool), sign="positive", voxel_ml=1)
+    positive = tabulate_regions(heatmap, labels, named, np.ones((4, 1, 1), bool), sign="positive", voxel_ml=1)
     assert list(positive["region"]) == ["c", "a", "d", "b", OUTSIDE]
     assert positive["mass"].iloc[3] == 0
     assert positive["mass"].iloc[-1] == 0
@@ -93,33 +93,33 @@ def test_regions_of_one_mean_share_the_last_of_their_ranks():
 def test_half_of_the_heat_outside_the_atlas_is_a_share_of_one_half():
     labels = np.zeros((4, 4, 4), np.int32)
     labels[:2] = 1
-    found = table(np.ones((4, 4, 4)), labels, {1: "half"}, np.ones((4, 4, 4), bool), sign="both", voxel_ml=1)
+    found = tabulate_regions(np.ones((4, 4, 4)), labels, {1: "half"}, np.ones((4, 4, 4), bool), sign="both", voxel_ml=1)
     assert list(found["region"]) == ["half", OUTSIDE]
     assert list(found["share"]) == [0.5, 0.5]
 
 
 def test_a_map_without_mass_has_no_shares_and_every_region_is_its_last(made):
     _, labels, mask = made
-    found = table(np.zeros(SHAPE), labels, NAMES, mask, sign="both", voxel_ml=1)
+    found = tabulate_regions(np.zeros(SHAPE), labels, NAMES, mask, sign="both", voxel_ml=1)
     assert found["share"].isna().all()
     assert list(found["rank"][:-1]) == [3, 3, 3]
 
 
 def test_what_is_not_finite_in_the_mask_is_refused_and_outside_it_does_not_count(made):
     heatmap, labels, mask = made
-    before = table(heatmap, labels, NAMES, mask, sign="both", voxel_ml=1)
+    before = tabulate_regions(heatmap, labels, NAMES, mask, sign="both", voxel_ml=1)
     heatmap[~mask] = np.nan
-    assert before.equals(table(heatmap, labels, NAMES, mask, sign="both", voxel_ml=1))
+    assert before.equals(tabulate_regions(heatmap, labels, NAMES, mask, sign="both", voxel_ml=1))
     heatmap[np.argwhere(mask)[0][0], np.argwhere(mask)[0][1], np.argwhere(mask)[0][2]] = np.inf
     with pytest.raises(DataError, match="in 1 voxels"):
-        table(heatmap, labels, NAMES, mask, sign="both", voxel_ml=1)
+        tabulate_regions(heatmap, labels, NAMES, mask, sign="both", voxel_ml=1)
     with pytest.raises(ValueError, match="not on one grid"):
-        table(heatmap[1:], labels, NAMES, mask, sign="both", voxel_ml=1)
+        tabulate_regions(heatmap[1:], labels, NAMES, mask, sign="both", voxel_ml=1)
 
 
 def test_an_empty_mask_leaves_the_row_of_what_is_outside(made):
     heatmap, labels, mask = made
-    found = table(heatmap, labels, NAMES, np.zeros_like(mask), sign="both", voxel_ml=1)
+    found = tabulate_regions(heatmap, labels, NAMES, np.zeros_like(mask), sign="both", voxel_ml=1)
     assert list(found["region"]) == [OUTSIDE]
     assert list(found["voxels"]) == [0]
 
@@ -143,7 +143,7 @@ def test_an_atlas_on_a_grid_is_the_nearest_voxel_by_world_coordinates(affine):
     labels = np.random.default_rng(1).integers(0, 6, (8, 7, 6)).astype(np.int32)
     # no centre lies midway between two voxels
     shape, grid_affine = (10, 9, 8), nibabel.affines.from_matvec(np.diag([1.9, 2.3, 2.0]), [-9.13, -9.46, -7.77])
-    found = on_grid(atlas_of(labels, affine), shape, grid_affine)
+    found = resample_to_grid(atlas_of(labels, affine), shape, grid_affine)
     assert found.dtype == np.int32
     for at in np.ndindex(*shape):
         world = nibabel.affines.apply_affine(grid_affine, at)
@@ -155,14 +155,14 @@ def test_an_atlas_on_a_grid_is_the_nearest_voxel_by_world_coordinates(affine):
 def test_a_blob_planted_in_a_region_ranks_it_first_and_the_table_is_fast():
     shape, affine = templates.grid("MNI152NLin2009cAsym", 2)
     regions = atlas.load("aal")
-    labels = on_grid(regions, shape, affine)
+    labels = resample_to_grid(regions, shape, affine)
     # planted by millimetres, not through the atlas: 5 mm round the middle of the left putamen
     at = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
     apart = np.linalg.norm(nibabel.affines.apply_affine(affine, at) - [-25, 3, 2], axis=-1)
     heatmap = np.where(apart < 5, -3.0, 0.0) + np.random.default_rng(0).normal(scale=0.05, size=shape)
     mask = templates.resample(templates.brain("MNI152NLin2009cAsym"), shape, affine, order="linear").get_fdata() > 1
     begin = time.perf_counter()
-    found = table(heatmap, labels, regions.names, mask, sign="both", voxel_ml=0.008)
+    found = tabulate_regions(heatmap, labels, regions.names, mask, sign="both", voxel_ml=0.008)
     assert time.perf_counter() - begin < 1
     assert found["region"][0] == "Putamen_L"
     assert found["mean"][0] < 0
@@ -174,8 +174,8 @@ def test_the_size_matched_p_is_the_share_of_patches_as_strong_by_brute_force(mad
     values, found = heatmap[mask], labels[mask]
     where = np.argwhere(mask) * np.array([2.0, 3.0, 4.0])
     strong = np.abs if both else np.asarray
-    (p,) = placements.shares([Regions(values, found, both)], mask, (2.0, 3.0, 4.0), seed=1)
-    assert len(where) < placements.PLACES  # every voxel is the middle of a patch
+    (p,) = size_matched_p([RegionMap(values, found, both)], mask, (2.0, 3.0, 4.0), seed=1)
+    assert len(where) < MAX_PATCHES  # every voxel is the middle of a patch
     for label in (1, 2, 5):
         inside = found == label
         reached = 1
@@ -196,8 +196,8 @@ def test_the_size_matched_p_is_small_where_the_map_is_strong_and_uniform_where_i
         labels[tuple(slice(3 * one, 3 * one + 3) for one in place)] = at
     noise = rng.normal(size=mask.sum())
     planted = noise + 5 * (labels.ravel() == 7)
-    noisy, strong = placements.shares(
-        [Regions(one, labels.ravel(), True) for one in (noise, planted)], mask, (2.0, 2.0, 2.0), seed=2
+    noisy, strong = size_matched_p(
+        [RegionMap(one, labels.ravel(), True) for one in (noise, planted)], mask, (2.0, 2.0, 2.0), seed=2
     )
     assert strong[7] == pytest.approx(0.001, abs=0.003)
     assert 0.4 < np.mean(noisy[1:]) < 0.6
@@ -207,19 +207,19 @@ def test_the_size_matched_p_is_small_where_the_map_is_strong_and_uniform_where_i
 def test_agreement_is_that_of_a_published_example():
     """Six targets and four judges: Shrout & Fleiss 1979, tables 2 and 4, ICC(2,1) = .29."""
     judged = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float)
-    assert stability.agreement(judged.T)["icc"] == pytest.approx(0.29, abs=0.005)
+    assert stability.measure_agreement(judged.T)["icc"] == pytest.approx(0.29, abs=0.005)
 
 
 def test_maps_that_are_alike_agree_and_noise_does_not():
     rng = np.random.default_rng(0)
     one = rng.normal(size=40)
-    same = stability.agreement(np.stack([one, one]))
+    same = stability.measure_agreement(np.stack([one, one]))
     assert (same["icc"], same["spearman"], same["top_dice"]) == (pytest.approx(1), pytest.approx(1), 1)
-    noise = stability.agreement(rng.normal(size=(6, 400)))
+    noise = stability.measure_agreement(rng.normal(size=(6, 400)))
     assert abs(noise["icc"]) < 0.1
     assert abs(noise["spearman"]) < 0.1
     assert noise["top_dice"] < 0.2
-    turned = stability.agreement(np.stack([one, -one]))
+    turned = stability.measure_agreement(np.stack([one, -one]))
     assert turned["icc"] < 0
     assert turned["top_dice"] == 1  # the same regions, with the other sign
 
@@ -228,11 +228,11 @@ def test_means_and_ranks_of_regions_are_those_of_each_map(made):
     heatmap, labels, mask = made
     maps = np.stack([heatmap[mask], -2 * heatmap[mask]])
     index = np.array([1, 2, 5])
-    means = tables.means(maps, labels[mask], index)
+    means = tables.region_means(maps, labels[mask], index)
     for row, one in enumerate(maps):
         for column, label in enumerate(index):
             assert means[row, column] == pytest.approx(one[labels[mask] == label].mean(), rel=1e-5)
-    own = tables.ranks(means, both=False)
+    own = tables.rank_regions(means, both=False)
     assert own[0].tolist() == (4 - own[1]).tolist()
-    assert (tables.ranks(means, both=True)[0] == tables.ranks(means, both=True)[1]).all()
+    assert (tables.rank_regions(means, both=True)[0] == tables.rank_regions(means, both=True)[1]).all()
     assert own[0].tolist() == [1 + int((means[0] > one).sum()) for one in means[0]]

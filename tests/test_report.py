@@ -274,16 +274,19 @@ def report(template, mask, blob, tmp_path_factory):
     scores = pd.DataFrame([
         {"cell": cell, "repeat": 1, "n": 12, "balanced_accuracy": 0.7, "balanced_accuracy_low": 0.5,
          "balanced_accuracy_high": 0.8, "auroc": 0.75, "auroc_low": 0.6, "auroc_high": 0.9, "sensitivity": 0.7,
-         "specificity": 0.7, "judged": 0.01}
+         "specificity": 0.7, "p_corrected": 0.01}
         for cell in ("svm/gm", "cnn3d/gm", "age and sex")
     ])  # fmt: skip
     used = samples[samples["used"]]
-    audited = {"by_class": audit.table(used, samples, ("control", "patient")), "confounded": ["all at site <A>"]}
+    audited = {
+        "by_class": audit.audit_classes(used, samples, ("control", "patient")),
+        "confounded": ["all at site <A>"],
+    }
     group.write(
         folder / "report.html", analysis="migraine", audit=audited,
         verdicts={"svm/gm": Verdict(BETTER, "The first finding."), "cnn3d/gm": Verdict(NO_BETTER, "The second.")},
         samples=samples, scores=scores, pairs=pd.DataFrame(), predictions=predictions(),
-        heatmaps=heatmaps, checks=checks.table(heatmaps), atlas_notes={"AAL": "declares MNIColin27"},
+        heatmaps=heatmaps, checks=checks.tabulate_checks(heatmaps), atlas_notes={"AAL": "declares MNIColin27"},
         settings_toml='label = "group"\n',
         methods="Words (Good 2001).", references=methods.cited("Good 2001"), template=template, mask=mask,
     )  # fmt: skip
@@ -314,11 +317,11 @@ def test_a_cell_without_a_claim_says_so_before_its_maps_and_no_other_does(report
 
 def test_a_map_that_fails_a_check_says_so_beside_its_picture_and_unresolved_regions_are_marked(report):
     text = (report / "report.html").read_text().replace("<wbr>", "")
-    failed = "likeness to maps after shuffled labels 0.75, where 0.7 or less passes"
+    failed = "similarity to maps trained on shuffled labels 0.75, where 0.7 or less passes"
     assert text.count(f"This map fails a check: {failed}.") == 1
     assert text.index("heatmap-01") < text.index("This map fails a check") < text.index("heatmap-02")
     assert "1 of 2 passed" in text  # finite, and of shuffled labels; infidelity has no limit
-    assert "infidelity (0 best, 1 none foretold)" in text
+    assert "infidelity (0: best, 1: nothing explained)" in text
     assert text.count("Region_00 \N{DAGGER}") == 2
     assert "Region_01 \N{DAGGER}" not in text
     assert ">2 to 3<" in text

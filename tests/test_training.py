@@ -13,7 +13,9 @@ import vit_small
 from bids_app.classifiers import vit_b16
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, MissingInputError
-from bids_app.training import fold, loop, models, prepare, reading, results, scores, seeds
+from bids_app.training import fold, loop, models, results, scores, seeds
+from bids_app.training.feature_pipeline import Samples, fit_pipeline
+from bids_app.training.volume_reader import VolumeReader
 
 CLASSES = ("control", "patient")
 AFFINE = np.diag([6.0, 6.0, 6.0, 1.0])
@@ -27,7 +29,7 @@ def small_vit(monkeypatch):
 
 
 def train(common, split, folder, classifier="svm", **options):
-    fold.run(cell=f"{classifier}/gm", classifier=classifier, split=split, folder=folder, **(common | options))
+    fold.train_fold(cell=f"{classifier}/gm", classifier=classifier, split=split, folder=folder, **(common | options))
     return folder
 
 
@@ -73,7 +75,7 @@ class TestGrid:
         shape = room.mask.shape if whole else room.cropped.mask.shape
         model = models.load(folder / "model")
         assert model.module.dense[1].in_features == 5 * np.prod([edge // 2 // 2 for edge in shape])
-        held = everyone(common).rows(splits[0].test)
+        held = everyone(common).select(splits[0].test)
         assert model.tensor(held, 0).shape == (1, *shape)
         told = pd.read_csv(folder / "predictions.tsv", **TSV)["probability_patient"]
         np.testing.assert_array_equal(model.predict(held)[:, 1], told)
@@ -87,10 +89,10 @@ class TestFinding:
         parts = [train(common, split, tmp_path / str(split.fold), classifier, explainers=(method,)) for split in splits]
         table = pd.concat([pd.read_csv(part / "predictions.tsv", **TSV) for part in parts])
         assert sorted(table["participant_id"]) == [f"{row:03}" for row in range(24)]
-        assert scores.table(table, CLASSES)["balanced_accuracy"][0] >= 0.8
+        assert scores.score_table(table, CLASSES)["balanced_accuracy"][0] >= 0.8
         assert np.load(parts[0] / f"heatmap_{method}.npy").shape == (8, 2, planted.size)
         # what is published: the mean over all held-out patients, each model's maps in units of its own spread
-        (patients,) = (mean for mean in results.means(parts, "cell", CLASSES) if mean.explained == "patient")
+        (patients,) = (mean for mean in results.average_heatmaps(parts, "cell", CLASSES) if mean.explained == "patient")
         assert patients.people == 12
         shown = patients.values
         assert shown[planted].mean() > shown[~planted].mean() + 2 * shown[~planted].std()
@@ -101,7 +103,7 @@ class TestFinding:
             common, splits, _ = study(0.0, seed=seed)
             parts = [train(common, split, tmp_path / f"{seed}-{split.fold}") for split in splits]
             found.append(
-                scores.table(pd.concat([pd.read_csv(part / "predictions.tsv", **TSV) for part in parts]), CLASSES)
+                scores.score_table(pd.concat([pd.read_csv(part / "predictions.tsv", **TSV) for part in parts]), CLASSES)
             )
         rows = pd.concat(found)
         # the mean of six accuracies of 24 people has a SD of 0.04
@@ -121,7 +123,7 @@ class TestFinding:
         def accuracy(name, adjust):
             parts = [train(common, split, tmp_path / f"{name}{split.fold}", adjust=adjust) for split in splits]
             tables = pd.concat([pd.read_csv(part / "predictions.tsv", **TSV) for part in parts])
-            return scores.table(tables, CLASSES)["balanced_accuracy"][0]
+            return scores.score_table(tables, CLASSES)["balanced_accuracy"][0]
 
         assert accuracy("raw", {}) == 1.0
         assert accuracy("adjusted", {"gm": ("tiv",)}) < 0.8
@@ -137,9 +139,9 @@ class TestFold:
         assert np.load(folder / "model_pattern.npy").shape == (2, planted.size)
         # what is told of the training people is the SD of their maps
         model = models.load(folder / "model")
-        people = everyone(common).rows(splits[0].train)
+        people = everyone(common).select(splits[0].train)
         linear = model.module.linear.weight.detach().numpy()
-        deviation = model.preparation.vectors(people) - model.module.centre.numpy()
+        deviation = model.pipeline.transform(people) - model.module.centre.numpy()
         plain = np.stack([deviation * row for row in linear]).std(dtype=float)
         assert told["weights"]["person_sd"] == pytest.approx(plain, rel=1e-5)
 
@@ -162,7 +164,7 @@ class TestFold:
                 common, splits[0], tmp_path / classifier, classifier, options={"epochs": 1}, explainers=(method,)
             )
             assert np.load(folder / f"heatmap_{method}.npy").shape == (8, 2, planted.size)
-            assert models.load(folder / "model").preparation.maps == ("gm", "wm")
+            assert models.load(folder / "model").pipeline.maps == ("gm", "wm")
 
     def test_people_without_a_number_to_adjust_for_are_named(self, study, tmp_path):
         common, splits, _ = study()
@@ -187,9 +189,9 @@ class TestModels:
         folder = train(common, splits[1], tmp_path / "out", classifier, options={"epochs": 2})
         told = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str)
         model = models.load(folder / "model")
-        with loop.threads(1):
+        with loop.torch_threads(1):
             together = model.predict(everyone(common))[list(splits[1].test)]
-            alone = model.predict(everyone(common).rows(splits[1].test[2:3]))
+            alone = model.predict(everyone(common).select(splits[1].test[2:3]))
         np.testing.assert_array_equal(
             together, told[["probability_control", "probability_patient"]].map(float).to_numpy()
         )
@@ -250,7 +252,7 @@ class TestSeeds:
 
     def test_torchs_own_state_is_left_as_it_was(self):
         before, cudnn = torch.get_rng_state(), torch.backends.cudnn.deterministic
-        with loop.seeded(3, "cpu"), loop.threads(2):
+        with loop.fixed_seed(3, "cpu"), loop.torch_threads(2):
             torch.rand(5)
         assert torch.equal(torch.get_rng_state(), before)
         assert torch.backends.cudnn.deterministic == cudnn
@@ -261,16 +263,16 @@ class TestPrepare:
         common, splits, _ = study(maps=("gm", "wm"))
         people = everyone(common)
         grid = Grid.read(common["grid_file"])
-        preparation = prepare.fit(people.rows(splits[0].train), maps=("gm", "wm"), columns={"gm": ("tiv",)}, grid=grid)
-        vectors = preparation.vectors(people)
-        volumes = preparation.volumes(vectors)
+        pipeline = fit_pipeline(people.select(splits[0].train), maps=("gm", "wm"), columns={"gm": ("tiv",)}, grid=grid)
+        vectors = pipeline.transform(people)
+        volumes = pipeline.to_volumes(vectors)
         box = grid.cropped
         assert volumes.shape == (24, 2, *box.mask.shape)
         np.testing.assert_array_equal(volumes[3, 1][box.mask], vectors[3, grid.voxels :])
         assert not volumes[:, :, ~box.mask].any()
         training = vectors[list(splits[0].train)]
         np.testing.assert_allclose(training.mean(axis=0), 0, atol=1e-4)
-        read = reading.Reader(preparation, vectors, most=5)
+        read = VolumeReader(pipeline, vectors, most=5)
         for rows in ([7, 2, 9, 9, 1], [0], [3, 4]):
             np.testing.assert_array_equal(read(np.array(rows)), volumes[rows])
 
@@ -278,4 +280,4 @@ class TestPrepare:
 def everyone(common):
     table = pd.read_csv(common["people"], **TSV)
     values = {one: np.load(path, mmap_mode="r") for one, path in common["arrays"].items()}
-    return prepare.People(values, {"tiv": table["tiv"].to_numpy()})
+    return Samples(values, {"tiv": table["tiv"].to_numpy()})

@@ -70,13 +70,13 @@ def _rows(folder, seed, kind):
     people = pd.DataFrame({"participant_id": [f"{row:03}" for row in range(PEOPLE)], "session_id": "n/a"})
     people["class"] = np.where(patient, "patient", "control")
     people.to_csv(folder / "people.tsv", sep="\t", index=False)
-    splits = folds.stratified(people["class"].tolist(), folds=4, seed=seed)
+    splits = folds.stratified_folds(people["class"].tolist(), folds=4, seed=seed)
     inside, suppressor = grid.vector(sphere(CENTRE)), grid.vector(sphere(OTHER))
 
     def row(classifier, method, strength, accuracy):
         told = {"classifier": classifier, "method": method, "balanced_accuracy": accuracy, "chance": inside.mean()}
         told["at_suppressor"] = strength[suppressor].mean() / strength.mean() if strength.any() else np.nan
-        return told | overlap.measures(strength, inside)
+        return told | overlap.measure_overlap(strength, inside)
 
     yield row("none", "t-map", np.abs(stats.ttest_ind(x[patient], x[~patient]).statistic), np.nan)
     yield row("none", "group mean", np.abs(x.mean(axis=0)), np.nan)
@@ -84,14 +84,14 @@ def _rows(folder, seed, kind):
         cell = f"{classifier}/gm"
         folders = [folder / classifier / str(split.fold) for split in splits]
         for place, split in zip(folders, splits, strict=True):
-            fold.run(
+            fold.train_fold(
                 cell=cell, classifier=classifier, maps=("gm",), arrays={"gm": folder / "x.npy"},
                 grid_file=folder / "grid.npz", people=folder / "people.tsv", classes=CLASSES, split=split,
                 explainers=catalogue.names("explainers"), parcels=folder / "parcels.npy", adjust={"gm": ()}, seed=seed,
                 device="cpu", folder=place, settings={},
             )  # fmt: skip
-        found = scores.table(results.predictions(folders), CLASSES).iloc[0]["balanced_accuracy"]
-        for mean in results.means(folders, cell, CLASSES):
+        found = scores.score_table(results.read_predictions(folders), CLASSES).iloc[0]["balanced_accuracy"]
+        for mean in results.average_heatmaps(folders, cell, CLASSES):
             if mean.explained == "patient":
                 strength = np.abs(mean.values) if mean.sign == "both" else np.maximum(mean.values, 0)
                 yield row(classifier, mean.method, strength, found)

@@ -16,7 +16,7 @@ from bids_app.classifiers._slices import PROBABILITIES
 from bids_app.dataset import samples
 from bids_app.errors import UsageError
 from bids_app.planning import hyperparameters
-from bids_app.training import regimen
+from bids_app.training.training_config import TRAINING_KEYS
 
 
 def built(*words: str) -> settings.Settings:
@@ -90,7 +90,7 @@ def test_the_written_settings_name_and_explain_every_setting_without_a_data_set(
 def test_the_options_of_a_classifier_are_those_its_build_takes(name):
     part = catalogue.load("classifiers", name)
     stated = getattr(part, "OPTIONS", {})
-    assert not set(stated) & set(regimen.KEYS)
+    assert not set(stated) & set(TRAINING_KEYS)
     own = inspect.signature(part.build).parameters
     assert bool(stated) == (len(own) > 5)
     if hasattr(part, "VARIANT"):
@@ -116,13 +116,13 @@ def test_so_many_people_a_class_are_drawn_whole_and_the_others_say_why_not():
     people = [f"{number:02d}" for number in range(12)]
     rows = [(who, visit, "ab"[int(who) % 3 == 0], int(who) != 1) for who in people for visit in ("1", "2")]
     table = pd.DataFrame(rows, columns=["participant_id", "session_id", "class", "used"]).assign(reason="")
-    drawn = samples.drawn(table, most=3, seed=1)
+    drawn = samples.limit_per_class(table, most=3, seed=1)
     used = drawn[drawn["used"]]
     assert used.groupby("class")["participant_id"].nunique().to_dict() == {"a": 3, "b": 3}
     assert used.groupby("participant_id").size().eq(2).all()
     left = drawn[~drawn["used"] & (drawn["participant_id"] != "01")]
     assert set(left["reason"]) == {"not drawn: --people-per-class 3"}
     pd.testing.assert_frame_equal(
-        drawn, samples.drawn(table.sample(frac=1, random_state=0), most=3, seed=1).sort_index()
+        drawn, samples.limit_per_class(table.sample(frac=1, random_state=0), most=3, seed=1).sort_index()
     )
-    assert samples.drawn(table, most=None, seed=1) is table
+    assert samples.limit_per_class(table, most=None, seed=1) is table

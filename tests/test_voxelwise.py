@@ -73,8 +73,8 @@ def test_p_over_two_maps_is_that_of_loops_over_the_definition_with_the_same_labe
     one, two = noise(grid, 1), noise(grid, 2)
     middle = grid.vector(np.indices(grid.mask.shape)[0] == 3)
     two[np.ix_(TESTED == 1, middle)] -= 2.0
-    drawn = [voxelwise.draw(x, TESTED, NONE, grid, permutations=19, seed=5) for x in (one, two)]
-    p = voxelwise.corrected([its.tfce for its in drawn], [its.null for its in drawn])
+    drawn = [voxelwise.permute_tfce(x, TESTED, NONE, grid, permutations=19, seed=5) for x in (one, two)]
+    p = voxelwise.familywise_p([its.tfce for its in drawn], [its.null for its in drawn])
     most = []
     for order in orders(PEOPLE, 19, 5):
         most.append(max(np.abs(tfce_by_hand(t_by_hand(x, TESTED[order], NONE), grid)).max() for x in (one, two)))
@@ -90,10 +90,10 @@ def test_p_over_two_maps_is_that_of_loops_over_the_definition_with_the_same_labe
 def test_p_of_one_map_is_nilearn_s(grid):
     x = noise(grid, 3)
     x[:, :30] += 3 * TESTED[:, None]
-    its = voxelwise.draw(x, TESTED, NONE, grid, permutations=50, seed=9)
+    its = voxelwise.permute_tfce(x, TESTED, NONE, grid, permutations=50, seed=9)
     masker = NiftiMasker(mask_img=Nifti1Image(grid.mask.astype(np.uint8), grid.affine), standardize=None).fit()
     oracle = permuted_ols(TESTED, x, n_perm=50, random_state=9, masker=masker, tfce=True)
-    (p,) = voxelwise.corrected([its.tfce], [its.null])
+    (p,) = voxelwise.familywise_p([its.tfce], [its.null])
     assert np.allclose(-np.log10(p), oracle["logp_max_tfce"][0])
     assert np.allclose(its.t, oracle["t"][0])
     assert p.min() == pytest.approx(1 / 51)
@@ -104,8 +104,8 @@ def test_an_effect_is_found_in_its_map_at_its_place_with_its_sign(grid, sign):
     maps = [noise(grid, seed) for seed in (11, 12, 13)]
     where = grid.vector(np.square(np.indices(grid.mask.shape) - np.array([3, 4, 4])[:, None, None, None]).sum(0) <= 2)
     maps[1][np.ix_(TESTED == 1, where)] += sign * 3.0
-    drawn = [voxelwise.draw(x, TESTED, NONE, grid, permutations=39, seed=2) for x in maps]
-    p = voxelwise.corrected([its.tfce for its in drawn], [its.null for its in drawn])
+    drawn = [voxelwise.permute_tfce(x, TESTED, NONE, grid, permutations=39, seed=2) for x in maps]
+    p = voxelwise.familywise_p([its.tfce for its in drawn], [its.null for its in drawn])
     assert [bool((own < 0.05).any()) for own in p] == [False, True, False]
     assert (p[1][where] < 0.05).mean() > 0.8
     assert (p[1][~where] < 0.05).mean() < 0.2
@@ -117,8 +117,8 @@ def test_what_a_covariate_explains_is_not_found_and_is_without_it(grid):
     age = 50 + 20 * TESTED + random.normal(size=PEOPLE) * 5
     x = noise(grid, 21) * 0.3 + 0.1 * age[:, None]
     for others, low in ((NONE, True), (age[:, None], False)):
-        its = voxelwise.draw(x, TESTED, others, grid, permutations=39, seed=3)
-        (p,) = voxelwise.corrected([its.tfce], [its.null])
+        its = voxelwise.permute_tfce(x, TESTED, others, grid, permutations=39, seed=3)
+        (p,) = voxelwise.familywise_p([its.tfce], [its.null])
         assert bool(p.min() < 0.05) is low
     assert np.allclose(its.t, t_by_hand(x, TESTED, age[:, None]))
 
@@ -126,27 +126,27 @@ def test_what_a_covariate_explains_is_not_found_and_is_without_it(grid):
 def test_labels_are_shuffled_with_a_constant_covariate_too_and_voxels_that_do_not_vary_get_nothing(grid):
     x = noise(grid, 31)
     x[:, 5], x[:, 6], x[:, 7] = 0.0, 0.1, TESTED * 0.3
-    plain = voxelwise.draw(x, TESTED, NONE, grid, permutations=20, seed=3)
-    its = voxelwise.draw(x, TESTED, np.full((PEOPLE, 1), 0.1), grid, permutations=20, seed=3)
+    plain = voxelwise.permute_tfce(x, TESTED, NONE, grid, permutations=20, seed=3)
+    its = voxelwise.permute_tfce(x, TESTED, np.full((PEOPLE, 1), 0.1), grid, permutations=20, seed=3)
     assert np.array_equal(its.null, plain.null)
     assert not its.t[5:8].any()
     assert not its.tfce[5:8].any()
     assert np.count_nonzero(its.t) == grid.voxels - 3
     with pytest.raises(DataError, match="no voxel varies"):
-        voxelwise.draw(np.ones_like(x), TESTED, NONE, grid, permutations=20, seed=3)
+        voxelwise.permute_tfce(np.ones_like(x), TESTED, NONE, grid, permutations=20, seed=3)
 
 
-@pytest.mark.parametrize(("columns", "words"), [(PEOPLE - 2, "too few"), (1, "give a class away")])
+@pytest.mark.parametrize(("columns", "words"), [(PEOPLE - 2, "too few"), (1, "determine the class")])
 def test_a_design_in_which_a_class_cannot_be_told_from_covariates_is_refused(columns, words):
     others = np.random.default_rng(0).normal(size=(PEOPLE, columns)) if columns > 1 else 3 - 2 * TESTED[:, None]
     with pytest.raises(DataError, match=words):
-        voxelwise.refuse(TESTED, others)
-    voxelwise.refuse(TESTED, NONE)
+        voxelwise.check_design(TESTED, others)
+    voxelwise.check_design(TESTED, NONE)
 
 
 def test_a_person_with_several_rows_counts_once_by_their_mean():
     rows = np.array([[1.0, 2], [10, 20], [3, 4], [7, 7]])
-    assert voxelwise.by_person(rows, ["b", "a", "b", "c"]).tolist() == [[2, 3], [10, 20], [7, 7]]
+    assert voxelwise.average_sessions(rows, ["b", "a", "b", "c"]).tolist() == [[2, 3], [10, 20], [7, 7]]
 
 
 @pytest.mark.slow
@@ -155,9 +155,9 @@ def test_p_is_rarely_low_where_nothing_differs(grid):
     low = 0
     for study in range(60):
         drawn = [
-            voxelwise.draw(noise(grid, 1000 * study + one), TESTED, NONE, grid, permutations=59, seed=study)
+            voxelwise.permute_tfce(noise(grid, 1000 * study + one), TESTED, NONE, grid, permutations=59, seed=study)
             for one in range(3)
         ]
-        p = voxelwise.corrected([its.tfce for its in drawn], [its.null for its in drawn])
+        p = voxelwise.familywise_p([its.tfce for its in drawn], [its.null for its in drawn])
         low += bool(min(one.min() for one in p) <= 0.05)
     assert 0 < low < 8

@@ -99,7 +99,7 @@ def test_a_second_run_takes_the_permutations_from_the_first_and_writes_the_same(
     ("given", "code", "words"),
     [
         (["--voxelwise-test", "5"], 64, "19 permutations or more"),
-        (["--voxelwise-test", "99", "--adjust-for", "group"], 65, "give a class away"),
+        (["--voxelwise-test", "99", "--adjust-for", "group"], 65, "determine the class"),
     ],
 )
 def test_a_test_that_cannot_be_made_is_refused_before_anything_is_computed(phantom_maps, capsys, given, code, words):

@@ -105,7 +105,7 @@ def test_a_file_like_the_hubs_is_taken_from_the_command_line_and_a_model_starts_
 
     common, splits, _ = study(people=6)
     given = common | {"cell": "biomedclip/gm", "classifier": "biomedclip", "split": splits[0]}
-    fold.run(**given, options={"epochs": 1}, weights=folder, folder=tmp_path / "fold")
+    fold.train_fold(**given, options={"epochs": 1}, weights=folder, folder=tmp_path / "fold")
     told = pd.read_csv(tmp_path / "fold" / "predictions.tsv", sep="\t").filter(like="probability_")
     assert np.isfinite(told.to_numpy()).all()
     assert np.allclose(told.sum(axis=1), 1, atol=1e-5)

@@ -1,4 +1,4 @@
-"""All people's values of one map as one array on disk, so that memory grows with an image and not with people."""
+"""The values of one map in all samples as an array on disk, so that memory does not grow with the sample size."""
 
 import hashlib
 import math
@@ -18,7 +18,7 @@ from bids_app.errors import DataError
 FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 
 
-def stack(
+def stack_images(
     files: Sequence[Path | tuple[Path, ...]],
     grid: Grid,
     folder: Path,
@@ -27,16 +27,16 @@ def stack(
     form: str = "raw",
     progress: Iterable[int] | None = None,
 ) -> Path:
-    """Write the people's in-mask values, float32 (people, voxels), for np.load(mmap_mode="r"), and return the file.
+    """Write in-mask values, float32 (samples, voxels), for np.load(mmap_mode="r"), and return the file.
 
-    A person with a tuple of several files gets their mean. Each image is brought into its form by its own values where
-    it is not zero: "mean" divides by their mean, "zscore" takes their mean off and divides by their SD, "raw" leaves
-    them. It is then smoothed on the whole volume by a Gaussian of `smoothing_mm` FWHM. The file is named by a hash of
-    its inputs and used again when it is there. `progress` may be a progress bar over range(len(files)).
+    Several files of one sample are averaged. Each image is scaled by its own non-zero values according to `form`:
+    "mean" divides by their mean, "zscore" subtracts their mean and divides by their SD, "raw" leaves them. It is then
+    smoothed on the whole volume by a Gaussian of `smoothing_mm` FWHM. The file is named by a hash of its inputs and
+    reused if it exists. `progress` may be a progress bar over range(len(files)).
     Raises DataError, which names the file, for another grid or for a value in the mask that is not finite.
     """
-    rows = [(one,) if isinstance(one, Path) else one for one in files]
-    target = folder / f"{_content(rows, grid, smoothing_mm, form)}.npy"
+    rows = [(file,) if isinstance(file, Path) else file for file in files]
+    target = folder / f"{_hash_inputs(rows, grid, smoothing_mm, form)}.npy"
     if target.exists():
         return target
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ def stack(
     try:
         table = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float32, shape=(len(rows), grid.voxels))
         for index in range(len(rows)) if progress is None else progress:
-            table[index] = np.mean([_values(path, grid, smoothing_mm, form) for path in rows[index]], axis=0)
+            table[index] = np.mean([_read_values(path, grid, smoothing_mm, form) for path in rows[index]], axis=0)
         table.flush()
         del table
         unfinished.replace(target)
@@ -53,8 +53,8 @@ def stack(
     return target
 
 
-def _values(path: Path, grid: Grid, smoothing_mm: float, form: str) -> NDArray[np.float32]:
-    """The in-mask values (voxels,) of one image, in its form and smoothed."""
+def _read_values(path: Path, grid: Grid, smoothing_mm: float, form: str) -> NDArray[np.float32]:
+    """Read the in-mask values (voxels,) of one image, scaled and smoothed."""
     try:
         image: Any = nib.load(path)
         volume = np.asarray(image.dataobj, dtype=np.float32)
@@ -64,52 +64,54 @@ def _values(path: Path, grid: Grid, smoothing_mm: float, form: str) -> NDArray[n
         ) from problem
     if not grid.same_place(volume.shape, image.affine):
         raise DataError(
-            f"{path.name} (shape {volume.shape}, voxels of {_edges(image.affine)} mm) is not on the analysis grid "
-            f"(shape {grid.mask.shape}, {_edges(grid.affine)} mm); "
+            f"{path.name} (shape {volume.shape}, voxels of {_format_edges(image.affine)} mm) is not on the analysis "
+            f"grid (shape {grid.mask.shape}, {_format_edges(grid.affine)} mm); "
             "run the participant level again with one --resolution and --output-space"
         )
     bad = int((~np.isfinite(grid.vector(volume))).sum())
     if bad:
         raise DataError(
             f"{path.name} has {bad} voxels in the brain mask that are not finite (NaN); "
-            "mend the image or --exclude the person"
+            "repair the image or --exclude the participant"
         )
-    return prepared(volume, grid, smoothing_mm, form, path.name)
+    return scale_and_smooth(volume, grid, smoothing_mm, form, path.name)
 
 
-def prepared(volume: NDArray[np.float32], grid: Grid, smoothing_mm: float, form: str, name: str) -> NDArray[np.float32]:
-    """The in-mask values (voxels,) of a volume (X, Y, Z), in its form and smoothed, as `stack` says.
+def scale_and_smooth(
+    volume: NDArray[np.float32], grid: Grid, smoothing_mm: float, form: str, name: str
+) -> NDArray[np.float32]:
+    """Return the in-mask values (voxels,) of a volume (X, Y, Z), scaled and smoothed as in `stack_images`.
 
-    Raises DataError, which names it, where it has no such form.
+    Raises DataError with `name` where it cannot be scaled.
     """
-    volume = _formed(volume, form, name)
+    volume = _apply_form(volume, form, name)
     if smoothing_mm > 0:
         sigma = [smoothing_mm / FWHM_PER_SIGMA / edge for edge in grid.voxel_mm]
-        # a NaN outside the mask would be smeared into it
+        # a NaN outside the mask would be smoothed into it
         volume = gaussian_filter(np.nan_to_num(volume, copy=False, posinf=0.0, neginf=0.0), sigma, mode="constant")
     return np.asarray(grid.vector(volume), dtype=np.float32)
 
 
-def _formed(volume: NDArray[np.float32], form: str, name: str) -> NDArray[np.float32]:
-    """A volume scaled by its own values where it is not zero; it stays zero elsewhere."""
+def _apply_form(volume: NDArray[np.float32], form: str, name: str) -> NDArray[np.float32]:
+    """Return a volume scaled by its non-zero values; it stays zero elsewhere."""
     if form == "raw":
         return volume
     inside = np.isfinite(volume) & (volume != 0)
     values = volume[inside].astype(np.float64)
     divisor = (values.mean() if form == "mean" else values.std()) if values.size else 0.0
     if divisor == 0:
-        raise DataError(f"{name} has no values that vary round a mean, so no {form} form; --exclude the person")
+        raise DataError(f"{name} has no values that vary and cannot be scaled ({form}); --exclude the participant")
     formed = np.zeros_like(volume)
     formed[inside] = (values - (0.0 if form == "mean" else values.mean())) / divisor
     return formed
 
 
-def _edges(affine: NDArray[np.float64]) -> str:
+def _format_edges(affine: NDArray[np.float64]) -> str:
     return " x ".join(f"{edge:.2f}" for edge in nib.affines.voxel_sizes(affine))
 
 
-def _content(rows: list[tuple[Path, ...]], grid: Grid, smoothing_mm: float, form: str) -> str:
-    """A hash of what decides the array: files by name, size and time of change, mask, affine, smoothing and form."""
+def _hash_inputs(rows: list[tuple[Path, ...]], grid: Grid, smoothing_mm: float, form: str) -> str:
+    """Return a hash of the inputs: files by name, size and modification time, mask, affine, smoothing and form."""
     digest = hashlib.sha256(f"{smoothing_mm!r} {form} {grid.mask.shape}".encode())
     digest.update(np.packbits(grid.mask).tobytes())
     digest.update(grid.affine.tobytes())

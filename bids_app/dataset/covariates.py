@@ -1,4 +1,4 @@
-"""Covariates as numbers: words become one column for each value but the first."""
+"""Covariates as numbers: categories are dummy-coded."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,15 +7,15 @@ import pandas as pd
 from bids_app.errors import DataError
 
 
-def code(
+def encode_covariates(
     table: pd.DataFrame, columns: tuple[str, ...], known: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[pd.DataFrame, dict[str, tuple[str, ...]]]:
-    """Add coded columns; returns the table and, for each column, what stands for it.
+    """Add coded columns; return the table and, for each column, the names of its coded columns.
 
-    A column of numbers stands for itself. One of words is replaced by columns of 0 and 1 named `sex[M]`, for each
-    value but the first in alphabetic order (treatment coding). Values are those of everyone in the table: that somebody
-    has a value says nothing of anyone's class; or those `known` of training, by column. Raises DataError for a column
-    of words with as many values as people, where values are not known.
+    A column of numbers is unchanged. A categorical column is replaced by columns of 0 and 1 named `sex[M]`, one for
+    each value but the first in alphabetical order (treatment coding). The values are those in the whole table, which
+    reveal nothing about classes, or those `known` from training, by column. Raises DataError for a categorical column
+    with as many values as participants, where values are not known.
     """
     coded = table.copy()
     names: dict[str, tuple[str, ...]] = {}
@@ -25,15 +25,15 @@ def code(
             names[column] = (column,)
             continue
         words = table[column].astype(str)
-        values = levels(table, column) if known is None else known[column]
+        values = sorted_levels(table, column) if known is None else known[column]
         if known is None and len(values) == len(words):
-            raise DataError(f"--adjust-for {column}: its words differ between all {len(words)} people; choose another")
+            raise DataError(f"--adjust-for {column}: its values differ between all {len(words)} people; choose another")
         names[column] = tuple(f"{column}[{value}]" for value in values[1:])
         for value in values[1:]:
             coded[f"{column}[{value}]"] = words.eq(value).astype(float)
     return coded, names
 
 
-def levels(table: pd.DataFrame, column: str) -> tuple[str, ...]:
-    """The values of a column of words, sorted."""
+def sorted_levels(table: pd.DataFrame, column: str) -> tuple[str, ...]:
+    """Return the sorted values of a categorical column."""
     return tuple(sorted(table[column].astype(str).unique()))

@@ -1,4 +1,4 @@
-"""Coordinates of studies: a table separated by tabs, or the JSON of NiMARE's data sets and study sets (NIMADS)."""
+"""Coordinates of studies: a tab-separated table, or the JSON of NiMARE's datasets and studysets (NIMADS)."""
 
 import json
 from collections.abc import Iterator
@@ -14,61 +14,63 @@ from bids_app.regions.ale import Study
 
 SUFFIXES = (".tsv", ".json")
 AXES = ["x", "y", "z"]
-ASSUMED = 20  # people of a study that does not say: the width is 9.2 mm, of 10 people 10.0 and of 40 people 8.8
-FURTHEST_MM = 150.0  # no brain in MNI space reaches so far
+DEFAULT_PEOPLE = 20  # of a study without sample size: the width is 9.2 mm, with 10 people 10.0 and with 40 people 8.8
+MAX_DISTANCE_MM = 150.0  # beyond any brain in MNI space
 Row = tuple[str, object, object, object, object, object]
 
 
-def is_table(path: Path) -> bool:
-    """Whether a file holds coordinates, by its name."""
+def is_foci_table(path: Path) -> bool:
+    """Return whether a file contains coordinates, by its name."""
     return path.suffix.lower() in SUFFIXES
 
 
-def read(path: Path) -> tuple[list[Study], str]:
-    """Studies with their foci, and in words what they are.
+def read_foci(path: Path) -> tuple[list[Study], str]:
+    """Read studies with their foci, and return them with a description.
 
-    Columns x, y, z (mm MNI) and if wanted study (without it every line is a study of its own), n (people; 20 where it
-    is empty) and space. Raises DataError for what cannot be used.
+    Columns x, y, z (mm MNI) and optionally study (without it every line is a study), n (sample size; 20 where empty)
+    and space. Raises DataError for unusable content.
     """
     try:
-        table = _json(path) if path.suffix.lower() == ".json" else _tsv(path)
+        table = _read_json(path) if path.suffix.lower() == ".json" else _read_tsv(path)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise DataError(f"--reference-map {path.name} holds no coordinates that can be read ({reason})") from error
+        raise DataError(f"--reference-map {path.name} has no readable coordinates ({reason})") from error
     if missing := [axis for axis in AXES if axis not in table]:
         has = ", ".join(map(str, table.columns)) or "none"
         raise DataError(f"--reference-map {path.name} has no column {', '.join(missing)}; its columns: {has}")
     if table.empty:
         raise DataError(f"--reference-map {path.name} has no coordinates")
-    return _studies(table, path.name)
+    return _group_studies(table, path.name)
 
 
-def _studies(table: pd.DataFrame, name: str) -> tuple[list[Study], str]:
-    """Studies in their order, of a table with all that is checked here."""
+def _group_studies(table: pd.DataFrame, name: str) -> tuple[list[Study], str]:
+    """Check a table and return its studies in order, with a description."""
     foci = np.column_stack([_numbers(table[axis], axis, name) for axis in AXES])
-    if np.abs(foci).max() > FURTHEST_MM:
-        raise DataError(f"--reference-map {name}: a coordinate lies over {FURTHEST_MM:.0f} mm away; they are mm MNI")
+    if np.abs(foci).max() > MAX_DISTANCE_MM:
+        raise DataError(
+            f"--reference-map {name}: a coordinate lies over {MAX_DISTANCE_MM:.0f} mm away; they are mm MNI"
+        )
     for space in table["space"].unique() if "space" in table else ():
         if space not in ("", "n/a") and not str(space).upper().startswith("MNI"):
             raise DataError(f"--reference-map {name} has coordinates in {space}; bring them to MNI space first")
     of_study = table["study"] if "study" in table else table.index.astype(str)
     if (of_study == "").any():
         raise DataError(f"--reference-map {name} has a line without study")
-    people = _people(table, name)
-    found, silent = [], 0
+    people = _people_per_line(table, name)
+    studies, silent = [], 0
     for study, rows in table.groupby(of_study, sort=False).indices.items():
         sizes = np.unique(people[rows])
         if len(sizes) > 1:
             raise DataError(f"--reference-map {name}: study {study} has several n")
         silent += bool(np.isnan(sizes[0]))
-        found.append(Study(foci[rows], float(np.nan_to_num(sizes[0], nan=ASSUMED))))
-    assumed = f" ({ASSUMED} people assumed in {silent})" if silent else ""
-    counted = f"{len(found)} {'study' if len(found) == 1 else 'studies'}"
-    return found, f"activation likelihood of {len(foci)} coordinates of {counted}{assumed}"
+        studies.append(Study(foci[rows], float(np.nan_to_num(sizes[0], nan=DEFAULT_PEOPLE))))
+    assumed = f" ({DEFAULT_PEOPLE} people assumed in {silent})" if silent else ""
+    counted = f"{len(studies)} {'study' if len(studies) == 1 else 'studies'}"
+    return studies, f"activation likelihood of {len(foci)} coordinates of {counted}{assumed}"
 
 
-def _people(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    """People of each line's study, (lines,), NaN where it does not say."""
+def _people_per_line(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
+    """Return the sample size of each line's study, (lines,), NaN where missing."""
     people = np.full(len(table), np.nan)
     if "n" not in table:
         return people
@@ -80,7 +82,7 @@ def _people(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
 
 
 def _numbers(column: "pd.Series[Any]", title: str, name: str) -> NDArray[np.float64]:
-    """A column as numbers, (lines,), all finite."""
+    """Return a column as finite numbers, (lines,)."""
     values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
     if not np.isfinite(values).all():
         wrong = int((~np.isfinite(values)).argmax())
@@ -89,8 +91,8 @@ def _numbers(column: "pd.Series[Any]", title: str, name: str) -> NDArray[np.floa
     return values
 
 
-def _tsv(path: Path) -> pd.DataFrame:
-    """All columns as text, their names in small letters; lines without anything are left out."""
+def _read_tsv(path: Path) -> pd.DataFrame:
+    """Read all columns as text, with lower-case names; empty lines are dropped."""
     table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig", quoting=3)
     if not isinstance(table.index, pd.RangeIndex):
         raise ValueError("there are lines with more values than the header")
@@ -102,34 +104,34 @@ def _tsv(path: Path) -> pd.DataFrame:
     return table[(table != "").any(axis=1)].reset_index(drop=True)
 
 
-def _json(path: Path) -> pd.DataFrame:
-    """The columns of a table, of either of NiMARE's forms."""
-    told = json.loads(path.read_text(encoding="utf-8"))
-    rows = _of_studyset(told) if isinstance(told.get("studies"), list) else _of_dataset(told)
+def _read_json(path: Path) -> pd.DataFrame:
+    """Read either of NiMARE's formats as a table."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    rows = _studyset_rows(content) if isinstance(content.get("studies"), list) else _dataset_rows(content)
     return pd.DataFrame(list(rows), columns=["study", "space", *AXES, "n"])
 
 
-def _of_dataset(told: dict[str, Any]) -> Iterator[Row]:
-    """Lines of a data set: contrasts of studies, each axis a list."""
-    for study, about in told.items():
+def _dataset_rows(dataset: dict[str, Any]) -> Iterator[Row]:
+    """Yield the rows of a dataset: contrasts of studies, each axis a list."""
+    for study, about in dataset.items():
         for contrast, of in about["contrasts"].items():
             if coords := of.get("coords"):
-                n = _mean(of.get("metadata", {}))
+                n = _mean_sample_size(of.get("metadata", {}))
                 for x, y, z in zip(coords["x"], coords["y"], coords["z"], strict=True):
                     yield f"{study}-{contrast}", coords["space"], x, y, z, n
 
 
-def _of_studyset(told: dict[str, Any]) -> Iterator[Row]:
-    """Lines of a study set: analyses of studies, each point its three numbers."""
-    for study in told["studies"]:
+def _studyset_rows(studyset: dict[str, Any]) -> Iterator[Row]:
+    """Yield the rows of a studyset: analyses of studies, each point with three coordinates."""
+    for study in studyset["studies"]:
         for analysis in study["analyses"]:
-            n = _mean({**study.get("metadata", {}), **analysis.get("metadata", {})})
+            n = _mean_sample_size({**study.get("metadata", {}), **analysis.get("metadata", {})})
             for point in analysis["points"]:
                 x, y, z = point["coordinates"]
                 yield f"{study['id']}-{analysis['id']}", point["space"], x, y, z, n
 
 
-def _mean(metadata: dict[str, Any]) -> float | str:
-    """The mean of a contrast's sample sizes, as NiMARE takes it; an empty text where it has none."""
+def _mean_sample_size(metadata: dict[str, Any]) -> float | str:
+    """Return the mean of a contrast's sample sizes, as in NiMARE; an empty string without any."""
     sizes = metadata.get("sample_sizes") or []
     return float(np.mean(sizes)) if sizes else ""

@@ -1,4 +1,4 @@
-"""Splits of people into training and test; a split that leaks cannot be made."""
+"""Splits of samples into training and test sets; a split that leaks raises an error."""
 
 import hashlib
 from collections import Counter
@@ -13,12 +13,12 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from bids_app.errors import DataError, UsageError
 
 FEW_GROUPS = "few groups hold all of it; use fewer folds or another --keep-together column"
-TRIES = 1000  # orders of groups
+MAX_TRIES = 1000  # orders of groups
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of the samples that train and that are held out; `groups` names the person (or family) of every row.
+    """Training rows and held-out rows of the samples; `groups` names the person (or family) of every row.
 
     Raises DataError when a row or a group is on both sides, or when a side is empty.
     """
@@ -33,27 +33,27 @@ class Split:
         if not self.train or not self.test:
             raise DataError(f"repeat {self.repeat}, fold {self.fold}: training and test both need people")
         if len(set(self.train + self.test)) != len(self.train) + len(self.test):
-            raise DataError(f"repeat {self.repeat}, fold {self.fold}: a row of the samples stands twice in the split")
+            raise DataError(f"repeat {self.repeat}, fold {self.fold}: a row of the samples is twice in the split")
         shared = {self.groups[row] for row in self.train} & {self.groups[row] for row in self.test}
         if shared:
             raise DataError(
-                f"repeat {self.repeat}, fold {self.fold}: {', '.join(sorted(shared)[:5])} stand in training and test; "
+                f"repeat {self.repeat}, fold {self.fold}: {', '.join(sorted(shared)[:5])} are in training and test; "
                 "keep every person, and every --keep-together group, on one side"
             )
 
 
-def stratified(
+def stratified_folds(
     classes: Sequence[str], groups: Sequence[str] | None = None, *, folds: int, repeats: int = 1, seed: int = 0
 ) -> list[Split]:
-    """Stratified k-fold splits, `repeats` times; no group (default: every row its own) is on both sides.
+    """Return stratified k-fold splits, `repeats` times; no group (default: every row its own) is on both sides.
 
     Raises UsageError for fewer than two folds or one class, DataError for a class with fewer groups than folds.
     """
-    names = _names(classes, groups)
-    _check(classes, names, folds)
+    names = _group_names(classes, groups)
+    _check_fold_count(classes, names, folds)
     splits = []
     for repeat in range(repeats):
-        state = _state(seed, repeat)
+        state = _derive_state(seed, repeat)
         if len(set(names)) < len(names):
             parts = StratifiedGroupKFold(folds, shuffle=True, random_state=state).split(classes, classes, names)
         else:
@@ -68,18 +68,18 @@ def stratified(
 def leave_site_out(
     classes: Sequence[str], sites: Sequence[str | None], groups: Sequence[str] | None = None
 ) -> list[Split]:
-    """One fold a site, in alphabetical order of the sites; who is held out may be of one class.
+    """Return one fold per site, in alphabetical order of the sites; the held-out samples may be of a single class.
 
     Raises UsageError for fewer than two sites or one class; DataError for a missing site, a group at two sites, and a
-    class that only one site has.
+    class that occurs at one site only.
     """
-    names = _names(classes, groups)
+    names = _group_names(classes, groups)
     _check_classes(classes, names)
-    known = _known(sites, names)
+    known = _check_sites(sites, names)
     splits = []
     for fold, site in enumerate(sorted(set(known)), start=1):
-        train = tuple(row for row, one in enumerate(known) if one != site)
-        test = tuple(row for row, one in enumerate(known) if one == site)
+        train = tuple(row for row, row_site in enumerate(known) if row_site != site)
+        test = tuple(row for row, row_site in enumerate(known) if row_site == site)
         split = Split(1, fold, train, test, names)
         check_training(split, classes, why=f"only site {site} has it; leave it out of --classes, or use --folds")
         splits.append(split)
@@ -89,16 +89,16 @@ def leave_site_out(
 def hold_out(
     classes: Sequence[str], groups: Sequence[str] | None = None, *, share: float, repeats: int, seed: int
 ) -> list[Split]:
-    """Hold out about `share` (0 to 1) of every class, `repeats` times, each time drawn anew; a repeat has one fold.
+    """Hold out about `share` (0 to 1) of every class, sampled anew in each of `repeats`; a repeat has one fold.
 
     Groups (default: every row its own) are whole, and every class is on both sides. Raises UsageError for another
     share or one class, DataError where a class has too few groups.
     """
     if not 0 < share < 1:
         raise UsageError(f"the share that is held out has to lie between 0 and 1, such as 0.2, and is {share}")
-    names = _names(classes, groups)
+    names = _group_names(classes, groups)
     _check_classes(classes, names)
-    count, fewest = _fewest(classes, names)
+    count, fewest = _smallest_class(classes, names)
     if count < 2:
         raise DataError(f"class {fewest} has 1 person, who cannot both train and be held out: merge it or leave it out")
     group = np.unique(names, return_inverse=True)[1]
@@ -107,14 +107,14 @@ def hold_out(
     np.add.at(counts, (group, kind), 1)
     splits = []
     for repeat in range(repeats):
-        order = np.random.default_rng(_state(seed, repeat)).permutation(len(counts))
-        held = np.isin(group, order[_held_out(counts[order], kinds.tolist(), share)])
+        order = np.random.default_rng(_derive_state(seed, repeat)).permutation(len(counts))
+        held = np.isin(group, order[_choose_held_out(counts[order], kinds.tolist(), share)])
         train, test = np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist()
         splits.append(Split(repeat + 1, 1, tuple(train), tuple(test), names))
     return splits
 
 
-def balanced(
+def balanced_folds(
     classes: Sequence[str],
     groups: Sequence[str] | None = None,
     people: Sequence[str] | None = None,
@@ -124,12 +124,12 @@ def balanced(
     repeats: int = 1,
     seed: int = 0,
 ) -> list[Split]:
-    """`folds` that each hold out `number` people of every class, drawn at random, nobody twice a repeat; others train.
+    """Return `folds` that each hold out `number` random people of every class, nobody twice in a repeat; others train.
 
     Groups (default: every row its own) are whole; people: of each row (default: its group). Raises UsageError for one
-    class, DataError where a class has too few people, or where groups cannot be put together to that number.
+    class, DataError where a class has too few people, or where groups cannot be combined to that number.
     """
-    names = _names(classes, groups)
+    names = _group_names(classes, groups)
     _check_classes(classes, names)
     kinds, units = sorted(set(classes)), sorted(set(names))
     pairs = Counter((name, kind) for name, kind, _ in {*zip(names, classes, people or names, strict=True)})
@@ -142,7 +142,7 @@ def balanced(
         )
     splits = []
     for repeat in range(repeats):
-        place = dict(zip(units, _placed(sizes, number, folds, _state(seed, repeat)), strict=True))
+        place = dict(zip(units, _assign_folds(sizes, number, folds, _derive_state(seed, repeat)), strict=True))
         for fold in range(1, folds + 1):
             train, test = ([row for row, name in enumerate(names) if (place[name] == fold) == held] for held in (0, 1))
             split = Split(repeat + 1, fold, tuple(train), tuple(test), names)
@@ -151,20 +151,20 @@ def balanced(
     return splits
 
 
-def inner(split: Split, classes: Sequence[str], *, folds: int, seed: int) -> list[Split]:
-    """Stratified folds of a split's training rows, for choices within it; nobody whom it holds out is in any.
+def inner_folds(split: Split, classes: Sequence[str], *, folds: int, seed: int) -> list[Split]:
+    """Return stratified folds of a split's training rows, for nested cross-validation.
 
-    classes: of all rows, as the rows of the splits are counted in the whole table. Raises as `stratified`.
+    classes: of all rows; the rows of the inner splits refer to the whole table. Raises as `stratified_folds`.
     """
-    own, names = [classes[row] for row in split.train], [split.groups[row] for row in split.train]
-    count, fewest = _fewest(own, names)
+    train_classes, names = [classes[row] for row in split.train], [split.groups[row] for row in split.train]
+    count, fewest = _smallest_class(train_classes, names)
     if count < folds:
         way_out = f"use {count} inner folds or merge classes" if count > 1 else "merge it or leave it out"
         raise DataError(
             f"repeat {split.repeat}, fold {split.fold}: class {fewest} has {count} people to train on, "
             f"too few for {folds} inner folds: {way_out}"
         )
-    parts = stratified(own, names, folds=folds, seed=_state(seed, split.repeat, split.fold))
+    parts = stratified_folds(train_classes, names, folds=folds, seed=_derive_state(seed, split.repeat, split.fold))
     return [
         replace(
             part,
@@ -177,9 +177,9 @@ def inner(split: Split, classes: Sequence[str], *, folds: int, seed: int) -> lis
 
 
 def digest(rows: Iterable[tuple[str, int, int, str]]) -> str:
-    """A hash of who was in which role: rows of participant, repeat, fold and role, in any order.
+    """Return a hash of rows of participant, repeat, fold and role, in any order.
 
-    It recognises the whole table and nobody in it.
+    It identifies the whole table, and nobody in it.
     """
     return hashlib.sha256("\n".join(sorted({"\t".join(map(str, row)) for row in rows})).encode()).hexdigest()
 
@@ -193,17 +193,17 @@ def check_training(split: Split, classes: Sequence[str], *, why: str = FEW_GROUP
         )
 
 
-def _names(classes: Sequence[str], groups: Sequence[str] | None) -> tuple[str, ...]:
+def _group_names(classes: Sequence[str], groups: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(groups) if groups is not None else tuple(str(row) for row in range(len(classes)))
 
 
-def _check(classes: Sequence[str], groups: tuple[str, ...], folds: int) -> None:
+def _check_fold_count(classes: Sequence[str], groups: tuple[str, ...], folds: int) -> None:
     if folds < 2:
         raise UsageError(
             f"--folds {folds}: at least 2 are needed, since people are tested by a model that has not seen them"
         )
     _check_classes(classes, groups)
-    count, name = _fewest(classes, groups)
+    count, name = _smallest_class(classes, groups)
     if count < folds:
         way_out = f"use --folds {count} or merge classes" if count > 1 else "merge it or leave it out"
         raise DataError(f"class {name} has {count} people, --folds {folds} needs at least {folds}: {way_out}")
@@ -218,16 +218,16 @@ def _check_classes(classes: Sequence[str], groups: tuple[str, ...]) -> None:
         )
 
 
-def _fewest(classes: Sequence[str], groups: Sequence[str]) -> tuple[int, str]:
-    """The smallest number of groups that a class has, and that class."""
+def _smallest_class(classes: Sequence[str], groups: Sequence[str]) -> tuple[int, str]:
+    """Return the number of groups of the smallest class, and that class."""
     counts = Counter(name for name, _ in set(zip(classes, groups, strict=True)))
     return min((count, name) for name, count in counts.items())
 
 
-def _placed(sizes: NDArray[np.int_], number: int, folds: int, seed: int) -> list[int]:
-    """The fold that holds each group out, 0 for none: the first with room. sizes: people by group and class."""
+def _assign_folds(sizes: NDArray[np.int_], number: int, folds: int, seed: int) -> list[int]:
+    """Assign each group to the first held-out fold with room, 0 for none. sizes: people by group and class."""
     random = np.random.default_rng(seed)
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         place, filled = [0] * len(sizes), np.zeros((folds, sizes.shape[1]), int)
         for group in random.permutation(len(sizes)):
             fits = np.flatnonzero((filled + sizes[group] <= number).all(axis=1))
@@ -242,34 +242,35 @@ def _placed(sizes: NDArray[np.int_], number: int, folds: int, seed: int) -> list
     )
 
 
-def _known(sites: Sequence[str | None], groups: tuple[str, ...]) -> list[str]:
-    """The sites as they are, once nobody's is missing, there are two, and no group is at several."""
+def _check_sites(sites: Sequence[str | None], groups: tuple[str, ...]) -> list[str]:
+    """Return the sites after checking that none is missing, there are at least two, and each group has one."""
     known = ["" if pd.isna(site) else str(site) for site in sites]
-    places: dict[str, set[str]] = {}
+    sites_by_group: dict[str, set[str]] = {}
     for name, site in zip(groups, known, strict=True):
-        places.setdefault(name, set()).add(site)
-    lacking = sum("" in its for its in places.values())
+        sites_by_group.setdefault(name, set()).add(site)
+    lacking = sum("" in group_sites for group_sites in sites_by_group.values())
     if lacking:
         raise DataError(
-            f"--leave-site-out: {lacking} of {len(places)} people have no site; "
+            f"--leave-site-out: {lacking} of {len(sites_by_group)} people have no site; "
             "fill it in in participants.tsv, or leave them out with --exclude"
         )
     if len(set(known)) < 2:
         raise UsageError(f"--leave-site-out: all people are from site {known[0]}, and two are needed; use --folds")
-    several = [f"{name} ({', '.join(sorted(its))})" for name, its in sorted(places.items()) if len(its) > 1]
+    several = [(name, sorted(seen)) for name, seen in sorted(sites_by_group.items()) if len(seen) > 1]
     if several:
+        listed = "; ".join(f"{name} ({', '.join(seen)})" for name, seen in several[:5])
         raise DataError(
-            f"--leave-site-out: {'; '.join(several[:5])} would stand in training and test; leave out all of them but "
+            f"--leave-site-out: {listed} would be in training and test; leave out all of them but "
             "one site with --exclude, or give sites that share people one name"
         )
     return known
 
 
-def _held_out(counts: NDArray[np.int_], kinds: Sequence[str], share: float) -> NDArray[np.bool_]:
-    """Which groups are held out: each in turn changes sides where that is better, until none does.
+def _choose_held_out(counts: NDArray[np.int_], kinds: Sequence[str], share: float) -> NDArray[np.bool_]:
+    """Choose the held-out groups greedily: each in turn changes sides if that lowers the cost, until none does.
 
-    counts: rows of each group and class (groups, classes). Better is first that fewer classes are absent from a side,
-    then that the classes come nearer to their share. Raises DataError where a class stays absent.
+    counts: rows of each group and class (groups, classes). The cost is the number of classes absent from a side, then
+    the squared deviation of the classes from their share. Raises DataError where a class remains absent.
     """
     total, tested, held = counts.sum(axis=0), np.zeros(len(kinds), int), np.zeros(len(counts), bool)
 
@@ -292,6 +293,6 @@ def _held_out(counts: NDArray[np.int_], kinds: Sequence[str], share: float) -> N
     return held
 
 
-def _state(*numbers: int) -> int:
+def _derive_state(*numbers: int) -> int:
     digest = hashlib.sha256(" ".join(("folds", *map(str, numbers))).encode()).digest()
     return int(np.frombuffer(digest[:4], dtype="<u4")[0])

@@ -1,4 +1,4 @@
-"""Splits as a table: folds.tsv of an earlier run, or one made elsewhere, is taken back."""
+"""Splits from a table: folds.tsv of an earlier run, or one made elsewhere."""
 
 import logging
 from collections.abc import Sequence
@@ -17,51 +17,49 @@ OPTION = "--folds-file"
 NONE = "n/a"
 
 
-def read(path: Path, samples: pd.DataFrame, groups: Sequence[str]) -> list[Split]:
+def read_folds(path: Path, samples: pd.DataFrame, groups: Sequence[str]) -> list[Split]:
     """Read splits from a table: participant_id, session_id (may be absent), repeat, fold, role (train or test).
 
-    samples: those used, in row order of the arrays, with participant_id (without "sub-"), session_id (NA for none) and
-    class; groups: of each row. A line without a session is for all sessions of the person; people who are not in the
-    analysis are counted and logged. Everybody used has a role in every fold, and is held out at most once a repeat.
-    Raises MissingInputError without the file; DataError for a table that is not such, and for splits that leak or
-    train without a class.
+    samples: those included, in row order of the arrays, with participant_id (without "sub-"), session_id (NA for none)
+    and class; groups: of each row. A line without a session applies to all sessions of the person; the number of people
+    who are not in the analysis is logged. Each sample has a role in every fold, and is held out at most once per
+    repeat. Raises MissingInputError without the file; DataError for a table of another format, and for splits that leak
+    or train without a class.
     """
-    table, file = lines(path, OPTION), f"{OPTION} {path.name}"
+    table, file = read_table(path, OPTION), f"{OPTION} {path.name}"
     people = set(table["participant_id"])
     if strange := people - set(samples["participant_id"]):
-        log.warning(
-            "%s: %d of its %d people are not in this analysis, and are ignored", file, len(strange), len(people)
-        )
-    rows = list(zip(samples["participant_id"], _sessions(samples["session_id"]), strict=True))
+        log.warning("%s: ignoring %d of its %d people, who are not in this analysis", file, len(strange), len(people))
+    rows = list(zip(samples["participant_id"], _normalise_sessions(samples["session_id"]), strict=True))
     classes = samples["class"].tolist()
     splits = []
     for repeat, fold in sorted(set(zip(table["repeat"].tolist(), table["fold"].tolist(), strict=True))):
         part = table[table["repeat"].eq(repeat) & table["fold"].eq(fold)]
-        roles = _roles(part, rows, f"{file}: repeat {repeat}, fold {fold}")
-        train, test = (tuple(row for row, role in enumerate(roles) if role == one) for one in ROLES)
+        roles = _roles_of_samples(part, rows, f"{file}: repeat {repeat}, fold {fold}")
+        train, test = (tuple(row for row, role in enumerate(roles) if role == side) for side in ROLES)
         split = Split(repeat, fold, train, test, tuple(groups))
         check_training(split, classes, why=f"put people of it into training in {path.name}")
         splits.append(split)
-    _check_once(splits, rows, file)
+    _check_held_out_once(splits, rows, file)
     return splits
 
 
-def lines(path: Path, option: str) -> pd.DataFrame:
-    """The table of a file that an option names: participant_id and session_id ("n/a": all) without their prefixes,
-    repeat and fold as numbers, role. Raises MissingInputError without the file, DataError for one that is not such.
+def read_table(path: Path, option: str) -> pd.DataFrame:
+    """Read the table that an option names: participant_id and session_id ("n/a": all) without their prefixes, repeat
+    and fold as numbers, role. Raises MissingInputError without the file, DataError for another format.
     """
     if not path.is_file():
         raise MissingInputError(f"{option}: there is no file {path}")
     file = f"{option} {path.name}"
-    table = _strings(path, file)
-    _check(table, file)
+    table = _read_strings(path, file)
+    _check_values(table, file)
     table = table.astype({"repeat": int, "fold": int})
-    _check_twice(table, file)
+    _check_duplicate_lines(table, file)
     return table
 
 
-def _strings(path: Path, file: str) -> pd.DataFrame:
-    """The table as strings without spaces or prefixes, indexed by line of the file; sessions where there are none."""
+def _read_strings(path: Path, file: str) -> pd.DataFrame:
+    """Read the table as strings without spaces or prefixes, indexed by line of the file, with session_id added."""
     try:
         table = pd.read_csv(
             path, sep="\t", dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig", quoting=3
@@ -78,17 +76,17 @@ def _strings(path: Path, file: str) -> pd.DataFrame:
     for column in table:
         table[column] = table[column].str.strip()
     table["participant_id"] = table["participant_id"].str.removeprefix("sub-")
-    table["session_id"] = _sessions(table["session_id"])
+    table["session_id"] = _normalise_sessions(table["session_id"])
     return table
 
 
-def _sessions(values: "pd.Series[str]") -> "pd.Series[str]":
+def _normalise_sessions(values: "pd.Series[str]") -> "pd.Series[str]":
     return values.astype(object).fillna(NONE).astype(str).str.removeprefix("ses-").replace("", NONE)
 
 
-def _check(table: pd.DataFrame, file: str) -> None:
+def _check_values(table: pd.DataFrame, file: str) -> None:
     if table.empty:
-        raise DataError(f"{file} names nobody; it needs a line for everyone in every fold")
+        raise DataError(f"{file} is empty; it needs a line for every participant in every fold")
     whole = r"0*[1-9][0-9]{0,8}"
     for column, wrong, wanted in (
         ("participant_id", table["participant_id"].isin(["", NONE]), "a person"),
@@ -101,43 +99,43 @@ def _check(table: pd.DataFrame, file: str) -> None:
             raise DataError(f"{file}, line {line}: {column} has to be {wanted}, and is {value or 'empty'}")
 
 
-def _check_twice(table: pd.DataFrame, file: str) -> None:
+def _check_duplicate_lines(table: pd.DataFrame, file: str) -> None:
     """Raise DataError where a fold has two lines for a person's session, or one for it and one for all sessions."""
     key = ["repeat", "fold", "participant_id"]
     whole = table.duplicated(key, keep=False) & table["session_id"].eq(NONE)
     twice = table[table.duplicated([*key, "session_id"]) | whole]
     if len(twice):
         repeat, fold, person = twice.iloc[0][key]
-        raise DataError(f"{file}: sub-{person} stands twice in repeat {repeat}, fold {fold}; keep one line")
+        raise DataError(f"{file}: sub-{person} is listed twice in repeat {repeat}, fold {fold}; keep one line")
 
 
-def _roles(part: pd.DataFrame, rows: list[tuple[str, str]], where: str) -> list[str]:
-    """The role of each sample in a fold. Raises DataError for those without."""
-    told = dict(zip(zip(part["participant_id"], part["session_id"], strict=True), part["role"], strict=True))
-    roles = [told.get(row) or told.get((row[0], NONE), "") for row in rows]
-    lacking = [_spelled(row) for row, role in zip(rows, roles, strict=True) if not role]
+def _roles_of_samples(part: pd.DataFrame, rows: list[tuple[str, str]], where: str) -> list[str]:
+    """Return the role of each sample in a fold. Raises DataError for samples without one."""
+    role_by_session = dict(zip(zip(part["participant_id"], part["session_id"], strict=True), part["role"], strict=True))
+    roles = [role_by_session.get(row) or role_by_session.get((row[0], NONE), "") for row in rows]
+    lacking = [_sample_name(row) for row, role in zip(rows, roles, strict=True) if not role]
     if lacking:
         more = ", ..." if len(lacking) > 5 else ""
         raise DataError(
-            f"{where}: {len(lacking)} of those to be used have no line: {', '.join(lacking[:5])}{more}; "
-            "add them, or leave them out with --exclude"
+            f"{where}: {len(lacking)} included samples have no line: {', '.join(lacking[:5])}{more}; "
+            "add them, or --exclude them"
         )
     return roles
 
 
-def _check_once(splits: list[Split], rows: list[tuple[str, str]], file: str) -> None:
-    """Raise DataError where somebody is held out twice in a repeat: scores would mix what two models said."""
+def _check_held_out_once(splits: list[Split], rows: list[tuple[str, str]], file: str) -> None:
+    """Raise DataError where a sample is held out twice in a repeat: scores would mix predictions of two models."""
     seen: dict[tuple[int, int], int] = {}
     for split in splits:
         for row in split.test:
             first = seen.setdefault((split.repeat, row), split.fold)
             if first != split.fold:
                 raise DataError(
-                    f"{file}: {_spelled(rows[row])} is held out in folds {first} and {split.fold} of repeat "
+                    f"{file}: {_sample_name(rows[row])} is held out in folds {first} and {split.fold} of repeat "
                     f"{split.repeat}; give folds whose test people overlap different repeats"
                 )
 
 
-def _spelled(row: tuple[str, str]) -> str:
+def _sample_name(row: tuple[str, str]) -> str:
     person, session = row
     return f"sub-{person}" if session == NONE else f"sub-{person} ses-{session}"

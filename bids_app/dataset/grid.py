@@ -14,9 +14,9 @@ from bids_app.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """A mask (X, Y, Z) and its affine (4, 4), voxels to world RAS+ mm; `whole`: networks see what lies round it too.
+    """A mask (X, Y, Z) and its affine (4, 4), voxels to world RAS+ mm; `whole`: networks get the grid uncropped.
 
-    `regions` (voxels,): the label of each voxel in a parcellation that a classifier takes means over, 0 for none.
+    `regions` (voxels,): the label of each voxel in the parcellation of a regional classifier, 0 for none.
 
     Raises DataError for a mask that is empty or not 3D.
     """
@@ -44,23 +44,23 @@ class Grid:
         return x, y, z
 
     def vector(self, volume: NDArray[Any]) -> NDArray[Any]:
-        """The values in the mask, (voxels,), of an array (X, Y, Z)."""
+        """Return the values in the mask, (voxels,), of an array (X, Y, Z)."""
         return volume[self.mask]
 
     def volume(self, vector: NDArray[Any]) -> NDArray[Any]:
-        """An array (X, Y, Z) of the values in the mask, (voxels,), and zero outside it."""
+        """Return an array (X, Y, Z) of the values in the mask, (voxels,), zero outside it."""
         full = np.zeros(self.mask.shape, vector.dtype)
         full[self.mask] = vector
         return full
 
     @property
     def seen(self) -> "Grid":
-        """What a network is given: all of it where it is `whole`, else the smallest box round the mask."""
+        """The grid of a network's input: uncropped if `whole`, else the bounding box of the mask."""
         return self if self.whole else self.cropped
 
     @cached_property
     def cropped(self) -> "Grid":
-        """The smallest box round the mask; its voxels come in the same order and keep their place in the world."""
+        """The bounding box of the mask, with the same voxel order and world coordinates."""
         edges = [np.flatnonzero(self.mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
         first = np.array([edge[0] for edge in edges])
         box = tuple(slice(edge[0], edge[-1] + 1) for edge in edges)
@@ -69,7 +69,7 @@ class Grid:
         return Grid(self.mask[box], affine)
 
     def same_place(self, shape: tuple[int, ...], affine: NDArray[np.float64]) -> bool:
-        """Whether an image of that shape and affine lies on this grid, to a thousandth of a mm."""
+        """Return whether an image of that shape and affine is on this grid, to a thousandth of a mm."""
         return tuple(shape) == self.mask.shape and np.allclose(affine, self.affine, rtol=0, atol=1e-3)
 
     def write(self, path: Path) -> None:

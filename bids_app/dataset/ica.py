@@ -1,4 +1,4 @@
-"""Group ICA of training people's series, which of its components is which network, and dual regression on them."""
+"""Group ICA of the training samples' series, matching of components to networks, and dual regression."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,15 +13,15 @@ from bids_app.errors import DataError
 from bids_app.maps import ica
 
 FWHM_MM = 6.0  # of the series, for the fit alone
-STARTS = 10
-LEAST_R = 0.3  # below it a component is not said to be a network
+N_INIT = 10
+MIN_R = 0.3  # below it a component does not count as its network
 
 Series = NDArray[np.float32]
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
-class _Images(Sequence[object]):
-    """Series (voxels, time) as images, each made when it is asked for, so that one is in memory at a time."""
+class _LazyImages(Sequence[object]):
+    """Series (voxels, time) as images, each made on access, so that one is in memory at a time."""
 
     def __init__(self, series: Sequence[Series], grid: Grid) -> None:
         self.series, self.grid = series, grid
@@ -44,13 +44,13 @@ class _Images(Sequence[object]):
 def fit(
     series: Sequence[Series], references: NDArray[np.float32], grid: Grid, *, components: int, seed: int
 ) -> dict[str, NDArray[np.generic]]:
-    """CanICA of the training people's series, and the component of each reference network.
+    """Fit CanICA to the training samples' series, and match a component to each reference network.
 
-    `series`: (voxels, time) of each run, in the mask of `grid`; they are smoothed, and each voxel brought to SD 1.
-    `references` (voxels, n). Returns `components` (k, voxels), not thresholded, with the sign of their network; and of
-    each network, (n,): its `component`, from 0, their `r`, above 0, and the `sign` that the component was multiplied
-    by; and `unconverged`: of ten starts, how many did not converge (CanICA takes the sparsest result).
-    Raises as `match`. Varoquaux et al. 2010, NeuroImage 51:288.
+    `series`: (voxels, time) of each run, in the mask of `grid`; they are smoothed and standardised by voxel.
+    `references` (voxels, n). Returns `components` (k, voxels), not thresholded, with the sign of their network; for
+    each network, (n,): its `component`, from 0, their correlation `r`, above 0, and the `sign` that the component was
+    multiplied by; and `unconverged`: how many of ten initialisations did not converge (CanICA takes the sparsest).
+    Raises as `match_networks`. Varoquaux et al. 2010, NeuroImage 51:288.
     """
     from nibabel.nifti1 import Nifti1Image
     from nilearn.decomposition import CanICA
@@ -60,23 +60,23 @@ def fit(
         mask=Nifti1Image(grid.mask.astype(np.uint8), grid.affine),
         smoothing_fwhm=FWHM_MM,
         threshold=None,
-        n_init=STARTS,
+        n_init=N_INIT,
         standardize="zscore_sample",
         random_state=seed,
     )
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        model.fit(_Images(series, grid))
-    for one in told:
-        if not issubclass(one.category, ConvergenceWarning):
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-    found = np.asarray(model.components_, np.float32)
-    component, r = match(found, references)
+        model.fit(_LazyImages(series, grid))
+    for warning in caught:
+        if not issubclass(warning.category, ConvergenceWarning):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    maps = np.asarray(model.components_, np.float32)
+    component, r = match_networks(maps, references)
     sign = np.where(r < 0, -1, 1).astype(np.int8)
-    found[component] *= sign[:, None]
-    unconverged = sum(issubclass(one.category, ConvergenceWarning) for one in told)
+    maps[component] *= sign[:, None]
+    unconverged = sum(issubclass(warning.category, ConvergenceWarning) for warning in caught)
     return {
-        "components": found,
+        "components": maps,
         "component": component,
         "r": np.abs(r),
         "sign": sign,
@@ -84,10 +84,10 @@ def fit(
     }
 
 
-def match(
+def match_networks(
     components: NDArray[np.float32], references: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The component (n,) of each network, no two the same, so that the sum of |r| is largest; and r (n,), signed.
+    """Return the component (n,) of each network, all different, maximising the sum of |r|; and the signed r (n,).
 
     `components` (k, voxels), `references` (voxels, n); r is Pearson's, over voxels. Raises DataError for more networks
     than components, or for a map that is flat.
@@ -105,7 +105,7 @@ def match(
 
 
 def transform(series: Series, arrays: Arrays) -> NDArray[np.float32]:
-    """The networks' maps (n, voxels) of one run: dual regression on all k components, of which n are networks.
+    """Return the networks' maps (n, voxels) of one run: dual regression on all k components, of which n are networks.
 
     `series` (voxels, time) on the voxels of the components; `arrays`: those of `fit`. Raises DataError as
     `networks.compute`.
@@ -116,7 +116,7 @@ def transform(series: Series, arrays: Arrays) -> NDArray[np.float32]:
     return np.stack([betas[f"beta_{names[int(index)]}"] for index in np.atleast_1d(arrays["component"])])
 
 
-def of_network(arrays: Arrays, number: int) -> dict[str, NDArray[np.generic]]:
-    """What a model of one network keeps of `fit`'s arrays: all components, and its own `component`, `r`, `sign`."""
-    own = {name: np.asarray(arrays[name])[[number]] for name in ("component", "r", "sign")}
-    return {"components": np.asarray(arrays["components"]), **own}
+def select_network(arrays: Arrays, number: int) -> dict[str, NDArray[np.generic]]:
+    """Return what a model of one network needs of `fit`'s arrays: all components, and its `component`, `r`, `sign`."""
+    network = {name: np.asarray(arrays[name])[[number]] for name in ("component", "r", "sign")}
+    return {"components": np.asarray(arrays["components"]), **network}

@@ -1,4 +1,4 @@
-"""Who is used and who is left out, and why: one row a person, or a person's session."""
+"""Which participants are included or excluded, and why: one row per participant, or per session."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from bids_app.bids.exclusions import Exclusions
 from bids_app.errors import DataError, MissingInputError, UsageError
 
 Files = Mapping[str, tuple[Path, ...]]
-Found = Mapping[tuple[str, str | None], Files]
+FilesBySession = Mapping[tuple[str, str | None], Files]
 SCANNER = ("Manufacturer", "ManufacturersModelName", "ManufacturerModelName", "MagneticFieldStrength")
 CLASS, PERSON = "class of the analysis", ""
 SIDECAR_SCANNER = "scanner_of_sidecar"  # `scanner` may be a column of people
@@ -25,10 +25,10 @@ ONE_SOURCE = (
 COVARIATES = {"age": "age", "sex": "sex", "site": "site"}
 
 
-def collect(
+def collect_samples(
     frame: pd.DataFrame,
     classes: "pd.Series[Any]",
-    found: Found,
+    images: FilesBySession,
     *,
     maps: tuple[str, ...],
     label: str,
@@ -39,38 +39,41 @@ def collect(
     max_mean_fd: float | None = None,
     min_minutes: float | None = None,
 ) -> pd.DataFrame:
-    """Everyone in participants.tsv and everyone with images, with the reason of those who are not used.
+    """Return everyone in participants.tsv and everyone with images, with the reason for each exclusion.
 
-    frame: what is known of people, indexed by participant without "sub-", or by participant and session ("" for the
-    person: bids/labels.py); classes: class name or NA, same index; found: map
-    files by (participant, session) and map, one a run; label: the column the classes came from; covariates: output
-    column -> column of frame (default age, sex, site); excluded: (participant, session or None) -> reason; needed:
-    columns without which nobody is used; max_mean_fd (mm), min_minutes: who moved more, or has less BOLD left, is not
-    used. Columns: participant_id, session_id, class, used, reason, the covariates, tiv (mL), mean_fd (mm), minutes (of
-    BOLD), source, scanner_of_sidecar, and for each map a tuple of files, several when runs or sessions are averaged.
-    Where nobody's site is known, the scanner that the sidecars tell of stands for it.
+    frame: variables indexed by participant without "sub-", or by participant and session ("" for the person:
+    bids/labels.py); classes: class name or NA, same index; images: map files by (participant, session) and map, one per
+    run; label: the column of the classes; covariates: output column -> column of frame (default age, sex, site);
+    excluded: (participant, session or None) -> reason; needed: columns that every included sample has; max_mean_fd
+    (mm), min_minutes: limits of motion and of remaining BOLD. Columns: participant_id, session_id, class, used, reason,
+    the covariates, tiv (mL), mean_fd (mm), minutes (of BOLD), source, scanner_of_sidecar, and for each map a tuple of
+    files, several when runs or sessions are averaged. If no site is known, the scanner in the sidecars takes its place.
     Raises UsageError for several sessions without `sessions` (first, all, mean), DataError when maps of several people
     were made with different parameters, MissingInputError for a map without sidecar.
     """
     named = COVARIATES if covariates is None else covariates
     out = excluded or {}
-    known = _by_session(frame.assign(**{CLASS: classes}))
+    known = _index_by_session(frame.assign(**{CLASS: classes}))
     rows: list[dict[str, Any]] = []
-    for person in sorted({*known.index.unique(0), *(participant for participant, _ in found)}):
-        visits = {session: files for (participant, session), files in found.items() if participant == person}
+    for person in sorted({*known.index.unique(0), *(participant for participant, _ in images)}):
+        visits = {session: files for (participant, session), files in images.items() if participant == person}
         left = {session: files for session, files in visits.items() if not exclusions.reason(out, person, session)}
-        classed = {name: files for name, files in left.items() if not pd.isna(_of(known, person, name, CLASS))}
-        reason = _why_not(person, known, label, out, list(left) or [None])
-        reason = reason or ("" if left or not visits else _excluded(out, person))
-        for part in _visits(classed or left or visits, maps, reason, sessions):
-            own = {new: _of(known, person, part["session_id"], old) for new, old in named.items()}
-            base = {"participant_id": person, "class": _of(known, person, part["session_id"], CLASS), "used": False}
-            rows.append(base | {"reason": reason} | own | part)
-        if sessions == "mean" and len({_of(known, person, name, CLASS) for name in classed}) > 1:
+        classed = {name: files for name, files in left.items() if not pd.isna(_value_of(known, person, name, CLASS))}
+        reason = _exclusion_reason(person, known, label, out, list(left) or [None])
+        reason = reason or ("" if left or not visits else _join_exclusions(out, person))
+        for part in _session_rows(classed or left or visits, maps, reason, sessions):
+            covariate_values = {new: _value_of(known, person, part["session_id"], old) for new, old in named.items()}
+            base = {
+                "participant_id": person,
+                "class": _value_of(known, person, part["session_id"], CLASS),
+                "used": False,
+            }
+            rows.append(base | {"reason": reason} | covariate_values | part)
+        if sessions == "mean" and len({_value_of(known, person, name, CLASS) for name in classed}) > 1:
             rows[-1] |= {"used": False, "reason": "class differs between sessions: use --sessions first or all"}
-    _refuse_sessions(rows, sessions)
-    table = _without_unknown(pd.DataFrame([_with_sidecars(row, maps) for row in rows]), needed)
-    table = _without_moved(table, max_mean_fd, min_minutes)
+    _check_sessions(rows, sessions)
+    table = _drop_unknown(pd.DataFrame([_add_sidecars(row, maps) for row in rows]), needed)
+    table = _drop_moved(table, max_mean_fd, min_minutes)
     if "site" in table and table.loc[table["used"], "site"].isna().all():
         table["site"] = table[SIDECAR_SCANNER]
     _check_parameters(table[table["used"]], maps)
@@ -78,56 +81,60 @@ def collect(
     return table[[*first, *named, "tiv", "mean_fd", "minutes", "source", SIDECAR_SCANNER, *maps]]
 
 
-def drawn(table: pd.DataFrame, *, most: int | None, seed: int) -> pd.DataFrame:
-    """The table (`collect`) with at most so many people used of each class, drawn at random; all of them for None.
+def limit_per_class(table: pd.DataFrame, *, most: int | None, seed: int) -> pd.DataFrame:
+    """The table of `collect_samples` with at most `most` participants of each class, sampled at random; None: all.
 
-    A person is in or out with all sessions.
+    A participant is included or excluded with all sessions.
     """
     if most is None:
         return table
     people = table[table["used"]].drop_duplicates("participant_id").sort_values("participant_id")
-    chosen = people.sample(frac=1, random_state=seed).groupby("class")["participant_id"].head(most)
-    over = table["used"] & ~table["participant_id"].isin(chosen)
+    sampled = people.sample(frac=1, random_state=seed).groupby("class")["participant_id"].head(most)
+    over = table["used"] & ~table["participant_id"].isin(sampled)
     reason = f"not drawn: --people-per-class {most}"
     return table.assign(used=table["used"] & ~over, reason=table["reason"].mask(over, reason))
 
 
-def _by_session(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame indexed by participant and session."""
+def _index_by_session(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame indexed by participant and session."""
     if frame.index.nlevels == 2:
         return frame
     return frame.set_axis(pd.MultiIndex.from_product([frame.index, [PERSON]], names=["participant_id", "session_id"]))
 
 
-def _of(known: pd.DataFrame, person: str, session: Any, column: str) -> Any:
-    """What is known of a session; of the person where the session has no row."""
+def _value_of(known: pd.DataFrame, person: str, session: Any, column: str) -> Any:
+    """Return a session's value of a column, or the person's where the session has no row."""
     if column not in known:
         return pd.NA
-    own = (person, PERSON if pd.isna(session) else session)
-    key = own if own in known.index else (person, PERSON)
+    session_key = (person, PERSON if pd.isna(session) else session)
+    key = session_key if session_key in known.index else (person, PERSON)
     return known.at[key, column] if key in known.index else pd.NA
 
 
-def _why_not(person: str, known: pd.DataFrame, label: str, excluded: Exclusions, sessions: Sequence[str | None]) -> str:
-    """Why a person is left out whatever images there are; empty when nothing speaks against it."""
+def _exclusion_reason(
+    person: str, known: pd.DataFrame, label: str, excluded: Exclusions, sessions: Sequence[str | None]
+) -> str:
+    """Return why a person is excluded whatever their images; empty if included."""
     if (person, PERSON) not in known.index:
         return "not in participants.tsv"
     if (person, None) in excluded:
         return f"excluded: {excluded[person, None]}"
-    if not all(pd.isna(_of(known, person, name, CLASS)) for name in sessions):
+    if not all(pd.isna(_value_of(known, person, name, CLASS)) for name in sessions):
         return ""
-    value = _of(known, person, sessions[0], label)
+    value = _value_of(known, person, sessions[0], label)
     return f"{label} is n/a" if pd.isna(value) else f"{label} value {value} is not in --classes"
 
 
-def _excluded(excluded: Exclusions, person: str) -> str:
-    """The reasons of a person all of whose sessions are excluded."""
-    reasons = [f"ses-{session}: {why}" for (who, session), why in sorted(excluded.items()) if who == person]
+def _join_exclusions(excluded: Exclusions, person: str) -> str:
+    """Return the reasons for a person all of whose sessions are excluded."""
+    reasons = [
+        f"ses-{session}: {why}" for (participant, session), why in sorted(excluded.items()) if participant == person
+    ]
     return f"excluded: {', '.join(reasons)}"
 
 
-def _without_unknown(table: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:
-    """Nobody is used whose value of a needed column is n/a."""
+def _drop_unknown(table: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:
+    """Exclude samples with n/a in a needed column."""
     for column in needed:
         lacking = table["used"] & table[column].isna()
         table.loc[lacking, "reason"] = f"{column} is n/a, and is adjusted for"
@@ -135,8 +142,8 @@ def _without_unknown(table: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFra
     return table
 
 
-def _without_moved(table: pd.DataFrame, max_mean_fd: float | None, min_minutes: float | None) -> pd.DataFrame:
-    """Nobody is used who moved more, or has less BOLD left; without BOLD nothing is asked."""
+def _drop_moved(table: pd.DataFrame, max_mean_fd: float | None, min_minutes: float | None) -> pd.DataFrame:
+    """Exclude samples with more motion or less remaining BOLD than the limits; samples without BOLD are unaffected."""
     limits = [("mean_fd", "mean FD", "mm", max_mean_fd, 1), ("minutes", "BOLD left", "minutes", min_minutes, -1)]
     for column, words, unit, limit, sign in limits:
         if limit is None:
@@ -150,37 +157,41 @@ def _without_moved(table: pd.DataFrame, max_mean_fd: float | None, min_minutes: 
     return table
 
 
-def _visits(
+def _session_rows(
     visits: Mapping[str | None, Files], maps: tuple[str, ...], reason: str, sessions: str | None
 ) -> list[dict[str, Any]]:
-    """The rows of one person: sessions with every map are used as `sessions` says."""
-    complete = {name: files for name, files in visits.items() if all(one in files for one in maps)}
+    """Return the rows of one person: sessions with every map are included as `sessions` requires."""
+    complete = {name: files for name, files in visits.items() if all(map_name in files for map_name in maps)}
     nothing: dict[str, Any] = {"session_id": pd.NA} | dict.fromkeys(maps, ())
     if reason or not complete:
         names = [name for name in visits if name is not None]
-        lacking = [one for one in maps if not any(one in files for files in visits.values())] or list(maps)
+        lacking = [map_name for map_name in maps if not any(map_name in files for files in visits.values())] or list(
+            maps
+        )
         why = reason or f"no image for {', '.join(lacking)}" + (
             " in one session" if len(visits) > 1 and len(maps) > 1 else ""
         )
         return [nothing | {"reason": why, "session_id": names[0] if len(names) == 1 else pd.NA}]
-    order = sorted(complete, key=_natural)
+    order = sorted(complete, key=_natural_order)
     if sessions == "mean":
-        files = {one: tuple(path for name in order for path in complete[name][one]) for one in maps}
+        files = {map_name: tuple(path for name in order for path in complete[name][map_name]) for map_name in maps}
         return [nothing | files | {"used": True, "session_id": (order[0] or pd.NA) if len(order) == 1 else pd.NA}]
-    chosen = order[:1] if sessions == "first" else order
+    selected = order[:1] if sessions == "first" else order
     return [
-        nothing | {one: complete[name][one] for one in maps} | {"used": True, "session_id": name or pd.NA}
-        for name in chosen
+        nothing
+        | {map_name: complete[name][map_name] for map_name in maps}
+        | {"used": True, "session_id": name or pd.NA}
+        for name in selected
     ]
 
 
-def _natural(name: str | None) -> list[tuple[int, str]]:
-    """Sessions in the order in which people count: 2 before 10."""
+def _natural_order(name: str | None) -> list[tuple[int, str]]:
+    """Return a sort key for natural order: 2 before 10."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.findall(r"\d+|\D+", name or "")]
 
 
-def _refuse_sessions(rows: list[dict[str, Any]], sessions: str | None) -> None:
-    """Raise UsageError when people have several sessions and nobody said what to do with them."""
+def _check_sessions(rows: list[dict[str, Any]], sessions: str | None) -> None:
+    """Raise UsageError when participants have several sessions and --sessions is not given."""
     if sessions not in (None, "first", "all", "mean"):
         raise UsageError(f"--sessions {sessions}: choose from first, all, mean")
     count = Counter(row["participant_id"] for row in rows if row["used"])
@@ -197,23 +208,23 @@ def _refuse_sessions(rows: list[dict[str, Any]], sessions: str | None) -> None:
         )
 
 
-def _with_sidecars(row: dict[str, Any], maps: tuple[str, ...]) -> dict[str, Any]:
-    """The row with what the maps' sidecars say: brain size in mL (mean over sessions), source, parameters."""
-    told = {one: [_sidecar(path) for path in row[one]] for one in maps}
-    parts = [part for of_map in told.values() for part in of_map]
+def _add_sidecars(row: dict[str, Any], maps: tuple[str, ...]) -> dict[str, Any]:
+    """Add what the maps' sidecars contain: brain size in mL (mean over sessions), motion, source, parameters."""
+    sidecars = {map_name: [_read_sidecar(path) for path in row[map_name]] for map_name in maps}
+    parts = [part for of_map in sidecars.values() for part in of_map]
     sizes = [
         float(part["TotalIntracranialVolume"]) for part in parts if part.get("TotalIntracranialVolume") is not None
     ]
     sources = sorted({str(part["PreprocessingSource"]) for part in parts if part.get("PreprocessingSource")})
-    parameters = {one: [part.get("MapParameters", {}) for part in of_map] for one, of_map in told.items()}
+    parameters = {map_name: [part.get("MapParameters", {}) for part in of_map] for map_name, of_map in sidecars.items()}
     size = sum(sizes) / len(sizes) if sizes else float("nan")
-    size_and_motion = {"tiv": size, **_motion(told)}
-    told_of = {"source": " + ".join(sources) or pd.NA, SIDECAR_SCANNER: _scanner(parts)}
-    return row | size_and_motion | told_of | {"parameters": parameters}
+    size_and_motion = {"tiv": size, **_summarise_motion(sidecars)}
+    origin = {"source": " + ".join(sources) or pd.NA, SIDECAR_SCANNER: _scanner_name(parts)}
+    return row | size_and_motion | origin | {"parameters": parameters}
 
 
-def _scanner(parts: list[dict[str, Any]]) -> Any:
-    """What the sidecars say of the scanner, for a site; NA where they say nothing."""
+def _scanner_name(parts: list[dict[str, Any]]) -> Any:
+    """Return the scanner's name according to the sidecars; NA without one."""
     named = [
         " ".join(str(part["Scanner"][field]) for field in SCANNER if part["Scanner"].get(field))
         for part in parts
@@ -222,22 +233,22 @@ def _scanner(parts: list[dict[str, Any]]) -> Any:
     return " + ".join(sorted({name for name in named if name})) or pd.NA
 
 
-def _motion(told: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:
-    """Mean FD (mm) over the runs, and minutes of BOLD left in all of them; NaN without BOLD."""
-    runs = next((parts for parts in told.values() if any("MinutesLeft" in part for part in parts)), [])
+def _summarise_motion(sidecars: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:
+    """Return the mean FD (mm) over runs, and the total minutes of BOLD left; NaN without BOLD."""
+    runs = next((parts for parts in sidecars.values() if any("MinutesLeft" in part for part in parts)), [])
     moved = [float(part["MeanFramewiseDisplacement"]) for part in runs if part.get("MeanFramewiseDisplacement")]
     minutes = [float(part["MinutesLeft"]) for part in runs if "MinutesLeft" in part]
     mean = sum(moved) / len(moved) if moved else float("nan")
     return {"mean_fd": mean, "minutes": sum(minutes) if minutes else float("nan")}
 
 
-def _sidecar(path: Path) -> dict[str, Any]:
+def _read_sidecar(path: Path) -> dict[str, Any]:
     beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
     try:
         read: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
     except FileNotFoundError as problem:
         raise MissingInputError(
-            f"{beside.name} is not there beside its map; run the participant level again"
+            f"{beside.name} is missing beside its map; run the participant level again"
         ) from problem
     except json.JSONDecodeError as problem:
         raise DataError(f"{beside.name} is not JSON ({problem}); run the participant level again") from problem
@@ -245,12 +256,12 @@ def _sidecar(path: Path) -> dict[str, Any]:
 
 
 def _check_parameters(used: pd.DataFrame, maps: tuple[str, ...]) -> None:
-    """Raise DataError, naming a person of the majority and one who differs, unless each map was made in one way."""
-    for one in maps:
-        told = zip(used["participant_id"], used["parameters"], strict=True)
-        made = [(person, part) for person, parameters in told for part in parameters[one]]
-        for key in sorted({key for _, part in made for key in part}):
-            values = [(person, json.dumps(part.get(key), sort_keys=True)) for person, part in made]
+    """Raise DataError, naming one of the majority and one who differs, if a map was made with several parameters."""
+    for map_name in maps:
+        pairs = zip(used["participant_id"], used["parameters"], strict=True)
+        sidecars = [(person, part) for person, parameters in pairs for part in parameters[map_name]]
+        for key in sorted({key for _, part in sidecars for key in part}):
+            values = [(person, json.dumps(part.get(key), sort_keys=True)) for person, part in sidecars]
             usual = Counter(value for _, value in values).most_common(1)[0][0]
             others = [(person, value) for person, value in values if value != usual]
             if others:
@@ -258,7 +269,7 @@ def _check_parameters(used: pd.DataFrame, maps: tuple[str, ...]) -> None:
                 odd, other = others[0]
                 todo = f"run the participant level again with {key} {usual} for {odd}"
                 raise DataError(
-                    f"the {one} maps were made in different ways: {key} is {usual} for {same} and {other} for {odd} "
-                    f"({len(others)} of {len(values)} maps differ); "
+                    f"the {map_name} maps were made with different parameters: "
+                    f"{key} is {usual} for {same} and {other} for {odd} ({len(others)} of {len(values)} maps differ); "
                     f"{ONE_SOURCE if key == 'WithoutRegionsFrom' else todo}"
                 )

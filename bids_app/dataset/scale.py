@@ -1,4 +1,4 @@
-"""Voxelwise scaling to the training people's mean and SD."""
+"""Voxelwise scaling by the mean and SD of the training samples."""
 
 from collections.abc import Mapping
 
@@ -9,12 +9,11 @@ FLOOR = 0.1  # of the 95th percentile of the voxels' SDs
 
 
 def fit(x: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
-    """`mean` and `sd` (voxels,) over x (people, voxels), training people only.
+    """Return `mean` and `sd` (voxels,) over x (samples, voxels), training samples only.
 
-    Where grey matter is nearly absent its SD is nearly zero, and dividing by it would make noise as large as a disease:
-    an SD is at least a tenth of the 95th percentile of all voxels' SDs. The 95th percentile stands for a voxel that
-    varies as the map does, whatever part of the mask is empty, and is not moved by a few outlying voxels. All-constant
-    data get SD 1.
+    Where grey matter is nearly absent its SD is nearly zero, and dividing by it would inflate noise: an SD is at least
+    a tenth of the 95th percentile of all voxels' SDs. The 95th percentile represents a typical voxel of the map
+    whatever part of the mask is empty, and is robust to a few outlying voxels. Constant data get SD 1.
     """
     mean = np.zeros(x.shape[1])
     for values in x:
@@ -28,12 +27,12 @@ def fit(x: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
 
 
 def floor(sd: NDArray[np.floating]) -> float:
-    """The least SD that a voxel is taken to have, of the SDs (voxels,) as they are."""
+    """Return the minimum SD of a voxel, given the SDs (voxels,)."""
     return float(FLOOR * np.percentile(sd, 95) or FLOOR * sd.max() or 1.0)
 
 
 def transform(x: NDArray[np.float32], arrays: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32]:
-    """x (people, voxels) less the training mean, in training SDs."""
+    """Return x (samples, voxels) minus the training mean, in training SDs."""
     scaled: NDArray[np.float32] = np.subtract(x, arrays["mean"], dtype=np.float32)
     scaled /= np.asarray(arrays["sd"], np.float32)
     return scaled

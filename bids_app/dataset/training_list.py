@@ -1,4 +1,4 @@
-"""Which models of a cell may be asked about whom: those that the person did not train."""
+"""Which models of a cell may predict a participant: those that were not trained on the participant."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +12,16 @@ from bids_app.errors import DataError
 OPTION = "--training-list"
 
 
-def asked(
+def eligible_models(
     path: Path, people: Sequence[str], models: Sequence[tuple[int, int]], *, digest: str
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """May each model be asked about each person (people, models); is the person on the list (people,).
+    """Return whether each model may predict each person (people, models), and whether a person is listed (people,).
 
-    path: folds.tsv of the training, which names who trained in each repeat and fold; people: labels without "sub-";
-    models: repeat and fold of each; digest: `folds.digest` of the table of their training. Somebody who is not on the
-    list was in no training. Raises MissingInputError without the file, DataError for one of another training.
+    path: folds.tsv of the training, with the role of each person in each repeat and fold; people: labels without
+    "sub-"; models: repeat and fold of each; digest: `folds.digest` of the training table. People who are not listed
+    were in no training. Raises MissingInputError without the file, DataError for the list of another training.
     """
-    table = folds_file.lines(path, OPTION)
+    table = folds_file.read_table(path, OPTION)
     rows = table[["participant_id", "repeat", "fold", "role"]].itertuples(index=False, name=None)
     if folds.digest(rows) != digest:
         raise DataError(

@@ -1,4 +1,4 @@
-"""What could tell the classes apart besides the brain: site, scanner, sex, age, motion, brain size, exclusions."""
+"""How classes differ in potential confounds: site, scanner, sex, age, motion, brain size, exclusions."""
 
 import math
 from collections.abc import Sequence
@@ -8,79 +8,81 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-WORDS = {"site": "site", "sex": "sex", "source": "preprocessing source"}
+CATEGORIES = {"site": "site", "sex": "sex", "source": "preprocessing source"}
 NUMBERS = {"age": "age", "mean_fd": "motion (mean FD)", "minutes": "minutes of BOLD", "tiv": "brain size (TIV)"}
-UNEVEN = 0.05
+UNEVEN_P = 0.05
 
 
-def table(
+def audit_classes(
     people: pd.DataFrame, everyone: pd.DataFrame, classes: Sequence[str], *, label: str | None = None
 ) -> list[dict[str, Any]]:
-    """One row for each thing that is known: how it differs between classes, and how probable that is by chance.
+    """Return one row per known variable: how it differs between classes, with a test against chance.
 
-    There is none of the column `label`, which holds the classes themselves.
-
-    people: one row a person of those used, `class` and the columns above; everyone: with those left out (`used`).
-    Words: Fisher's exact test (2 x 2) or chi squared, effect: Cramer's V; numbers: Kruskal-Wallis, effect: epsilon
-    squared. `lacking`: people without a value. Nothing is corrected for the number of rows: a row is a warning, no
-    finding.
+    The column `label`, which holds the classes themselves, has no row. people: one row per included participant, with
+    `class` and the columns above; everyone: including those left out (`used`). Categories: Fisher's exact test (2 x 2)
+    or chi squared, effect: Cramer's V; numbers: Kruskal-Wallis, effect: epsilon squared. `lacking`: participants
+    without a value. p is not corrected for the number of rows: a row is a warning, not a finding.
     """
     rows = []
-    for column, what in {**WORDS, **NUMBERS}.items():
+    for column, what in {**CATEGORIES, **NUMBERS}.items():
         if column == label or column not in people or people[column].isna().all():
             continue
         known = people[people[column].notna()]
-        told = _words(known, column) if column in WORDS else _numbers(known, column, classes)
-        rows.append({"what": what, "people": len(known), "lacking": len(people) - len(known), **told})
+        test = _test_categories(known, column) if column in CATEGORIES else _test_numbers(known, column, classes)
+        rows.append({"what": what, "people": len(known), "lacking": len(people) - len(known), **test})
     labelled = everyone[everyone["class"].notna()].drop_duplicates("participant_id")
     if not labelled["used"].all():
         spelled = labelled.assign(used=np.where(labelled["used"], "used", "left out"))
-        rows.append({"what": "left out", "people": len(labelled), "lacking": 0, **_words(spelled, "used")})
-    return [{**row, "uneven": row["p"] is not None and row["p"] < UNEVEN} for row in rows]
+        rows.append({"what": "left out", "people": len(labelled), "lacking": 0, **_test_categories(spelled, "used")})
+    return [{**row, "uneven": row["p"] is not None and row["p"] < UNEVEN_P} for row in rows]
 
 
-def confounded(people: pd.DataFrame, classes: Sequence[str], *, label: str | None = None) -> list[str]:
-    """What says that class and site cannot be told apart: each class of two or more sites' people that only one has.
+def list_single_site_classes(people: pd.DataFrame, classes: Sequence[str], *, label: str | None = None) -> list[str]:
+    """Return a sentence for each class that occurs at one site only, so that class and site are confounded.
 
-    Empty where there is one site, or none is known, or where the site is the `label` itself.
+    Empty for a single site, unknown sites, or where the site is the `label` itself.
     """
     if label == "site" or "site" not in people or people["site"].nunique() < 2:
         return []
-    found = []
+    sentences = []
     for name in classes:
         where = sorted(people.loc[people["class"] == name, "site"].dropna().astype(str).unique())
         if len(where) == 1:
-            found.append(f"all people of class {name} are of site {where[0]}")
-    return found
+            sentences.append(f"all people of class {name} are of site {where[0]}")
+    return sentences
 
 
-def _words(known: pd.DataFrame, column: str) -> dict[str, Any]:
+def _test_categories(known: pd.DataFrame, column: str) -> dict[str, Any]:
     counts = pd.crosstab(known[column].astype(str), known["class"])
-    told = {"by_class": {str(name): {str(k): int(v) for k, v in its.items()} for name, its in counts.items()}}
+    distribution = {
+        "by_class": {
+            str(name): {str(k): int(v) for k, v in column_counts.items()} for name, column_counts in counts.items()
+        }
+    }
     if min(counts.shape) < 2:
-        return {**told, "test": "none: one value", "p": None, "effect": 0.0}
+        return {**distribution, "test": "none: one value", "p": None, "effect": 0.0}
     chi2 = stats.chi2_contingency(counts, correction=False)
     effect = math.sqrt(chi2.statistic / (counts.to_numpy().sum() * (min(counts.shape) - 1)))
     exact = counts.shape == (2, 2)
     p = stats.fisher_exact(counts.to_numpy()).pvalue if exact else chi2.pvalue
-    return {**told, "test": "Fisher's exact" if exact else "chi squared", "p": float(p), "effect": effect}
+    return {**distribution, "test": "Fisher's exact" if exact else "chi squared", "p": float(p), "effect": effect}
 
 
-def _numbers(known: pd.DataFrame, column: str, classes: Sequence[str]) -> dict[str, Any]:
+def _test_numbers(known: pd.DataFrame, column: str, classes: Sequence[str]) -> dict[str, Any]:
     values = {name: known.loc[known["class"] == name, column].to_numpy(float) for name in classes}
-    told = {
+    distribution = {
         "by_class": {
             name: {
-                "mean": float(its.mean()) if its.size else None,
-                "sd": float(its.std(ddof=1)) if its.size > 1 else None,
+                "mean": float(class_values.mean()) if class_values.size else None,
+                "sd": float(class_values.std(ddof=1)) if class_values.size > 1 else None,
             }
-            for name, its in values.items()
+            for name, class_values in values.items()
         }
     }
-    groups = [its for its in values.values() if its.size]
+    groups = [class_values for class_values in values.values() if class_values.size]
     everything = np.concatenate(groups)
     if len(groups) < 2 or np.ptp(everything) == 0:
-        return {**told, "test": "none: one value", "p": None, "effect": 0.0}
-    found = stats.kruskal(*groups)
-    effect = float(found.statistic) / (len(everything) - 1)
-    return {**told, "test": "Kruskal-Wallis", "p": float(found.pvalue), "effect": effect}
+        return {**distribution, "test": "none: one value", "p": None, "effect": 0.0}
+    test = stats.kruskal(*groups)
+    effect = float(test.statistic) / (len(everything) - 1)
+    return {**distribution, "test": "Kruskal-Wallis", "p": float(test.pvalue), "effect": effect}

@@ -1,4 +1,4 @@
-"""Classifiers that see no image, on the same folds: what age and sex, site, motion, or brain size alone would score."""
+"""Baselines without images, on the same folds: the scores of age and sex, site, motion, or brain size alone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,21 +13,21 @@ from bids_app.dataset.folds import Split
 COLUMNS = {"age and sex": ("age", "sex"), "site": ("site",), "motion": ("mean_fd",), "brain size": ("tiv",)}
 
 
-def known(people: pd.DataFrame, *, label: str | None = None) -> dict[str, tuple[str, ...]]:
-    """The columns of each baseline that somebody has a value in; a baseline without any, or with `label`, is left out.
+def available_baselines(people: pd.DataFrame, *, label: str | None = None) -> dict[str, tuple[str, ...]]:
+    """Return the columns with values of each baseline; baselines without any, or with the column `label`, are omitted.
 
-    `label`: the column that holds what the classifiers predict; a baseline that is given it is no rival.
+    `label`: the column that the classifiers predict.
     """
-    found = {
-        name: tuple(one for one in columns if one in people and people[one].notna().any())
+    baselines = {
+        name: tuple(column for column in columns if column in people and people[column].notna().any())
         for name, columns in COLUMNS.items()
         if label not in columns
     }
-    return {name: columns for name, columns in found.items() if columns}
+    return {name: columns for name, columns in baselines.items() if columns}
 
 
-def left_out(label: str | None) -> list[str]:
-    """A sentence for each baseline that is left out because it has `label`, the column that classifiers predict."""
+def describe_omitted(label: str | None) -> list[str]:
+    """Return a sentence for each baseline that is omitted because it contains `label`, the predicted column."""
     return [
         f"The baseline '{name}' was left out, since {label} is what the classifiers predict."
         for name, columns in COLUMNS.items()
@@ -35,33 +35,34 @@ def left_out(label: str | None) -> list[str]:
     ]
 
 
-def predictions(
+def predict_baselines(
     people: pd.DataFrame, splits: Sequence[Split], classes: Sequence[str], *, label: str | None = None
 ) -> pd.DataFrame:
-    """Out-of-fold predictions of every baseline, as in predictions.tsv; its name stands for the cell.
+    """Return out-of-fold predictions of every baseline, as in predictions.tsv; its name takes the place of the cell.
 
-    people: one row a sample, with `participant_id`, `session_id`, `class` and the columns of the baselines; label: as
-    `known` has it.
-    Logistic regression, in which classes weigh the same (scikit-learn's, C = 1); numbers are scaled, and missing ones
-    filled in, by training people; that a value lacks is a value of its own. Where nothing differs among training people
-    everybody gets the reference class.
+    people: one row per sample, with `participant_id`, `session_id`, `class` and the baselines' columns; label: as in
+    `available_baselines`. Logistic regression with balanced class weights (scikit-learn, C = 1); numbers are scaled,
+    and missing ones imputed, by the training mean, with an indicator of missingness. Where nothing varies in training,
+    the reference class is predicted.
     """
     y = np.array([list(classes).index(name) for name in people["class"]])
     parts = []
-    for name, columns in known(people, label=label).items():
+    for name, columns in available_baselines(people, label=label).items():
         for split in splits:
             train, test = list(split.train), list(split.test)
-            design = np.column_stack([_coded(people[one], train) for one in columns])
-            probability = _told(design, y, train, test, len(classes))
+            design = np.column_stack([_encode(people[column], train) for column in columns])
+            probability = _fit_predict(design, y, train, test, len(classes))
             rows = people.iloc[test]
             part = rows[["participant_id", "session_id"]].assign(cell=name, repeat=split.repeat, fold=split.fold)
             part["true"] = rows["class"]
             part["predicted"] = [classes[index] for index in probability.argmax(axis=1)]
-            parts.append(part.assign(**{f"probability_{one}": probability[:, i] for i, one in enumerate(classes)}))
+            parts.append(
+                part.assign(**{f"probability_{class_name}": probability[:, i] for i, class_name in enumerate(classes)})
+            )
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def _told(
+def _fit_predict(
     design: NDArray[np.float64], y: NDArray[np.int64], train: list[int], test: list[int], classes: int
 ) -> NDArray[np.float64]:
     varies = design[train].std(axis=0) > 0
@@ -72,8 +73,8 @@ def _told(
     return probability
 
 
-def _coded(column: "pd.Series[Any]", train: list[int]) -> NDArray[np.float64]:
-    """A column as numbers (people, k): scaled, or one of 0 and 1 for each word; and one that says who has no value."""
+def _encode(column: "pd.Series[Any]", train: list[int]) -> NDArray[np.float64]:
+    """Encode a column as numbers (people, k): scaled, or one-hot for categories, with a missing-value indicator."""
     lacking = column.isna().to_numpy(bool)
     numbers = pd.to_numeric(column, errors="coerce")
     if numbers.notna().to_numpy()[~lacking].all():

@@ -1,55 +1,57 @@
-"""Which checks a method's maps pass, by fixed limits: docs/explaining.md."""
+"""Which checks a method's maps pass, with fixed limits: docs/explaining.md."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
-from bids_app.training.results import Mean
+from bids_app.training.results import MeanHeatmap
 
 
 class Limit(NamedTuple):
-    """What a check is called, and the least or the most that passes; neither: it is told and not judged."""
+    """The name of a check and its smallest or largest passing value; with neither it is reported but not judged."""
 
     words: str
-    least: float | None = None
-    most: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
 
 
 LIMITS = {
-    "finite": Limit("finite", least=1),
-    "not_all_zero": Limit("none all zero", least=1),
-    "convergence_delta": Limit("sum less the logit's way, median", most=0.05),
-    "conservation_error": Limit("sum less the logit, median"),
-    "relus_guided": Limit("ReLUs guided", least=1),
-    "folds_icc": Limit("agreement of folds on regions (ICC)", least=0.5),
+    "finite": Limit("finite", minimum=1),
+    "not_all_zero": Limit("not all zero", minimum=1),
+    "convergence_delta": Limit("difference of the sum from the logit change, median", maximum=0.05),
+    "conservation_error": Limit("difference of the sum from the logit, median"),
+    "relus_guided": Limit("ReLUs guided", minimum=1),
+    "folds_icc": Limit("agreement of folds on regions (ICC)", minimum=0.5),
     "folds_spearman": Limit("rank correlation of folds on regions"),
     "folds_top_dice": Limit("Dice of the folds' ten strongest regions"),
-    "head_shuffled": Limit("likeness to maps of a shuffled head"),
-    "parameters_shuffled": Limit("likeness to maps of shuffled parameters", most=0.7),
-    "labels_shuffled": Limit("likeness to maps after shuffled labels", most=0.7),
-    "other_seed": Limit("likeness to maps from another start", least=0.5),
-    "deletion": Limit("random orders that deletion beats", least=0.95),
-    "insertion": Limit("random orders that insertion beats", least=0.95),
-    "infidelity": Limit("infidelity (0 best, 1 none foretold)"),
-    "max_sensitivity": Limit("change of the map with noise of 0.1 SD"),
+    "head_shuffled": Limit("similarity to maps after shuffling the head"),
+    "parameters_shuffled": Limit("similarity to maps after shuffling all parameters", maximum=0.7),
+    "labels_shuffled": Limit("similarity to maps trained on shuffled labels", maximum=0.7),
+    "other_seed": Limit("similarity to maps trained from another seed", minimum=0.5),
+    "deletion": Limit("share of random orders that deletion outperforms", minimum=0.95),
+    "insertion": Limit("share of random orders that insertion outperforms", minimum=0.95),
+    "infidelity": Limit("infidelity (0: best, 1: nothing explained)"),
+    "max_sensitivity": Limit("relative change of the map under noise of 0.1 SD"),
 }
 
 
-def table(maps: Sequence[Mean]) -> pd.DataFrame:
-    """A row a map and check: cell, method, explained, check, value, least, most, passed (None: not judged)."""
+def tabulate_checks(maps: Sequence[MeanHeatmap]) -> pd.DataFrame:
+    """Return a row per map and check: cell, method, explained, check, value, least, most, passed (None: not judged)."""
     rows = []
-    for one in maps:
-        of = {"cell": one.cell, "method": one.method, "explained": one.explained}
-        for check, value in {**one.checks, **one.measured}.items():
+    for heatmap in maps:
+        identity = {"cell": heatmap.cell, "method": heatmap.method, "explained": heatmap.explained}
+        for check, value in {**heatmap.checks, **heatmap.measured}.items():
             limit = LIMITS.get(check, Limit(check))
-            rows.append({**of, "check": check, "value": value, "least": limit.least, "most": limit.most})
-            rows[-1]["passed"] = passed(limit, value)
+            rows.append({**identity, "check": check, "value": value, "least": limit.minimum, "most": limit.maximum})
+            rows[-1]["passed"] = is_within(limit, value)
     return pd.DataFrame(rows, columns=["cell", "method", "explained", "check", "value", "least", "most", "passed"])
 
 
-def passed(limit: Limit, value: float) -> bool | None:
-    """Whether a value is within a limit, as it is or by its size; NaN is not. None where there is no limit."""
-    if limit.least is None and limit.most is None:
+def is_within(limit: Limit, value: float) -> bool | None:
+    """Whether a value reaches the minimum, or its magnitude is within the maximum; NaN is not. None without limits."""
+    if limit.minimum is None and limit.maximum is None:
         return None
-    return bool((limit.least is None or value >= limit.least) and (limit.most is None or abs(value) <= limit.most))
+    return bool(
+        (limit.minimum is None or value >= limit.minimum) and (limit.maximum is None or abs(value) <= limit.maximum)
+    )

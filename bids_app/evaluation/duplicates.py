@@ -1,4 +1,4 @@
-"""One scan under two people's names: it would stand in training and in test at once."""
+"""Duplicate scans under two participants' names, which could be in training and test at once."""
 
 import hashlib
 from collections import defaultdict
@@ -19,20 +19,20 @@ from bids_app.dataset.grid import Grid
 # matter 0.19); a head turned, shaded, made noisy and processed anew has 0.76 or more (0.68 unsmoothed), one processed
 # with another seed 0.99, a map moved by a voxel 0.89, a head flipped left to right and processed anew 0.61. There were
 # no twins or siblings, whom this is to let pass.
-LIKENESS = 0.6
-CHANCE = 0.01  # false alarms expected in a data set
-FEWEST_PEOPLE = 4
-FEWEST_SLICES = 5
-FEWEST_VOXELS = 100  # of a slice
-LARGEST_SCALING = 10.0
+MIN_LIKENESS = 0.6
+EXPECTED_FALSE_ALARMS = 0.01  # false alarms expected in a data set
+MIN_PEOPLE = 4
+MIN_SLICES = 5
+MIN_SLICE_VOXELS = 100  # of a slice
+MAX_SCALING = 10.0
 BLOCK = 1 << 22  # values in memory at once
 PLANES = {"L": "sagittal", "R": "sagittal", "P": "coronal", "A": "coronal", "I": "axial", "S": "axial"}
 
 
 @dataclass(frozen=True, order=True)
 class Pair:
-    """Two rows, of different people, and what they share: every value, "identical"; nearly all that tells a person
-    from others, "alike"; or neighbouring slices, "slices". `measure` says how much, in words.
+    """Two rows of different participants, and what they share: every value, "identical"; nearly all individual
+    features, "alike"; or neighbouring slices, "slices". `measure` describes how much.
     """
 
     first: int
@@ -41,11 +41,11 @@ class Pair:
     measure: str
 
 
-def find(x: NDArray[np.float32], grid: Grid, people: Sequence[str]) -> list[Pair]:
-    """The pairs of rows of x (people, voxels of the grid) that hold one scan, or part of one, in two people's names.
+def find_duplicates(x: NDArray[np.float32], grid: Grid, people: Sequence[str]) -> list[Pair]:
+    """Return the pairs of rows of x (people, voxels of the grid) that share a scan, or part of one, between people.
 
-    x: one map, smoothed as for training; a memory map is read in parts. people: whose each row is; two rows of one
-    person are no finding. An identical pair is not told as alike, or by its slices, as well.
+    x: one map, smoothed as for training; a memory map is read in parts. people: the person of each row; rows of one
+    person are not compared. An identical pair is not also reported as alike or by its slices.
 
     Alike: rows are compared, in SDs of the voxel, by what is left after a least-squares fit of the mean over people, a
     constant, the mean's slopes along the axes and its Laplacian, divided by their share of the mean. This takes off
@@ -67,50 +67,52 @@ def find(x: NDArray[np.float32], grid: Grid, people: Sequence[str]) -> list[Pair
     identical = apart & (digests[:, None] == digests)
     pairs = [Pair(i, j, "identical", f"all {grid.voxels} values are equal") for i, j in np.argwhere(identical).tolist()]
     apart &= ~identical
-    return sorted([*pairs, *_alike(x, grid, apart), *_slices(x, grid, apart)])
+    return sorted([*pairs, *_similar_pairs(x, grid, apart), *_pairs_with_equal_slices(x, grid, apart)])
 
 
 def _digest(values: NDArray[np.float32]) -> str:
-    """A hash of the values, in which -0 is 0."""
+    """Return a hash of the values, in which -0 is 0."""
     return hashlib.blake2b((values + np.float32(0)).tobytes(), digest_size=16).hexdigest()
 
 
-def _alike(x: NDArray[np.float32], grid: Grid, apart: NDArray[np.bool_]) -> Iterator[Pair]:
-    """The pairs, of those that are `apart` (people, people), whose likeness is neither usual nor chance."""
+def _similar_pairs(x: NDArray[np.float32], grid: Grid, apart: NDArray[np.bool_]) -> Iterator[Pair]:
+    """Yield the pairs, of those marked in `apart` (people, people), that are more alike than chance allows."""
     people = len(x)
-    if people < FEWEST_PEOPLE or not apart.any():
+    if people < MIN_PEOPLE or not apart.any():
         return
     product = _residuals(x, grid)
     power = np.diag(product)
     for columns, how in ((slice(people), ""), (slice(people, None), ", one of them mirrored left to right")):
         total = (power[:people, None] + power[columns])[apart]
         difference = np.maximum(total - 2 * product[:people, columns][apart], 0)
-        # two copies draw the mean towards themselves, and their own sums of squares shrink by this
+        # two copies pull the mean towards themselves, which shrinks their sums of squares by this factor
         total *= people**2 / ((people - 1) * (people - 2))
-        # past the pairs that there are if everybody is there twice
+        # beyond the number of pairs if every participant is duplicated
         rank = min(max(people // 2, len(total) // 20), len(total) - 1)
         usual = np.partition(difference, rank)[rank]
         ratio = difference / np.maximum(np.minimum(total, usual), np.finfo(float).tiny)
-        found = ratio <= min(1 - LIKENESS, _chance(np.sort(ratio), rank))
-        for (i, j), share in zip(np.argwhere(apart)[found].tolist(), ratio[found], strict=True):
+        similar = ratio <= min(1 - MIN_LIKENESS, _chance_limit(np.sort(ratio), rank))
+        for (i, j), share in zip(np.argwhere(apart)[similar].tolist(), ratio[similar], strict=True):
             yield Pair(i, j, "alike", f"likeness {1 - share:.3f}{how} (the same scan 1, unrelated people 0)")
 
 
-def _chance(ratios: NDArray[np.float64], rank: int) -> float:
-    """What CHANCE of all these sorted ratios would fall short of, were they as normal as from rank to twice rank."""
+def _chance_limit(ratios: NDArray[np.float64], rank: int) -> float:
+    """Return the limit below which EXPECTED_FALSE_ALARMS of the sorted ratios are expected, extrapolated from the ranks
+    `rank` to twice `rank` as if normal.
+    """
     ranks = np.array([rank, min(2 * rank, len(ratios) - 1)])
     (low, high), scores = np.cbrt(ratios[ranks]), ndtri((ranks + 0.5) / len(ratios))
     spread = (high - low) / (scores[1] - scores[0]) if high > low else 0.0
-    return float(max(low + (ndtri(CHANCE / len(ratios)) - scores[0]) * spread, 0) ** 3)
+    return float(max(low + (ndtri(EXPECTED_FALSE_ALARMS / len(ratios)) - scores[0]) * spread, 0) ** 3)
 
 
 def _residuals(x: NDArray[np.float32], grid: Grid) -> NDArray[np.float64]:
-    """Inner products (2 n, 2 n) of what is left of the n rows after the fit, and of these rows mirrored."""
+    """Return the Gram matrix (2 n, 2 n) of the residuals of the n rows after the fit, and of the rows mirrored."""
     mean, sd = (np.asarray(values, np.float32) for values in scale.fit(x).values())
     patterns = _patterns(mean, grid) / sd
     length = np.maximum(np.linalg.norm(patterns, axis=1), np.finfo(np.float32).tiny)
     patterns /= length[:, None]
-    other, there = _mirror(grid)
+    other, there = _mirror_voxels(grid)
     n = len(x)
     product = np.zeros((2 * n + len(patterns),) * 2)
     step = max(BLOCK // n, 1)
@@ -123,25 +125,25 @@ def _residuals(x: NDArray[np.float32], grid: Grid) -> NDArray[np.float64]:
         product += block @ block.T
     rows, fit = product[: 2 * n], slice(2 * n, None)
     weights = rows[:, fit] @ np.linalg.pinv(product[fit, fit], rcond=1e-6, hermitian=True)
-    scaling = np.clip(1 + weights[:, 0] / length[0], 1 / LARGEST_SCALING, LARGEST_SCALING)
+    scaling = np.clip(1 + weights[:, 0] / length[0], 1 / MAX_SCALING, MAX_SCALING)
     left: NDArray[np.float64] = (rows[:, : 2 * n] - weights @ rows[:, fit].T) / np.outer(scaling, scaling)
     return left
 
 
 def _patterns(mean: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
-    """The mean, a constant, and the mean's slopes and Laplacian, (6, voxels); past the mask's edge it goes on level."""
+    """Return the mean, a constant, and the mean's gradients and Laplacian, (6, voxels), padded with the edge values."""
     box = grid.cropped
     nearest = ndimage.distance_transform_edt(~box.mask, return_distances=False, return_indices=True)
     volume = box.volume(mean)[tuple(nearest)]
     slopes = [ndimage.correlate1d(volume, [-0.5, 0, 0.5], axis, mode="nearest") for axis in range(3)]
     bend = ndimage.laplace(volume, mode="nearest")
-    return np.array([mean, np.ones_like(mean), *(box.vector(one) for one in (*slopes, bend))])
+    return np.array([mean, np.ones_like(mean), *(box.vector(pattern) for pattern in (*slopes, bend))])
 
 
-def _mirror(grid: Grid) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """For each voxel the voxel at its place on the other side, x to -x mm, and whether that is in the mask."""
+def _mirror_voxels(grid: Grid) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Return for each voxel its mirror voxel, x to -x mm, and whether that is in the mask."""
     world = nib.affines.apply_affine(grid.affine, np.argwhere(grid.mask)) * (-1, 1, 1)
-    # the middle may lie between two voxels: all places must then be rounded to the same side
+    # the midline may lie between two voxels: all positions must then be rounded to the same side
     place = np.floor(nib.affines.apply_affine(np.linalg.inv(grid.affine), world) + 0.501).astype(np.intp)
     inside = ((place >= 0) & (place < grid.mask.shape)).all(axis=1)
     place[~inside] = 0
@@ -149,14 +151,14 @@ def _mirror(grid: Grid) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     return numbers[there], inside & grid.mask[there]
 
 
-def _slices(x: NDArray[np.float32], grid: Grid, apart: NDArray[np.bool_]) -> Iterator[Pair]:
-    """Runs of slices that two people have in common; every value is hashed once an axis, and hashes are compared."""
+def _pairs_with_equal_slices(x: NDArray[np.float32], grid: Grid, apart: NDArray[np.bool_]) -> Iterator[Pair]:
+    """Yield runs of slices that two people share; slices are compared by hash along each axis."""
     where = np.argwhere(grid.mask)
     slices = {
         (axis, position): inside
         for axis in range(3)
         for position in range(grid.mask.shape[axis])
-        if len(inside := np.flatnonzero(where[:, axis] == position)) >= FEWEST_VOXELS
+        if len(inside := np.flatnonzero(where[:, axis] == position)) >= MIN_SLICE_VOXELS
     }
     holders: dict[tuple[int, int, str], list[int]] = defaultdict(list)
     for person, row in enumerate(x):
@@ -173,8 +175,8 @@ def _slices(x: NDArray[np.float32], grid: Grid, apart: NDArray[np.bool_]) -> Ite
     for (i, j, axis), positions in shared.items():
         positions.sort()
         for run in np.split(positions, np.flatnonzero(np.diff(positions) != 1) + 1):
-            if len(run) >= FEWEST_SLICES:
-                told = (
+            if len(run) >= MIN_SLICES:
+                measure = (
                     f"{len(run)} {planes[axis]} slices are equal, {run[0]} to {run[-1]} along axis {axis} of the grid"
                 )
-                yield Pair(i, j, "slices", told)
+                yield Pair(i, j, "slices", measure)

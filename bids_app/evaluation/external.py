@@ -1,4 +1,4 @@
-"""How a model does on people who are not those that it was trained on: one sentence, with a test against chance."""
+"""The performance of a model on new participants: one sentence, with a test against chance."""
 
 from collections.abc import Sequence
 
@@ -6,33 +6,33 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bids_app.evaluation.permutation import LEVEL, balanced_accuracy
-from bids_app.evaluation.verdict import cell_words, class_words, interval
+from bids_app.evaluation.permutation import ALPHA, balanced_accuracy
+from bids_app.evaluation.verdict import cell_words, class_words, format_interval
 
-SHUFFLES = 1000
+PERMUTATIONS = 1000
 
 
-def chance(true: NDArray[np.int64], predicted: NDArray[np.int64], classes: int, *, seed: int) -> float:
-    """p of the balanced accuracy of predictions that are fixed, true and predicted (people,) as codes of classes.
+def permutation_p(true: NDArray[np.int64], predicted: NDArray[np.int64], classes: int, *, seed: int) -> float:
+    """Return the permutation p of the balanced accuracy of fixed predictions; true, predicted (people,): class codes.
 
-    The labels are exchanged among these people; p = (b + 1) / (m + 1) with m = 1000 (Phipson & Smyth 2010).
+    Labels are exchanged among these people; p = (b + 1) / (m + 1) with m = 1000 (Phipson & Smyth 2010).
     """
     random = np.random.default_rng(seed)
     observed = balanced_accuracy(true, predicted, classes)
-    drawn = [balanced_accuracy(random.permutation(true), predicted, classes) for _ in range(SHUFFLES)]
-    return float((np.array(drawn) >= observed - 1e-9).sum() + 1) / (SHUFFLES + 1)
+    null = [balanced_accuracy(random.permutation(true), predicted, classes) for _ in range(PERMUTATIONS)]
+    return float((np.array(null) >= observed - 1e-9).sum() + 1) / (PERMUTATIONS + 1)
 
 
-def sentence(row: "pd.Series[float]", classes: Sequence[str], *, checked: bool) -> str:
-    """What was found of one cell, from its row of the score table; `checked`: that nobody of them trained."""
-    whose = "who are not on its training list" if checked else "of whom it is not known whether they trained it"
-    told = f"balanced accuracy {interval(row, 'balanced_accuracy')}, chance {1 / len(classes):.2f}, "
-    told += f"p = {row['p_holm']:.3g}; AUROC {interval(row, 'auroc')}"
-    if row["p_holm"] > LEVEL or row["balanced_accuracy"] <= 1 / len(classes):
-        found = f"did not distinguish {class_words(classes)} above chance"
+def describe_performance(row: "pd.Series[float]", classes: Sequence[str], *, checked: bool) -> str:
+    """Describe one cell's performance from its row of the score table; `checked`: no participant was in training."""
+    whose = "who are not on its training list" if checked else "who may have been in its training sample"
+    numbers = f"balanced accuracy {format_interval(row, 'balanced_accuracy')}, chance {1 / len(classes):.2f}, "
+    numbers += f"p = {row['p_holm']:.3g}; AUROC {format_interval(row, 'auroc')}"
+    if row["p_holm"] > ALPHA or row["balanced_accuracy"] <= 1 / len(classes):
+        outcome = f"did not distinguish {class_words(classes)} above chance"
     else:
-        found = f"distinguished {class_words(classes)} above chance"
+        outcome = f"distinguished {class_words(classes)} above chance"
     return (
-        f"On {int(row['n'])} people {whose}, {cell_words(str(row['cell']))} {found} ({told}). Whether age, sex, site, "
-        "motion or brain size could do as well was not looked at here."
+        f"On {int(row['n'])} people {whose}, {cell_words(str(row['cell']))} {outcome} ({numbers}). "
+        "Whether age, sex, site, motion or brain size alone could do as well was not tested here."
     )

@@ -1,4 +1,4 @@
-"""What sites leave in the maps and in the scores: how well a site is told from them, and how each site's people do."""
+"""Site effects in maps and scores: how well the site is predicted from maps, and the accuracy within each site."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,50 +6,50 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bids_app.evaluation.permutation import Decide, Kernel
-from bids_app.training.scores import balanced
+from bids_app.evaluation.permutation import Decide, FoldKernel
+from bids_app.training.scores import balanced_accuracy_interval
 
-FEWEST = 2  # people of each class without whom a site's accuracy is not given
+MIN_PER_CLASS = 2  # people of each class that a site's accuracy takes
 
 
-def told(kernels: Sequence[Kernel], sites: Sequence[str], *, decide: Decide) -> dict[str, Any]:
-    """How well a linear model tells the site of people held out: balanced accuracy over sites, and its 95 % interval.
+def site_prediction_score(kernels: Sequence[FoldKernel], sites: Sequence[str], *, decide: Decide) -> dict[str, Any]:
+    """Return how well a linear model predicts the site of held-out people: balanced accuracy and its 95 % interval.
 
-    kernels: folds that the class was told on; sites: of each row. A site that a fold does not train on is not asked
-    about there. Empty where fewer than two sites can be asked about.
+    kernels: of the folds of the classification; sites: of each row. People of a site that a fold does not train on are
+    not scored in that fold. Empty with fewer than two scored sites.
     """
     names, codes = np.unique(np.asarray(sites), return_inverse=True)
-    right, asked = np.zeros(len(names), int), np.zeros(len(names), int)
+    right, tested = np.zeros(len(names), int), np.zeros(len(names), int)
     for kernel in kernels:
-        there, y = np.unique(codes[kernel.train], return_inverse=True)
-        if len(there) < 2:
+        trained, y = np.unique(codes[kernel.train], return_inverse=True)
+        if len(trained) < 2:
             continue
-        found = there[decide(kernel.products, y[None])[0].argmax(axis=1)]
+        predicted = trained[decide(kernel.gram_matrices, y[None])[0].argmax(axis=1)]
         true = codes[kernel.test]
-        known = np.isin(true, there)
-        np.add.at(asked, true[known], 1)
-        np.add.at(right, true[known], (found == true)[known].astype(int))
-    counts = [(int(hits), int(n)) for hits, n in zip(right, asked, strict=True) if n]
+        known = np.isin(true, trained)
+        np.add.at(tested, true[known], 1)
+        np.add.at(right, true[known], (predicted == true)[known].astype(int))
+    counts = [(int(hits), int(n)) for hits, n in zip(right, tested, strict=True) if n]
     if len(counts) < 2:
         return {}
-    mean, (low, high) = balanced(counts)
+    mean, (low, high) = balanced_accuracy_interval(counts)
     return {"sites": len(counts), "balanced_accuracy": mean, "low": low, "high": high, "chance": 1 / len(counts)}
 
 
-def within(people: pd.DataFrame, sites: Mapping[str, str], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Balanced accuracy of the people of each site, one row a site; None where a class has fewer than two people there.
+def accuracy_by_site(people: pd.DataFrame, sites: Mapping[str, str], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the balanced accuracy within each site, one row per site; None where a class has fewer than two people.
 
-    people: one row a person, `participant_id`, `true`, `predicted`; sites: by participant.
+    people: one row per person, `participant_id`, `true`, `predicted`; sites: by participant.
     """
     rows = []
     for site, part in people.groupby(people["participant_id"].map(sites)):
         counts = [
-            (int((part["predicted"][part["true"] == one] == one).sum()), int((part["true"] == one).sum()))
-            for one in classes
+            (int((part["predicted"][part["true"] == name] == name).sum()), int((part["true"] == name).sum()))
+            for name in classes
         ]
         row: dict[str, Any] = {"site": str(site), "people": len(part), "balanced_accuracy": None}
-        if min(n for _, n in counts) >= FEWEST:
-            mean, (low, high) = balanced(counts)
+        if min(n for _, n in counts) >= MIN_PER_CLASS:
+            mean, (low, high) = balanced_accuracy_interval(counts)
             row |= {"balanced_accuracy": mean, "low": low, "high": high}
         rows.append(row)
     return rows

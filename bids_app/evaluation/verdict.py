@@ -1,4 +1,4 @@
-"""One sentence that says what was found, by fixed rules: docs/verdict.md."""
+"""One sentence that states the result of a cell, by fixed rules: docs/verdict.md."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bids_app.evaluation.compare import Bounds
-from bids_app.evaluation.permutation import FEWEST, LEVEL
+from bids_app.evaluation.permutation import ALPHA, MIN_PERMUTATIONS
 
 UNINTERPRETABLE = "its heatmaps should not be interpreted"
 BETTER, NO_BETTER, CHANCE, UNJUDGED = "better", "no better", "chance", "unjudged"
@@ -21,7 +21,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of one cell. Only what is BETTER is a claim."""
+    """The result of one cell. Only BETTER is a claim."""
 
     kind: str
     text: str
@@ -32,7 +32,7 @@ class Verdict:
         return self.kind == BETTER
 
 
-def judge(
+def judge_model(
     rows: pd.DataFrame,
     classes: Sequence[str],
     *,
@@ -40,85 +40,88 @@ def judge(
     rivals: Mapping[str, tuple[float, Bounds]],
     unknown: Sequence[str],
 ) -> Verdict:
-    """The verdict on one cell.
+    """Return the verdict on one cell.
 
-    rows: its rows of the score table, one a repeat; the first repeat is judged. chance: its row of `permutation.table`.
-    rivals: by how much its balanced accuracy lies above that of each classifier that sees no image, and the 95 %
-    interval of that (`compare.difference`). unknown: why something that could explain a difference was not looked at.
-    The rules, of which the first that applies is taken: fewer than 19 permutations, not judged; p > 0.05, or a balanced
-    accuracy not above 1 / classes, chance; something unknown, not judged; a rival whose interval reaches 0, no better;
-    else better.
+    rows: its rows of the score table, one per repeat; the first repeat is judged. chance: its row of
+    `permutation.tabulate_p_values`. rivals: the difference in balanced accuracy from each baseline without images, and
+    its 95 % interval (`compare.bootstrap_difference`). unknown: why a possible confound could not be examined.
+    The first rule that applies decides: fewer than 19 permutations, not judged; p > 0.05, or a balanced accuracy not
+    above 1 / classes, chance; something unknown, not judged; a rival whose interval includes 0, no better; else better.
     """
     first = rows[rows["repeat"] == rows["repeat"].min()].iloc[0]
     model, labels = cell_words(str(first["cell"])), class_words(classes)
-    numbers = _numbers(rows, first, classes, chance)
-    if not chance["permutations"] >= FEWEST or math.isnan(chance["judged"]):
-        return Verdict(UNJUDGED, _not_judged(model, labels, _too_few(int(chance["permutations"])), numbers))
-    if chance["judged"] > LEVEL or first["balanced_accuracy"] <= 1 / len(classes):
+    numbers = _describe_scores(rows, first, classes, chance)
+    if not chance["permutations"] >= MIN_PERMUTATIONS or math.isnan(chance["p_corrected"]):
+        return Verdict(
+            UNJUDGED, _describe_unjudged(model, labels, _describe_too_few(int(chance["permutations"])), numbers)
+        )
+    if chance["p_corrected"] > ALPHA or first["balanced_accuracy"] <= 1 / len(classes):
         return Verdict(CHANCE, f"{model} did not distinguish {labels} above chance ({numbers}); {UNINTERPRETABLE}.")
     if unknown:
-        return Verdict(UNJUDGED, _not_judged(model, labels, " and ".join(unknown), f"above chance: {numbers}"))
+        return Verdict(UNJUDGED, _describe_unjudged(model, labels, " and ".join(unknown), f"above chance: {numbers}"))
     stronger = [name for name, (_, (low, _)) in rivals.items() if low <= 0]
     if stronger:
-        gains = "; ".join(f"{name}: {_gain(rivals[name])}" for name in stronger)
+        gains = "; ".join(f"{name}: {_format_gain(rivals[name])}" for name in stronger)
         return Verdict(
             NO_BETTER,
             f"{model} distinguished {labels} above chance ({numbers}), but is not shown to do better than "
-            f"{_listed(stronger)} alone (difference in balanced accuracy, {gains}); {UNINTERPRETABLE}.",
+            f"{_join_names(stronger)} alone (difference in balanced accuracy, {gains}); {UNINTERPRETABLE}.",
         )
-    beaten = f" and better than {_listed(list(rivals))} alone" if rivals else ""
+    beaten = f" and better than {_join_names(list(rivals))} alone" if rivals else ""
     return Verdict(BETTER, f"{model} distinguished {labels} above chance{beaten} ({numbers}).")
 
 
-def _numbers(rows: pd.DataFrame, first: "pd.Series[float]", classes: Sequence[str], chance: Mapping[str, float]) -> str:
-    told = [
-        f"balanced accuracy {interval(first, 'balanced_accuracy')}, chance {1 / len(classes):.2f}",
-        f"AUROC {interval(first, 'auroc')}, chance 0.50",
+def _describe_scores(
+    rows: pd.DataFrame, first: "pd.Series[float]", classes: Sequence[str], chance: Mapping[str, float]
+) -> str:
+    phrases = [
+        f"balanced accuracy {format_interval(first, 'balanced_accuracy')}, chance {1 / len(classes):.2f}",
+        f"AUROC {format_interval(first, 'auroc')}, chance 0.50",
         f"{int(first['n'])} people",
     ]
-    if not math.isnan(chance["judged"]):
-        several = " over all cells" if chance["judged"] != chance["p"] else ""
-        told.insert(1, f"p = {chance['judged']:.3g}{several}, {int(chance['permutations'])} permutations")
+    if not math.isnan(chance["p_corrected"]):
+        several = " over all cells" if chance["p_corrected"] != chance["p"] else ""
+        phrases.insert(1, f"p = {chance['p_corrected']:.3g}{several}, {int(chance['permutations'])} permutations")
     if len(rows) > 1:
         every = rows["balanced_accuracy"]
-        told.append(f"the first of {len(rows)} repeats, of {every.min():.2f} to {every.max():.2f}")
-    return "; ".join(told)
+        phrases.append(f"the first of {len(rows)} repeats, of {every.min():.2f} to {every.max():.2f}")
+    return "; ".join(phrases)
 
 
-def _too_few(permutations: int) -> str:
+def _describe_too_few(permutations: int) -> str:
     words = {0: "no permutations were run", 1: "only 1 distinct permutation is available"}
     available = words.get(permutations, f"only {permutations} distinct permutations are available")
-    return f"{available}; at least {FEWEST} are required (--permutations)"
+    return f"{available}; at least {MIN_PERMUTATIONS} are required (--permutations)"
 
 
-def _not_judged(model: str, labels: str, why: str, numbers: str) -> str:
+def _describe_unjudged(model: str, labels: str, why: str, numbers: str) -> str:
     return f"Whether {model} distinguishes {labels} cannot be judged, because {why} ({numbers}); {UNINTERPRETABLE}."
 
 
-def _gain(found: tuple[float, Bounds]) -> str:
-    middle, (low, high) = found
+def _format_gain(gain: tuple[float, Bounds]) -> str:
+    middle, (low, high) = gain
     return f"{middle:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}"
 
 
-def _listed(names: list[str]) -> str:
+def _join_names(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def class_words(classes: Sequence[str]) -> str:
-    """What is distinguished: patient from control; a, b and c."""
+    """Return the classes as the object of `distinguish`: patient from control; a, b and c."""
     if len(classes) == 2:
         return f"{classes[1]} from {classes[0]}"
     return f"{', '.join(classes[:-1])} and {classes[-1]}"
 
 
 def cell_words(cell: str) -> str:
-    """svm/gm: svm on gm."""
+    """Return a cell's name in words: svm/gm is svm on gm."""
     classifier, _, maps = cell.partition("/")
     return f"{classifier} on {maps}" if maps else classifier
 
 
-def interval(row: "pd.Series[float]", name: str) -> str:
-    """A score of a row of the table, with its interval."""
+def format_interval(row: "pd.Series[float]", name: str) -> str:
+    """Return a score of a row of the table with its interval, as text."""
     if pd.isna(row[name]):
         return "not computable (no fold held out both classes)"
     return f"{row[name]:.2f} (95 % interval {row[f'{name}_low']:.2f} to {row[f'{name}_high']:.2f})"

@@ -1,4 +1,4 @@
-"""Classes compared voxel by voxel, with no classifier: TFCE by permutation, family-wise over voxels and over maps."""
+"""Voxelwise comparison of classes: TFCE with permutation, family-wise corrected over voxels and maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,18 +11,20 @@ from bids_app.dataset import adjust
 from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError
 
-FEWEST = 19  # permutations with which p can be 0.05
+MIN_PERMUTATIONS = 19  # permutations with which p can be 0.05
 ALPHA = 0.05
-SAME = 1e-9  # relative: statistics that are as near as this are one
-LEFT = 1e-10  # the share of a voxel's sum of squares that the model has to leave, or it varies by rounding alone
+RELATIVE_TOLERANCE = 1e-9  # relative: statistics that are as near as this are one
+MIN_RESIDUAL_SHARE = (
+    1e-10  # the share of a voxel's sum of squares that the model has to leave, or it varies by rounding alone
+)
 
 Values = NDArray[np.float64]
 Maps = NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """`t`, `tfce` (voxels,), positive where the tested class has more; `null` (permutations,): the largest |TFCE|."""
+class PermutedStatistics:
+    """`t`, `tfce` (voxels,), positive where the tested class is larger; `null` (permutations,): the maximum |TFCE|."""
 
     t: Values
     tfce: Values
@@ -30,11 +32,11 @@ class Drawn:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Tested:
-    """One class against the reference in one map, as one of a `family` of such comparisons, which share permutations.
+class VoxelwiseComparison:
+    """One class compared with the reference in one map, out of a `family` of comparisons that share permutations.
 
-    `drawn.null` is of all permutations; `p` (voxels,) is corrected for voxels and the whole family, `p_within` for the
-    voxels of this comparison alone. `people`: by class.
+    `statistics.null` has all permutations; `p` (voxels,) is corrected over voxels and the family, `p_within` over the
+    voxels of this comparison alone. `people`: counts by class.
     """
 
     map: str
@@ -44,13 +46,13 @@ class Tested:
     covariates: tuple[str, ...]
     family: int
     grid: Grid
-    drawn: Drawn
+    statistics: PermutedStatistics
     p: Values
     p_within: Values
 
     @property
     def contrast(self) -> str:
-        """As in tables: `patient - control`."""
+        """The name of the contrast in tables: `patient - control`."""
         return f"{self.explained} - {self.reference}"
 
     @property
@@ -60,29 +62,31 @@ class Tested:
 
     @property
     def peak(self) -> int:
-        """The voxel with the largest |t|, of the significant ones if there are any."""
-        return int(np.argmax(np.where(self.significant | ~self.significant.any(), np.abs(self.drawn.t), -1.0)))
+        """The index of the largest |t|, of significant voxels if there are any."""
+        return int(np.argmax(np.where(self.significant | ~self.significant.any(), np.abs(self.statistics.t), -1.0)))
 
 
-def draw(x: Maps, tested: Values, others: Values, grid: Grid, *, permutations: int, seed: int) -> Drawn:
-    """t and TFCE of one column of the design in every voxel, and the largest |TFCE| of each permutation.
+def permute_tfce(
+    x: Maps, tested: Values, others: Values, grid: Grid, *, permutations: int, seed: int
+) -> PermutedStatistics:
+    """Return t and TFCE of one column of the design in every voxel, and the maximum |TFCE| of each permutation.
 
-    x (people, voxels of the grid's mask), a row a person; tested (people,), others (people, k): what else is fitted
-    beside an intercept. One seed draws the same permutations for all x of as many people. Voxels that the model
-    explains wholly (those that do not vary, above all) get 0. Covariates by Freedman & Lane 1983, as in Winkler 2014,
-    NeuroImage 92:381; TFCE: Smith & Nichols 2009, NeuroImage 44:83, E 0.5, H 2, faces, 100 steps up to the largest |t|.
-    Raises DataError where no voxel varies.
+    x (people, voxels of the grid's mask), a row per person; tested (people,); others (people, k): covariates besides an
+    intercept. One seed gives the same permutations for every x with as many people. Voxels that the model explains
+    entirely (above all constant ones) get 0. Covariates: Freedman & Lane 1983, as in Winkler 2014, NeuroImage 92:381;
+    TFCE: Smith & Nichols 2009, NeuroImage 44:83, E 0.5, H 2, faces, 100 steps up to the largest |t|. Raises DataError
+    where no voxel varies.
     """
-    from nilearn.maskers import NiftiMasker  # takes longer to load than all else that a group run needs
+    from nilearn.maskers import NiftiMasker  # slower to import than everything else a group run needs
     from nilearn.mass_univariate import permuted_ols
 
-    others, values = _varying(others), np.asarray(x, np.float64)
-    usable = _left(values, np.column_stack([np.ones(len(x)), tested, others])) > LEFT
+    others, values = _standardise_varying(others), np.asarray(x, np.float64)
+    usable = _residual_share(values, np.column_stack([np.ones(len(x)), tested, others])) > MIN_RESIDUAL_SHARE
     if not usable.any():
         raise DataError("no voxel varies between people beyond what classes and covariates explain: nothing to test")
     box = grid.cropped
     image = Nifti1Image(box.volume(usable).astype(np.uint8), box.affine)
-    found = permuted_ols(
+    statistics = permuted_ols(
         tested,
         values[:, usable],
         confounding_vars=others if others.size else None,
@@ -92,52 +96,52 @@ def draw(x: Maps, tested: Values, others: Values, grid: Grid, *, permutations: i
         tfce=True,
     )
     whole = {name: np.zeros(grid.voxels) for name in ("t", "tfce")}
-    for name, its in whole.items():
-        its[usable] = found[name][0]
-    return Drawn(whole["t"], whole["tfce"], found["h0_max_tfce"][0])
+    for name, values_of_voxels in whole.items():
+        values_of_voxels[usable] = statistics[name][0]
+    return PermutedStatistics(whole["t"], whole["tfce"], statistics["h0_max_tfce"][0])
 
 
-def corrected(tfce: Sequence[Values], nulls: Sequence[Values]) -> list[Values]:
-    """p (voxels,) of each map, family-wise over the voxels of all maps, from the same permutations of all.
+def familywise_p(tfce: Sequence[Values], nulls: Sequence[Values]) -> list[Values]:
+    """Return p (voxels,) of each map, family-wise corrected over the voxels of all maps, which share permutations.
 
-    tfce: (voxels,) each; nulls: (permutations,) each, whose maximum over maps is what every voxel is held against
-    (Westfall & Young 1993; Nichols & Holmes 2002); the true labels count in (Phipson & Smyth 2010).
+    tfce: (voxels,) each; nulls: (permutations,) each, whose maximum over maps is the null distribution (Westfall &
+    Young 1993; Nichols & Holmes 2002), including the observed labelling (Phipson & Smyth 2010).
     """
     most = np.sort(np.max(nulls, axis=0))
-    reached = [len(most) - np.searchsorted(most, np.abs(one) * (1 - SAME)) for one in tfce]
+    reached = [len(most) - np.searchsorted(most, np.abs(values) * (1 - RELATIVE_TOLERANCE)) for values in tfce]
     return [np.asarray((1 + count) / (1 + len(most)), np.float64) for count in reached]
 
 
-def by_person(values: Maps, people: Sequence[str]) -> Maps:
-    """The mean row of each person (people, ...), who may have several (rows, ...), in the order of first rows."""
+def average_sessions(values: Maps, people: Sequence[str]) -> Maps:
+    """Average the rows (rows, ...) of each person, in the order of their first rows: (people, ...)."""
     rows: dict[str, list[int]] = {}
     for row, person in enumerate(people):
         rows.setdefault(person, []).append(row)
-    return np.stack([np.asarray(values[its]).mean(axis=0) for its in rows.values()])
+    return np.stack([np.asarray(values[person_rows]).mean(axis=0) for person_rows in rows.values()])
 
 
-def refuse(tested: Values, others: Values) -> None:
-    """Raise DataError where a column of the design, as `draw` has it, cannot be told from the other ones."""
-    others = _varying(others)
+def check_design(tested: Values, others: Values) -> None:
+    """Raise DataError where the tested column of `permute_tfce` is a linear combination of the others."""
+    others = _standardise_varying(others)
     rest = len(tested) - 2 - np.linalg.matrix_rank(others) if others.size else len(tested) - 2
     if rest < 1:
         raise DataError(
             f"--voxelwise-test: {len(tested)} people are too few for {others.shape[1]} columns beside a class"
         )
-    if _left(tested[:, None], np.column_stack([np.ones(len(tested)), others]))[0] <= LEFT:
-        raise DataError("--voxelwise-test: the columns of --adjust-for give a class away wholly; adjust for fewer")
+    if _residual_share(tested[:, None], np.column_stack([np.ones(len(tested)), others]))[0] <= MIN_RESIDUAL_SHARE:
+        raise DataError("--voxelwise-test: the columns of --adjust-for determine the class; adjust for fewer")
 
 
-def _varying(others: Values) -> Values:
-    """The columns (people, k) that vary, as z-scores: nilearn takes a constant for the intercept, and flips signs."""
+def _standardise_varying(others: Values) -> Values:
+    """Return the columns (people, k) that vary, as z scores: nilearn mistakes a constant for the intercept."""
     spread = others.std(axis=0)
-    kept = spread > adjust.CONSTANT * np.maximum(np.abs(others.mean(axis=0)), 1e-12)
-    return np.ascontiguousarray((others[:, kept] - others[:, kept].mean(axis=0)) / spread[kept])
+    varies = spread > adjust.CONSTANT_TOLERANCE * np.maximum(np.abs(others.mean(axis=0)), 1e-12)
+    return np.ascontiguousarray((others[:, varies] - others[:, varies].mean(axis=0)) / spread[varies])
 
 
-def _left(x: Values, design: Values) -> Values:
-    """The share of the squares of x (people, voxels) that a least-squares fit of the design leaves, (voxels,)."""
+def _residual_share(x: Values, design: Values) -> Values:
+    """Return the share of the sum of squares of x (people, voxels) that the design leaves unexplained, (voxels,)."""
     basis = np.linalg.qr(design)[0]
-    whole, rest = (np.square(one).sum(axis=0) for one in (x, x - basis @ (basis.T @ x)))
+    whole, rest = (np.square(values).sum(axis=0) for values in (x, x - basis @ (basis.T @ x)))
     share: Values = np.divide(rest, whole, out=np.zeros_like(whole), where=whole > 0)
     return share

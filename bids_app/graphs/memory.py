@@ -14,6 +14,7 @@ from bids_app.graphs.multiproc import memory_gb, start_context
 from bids_app.planning import available_maps
 from bids_app.planning.group import GroupPlan, ModelSpec
 from bids_app.settings import Settings
+from bids_app.training.training_config import config_from_module, select_model_options
 
 BRAIN_MM3, BRAIN_MM = 1.9e6, (148.0, 184.0, 158.0)  # of the templates' masks, and the box round them and a voxel
 LIBRARIES_GB, COPIES = 1.5, 4
@@ -74,20 +75,21 @@ def _measure_networks(networks: list[NetworkRequest], device: str) -> tuple[list
     """GB of a training step of each, and the memory of the CUDA device where training will use one."""
     import torch
 
-    from bids_app.training import fold, memory, regimen
+    from bids_app.training import memory
+    from bids_app.training.device import resolve_device
 
     steps_gb = []
     for request in networks:
         part = catalogue.load("classifiers", request.classifier)
-        built = regimen.others(request.options)
+        built = select_model_options(request.options)
         network = part.build(
             request.channels, request.classes, request.shape, voxel_mm=(request.voxel_mm,) * 3, seed=0, **built
         )
-        need = memory.of_step(
-            network, regimen.of(part, request.options), channels=request.channels, shape=request.shape
+        need = memory.estimate_step(
+            network, config_from_module(part, request.options), channels=request.channels, shape=request.shape
         )
         steps_gb.append(need.total / 1e9)
-    cuda = fold.resolve(device) == "cuda"
+    cuda = resolve_device(device) == "cuda"
     return steps_gb, torch.cuda.mem_get_info()[1] / 1e9 if cuda else None
 
 

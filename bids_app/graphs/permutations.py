@@ -18,7 +18,7 @@ def write_labellings(analysis: GroupPlan, settings: Settings, work_dir: WorkDir)
     """Write the labellings (`WorkDir.labellings`)."""
     y, *rest = exchangeable_labels(analysis, settings)
     most = max(count_labellings(cell, settings) for cell in analysis.cells)
-    labellings = permutation.shuffles(y, *rest, count=most, seed=settings.compute.random_seed)
+    labellings = permutation.shuffle_labels(y, *rest, count=most, seed=settings.compute.random_seed)
     np.save(work_dir.labellings, np.concatenate([y[None].astype(labellings.dtype), labellings]))
 
 

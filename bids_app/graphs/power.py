@@ -47,7 +47,7 @@ def connect_power(
                 cells=[cell.classifier for cell in cells],
                 splits=[to_rows(split) for split in first_repeat(analysis)],
                 studies=[first, min(first + STUDIES_PER_NODE, count)],
-                sizes=power.sizes(class_counts(analysis)),
+                sizes=power.effect_sizes(class_counts(analysis)),
                 plan=plan,
             )
             graph.connect([(stacks[name], node, [("out", "array")]), (atlas_nodes[atlas], node, [("out", "atlas")])])
@@ -59,4 +59,6 @@ def _write_power_labellings(analysis: GroupPlan, settings: Settings, work_dir: W
     """Write who has the effect planted, (studies, people): classes permuted with a seed of their own."""
     exchanged = exchangeable_labels(analysis, settings)
     seed = seeds.derive(settings.compute.random_seed, "power")
-    np.save(work_dir.power_labellings, permutation.shuffles(*exchanged, count=settings.group.power or 0, seed=seed))
+    np.save(
+        work_dir.power_labellings, permutation.shuffle_labels(*exchanged, count=settings.group.power or 0, seed=seed)
+    )

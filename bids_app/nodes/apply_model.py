@@ -11,33 +11,32 @@ from bids_app.nodes.ica import read_series, write_component_maps
 from bids_app.nodes.train import array_file
 from bids_app.planning.group_records import MapScaling
 from bids_app.planning.work_dir import WorkDir
-from bids_app.training import cards
+from bids_app.training.feature_pipeline import FITTED_STEP, arrays_of_step
+from bids_app.training.model_metadata import WEIGHTS_FILE, read_mask
 
 
 def gather_series(*, folder: str, files: list[list[str]], work: str) -> list[list[str]]:
     """The files of each person's runs in the model's mask."""
-    return read_series(files, Grid(*cards.mask(Path(folder))), work)
+    return read_series(files, Grid(*read_mask(Path(folder))), work)
 
 
 def refit_maps(*, series: list[list[str]], key: str, folders: dict[str, str], plan: MapScaling, work: str) -> str:
     """Write everybody's maps by the components of the models of one fold; folders: of a model, by map."""
-    from bids_app.training import prepare
-
     components = {
-        name: prepare.of_step(load_file(Path(folder) / cards.WEIGHTS), prepare.FITTED, name)
+        name: arrays_of_step(load_file(Path(folder) / WEIGHTS_FILE), FITTED_STEP, name)
         for name, folder in folders.items()
     }
     maps_folder = WorkDir(Path(work)).applied_maps(key)
     maps_folder.mkdir(parents=True, exist_ok=True)
-    write_component_maps(maps_folder, components, series, Grid(*cards.mask(Path(next(iter(folders.values()))))), plan)
+    write_component_maps(maps_folder, components, series, Grid(*read_mask(Path(next(iter(folders.values()))))), plan)
     return str(maps_folder)
 
 
 def stack_map(*, folder: str, files: list[list[str]], smoothing_mm: float, form: str, work: str) -> str:
     """Write everybody's values of a map in the model's mask, float32 (people, voxels); returns the file."""
-    grid = Grid(*cards.mask(Path(folder)))
+    grid = Grid(*read_mask(Path(folder)))
     paths = [tuple(Path(path) for path in runs) for runs in files]
-    return str(arrays.stack(paths, grid, Path(work), smoothing_mm=smoothing_mm, form=form))
+    return str(arrays.stack_images(paths, grid, Path(work), smoothing_mm=smoothing_mm, form=form))
 
 
 def predict(
@@ -47,11 +46,11 @@ def predict(
     from bids_app.training import apply
 
     work_dir = WorkDir(Path(file).parent)
-    predictions = apply.run(
+    predictions = apply.apply_models(
         [Path(folder) for folder in folders],
         arrays=[{name: array_file(name, key, stacked) for name in maps} for key in keys],
         people=work_dir.participants,
-        asked=np.load(work_dir.eligible_models),
+        eligible=np.load(work_dir.eligible_models),
         device=device,
         threads=threads,
     )

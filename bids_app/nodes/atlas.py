@@ -12,7 +12,7 @@ from bids_app.atlases import atlas, templates
 from bids_app.errors import MissingInputError
 from bids_app.nodes.cache import cached_folder
 from bids_app.preprocess.conform import plain
-from bids_app.regions.atlas_on_grid import on_grid
+from bids_app.regions.atlas_on_grid import resample_to_grid
 
 
 def resample_atlas(
@@ -52,14 +52,14 @@ def _labels(
     sloppy: bool,
 ) -> tuple[np.ndarray, str]:
     if found.space == space:
-        return on_grid(found, grid.shape, grid.affine), f"declares {space}, the space of the maps"
+        return resample_to_grid(found, grid.shape, grid.affine), f"declares {space}, the space of the maps"
     try:
         brain = templates.brain(found.space)
     except MissingInputError:
         note = (
             f"declares {found.space}; shown on {space} without a transform, so borders may be off by some millimetres"
         )
-        return on_grid(found, grid.shape, grid.affine), note
+        return resample_to_grid(found, grid.shape, grid.affine), note
     return (
         _transformed(found, brain, files, folder, seed=seed, sloppy=sloppy),
         f"declares {found.space}; transformed to {space} by registering the two templates' brains",

@@ -125,10 +125,10 @@ def check_components(*, plan: ComponentPlan, work: str, **fits: str) -> dict[str
                 for network, component, r in zip(plan["networks"], fit["component"], fit["r"], strict=True)
             ]
     wanted = {name.partition("-")[2] for name in plan["maps"]}
-    if weak := [row for row in rows if row["network"] in wanted and row["r"] < ica.LEAST_R]:
+    if weak := [row for row in rows if row["network"] in wanted and row["r"] < ica.MIN_R]:
         each = "; ".join(f"{row['network']} in {_describe_fit(row['place'])} (|r| = {row['r']:.2f})" for row in weak)
         raise DataError(
-            f"the ICA found no component for: {each}. At least {ica.LEAST_R:g} is asked for: leave such a network out "
+            f"the ICA found no component for: {each}. At least {ica.MIN_R:g} is asked for: leave such a network out "
             "of --network-maps (and of its .tsv), or try another --ica-components"
         )
     WorkDir(Path(work)).component_matches.write_text(json.dumps(rows))
@@ -150,7 +150,7 @@ def dual_regress(*, series: SeriesFiles, fitted: str, numbers: dict[str, int], p
     if not all((folder / f"{name}.npy").exists() for name in numbers):
         with np.load(folder / FIT_FILE) as stored:
             fit = dict(stored)
-        components = {name: ica.of_network(fit, number) for name, number in numbers.items()}
+        components = {name: ica.select_network(fit, number) for name, number in numbers.items()}
         write_component_maps(folder, components, series["files"], Grid.read(Path(series["grid"])), plan)
     return fitted
 
@@ -180,7 +180,8 @@ def write_component_maps(
         for number, (name, table) in enumerate(tables.items()):
             form, mm = plan["forms"][name], plan["smoothing"][name]
             values = [
-                arrays.prepared(grid.volume(maps[number]), grid, mm, form, f"{name} of a run") for maps in maps_of_runs
+                arrays.scale_and_smooth(grid.volume(maps[number]), grid, mm, form, f"{name} of a run")
+                for maps in maps_of_runs
             ]
             table[row] = np.mean(values, axis=0)
     for name, table in tables.items():

@@ -12,7 +12,6 @@ from bids_app.evaluation import permutation, sites
 from bids_app.nodes.train import fold_arguments
 from bids_app.planning.group_records import FoldRows, TrainingPlan
 from bids_app.planning.work_dir import WorkDir
-from bids_app.training import scores
 from bids_app.training.fold_files import FoldFiles
 
 
@@ -26,7 +25,7 @@ def score_linear(
     part, work_dir = catalogue.load("classifiers", classifier), WorkDir(Path(plan["work"]))
     kernels = {
         name: [
-            permutation.Kernel(dict(np.load(path)), np.array(split["train"]), np.array(split["test"]))
+            permutation.FoldKernel(dict(np.load(path)), np.array(split["train"]), np.array(split["test"]))
             for split in splits
             if (path := FoldFiles(Path(trained[f"fold_{split['fold']}"])).gram_matrix(name)).exists()
         ]
@@ -34,11 +33,12 @@ def score_linear(
     }
     labels = np.load(work_dir.labellings)[: 1 + most]
     people = pd.read_csv(work_dir.participants, sep="\t", dtype=str, keep_default_na=False)
-    null_scores = permutation.scores(
+    null_scores = permutation.score_labellings(
         kernels["products"], labels, people["participant_id"].tolist(), len(plan["classes"]), decide=part.decide
     )
     site_scores = {
-        name: sites.told(folds, people["site"].tolist(), decide=part.decide) for name, folds in kernels.items()
+        name: sites.site_prediction_score(folds, people["site"].tolist(), decide=part.decide)
+        for name, folds in kernels.items()
     }
     file = _save_scores(work_dir.null_scores(cell), null_scores)
     work_dir.site_scores(cell).write_text(json.dumps(site_scores))
@@ -56,7 +56,7 @@ def score_network(
     **stacked: str,
 ) -> str:
     """Train a model under one labelling and score it; returns the file of the score (1,)."""
-    from bids_app.training import fold, results
+    from bids_app.training import fold, results, scores
 
     work_dir = WorkDir(Path(plan["work"]))
     labelling = np.load(work_dir.labellings)[number].tolist()
@@ -64,9 +64,9 @@ def score_network(
     for split in splits:
         folders.append(Path.cwd() / f"fold-{split['fold']}")
         arguments = fold_arguments(cell, classifier, maps, split, plan, stacked)
-        fold.run(**arguments, labelling=labelling, folder=folders[-1])
+        fold.train_fold(**arguments, labelling=labelling, folder=folders[-1])
     score = permutation.balanced_accuracy(
-        *scores.of_people(results.predictions(folders), plan["classes"]), len(plan["classes"])
+        *scores.class_codes(results.read_predictions(folders), plan["classes"]), len(plan["classes"])
     )
     return _save_scores(work_dir.null_score(cell, number), np.array([score]))
 

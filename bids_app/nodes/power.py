@@ -27,12 +27,13 @@ def simulate_studies(
     `scores` (studies, patterns, sizes, cells), balanced accuracy out of fold; `percent` (studies, patterns): the shift
     of d = 1 in % of the map's mean in the place, NaN for maps with values below 0.
     """
-    from bids_app.dataset import drawing
-    from bids_app.training import planting, tables
+    from bids_app.dataset.effect_patterns import draw_pattern
+    from bids_app.training import tables
+    from bids_app.training.effect_simulation import score_simulated_studies, unit_shift
 
     work_dir, keep = WorkDir(Path(plan["work"])), None if plan["keep"] is None else tuple(plan["keep"])
-    table, columns = tables.read(work_dir.participants), tuple(plan["adjust"][map_name])
-    everyone = tables.people(table, {map_name: Path(array)}, {map_name: columns}, keep)
+    table, columns = tables.read_table(work_dir.participants), tuple(plan["adjust"][map_name])
+    everyone = tables.load_samples(table, {map_name: Path(array)}, {map_name: columns}, keep)
     grid = Grid.read(work_dir.grid(map_name))
     labels = np.asarray(read_image(Path(atlas) / "labels.nii.gz").dataobj)
     numbers = range(*studies)
@@ -40,14 +41,13 @@ def simulate_studies(
     for number in numbers:
         for pattern in sizes:
             random = np.random.default_rng(seeds.derive(plan["seed"], "power", map_name, pattern, number))
-            volumes = drawing.draw(pattern, labels, grid, random)
+            volumes = draw_pattern(pattern, labels, grid, random)
             shifts = [
-                planting.shift_of(everyone, map_name, volume, grid, columns, plan["smoothing"][map_name])
-                for volume in volumes
+                unit_shift(everyone, map_name, volume, grid, columns, plan["smoothing"][map_name]) for volume in volumes
             ]
             shift = np.asarray(sum(values for values, _ in shifts))
             planted[number, pattern] = shift, float(np.median([share for _, share in shifts]))
-    scores = planting.scores(
+    scores = score_simulated_studies(
         everyone,
         map_name,
         splits,

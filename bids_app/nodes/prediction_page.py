@@ -89,7 +89,7 @@ def _region_table(
     labels = grid.vector(np.load(FoldFiles(Path(prediction["folder"])).parcels))
     columns = {
         "region": [names.get(str(label), str(label)) for label in index],
-        "heatmap": tables.means([heatmap], labels, index)[0],
+        "heatmap": tables.region_means([heatmap], labels, index)[0],
     }
     return pd.DataFrame(columns | {f"z_{name}": row for name, row in zip(prediction["maps"], z, strict=True)})
 

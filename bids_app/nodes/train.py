@@ -48,7 +48,7 @@ def stack_maps(
     grid = Grid(inside, image.affine, whole, region_labels(parcellation, inside))
     grid.write(WorkDir(Path(work)).grid(map_name))
     paths = [tuple(Path(path) for path in runs) for runs in files]
-    return str(arrays.stack(paths, grid, Path(work), smoothing_mm=smoothing_mm, form=form))
+    return str(arrays.stack_images(paths, grid, Path(work), smoothing_mm=smoothing_mm, form=form))
 
 
 def region_labels(parcellation: str | None, mask: np.ndarray) -> np.ndarray | None:
@@ -67,7 +67,7 @@ def detect_copies(*, array: str, map_name: str, groups: list[str], work: str) ->
 
     work_dir = WorkDir(Path(work))
     people = pd.read_csv(work_dir.participants, sep="\t", dtype=str)["participant_id"]
-    copies = duplicates.find(np.load(array, mmap_mode="r"), Grid.read(work_dir.grid(map_name)), groups)
+    copies = duplicates.find_duplicates(np.load(array, mmap_mode="r"), Grid.read(work_dir.grid(map_name)), groups)
     pairs = [
         [sorted({f"sub-{people[pair.first]}", f"sub-{people[pair.second]}"}), f"{pair.kind}: {pair.measure}"]
         for pair in copies
@@ -120,7 +120,7 @@ def train_fold(
 
     files = WorkDir(Path(plan["work"])).fold(cell, split["repeat"], split["fold"])
     arguments = fold_arguments(cell, classifier, maps, split, plan, stacked)
-    fold.run(
+    fold.train_fold(
         **arguments,
         explainers=plan["explainers"],
         parcels=_write_parcels(Path(regions), files),

@@ -10,7 +10,7 @@ from bids_app.dataset.folds import Split
 from bids_app.errors import DataError, UsageError
 from bids_app.evaluation import audit
 from bids_app.settings import Settings
-from bids_app.training.prepare import SITE
+from bids_app.training.feature_pipeline import SITE_COLUMN
 
 HALVES = ("unchanged", "lowered")  # of people whose study is planned
 
@@ -103,7 +103,7 @@ def make_splits(used: pd.DataFrame, groups: list[str], settings: Settings) -> li
         options = " and ".join(name for name, is_set in schemes.items() if is_set)
         raise UsageError(f"{options} each say how people are split; choose one")
     if group.folds_file is not None:
-        return folds_file.read(group.folds_file, used, groups)
+        return folds_file.read_folds(group.folds_file, used, groups)
     if group.leave_site_out:
         return folds.leave_site_out(names, used["site"].tolist(), groups)
     repeats, seed = group.repeats, settings.compute.random_seed
@@ -111,10 +111,10 @@ def make_splits(used: pd.DataFrame, groups: list[str], settings: Settings) -> li
         return folds.hold_out(names, groups, share=group.hold_out, repeats=repeats, seed=seed)
     if group.test_per_class is not None:
         people = used["participant_id"].tolist()
-        return folds.balanced(
+        return folds.balanced_folds(
             names, groups, people, number=group.test_per_class, folds=group.folds, repeats=repeats, seed=seed
         )
-    return folds.stratified(names, groups, folds=group.folds, repeats=repeats, seed=seed)
+    return folds.stratified_folds(names, groups, folds=group.folds, repeats=repeats, seed=seed)
 
 
 def describe_splits(settings: Settings) -> str:
@@ -164,7 +164,7 @@ def check_confounded(
     """
     if label_column == "site" and settings.group.harmonize:
         raise UsageError("--harmonize: the label is the site, and harmonising would take away what is to be learnt")
-    problems = audit.confounded(used, names, label=label_column)
+    problems = audit.list_single_site_classes(used, names, label=label_column)
     if problems and not settings.group.allow_confounded:
         raise DataError(
             f"class and site cannot be told apart: {'; '.join(problems)}. A classifier could know the scanner and "
@@ -182,4 +182,4 @@ def number_sites(used: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, 
     sites = sorted(used["site"].astype(str).unique())
     if len(sites) < 2:
         raise UsageError("--harmonize combat: all people are of one site; say with --site which column names the sites")
-    return used.assign(**{SITE: [sites.index(str(site)) for site in used["site"]]}), tuple(sites)
+    return used.assign(**{SITE_COLUMN: [sites.index(str(site)) for site in used["site"]]}), tuple(sites)

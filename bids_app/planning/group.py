@@ -95,7 +95,7 @@ def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
     _check_people(used, everyone, names, maps)
     _check_target(group.explain_target, names)
     cohort.check_confounded(used, names, settings, label_column=label_column)
-    used, coded = covariates.code(used, covariate_columns)
+    used, coded = covariates.encode_covariates(used, covariate_columns)
     used, sites = cohort.number_sites(used, settings)
     adjust = {
         name: tuple(itertools.chain(*(coded[column] for column in columns))) for name, columns in columns_by_map.items()
@@ -121,7 +121,7 @@ def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
         atlases=atlases,
         space=settings.participant.output_space,
         map_parameters=map_parameters,
-        levels={name: covariates.levels(used, name) for name, words in coded.items() if words != (name,)},
+        levels={name: covariates.sorted_levels(used, name) for name, words in coded.items() if words != (name,)},
         resolutions={name: parameters["ResolutionMm"] for name, parameters in map_parameters.items()},
         grids=_grids(used, maps),
         sloppy=any(parameters["Sloppy"] for parameters in map_parameters.values()),
@@ -161,7 +161,7 @@ def collect_samples(
     maps: tuple[str, ...],
     needed: tuple[str, ...],
 ) -> pd.DataFrame:
-    """Everyone with their maps (`samples.collect`). Raises DataError for a column that is not there."""
+    """Everyone with their maps (`collect_samples`). Raises DataError for a column that is not there."""
     people = inputs.select(dataset, settings.select.participant_label) if settings.select.participant_label else None
     site = settings.group.site
     if site is not None and site not in frame:
@@ -172,7 +172,7 @@ def collect_samples(
         if name in needed and (column not in frame or frame[column].isna().all()):
             there = ", ".join(map(str, frame.columns))
             raise DataError(f"--adjust-for {name}: no such column in participants.tsv with a value; it has {there}")
-    collected = samples.collect(
+    collected = samples.collect_samples(
         frame,
         labelled,
         available_maps.find_maps(settings, maps, set(people) if people else None),
@@ -185,7 +185,7 @@ def collect_samples(
         max_mean_fd=settings.group.max_mean_fd,
         min_minutes=settings.group.min_minutes,
     )
-    return samples.drawn(collected, most=settings.group.people_per_class, seed=settings.compute.random_seed)
+    return samples.limit_per_class(collected, most=settings.group.people_per_class, seed=settings.compute.random_seed)
 
 
 def _grids(used: pd.DataFrame, maps: tuple[str, ...]) -> dict[str, str]:

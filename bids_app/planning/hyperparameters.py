@@ -5,7 +5,7 @@ from typing import Any, get_type_hints
 from bids_app import catalogue
 from bids_app.errors import UsageError
 from bids_app.settings import Settings
-from bids_app.training import regimen
+from bids_app.training.training_config import TRAINING_KEYS, TrainingConfig
 from bids_app.values import ALL
 
 
@@ -54,7 +54,7 @@ def _typed_options(room: str, base: str, options: dict[str, Any], *, network: bo
 
 def _option_types(room: str, base: str, *, network: bool) -> dict[str, tuple[type, bool]]:
     """The type of each option, and whether it may be none."""
-    hints = get_type_hints(regimen.Regimen) if network else {}
+    hints = get_type_hints(TrainingConfig) if network else {}
     kinds = {
         option: (kind, False) if isinstance(kind, type) else (kind.__args__[0], True) for option, kind in hints.items()
     }
@@ -80,10 +80,10 @@ def _check_training(base: str, options: dict[str, Any]) -> None:
     """Raise UsageError for a training configuration that is impossible."""
     defaults = {
         option: catalogue.constant("classifiers", base, option.upper())
-        for option in regimen.KEYS
+        for option in TRAINING_KEYS
         if catalogue.offers("classifiers", base, option.upper())
     }
     try:
-        regimen.Regimen(**defaults | {option: value for option, value in options.items() if option in regimen.KEYS})
+        TrainingConfig(**defaults | {option: value for option, value in options.items() if option in TRAINING_KEYS})
     except ValueError as error:
         raise UsageError(f"--tune {base}: {error}") from error

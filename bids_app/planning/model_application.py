@@ -16,8 +16,8 @@ from bids_app.errors import DataError, UsageError
 from bids_app.planning import available_maps, cohort, group, ica, settings_from_model
 from bids_app.planning.settings_from_model import ModelMap
 from bids_app.settings import Group, Settings
-from bids_app.training import cards
-from bids_app.training.prepare import SITE
+from bids_app.training.feature_pipeline import SITE_COLUMN
+from bids_app.training.model_metadata import find_models, read_cell_metadata
 from bids_app.values import option
 
 DEFAULT_NAME, UNKNOWN = "applied", "not known"
@@ -33,7 +33,7 @@ Models = dict[Path, Card]
 
 @dataclass(frozen=True)
 class ApplicationPlan:
-    """`cells`: the models, by cell: folder -> card; `cell_facts`: what is true of all of a cell's (`cards.cell`).
+    """`cells`: the models, by cell: folder -> card; `cell_facts`: what all models of a cell share.
 
     `samples` has everyone, with their true class where it is known; `used` those who are predicted, in the row order of
     `eligible` (rows, models), which models may predict whom, and of `listed` (rows,), who is on the training list; None
@@ -57,10 +57,10 @@ def plan_application(dataset: inputs.Dataset, settings: Settings) -> Application
     """Plan and check the run. Raises UsageError, DataError or MissingInputError, each with what to do."""
     _check_options(settings)
     assert settings.both.model is not None  # without it the group level trains
-    cells = cards.find(settings.both.model)
+    cells = find_models(settings.both.model)
     first_cards = [next(iter(models.values())) for models in cells.values()]
     maps, classes = settings_from_model.maps_of_models(cells), _common_value(cells, "classes")
-    cell_facts = {cell: cards.cell(models) for cell, models in cells.items()}
+    cell_facts = {cell: read_cell_metadata(models) for cell, models in cells.items()}
     folds = _folds(cells)
     levels = {name: values for card in first_cards for name, values in card["settings"]["levels"].items()}
     needed = _needed_columns(first_cards, levels)
@@ -73,11 +73,11 @@ def plan_application(dataset: inputs.Dataset, settings: Settings) -> Application
         samples = _exclude(samples, used[~predictable], "every model was trained on this person")
         used, eligible, listed = used[predictable].reset_index(drop=True), eligible[predictable], listed[predictable]
         _check_used(used, samples, maps)
-    used, _ = covariates.code(used, needed, levels)
+    used, _ = covariates.encode_covariates(used, needed, levels)
     sites = next((tuple(card["settings"]["sites"]) for card in first_cards if "combat_keep" in card), None)
     if sites is not None:
         numbers = [sites.index(str(site)) if str(site) in sites else -1 for site in used["site"]]
-        used = used.assign(**{SITE: numbers})
+        used = used.assign(**{SITE_COLUMN: numbers})
     name = outputs.label(settings.group.analysis or DEFAULT_NAME)
     if (settings.output_dir / "group" / name / "models").exists():
         raise UsageError(f"--analysis {name}: that is a trained analysis in OUT_DIR; give the new one another name")
@@ -225,7 +225,9 @@ def _eligible_models(
     if settings.group.training_list is None:
         return np.ones((len(used), len(folds[0])), bool), None
     places, digest = folds
-    return training_list.asked(settings.group.training_list, used["participant_id"].tolist(), places, digest=digest)
+    return training_list.eligible_models(
+        settings.group.training_list, used["participant_id"].tolist(), places, digest=digest
+    )
 
 
 def _key(cells: dict[str, Models], used: pd.DataFrame, maps: dict[str, ModelMap], settings: Settings) -> str:

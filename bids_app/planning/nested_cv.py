@@ -20,4 +20,6 @@ def inner_folds(analysis: GroupPlan, settings: Settings) -> dict[str, list[Split
     if n_folds is None:
         return {}
     classes, seed = analysis.used["class"].tolist(), settings.compute.random_seed
-    return {inner_prefix(split): folds.inner(split, classes, folds=n_folds, seed=seed) for split in analysis.splits}
+    return {
+        inner_prefix(split): folds.inner_folds(split, classes, folds=n_folds, seed=seed) for split in analysis.splits
+    }

@@ -20,13 +20,17 @@ def count_labellings(cell: ModelSpec, settings: Settings) -> int:
     wanted = settings.group.permutations
     if not is_linear(cell):
         return wanted or 0
-    return permutation.LINEAR if wanted is None else max(wanted, permutation.LINEAR if wanted else 0)
+    return (
+        permutation.LINEAR_PERMUTATIONS
+        if wanted is None
+        else max(wanted, permutation.LINEAR_PERMUTATIONS if wanted else 0)
+    )
 
 
 def exchangeable_labels(
     analysis: GroupPlan, settings: Settings
 ) -> tuple[NDArray[np.int64], list[int], tuple[str, ...], list[str]]:
-    """The exchangeable labels: class, test fold, unit and site of each sample, as `permutation.shuffles` takes them."""
+    """The exchangeable labels: class, test fold, unit and site of each sample, as `shuffle_labels` takes them."""
     y = np.array([analysis.classes.index(name) for name in analysis.used["class"]])
     folds = np.zeros(len(y), int)
     for split in first_repeat(analysis):

@@ -15,8 +15,8 @@ def check_reference_map(settings: Settings) -> None:
         return
     if not file.is_file():
         raise MissingInputError(f"--reference-map: there is no file {file}")
-    if foci.is_table(file):
-        foci.read(file)
+    if foci.is_foci_table(file):
+        foci.read_foci(file)
         return
     try:
         shape = read_image(file).shape

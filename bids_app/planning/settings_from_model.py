@@ -11,7 +11,7 @@ from bids_app.atlases import templates
 from bids_app.errors import DataError, UsageError
 from bids_app.planning.group_records import IcaSettings
 from bids_app.settings import Participant, Settings
-from bids_app.training import cards
+from bids_app.training.model_metadata import find_models
 from bids_app.values import option
 
 # how the sidecars of maps spell settings of the participant level
@@ -41,7 +41,7 @@ def apply_model_settings(settings: Settings) -> Settings:
     """
     if settings.both.model is None:
         return settings
-    maps = maps_of_models(cards.find(settings.both.model))
+    maps = maps_of_models(find_models(settings.both.model))
     wanted: dict[str, list[Any]] = {"maps": [tuple(dict.fromkeys(name.partition("-")[0] for name in maps))]}
     for name, model_map in maps.items():
         for field, value in _participant_settings(name, model_map).items():
@@ -73,7 +73,7 @@ def _task(maps: dict[str, ModelMap], task_id: str | None) -> str | None:
 
 
 def maps_of_models(cells: dict[str, dict[Path, Any]]) -> dict[str, ModelMap]:
-    """The parameters of each map, by the models' cards; cells: of `cards.find`. Raises DataError where they differ."""
+    """The parameters of each map, by the models' cards; cells: of `find_models`. Raises DataError where they differ."""
     maps: dict[str, ModelMap] = {}
     for models in cells.values():
         folder, card = next(iter(models.items()))

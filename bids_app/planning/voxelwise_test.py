@@ -19,9 +19,10 @@ def check_voxelwise_test(analysis: GroupPlan, settings: Settings) -> None:
     count = settings.group.voxelwise_test
     if not count:
         return
-    if count < voxelwise.FEWEST:
+    if count < voxelwise.MIN_PERMUTATIONS:
         raise UsageError(
-            f"--voxelwise-test {count}: p can be 0.05 with {voxelwise.FEWEST} permutations or more; ask for 1000"
+            f"--voxelwise-test {count}: at least {voxelwise.MIN_PERMUTATIONS} permutations are needed for p = 0.05; "
+            "1000 are recommended"
         )
     classes = analysis.used.groupby("participant_id")["class"].nunique()
     if len(changed := classes.index[classes > 1]):
@@ -29,7 +30,7 @@ def check_voxelwise_test(analysis: GroupPlan, settings: Settings) -> None:
             f"--voxelwise-test: the class of sub-{changed[0]} differs between sessions; use --sessions first"
         )
     for name, explained in list_contrasts(analysis):
-        voxelwise.refuse(*design_columns(analysis.used, analysis.classes, explained, analysis.adjust[name]))
+        voxelwise.check_design(*design_columns(analysis.used, analysis.classes, explained, analysis.adjust[name]))
     contrasts = [contrast_label(name, explained) for name, explained in list_contrasts(analysis)]
     if twice := sorted({label for label in contrasts if contrasts.count(label) > 1}):
         raise UsageError(f"two outputs would share the name desc-{twice[0]}; rename the classes")
@@ -56,5 +57,5 @@ def design_columns(
     """The column of a class (people,), and those of other classes and covariates (people, k); a row a person."""
     indicators = [(people["class"] == name).to_numpy(float) for name in classes[1:]]
     rows = np.column_stack([*indicators, *(people[name].to_numpy(float) for name in columns)])
-    whole, at = voxelwise.by_person(rows, people["participant_id"].tolist()), classes.index(explained) - 1
+    whole, at = voxelwise.average_sessions(rows, people["participant_id"].tolist()), classes.index(explained) - 1
     return whole[:, at], np.delete(whole, at, axis=1)

@@ -9,7 +9,7 @@ from bids_app.planning.model_application import ApplicationPlan
 from bids_app.publish.group import add_bids_prefixes, settings_to_toml
 from bids_app.report import applied as page
 from bids_app.settings import Settings
-from bids_app.training import ranges
+from bids_app.training.covariate_ranges import class_prevalence, list_unknown_covariates
 
 
 def stage_application(
@@ -31,9 +31,9 @@ def stage_application(
             verdict=application.cell_facts[cell]["verdict"]["text"],
             claim=application.cell_facts[cell]["verdict"]["claim"],
             models=len(models),
-            prevalence=ranges.prevalence(application.cell_facts[cell]["training"], application.classes),
+            prevalence=class_prevalence(application.cell_facts[cell]["training"], application.classes),
             people=sum(application.cell_facts[cell]["training"]["people"].values()),
-            unknown=ranges.unknown(application.used, application.cell_facts[cell]["training"]),
+            unknown=list_unknown_covariates(application.used, application.cell_facts[cell]["training"]),
         )
         for cell, models in application.cells.items()
     }

@@ -36,7 +36,8 @@ from bids_app.results.collect import atlas_notes, region_table
 from bids_app.results.ica import matched_components
 from bids_app.results.verdicts import Judgement
 from bids_app.settings import Settings, to_dict
-from bids_app.training import cards, ranges
+from bids_app.training.covariate_ranges import compute_ranges
+from bids_app.training.model_metadata import CELL_FILE
 
 PAGES = "people"  # the folder of pages that explain predictions
 
@@ -59,7 +60,7 @@ def stage_group(
     folder, judgement = staged / "group" / analysis.name, results.judgement
     folder.mkdir(parents=True)
     folds = [files for cell in analysis.cells for files in work_dir.folds(cell.name, analysis.splits)]
-    tables = {**results.tables, "checks": checks.table(results.heatmaps)}
+    tables = {**results.tables, "checks": checks.tabulate_checks(results.heatmaps)}
     tables |= {"regions": region_table(results.heatmaps), "heatmaps": stage_participant_heatmaps(staged, folds)}
     for name, content in tables.items():
         add_bids_prefixes(content).to_csv(
@@ -91,7 +92,7 @@ def _copy_models(models: Path, analysis: GroupPlan, judgement: Judgement, work_d
         for files, split in zip(work_dir.folds(cell.name, analysis.splits), analysis.splits, strict=True):
             shutil.copytree(files.model, models / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
         facts = _cell_facts(analysis, cell, judgement, work_dir)
-        (models / cell.name / cards.CELL).write_text(tomli_w.dumps(facts))
+        (models / cell.name / CELL_FILE).write_text(tomli_w.dumps(facts))
 
 
 def _cell_facts(analysis: GroupPlan, cell: ModelSpec, judgement: Judgement, work_dir: WorkDir) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def _cell_facts(analysis: GroupPlan, cell: ModelSpec, judgement: Judgement, work
     distances = np.concatenate([np.load(files.distances) for files in work_dir.folds(cell.name, analysis.splits)])
     return {
         "verdict": {"kind": verdict.kind, "claim": verdict.claim, "text": verdict.text},
-        "training": ranges.of(analysis.used, distances.tolist()),
+        "training": compute_ranges(analysis.used, distances.tolist()),
     }
 
 

@@ -10,5 +10,5 @@ def describe_ica(analysis: GroupPlan) -> str | None:
     plan = analysis.ica
     if plan is None:
         return None
-    fixed = {"smoothing_mm": ica.FWHM_MM, "least_r": ica.LEAST_R}
+    fixed = {"smoothing_mm": ica.FWHM_MM, "least_r": ica.MIN_R}
     return report.words(components=plan.components, networks=plan.file.name, **fixed)

@@ -18,7 +18,7 @@ from bids_app.report.group import score_interval
 from bids_app.report.page import RESEARCH_USE, number
 from bids_app.results.verdicts import Judgement
 from bids_app.settings import Settings
-from bids_app.training import ranges
+from bids_app.training.covariate_ranges import compute_ranges
 
 LIBRARIES = ("antspyx", "nilearn", "numpy", "scikit-learn", "torch")
 FIXED: dict[str, str | list[str]] = {
@@ -52,7 +52,7 @@ def model_card_facts(
     audit, count = (suppress_small_groups(judgement.audit), suppress_small_count) if shared else (judgement.audit, int)
     used, everyone = analysis.used, analysis.samples
     people = used.groupby("class")["participant_id"].nunique()
-    known = {} if shared else ranges.of(used, ())  # the oldest may be one person
+    known = {} if shared else compute_ranges(used, ())  # the oldest may be one person
     left = everyone[~everyone["used"]].drop_duplicates("participant_id")
     # whoever excludes people may write anything
     counts = left["reason"].str.replace("^excluded: .*", "excluded by hand", regex=True).value_counts()
@@ -146,8 +146,8 @@ def _describe_classes(analysis: GroupPlan, settings: Settings) -> str:
 
 
 def _critical_scores(scores: pd.DataFrame) -> str:
-    rows = scores[scores["needed"].notna()]
-    critical = ", ".join(f"{row['cell']} {row['needed']:.2f}" for row in rows.to_dict("records"))
+    rows = scores[scores["critical_score"].notna()]
+    critical = ", ".join(f"{row['cell']} {row['critical_score']:.2f}" for row in rows.to_dict("records"))
     return f"Least balanced accuracy with p of 0.05 or less: {critical}." if critical else ""
 
 
@@ -155,4 +155,4 @@ def _describe_scores(row: dict[Any, Any]) -> str:
     wanted = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC", "sensitivity": "sensitivity"}
     wanted |= {"specificity": "specificity", "brier": "Brier score", "calibration_slope": "calibration slope"}
     values = [f"{words} {score_interval(row, name)}" for name, words in wanted.items() if name in row]
-    return f"{row['cell']}, repeat {row['repeat']}: {', '.join(values)}; p {number(row['judged'])}"
+    return f"{row['cell']}, repeat {row['repeat']}: {', '.join(values)}; p {number(row['p_corrected'])}"

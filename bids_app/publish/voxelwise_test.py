@@ -8,16 +8,18 @@ import numpy as np
 
 from bids_app import __version__
 from bids_app.bids import outputs
-from bids_app.evaluation.voxelwise import Tested
+from bids_app.evaluation.voxelwise import VoxelwiseComparison
 from bids_app.planning.group import GroupPlan
 from bids_app.planning.voxelwise_test import contrast_label
 from bids_app.preprocess.conform import plain
 
 
-def write_voxelwise_test(folder: Path, tested: Sequence[Tested], analysis: GroupPlan, limits: Sequence[str]) -> None:
+def write_voxelwise_test(
+    folder: Path, tested: Sequence[VoxelwiseComparison], analysis: GroupPlan, limits: Sequence[str]
+) -> None:
     """Write images of t, TFCE and -log10 p with their sidecars; limits: of the test (`Compared.limits`)."""
     for test in tested:
-        values = {"t": test.drawn.t, "tfce": test.drawn.tfce, "logp": -np.log10(test.p)}
+        values = {"t": test.statistics.t, "tfce": test.statistics.tfce, "logp": -np.log10(test.p)}
         units = {"t": "t", "tfce": "TFCE", "logp": "-log10 p, family-wise"}
         for name, statistic in values.items():
             stem = outputs.filename(
@@ -38,7 +40,7 @@ def write_voxelwise_test(folder: Path, tested: Sequence[Tested], analysis: Group
                 "Test": "two-sided t in a linear model; TFCE (E 0.5, H 2); permutation after Freedman and Lane",
                 "Contrast": test.contrast,
                 "Map": test.map,
-                "Permutations": len(test.drawn.null),
+                "Permutations": len(test.statistics.null),
                 "Covariates": list(test.covariates),
                 "People": test.people,
                 "Family": f"all voxels of {test.family} comparisons: every map, each class against {test.reference}",

@@ -1,8 +1,9 @@
-"""Activation likelihood estimation: coordinates of several studies as one map of where they meet.
+"""Activation likelihood estimation: coordinates of several studies as one map of their convergence.
 
-A study's map is a Gaussian round each of its foci, the largest where they overlap: the probability that the true place
-of the focus lies in a voxel of 2 mm. Its width is what subjects (11.6 mm on average, less by the root of their number)
-and templates (5.7 mm) put between matching places. The likelihood is 1 - the product over studies of 1 - map.
+A study's map is a Gaussian around each of its foci, the maximum where they overlap: the probability that the true
+location of the focus lies in a voxel of 2 mm. Its width follows from the distance between matching locations of
+subjects (11.6 mm on average, divided by the root of their number) and of templates (5.7 mm). The likelihood is 1 minus
+the product over studies of 1 - map.
 
 Eickhoff et al. 2009, Human Brain Mapping 30:2907-2926, doi:10.1002/hbm.20718 (widths); Turkeltaub et al. 2012, Human
 Brain Mapping 33:1-13, doi:10.1002/hbm.21186 (the largest within a study); Eickhoff et al. 2012, NeuroImage
@@ -24,22 +25,22 @@ VOXEL_MM3 = 8.0  # whatever the grid, so that values do not depend on it
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Foci (foci, 3), mm MNI, and of how many people they are."""
+    """Foci (foci, 3), mm MNI, and the study's sample size."""
 
     foci: NDArray[np.float64]
     people: float
 
 
 def fwhm_mm(people: float) -> float:
-    """Full width at half maximum of the Gaussian of a study of so many people."""
+    """Return the full width at half maximum of the Gaussian for a sample size."""
     distance = np.sqrt(SUBJECTS_MM**2 / people + TEMPLATES_MM**2)
     return float(distance * SIGMA_PER_DISTANCE * FWHM_PER_SIGMA)
 
 
-def likelihood(places: NDArray[np.floating], studies: Iterable[Study]) -> NDArray[np.float64]:
-    """The likelihood (voxels,) at places (voxels, 3), mm MNI; zero where no study has a focus within one FWHM.
+def activation_likelihood(places: NDArray[np.floating], studies: Iterable[Study]) -> NDArray[np.float64]:
+    """Return the likelihood (voxels,) at places (voxels, 3), mm MNI; zero where no study has a focus within one FWHM.
 
-    There a sixteenth of the Gaussian is left: what lies further away is not covered rather than weak.
+    At that distance the Gaussian has fallen to a sixteenth: voxels beyond count as not covered rather than weak.
     """
     missed, covered = np.ones(len(places)), np.zeros(len(places), bool)
     for study in studies:

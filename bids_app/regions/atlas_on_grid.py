@@ -6,6 +6,6 @@ from bids_app.atlases.atlas import Atlas
 from bids_app.atlases.templates import nearest
 
 
-def on_grid(atlas: Atlas, shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
-    """The label nearest to each grid centre in world coordinates: int32 (X, Y, Z), 0 outside. The space stays."""
+def resample_to_grid(atlas: Atlas, shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
+    """Return the label nearest to each grid centre in world coordinates: int32 (X, Y, Z), 0 outside, in one space."""
     return nearest(atlas.labels, atlas.affine, shape, affine)

@@ -1,4 +1,4 @@
-"""How well a heatmap finds the region of a reference map: overlap measures without a threshold of anybody's choice."""
+"""How well a heatmap finds the region of a reference map: overlap measures without an arbitrary threshold."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,31 +8,31 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from bids_app.errors import DataError
 
 FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
-STRONGEST = 0.1  # of the mask's voxels: the region of a reference that is no region itself
+REFERENCE_SHARE = 0.1  # of the mask's voxels: the region of a continuous reference map
 
 
-def region(reference: NDArray[np.floating], mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], str]:
-    """The region of a reference map (X, Y, Z) in the mask, (voxels,), and how it came about, in words.
+def binarise_reference(reference: NDArray[np.floating], mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], str]:
+    """Return the region of a reference map (X, Y, Z) in the mask, (voxels,), and its definition in words.
 
-    A map of two values is a region; of any other it is the tenth of the mask's voxels with the largest absolute value.
-    Raises DataError where it has no voxel in the mask, or all of them.
+    A binary map is the region itself; otherwise the region is the tenth of the mask's voxels with the largest absolute
+    values. Raises DataError where it has no voxel in the mask, or all of them.
     """
     values = np.nan_to_num(reference[mask].astype(np.float64))
     levels = np.unique(values)
     if len(levels) <= 2:
-        found, words = values == levels[-1] if levels[-1] != 0 else values != 0, "its region"
+        inside, words = values == levels[-1] if levels[-1] != 0 else values != 0, "its region"
     else:
-        # what a map does not cover is zero there, and no evidence of anything
-        limit = np.quantile(np.abs(values), 1 - STRONGEST)
-        found = (np.abs(values) >= limit) & (values != 0)
-        words = f"the {STRONGEST:.0%} of voxels with its largest absolute values"
-    if not found.any() or found.all():
-        raise DataError(f"the reference map marks {'all' if found.all() else 'none'} of the analysed voxels")
-    return found, words
+        # zero marks voxels that the map does not cover
+        limit = np.quantile(np.abs(values), 1 - REFERENCE_SHARE)
+        inside = (np.abs(values) >= limit) & (values != 0)
+        words = f"the {REFERENCE_SHARE:.0%} of voxels with its largest absolute values"
+    if not inside.any() or inside.all():
+        raise DataError(f"the reference map marks {'all' if inside.all() else 'none'} of the analysed voxels")
+    return inside, words
 
 
-def measures(values: NDArray[np.floating], inside: NDArray[np.bool_]) -> dict[str, float]:
-    """Of a map's strengths (voxels,), none negative, against a region (voxels,).
+def measure_overlap(values: NDArray[np.floating], inside: NDArray[np.bool_]) -> dict[str, float]:
+    """Measure the overlap of a map's strengths (voxels,), none negative, with a region (voxels,).
 
     max_dice: the largest Dice over all thresholds, exact; dice_at_volume: Dice of as many voxels as the region has (the
     strongest; ties share); auprc, whose chance level is the region's share of voxels; auroc; enrichment: the region's
@@ -41,16 +41,16 @@ def measures(values: NDArray[np.floating], inside: NDArray[np.bool_]) -> dict[st
     strengths, size = values.astype(np.float64), int(inside.sum())
     order = np.argsort(-strengths, kind="stable")
     hits = inside[order].cumsum()
-    chosen = np.arange(1, len(order) + 1)
-    last = np.append(np.diff(strengths[order]) != 0, True)  # voxels of one strength pass a threshold together
-    dice = 2 * hits / (chosen + size)
+    counts = np.arange(1, len(order) + 1)
+    last = np.append(np.diff(strengths[order]) != 0, True)  # ties pass a threshold together
+    dice = 2 * hits / (counts + size)
     limit = strengths[order[size - 1]]
     above, level = strengths > limit, strengths == limit
-    drawn = (size - above.sum()) / level.sum()
+    tied_share = (size - above.sum()) / level.sum()
     total = strengths.sum()
     return {
         "max_dice": float(dice[last].max()),
-        "dice_at_volume": float((inside & above).sum() + drawn * (inside & level).sum()) / size,
+        "dice_at_volume": float((inside & above).sum() + tied_share * (inside & level).sum()) / size,
         "auprc": float(average_precision_score(inside, strengths)),
         "auroc": float(roc_auc_score(inside, strengths)),
         "enrichment": float(strengths[inside].sum() / total / (size / len(inside))) if total else float("nan"),
@@ -58,10 +58,10 @@ def measures(values: NDArray[np.floating], inside: NDArray[np.bool_]) -> dict[st
     }
 
 
-def smoothed(
+def smooth_in_mask(
     volume: NDArray[np.floating], mask: NDArray[np.bool_], voxel_mm: tuple[float, float, float], fwhm_mm: float
 ) -> NDArray[np.float64]:
-    """The values in the mask, (voxels,), of a map (X, Y, Z) after a Gaussian that sees nothing outside the mask."""
+    """Return the values in the mask, (voxels,), of a map (X, Y, Z) after Gaussian smoothing restricted to the mask."""
     values = np.where(mask, volume, 0.0).astype(np.float64)
     if fwhm_mm == 0:
         return np.asarray(values[mask])

@@ -1,4 +1,4 @@
-"""How far the maps of several models agree on regions."""
+"""Agreement of the maps of several models on regions."""
 
 from itertools import combinations
 
@@ -6,24 +6,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-TOP = 10
+TOP_REGIONS = 10
 
 
-def agreement(means: NDArray[np.floating]) -> dict[str, float]:
-    """Of region means (models, regions), two models at least.
+def measure_agreement(means: NDArray[np.floating]) -> dict[str, float]:
+    """Measure the agreement of region means (models, regions) of at least two models.
 
     icc: ICC(2,1), two-way random effects, absolute agreement of single models on regions (Shrout & Fleiss 1979,
     Psychological Bulletin 86:420-428); spearman: mean rank correlation of pairs of models; top_dice: mean Dice of pairs
-    of their ten strongest regions (fewer where there are fewer than twenty). Models of cross-validation share most of
-    their training people, so that all three are higher than of models that share nobody.
+    of their ten strongest regions (fewer with fewer than twenty regions). Models of cross-validation share most of
+    their training data, so that all three are higher than between independent models.
     """
     strengths = np.abs(means)
-    top = max(1, min(TOP, strengths.shape[1] // 2))
-    strongest = [set(np.argsort(-one, kind="stable")[:top].tolist()) for one in strengths]
+    top = max(1, min(TOP_REGIONS, strengths.shape[1] // 2))
+    strongest = [set(np.argsort(-strengths_of_model, kind="stable")[:top].tolist()) for strengths_of_model in strengths]
     pairs = list(combinations(range(len(means)), 2))
     return {
         "icc": _icc(np.asarray(means, np.float64)),
-        "spearman": float(np.mean([_spearman(means[a], means[b]) for a, b in pairs])),
+        "spearman": float(np.mean([rank_correlation(means[a], means[b]) for a, b in pairs])),
         "top_dice": float(np.mean([len(strongest[a] & strongest[b]) / top for a, b in pairs])),
     }
 
@@ -39,7 +39,8 @@ def _icc(means: NDArray[np.float64]) -> float:
     return float((of_regions - error) / total) if total > 0 else float("nan")
 
 
-def _spearman(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
+def rank_correlation(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """Return Spearman's correlation, 0 where either is constant."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
-    return float(spearmanr(one, other).statistic)
+    return float(spearmanr(first, second).statistic)

@@ -1,4 +1,4 @@
-"""Maps that are as smooth as a given one, with the same values, in other places: what overlap comes to by chance."""
+"""Surrogate maps with the values and spatial autocorrelation of a map: the null distribution of overlap."""
 
 from collections.abc import Iterator
 
@@ -8,80 +8,82 @@ from scipy import fft, optimize, special
 
 SIGMAS = (0.6, 1.0, 1.5, 2.0, 3.0, 4.5, 6.5, 9.0)  # of Gaussian kernels, in voxels
 LAGS = 16  # voxels, along each axis
-FEWEST_PAIRS = 100
+MIN_PAIRS = 100
 
 
-def drawn(
+def generate_surrogates(
     volume: NDArray[np.floating], mask: NDArray[np.bool_], *, count: int, seed: int
 ) -> Iterator[NDArray[np.float64]]:
-    """Surrogates (voxels in the mask,) of a map (X, Y, Z), nearly isotropic voxels; outside the mask nothing is read.
+    """Yield surrogates (voxels in the mask,) of a map (X, Y, Z) with nearly isotropic voxels.
 
-    Sums of white noise, smoothed by several Gaussian kernels, whose autocorrelation is fitted to the map's, brought to
-    normal values by rank; then the map's values are put in the order of the sum. Burt et al. 2020, NeuroImage
-    220:117038, fit a variogram for the same end. A little liberal: of 60 smooth maps that had nothing to do with a
-    smooth region 8 had p of 0.05 or less, where 3 are expected (tests/test_overlap.py).
+    A sum of white noise smoothed by several Gaussian kernels, whose autocorrelation is fitted to that of the map's
+    normal scores; the map's values are then sorted in the order of the sum. Burt et al. 2020, NeuroImage 220:117038,
+    fit a variogram instead. Slightly liberal: of 60 smooth maps unrelated to a smooth region, 8 had p <= 0.05, where 3
+    are expected (tests/test_overlap.py).
     """
     random = np.random.default_rng(seed)
     values = np.asarray(volume[mask], np.float64)
     ordered = np.sort(values)
-    weights = _weights(_normal(values), mask)
-    # room for the widest kernel, so that opposite edges, which meet in a Fourier transform, do not
+    weights = _kernel_weights(_normal_scores(values), mask)
+    # padded by the widest kernel, since a Fourier transform wraps around
     widest = max((sigma for sigma, weight in zip(SIGMAS, weights, strict=True) if weight > 0), default=0.0)
     shape = [fft.next_fast_len(edge + int(np.ceil(3 * widest)), real=True) for edge in mask.shape]
-    filtered = np.sqrt(_power(shape, weights))
+    filtered = np.sqrt(_power_spectrum(shape, weights))
     for _ in range(count):
         field = fft.irfftn(fft.rfftn(random.normal(size=shape)) * filtered, shape)
         yield ordered[_ranks(field[tuple(slice(edge) for edge in mask.shape)][mask])]
 
 
 def autocorrelation(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The correlation of voxels that lie 1, 2, ... voxels apart along an axis, both in the mask; NaN for few pairs."""
+    """Return the correlation of voxels at lags 1, 2, ... along the axes, both in the mask; NaN with too few pairs."""
     volume = np.zeros(mask.shape)
     volume[mask] = values - values.mean()
-    found = np.full(LAGS, np.nan)
+    correlations = np.full(LAGS, np.nan)
     for lag in range(1, LAGS + 1):
         products, pairs = 0.0, 0
         for axis, edge in enumerate(mask.shape):
             if lag < edge:
-                here, there = (_part(mask.ndim, axis, part) for part in (slice(lag, None), slice(None, -lag)))
+                here, there = (_slice_axis(mask.ndim, axis, part) for part in (slice(lag, None), slice(None, -lag)))
                 products += float((volume[here] * volume[there]).sum())
                 pairs += int((mask[here] & mask[there]).sum())
-        if pairs >= FEWEST_PAIRS:
-            found[lag - 1] = products / pairs / values.var()
-    return found
+        if pairs >= MIN_PAIRS:
+            correlations[lag - 1] = products / pairs / values.var()
+    return correlations
 
 
-def _weights(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """How much of each kernel's noise a map of unit variance is made of, (kernels,); the rest is white."""
+def _kernel_weights(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the variance share of each kernel's noise, (kernels,), fitted to a map of unit variance; the rest is
+    white.
+    """
     known = autocorrelation(values, mask)
     lags = np.flatnonzero(np.isfinite(known))
-    # noise that a Gaussian has smoothed correlates as exp(-d^2 / 4 sigma^2)
+    # noise smoothed by a Gaussian has the autocorrelation exp(-d^2 / 4 sigma^2)
     design = np.exp(-((lags[:, None] + 1.0) ** 2) / (4 * np.square(SIGMAS)))
     weights, _ = optimize.nnls(design, known[lags])
-    found: NDArray[np.float64] = weights / max(weights.sum(), 1.0)
-    return found
+    normalised: NDArray[np.float64] = weights / max(weights.sum(), 1.0)
+    return normalised
 
 
-def _power(shape: list[int], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The power spectrum of the sum of smoothed noises and white noise, on the grid of `fft.rfftn`; its mean is 1."""
+def _power_spectrum(shape: list[int], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the power spectrum of the sum of smoothed and white noise, on the grid of `fft.rfftn`; its mean is 1."""
     steps = [fft.fftfreq(edge) for edge in shape[:-1]] + [fft.rfftfreq(shape[-1])]
-    squared = sum(np.square(one) for one in np.meshgrid(*steps, indexing="ij", sparse=True))
+    squared = sum(np.square(frequencies) for frequencies in np.meshgrid(*steps, indexing="ij", sparse=True))
     power = np.full(np.broadcast_shapes(squared.shape), max(1 - weights.sum(), 0.0))
     for sigma, weight in zip(SIGMAS, weights, strict=True):
         if weight > 0:
-            own = np.exp(-((2 * np.pi * sigma) ** 2) * squared)
-            power += weight * own / (2 * np.sqrt(np.pi) * sigma) ** -len(shape)
+            kernel = np.exp(-((2 * np.pi * sigma) ** 2) * squared)
+            power += weight * kernel / (2 * np.sqrt(np.pi) * sigma) ** -len(shape)
     return power
 
 
-def _normal(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    found: NDArray[np.float64] = special.ndtri((_ranks(values) + 0.5) / len(values))
-    return found
+def _normal_scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    scores: NDArray[np.float64] = special.ndtri((_ranks(values) + 0.5) / len(values))
+    return scores
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.argsort(np.argsort(values, kind="stable"), kind="stable")
 
 
-def _part(axes: int, axis: int, part: slice) -> tuple[slice, ...]:
-    return tuple(part if one == axis else slice(None) for one in range(axes))
+def _slice_axis(axes: int, axis: int, part: slice) -> tuple[slice, ...]:
+    return tuple(part if number == axis else slice(None) for number in range(axes))

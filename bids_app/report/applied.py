@@ -105,7 +105,7 @@ def methods(cells: Mapping[str, Cell], *, checked: bool, version: str) -> str:
 def _findings(scores: pd.DataFrame | None, classes: Sequence[str], *, labelled: bool, checked: bool) -> list[str]:
     if scores is None:
         return [NOT_SCORED if labelled else NO_LABELS]
-    return [external.sentence(row, classes, checked=checked) for _, row in scores.iterrows()]
+    return [external.describe_performance(row, classes, checked=checked) for _, row in scores.iterrows()]
 
 
 def _warnings(predictions: pd.DataFrame, *, checked: bool) -> list[str]:

@@ -266,7 +266,7 @@ def _scores(scores: pd.DataFrame, verdicts: Mapping[str, Verdict]) -> list[dict[
             "AUROC (95 % interval)": score_interval(row, "auroc"),
             "sensitivity": score_interval(row, "sensitivity"),
             "specificity": score_interval(row, "specificity"),
-            "p": number(row["judged"]),
+            "p": number(row["p_corrected"]),
             "verdict": WORDS[verdicts[str(row["cell"])].kind]
             if str(row["cell"]) in verdicts
             else OTHERS.get(str(row["cell"]), BLIND),

@@ -9,11 +9,11 @@ from nibabel.nifti1 import Nifti1Image
 
 from bids_app.evaluation.checks import LIMITS, Limit
 from bids_app.report.page import number
-from bids_app.training.results import HOLDS, Mean
+from bids_app.training.results import BINARY_CHECKS, MeanHeatmap
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heatmap(Mean):
+class Heatmap(MeanHeatmap):
     """A mean heatmap with its image and its region table for each atlas, which have the columns of `regions/tables.py`.
 
     `resolution_mm`: what the method, the voxels or the smoothing cannot tell apart.
@@ -63,17 +63,17 @@ def shown_checks(table: pd.DataFrame) -> dict[str, str | list[dict[str, str]]]:
 
 
 def _value(row: Mapping[Any, Any]) -> str:
-    if row["check"] in HOLDS:
+    if row["check"] in BINARY_CHECKS:
         return "yes" if row["value"] else "no"
     return number(row["value"], 2)
 
 
 def _passes(check: str, limit: Limit) -> str:
-    if check in HOLDS:
+    if check in BINARY_CHECKS:
         return "yes"
-    if limit.least is not None:
-        return f"{limit.least:g} or more"
-    return "-" if limit.most is None else f"{limit.most:g} or less"
+    if limit.minimum is not None:
+        return f"{limit.minimum:g} or more"
+    return "-" if limit.maximum is None else f"{limit.maximum:g} or less"
 
 
 def shown_overlap(table: pd.DataFrame) -> dict[str, Any]:

@@ -8,13 +8,13 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bids_app.dataset.drawing import PATTERNS
-from bids_app.evaluation.power import SHARE
+from bids_app.dataset.effect_patterns import PATTERNS
+from bids_app.evaluation.power import POWER
 from bids_app.report.curves import COLORS, MARKERS
 from bids_app.report.page import number
 
 ANY = "any"
-PERCENT = f"{SHARE * 100:.0f} %"
+PERCENT = f"{POWER * 100:.0f} %"
 PANEL = (6.2, 4.2)  # inches
 
 
@@ -54,7 +54,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     FigureCanvasAgg(figure)
     for axes, name in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True):
         own = table[(table["map"] == name) & (table["cell"] == ANY)]
-        axes.axhline(SHARE, color="#999999", linewidth=1, linestyle=":")
+        axes.axhline(POWER, color="#999999", linewidth=1, linestyle=":")
         for color, marker, (pattern, rows) in zip(COLORS, MARKERS, own.groupby("pattern", sort=False), strict=False):
             axes.plot(rows["d"], rows["share"], color=color, marker=marker, markersize=4, label=PATTERNS[str(pattern)])
         axes.set(ylim=(-0.02, 1.02), title=name, xlabel="difference between classes (Cohen's d)")

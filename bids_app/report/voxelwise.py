@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from nibabel.nifti1 import Nifti1Image
 
-from bids_app.evaluation.voxelwise import Tested
+from bids_app.evaluation.voxelwise import VoxelwiseComparison
 from bids_app.report import figures
 from bids_app.report.heatmap import shown_overlap
 from bids_app.report.page import number
@@ -22,7 +22,7 @@ SHOWN = "family-wise p < 0.05"
 class Compared:
     """All comparisons; `table`, a row each; `overlap` of heatmaps with them; `limits` of the test, in sentences."""
 
-    tested: Sequence[Tested]
+    tested: Sequence[VoxelwiseComparison]
     table: pd.DataFrame
     overlap: pd.DataFrame
     limits: Sequence[str]
@@ -35,7 +35,7 @@ class Compared:
         what = "map" if every["map"].is_unique else "comparison"
         of = f"{len(hits)} of {len(every)} {what}s" if len(every) > 1 else f"the one {what}"
         how = f"family-wise p < 0.05 over all voxels{' of all of them' if len(every) > 1 else ''}, "
-        how += f"{len(self.tested[0].drawn.null)} permutations"
+        how += f"{len(self.tested[0].statistics.null)} permutations"
         if hits.empty:
             least = every.sort_values("p", kind="stable").iloc[0]
             return (
@@ -48,7 +48,7 @@ class Compared:
         return {
             "sentence": self.sentence,
             "limits": self.limits,
-            "least": number(1 / (1 + len(self.tested[0].drawn.null))),
+            "least": number(1 / (1 + len(self.tested[0].statistics.null))),
             "rows": [_row(row) for row in self.table.to_dict("records")],
             "maps": [
                 self._one(one, at, folder, template, mask, radiological) for at, one in enumerate(self.tested, start=1)
@@ -56,12 +56,18 @@ class Compared:
         }
 
     def _one(
-        self, one: Tested, at: int, folder: Path, template: Nifti1Image, mask: Nifti1Image, radiological: bool
+        self,
+        one: VoxelwiseComparison,
+        at: int,
+        folder: Path,
+        template: Nifti1Image,
+        mask: Nifti1Image,
+        radiological: bool,
     ) -> dict[str, Any]:
         stem = f"voxelwise-{at:02d}-" + re.sub(r"[^A-Za-z0-9]+", "", f"{one.map}{one.explained}")[:60]
         significant = one.grid.volume(one.significant.astype(np.float32))
         threshold = figures.heatmap(
-            Nifti1Image(one.grid.volume(one.drawn.t.astype(np.float32)), one.grid.affine),
+            Nifti1Image(one.grid.volume(one.statistics.t.astype(np.float32)), one.grid.affine),
             template,
             mask,
             folder / f"{stem}.png",

@@ -8,7 +8,8 @@ import pandas as pd
 from bids_app.evaluation import external, permutation
 from bids_app.planning.model_application import ApplicationPlan
 from bids_app.settings import Settings
-from bids_app.training import ranges, scores, seeds
+from bids_app.training import scores, seeds
+from bids_app.training.covariate_ranges import list_outside_ranges
 
 
 def prediction_table(application: ApplicationPlan, predictions: pd.DataFrame) -> pd.DataFrame:
@@ -18,7 +19,7 @@ def prediction_table(application: ApplicationPlan, predictions: pd.DataFrame) ->
         known = application.cell_facts[str(cell)]["training"]
         people = [{str(column): value for column, value in row.items()} for row in application.used.to_dict("records")]
         flags = [
-            [*ranges.outside(person, distance, known), *_describe_unknown_site(application, person)]
+            [*list_outside_ranges(person, distance, known), *_describe_unknown_site(application, person)]
             for person, distance in zip(people, rows["distance"], strict=True)
         ]
         parts.append(
@@ -40,15 +41,17 @@ def score_predictions(application: ApplicationPlan, table: pd.DataFrame, setting
     if set(rows["true"]) != set(application.classes):
         return None
     # one model, the mean of all, predicts everybody: all pairs of people count
-    score_table = scores.table(rows.assign(repeat=1, fold=1), application.classes, seed=settings.compute.random_seed)
+    score_table = scores.score_table(
+        rows.assign(repeat=1, fold=1), application.classes, seed=settings.compute.random_seed
+    )
     p = {}
     for cell, part in rows.assign(fold=1).groupby("cell"):
-        true, predicted = scores.of_people(part, application.classes)
+        true, predicted = scores.class_codes(part, application.classes)
         seed = seeds.derive(settings.compute.random_seed, "external", str(cell))
-        p[cell] = external.chance(true, predicted, len(application.classes), seed=seed)
+        p[cell] = external.permutation_p(true, predicted, len(application.classes), seed=seed)
     of_cells = score_table["cell"].map(p).to_numpy(np.float64)
     return score_table.drop(columns="repeat").assign(
-        p=of_cells, p_holm=permutation.holm(np.asarray(of_cells, np.float64))
+        p=of_cells, p_holm=permutation.holm_correction(np.asarray(of_cells, np.float64))
     )
 
 

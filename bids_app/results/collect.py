@@ -10,8 +10,8 @@ from bids_app.errors import UsageError
 from bids_app.planning.group import GroupPlan, atlases_by_grid
 from bids_app.planning.work_dir import WorkDir
 from bids_app.preprocess.conform import plain
-from bids_app.regions import placements, stability
-from bids_app.regions.placements import Regions
+from bids_app.regions import stability
+from bids_app.regions.size_matched_null import RegionMap, size_matched_p
 from bids_app.report.heatmap import Heatmap
 from bids_app.results.region_tables import tabulate_regions
 from bids_app.training import results
@@ -22,7 +22,7 @@ SEED = 1  # of the places that regions are compared with
 
 def collect_predictions(analysis: GroupPlan, work_dir: WorkDir) -> pd.DataFrame:
     """The out-of-fold predictions of all cells."""
-    return results.predictions(
+    return results.read_predictions(
         [files.folder for cell in analysis.cells for files in work_dir.folds(cell.name, analysis.splits)]
     )
 
@@ -36,15 +36,15 @@ def collect_heatmaps(analysis: GroupPlan, work_dir: WorkDir) -> list[Heatmap]:
         atlases = [work_dir.read_atlas(analysis.grids[first], name) for name in analysis.atlases[first]]
         folders = [files.folder for files in work_dir.folds(cell.name, analysis.splits)]
         finest = max(*grid.voxel_mm, *(analysis.smoothing[name] for name in cell.maps))
-        means = [mean for mean in results.means(folders, cell.name, analysis.classes) if _is_finite(mean)]
+        means = [mean for mean in results.average_heatmaps(folders, cell.name, analysis.classes) if _is_finite(mean)]
         requests = [
-            Regions(mean.values, grid.vector(labels), mean.sign == "both") for mean in means for labels, _ in atlases
+            RegionMap(mean.values, grid.vector(labels), mean.sign == "both") for mean in means for labels, _ in atlases
         ]
-        p_sizes = iter(placements.shares(requests, grid.mask, grid.voxel_mm, seed=SEED) if requests else ())
+        p_sizes = iter(size_matched_p(requests, grid.mask, grid.voxel_mm, seed=SEED) if requests else ())
         for mean in means:
             resolution, regions, fold_means = max(finest, mean.cell_mm or 0.0), {}, []
             for labels, about in atlases:
-                people = None if mean.people is None else results.each(folders, mean, analysis.classes)
+                people = None if mean.people is None else results.iterate_heatmaps(folders, mean, analysis.classes)
                 regions[about["name"]], means_of_folds = tabulate_regions(
                     mean, people, labels, about, grid, p_size=next(p_sizes), resolution_mm=resolution
                 )
@@ -55,7 +55,7 @@ def collect_heatmaps(analysis: GroupPlan, work_dir: WorkDir) -> list[Heatmap]:
     return heatmaps
 
 
-def _is_finite(mean: results.Mean) -> bool:
+def _is_finite(mean: results.MeanHeatmap) -> bool:
     """Whether a map is finite in every voxel; logs a warning if it is not."""
     if finite := bool(np.isfinite(mean.values).all()):
         return finite
@@ -65,7 +65,7 @@ def _is_finite(mean: results.Mean) -> bool:
 
 def _agreement(fold_means: np.ndarray) -> dict[str, float]:
     """The agreement of folds on the regions of the first atlas; empty with one fold, or one region."""
-    agreement = stability.agreement(fold_means) if min(fold_means.shape) > 1 else {}
+    agreement = stability.measure_agreement(fold_means) if min(fold_means.shape) > 1 else {}
     return {f"folds_{name}": value for name, value in agreement.items()}
 
 

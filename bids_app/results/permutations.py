@@ -17,7 +17,7 @@ from bids_app.training import scores
 def permutation_table(
     analysis: GroupPlan, settings: Settings, predictions: pd.DataFrame, work_dir: WorkDir
 ) -> pd.DataFrame:
-    """The observed scores, and how often permuted labels score as much (`permutation.table`), a row a cell."""
+    """The observed scores of all cells with their permutation p values (`permutation.tabulate_p_values`)."""
     observed, null = {}, {}
     for cell in analysis.cells:
         most = count_labellings(cell, settings)
@@ -28,15 +28,15 @@ def permutation_table(
             is_first = (predictions["cell"] == cell.name) & (predictions["repeat"] == 1)
             first = predictions[is_first]
             observed[cell.name] = permutation.balanced_accuracy(
-                *scores.of_people(first, analysis.classes), len(analysis.classes)
+                *scores.class_codes(first, analysis.classes), len(analysis.classes)
             )
             null[cell.name] = np.array(
                 [np.load(work_dir.null_score(cell.name, number))[0] for number in range(1, most + 1)]
             )
-    others = permutation.distinct(*exchangeable_labels(analysis, settings)) - 1
-    if others < permutation.FEWEST:  # drawn again and again they would pass for more than they are
+    others = permutation.count_labellings(*exchangeable_labels(analysis, settings)) - 1
+    if others < permutation.MIN_PERMUTATIONS:  # drawn again and again they would pass for more than they are
         null = {name: values[:others] for name, values in null.items()}
-    return permutation.table(observed, null, [cell.name for cell in analysis.cells if is_linear(cell)])
+    return permutation.tabulate_p_values(observed, null, [cell.name for cell in analysis.cells if is_linear(cell)])
 
 
 def site_prediction_scores(cell: ModelSpec, work_dir: WorkDir) -> dict[str, Any]:

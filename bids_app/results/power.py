@@ -17,13 +17,13 @@ def power_table(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) -> p
     if not count:
         return None
     linear = [cell for cell in analysis.cells if is_linear(cell)]
-    least = power.critical([np.load(work_dir.null_scores(cell.name))[1:] for cell in linear])
+    least = power.critical_accuracy([np.load(work_dir.null_scores(cell.name))[1:] for cell in linear])
     parts = []
     for name, cells in linear_cells_by_map(analysis):
         loaded = [np.load(work_dir.power_scores(name, first)) for first in range(0, count, STUDIES_PER_NODE)]
         scores, percent = (np.concatenate([studies[key] for studies in loaded]) for key in ("scores", "percent"))
         names = [cell.name for cell in cells]
-        planted = power.sizes(class_counts(analysis))
+        planted = power.effect_sizes(class_counts(analysis))
         seed = settings.compute.random_seed
-        parts.append(power.table(name, names, scores, percent, planted, least, seed=seed))
+        parts.append(power.tabulate_power(name, names, scores, percent, planted, least, seed=seed))
     return pd.concat(parts, ignore_index=True)

@@ -43,7 +43,7 @@ def overlap_table(
     for name in analysis.smoothing:
         grid = Grid.read(work_dir.grid(name))
         reference, origin = _resample_reference(file, grid)
-        inside, words = overlap.region(reference, grid.mask)
+        inside, words = overlap.binarise_reference(reference, grid.mask)
         about = {
             "reference": f"{file.name}: {origin}{words}",
             "voxels": int(inside.sum()),
@@ -83,8 +83,8 @@ def _rows(
 ) -> list[dict[str, Any]]:
     rows = _smoothings(key, volume, grid, inside)
     null = [
-        overlap.measures(values, inside)[SELECTION_MEASURE]
-        for values in surrogates.drawn(
+        overlap.measure_overlap(values, inside)[SELECTION_MEASURE]
+        for values in surrogates.generate_surrogates(
             grid.cropped.volume(grid.vector(volume)),
             grid.cropped.mask,
             count=SURROGATES,
@@ -100,9 +100,9 @@ def _rows(
 
 
 def _smoothings(key: dict[str, Any], volume: np.ndarray, grid: Grid, inside: np.ndarray) -> list[dict[str, Any]]:
-    smoothed = {mm: overlap.smoothed(volume, grid.mask, grid.voxel_mm, mm) for mm in SMOOTHING_MM}
+    smoothed = {mm: overlap.smooth_in_mask(volume, grid.mask, grid.voxel_mm, mm) for mm in SMOOTHING_MM}
     return [
-        {**key, "smoothing_mm": str(mm), **overlap.measures(values, inside), "p": float("nan")}
+        {**key, "smoothing_mm": str(mm), **overlap.measure_overlap(values, inside), "p": float("nan")}
         for mm, values in smoothed.items()
     ]
 
@@ -110,7 +110,10 @@ def _smoothings(key: dict[str, Any], volume: np.ndarray, grid: Grid, inside: np.
 def _smoothing_of_other_folds(folds: list[np.ndarray], grid: Grid, inside: np.ndarray) -> dict[str, float]:
     """The mean over folds of the measures of each fold's map, smoothed as was best for the others."""
     every = [
-        [overlap.measures(overlap.smoothed(volume, grid.mask, grid.voxel_mm, mm), inside) for mm in SMOOTHING_MM]
+        [
+            overlap.measure_overlap(overlap.smooth_in_mask(volume, grid.mask, grid.voxel_mm, mm), inside)
+            for mm in SMOOTHING_MM
+        ]
         for volume in folds
     ]
     scored = np.array([[measures[SELECTION_MEASURE] for measures in fold] for fold in every])
@@ -123,10 +126,10 @@ def _resample_reference(file: Path, grid: Grid) -> tuple[np.ndarray, str]:
 
     A map of two values keeps them; coordinates become their activation likelihood.
     """
-    if foci.is_table(file):
-        studies, words = foci.read(file)
+    if foci.is_foci_table(file):
+        studies, words = foci.read_foci(file)
         places = nib.affines.apply_affine(grid.affine, np.argwhere(grid.mask))
-        return grid.volume(ale.likelihood(places, studies)), f"{words}; "
+        return grid.volume(ale.activation_likelihood(places, studies)), f"{words}; "
     image = read_image(file)
     values = np.nan_to_num(np.asarray(image.dataobj, np.float32))
     plain = nib.Nifti1Image(values, image.affine)
@@ -141,7 +144,7 @@ def _maps_without_classifier(analysis: GroupPlan, name: str, grid: Grid, work_di
         file = work_dir.overall_map(name)
     else:
         paths = [tuple(runs) for runs in analysis.used[name]]
-        file = arrays.stack(
+        file = arrays.stack_images(
             paths, grid, work_dir.path, smoothing_mm=analysis.smoothing[name], form=analysis.forms[name]
         )
     x, classes = np.load(file, mmap_mode="r"), analysis.used["class"].to_numpy()

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bids_app.dataset.grid import Grid
 from bids_app.regions import tables
-from bids_app.training.results import Mean
+from bids_app.training.results import MeanHeatmap
 
 SMALL_GROUP_COLUMNS = (
     "mean_right",
@@ -20,7 +20,7 @@ SMALL_GROUP_COLUMNS = (
 
 
 def tabulate_regions(
-    mean: Mean,
+    mean: MeanHeatmap,
     people: Iterable[tuple[int, np.ndarray]] | None,
     labels: np.ndarray,
     about: dict[str, Any],
@@ -33,7 +33,7 @@ def tabulate_regions(
 
     people: the maps (voxels,) that the mean is of, each with the number of its fold; None for a model's own. labels
     (X, Y, Z), `about` naming them.
-    p_size: by label, as strong as patches of its size (`placements.shares`); below_resolution: whether a region is
+    p_size: by label, as strong as patches of its size (`size_matched_p`); below_resolution: whether a region is
     smaller than a cube of the resolution; fold_rank_best and fold_rank_worst: its rank in the maps of single folds;
     person_rank: the median of its ranks within each person's map; person_maximum: the maximum (of magnitudes when both
     signs count) of each person's map, the mean over a fold's people, then over folds (Rafsani et al. 2025);
@@ -43,11 +43,11 @@ def tabulate_regions(
     voxel_ml = float(np.prod(grid.voxel_mm)) / 1000
     volume = grid.volume(mean.values)
     sign: Literal["both", "positive"] = "both" if mean.sign == "both" else "positive"
-    frame = tables.table(volume, labels, names, grid.mask, sign=sign, voxel_ml=voxel_ml)
+    frame = tables.tabulate_regions(volume, labels, names, grid.mask, sign=sign, voxel_ml=voxel_ml)
     known, inside, both = frame["index"] > 0, grid.vector(labels), mean.sign == "both"
     index = frame.loc[known, "index"].to_numpy()
-    of_folds = tables.means(mean.folds, inside, index)
-    ranks = tables.ranks(of_folds, both=both)
+    of_folds = tables.region_means(mean.folds, inside, index)
+    ranks = tables.rank_regions(of_folds, both=both)
     more = {
         "p_size": p_size[index],
         "below_resolution": (frame.loc[known, "volume_ml"] * 1000 < resolution_mm**3).to_numpy(),
@@ -58,7 +58,7 @@ def tabulate_regions(
         more |= _participant_columns(people, inside, index, both=both)
     for name, values in (("mean_right", mean.right), ("mean_wrong", mean.wrong)):
         if values is not None:
-            more[name] = tables.means([values], inside, index)[0]
+            more[name] = tables.region_means([values], inside, index)[0]
     return frame.join(pd.DataFrame(more, index=frame.index[known])), of_folds
 
 
@@ -66,14 +66,14 @@ def _participant_columns(
     people: Iterable[tuple[int, np.ndarray]], inside: np.ndarray, index: np.ndarray, *, both: bool
 ) -> dict[str, np.ndarray]:
     """Columns from each person's map, which are read one after the other; inside: labels (voxels,)."""
-    largest = tables.largest(inside, index, both=both)
+    largest = tables.make_region_maximum(inside, index, both=both)
     means, maxima = [], defaultdict(list)
     for fold, values in people:
-        means.append(tables.means([values], inside, index)[0])
+        means.append(tables.region_means([values], inside, index)[0])
         maxima[fold].append(largest(values))
     maximum = np.mean([np.mean(rows, axis=0, dtype=np.float64) for rows in maxima.values()], axis=0)
     return {
-        "person_rank": np.median(tables.ranks(np.stack(means), both=both), axis=0),
+        "person_rank": np.median(tables.rank_regions(np.stack(means), both=both), axis=0),
         "person_maximum": maximum,
-        "rank_by_person_maximum": tables.ranks(maximum[None], both=False)[0],
+        "rank_by_person_maximum": tables.rank_regions(maximum[None], both=False)[0],
     }

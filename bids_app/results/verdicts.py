@@ -39,22 +39,24 @@ def judge_models(analysis: GroupPlan, settings: Settings, predictions: pd.DataFr
     """Judge every cell by its predictions and the results in the work folder."""
     chance = permutation_table(analysis, settings, predictions, work_dir)
     seed, label = settings.compute.random_seed, analysis.label_column
-    blind = baselines.predictions(analysis.used, analysis.splits, analysis.classes, label=label)
-    score_table = scores.table(pd.concat([predictions, blind], ignore_index=True), analysis.classes, seed=seed)
+    blind = baselines.predict_baselines(analysis.used, analysis.splits, analysis.classes, label=label)
+    score_table = scores.score_table(pd.concat([predictions, blind], ignore_index=True), analysis.classes, seed=seed)
     score_table = score_table.merge(chance, on="cell", how="left")
-    score_table.loc[score_table["repeat"] != 1, ["p", "p_max", "p_family", "judged", "needed"]] = float("nan")
-    known = baselines.known(analysis.used, label=label)
+    score_table.loc[score_table["repeat"] != 1, ["p", "p_max", "p_family", "p_corrected", "critical_score"]] = float(
+        "nan"
+    )
+    known = baselines.available_baselines(analysis.used, label=label)
     chance_by_cell = {str(row["cell"]): row for row in chance.to_dict("records")}
     verdicts = {}
     for cell in analysis.cells:
         people = _first_repeat(predictions, cell.name, analysis)
         rivals = {
-            name: compare.difference(
+            name: compare.bootstrap_difference(
                 people, _first_repeat(blind, name, analysis), seed=seeds.derive(seed, cell.name, name)
             )
             for name in known
         }
-        verdicts[cell.name] = verdict.judge(
+        verdicts[cell.name] = verdict.judge_model(
             score_table[score_table["cell"] == cell.name],
             analysis.classes,
             chance={str(key): value for key, value in chance_by_cell[cell.name].items()},
@@ -64,7 +66,7 @@ def judge_models(analysis: GroupPlan, settings: Settings, predictions: pd.DataFr
     train, test = (
         float(np.mean([len(getattr(split, side)) for split in analysis.splits])) for side in ("train", "test")
     )
-    pairs = compare.between(predictions[predictions["cell"] != CHOSEN], train=train, test=test)
+    pairs = compare.compare_pairs(predictions[predictions["cell"] != CHOSEN], train=train, test=test)
     return Judgement(score_table, pairs, _audit(analysis, predictions, known, work_dir), verdicts)
 
 
@@ -74,10 +76,10 @@ def _audit(
     """The content of audit.json; known: the columns of each baseline."""
     people, label = analysis.used.drop_duplicates("participant_id"), analysis.label_column
     return {
-        "by_class": audit.table(people, analysis.samples, analysis.classes, label=label),
-        "confounded": audit.confounded(people, analysis.classes, label=label),
+        "by_class": audit.audit_classes(people, analysis.samples, analysis.classes, label=label),
+        "confounded": audit.list_single_site_classes(people, analysis.classes, label=label),
         "baselines": {name: list(columns) for name, columns in known.items()},
-        "baselines_left_out": baselines.left_out(label),
+        "baselines_left_out": baselines.describe_omitted(label),
         "site_told_from_maps": {
             cell.name: {
                 ("harmonised" if analysis.keep is not None and name == "products" else "as they are"): row
@@ -95,7 +97,7 @@ def _audit(
 def _first_repeat(predictions: pd.DataFrame, name: str, analysis: GroupPlan) -> pd.DataFrame:
     """A cell's people in the first repeat."""
     is_first = (predictions["cell"] == name) & (predictions["repeat"] == 1)
-    return scores.by_person(predictions[is_first], analysis.classes)
+    return scores.average_sessions(predictions[is_first], analysis.classes)
 
 
 def _within_sites(analysis: GroupPlan, predictions: pd.DataFrame, people: pd.DataFrame) -> dict[str, Any]:
@@ -105,7 +107,7 @@ def _within_sites(analysis: GroupPlan, predictions: pd.DataFrame, people: pd.Dat
     known = people.dropna(subset="site")
     site_of = dict(zip(known["participant_id"].astype(str), known["site"].astype(str), strict=True))
     return {
-        cell.name: sites.within(_first_repeat(predictions, cell.name, analysis), site_of, analysis.classes)
+        cell.name: sites.accuracy_by_site(_first_repeat(predictions, cell.name, analysis), site_of, analysis.classes)
         for cell in analysis.cells
     }
 
@@ -120,7 +122,7 @@ def _unharmonised_sites(analysis: GroupPlan) -> list[str]:
             name
             for split in analysis.splits
             for name in set(site.iloc[list(split.test)])
-            if (site.iloc[list(split.train)] == name).sum() < combat.FEWEST
+            if (site.iloc[list(split.train)] == name).sum() < combat.MIN_SITE_PEOPLE
         }
     )
 
@@ -142,8 +144,8 @@ def _count_copies(cell: ModelSpec, work_dir: WorkDir) -> list[str]:
 
 def _unexamined_confounds(analysis: GroupPlan, cell: ModelSpec) -> list[str]:
     """The possible confounds that were not examined; the label itself is none."""
-    known = baselines.known(analysis.used)
-    reasons = audit.confounded(analysis.used, analysis.classes, label=analysis.label_column)
+    known = baselines.available_baselines(analysis.used)
+    reasons = audit.list_single_site_classes(analysis.used, analysis.classes, label=analysis.label_column)
     if "site" not in known:
         reasons.append("the site is not known (--site COLUMN; a column with one value where there is one site)")
     reasons += [f"{name} is not known" for name in ("age", "sex") if name not in known.get("age and sex", ())]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bids_app.dataset.grid import Grid
-from bids_app.evaluation.voxelwise import Drawn, Tested, corrected
+from bids_app.evaluation.voxelwise import PermutedStatistics, VoxelwiseComparison, familywise_p
 from bids_app.planning.group import GroupPlan
 from bids_app.planning.voxelwise_test import count_voxelwise_nodes, list_contrasts
 from bids_app.planning.work_dir import WorkDir
@@ -37,17 +37,17 @@ def collect_voxelwise_test(
     )
 
 
-def _corrected_contrasts(analysis: GroupPlan, parts: int, work_dir: WorkDir) -> list[Tested]:
+def _corrected_contrasts(analysis: GroupPlan, parts: int, work_dir: WorkDir) -> list[VoxelwiseComparison]:
     """Every contrast, corrected over all contrasts."""
     contrasts = list(list_contrasts(analysis))
     permutations = [
         _join_permutations([work_dir.voxelwise_permutations(*contrast, number) for number in range(1, parts + 1)])
         for contrast in contrasts
     ]
-    p = corrected([part.tfce for part in permutations], [part.null for part in permutations])
+    p = familywise_p([part.tfce for part in permutations], [part.null for part in permutations])
     people = analysis.used.groupby("class")["participant_id"].nunique()
     return [
-        Tested(
+        VoxelwiseComparison(
             map=name,
             explained=explained,
             reference=analysis.classes[0],
@@ -55,15 +55,15 @@ def _corrected_contrasts(analysis: GroupPlan, parts: int, work_dir: WorkDir) -> 
             covariates=analysis.adjust[name],
             family=len(contrasts),
             grid=Grid.read(work_dir.grid(name)),
-            drawn=statistics,
+            statistics=statistics,
             p=p_corrected,
-            p_within=corrected([statistics.tfce], [statistics.null])[0],
+            p_within=familywise_p([statistics.tfce], [statistics.null])[0],
         )
         for (name, explained), statistics, p_corrected in zip(contrasts, permutations, p, strict=True)
     ]
 
 
-def _table(tested: Sequence[Tested], analysis: GroupPlan, work_dir: WorkDir) -> pd.DataFrame:
+def _table(tested: Sequence[VoxelwiseComparison], analysis: GroupPlan, work_dir: WorkDir) -> pd.DataFrame:
     """A row a contrast: voxels with p < 0.05 by sign, the smallest p, and the voxel with the largest |t|."""
     rows = []
     for test in tested:
@@ -75,14 +75,14 @@ def _table(tested: Sequence[Tested], analysis: GroupPlan, work_dir: WorkDir) -> 
             "contrast": test.contrast,
             "people": sum(test.people.values()),
             "covariates": ", ".join(test.covariates) or "none",
-            "permutations": len(test.drawn.null),
+            "permutations": len(test.statistics.null),
             "comparisons": test.family,
             "voxels": test.grid.voxels,
-            "voxels_higher": int((test.significant & (test.drawn.t > 0)).sum()),
-            "voxels_lower": int((test.significant & (test.drawn.t < 0)).sum()),
+            "voxels_higher": int((test.significant & (test.statistics.t > 0)).sum()),
+            "voxels_lower": int((test.significant & (test.statistics.t < 0)).sum()),
             "p": test.p.min(),
             "p_within_map": test.p_within.min(),
-            "peak_t": test.drawn.t[test.peak],
+            "peak_t": test.statistics.t[test.peak],
             **{"x": x, "y": y, "z": z},
             "region": about["names"].get(str(int(labels[tuple(place)])), "outside the atlas"),
             "atlas": about["name"],
@@ -90,7 +90,7 @@ def _table(tested: Sequence[Tested], analysis: GroupPlan, work_dir: WorkDir) -> 
     return pd.DataFrame(rows)
 
 
-def _overlap(tested: Sequence[Tested], maps: Sequence[Heatmap], settings: Settings) -> pd.DataFrame:
+def _overlap(tested: Sequence[VoxelwiseComparison], maps: Sequence[Heatmap], settings: Settings) -> pd.DataFrame:
     """Every heatmap against the tests of its first map, of the class that it explains (of all for the reference).
 
     Columns of `reference_map.overlap_table`, and `contrast`.
@@ -99,7 +99,7 @@ def _overlap(tested: Sequence[Tested], maps: Sequence[Heatmap], settings: Settin
     for test in tested:
         inside, words = test.significant, SIGNIFICANT
         if not inside.any() or inside.all():
-            inside, words = overlap.region(test.grid.volume(test.drawn.t), test.grid.mask)
+            inside, words = overlap.binarise_reference(test.grid.volume(test.statistics.t), test.grid.mask)
         about = {
             "contrast": test.contrast,
             "reference": f"t-map of {test.map}: {words}",
@@ -134,7 +134,7 @@ def _limitations(analysis: GroupPlan, settings: Settings) -> list[str]:
     return sentences
 
 
-def _join_permutations(files: Sequence[Path]) -> Drawn:
+def _join_permutations(files: Sequence[Path]) -> PermutedStatistics:
     """The permutations of all nodes of one contrast."""
     parts = [np.load(file) for file in files]
-    return Drawn(parts[0]["t"], parts[0]["tfce"], np.concatenate([part["null"] for part in parts]))
+    return PermutedStatistics(parts[0]["t"], parts[0]["tfce"], np.concatenate([part["null"] for part in parts]))

@@ -1,4 +1,4 @@
-"""A trained cell on people: the mean of what those of its models say that did not train on them."""
+"""Applies a trained cell: the mean prediction of those of its models that were not trained on the participant."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,44 +7,47 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bids_app.training import fold, loop, models, tables
+from bids_app.training import loop, models, tables
+from bids_app.training.device import resolve_device
 
 
-def run(
+def apply_models(
     folders: Sequence[Path],
     *,
     arrays: Sequence[Mapping[str, Path]],
     people: Path,
-    asked: NDArray[np.bool_],
+    eligible: NDArray[np.bool_],
     device: str = "auto",
     threads: int = 1,
 ) -> pd.DataFrame:
-    """One row a sample: participant_id, session_id, cell, `models` (how many were asked), predicted,
-    probability_<class> (their mean), and `distance`, the mean of `Preparation.distances`.
+    """Return one row per sample: participant_id, session_id, cell, `models` (how many predicted it), predicted,
+    probability_<class> (their mean), and `distance`, the mean of `FeaturePipeline.distances`.
 
-    folders: of the cell's models; arrays: of each model, map -> float32 (people, voxels) in the row order of `people`;
-    asked (people, models): each person has at least one. One person and one model give the very numbers of training on
-    the same machine. Raises DataError for people without a covariate that the models adjust for.
+    folders: of the cell's models; arrays: for each model, map -> float32 (samples, voxels) in the row order of the
+    table `people`; eligible (samples, models): which models may predict which sample, at least one each. A single model
+    gives exactly the probabilities of training on the same machine. Raises DataError for samples that lack a covariate.
     """
-    table = tables.read(people)
-    # networks run where training would have run them, for the same numbers
-    where = fold.resolve(device)
-    total, apart = np.zeros(0), np.zeros(len(table))
-    with loop.threads(threads):
-        for folder, may, its in zip(folders, asked.T, arrays, strict=True):
-            model = models.load(folder, device=where)
+    table = tables.read_table(people)
+    # networks run on the device that training would have used, for identical numbers
+    torch_device = resolve_device(device)
+    total, distance = np.zeros(0), np.zeros(len(table))
+    with loop.torch_threads(threads):
+        for folder, model_eligible, model_arrays in zip(folders, eligible.T, arrays, strict=True):
+            model = models.load(folder, device=torch_device)
             if hasattr(model.module, "fit"):
                 model = models.load(folder)
-            own = model.preparation
-            everyone = tables.people(table, {one: its[one] for one in own.maps}, own.columns, own.keep)
-            rows = np.flatnonzero(may)
+            pipeline = model.pipeline
+            everyone = tables.load_samples(
+                table, {name: model_arrays[name] for name in pipeline.maps}, pipeline.columns, pipeline.keep
+            )
+            rows = np.flatnonzero(model_eligible)
             if not total.size:
                 total = np.zeros((len(table), len(model.classes)))
-            for row in rows:  # one at a time: a list of rows would be a copy of everybody's maps
-                one = everyone.rows(slice(row, row + 1))
-                total[row] += model.predict(one)[0]
-                apart[row] += own.distances(one)[0]
-    counts = asked.sum(axis=1)
+            for row in rows:  # one at a time: selecting a list of rows would copy all maps
+                sample = everyone.select(slice(row, row + 1))
+                total[row] += model.predict(sample)[0]
+                distance[row] += pipeline.distances(sample)[0]
+    counts = eligible.sum(axis=1)
     probability = total / counts[:, None]
     columns = {
         "participant_id": table["participant_id"],
@@ -53,5 +56,5 @@ def run(
         "models": counts,
         "predicted": [model.classes[index] for index in probability.argmax(axis=1)],
     }
-    told = {f"probability_{name}": probability[:, index] for index, name in enumerate(model.classes)}
-    return pd.DataFrame(columns | told | {"distance": apart / counts})
+    probabilities = {f"probability_{name}": probability[:, index] for index, name in enumerate(model.classes)}
+    return pd.DataFrame(columns | probabilities | {"distance": distance / counts})

@@ -1,4 +1,4 @@
-"""Training people as they might have lain in the scanner, a little turned, moved and scaled: by MONAI's transforms.
+"""Augmentation of training samples by small rotations, translations and scalings, with MONAI's transforms.
 
 Cardoso et al. 2022, arXiv:2211.02701.
 """
@@ -39,9 +39,9 @@ KINDS: dict[str, Callable[[], list[Any]]] = {"affine": _affine, "affine_flip": _
 
 
 def load(name: str | None) -> Augment | None:
-    """A function of volumes (batch, channels, X, Y, Z) and a generator, which gives the same shape; None for None.
+    """Return a function of volumes (batch, channels, X, Y, Z) and a generator, which keeps the shape; None for None.
 
-    MONAI is imported here only. All channels of a person are moved alike; outside the image is 0.
+    MONAI is imported here only. All channels of a sample are transformed alike; outside the image is 0.
     """
     if name is None:
         return None

@@ -1,4 +1,4 @@
-"""Where a training stands, in one file, so that a killed one goes on as if nothing had been: safetensors, no pickle."""
+"""The state of a training run in one file (safetensors, no pickle), so that it resumes exactly after being killed."""
 
 import hashlib
 import json
@@ -14,51 +14,51 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from bids_app.training.regimen import Regimen
+from bids_app.training.training_config import TrainingConfig
 
 EVERY_S = 300.0
 
 
 @dataclass(eq=False)
 class State:
-    """All that the next epoch depends on. told: each epoch's losses, by name; best: the weights of the best epoch."""
+    """All that the next epoch depends on. history: losses by name and epoch; best: the weights of the best epoch."""
 
     network: torch.nn.Module
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler | None
     order: np.random.Generator
     noise: torch.Generator
-    told: dict[str, list[float]]
+    history: dict[str, list[float]]
     best: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
 class Checkpoint:
-    """A file that is written between epochs, EVERY_S seconds apart at least; of a shorter training nothing is written.
+    """A file written between epochs, at least EVERY_S seconds apart; shorter trainings write nothing.
 
-    It stays until `clear`: what was trained is not trained again if what comes after it is killed.
+    It stays until `clear`, so that a finished training is not repeated if a later step is killed.
     """
 
     file: Path
     begun: float = field(default_factory=time.monotonic)
     written: float = field(default_factory=time.monotonic)
 
-    def keep(self, state: State, *, last: bool) -> None:
-        """Write, if the last time is long ago, or after the last epoch."""
+    def save(self, state: State, *, last: bool) -> None:
+        """Write the state if the last write is long ago, or after the last epoch of a long training."""
         now = time.monotonic()
         if now - (self.begun if last else self.written) >= EVERY_S:
             write(state, self.file)
             self.written = now
 
     def restore(self, state: State) -> None:
-        """Go back to where the file says that the training stood, if there is one."""
+        """Restore the state from the file, if there is one."""
         if self.file.exists():
             read(state, self.file)
 
 
-def place(folder: Path, how: Regimen, arrays: Iterable[NDArray[Any]], **told: Any) -> Checkpoint:
+def make_checkpoint(folder: Path, config: TrainingConfig, arrays: Iterable[NDArray[Any]], **context: Any) -> Checkpoint:
     """The checkpoint of one training: its file's name is a hash of the regimen, of arrays and of what else is told."""
-    digest = hashlib.sha256(json.dumps([asdict(how), told, torch.__version__], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([asdict(config), context, torch.__version__], sort_keys=True).encode())
     for array in arrays:
         digest.update(f"{array.shape}{array.dtype}".encode())
         digest.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
@@ -66,51 +66,51 @@ def place(folder: Path, how: Regimen, arrays: Iterable[NDArray[Any]], **told: An
 
 
 def clear(folder: Path) -> None:
-    """Remove all of a folder, those of other settings too."""
+    """Remove all checkpoints of a folder, including those of other settings."""
     for file in folder.glob("checkpoint-*"):
         file.unlink()
 
 
 def write(state: State, file: Path) -> None:
-    """Tensors as they are, the rest as JSON in the header; a kill leaves the old file or the new one."""
+    """Write tensors as they are and the rest as JSON in the header; the file is replaced atomically."""
     optimiser = state.optimiser.state_dict()
     tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
-    for number, its in optimiser["state"].items():
-        tensors |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in its.items()}
+    for number, values in optimiser["state"].items():
+        tensors |= {f"optimiser.{number}.{name}": torch.as_tensor(value) for name, value in values.items()}
     tensors |= {"random.torch": torch.get_rng_state(), "random.noise": state.noise.get_state()}
     if state.noise.device.type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    about = {
+    metadata = {
         "optimiser": optimiser["param_groups"],
         "schedule": None if state.schedule is None else state.schedule.state_dict(),
         "order": state.order.bit_generator.state,
-        "told": state.told,
+        "told": state.history,
     }
     partial = file.with_suffix(".partial")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"state": json.dumps(about)})
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"state": json.dumps(metadata)})
     partial.replace(file)
 
 
 def read(state: State, file: Path) -> None:
-    """Put a state back as `write` found it."""
+    """Restore a state that `write` saved."""
     parts: dict[str, dict[str, torch.Tensor]] = {"network": {}, "best": {}, "optimiser": {}, "random": {}}
     with safe_open(file, "pt") as stored:
-        about = json.loads(stored.metadata()["state"])
+        metadata = json.loads(stored.metadata()["state"])
         for name in stored.keys():  # noqa: SIM118 - it is a file, not a dictionary
-            part, _, own = name.partition(".")
-            parts[part][own] = stored.get_tensor(name)
+            part, _, key = name.partition(".")
+            parts[part][key] = stored.get_tensor(name)
     of_parameters: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in parts["optimiser"].items():
-        number, _, own = name.partition(".")
-        of_parameters.setdefault(int(number), {})[own] = tensor
+        number, _, key = name.partition(".")
+        of_parameters.setdefault(int(number), {})[key] = tensor
     state.network.load_state_dict(parts["network"])
-    state.optimiser.load_state_dict({"state": of_parameters, "param_groups": about["optimiser"]})
+    state.optimiser.load_state_dict({"state": of_parameters, "param_groups": metadata["optimiser"]})
     if state.schedule is not None:
-        state.schedule.load_state_dict(about["schedule"])
-    state.order.bit_generator.state = about["order"]
+        state.schedule.load_state_dict(metadata["schedule"])
+    state.order.bit_generator.state = metadata["order"]
     state.noise.set_state(parts["random"]["noise"])
     torch.set_rng_state(parts["random"]["torch"])
     if "cuda" in parts["random"]:
         torch.cuda.set_rng_state(parts["random"]["cuda"])
-    state.told, state.best = about["told"], parts["best"]
+    state.history, state.best = metadata["told"], parts["best"]

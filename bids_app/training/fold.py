@@ -1,4 +1,4 @@
-"""One cell, one fold: fit on its training people, predict and explain those held out, keep the model."""
+"""One fold of a cell: fit on the training samples, predict and explain the held-out ones, and save the model."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,11 +12,17 @@ from numpy.typing import NDArray
 from bids_app import catalogue
 from bids_app.dataset.folds import Split
 from bids_app.dataset.grid import Grid
-from bids_app.errors import DataError, UsageError
-from bids_app.training import checking, checkpoint, explaining, loop, models, prepare, reading, regimen, seeds, tables
+from bids_app.errors import DataError
+from bids_app.training import checkpoint, loop, models, seeds, tables
+from bids_app.training.device import resolve_device
+from bids_app.training.explainer_checks import train_comparison_models
+from bids_app.training.explanations import write_explanations
+from bids_app.training.feature_pipeline import FeaturePipeline, Samples, fit_pipeline
+from bids_app.training.training_config import config_from_module, select_model_options
+from bids_app.training.volume_reader import VolumeReader
 
 
-def run(
+def train_fold(
     *,
     cell: str,
     classifier: str,
@@ -40,130 +46,126 @@ def run(
     folder: Path,
     settings: Mapping[str, Any],
 ) -> None:
-    """Write predictions, losses, distances.npy, model/, and what explains the model, into `folder`.
+    """Write predictions, losses, distances.npy, model/ and explanations into `folder`.
 
-    With a `labelling`, codes of classes (people,) in place of the table's, predictions alone. arrays: map -> float32
-    (people, voxels) in the row order of `people`, a table of participant_id, session_id, class and the covariates that
-    `adjust` names by map, and `keep`, which ComBat preserves (None: no ComBat; with it the table has `site_number`).
-    options: of the classifier and of its training (`regimen.KEYS`), in place of its own. weights: a folder of what it
-    starts from. parcels: .npy of regions (X, Y, Z); explain_checks: look at what maps are worth (`explaining.write`).
-    Raises DataError when table and arrays disagree or a covariate lacks.
+    With a `labelling`, class codes (samples,) that replace the table's, only predictions are written. arrays: map ->
+    float32 (samples, voxels) in the row order of `people`, a table of participant_id, session_id, class and the
+    covariates in `adjust` (by map) and in `keep`, which ComBat preserves (None: no ComBat; otherwise the table has
+    `site_number`). options: override those of the classifier and its training (`TRAINING_KEYS`). weights: a folder of
+    pretrained weights. parcels: .npy of regions (X, Y, Z). Raises DataError when table and arrays disagree.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    table = _table(people, classes, labelling)
-    with loop.threads(threads):
-        everyone = tables.people(table, {one: arrays[one] for one in maps}, adjust, keep)
-        training, held_out = everyone.rows(split.train), everyone.rows(split.test)
-        preparation = prepare.fit(training, maps=maps, columns=adjust, grid=Grid.read(grid_file), keep=keep)
+    table = _read_table(people, classes, labelling)
+    with loop.torch_threads(threads):
+        everyone = tables.load_samples(table, {name: arrays[name] for name in maps}, adjust, keep)
+        training, held_out = everyone.select(split.train), everyone.select(split.test)
+        pipeline = fit_pipeline(training, maps=maps, columns=adjust, grid=Grid.read(grid_file), keep=keep)
         groups = [split.groups[row] for row in split.train]
 
-        def trained(codes: NDArray[np.int64], own_seed: int) -> tuple[models.Model, dict[str, list[float]]]:
-            built: dict[str, Any] = {"seed": own_seed, "options": regimen.others(options)}
-            module, where = _start(classifier, preparation, len(classes), device, weights, **built)
-            own = {**built, "repeat": split.repeat, "fold": split.fold, "settings": settings, "device": where}
-            made = models.Model(cell, classifier, classes, preparation, module, **own)
-            return made, _fit(made, training, codes, groups=groups, options=options, folder=folder)
+        def train_on(codes: NDArray[np.int64], model_seed: int) -> tuple[models.Model, dict[str, list[float]]]:
+            built: dict[str, Any] = {"seed": model_seed, "options": select_model_options(options)}
+            module, where = _build_module(classifier, pipeline, len(classes), device, weights, **built)
+            fields = {**built, "repeat": split.repeat, "fold": split.fold, "settings": settings, "device": where}
+            untrained = models.Model(cell, classifier, classes, pipeline, module, **fields)
+            return untrained, _fit(untrained, training, codes, groups=groups, options=options, folder=folder)
 
         y = np.array([classes.index(name) for name in table["class"].iloc[list(split.train)]])
-        model, losses = trained(y, seeds.derive(seed, cell, split.repeat, split.fold))
-        told = _predictions(model, table.iloc[list(split.test)], split, model.predict(held_out), folder)
+        model, losses = train_on(y, seeds.derive(seed, cell, split.repeat, split.fold))
+        predictions = _write_predictions(model, table.iloc[list(split.test)], split, model.predict(held_out), folder)
         if labelling is None:
-            _leave(model, losses, held_out, folder)
-            against = checking.others(model, y, groups, lambda *given: trained(*given)[0]) if explain_checks else None
-            held = (held_out, np.array([classes.index(name) for name in told["true"]]))
-            explaining.write(model, explainers, (training, y), held, folder, _regions(parcels, preparation), against)
+            _save_outputs(model, losses, held_out, folder)
+            against = None
+            if explain_checks:
+                against = train_comparison_models(model, y, groups, lambda *arguments: train_on(*arguments)[0])
+            held = (held_out, np.array([classes.index(name) for name in predictions["true"]]))
+            regions = _load_parcels(parcels, pipeline)
+            write_explanations(model, explainers, (training, y), held, folder, regions, against)
             if split.repeat == 1:
-                _keep_products(model, training, held_out, folder)
+                _save_gram_matrices(model, training, held_out, folder)
     checkpoint.clear(folder)
 
 
-def _start(
-    classifier: str, preparation: prepare.Preparation, classes: int, device: str, weights: Path | None, **own: Any
+def _build_module(
+    classifier: str, pipeline: FeaturePipeline, classes: int, device: str, weights: Path | None, **build_arguments: Any
 ) -> tuple[torch.nn.Module, str]:
-    """What is trained, from its weights where there are some, and the device where."""
-    module = models.build(classifier, preparation, classes, **own)
+    """Build the untrained module, with pretrained weights if there are some; return it and its device."""
+    module = models.build(classifier, pipeline, classes, **build_arguments)
     if weights is not None:
         catalogue.load("classifiers", classifier).load_weights(module, weights)
-    return module, "cpu" if hasattr(module, "fit") else resolve(device)  # what fits itself does so in numpy
+    return module, "cpu" if hasattr(module, "fit") else resolve_device(device)  # what fits itself does so in numpy
 
 
-def _regions(parcels: Path | None, preparation: prepare.Preparation) -> NDArray[np.integer] | None:
-    return None if parcels is None else preparation.grid.vector(np.load(parcels))
-
-
-def resolve(device: str) -> str:
-    """cpu or cuda for auto. Raises UsageError when cuda is asked for and not there."""
-    there = torch.cuda.is_available()
-    if device.startswith("cuda") and not there:
-        raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
-    return device if device != "auto" else ("cuda" if there else "cpu")
+def _load_parcels(parcels: Path | None, pipeline: FeaturePipeline) -> NDArray[np.integer] | None:
+    return None if parcels is None else pipeline.grid.vector(np.load(parcels))
 
 
 def _fit(
     model: models.Model,
-    training: prepare.People,
+    training: Samples,
     y: NDArray[np.int64],
     *,
     groups: list[str],
     options: Mapping[str, Any] | None,
     folder: Path,
 ) -> dict[str, list[float]]:
-    """Train a network as its file says, or let a classifier fit itself (which has no losses to tell)."""
-    x, preparation = model.preparation.vectors(training), model.preparation
+    """Train a network as its file declares, or call a classifier's own `fit` (without losses); return the losses."""
+    x, pipeline = model.pipeline.transform(training), model.pipeline
     if hasattr(model.module, "fit"):
         fit: Any = model.module.fit
-        fit(x, y, seed=model.seed, groups=groups, places=models.places(preparation.grid))
+        fit(x, y, seed=model.seed, groups=groups, places=models.places(pipeline.grid))
         return {"loss": []}
-    how = regimen.of(catalogue.load("classifiers", model.classifier), options)
+    config = config_from_module(catalogue.load("classifiers", model.classifier), options)
     start = [tensor.numpy() for tensor in model.module.state_dict().values()]
-    told = {"classifier": model.classifier, "seed": model.seed, "device": model.device, "groups": groups}
+    context = {"classifier": model.classifier, "seed": model.seed, "device": model.device, "groups": groups}
     return loop.train(
         model.module,
-        reading.Reader(preparation, x, most=how.at_once),
+        VolumeReader(pipeline, x, most=config.micro_batch_size),
         y,
-        how,
+        config,
         seed=model.seed,
         device=model.device,
         groups=groups,
-        checkpoint=checkpoint.place(
-            folder, how, [preparation.grid.mask, x, y, *start], threads=torch.get_num_threads(), **told
+        checkpoint=checkpoint.make_checkpoint(
+            folder, config, [pipeline.grid.mask, x, y, *start], threads=torch.get_num_threads(), **context
         ),
     )
 
 
-def _leave(
+def _save_outputs(
     model: models.Model,
     losses: dict[str, list[float]],
-    held_out: prepare.People,
+    held_out: Samples,
     folder: Path,
 ) -> None:
     course = pd.DataFrame({"epoch": range(1, len(losses["loss"]) + 1), **losses})
     course.to_csv(folder / "losses.tsv", sep="\t", index=False)
     models.save(model, folder / "model")
-    np.save(folder / "distances.npy", model.preparation.distances(held_out))
+    np.save(folder / "distances.npy", model.pipeline.distances(held_out))
 
 
-def _keep_products(model: models.Model, training: prepare.People, held_out: prepare.People, folder: Path) -> None:
-    """What shuffled labels, and sites, are judged by where they need no training anew.
+def _save_gram_matrices(model: models.Model, training: Samples, held_out: Samples, folder: Path) -> None:
+    """Save the Gram matrices with which permutations and site prediction need no retraining.
 
-    `products.npz` of a classifier that can decide by products of people; after ComBat also those without it,
+    `products.npz`, for classifiers that decide by Gram matrices; with ComBat also those without it,
     `products_of_sites.npz`.
     """
     part = catalogue.load("classifiers", model.classifier)
     if not hasattr(part, "decide"):
         return
-    own = model.preparation
-    made = {"products": own}
-    if own.keep is not None:
-        made["products_of_sites"] = prepare.fit(training, maps=own.maps, columns=own.columns, grid=own.grid)
-    for name, preparation in made.items():
-        both = (preparation.vectors(training), preparation.vectors(held_out))
-        np.savez(folder / f"{name}.npz", **part.products(*both, places=models.places(preparation.grid)))
+    fitted = model.pipeline
+    pipelines = {"products": fitted}
+    if fitted.keep is not None:
+        pipelines["products_of_sites"] = fit_pipeline(
+            training, maps=fitted.maps, columns=fitted.columns, grid=fitted.grid
+        )
+    for name, pipeline in pipelines.items():
+        both = (pipeline.transform(training), pipeline.transform(held_out))
+        np.savez(folder / f"{name}.npz", **part.products(*both, places=models.places(pipeline.grid)))
 
 
-def _table(people: Path, classes: tuple[str, ...], labelling: Sequence[int] | None) -> pd.DataFrame:
-    """The table of people, with the classes of a labelling if there is one."""
-    table = tables.read(people)
+def _read_table(people: Path, classes: tuple[str, ...], labelling: Sequence[int] | None) -> pd.DataFrame:
+    """Read the table of samples, with the classes of a labelling if there is one."""
+    table = tables.read_table(people)
     if labelling is not None:
         return table.assign(**{"class": [classes[code] for code in labelling]})
     if unknown := sorted(set(table["class"].astype(str)) - set(classes)):
@@ -171,10 +173,10 @@ def _table(people: Path, classes: tuple[str, ...], labelling: Sequence[int] | No
     return table
 
 
-def _predictions(
+def _write_predictions(
     model: models.Model, table: pd.DataFrame, split: Split, probability: NDArray[np.float64], folder: Path
 ) -> pd.DataFrame:
-    """Write predictions.tsv of the people held out; returns its rows."""
+    """Write predictions.tsv of the held-out samples and return the table."""
     session = table["session_id"] if "session_id" in table else pd.Series("n/a", table.index)
     columns = {
         "participant_id": table["participant_id"].to_numpy(),
@@ -186,6 +188,6 @@ def _predictions(
         "predicted": [model.classes[index] for index in probability.argmax(axis=1)],
     }
     columns |= {f"probability_{name}": probability[:, index] for index, name in enumerate(model.classes)}
-    told = pd.DataFrame(columns)
-    told.to_csv(folder / "predictions.tsv", sep="\t", index=False)
-    return told
+    predictions = pd.DataFrame(columns)
+    predictions.to_csv(folder / "predictions.tsv", sep="\t", index=False)
+    return predictions

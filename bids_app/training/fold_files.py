@@ -45,7 +45,7 @@ class FoldFiles:
 
     @property
     def region_zscores(self) -> Path:
-        """z of each held-out person's maps by region (`training.deviations`)."""
+        """z of each held-out person's maps by region (`training.region_zscores`)."""
         return self.folder / "regions.npz"
 
     @property

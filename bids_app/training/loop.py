@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_class_weight
 from torch.nn.functional import cross_entropy
 
-from bids_app.training import augment, drawing, placed
+from bids_app.training import augment
 from bids_app.training.checkpoint import Checkpoint, State
-from bids_app.training.regimen import Regimen
+from bids_app.training.device import autocast_precision, training_mode
+from bids_app.training.sampling import Rows, draw_epoch, epoch_length, train_validation_split
+from bids_app.training.training_config import TrainingConfig
 
 CUDA_TOLERANCE = 1e-3  # of probabilities, two trainings with one seed on one device
 
@@ -24,7 +27,7 @@ def train(
     network: torch.nn.Module,
     batch: Batch,
     y: NDArray[np.int64],
-    how: Regimen,
+    config: TrainingConfig,
     *,
     seed: int,
     device: str,
@@ -32,121 +35,133 @@ def train(
     checkpoint: Checkpoint | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] | None = None,
 ) -> dict[str, list[float]]:
-    """Train in place by cross entropy in which classes weigh the same; return each epoch's mean `loss`, and where
-    people are set aside theirs, `validation`.
+    """Train in place with class-balanced cross entropy; return the mean `loss` of each epoch and, with a validation
+    set, its loss `validation`.
 
-    batch: rows of y -> volumes (rows, channels, X, Y, Z), so that people are read when they are needed; groups
-    (people,) are set aside as wholes. Gradients are clipped to norm 1. Nobody but training people decides when to
-    stop; without patience the weights of the last epoch are kept. On a CPU the same seed and threads give the same
-    weights, killed and taken up again or not. On CUDA some sums have no fixed order, and probabilities are to differ
-    by CUDA_TOLERANCE at most (a `gpu` test; neither it nor bfloat16 and channels last were run on a device yet).
+    batch: rows of y -> volumes (rows, channels, X, Y, Z), so that samples are read when needed; groups (samples,) are
+    never split by validation. Gradients are clipped to norm 1. Early stopping uses training samples only; without
+    patience the weights of the last epoch are used. On a CPU, weights are reproducible with the same seed and number of
+    threads, including after resuming from a checkpoint. On CUDA some sums have no fixed order, and probabilities may
+    differ by up to CUDA_TOLERANCE (a `gpu` test; neither it nor bfloat16 and channels last have run on a device yet).
     """
-    rows, aside = np.arange(len(y)), np.arange(0)
-    if how.aside:
-        rows, aside = drawing.parted(y, groups, share=how.aside, seed=seed)
-    # parts of even size: a last batch of one person would break batch normalisation
-    parts = math.ceil(drawing.length(rows, y, oversample=how.oversample) / how.batch_size)
-    apart = np.array_split(aside, max(1, math.ceil(len(aside) / how.at_once)))
-    with placed.training(network, device), seeded(seed, device):
-        state = _start(network, how, parts, seed, device)
-        change, balancing = augment.load(how.augment), None if how.oversample else rows
-        loss = _loss(state, batch, y, how, device, balancing=balancing, change=change)
-        validation = _loss(state, batch, y, how, device, balancing=aside, change=None)
+    rows, validation_rows = np.arange(len(y)), np.arange(0)
+    if config.validation_size:
+        rows, validation_rows = train_validation_split(y, groups, share=config.validation_size, seed=seed)
+    # batches of even size: a last batch of one sample would break batch normalisation
+    parts = math.ceil(epoch_length(rows, y, oversample=config.oversample) / config.batch_size)
+    validation_parts = np.array_split(
+        validation_rows, max(1, math.ceil(len(validation_rows) / config.micro_batch_size))
+    )
+    with training_mode(network, device), fixed_seed(seed, device):
+        state = _init_state(network, config, parts, seed, device)
+        change, balancing = augment.load(config.augment), None if config.oversample else rows
+        loss = _make_loss(state, batch, y, config, device, balancing=balancing, change=change)
+        validation = _make_loss(
+            state, batch, y, config, device, balancing=validation_rows if validation_rows.size else None, change=None
+        )
         if checkpoint is not None:
             checkpoint.restore(state)
-        left = range(len(state.told["loss"]), how.epochs)
-        for _ in left if progress is None else progress(left):
-            if _stale(state, how):
+        epochs = range(len(state.history["loss"]), config.epochs)
+        for _ in epochs if progress is None else progress(epochs):
+            if _should_stop(state, config):
                 break
-            drawn = drawing.epoch(rows, y, state.order, oversample=how.oversample)
-            steps = [_step(state, loss, chosen, how) for chosen in np.array_split(drawn, parts)]
-            state.told["loss"].append(sum(float(mean) * len(few) for step in steps for few, mean in step) / len(drawn))
-            if how.aside:
-                _judge(state, validation, apart, keep=how.patience is not None)
+            epoch_rows = draw_epoch(rows, y, state.order, oversample=config.oversample)
+            steps = [_train_step(state, loss, batch_rows, config) for batch_rows in np.array_split(epoch_rows, parts)]
+            state.history["loss"].append(
+                sum(float(mean) * len(few) for step in steps for few, mean in step) / len(epoch_rows)
+            )
+            if config.validation_size:
+                _validate(state, validation, validation_parts, keep=config.patience is not None)
             if checkpoint is not None:
-                checkpoint.keep(state, last=_stale(state, how) or len(state.told["loss"]) == how.epochs)
+                checkpoint.save(state, last=_should_stop(state, config) or len(state.history["loss"]) == config.epochs)
         if state.best:
             network.load_state_dict(state.best)
-    return state.told
+    return state.history
 
 
-def _start(network: torch.nn.Module, how: Regimen, parts: int, seed: int, device: str) -> State:
-    """Before the first epoch."""
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[how.optimiser]
-    optimiser = kind(network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
+def _init_state(network: torch.nn.Module, config: TrainingConfig, parts: int, seed: int, device: str) -> State:
+    """Return the state before the first epoch."""
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimiser]
+    optimiser = kind(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = None
-    if how.schedule == "cosine":
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=how.epochs * parts)
+    if config.schedule == "cosine":
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=config.epochs * parts)
     order, noise = np.random.default_rng(seed), torch.Generator(device).manual_seed(seed)
-    told: dict[str, list[float]] = {name: [] for name in ("loss", *(("validation",) if how.aside else ()))}
-    return State(network, optimiser, schedule, order, noise, told)
+    history: dict[str, list[float]] = {
+        name: [] for name in ("loss", *(("validation",) if config.validation_size else ()))
+    }
+    return State(network, optimiser, schedule, order, noise, history)
 
 
-def _loss(
+def _make_loss(
     state: State,
     batch: Batch,
     y: NDArray[np.int64],
-    how: Regimen,
+    config: TrainingConfig,
     device: str,
     *,
-    balancing: drawing.Rows | None,
+    balancing: Rows | None,
     change: augment.Augment | None,
 ) -> Loss:
-    """The mean loss of some rows, as a function; weights make the classes of the rows `balancing` weigh the same."""
+    """Return a function of rows that computes their mean loss, weighted to balance the classes of rows `balancing`."""
     weights = None
     if balancing is not None:
-        weights = torch.tensor(drawing.weights(y[balancing]), dtype=torch.float32, device=device)
+        labels = y[balancing]
+        balanced = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
+        weights = torch.tensor(balanced, dtype=torch.float32, device=device)
 
-    def loss(few: drawing.Rows) -> torch.Tensor:
-        x = torch.from_numpy(batch(few)).to(device)
+    def loss(rows: Rows) -> torch.Tensor:
+        x = torch.from_numpy(batch(rows)).to(device)
         x = x if change is None else change(x, state.noise)
-        target = torch.from_numpy(y[few]).to(device)
-        with placed.precision(device):
-            forward: Any = state.network.instances if how.instances else state.network
+        target = torch.from_numpy(y[rows]).to(device)
+        with autocast_precision(device):
+            forward: Any = state.network.instances if config.instances else state.network
             logits = forward(x)
-            if how.instances:  # (batch, slices, classes): each slice has its person's class
+            if config.instances:  # (batch, slices, classes): each slice has its sample's class
                 target, logits = target.repeat_interleave(logits.shape[1]), logits.flatten(0, 1)
             return cross_entropy(logits, target, weight=weights, reduction="none").mean()
 
     return loss
 
 
-def _step(state: State, loss: Loss, chosen: drawing.Rows, how: Regimen) -> list[tuple[drawing.Rows, torch.Tensor]]:
-    """One step by the mean loss of the chosen rows, which go through in so many parts as the regimen says."""
-    told = []
+def _train_step(state: State, loss: Loss, rows: Rows, config: TrainingConfig) -> list[tuple[Rows, torch.Tensor]]:
+    """Take one optimiser step on the mean loss of some rows, accumulated over micro-batches; return their losses."""
+    losses = []
     state.optimiser.zero_grad()
-    for few in np.array_split(chosen, min(how.accumulate, len(chosen))):
-        mean = loss(few)
-        (mean * (len(few) / len(chosen))).backward()
-        told.append((few, mean.detach()))
+    for part in np.array_split(rows, min(config.accumulate, len(rows))):
+        mean = loss(part)
+        (mean * (len(part) / len(rows))).backward()
+        losses.append((part, mean.detach()))
     torch.nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
     state.optimiser.step()
     if state.schedule is not None:
         state.schedule.step()
-    return told
+    return losses
 
 
-def _judge(state: State, loss: Loss, parts: list[drawing.Rows], *, keep: bool) -> None:
-    """Tell the loss of the people set aside, and if wanted keep the weights where it is the best so far."""
+def _validate(state: State, loss: Loss, parts: list[Rows], *, keep: bool) -> None:
+    """Append the validation loss to the history, and with `keep` store the weights if it is the best so far."""
     state.network.eval()
     with torch.no_grad():
-        total = sum(float(loss(few)) * len(few) for few in parts)
+        total = sum(float(loss(part)) * len(part) for part in parts)
     state.network.train()
-    told = state.told["validation"]
-    told.append(total / sum(map(len, parts)))
-    if keep and np.argmin(told) == len(told) - 1:
+    history = state.history["validation"]
+    history.append(total / sum(map(len, parts)))
+    if keep and np.argmin(history) == len(history) - 1:
         state.best = {name: tensor.clone() for name, tensor in state.network.state_dict().items()}
 
 
-def _stale(state: State, how: Regimen) -> bool:
-    """Whether so many epochs as the patience brought nothing better."""
-    told = state.told.get("validation", [])
-    return bool(told) and how.patience is not None and len(told) - 1 - int(np.argmin(told)) >= how.patience
+def _should_stop(state: State, config: TrainingConfig) -> bool:
+    """Whether the validation loss has not improved for as many epochs as the patience."""
+    history = state.history.get("validation", [])
+    return (
+        bool(history) and config.patience is not None and len(history) - 1 - int(np.argmin(history)) >= config.patience
+    )
 
 
 @contextmanager
-def seeded(seed: int, device: str) -> Iterator[None]:
-    """Torch's own generators (dropout) seeded and cuDNN made deterministic, both as before afterwards."""
+def fixed_seed(seed: int, device: str) -> Iterator[None]:
+    """Seed torch's global generators (dropout) and make cuDNN deterministic; restore both afterwards."""
     devices = [torch.cuda.current_device()] if device.startswith("cuda") else []
     with (
         torch.random.fork_rng(devices=devices),
@@ -157,8 +172,8 @@ def seeded(seed: int, device: str) -> Iterator[None]:
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Torch on `count` threads, since its numbers vary with them."""
+def torch_threads(count: int) -> Iterator[None]:
+    """Run torch on `count` threads, since its results depend on the number."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,68 +1,69 @@
-"""How much memory one step of training takes, found out without training: shapes go through the network, no numbers."""
+"""The memory of one training step, estimated without training: a forward pass on torch's meta device."""
 
 from dataclasses import dataclass
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from bids_app.training.regimen import Regimen
+from bids_app.training.training_config import TrainingConfig
 
-GAPS, COPIES, BLOCK = 1.5, 3, 16
-SCRATCH = 2**26
+FRAGMENTATION, TENSOR_COPIES, CHANNEL_BLOCK = 1.5, 3, 16
+LIBRARY_BYTES = 2**26
 
 
 @dataclass(frozen=True)
-class Need:
-    """Bytes of a network's weights, of what a step keeps of its forward pass, and of the largest tensor in it, whose
+class MemoryEstimate:
+    """Bytes of a network's weights, of the activations saved by a forward pass, and of its largest tensor, whose
     channels are counted in blocks of 16, as convolutions on a CPU lay them out.
     """
 
     weights: int
-    kept: int
+    activations: int
     largest: int
     best: bool
 
     @property
     def total(self) -> int:
-        """The peak, an estimate that may be twice too high; held against peaks in benchmarks/test_training.py.
+        """The estimated peak in bytes, at most twice too high; compared with real peaks in benchmarks/test_training.py.
 
-        Weights, their gradients, two moments of the optimiser, and the best weights where training may stop early;
-        what is kept, and half as much for the gaps that allocating and freeing leaves; three of the largest tensor,
-        for the backward pass of a convolution holds the gradients on both sides and a copy in its own order; and what
-        the libraries allocate once.
+        Weights, gradients, two optimiser moments, and the best weights with early stopping; saved activations, and half
+        as much for fragmentation; three times the largest tensor, since the backward pass of a convolution holds the
+        gradients of both sides and a reordered copy; and what libraries allocate once.
         """
         of_weights = (5 if self.best else 4) * self.weights
-        return int(of_weights + GAPS * self.kept + COPIES * self.largest + SCRATCH)
+        return int(of_weights + FRAGMENTATION * self.activations + TENSOR_COPIES * self.largest + LIBRARY_BYTES)
 
 
-def of_step(network: torch.nn.Module, how: Regimen, *, channels: int, shape: tuple[int, ...]) -> Need:
-    """What training on volumes (X, Y, Z) needs a step. The network has no weights any more afterwards."""
+def estimate_step(
+    network: torch.nn.Module, config: TrainingConfig, *, channels: int, shape: tuple[int, ...]
+) -> MemoryEstimate:
+    """Estimate the memory of one training step on volumes (X, Y, Z). The network loses its weights."""
     network.to("meta").train()
     weights = [*network.parameters(), *network.buffers()]
-    own = {weight.untyped_storage()._cdata for weight in weights}
-    kept: dict[int, torch.UntypedStorage] = {}
+    parameter_storages = {weight.untyped_storage()._cdata for weight in weights}
+    saved: dict[int, torch.UntypedStorage] = {}
     sizes = [0]
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
+    def save(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:
-            kept[storage._cdata] = storage
+        if storage._cdata not in parameter_storages:
+            saved[storage._cdata] = storage
         return tensor
 
-    def look(module: torch.nn.Module, given: object, made: object) -> None:
-        del module, given
-        if isinstance(made, torch.Tensor):
-            channels = made.shape[1] if made.ndim > 3 else BLOCK
-            sizes.append(made.nbytes // channels * -(-channels // BLOCK) * BLOCK)
+    def record_size(module: torch.nn.Module, inputs: object, output: object) -> None:
+        del module, inputs
+        if isinstance(output, torch.Tensor):
+            channels = output.shape[1] if output.ndim > 3 else CHANNEL_BLOCK
+            sizes.append(output.nbytes // channels * -(-channels // CHANNEL_BLOCK) * CHANNEL_BLOCK)
 
     for module in network.modules():
-        module.register_forward_hook(look)
-    x = torch.empty(how.at_once, channels, *shape, device="meta")
-    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        module.register_forward_hook(record_size)
+    x = torch.empty(config.micro_batch_size, channels, *shape, device="meta")
+    with saved_tensors_hooks(save, lambda tensor: tensor):
         network(x)
-    return Need(
+    return MemoryEstimate(
         weights=sum(weight.nbytes for weight in weights),
-        kept=sum(storage.nbytes() for storage in kept.values()),
+        activations=sum(storage.nbytes() for storage in saved.values()),
         largest=max(x.nbytes, *sizes),
-        best=how.patience is not None,
+        best=config.patience is not None,
     )

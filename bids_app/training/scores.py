@@ -1,4 +1,4 @@
-"""Scores of out-of-fold predictions, at the level of people, with intervals."""
+"""Scores of out-of-fold predictions per participant, with intervals."""
 
 import hashlib
 import math
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 
 from bids_app.errors import DataError
 from bids_app.training import calibration
@@ -20,9 +20,9 @@ RESAMPLES = 1000
 Bounds = tuple[float, float]
 
 
-def table(predictions: pd.DataFrame, classes: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
-    """One row a cell and repeat: n, and with _low and _high: balanced_accuracy, accuracy, auroc, what
-    `calibration.measures` gives, and for two classes sensitivity and specificity.
+def score_table(predictions: pd.DataFrame, classes: Sequence[str], *, seed: int = 0) -> pd.DataFrame:
+    """Return one row per cell and repeat: n, and with _low and _high: balanced_accuracy, accuracy, auroc, the measures
+    of `calibration.score_probabilities`, and for two classes sensitivity and specificity.
 
     predictions: participant_id, cell, repeat, fold, true, predicted, probability_<class>; several rows of a person
     (sessions) count as one, by their mean probability. Sensitivity is of the second class, specificity of the first,
@@ -30,37 +30,37 @@ def table(predictions: pd.DataFrame, classes: Sequence[str], *, seed: int = 0) -
     """
     rows = []
     for (cell, repeat), part in predictions.groupby(["cell", "repeat"], sort=False):
-        people = by_person(part, classes)
+        people = average_sessions(part, classes)
         true = np.array([list(classes).index(name) for name in people["true"]])
         predicted = np.array([list(classes).index(name) for name in people["predicted"]])
         missing = [name for index, name in enumerate(classes) if not (true == index).any()]
         if missing:
             raise DataError(
-                f"{cell}: nobody of class {', '.join(missing)} was predicted, so that no score can be given"
+                f"{cell}: no participant of class {', '.join(missing)} was held out, so no score can be computed"
             )
         probability = people[[f"probability_{name}" for name in classes]].to_numpy(float)
         counts = [
             (int((predicted[true == index] == index).sum()), int((true == index).sum()))
             for index in range(len(classes))
         ]
-        row: dict[str, Any] = {"cell": cell, "repeat": repeat, "n": len(people)} | _named(
-            "balanced_accuracy", *balanced(counts)
+        row: dict[str, Any] = {"cell": cell, "repeat": repeat, "n": len(people)} | _with_bounds(
+            "balanced_accuracy", *balanced_accuracy_interval(counts)
         )
         hits = sum(right for right, _ in counts)
-        row |= _named("accuracy", hits / len(people), wilson(hits, len(people)))
+        row |= _with_bounds("accuracy", hits / len(people), wilson_interval(hits, len(people)))
         if len(classes) == 2:
             for name, (right, n) in zip(("specificity", "sensitivity"), counts, strict=True):
-                row |= _named(name, right / n, wilson(right, n))
-        weights = resamples(true, np.random.default_rng(_seed(seed, str(cell), str(repeat))))
-        row |= _named("auroc", *auroc_interval(true, probability, people["fold"].to_numpy(), weights=weights))
-        for name, (value, bounds) in calibration.measures(true, probability, weights).items():
-            row |= _named(name, value, bounds)
-        rows.append(_checked(row, counts))
+                row |= _with_bounds(name, right / n, wilson_interval(right, n))
+        weights = bootstrap_weights(true, np.random.default_rng(_seed(seed, str(cell), str(repeat))))
+        row |= _with_bounds("auroc", *auroc_interval(true, probability, people["fold"].to_numpy(), weights=weights))
+        for name, (value, bounds) in calibration.score_probabilities(true, probability, weights).items():
+            row |= _with_bounds(name, value, bounds)
+        rows.append(_check_consistency(row, counts))
     return pd.DataFrame(rows)
 
 
-def by_person(part: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """One row a person (and true class): fold, mean probabilities over sessions, and the class they say."""
+def average_sessions(part: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Return one row per person (and true class): fold, mean probabilities over sessions, and the predicted class."""
     columns = [f"probability_{name}" for name in classes]
     whole = part.groupby(["participant_id", "true"], as_index=False, sort=True).agg(
         {"fold": "first", "predicted": "first"} | dict.fromkeys(columns, "mean")
@@ -70,23 +70,20 @@ def by_person(part: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     return whole
 
 
-def wilson(right: int, n: int) -> Bounds:
-    """The 95 % interval of a proportion (Wilson 1927, J Am Stat Assoc 22:209)."""
-    p = right / n
-    centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-    # at 0 and 1 the closed form misses the edge by rounding
-    return (0.0 if right == 0 else centre - half), (1.0 if right == n else centre + half)
+def wilson_interval(right: int, n: int) -> Bounds:
+    """Return the 95 % interval of a proportion (Wilson 1927, J Am Stat Assoc 22:209)."""
+    low, high = binomtest(right, n).proportion_ci(method="wilson")
+    return float(low), float(high)
 
 
-def balanced(counts: Sequence[tuple[int, int]]) -> tuple[float, Bounds]:
-    """The mean of the classes' proportions (right, n) and its interval, from their Wilson intervals by MOVER.
+def balanced_accuracy_interval(counts: Sequence[tuple[int, int]]) -> tuple[float, Bounds]:
+    """Return the mean of the per-class recalls (right, n) and its interval, from their Wilson intervals by MOVER.
 
-    A bootstrap of a perfect score would be [1, 1] however few people there are; the method of variance estimates
-    recovery (Zou & Donner 2008, Stat Med 27:1693) keeps the single proportions' intervals.
+    The bootstrap interval of a perfect score is [1, 1] whatever the sample size; the method of variance estimates
+    recovery (Zou & Donner 2008, Stat Med 27:1693) combines the intervals of the proportions instead.
     """
     shares = [right / n for right, n in counts]
-    bounds = [wilson(right, n) for right, n in counts]
+    bounds = [wilson_interval(right, n) for right, n in counts]
     mean = sum(shares) / len(shares)
     below = math.hypot(*(share - low for share, (low, _) in zip(shares, bounds, strict=True))) / len(shares)
     above = math.hypot(*(high - share for share, (_, high) in zip(shares, bounds, strict=True))) / len(shares)
@@ -94,11 +91,11 @@ def balanced(counts: Sequence[tuple[int, int]]) -> tuple[float, Bounds]:
 
 
 def auroc(positive: NDArray[np.bool_], score: NDArray[np.float64], fold: NDArray[np.generic]) -> float:
-    """The share of pairs (one person of the class, one not, predicted by one fold's model) in order; ties are half.
+    """Return the share of correctly ordered pairs (one person of the class, one not, of one fold); ties count half.
 
     Scores of different models have no common scale, so pairs across folds are not compared. NaN without any pair.
     """
-    order, valid = _pairs(positive, score, fold)
+    order, valid = _ordered_pairs(positive, score, fold)
     return float(order.sum() / valid.sum()) if valid.any() else math.nan
 
 
@@ -109,17 +106,17 @@ def auroc_interval(
     *,
     weights: NDArray[np.float64],
 ) -> tuple[float, Bounds]:
-    """AUROC (over two classes: mean of one against the rest), its interval by resamples of people within class.
+    """Return the AUROC (above two classes: the mean of one against the rest) and its bootstrap interval within class.
 
     true (n,), probability (n, classes), fold (n,); weights (resamples, n): how often each is drawn. Where all pairs are
-    in order, or none, the bootstrap has no spread, and Newcombe's score interval is given (2006, Stat Med 25:559,
-    method 5).
+    ordered alike the bootstrap has no spread, and Newcombe's score interval is returned (2006, Stat Med 25:559, method
+    5).
     """
     wanted = [1] if probability.shape[1] == 2 else list(range(probability.shape[1]))
     areas, resampled, score_bounds = [], [], []
     for index in wanted:
         positive = true == index
-        order, valid = _pairs(positive, probability[:, index], fold)
+        order, valid = _ordered_pairs(positive, probability[:, index], fold)
         if not valid.any():
             return math.nan, (math.nan, math.nan)
         areas.append(float(order.sum() / valid.sum()))
@@ -127,7 +124,7 @@ def auroc_interval(
         pairs = ((ours @ valid) * others).sum(axis=1)
         in_order = ((ours @ order) * others).sum(axis=1)
         resampled.append(np.divide(in_order, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0))
-        score_bounds.append(newcombe(areas[-1], int(positive.sum()), int((~positive).sum())))
+        score_bounds.append(newcombe_interval(areas[-1], int(positive.sum()), int((~positive).sum())))
     mean = sum(areas) / len(areas)
     if mean in (0.0, 1.0):
         return mean, (min(low for low, _ in score_bounds), max(high for _, high in score_bounds))
@@ -135,8 +132,8 @@ def auroc_interval(
     return mean, (low, high)
 
 
-def newcombe(area: float, positives: int, negatives: int) -> Bounds:
-    """The 95 % score interval of an AUROC: Hanley & McNeil's variance, N = (m + n) / 2 (Newcombe 2006, method 5)."""
+def newcombe_interval(area: float, positives: int, negatives: int) -> Bounds:
+    """Return the score interval of an AUROC: Hanley & McNeil's variance, N = (m + n) / 2 (Newcombe 2006, method 5)."""
     mean_n = (positives + negatives) / 2
 
     def distance(theta: float) -> float:
@@ -149,17 +146,17 @@ def newcombe(area: float, positives: int, negatives: int) -> Bounds:
     return low, high
 
 
-def _pairs(
+def _ordered_pairs(
     positive: NDArray[np.bool_], score: NDArray[np.float64], fold: NDArray[np.generic]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How each pair (positives, negatives) is ordered, 1, 0.5 or 0, and which pairs count."""
+    """Return the order of each pair (positives, negatives), 1, 0.5 or 0, and which pairs count."""
     difference = score[positive][:, None] - score[~positive][None, :]
     valid = (fold[positive][:, None] == fold[~positive][None, :]).astype(float)
     return (0.5 * (np.sign(difference) + 1)) * valid, valid
 
 
-def resamples(true: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float64]:
-    """How often each person is drawn, (resamples, n), every class drawn at its own size."""
+def bootstrap_weights(true: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float64]:
+    """Draw bootstrap resamples within class: how often each person is drawn, (resamples, n)."""
     weights = np.zeros((RESAMPLES, len(true)))
     for index in np.unique(true):
         rows = np.flatnonzero(true == index)
@@ -167,8 +164,8 @@ def resamples(true: NDArray[np.int64], random: np.random.Generator) -> NDArray[n
     return weights
 
 
-def _checked(row: dict[str, Any], counts: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    """The row, once its numbers are known to fit together: a table that contradicts itself is worse than none."""
+def _check_consistency(row: dict[str, Any], counts: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """Return the row after checking that its scores are consistent with the counts."""
     n = sum(members for _, members in counts)
     shares = [right / members for right, members in counts]
     fits = row["n"] == n and math.isclose(row["balanced_accuracy"], sum(shares) / len(shares))
@@ -182,16 +179,16 @@ def _checked(row: dict[str, Any], counts: Sequence[tuple[int, int]]) -> dict[str
     return row
 
 
-def of_people(predictions: pd.DataFrame, classes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Codes of the true and of the predicted class, (people,) each, from the predictions of one cell and repeat."""
-    people = by_person(predictions, classes)
+def class_codes(predictions: pd.DataFrame, classes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the codes of the true and predicted classes, (people,) each, of one cell and repeat."""
+    people = average_sessions(predictions, classes)
     true, predicted = (
         np.array([list(classes).index(name) for name in people[column]]) for column in ("true", "predicted")
     )
     return true, predicted
 
 
-def _named(name: str, value: float, bounds: Bounds) -> dict[str, float]:
+def _with_bounds(name: str, value: float, bounds: Bounds) -> dict[str, float]:
     return {name: value, f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
 
 

@@ -1,0 +1,100 @@
+"""Metadata of trained models: `model.toml` beside the weights, and `cell.toml` above the folds; read without torch."""
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from bids_app.errors import DataError, MissingInputError
+
+WEIGHTS_FILE, METADATA_FILE, CELL_FILE = "weights.safetensors", "model.toml", "cell.toml"
+MODEL_FORMAT = (
+    1  # of the weights and of model.toml, and of how maps are prepared: a change of any of these is a new one
+)
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """Read one model's metadata.
+
+    Raises MissingInputError when a file is missing, DataError when the weights do not match the metadata or the model
+    has another format.
+    """
+    lacking = [name for name in (WEIGHTS_FILE, METADATA_FILE) if not (folder / name).is_file()]
+    if lacking:
+        raise MissingInputError(
+            f"{folder} has no {' and no '.join(lacking)}; give the folder of a model that the group level wrote"
+        )
+    card = _read_toml(folder / METADATA_FILE)
+    if card.get("format") != MODEL_FORMAT:
+        raise DataError(
+            f"{folder / METADATA_FILE} is of format {card.get('format', 'unknown')} "
+            f"(Pellucid {card.get('pellucid_version')}), and this version reads format {MODEL_FORMAT}: "
+            "apply the model with the version that trained it"
+        )
+    if card["weights_sha256"] != file_sha256(folder / WEIGHTS_FILE):
+        raise DataError(f"{folder / WEIGHTS_FILE} is not the file that {METADATA_FILE} describes; copy the model again")
+    return card
+
+
+def find_models(root: Path) -> dict[str, dict[Path, dict[str, Any]]]:
+    """Return the models under a folder, by cell: fold folder -> card, in order of repeat and fold.
+
+    `root` may be an analysis, its `models`, or one cell's folder. Raises as `read_metadata` does, MissingInputError
+    where there is no model, and DataError where the models of one cell differ in their inputs.
+    """
+    if not root.is_dir():
+        raise MissingInputError(f"--model: there is no folder {root}")
+    models: dict[str, dict[Path, dict[str, Any]]] = {}
+    for file in root.rglob(METADATA_FILE):
+        card = read_metadata(file.parent)
+        models.setdefault(card["cell"], {})[file.parent] = card
+    if not models:
+        raise MissingInputError(
+            f"--model: no {METADATA_FILE} is below {root}; give group/ANALYSIS/models of a trained analysis"
+        )
+    for cell, cards in models.items():
+        first = next(iter(cards.values()))
+        for key in ("classes", "maps", "grid", "settings", "adjust"):
+            if any(card[key] != first[key] for card in cards.values()):
+                raise DataError(f"--model: the models of {cell} below {root} differ in {key}; give one analysis alone")
+        if len({(card["repeat"], card["fold"]) for card in cards.values()}) < len(cards):
+            raise DataError(f"--model: {cell} has several models of one fold below {root}; give one analysis alone")
+    return {
+        cell: dict(sorted(models[cell].items(), key=lambda entry: (entry[1]["repeat"], entry[1]["fold"])))
+        for cell in sorted(models)
+    }
+
+
+def read_cell_metadata(models: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
+    """Read the metadata shared by all models of a cell: `verdict`, and `training` (`compute_ranges`).
+
+    Raises MissingInputError where the file is missing above the folds, DataError where it cannot be read.
+    """
+    file = next(iter(models)).parent / CELL_FILE
+    if not file.is_file():
+        raise MissingInputError(f"--model: {CELL_FILE} is not in {file.parent}; copy the whole folder of the cell")
+    return _read_toml(file)
+
+
+def read_mask(folder: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Read a model's mask (X, Y, Z) and its affine, and no other array."""
+    with safe_open(folder / WEIGHTS_FILE, framework="numpy") as stored:
+        return stored.get_tensor("grid.mask"), np.array(read_metadata(folder)["grid"]["affine"])
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is not TOML: {error}; copy the model again") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
