@@ -23,7 +23,7 @@ from bids_app.nodes.ica import (
 )
 from bids_app.planning.group import GroupPlan
 from bids_app.planning.group_records import ComponentPlan
-from bids_app.planning.ica import fold_key
+from bids_app.planning.ica import IcaPlan, fold_key
 from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 from bids_app.training import seeds
@@ -70,15 +70,65 @@ def connect_ica(
     inner: dict[str, list[Split]],
     work_dir: WorkDir,
 ) -> MapSources:
-    """Add the nodes of fitted maps, if there are any, to those of `stacks`; `inner`: inner folds, by `within`.
+    """Add the nodes of fitted maps, if there are any, to those of `stacks`.
 
-    regions: the placed atlas over which a classifier takes means, by map.
+    regions: the node of the atlas over which a classifier takes means, by map; inner: inner folds, by `inner_prefix`.
     """
     plan = analysis.ica
     if plan is None:
         return MapSources(stacks, {}, ())
-    voxels = BRAIN_MM3 / analysis.resolutions[plan.maps[0]] ** 3
-    series = make_node(
+    first = plan.maps[0]
+    series = _series_node(plan, analysis, work_dir)
+    graph.connect([(grids[analysis.grids[first]], series, [("out", "template")])])
+    if first in regions:
+        graph.connect([(regions[first], series, [("out", "parcellation")])])
+    rows = {EVERYBODY: list(range(len(analysis.used))), **training_rows(analysis.splits, inner)}
+    fits = {place: _fit_node(place, train, plan, analysis, settings, work_dir) for place, train in rows.items()}
+    fitted = _connect_fits(graph, series, fits, plan, _component_plan(plan, analysis), work_dir)
+    overall = {}
+    for name in plan.maps:
+        overall[name] = make_node(
+            f"stack_{name.replace('-', '')}",
+            stack_from_everybody,
+            mem_gb=0.5,
+            connected=("folder",),
+            map_name=name,
+            work=str(work_dir.path),
+        )
+        graph.connect([(fitted[EVERYBODY], overall[name], [("out", "folder")])])
+    return MapSources(stacks | overall, fitted, plan.maps)
+
+
+def _connect_fits(
+    graph: Workflow,
+    series: Node,
+    fits: dict[str, Node],
+    plan: IcaPlan,
+    components: ComponentPlan,
+    work_dir: WorkDir,
+) -> dict[str, Node]:
+    """Connect every fit to the check of all and to its dual regression; returns the latter by place."""
+    names = tuple(f"fit_{place}" for place in fits)
+    check = make_node(
+        "ica_check", check_components, mem_gb=0.5, connected=names, plan=components, work=str(work_dir.path)
+    )
+    fitted = {}
+    for place, fit in fits.items():
+        graph.connect([(series, fit, [("out", "series")]), (fit, check, [("out", f"fit_{place}")])])
+        fitted[place] = make_node(
+            f"ica_maps_{place}",
+            dual_regress,
+            mem_gb=1.5 + 3 * plan.gb,
+            connected=("series", "fitted", "numbers"),
+            plan=components,
+        )
+        graph.connect([(series, fitted[place], [("out", "series")]), (fit, fitted[place], [("out", "fitted")])])
+        graph.connect([(check, fitted[place], [("out", "numbers")])])
+    return fitted
+
+
+def _series_node(plan: IcaPlan, analysis: GroupPlan, work_dir: WorkDir) -> Node:
+    return make_node(
         "ica_series",
         gather_ica_series,
         mem_gb=1 + 2 * plan.gb,
@@ -89,44 +139,12 @@ def connect_ica(
         sha256=plan.sha256,
         work=str(work_dir.path),
     )
-    graph.connect([(grids[analysis.grids[plan.maps[0]]], series, [("out", "template")])])
-    if plan.maps[0] in regions:
-        graph.connect([(regions[plan.maps[0]], series, [("out", "parcellation")])])
-    rows = {EVERYBODY: list(range(len(analysis.used))), **training_rows(analysis.splits, inner)}
-    fits = {place: _fit_node(place, train, analysis, settings, voxels, work_dir) for place, train in rows.items()}
-    names = tuple(f"fit_{place}" for place in fits)
-    check = make_node(
-        "ica_check",
-        check_components,
-        mem_gb=0.5,
-        connected=names,
-        plan=_component_plan(analysis),
-        work=str(work_dir.path),
-    )
-    fitted = {}
-    for place, fit in fits.items():
-        graph.connect([(series, fit, [("out", "series")]), (fit, check, [("out", f"fit_{place}")])])
-        fitted[place] = make_node(
-            f"ica_maps_{place}",
-            dual_regress,
-            mem_gb=1.5 + 3 * plan.gb,
-            connected=("series", "fitted", "numbers"),
-            plan=_component_plan(analysis),
-        )
-        graph.connect([(series, fitted[place], [("out", "series")]), (fit, fitted[place], [("out", "fitted")])])
-        graph.connect([(check, fitted[place], [("out", "numbers")])])
-    overall = {}
-    for name in plan.maps:
-        overall[name] = make_node(f"stack_{name.replace('-', '')}", stack_from_everybody, mem_gb=0.5,
-                            connected=("folder",), map_name=name, work=str(work_dir.path))  # fmt: skip
-        graph.connect([(fitted[EVERYBODY], overall[name], [("out", "folder")])])
-    return MapSources(stacks | overall, fitted, plan.maps)
 
 
 def _fit_node(
-    place: str, rows: list[int], analysis: GroupPlan, settings: Settings, voxels: float, work_dir: WorkDir
+    place: str, rows: list[int], plan: IcaPlan, analysis: GroupPlan, settings: Settings, work_dir: WorkDir
 ) -> Node:
-    plan = analysis.ica
+    voxels = BRAIN_MM3 / analysis.resolutions[plan.maps[0]] ** 3
     runs = sum(len(analysis.used[plan.maps[0]][row]) for row in rows)
     table = plan.components * voxels * 1e-9
     return make_node(
@@ -142,8 +160,7 @@ def _fit_node(
     )
 
 
-def _component_plan(analysis: GroupPlan) -> ComponentPlan:
-    plan = analysis.ica
+def _component_plan(plan: IcaPlan, analysis: GroupPlan) -> ComponentPlan:
     return {
         "maps": list(plan.maps),
         "networks": list(plan.networks),
