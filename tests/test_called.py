@@ -18,7 +18,7 @@ from bids_app.report import called as page
 from bids_app.report.page import number
 from bids_app.run import main
 from bids_app.training.feature_pipeline import Samples, fit_pipeline
-from bids_app.training.region_zscores import REGION_ZSCORES_FILE, compute_region_zscores
+from bids_app.training.region_zscores import compute_region_zscores
 
 SPACE = "MNI152NLin2009cAsym"
 
@@ -82,7 +82,7 @@ def _regions_on_pages_are_those_of_the_person_s_fold(out, folder, told):
         grid = Grid.read(work / "grid_gm.npz")
         values = np.load(place / "heatmap_weights.npy")[row, ["control", "patient"].index(explained)]
         labels = grid.vector(np.load(place / "parcels.npy"))
-        with np.load(place / REGION_ZSCORES_FILE) as stored:
+        with np.load(place / "regions.npz") as stored:
             index, z = stored["index"], stored["z"][row, 0]
         means = np.array([values[labels == one].mean(dtype=float) for one in index])
         first = int(np.abs(means).argmax())

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from bids_app.training import heatmaps
 from bids_app.training.explainer_checks import HeldOutChecks, check_model_explainer, compute_null_maps
 from bids_app.training.feature_pipeline import Samples
+from bids_app.training.fold_files import FoldFiles
 from bids_app.training.models import Model
-from bids_app.training.region_zscores import REGION_ZSCORES_FILE, compute_region_zscores
+from bids_app.training.region_zscores import compute_region_zscores
 
 LabelledSamples = tuple[Samples, NDArray[np.int64]]
 
@@ -37,7 +38,7 @@ def write_explanations(
     (training, y), (held_out, true) = trained, held
     if parcels is not None:
         index, z, controls = compute_region_zscores(model.pipeline, training, held_out, y == 0, parcels)
-        np.savez(folder / REGION_ZSCORES_FILE, index=index, z=z, controls=controls)
+        np.savez(FoldFiles(folder).region_zscores, index=index, z=z, controls=controls)
     applicable, refused = heatmaps.select_explainers(names, model.module)
     metadata: dict[str, dict[str, Any]] = {name: {"refused": why} for name, why in refused.items()}
     x = model.pipeline.transform(training)
@@ -47,12 +48,12 @@ def write_explanations(
         metadata[name]["options"] = getattr(explainer, "options", {})
         if explainer.OF in ("model", "both"):
             described = heatmaps.describe(explainer, model, x)
-            np.save(folder / f"model_{name}.npy", described)
+            np.save(FoldFiles(folder).model_heatmap(name), described)
             metadata[name]["model_sd"] = float(described.std(dtype=np.float64))
             if against is not None and explainer.OF == "model":
                 metadata[name] |= check_model_explainer(explainer, model, x, against)
         if explainer.OF in ("person", "both"):
-            file = folder / f"heatmap_{name}.npy"
+            file = FoldFiles(folder).heatmap(name)
             metadata[name]["cell_mm"] = heatmaps.cell_mm(explainer, model)
             metadata[name]["checks"] = heatmaps.write_heatmaps(explainer, model, held_out, path=file, parcels=parcels)
             metadata[name]["person_sd"] = heatmaps.heatmap_sd(explainer, model, training, parcels=parcels)
@@ -61,4 +62,5 @@ def write_explanations(
         if against is not None:
             for kind, null in compute_null_maps(explainer, against, held_out, true, x, parcels):
                 np.save(folder / f"null-{kind}-{name}.npy", null)
-    (folder / "heatmaps.json").write_text(json.dumps(metadata, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    text = json.dumps(metadata, indent=2, sort_keys=True) + "\n"
+    FoldFiles(folder).heatmaps.write_text(text, encoding="utf-8")

@@ -18,6 +18,7 @@ from bids_app.training.device import resolve_device
 from bids_app.training.explainer_checks import train_comparison_models
 from bids_app.training.explanations import write_explanations
 from bids_app.training.feature_pipeline import FeaturePipeline, Samples, fit_pipeline
+from bids_app.training.fold_files import FoldFiles
 from bids_app.training.training_config import config_from_module, select_model_options
 from bids_app.training.volume_reader import VolumeReader
 
@@ -138,9 +139,9 @@ def _save_outputs(
     folder: Path,
 ) -> None:
     course = pd.DataFrame({"epoch": range(1, len(losses["loss"]) + 1), **losses})
-    course.to_csv(folder / "losses.tsv", sep="\t", index=False)
-    models.save(model, folder / "model")
-    np.save(folder / "distances.npy", model.pipeline.distances(held_out))
+    course.to_csv(FoldFiles(folder).losses, sep="\t", index=False)
+    models.save(model, FoldFiles(folder).model)
+    np.save(FoldFiles(folder).distances, model.pipeline.distances(held_out))
 
 
 def _save_gram_matrices(model: models.Model, training: Samples, held_out: Samples, folder: Path) -> None:
@@ -160,7 +161,7 @@ def _save_gram_matrices(model: models.Model, training: Samples, held_out: Sample
         )
     for name, pipeline in pipelines.items():
         both = (pipeline.transform(training), pipeline.transform(held_out))
-        np.savez(folder / f"{name}.npz", **part.products(*both, places=models.places(pipeline.grid)))
+        np.savez(FoldFiles(folder).gram_matrix(name), **part.products(*both, places=models.places(pipeline.grid)))
 
 
 def _read_table(people: Path, classes: tuple[str, ...], labelling: Sequence[int] | None) -> pd.DataFrame:
@@ -189,5 +190,5 @@ def _write_predictions(
     }
     columns |= {f"probability_{name}": probability[:, index] for index, name in enumerate(model.classes)}
     predictions = pd.DataFrame(columns)
-    predictions.to_csv(folder / "predictions.tsv", sep="\t", index=False)
+    predictions.to_csv(FoldFiles(folder).predictions, sep="\t", index=False)
     return predictions

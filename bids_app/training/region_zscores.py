@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 from bids_app.regions import tables
 from bids_app.training.feature_pipeline import FeaturePipeline, Samples
 
-REGION_ZSCORES_FILE = "regions.npz"
 MIN_CONTROLS = 5  # people whose spread is worth a number
 
 

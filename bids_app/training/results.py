@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bids_app.training.fold_files import FoldFiles
+
 BINARY_CHECKS = ("finite", "not_all_zero")  # 1 where it is so
 
 
@@ -45,7 +47,7 @@ def read_predictions(folders: Sequence[Path]) -> pd.DataFrame:
     """Read the out-of-fold predictions of all cells and folds, one row per sample and repeat."""
     text = {"participant_id": str, "session_id": str, "true": str, "predicted": str}
     tables = [
-        pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=text, keep_default_na=False) for folder in folders
+        pd.read_csv(FoldFiles(folder).predictions, sep="\t", dtype=text, keep_default_na=False) for folder in folders
     ]
     return pd.concat(tables, ignore_index=True)
 
@@ -57,7 +59,7 @@ def average_heatmaps(folders: Sequence[Path], cell: str, classes: Sequence[str])
     describe models: the mean over folds, for each class but the reference. Each model's maps are first divided by their
     SD over its training samples, so that no fold dominates by its scale.
     """
-    about = [json.loads((folder / "heatmaps.json").read_text()) for folder in folders]
+    about = [json.loads(FoldFiles(folder).heatmaps.read_text()) for folder in folders]
     for method, metadata in about[0].items():
         if "refused" in metadata:
             continue
@@ -84,10 +86,10 @@ def _class_heatmaps(
 ) -> Iterator[tuple[Iterator[NDArray[np.float32]], pd.DataFrame]]:
     """Yield for each fold the maps of the held-out samples of a class, divided by the model's SD, and predictions."""
     for folder in folders:
-        table = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str, keep_default_na=False)
+        table = pd.read_csv(FoldFiles(folder).predictions, sep="\t", dtype=str, keep_default_na=False)
         of_class = table[table["true"] == name]
-        spread = json.loads((folder / "heatmaps.json").read_text())[method]["person_sd"] or 1.0
-        maps = np.load(folder / f"heatmap_{method}.npy", mmap_mode="r")
+        spread = json.loads(FoldFiles(folder).heatmaps.read_text())[method]["person_sd"] or 1.0
+        maps = np.load(FoldFiles(folder).heatmap(method), mmap_mode="r")
         yield (maps[row, index] / np.float32(spread) for row in of_class.index), of_class
 
 
@@ -131,7 +133,7 @@ def _average_models(
     folders: Sequence[Path], about: list[Any], cell: str, method: str, index: int, name: str
 ) -> MeanHeatmap:
     each_fold = [
-        _float32(np.load(folder / f"model_{method}.npy", mmap_mode="r")[index] / (metadata["model_sd"] or 1.0))
+        _float32(np.load(FoldFiles(folder).model_heatmap(method), mmap_mode="r")[index] / (metadata["model_sd"] or 1.0))
         for folder, metadata in zip(folders, about, strict=True)
     ]
     values = _float32(np.mean(each_fold, axis=0))
