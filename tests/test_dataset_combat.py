@@ -217,7 +217,7 @@ class TestVoxels:
     def test_blocks_of_them_give_what_all_at_once_give(self, monkeypatch):
         x, sites, age = cohort(1, 60)
         whole = combat.fit(x, sites, age)
-        monkeypatch.setattr(combat, "VALUES", 60 * 7)
+        monkeypatch.setattr(combat, "VALUES_AT_ONCE", 60 * 7)
         for name, array in combat.fit(x, sites, age).items():
             np.testing.assert_allclose(array, whole[name], rtol=1e-6, atol=1e-7)
 
@@ -225,7 +225,7 @@ class TestVoxels:
         x, sites, age = cohort(1, 100, voxels=20_000)
         np.save(tmp_path / "x.npy", x)
         mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-        monkeypatch.setattr(combat, "VALUES", 2**16)
+        monkeypatch.setattr(combat, "VALUES_AT_ONCE", 2**16)
         tracemalloc.start()
         combat.fit(mapped, sites, age)
         peak = tracemalloc.get_traced_memory()[1]
@@ -260,6 +260,6 @@ class TestRefusals:
 
     def test_estimates_that_do_not_settle(self, monkeypatch):
         x, sites, age = cohort(1, 60)
-        monkeypatch.setattr(combat, "ROUNDS", 1)
+        monkeypatch.setattr(combat, "MAX_ITER", 1)
         with pytest.raises(DataError, match="converge"):
             combat.fit(x, sites, age)

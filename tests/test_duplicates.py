@@ -118,6 +118,13 @@ class TestAlike:
         assert kinds(found) == [(0, count - 1, "alike")]
         assert ("mirrored" in found[0].measure) == (how == "mirrored")
 
+    @pytest.mark.parametrize("count", [20, 30, 40])
+    def test_a_copy_up_to_rounding_is_found_however_much_the_other_pairs_differ(self, grid, count):
+        images = volumes(count, count)
+        rounding = np.random.default_rng(0).uniform(1 - 1e-6, 1 + 1e-6, SHAPE)
+        images[-1] = COPIES["mirrored"](images[0]) * rounding
+        assert kinds(find(grid, images)) == [(0, count - 1, "alike")]
+
     @pytest.mark.parametrize("count", [5, 24])
     def test_the_likeness_is_that_of_its_definition(self, grid, count):
         images = volumes(count, 3)

@@ -20,7 +20,8 @@ from bids_app.dataset.grid import Grid
 # with another seed 0.99, a map moved by a voxel 0.89, a head flipped left to right and processed anew 0.61. There were
 # no twins or siblings, whom this is to let pass.
 MIN_LIKENESS = 0.6
-EXPECTED_FALSE_ALARMS = 0.01  # false alarms expected in a data set
+EXPECTED_FALSE_ALARMS = 0.01  # in a data set
+ROUNDING = 1e-6  # of the squared difference of two people: a smaller one is a copy whatever the spread of the others
 MIN_PEOPLE = 4
 MIN_SLICES = 5
 MIN_SLICE_VOXELS = 100  # of a slice
@@ -91,7 +92,7 @@ def _similar_pairs(x: NDArray[np.float32], grid: Grid, apart: NDArray[np.bool_])
         rank = min(max(people // 2, len(total) // 20), len(total) - 1)
         usual = np.partition(difference, rank)[rank]
         ratio = difference / np.maximum(np.minimum(total, usual), np.finfo(float).tiny)
-        similar = ratio <= min(1 - MIN_LIKENESS, _chance_limit(np.sort(ratio), rank))
+        similar = ratio <= min(1 - MIN_LIKENESS, max(_chance_limit(np.sort(ratio), rank), ROUNDING))
         for (i, j), share in zip(np.argwhere(apart)[similar].tolist(), ratio[similar], strict=True):
             yield Pair(i, j, "alike", f"likeness {1 - share:.3f}{how} (the same scan 1, unrelated people 0)")
 

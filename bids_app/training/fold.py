@@ -81,8 +81,7 @@ def train_fold(
             held = (held_out, np.array([classes.index(name) for name in predictions["true"]]))
             regions = _load_parcels(parcels, pipeline)
             write_explanations(model, explainers, (training, y), held, folder, regions, against)
-            if split.repeat == 1:
-                _save_gram_matrices(model, training, held_out, folder)
+            _save_gram_matrices(model, training, held_out, folder)
     checkpoint.clear(folder)
 
 
@@ -145,13 +144,13 @@ def _save_outputs(
 
 
 def _save_gram_matrices(model: models.Model, training: Samples, held_out: Samples, folder: Path) -> None:
-    """Save the Gram matrices with which permutations and site prediction need no retraining.
+    """Save the Gram matrices of the first repeat, with which permutations and site prediction need no retraining.
 
     `products.npz`, for classifiers that decide by Gram matrices; with ComBat also those without it,
     `products_of_sites.npz`.
     """
     part = catalogue.load("classifiers", model.classifier)
-    if not hasattr(part, "decide"):
+    if model.repeat > 1 or not hasattr(part, "decide"):
         return
     fitted = model.pipeline
     pipelines = {"products": fitted}
