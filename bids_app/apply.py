@@ -32,7 +32,7 @@ def run(settings: Settings) -> int:
 
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
         stage_application(stage, planned, table, scored, chosen=settings)
-        outputs.retire(settings.output_dir / "group" / planned.name, old)
+        outputs.remove_previous(settings.output_dir / "group" / planned.name, old)
         outputs.publish(stage, settings.output_dir)
     log.info("report: %s", settings.output_dir / "group" / planned.name / "report.html")
     return 0

@@ -18,7 +18,7 @@ def run(settings: Settings) -> int:
     settings = settings_from_model.taken(settings)
     outputs.check_output(settings.output_dir, settings.bids_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
-    planned = participant.make(dataset, settings)
+    planned = participant.plan_participants(dataset, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     write_boilerplate(planned, settings)
@@ -29,7 +29,7 @@ def run(settings: Settings) -> int:
     failed = {**planned.failed, **run_participant_graph(planned, settings)}
 
     for job in planned.done:
-        outputs.mark_well(settings.output_dir, job.participant, job.session)
+        outputs.clear_failed(settings.output_dir, job.participant, job.session)
     for name, reason in failed.items():
         log.warning("%s failed: %s", name, reason)
         outputs.mark_failed(settings.output_dir, *split_name(name), reason)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_app.bids.derivatives_bold import fmriprep_bold, fmriprep_sessions
+from bids_app.bids.derivatives_bold import find_fmriprep_runs, find_fmriprep_sessions
 from bids_app.bids.functional import BOLD_FIELDS, bold_scans, metadata, scanner
 from bids_app.bids.inputs import open_dataset
 from bids_app.errors import DataError, MissingInputError, UsageError
@@ -174,7 +174,7 @@ def test_image_mask_and_confounds_of_fmriprep_are_found_among_others(derived):
     ]
     write(func, "sub-01_task-rest", others)
     sidecar(func, f"sub-01_task-rest_space-{SPACE}_desc-preproc_bold.json", RepetitionTime=2, SkullStripped=False)
-    (run,) = fmriprep_bold(derived, "01", None, space=SPACE)
+    (run,) = find_fmriprep_runs(derived, "01", None, space=SPACE)
     assert [path.name for path in (run.bold, run.mask, run.confounds)] == [
         f"sub-01_task-rest_{p}" for p in (*PARTS, TABLE)
     ]
@@ -182,24 +182,24 @@ def test_image_mask_and_confounds_of_fmriprep_are_found_among_others(derived):
 
 
 def test_a_repetition_time_may_stand_above_or_nowhere(derived):
-    assert fmriprep_bold(derived, "01", None, space=SPACE)[0].tr is None
+    assert find_fmriprep_runs(derived, "01", None, space=SPACE)[0].tr is None
     sidecar(derived, "task-rest_bold.json", RepetitionTime=1.5)
-    assert fmriprep_bold(derived, "01", None, space=SPACE)[0].tr == 1.5
+    assert find_fmriprep_runs(derived, "01", None, space=SPACE)[0].tr == 1.5
     sidecar(derived, "task-rest_bold.json", RepetitionTime="slow")
     with pytest.raises(DataError, match="states RepetitionTime 'slow'"):
-        fmriprep_bold(derived, "01", None, space=SPACE)
+        find_fmriprep_runs(derived, "01", None, space=SPACE)
 
 
 def test_runs_and_sessions_come_with_their_own_files(derived):
     old = [*(part.replace("_desc", "_res-2_desc") for part in PARTS), "desc-confounds_regressors.tsv"]
     for run in "21":
         write(derived / "sub-01/ses-a/func", f"sub-01_ses-a_task-rest_run-{run}", old)
-    runs = fmriprep_bold(derived, "01", "a", space=SPACE)
+    runs = find_fmriprep_runs(derived, "01", "a", space=SPACE)
     assert [(run.run, run.session) for run in runs] == [("1", "a"), ("2", "a")]
     assert runs[1].confounds.name == "sub-01_ses-a_task-rest_run-2_desc-confounds_regressors.tsv"
     assert runs[1].mask.name == f"sub-01_ses-a_task-rest_run-2_space-{SPACE}_res-2_desc-brain_mask.nii.gz"
-    assert fmriprep_sessions(derived, "01") == [None, "a"]
-    assert fmriprep_sessions(derived, "02") == []
+    assert find_fmriprep_sessions(derived, "01") == [None, "a"]
+    assert find_fmriprep_sessions(derived, "02") == []
 
 
 def test_of_several_resolutions_one_is_taken_and_the_choice_is_told(derived, caplog):
@@ -208,10 +208,10 @@ def test_of_several_resolutions_one_is_taken_and_the_choice_is_told(derived, cap
             derived / "sub-01/func", "sub-01_task-rest", [part.replace("_desc", f"_res-{res}_desc") for part in PARTS]
         )
     with caplog.at_level(logging.WARNING, "pellucid"):
-        (run,) = fmriprep_bold(derived, "01", None, space=SPACE)
+        (run,) = find_fmriprep_runs(derived, "01", None, space=SPACE)
     assert run.bold.name == f"sub-01_task-rest_{PARTS[0]}"
     assert "not used: sub-01_task-rest_space-MNI152NLin2009cAsym_res-1_desc-preproc_bold.nii.gz" in caplog.text
-    (run,) = fmriprep_bold(derived, "01", None, space=SPACE, resolution="2")
+    (run,) = find_fmriprep_runs(derived, "01", None, space=SPACE, resolution="2")
     assert "_res-2_" in run.bold.name
     assert "_res-2_" in run.mask.name
 
@@ -219,25 +219,25 @@ def test_of_several_resolutions_one_is_taken_and_the_choice_is_told(derived, cap
 def test_exactly_what_is_lacking_is_named(derived):
     write(derived / "sub-01/func", "sub-01_task-rest_run-2", PARTS[:1])
     with pytest.raises(MissingInputError) as caught:
-        fmriprep_bold(derived, "01", None, space=SPACE)
+        find_fmriprep_runs(derived, "01", None, space=SPACE)
     lacking = f"task-rest_run-2_{PARTS[1]}, task-rest_run-2_{TABLE} (looked in sub-01/func)"
     assert str(caught.value).startswith(f"sub-01: fmriprep lacks {lacking}")
     with pytest.raises(MissingInputError, match=rf"task-\*_space-T1w_desc-preproc.*there is task-rest in {SPACE}"):
-        fmriprep_bold(derived, "01", None, space="T1w")
+        find_fmriprep_runs(derived, "01", None, space="T1w")
     with pytest.raises(MissingInputError, match=r"task-movie_space.*there is task-rest in"):
-        fmriprep_bold(derived, "01", None, space=SPACE, task="movie")
+        find_fmriprep_runs(derived, "01", None, space=SPACE, task="movie")
     with pytest.raises(MissingInputError, match="looked in sub-02/ses-a/func; there is no such image of any task"):
-        fmriprep_bold(derived, "02", "a", space=SPACE)
+        find_fmriprep_runs(derived, "02", "a", space=SPACE)
 
 
 def test_a_task_is_chosen_and_aroma_is_another_image(derived):
     write(derived / "sub-01/func", "sub-01_task-nback")
     with pytest.raises(UsageError, match="2 tasks: nback, rest"):
-        fmriprep_bold(derived, "01", None, space=SPACE)
-    assert [run.task for run in fmriprep_bold(derived, "01", None, space=SPACE, task="nback")] == ["nback"]
+        find_fmriprep_runs(derived, "01", None, space=SPACE)
+    assert [run.task for run in find_fmriprep_runs(derived, "01", None, space=SPACE, task="nback")] == ["nback"]
     aroma = ["space-MNI152NLin6Asym_desc-smoothAROMAnonaggr_bold.nii.gz", PARTS[1].replace(SPACE, "MNI152NLin6Asym")]
     write(derived / "sub-01/func", "sub-01_task-rest", aroma)
-    (run,) = fmriprep_bold(derived, "01", None, space="MNI152NLin6Asym", desc="smoothAROMAnonaggr")
+    (run,) = find_fmriprep_runs(derived, "01", None, space="MNI152NLin6Asym", desc="smoothAROMAnonaggr")
     assert run.bold.name.endswith(aroma[0])
 
 
@@ -251,7 +251,7 @@ def test_one_of_a_thousand_people_is_found_at_once(root, derived):
     dataset = open_dataset(root)
     (scan,) = bold_scans(dataset, "x0500")
     assert metadata(dataset, scan) == {"RepetitionTime": 2}
-    assert fmriprep_bold(derived, "x0500", None, space=SPACE)[0].bold.exists()
+    assert find_fmriprep_runs(derived, "x0500", None, space=SPACE)[0].bold.exists()
     assert time.process_time() - start < 0.5
 
 

@@ -12,7 +12,7 @@ from scipy import signal
 from bids_app.errors import DataError, UsageError
 from bids_app.preprocess import denoise, strategies
 from bids_app.preprocess.denoise import bins, check, clean
-from bids_app.preprocess.strategies import censored, choose, minutes, read_confounds
+from bids_app.preprocess.strategies import choose, minutes, read_confounds, sample_mask
 
 TR, BAND, VOLUMES = 2.0, (0.01, 0.08), 150
 EVERY = np.ones(VOLUMES, dtype=bool)
@@ -190,12 +190,12 @@ def test_the_padding_is_scipys():
 
 def test_volumes_are_censored_by_displacement_and_minutes_are_told():
     fd = np.array([np.nan, 0.1, 0.5, 0.51, 2.0])
-    keep = censored(fd, threshold=0.5)
+    keep = sample_mask(fd, threshold=0.5)
     assert keep.tolist() == [True, True, True, False, False]
     assert minutes(keep, 2.0) == pytest.approx(0.1)
-    assert censored(np.array([np.nan, 9, np.nan]), threshold=0).all()
+    assert sample_mask(np.array([np.nan, 9, np.nan]), threshold=0).all()
     with pytest.raises(DataError, match=r"missing in 1 rows after the first \(first: row 3\)"):
-        censored(np.array([np.nan, 0, np.nan]), threshold=0.5)
+        sample_mask(np.array([np.nan, 0, np.nan]), threshold=0.5)
 
 
 @pytest.fixture

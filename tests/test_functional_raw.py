@@ -96,7 +96,7 @@ def test_what_is_stated_is_what_was_done(out):
 
 def planned(data, out, **given):
     words = {"maps": ["alff"], "sloppy": True, "participant_label": ["01"], **given}
-    return participant.make(inputs.open_dataset(data), build("participant", data, out, given=words))
+    return participant.plan_participants(inputs.open_dataset(data), build("participant", data, out, given=words))
 
 
 @pytest.fixture

@@ -162,7 +162,7 @@ def test_whom_freesurfers_folder_lacks_fails_by_name_unless_the_atlas_may_stand_
     home = ran[0]
     given = {"without_regions": REGIONS, "derivatives": {"freesurfer": str(home / "subjects")}, "sloppy": True}
     dataset = inputs.open_dataset(home / "bids")
-    planned = participant.make(dataset, chosen(tmp_path, participant_label=["01", "02"], **given))
+    planned = participant.plan_participants(dataset, chosen(tmp_path, participant_label=["01", "02"], **given))
     assert [(job.name, job.without["from"]) for job in planned.jobs] == [("sub-01", "wmparc")]
     told = planned.failed["sub-02"]
     assert "subjects has no sub-02/mri/wmparc.mgz" in told
@@ -192,30 +192,34 @@ def test_what_cannot_be_is_told_before_anything_is_computed(tmp_path):
         excluded_regions.check(chosen(tmp_path, maps=["gm"], without_regions=["CSF"]))
     only = chosen(tmp_path, without_regions=["Left-choroid-plexus"])
     with pytest.raises(UsageError, match=r"Neuromorphometrics has none of Left-choroid-plexus; .*-d freesurfer="):
-        excluded_regions.source("01", None, only, alone=True)
+        excluded_regions.find_source("01", None, only, alone=True)
 
 
 def test_fmripreps_own_place_is_looked_at_and_none_takes_the_atlas(tmp_path):
     place = tmp_path / "fmriprep" / "sourcedata" / "freesurfer"
     given = {"without_regions": ["CSF"], "derivatives": {"fmriprep": str(tmp_path / "fmriprep")}}
-    assert excluded_regions.source("01", None, chosen(tmp_path, **given), alone=True)["from"] == "Neuromorphometrics"
+    assert (
+        excluded_regions.find_source("01", None, chosen(tmp_path, **given), alone=True)["from"] == "Neuromorphometrics"
+    )
     (place / "sub-01" / "mri").mkdir(parents=True)
     (place / "sub-01" / "mri" / "wmparc.mgz").touch()
-    assert excluded_regions.source("01", None, chosen(tmp_path, **given), alone=True)["from"] == "wmparc"
+    assert excluded_regions.find_source("01", None, chosen(tmp_path, **given), alone=True)["from"] == "wmparc"
     with pytest.raises(MissingInputError, match="sub-02"):
-        excluded_regions.source("02", None, chosen(tmp_path, **given), alone=True)
+        excluded_regions.find_source("02", None, chosen(tmp_path, **given), alone=True)
     given["derivatives"]["freesurfer"] = "none"
-    assert excluded_regions.source("01", None, chosen(tmp_path, **given), alone=True)["from"] == "Neuromorphometrics"
+    assert (
+        excluded_regions.find_source("01", None, chosen(tmp_path, **given), alone=True)["from"] == "Neuromorphometrics"
+    )
 
 
 def test_a_session_has_its_own_wmparc_or_the_persons_where_there_is_one_session(tmp_path):
     for name in ("sub-01", "sub-01_ses-a"):
         (tmp_path / name / "mri").mkdir(parents=True)
         (tmp_path / name / "mri" / "wmparc.mgz").touch()
-    assert derivatives.wmparc(tmp_path, "01", "a", alone=False).parts[-3] == "sub-01_ses-a"
-    assert derivatives.wmparc(tmp_path, "01", "b", alone=True).parts[-3] == "sub-01"
+    assert derivatives.find_wmparc(tmp_path, "01", "a", alone=False).parts[-3] == "sub-01_ses-a"
+    assert derivatives.find_wmparc(tmp_path, "01", "b", alone=True).parts[-3] == "sub-01"
     with pytest.raises(MissingInputError, match=r"has no sub-01_ses-b/mri/wmparc.mgz: run"):
-        derivatives.wmparc(tmp_path, "01", "b", alone=False)
+        derivatives.find_wmparc(tmp_path, "01", "b", alone=False)
 
 
 @pytest.mark.slow

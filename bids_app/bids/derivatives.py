@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_app.bids.inputs import entities, listed
+from bids_app.bids.inputs import entities, list_names
 from bids_app.errors import MissingInputError
 
 
 @dataclass(frozen=True)
-class Anatomical:
+class FmriprepAnatomy:
     """Preprocessed anatomy: image, brain mask and tissue probabilities in native space, transform to standard space."""
 
     t1w: Path
@@ -19,7 +19,9 @@ class Anatomical:
     transform: Path
 
 
-def fmriprep(root: Path, participant: str, session: str | None, *, space: str = "MNI152NLin2009cAsym") -> Anatomical:
+def find_fmriprep_anatomy(
+    root: Path, participant: str, session: str | None, *, space: str = "MNI152NLin2009cAsym"
+) -> FmriprepAnatomy:
     """Find what fMRIPrep wrote about a person's anatomy; in the person's own folder where the session's has nothing.
 
     Raises MissingInputError that names what is lacking.
@@ -47,10 +49,10 @@ def fmriprep(root: Path, participant: str, session: str | None, *, space: str = 
             f"sub-{participant}: {root.name} lacks {', '.join(missing)} (looked in {places}): run fMRIPrep for this "
             f"person with --output-spaces {space}, or add --fallback-preprocessing."
         )
-    return Anatomical(**found)
+    return FmriprepAnatomy(**found)
 
 
-def wmparc(root: Path, participant: str, session: str | None, *, alone: bool) -> Path:
+def find_wmparc(root: Path, participant: str, session: str | None, *, alone: bool) -> Path:
     """Find a person's wmparc.mgz in FreeSurfer's subjects: of the session, or, where `alone`, of the person.
 
     Raises MissingInputError that says where it was looked for.
@@ -70,7 +72,7 @@ def wmparc(root: Path, participant: str, session: str | None, *, alone: bool) ->
 def _find(folder: Path, participant: str, session: str | None, like: dict[str, str]) -> Path | None:
     """Return the native file that agrees with `like`, the one with fewest other entities, then the first by name."""
     matches = []
-    for name in listed(folder):
+    for name in list_names(folder):
         parts = entities(name)
         if parts is None or parts.get("sub") != participant or parts.get("ses") not in (None, session):
             continue

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_app.bids.functional import entity_label, one_task, stated
-from bids_app.bids.inputs import entities, listed
+from bids_app.bids.functional import choose_task, entity_label, stated
+from bids_app.bids.inputs import entities, list_names
 from bids_app.errors import DataError, MissingInputError
 
 log = logging.getLogger("pellucid")
@@ -16,7 +16,7 @@ _SPACE = ("space", "cohort", "res", "den")
 
 
 @dataclass(frozen=True)
-class Functional:
+class FmriprepRun:
     """A preprocessed run in standard space: 4D image, brain mask on its grid, table of confounds; `tr` in seconds.
 
     `tr` is what the sidecar states, None where it states nothing. `label` tells the run from the person's other runs.
@@ -32,15 +32,15 @@ class Functional:
     label: str
 
 
-def fmriprep_sessions(root: Path, participant: str) -> list[str | None]:
+def find_fmriprep_sessions(root: Path, participant: str) -> list[str | None]:
     """The sessions of a person with a func folder, by label; None stands for the person's own."""
     person = root / f"sub-{participant}"
     found: list[str | None] = [None] if (person / "func").is_dir() else []
-    labels = [name.removeprefix("ses-") for name in listed(person) if name.startswith("ses-")]
+    labels = [name.removeprefix("ses-") for name in list_names(person) if name.startswith("ses-")]
     return found + [label for label in labels if (person / f"ses-{label}" / "func").is_dir()]
 
 
-def fmriprep_bold(
+def find_fmriprep_runs(
     root: Path,
     participant: str,
     session: str | None,
@@ -49,7 +49,7 @@ def fmriprep_bold(
     task: str | None = None,
     resolution: str | None = None,
     desc: str = "preproc",
-) -> list[Functional]:
+) -> list[FmriprepRun]:
     """List a person's preprocessed runs in `space`, by name; of a run at several resolutions one is taken.
 
     `resolution` is the value of res- that is preferred; else the run at its own resolution, else the first by name.
@@ -57,10 +57,10 @@ def fmriprep_bold(
     MissingInputError that names all that is lacking, UsageError for several tasks of which none is named.
     """
     folder = root / f"sub-{participant}" / ("func" if session is None else f"ses-{session}/func")
-    there = [(parts, name) for name in listed(folder) if (parts := _own(name, participant, session))]
+    there = [(parts, name) for name in list_names(folder) if (parts := _own(name, participant, session))]
     images = [(parts, name) for parts, name in there if _is(parts, desc, "bold", ".nii.gz") and "task" in parts]
     here = [(parts, name) for parts, name in images if parts.get("space") == space]
-    chosen = one_task([parts["task"] for parts, _ in here], task, f"sub-{participant}")
+    chosen = choose_task([parts["task"] for parts, _ in here], task, f"sub-{participant}")
     runs: dict[str, list[tuple[_Parts, str]]] = {}
     for parts, name in here:
         if parts["task"] == chosen:
@@ -69,18 +69,18 @@ def fmriprep_bold(
     if not runs:
         raise MissingInputError(
             f"sub-{participant}: {root.name} lacks "
-            f"task-{chosen or '*'}_space-{space}_desc-{desc}_bold.nii.gz (looked in {where}; {_seen(images)}): "
-            f"run fMRIPrep for this person with --output-spaces {space}."
+            f"task-{chosen or '*'}_space-{space}_desc-{desc}_bold.nii.gz (looked in {where}; "
+            f"{_describe_images(images)}): run fMRIPrep for this person with --output-spaces {space}."
         )
-    best = [_preferred(runs[label], resolution, participant) for label in sorted(runs)]
-    beside = [_companions(parts, there) for parts, _ in best]
+    best = [_choose_resolution(runs[label], resolution, participant) for label in sorted(runs)]
+    beside = [_find_companions(parts, there) for parts, _ in best]
     if lacking := [what for _, names in beside for what in names]:
         raise MissingInputError(
             f"sub-{participant}: {root.name} lacks {', '.join(lacking)} (looked in {where}): "
             "fetch the missing files, or run fMRIPrep again for this person."
         )
     return [
-        Functional(
+        FmriprepRun(
             bold=folder / name,
             mask=folder / found["mask"],
             confounds=folder / found["confounds"],
@@ -106,13 +106,15 @@ def _is(parts: Mapping[str, str], desc: str, suffix: str, extension: str) -> boo
     return (parts.get("desc"), parts["suffix"], parts["extension"]) == (desc, suffix, extension)
 
 
-def _seen(images: Sequence[tuple[_Parts, str]]) -> str:
+def _describe_images(images: Sequence[tuple[_Parts, str]]) -> str:
     """What else is there, which is most often what went wrong."""
     pairs = sorted({f"task-{parts['task']} in {parts.get('space', 'native space')}" for parts, _ in images})
     return f"there is {'; '.join(pairs)}" if pairs else "there is no such image of any task or space"
 
 
-def _preferred(copies: list[tuple[_Parts, str]], resolution: str | None, participant: str) -> tuple[_Parts, str]:
+def _choose_resolution(
+    copies: list[tuple[_Parts, str]], resolution: str | None, participant: str
+) -> tuple[_Parts, str]:
     copies = sorted(copies, key=lambda copy: (copy[0].get("res") != resolution, "res" in copy[0], copy[1]))
     if len(copies) > 1:
         others = ", ".join(name for _, name in copies[1:])
@@ -120,7 +122,7 @@ def _preferred(copies: list[tuple[_Parts, str]], resolution: str | None, partici
     return copies[0]
 
 
-def _companions(bold: Mapping[str, str], there: Sequence[tuple[_Parts, str]]) -> tuple[_Parts, list[str]]:
+def _find_companions(bold: Mapping[str, str], there: Sequence[tuple[_Parts, str]]) -> tuple[_Parts, list[str]]:
     """The names of a run's `mask` and `confounds`, and, without person and session, of those that it lacks."""
     plain = {entity: value for entity, value in bold.items() if entity not in _SPACE}  # a table is of no space
     table = {**plain, "desc": "confounds", "extension": ".tsv"}

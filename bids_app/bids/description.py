@@ -10,7 +10,7 @@ from bids_app.bids.outputs import write_root
 BIDS_VERSION = "1.10.0"
 
 # Folders stand here without a slash: the validator does not honour a trailing one.
-IGNORED = (
+BIDSIGNORE = (
     "*_boldmap.*", "*_statmap.*", "*_timeseries.*", "*_relmat.*", "*_xfm.*", "*_morph.*", "*.html", "qc.tsv", "figures",
     "group", "log", "logs", ".tmp", ".work",
 )  # fmt: skip
@@ -63,7 +63,7 @@ def describe(out: Path, *, bids_dir: Path, derivatives: Mapping[str, Path]) -> N
     made = "; ".join(f"{label} ({_generator(stated)})" for label, stated in used.items())
     text = README.format(version=__version__, name=name, derivatives=f" Derivatives used: {made}." if made else "")
     write_root(out, "README.md", text)
-    write_root(out, ".bidsignore", "\n".join(IGNORED) + "\n")
+    write_root(out, ".bidsignore", "\n".join(BIDSIGNORE) + "\n")
 
 
 def _description(folder: Path) -> dict[str, object]:

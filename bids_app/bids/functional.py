@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_app.bids.inputs import FIELDS, SHORT, Dataset, entities, listed, passes
+from bids_app.bids.inputs import FIELDS, SHORT, Dataset, entities, list_names, passes
 from bids_app.errors import DataError, UsageError
 
 log = logging.getLogger("pellucid")
@@ -30,7 +30,7 @@ _NOT_IN_A_LABEL = ("sub", "ses", "part", "space", "res", "cohort", "desc", "suff
 
 
 @dataclass(frozen=True)
-class Bold:
+class BoldScan:
     """One run of one person. `label` is what tells it from the person's other runs, as it stands in the file's name."""
 
     participant: str
@@ -48,7 +48,7 @@ def bold_scans(
     sessions: Sequence[str] = (),
     task: str | None = None,
     filters: Mapping[str, object] | None = None,
-) -> list[Bold]:
+) -> list[BoldScan]:
     """List all BOLD runs of a person, by session and name; single-band references and phase images are no runs.
 
     `filters` is the `bold` entry of a BIDS filter file. A broken link counts as an image: its name is there.
@@ -57,14 +57,14 @@ def bold_scans(
     person = dataset.root / f"sub-{participant}"
     wanted = {session.removeprefix("ses-") for session in sessions}
     folders: list[tuple[str | None, Path]] = [] if wanted else [(None, person / "func")]
-    for name in listed(person):
+    for name in list_names(person):
         label = name.removeprefix("ses-")
         if name.startswith("ses-") and (not wanted or label in wanted):
             folders.append((label, person / name / "func"))
-    found: list[tuple[dict[str, str], Bold]] = []
+    found: list[tuple[dict[str, str], BoldScan]] = []
     for session, folder in folders:
-        runs: dict[str, tuple[dict[str, str], Bold]] = {}
-        for name in listed(folder):
+        runs: dict[str, tuple[dict[str, str], BoldScan]] = {}
+        for name in list_names(folder):
             parts = _parts(name, participant, session, filters or {})
             if parts is None:
                 continue
@@ -72,10 +72,10 @@ def bold_scans(
             if label in runs:
                 log.warning("sub-%s: %s is used; not used: %s", participant, runs[label][1].path.name, name)
                 continue
-            run = Bold(participant, session, parts["task"], parts.get("run"), folder / name, label)
+            run = BoldScan(participant, session, parts["task"], parts.get("run"), folder / name, label)
             runs[label] = (parts, run)
         found += runs.values()
-    chosen = one_task([run.task for _, run in found], task, f"sub-{participant}")
+    chosen = choose_task([run.task for _, run in found], task, f"sub-{participant}")
     kept = [(parts, run) for parts, run in found if run.task == chosen]
     _refuse_echoes([parts for parts, _ in kept], f"sub-{participant}")
     return [run for _, run in kept]
@@ -86,7 +86,7 @@ def entity_label(parts: Mapping[str, str]) -> str:
     return "_".join(f"{entity}-{value}" for entity, value in parts.items() if entity not in _NOT_IN_A_LABEL)
 
 
-def one_task(there: Collection[str], wanted: str | None, who: str) -> str | None:
+def choose_task(there: Collection[str], wanted: str | None, who: str) -> str | None:
     """The task that is used: the one asked for, else the only one there is; None where there is none.
 
     Raises UsageError where none was asked for and there are several.
@@ -130,7 +130,7 @@ def _refuse_echoes(runs: Sequence[Mapping[str, str]], who: str) -> None:
         )
 
 
-def metadata(dataset: Dataset, scan: Bold) -> dict[str, object]:
+def metadata(dataset: Dataset, scan: BoldScan) -> dict[str, object]:
     """Return what the sidecars say of a run (with BIDS inheritance), the fields of `BOLD_FIELDS` only.
 
     Raises DataError for a sidecar that cannot be read.
@@ -163,12 +163,14 @@ def stated(root: Path, image: Path, fields: Iterable[str]) -> dict[str, object]:
         folders.append(folders[-1] / part)
     found: dict[str, object] = {}
     for folder in folders:
-        for name in sorted(_holding(listed(folder), image_parts), key=lambda name: (name.count("-"), name)):
+        for name in sorted(
+            _applicable_sidecars(list_names(folder), image_parts), key=lambda name: (name.count("-"), name)
+        ):
             found |= _read(folder / name, image.name)
     return {field: found[field] for field in fields if field in found}
 
 
-def _holding(names: Iterable[str], image: Mapping[str, str]) -> list[str]:
+def _applicable_sidecars(names: Iterable[str], image: Mapping[str, str]) -> list[str]:
     """The JSON files among `names` that hold for an image with these entities."""
     ending = re.compile(rf"(?:.*_)?{re.escape(image['suffix'])}\.json")
     holding = []

@@ -141,13 +141,13 @@ def anatomical_scans(
     person = dataset.root / f"sub-{participant}"
     wanted = {session.removeprefix("ses-") for session in sessions}
     folders: list[tuple[str | None, Path]] = [] if wanted else [(None, person / "anat")]
-    for name in listed(person):
+    for name in list_names(person):
         label = name.removeprefix("ses-")
         if name.startswith("ses-") and (not wanted or label in wanted):
             folders.append((label, person / name / "anat"))
     scans = []
     for session, folder in folders:
-        names = [name for name in listed(folder) if _is_t1w(name, participant, session, filters or {})]
+        names = [name for name in list_names(folder) if _is_t1w(name, participant, session, filters or {})]
         if not names:
             continue
         if len(names) > 1:
@@ -156,7 +156,7 @@ def anatomical_scans(
     return scans
 
 
-def listed(folder: Path) -> list[str]:
+def list_names(folder: Path) -> list[str]:
     """Return the names in a folder, sorted; none where there is no such folder. Raises DataError without permission."""
     try:
         return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []

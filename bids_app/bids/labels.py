@@ -72,9 +72,9 @@ def with_phenotype(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """
     rows = _phenotype(path)
     whole = rows.index.get_level_values(1) == WHOLE
-    table, own = _as_written(frame), rows[whole].droplevel(1)
-    _check(table, own, "participants.tsv", path.name)
-    return participants.with_synonyms(_filled(_filled(table, own), _agreed(rows[~whole])))
+    table, own = _restore_written(frame), rows[whole].droplevel(1)
+    _check_agreement(table, own, "participants.tsv", path.name)
+    return participants.with_synonyms(_fill(_fill(table, own), _values_of_all_sessions(rows[~whole])))
 
 
 def with_sessions(frame: pd.DataFrame, root: Path, *, phenotype: Path | None = None) -> pd.DataFrame:
@@ -93,13 +93,13 @@ def with_sessions(frame: pd.DataFrame, root: Path, *, phenotype: Path | None = N
         rows = _phenotype(phenotype)
         asked = rows.index.get_level_values(0).isin(frame.index)
         rows = rows[asked & (rows.index.get_level_values(1) != WHOLE)]
-        _check(told, rows, "sessions.tsv", phenotype.name)
-    told, rows, frame = _spelt(participants.with_synonyms(told), participants.with_synonyms(rows), frame)
-    told = _filled(told, rows)
+        _check_agreement(told, rows, "sessions.tsv", phenotype.name)
+    told, rows, frame = _add_as_written(participants.with_synonyms(told), participants.with_synonyms(rows), frame)
+    told = _fill(told, rows)
     of_person = frame.reindex(told.index.get_level_values(0)).set_axis(told.index)
-    frame = _filled(frame, _agreed(told))
+    frame = _fill(frame, _values_of_all_sessions(told))
     whole = frame.set_axis(pd.MultiIndex.from_product([frame.index, [WHOLE]], names=KEYS))
-    return pd.concat([whole, _filled(told, of_person).reindex(columns=whole.columns)])
+    return pd.concat([whole, _fill(told, of_person).reindex(columns=whole.columns)])
 
 
 def _sessions(root: Path, person: str) -> pd.DataFrame | None:
@@ -125,7 +125,7 @@ def _phenotype(path: Path) -> pd.DataFrame:
     named = "session_id" in table
     sessions = table.pop("session_id").str.removeprefix("ses-").fillna(WHOLE) if named else [WHOLE] * len(labels)
     table.index = pd.MultiIndex.from_arrays([labels, sessions], names=KEYS)
-    if twice := [_who(key) for key in table.index[table.index.duplicated()].unique()]:
+    if twice := [_describe_row(key) for key in table.index[table.index.duplicated()].unique()]:
         shown = ", ".join(twice[:5]) + (f" and {len(twice) - 5} more" if len(twice) > 5 else "")
         todo = "" if named else ", or say in a column session_id which session each line is about"
         raise DataError(f"{path.name} lists people more than once: {shown}. Keep one line for each{todo}.")
@@ -145,7 +145,7 @@ def _table(path: Path, key: str) -> pd.DataFrame:
     return table
 
 
-def _as_written(frame: pd.DataFrame) -> pd.DataFrame:
+def _restore_written(frame: pd.DataFrame) -> pd.DataFrame:
     """Take back what `participants.with_synonyms` changed and added; what equals a synonym's column counts as added."""
     table = frame.copy()
     for name in SYNONYMS:
@@ -159,7 +159,7 @@ def _as_written(frame: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _spelt(*frames: pd.DataFrame) -> list[pd.DataFrame]:
+def _add_as_written(*frames: pd.DataFrame) -> list[pd.DataFrame]:
     """The frames with `age_as_written` and so on in all that have the column, if one of them has."""
     names = [name for name in SYNONYMS if any(name + WRITTEN in frame for frame in frames)]
     return [
@@ -168,7 +168,7 @@ def _spelt(*frames: pd.DataFrame) -> list[pd.DataFrame]:
     ]
 
 
-def _filled(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+def _fill(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """All rows and columns of both; where the first says nothing, the second."""
     new = second.index.difference(first.index, sort=False)
     index = first.index.append(new).astype(first.index.dtype)  # pandas 3 makes str of object
@@ -178,16 +178,18 @@ def _filled(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     return filled
 
 
-def _check(first: pd.DataFrame, second: pd.DataFrame, name: str, other_name: str) -> None:
+def _check_agreement(first: pd.DataFrame, second: pd.DataFrame, name: str, other_name: str) -> None:
     """Raise DataError where two tables say different things of somebody; 30 and 30.0, M and male are the same."""
     index = first.index.intersection(second.index, sort=False)
     for column in first.columns.intersection(second.columns, sort=False):
         one, other = first.loc[index, column], second.loc[index, column]
-        differ = (one != other).fillna(False) & (_number(one) != _number(other)) & (_meant(one) != _meant(other))
+        differ = (
+            (one != other).fillna(False) & (_number(one) != _number(other)) & (_standardise(one) != _standardise(other))
+        )
         if differ.any():
             key = index[differ.to_numpy(dtype=bool)][0]
             raise DataError(
-                f"{column} of {_who(key)} is {one[key]} in {name} and {other[key]} in {other_name} "
+                f"{column} of {_describe_row(key)} is {one[key]} in {name} and {other[key]} in {other_name} "
                 f"({differ.sum()} differ): correct one of them, or delete or rename the column in {other_name}."
             )
 
@@ -196,19 +198,19 @@ def _number(values: "pd.Series[str]") -> "pd.Series[float]":
     return pd.to_numeric(values, errors="coerce").astype(float)
 
 
-def _meant(values: "pd.Series[str]") -> "pd.Series[str]":
+def _standardise(values: "pd.Series[str]") -> "pd.Series[str]":
     """The values as `age` or `sex` has them, if that is what they are."""
     table = participants.with_synonyms(values.to_frame())
     return table[next((name for name in SYNONYMS if name in table), values.name)]
 
 
-def _agreed(rows: pd.DataFrame) -> pd.DataFrame:
+def _values_of_all_sessions(rows: pd.DataFrame) -> pd.DataFrame:
     """For each person what every one of their sessions says, else NA."""
     each = rows.groupby(level=0, sort=False)
     return each.first().where(each.nunique(dropna=False) == 1)
 
 
-def _who(key: str | tuple[str, str]) -> str:
+def _describe_row(key: str | tuple[str, str]) -> str:
     """As in file names: sub-01, sub-01 ses-1."""
     person, session = (key, WHOLE) if isinstance(key, str) else key
     return f"sub-{person} ses-{session}" if session else f"sub-{person}"

@@ -84,7 +84,7 @@ def _is_foreign(description: Path) -> bool:
         return True  # whatever it is, we did not write it
 
 
-def _place() -> str:
+def _host_id() -> str:
     """Name this host and its space of process numbers: jobs in containers share the first, not the second."""
     namespace = Path("/proc/self/ns/pid")
     inode = namespace.stat().st_ino if namespace.exists() else 0
@@ -99,7 +99,7 @@ def staging(out: Path) -> Iterator[Path]:
     """
     try:
         (out / ".tmp").mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}_{_place()}_", dir=out / ".tmp"))
+        fresh = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}_{_host_id()}_", dir=out / ".tmp"))
     except OSError as error:
         raise _cannot_write(out, error) from error
     try:
@@ -125,7 +125,7 @@ def publish(staged: Path, out: Path) -> list[str]:
     return [file.as_posix() for file in files]
 
 
-def retire(place: Path, old: Path) -> None:
+def remove_previous(place: Path, old: Path) -> None:
     """Take a folder of an earlier run out of the tree, into a staging folder that is removed; none is no error."""
     if place.is_dir():
         place.rename(old / place.name)
@@ -152,7 +152,7 @@ def sweep(out: Path) -> None:
 def _is_abandoned(left: Path) -> bool:
     pid, _, rest = left.name.partition("_")
     place = rest.split("_")[0]
-    if pid.isdigit() and place == _place():
+    if pid.isdigit() and place == _host_id():
         return not _is_alive(int(pid))
     return time.time() - left.stat().st_mtime > STALE_DAYS * 24 * 3600
 
@@ -190,10 +190,10 @@ def mark_done(out: Path, participant: str, session: str | None, key: str, files:
     """Note that a person's outputs (paths in OUT) are complete for the settings whose hash is `key`."""
     paths = sorted((out / file).relative_to(out).as_posix() for file in files)
     write_root(out, _marker(participant, session), json.dumps({"key": key, "files": paths}, indent=2) + "\n")
-    mark_well(out, participant, session)
+    clear_failed(out, participant, session)
 
 
-def mark_undone(out: Path, participant: str, session: str | None) -> None:
+def clear_done(out: Path, participant: str, session: str | None) -> None:
     """Forget that a person was finished, before other outputs take the place of what the note vouches for."""
     (out / _marker(participant, session)).unlink(missing_ok=True)
 
@@ -203,7 +203,7 @@ def mark_failed(out: Path, participant: str, session: str | None, reason: str) -
     write_root(out, _marker(participant, session, "failed"), json.dumps({"reason": reason}, indent=2) + "\n")
 
 
-def mark_well(out: Path, participant: str, session: str | None) -> None:
+def clear_failed(out: Path, participant: str, session: str | None) -> None:
     """Forget that a person failed: they are finished."""
     (out / _marker(participant, session, "failed")).unlink(missing_ok=True)
 

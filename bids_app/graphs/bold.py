@@ -10,23 +10,24 @@ from bids_app.bids import outputs
 from bids_app.graphs.function_node import make_node
 from bids_app.nodes.bold_maps import clean_series, make_bold_map, resample_atlas_to_run
 from bids_app.nodes.bold_preprocessing import align_to_t1w, correct_motion, warp_run_to_template
-from bids_app.planning import bold_runs, participant
+from bids_app.planning import bold_runs
 from bids_app.planning.bold_runs import atlases_by_label
+from bids_app.planning.participant_records import ParticipantJob
 from bids_app.settings import Settings
 
 
-def run_inputs(job: participant.Job, settings: Settings) -> list[str]:
+def run_inputs(job: ParticipantJob, settings: Settings) -> list[str]:
     """What the last step of a person gets of each run."""
     names: list[str] = []
     for number in range(len(job.runs)):
         names.append(f"run_{number}")
-        names += [f"bold_{number}_{name}" for name in bold_runs.computed(settings)]
+        names += [f"bold_{number}_{name}" for name in bold_runs.participant_level_maps(settings)]
         names += [f"atlas_{number}_{label}" for label in atlases_by_label(settings)]
     return names
 
 
 def connect_runs(
-    person: Workflow, finish: Node, anatomy: Node | None, job: participant.Job, settings: Settings
+    person: Workflow, finish: Node, anatomy: Node | None, job: ParticipantJob, settings: Settings
 ) -> list[str]:
     """Add the nodes of all runs to a person's graph; returns the names of those that need the template."""
     needing = []
@@ -42,7 +43,7 @@ def connect_runs(
         for label, each in placed.items():
             person.connect([(series, each, [("out", "run")]), (each, finish, [("out", f"atlas_{number}_{label}")])])
             needing.append(each.name)
-        for name in bold_runs.computed(settings):
+        for name in bold_runs.participant_level_maps(settings):
             made = _map_node(number, name, run, settings)
             own = [outputs.label(atlas.name(each)) for each in bold_runs.atlas_names(settings.both.atlas, name)]
             person.connect([(series, made, [("out", "run")]), (placed[own[0]], made, [("out", "parcels")])])
@@ -82,7 +83,7 @@ def _series_node(number: int, run: dict[str, Any], settings: Settings) -> Node:
         f"series_{number}",
         clean_series,
         mem_gb=1 + 1.5 * run["gb"],
-        chosen=bold_runs.chosen(settings),
+        chosen=bold_runs.denoising_settings(settings),
         grid=onto,
         **given,
     )
@@ -110,5 +111,5 @@ def _map_node(number: int, name: str, run: dict[str, Any], settings: Settings) -
         mem_gb=1 + run["gb"],
         connected=("run", "parcels"),
         map_name=name,
-        parameters=bold_runs.parameters(settings),
+        parameters=bold_runs.map_options(settings),
     )

@@ -20,15 +20,16 @@ from bids_app.nodes.anatomical import (
 from bids_app.nodes.excluded_regions import resample_excluded_regions
 from bids_app.nodes.participant_outputs import write_participant
 from bids_app.nodes.template import prepare_template
-from bids_app.planning import excluded_regions, participant
+from bids_app.planning import excluded_regions
 from bids_app.planning.bold_runs import output_settings
+from bids_app.planning.participant_records import ParticipantJob, ParticipantPlan
 from bids_app.settings import Settings
 
 PRELOAD = ["bids_app.nodes.template", "bids_app.nodes.bold_maps", "bids_app.nodes.participant_outputs"]
 WITH_ANATOMY = ["bids_app.nodes.anatomical", "bids"]
 
 
-def run_participant_graph(planned: participant.Plan, settings: Settings) -> dict[str, str]:
+def run_participant_graph(planned: ParticipantPlan, settings: Settings) -> dict[str, str]:
     """Compute all jobs of the plan; returns the reason of each failure by BIDS name."""
     if not planned.jobs:
         return {}
@@ -53,7 +54,7 @@ def run_participant_graph(planned: participant.Plan, settings: Settings) -> dict
     return {job.name: failure_reason(logs[job.name], shared) for job in failed}
 
 
-def _template_node(planned: participant.Plan, settings: Settings) -> Node:
+def _template_node(planned: ParticipantPlan, settings: Settings) -> Node:
     return make_node(
         f"templates_{planned.jobs[0].inputs}",
         prepare_template,
@@ -69,7 +70,7 @@ def _template_node(planned: participant.Plan, settings: Settings) -> Node:
 
 
 def _participant_workflow(
-    job: participant.Job, planned: participant.Plan, settings: Settings
+    job: ParticipantJob, planned: ParticipantPlan, settings: Settings
 ) -> tuple[Workflow, list[str]]:
     """One person's nodes, and the names of those that need the template."""
     person = Workflow(f"{job.name.replace('-', '_')}_{job.inputs}")
@@ -109,7 +110,7 @@ def _participant_workflow(
     return person, [*needing, finish.name]
 
 
-def _excluded_regions_node(job: participant.Job, kind: str, settings: Settings) -> Node:
+def _excluded_regions_node(job: ParticipantJob, kind: str, settings: Settings) -> Node:
     return make_node(
         "without",
         resample_excluded_regions,
@@ -125,7 +126,7 @@ def _excluded_regions_node(job: participant.Job, kind: str, settings: Settings) 
 
 
 def _anatomy_nodes(
-    person: Workflow, job: participant.Job, planned: participant.Plan, settings: Settings
+    person: Workflow, job: ParticipantJob, planned: ParticipantPlan, settings: Settings
 ) -> tuple[Node, list[str]]:
     """Native anatomy and its transforms, ours or a derivative's; returns the last node and who needs the template."""
     common: dict[str, Any] = {"sloppy": settings.participant.sloppy}
@@ -156,7 +157,7 @@ def _anatomy_nodes(
     return tissues, [warps.name, tissues.name]
 
 
-def _outputs_node(job: participant.Job, planned: participant.Plan, settings: Settings) -> Node:
+def _outputs_node(job: ParticipantJob, planned: ParticipantPlan, settings: Settings) -> Node:
     chosen = asdict(settings.participant)
     made = make_node(
         "finish",

@@ -11,7 +11,7 @@ from bids_app import __version__
 from bids_app.atlases import atlas, templates
 from bids_app.errors import MissingInputError
 from bids_app.nodes.cache import cached_folder
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import to_nifti
 from bids_app.regions.atlas_on_grid import resample_to_grid
 
 
@@ -28,8 +28,8 @@ def resample_atlas(
 
     def make(making: Path) -> None:
         found = atlas.load(name)
-        labels, note = _labels(found, grid, template, making, space=space, seed=seed, sloppy=sloppy)
-        plain(labels.astype(np.int32), grid.affine).to_filename(making / "labels.nii.gz")
+        labels, note = _labels_on_grid(found, grid, template, making, space=space, seed=seed, sloppy=sloppy)
+        to_nifti(labels.astype(np.int32), grid.affine).to_filename(making / "labels.nii.gz")
         content = {
             "name": found.name,
             "note": note,
@@ -41,7 +41,7 @@ def resample_atlas(
     return str(cached_folder(cache, f"atlas-{key}", make))
 
 
-def _labels(
+def _labels_on_grid(
     found: atlas.Atlas,
     grid: nib.Nifti1Image,
     files: dict[str, str],
@@ -61,12 +61,12 @@ def _labels(
         )
         return resample_to_grid(found, grid.shape, grid.affine), note
     return (
-        _transformed(found, brain, files, folder, seed=seed, sloppy=sloppy),
+        _register_and_warp(found, brain, files, folder, seed=seed, sloppy=sloppy),
         f"declares {found.space}; transformed to {space} by registering the two templates' brains",
     )
 
 
-def _transformed(
+def _register_and_warp(
     found: atlas.Atlas, brain: nib.Nifti1Image, files: dict[str, str], folder: Path, *, seed: int, sloppy: bool
 ) -> np.ndarray:
     import ants  # takes longer to load than a placed atlas to find
@@ -75,7 +75,7 @@ def _transformed(
 
     def read(image: nib.Nifti1Image) -> ants.ANTsImage:
         path = folder / "moving.nii.gz"
-        plain(np.asarray(image.dataobj, dtype=np.float32), image.affine).to_filename(path)
+        to_nifti(np.asarray(image.dataobj, dtype=np.float32), image.affine).to_filename(path)
         return ants.image_read(str(path))
 
     moving = read(brain)

@@ -14,7 +14,7 @@ from bids_app.nodes.atlas import resample_atlas
 from bids_app.planning import network_templates
 from bids_app.preprocess import denoise, strategies
 from bids_app.preprocess import series as images
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import to_nifti
 
 Files = dict[str, Any]
 SERIES = ("series", "denoised", "filtered", "kept", "fd", "dvars")
@@ -36,9 +36,9 @@ def clean_series(*, run: Files, chosen: Files, grid: list[Any] | None) -> Files:
     frame = strategies.read_confounds(confounds)
     fd, dvars = (_column(frame, name) for name in ("framewise_displacement", "std_dvars"))
     if chosen["denoise"] != "none" and chosen["fd_threshold"] > 0:
-        kept = kept & strategies.censored(fd, threshold=chosen["fd_threshold"])
+        kept = kept & strategies.sample_mask(fd, threshold=chosen["fd_threshold"])
     band = None if chosen["band"] is None else (float(chosen["band"][0]), float(chosen["band"][1]))
-    first = max(run["skipped"], 0 if chosen["denoise"] == "none" else strategies.unsteady(frame))
+    first = max(run["skipped"], 0 if chosen["denoise"] == "none" else strategies.count_non_steady_state(frame))
     if first >= len(kept):
         raise DataError(f"{Path(run['bold']).name} has {len(kept)} volumes, and --dummy-scans leaves out {first}")
     if first:
@@ -48,7 +48,7 @@ def clean_series(*, run: Files, chosen: Files, grid: list[Any] | None) -> Files:
     arrays = {"series": values, "denoised": denoised, "filtered": filtered, "kept": kept, "fd": fd, "dvars": dvars}
     for name, array in arrays.items():
         np.save(f"{name}.npy", array)
-    plain(inside.astype(np.float32), affine).to_filename("mask.nii.gz")
+    to_nifti(inside.astype(np.float32), affine).to_filename("mask.nii.gz")
     files = {name: str(Path.cwd() / f"{name}.npy") for name in arrays}
     columns = [] if table is None else [str(name) for name in table.columns]
     freedom = None if band is None else 2 * denoise.bins(int(kept.sum()), tr=tr, band=band) - len(columns)
@@ -57,7 +57,7 @@ def clean_series(*, run: Files, chosen: Files, grid: list[Any] | None) -> Files:
 
 
 def resample_atlas_to_run(*, atlas_name: str, run: Files, templates: Files, **chosen: Any) -> str:
-    """An atlas on the grid of a run (`spaces.place`). Returns its folder."""
+    """An atlas on the grid of a run (`nodes.atlas.resample_atlas`). Returns its folder."""
     return resample_atlas(name=atlas_name, template={**templates, "mask": run["mask"]}, **chosen)
 
 
@@ -73,8 +73,8 @@ def make_bold_map(*, map_name: str, run: Files, parameters: Files, parcels: str)
     if "network_maps" in wanted:
         file = Path(parameters["network_maps"])
         given["network_maps"], given["network_names"] = (
-            network_templates.placed(file, mask, inside),
-            network_templates.names(file),
+            network_templates.resample_networks(file, mask, inside),
+            network_templates.read_names(file),
         )
     values = part.compute(np.load(run[part.SOURCE]), **{name: given[name] for name in wanted})
     found = values if isinstance(values, dict) else {map_name: values}
@@ -83,7 +83,7 @@ def make_bold_map(*, map_name: str, run: Files, parameters: Files, parcels: str)
         volume = np.zeros(inside.shape, np.float32)
         volume[inside] = each
         files[name] = str(Path.cwd() / f"{name}.nii.gz")
-        plain(volume, mask.affine).to_filename(files[name])
+        to_nifti(volume, mask.affine).to_filename(files[name])
     return files
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from bids_app import __version__, catalogue
 from bids_app.bids import outputs
 from bids_app.nodes.bold_maps import read_labels
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import to_nifti
 from bids_app.report import methods_bold
 from bids_app.report.person import Section
 
@@ -31,8 +31,9 @@ def stage_run(
 ) -> Section:
     """Stage one run's outputs and return its part of the page.
 
-    told: what the plan says of the run, `made` by `functional.series`, `maps` (files by map and name) and `atlases`
-    (folder by name); chosen: settings that the outputs state; tissues: the person's own at the template, if known.
+    told: what the plan says of the run, `made` by `bold_maps.clean_series`, `maps` (files by map and name) and
+    `atlases` (folder by name); chosen: settings that the outputs state; tissues: the person's own at the template, if
+    known.
     """
     from bids_app.report import functional as drawing
 
@@ -43,7 +44,7 @@ def stage_run(
     place = {**entities, "space": chosen["space"], "res": f"{resolution:g}".replace(".", "p")}
     folder = outputs.folder(stage, *who, "func")
     folder.mkdir(parents=True, exist_ok=True)
-    facts = _facts(told, made)
+    facts = _sidecar_fields(told, made)
     shown = []
     for name, files in told["maps"].items():
         part = catalogue.load("maps", name)
@@ -53,16 +54,16 @@ def stage_run(
             stem = outputs.filename(*who, part.SUFFIX, "", **place, **spelled)
             (folder / f"{stem}.nii.gz").write_bytes(Path(file).read_bytes())
             stated = {"Description": (part.__doc__ or "").splitlines()[0], "Units": part.UNIT, **facts}
-            stated["MapParameters"] = _parameters(name, chosen, resolution)
-            _json(folder / f"{stem}.json", stated)
-            caption = f"{stated['Description']} {_caption(part, mask, chosen['parameters'])}".strip()
+            stated["MapParameters"] = _map_parameters(name, chosen, resolution)
+            _write_json(folder / f"{stem}.json", stated)
+            caption = f"{stated['Description']} {_describe_map(part, mask, chosen['parameters'])}".strip()
             shown.append(drawing.Map(key, nib.load(file), part.UNIT, caption=caption))
-            _regions(folder, who, entities, spelled, part.SUFFIX, file, mask, told["atlases"])
+            _write_region_table(folder, who, entities, spelled, part.SUFFIX, file, mask, told["atlases"])
     if chosen["save_series"]:
-        facts["MapParameters"] = _common("series", chosen, resolution)
-        _series(folder, who, place, made, mask, facts)
+        facts["MapParameters"] = _series_parameters("series", chosen, resolution)
+        _write_series(folder, who, place, made, mask, facts)
     if told["source"] == "pellucid":
-        _preprocessed(folder, who, entities, made)
+        _write_preprocessing(folder, who, entities, made)
     return _draw(stage, who, entities, told, shown, templates, chosen, tissues)
 
 
@@ -86,7 +87,7 @@ def describe_runs(runs: list[Files], chosen: Files) -> str:
     )
 
 
-def _caption(part: ModuleType, mask: nib.Nifti1Image, parameters: Files) -> str:
+def _describe_map(part: ModuleType, mask: nib.Nifti1Image, parameters: Files) -> str:
     """What a map has to say of itself in this mask, if anything."""
     if not hasattr(part, "caption"):
         return ""
@@ -99,7 +100,7 @@ def _resolution(made: Files) -> float:
     return round(float(np.prod(nib.load(made["mask"]).header.get_zooms()[:3]) ** (1 / 3)), 2)
 
 
-def _facts(told: Files, made: Files) -> Files:
+def _sidecar_fields(told: Files, made: Files) -> Files:
     """What the sidecars say of a run beyond the parameters that all people share."""
     kept, fd = np.load(made["kept"]), np.load(made["fd"])
     known = fd[np.isfinite(fd)]
@@ -112,7 +113,7 @@ def _facts(told: Files, made: Files) -> Files:
         "MinutesLeft": round(float(kept.sum()) * made["tr"] / 60, 3),
         "MeanFramewiseDisplacement": round(float(known.mean()), 4) if known.size else None,
         "Confounds": made["confounds"],
-        "Steps": _steps(told, made),
+        "Steps": _list_steps(told, made),
         "PreprocessingSource": told["source"],
         "TaskName": told["task"],
         "Scanner": told["scanner"],
@@ -120,7 +121,7 @@ def _facts(told: Files, made: Files) -> Files:
     }
 
 
-def _steps(told: Files, made: Files) -> list[str]:
+def _list_steps(told: Files, made: Files) -> list[str]:
     """What was done to the series, in order."""
     steps = ["volumes before the steady state cut off"] if made["dummies"] else []
     if told["source"] == "pellucid":
@@ -132,24 +133,24 @@ def _steps(told: Files, made: Files) -> list[str]:
     return [*steps, *(["band-pass (not for alff and falff)"] if made["band"] is not None else [])]
 
 
-def _parameters(name: str, chosen: Files, resolution: float) -> Files:
+def _map_parameters(name: str, chosen: Files, resolution: float) -> Files:
     """All that has to be the same in every person of an analysis."""
     wanted = inspect.signature(catalogue.load("maps", name).compute).parameters
     own = {outputs.camel(key): value for key, value in chosen["parameters"].items() if key in wanted}
     if "NetworkMaps" in own:
         maps = Path(own["NetworkMaps"])
         own |= {"NetworkMaps": maps.name, "NetworkMapsSha256": hashlib.sha256(maps.read_bytes()).hexdigest()}
-    return {**_common(name, chosen, resolution), **own}
+    return {**_series_parameters(name, chosen, resolution), **own}
 
 
-def _common(name: str, chosen: Files, resolution: float) -> Files:
+def _series_parameters(name: str, chosen: Files, resolution: float) -> Files:
     """How series were made, whatever is made of them."""
     cleaned = {"Denoise": chosen["denoise"], "Band": chosen["band"], "FdThreshold": chosen["fd_threshold"]}
     place = {"Space": chosen["space"], "ResolutionMm": resolution, "Sloppy": chosen["sloppy"]}
     return {"Map": name, **place, **cleaned, "Version": __version__}
 
 
-def _regions(
+def _write_region_table(
     folder: Path,
     who: tuple[str, str | None],
     entities: dict[str, str],
@@ -174,7 +175,7 @@ def _regions(
         (folder / stem).write_text("\n".join(lines) + "\n")
 
 
-def _series(
+def _write_series(
     folder: Path, who: tuple[str, str | None], place: dict[str, str], made: Files, mask: nib.Nifti1Image, facts: Files
 ) -> None:
     """The series that `filtered` maps are made of, as `desc-denoised_bold`, with its mask."""
@@ -182,18 +183,18 @@ def _series(
     values = np.load(made["filtered"], mmap_mode="r")
     whole = np.zeros((*inside.shape, values.shape[1]), np.float32)
     whole[inside] = values
-    image = plain(whole, mask.affine)
+    image = to_nifti(whole, mask.affine)
     image.header.set_zooms((*mask.header.get_zooms()[:3], made["tr"]))
     image.header.set_xyzt_units("mm", "sec")
     stem = outputs.filename(*who, "bold", "", **place, desc="denoised")
     image.to_filename(folder / f"{stem}.nii.gz")
-    _json(folder / f"{stem}.json", {**facts, "SkullStripped": True})
+    _write_json(folder / f"{stem}.json", {**facts, "SkullStripped": True})
     stem = outputs.filename(*who, "mask", "", **place, desc="denoised")
-    plain(inside.astype(np.uint8), mask.affine).to_filename(folder / f"{stem}.nii.gz")
-    _json(folder / f"{stem}.json", {"Type": "Brain", "Resolution": facts["Resolution"]})
+    to_nifti(inside.astype(np.uint8), mask.affine).to_filename(folder / f"{stem}.nii.gz")
+    _write_json(folder / f"{stem}.json", {"Type": "Brain", "Resolution": facts["Resolution"]})
 
 
-def _preprocessed(folder: Path, who: tuple[str, str | None], entities: dict[str, str], made: Files) -> None:
+def _write_preprocessing(folder: Path, who: tuple[str, str | None], entities: dict[str, str], made: Files) -> None:
     """The confounds of a run that was raw, and how it lies in its T1w."""
     table = Path(made["confounds_file"])
     for suffix in (".tsv", ".json"):
@@ -247,5 +248,5 @@ def _draw(
     )
 
 
-def _json(path: Path, content: Files) -> None:
+def _write_json(path: Path, content: Files) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n")

@@ -9,7 +9,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import to_nifti
 
 Files = dict[str, Any]
 
@@ -31,7 +31,7 @@ def correct_motion(*, run: Files, seed: int) -> Files:
     values = np.asarray(steady.dataobj)
     reference = motion.reference(values, steady.affine, folder=here, seed=seed)
     moved = motion.estimate(values, steady.affine, reference, folder=here, seed=seed)
-    plain(reference, steady.affine).to_filename("reference.nii")
+    to_nifti(reference, steady.affine).to_filename("reference.nii")
     np.save("parameters.npy", moved.parameters)
     return {
         **vars(made),
@@ -53,7 +53,9 @@ def align_to_t1w(*, still: Files, anat: Files, seed: int) -> Files:
     images = {name: ants.image_read(native[name]) for name in ("t1w", "mask")}
     found = coregister.register(reference, image.affine, images["t1w"], images["mask"], folder=here, seed=seed)
     probabilities = {name: ants.image_read(tissues[name.lower()]) for name in ("GM", "WM", "CSF")}
-    placed = coregister.tissues_in_bold(motion.to_ants(reference, image.affine), probabilities, found.transform)
+    placed = coregister.resample_tissues_to_bold(
+        motion.to_ants(reference, image.affine), probabilities, found.transform
+    )
     timed = nib.load(still["timed"])
     series = motion.series(np.asarray(timed.dataobj), timed.affine, still["moved"], found.brain)
     table, about = confounds.table(
@@ -68,7 +70,7 @@ def align_to_t1w(*, still: Files, anat: Files, seed: int) -> Files:
 
 
 def warp_run_to_template(*, still: Files, aligned: Files, anat: Files, kind: str, grid: list[Any]) -> Files:
-    """The run and its brain on the grid [shape, affine], as `functional.series` takes it."""
+    """The run and its brain on the grid [shape, affine], as `bold_maps.clean_series` takes it."""
     import ants
 
     from bids_app.preprocess import bold, motion
@@ -81,7 +83,7 @@ def warp_run_to_template(*, still: Files, aligned: Files, anat: Files, kind: str
     )
     made = nib.load(path)
     brain = ants.apply_transforms(target, ants.image_read(anat["native"]["mask"]), forward).numpy() > 0.5
-    plain((brain & bold.covered(made)).astype(np.float32), made.affine).to_filename("mask.nii")
+    to_nifti((brain & bold.field_of_view(made)).astype(np.float32), made.affine).to_filename("mask.nii")
     return {
         "bold": str(path),
         "mask": str(here / "mask.nii"),

@@ -13,12 +13,10 @@ from bids_app.atlases.templates import nearest
 from bids_app.errors import DataError
 from bids_app.nodes.atlas import resample_atlas
 from bids_app.planning.excluded_regions import WMPARC
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import to_nifti
 
 Files = dict[str, Any]
-LEAST_DICE = (
-    0.5  # of the labelled brain with the mask of its T1w; another session's, or another person's, may be as low
-)
+MIN_DICE = 0.5  # of the labelled brain with the mask of its T1w; another session's, or another person's, may be as low
 
 
 def resample_excluded_regions(
@@ -30,7 +28,7 @@ def resample_excluded_regions(
     """
     grid = nib.load(templates["brain"])
     if asked["from"] == WMPARC:
-        inside = _wmparc(Path(asked["file"]), anat, templates["brain"], kind, freesurfer.numbers(asked["regions"]))
+        inside = _warp_wmparc(Path(asked["file"]), anat, templates["brain"], kind, freesurfer.numbers(asked["regions"]))
         note = f"brought to {space} by nearest neighbour with the person's transform ({kind})"
     else:
         common = {"template": templates, "space": space, "seed": seed, "sloppy": sloppy}
@@ -42,11 +40,11 @@ def resample_excluded_regions(
         inside, note = np.isin(np.asarray(nib.load(placed / "labels.nii.gz").dataobj), wanted), about["note"]
     if not inside.any():
         raise DataError(f"{asked['from']} has no voxel of {', '.join(asked['regions'])}")
-    plain(inside.astype(np.uint8), grid.affine).to_filename("without.nii.gz")
+    to_nifti(inside.astype(np.uint8), grid.affine).to_filename("without.nii.gz")
     return {"mask": str(Path.cwd() / "without.nii.gz"), "note": note}
 
 
-def _wmparc(file: Path, anat: Files, grid: str, kind: str, numbers: list[int]) -> np.ndarray:
+def _warp_wmparc(file: Path, anat: Files, grid: str, kind: str, numbers: list[int]) -> np.ndarray:
     import ants  # takes longer to load than an atlas to read
 
     labels = read_excluded_regions(file)
@@ -54,12 +52,12 @@ def _wmparc(file: Path, anat: Files, grid: str, kind: str, numbers: list[int]) -
     brain = np.asarray(mask.dataobj) > 0
     known = nearest((values > 0).astype(np.uint8), labels.affine, mask.shape, mask.affine) > 0
     dice = 2 * (brain & known).sum() / max(brain.sum() + known.sum(), 1)
-    if dice < LEAST_DICE:
+    if dice < MIN_DICE:
         raise DataError(
             f"{'/'.join(file.parts[-3:])} does not lie where the T1w's brain does (Dice {dice:.2f}): "
             "give the FreeSurfer folder that was made from this T1w"
         )
-    plain(np.isin(values, numbers).astype(np.float32), labels.affine).to_filename("native.nii.gz")
+    to_nifti(np.isin(values, numbers).astype(np.float32), labels.affine).to_filename("native.nii.gz")
     moving = ants.image_read("native.nii.gz")
     forward = anat["warps"][kind]["forward"]
     warped = ants.apply_transforms(ants.image_read(grid), moving, forward, interpolator="nearestNeighbor")

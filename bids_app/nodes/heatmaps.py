@@ -12,7 +12,7 @@ from bids_app import __version__
 from bids_app.bids import outputs
 from bids_app.dataset.grid import Grid
 from bids_app.planning.group import description
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import to_nifti
 
 Files = dict[str, Any]
 
@@ -37,7 +37,7 @@ def write_participant_heatmaps(place: Path, plan: Files, grid: Grid, stated: Fil
             target = plan["target"]
             explained = person[target] if target in ("predicted", "true") else target
             one = plan["classes"].index(explained)
-            image = plain(grid.volume(maps[row, one].astype(np.float32)), grid.affine)
+            image = to_nifti(grid.volume(maps[row, one].astype(np.float32)), grid.affine)
             sidecar = _sidecar(person, explained, {"Analysis": plan["analysis"], "Method": method, **stated}, about)
             sidecar["Checks"] = {outputs.camel(key): value for key, value in about["checks"][row][one].items()}
             file = _file(person, sidecar)

@@ -17,7 +17,7 @@ from bids_app.nodes.train import region_labels
 from bids_app.planning import network_templates
 from bids_app.planning.ica import INNER
 from bids_app.preprocess import series as images
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import to_nifti
 
 Files = dict[str, Any]
 EVERYBODY = "everybody"
@@ -57,7 +57,7 @@ def gather_ica_series(
     for name in maps:
         grid.write(Path(work) / f"grid_{name}.npz")
     references = Path(work) / f"networks-{sha256[:32]}.npy"
-    _save(references, network_templates.placed(Path(network_file), image, grid.mask))
+    _save(references, network_templates.resample_networks(Path(network_file), image, grid.mask))
     return {
         "grid": f"{work}/grid_{maps[0]}.npz",
         "files": read_series(files, grid, work),
@@ -70,7 +70,7 @@ def read_series(files: list[list[str]], grid: Grid, work: str) -> list[list[str]
     folder = Path(work) / "series"
     folder.mkdir(exist_ok=True)
     mask = folder / "mask.nii.gz"
-    plain(grid.mask.astype(np.uint8), grid.affine).to_filename(mask)
+    to_nifti(grid.mask.astype(np.uint8), grid.affine).to_filename(mask)
     kept = []
     for path in (Path(path) for runs in files for path in runs):
         told = f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}"

@@ -37,20 +37,22 @@ def write_participant(
     out, who = Path(output_dir), (job["participant"], job["session"])
     with outputs.staging(out) as stage:
         content = (
-            _empty(job) if anat is None else _anatomy(stage, job, chosen, anat, templates, bids_dir, radiological, made)
+            _content_without_anatomy(job)
+            if anat is None
+            else _stage_anatomy(stage, job, chosen, anat, templates, bids_dir, radiological, made)
         )
-        told = _runs(job, bold, made)
+        told = _collect_runs(job, bold, made)
         tissues = made.get(f"sources_{bold['registration']}") if told and anat is not None else None
         runs = [stage_run(stage, who, each, templates, bold, tissues) for each in told]
         texts = [content["methods"], describe_runs(told, bold) if told else ""]
-        _page(stage, job, {**content, "methods": "\n\n".join(text for text in texts if text)}, runs)
-        outputs.mark_undone(out, *who)
+        _write_page(stage, job, {**content, "methods": "\n\n".join(text for text in texts if text)}, runs)
+        outputs.clear_done(out, *who)
         written = outputs.publish(stage, out)
     outputs.mark_done(out, *who, job["key"], written)
     return written
 
 
-def _anatomy(
+def _stage_anatomy(
     stage: Path,
     job: Files,
     chosen: Files,
@@ -64,26 +66,28 @@ def _anatomy(
     who = (job["participant"], job["session"])
     sources = {kind: made[f"sources_{kind}"] for kind in job["registrations"]}
     maps = {name: made[f"map_{name}"] for name in job["kinds"]}
-    measured = _measured(job, anat, sources, bids_dir)
+    measured = _measure(job, anat, sources, bids_dir)
     if job["own_t1w"]:
-        _native(stage, who, anat, chosen["output_space"])
-        _volumes(stage, who, measured)
+        _stage_native(stage, who, anat, chosen["output_space"])
+        _stage_volumes(stage, who, measured)
     note = made["without"]["note"] if job["without"] else ""
     for name, file in maps.items():
         less = job["without"] if name == excluded_regions.MAP else {}
-        parameters = _parameters(name, job["kinds"][name], chosen) | excluded_regions.parameters(less)
-        _map(stage, who, name, file, parameters, measured | {"without": excluded_regions.told(less, note)})
+        parameters = _map_parameters(name, job["kinds"][name], chosen) | excluded_regions.map_parameters(less)
+        _stage_map(
+            stage, who, name, file, parameters, measured | {"without": excluded_regions.describe_in_sidecar(less, note)}
+        )
     drawn = _draw(stage, who, anat, templates, sources, maps, radiological=radiological)
-    return _told(job, chosen, anat, measured, drawn, excluded_regions.words(job["without"], note))
+    return _page_content(job, chosen, anat, measured, drawn, excluded_regions.describe_in_methods(job["without"], note))
 
 
-def _empty(job: Files) -> Files:
+def _content_without_anatomy(job: Files) -> Files:
     """What a page without anatomy says."""
     facts = {"Preprocessed by": job["source"]}
     return {"figures": [], "volumes": {}, "facts": facts, "checks": [], "methods": ""}
 
 
-def _runs(job: Files, bold: Files, made: Files) -> list[Files]:
+def _collect_runs(job: Files, bold: Files, made: Files) -> list[Files]:
     """Each BOLD run with what its nodes made."""
     return [
         {
@@ -108,7 +112,7 @@ def resolution_label(mm: float) -> str:
     return f"{mm:g}".replace(".", "p")
 
 
-def _parameters(name: str, kind: str, chosen: Files) -> Files:
+def _map_parameters(name: str, kind: str, chosen: Files) -> Files:
     """All that has to be the same in every person of an analysis."""
     own = {"Intensity": chosen["intensity"]} if "{intensity}" in str(catalogue.load("maps", name).ENTITIES) else {}
     common = {"Map": name, "Registration": kind, "Space": chosen["output_space"], "ResolutionMm": chosen["resolution"]}
@@ -117,7 +121,7 @@ def _parameters(name: str, kind: str, chosen: Files) -> Files:
     return {**common, "Sloppy": chosen["sloppy"], "Version": __version__, **own}
 
 
-def _measured(job: Files, anat: Files, sources: Files, bids_dir: str) -> Files:
+def _measure(job: Files, anat: Files, sources: Files, bids_dir: str) -> Files:
 
     volumes = anat["tissues"]["volumes"]
     scan = inputs.Scan(job["participant"], job["session"], Path(job["scan"]))
@@ -130,8 +134,8 @@ def _measured(job: Files, anat: Files, sources: Files, bids_dir: str) -> Files:
     }
 
 
-def _native(stage: Path, who: tuple[str, str | None], anat: Files, space: str) -> None:
-    folder = _folder(stage, who, "anat")
+def _stage_native(stage: Path, who: tuple[str, str | None], anat: Files, space: str) -> None:
+    folder = _make_folder(stage, who, "anat")
     native = anat["native"]
     for source, suffix, entities, sidecar in (
         (
@@ -149,7 +153,7 @@ def _native(stage: Path, who: tuple[str, str | None], anat: Files, space: str) -
         kept = nib.Nifti1Image(values if suffix == "T1w" else values.astype("uint8"), image.affine)
         kept.header.set_xyzt_units("mm")
         kept.to_filename(folder / f"{stem}.nii.gz")
-        _json(folder / f"{stem}.json", sidecar)
+        _write_json(folder / f"{stem}.json", sidecar)
     for kind, warps in anat["warps"].items():
         for number, path in enumerate(warps["forward"], start=1):
             suffixes = "".join(Path(path).suffixes[-2:]) if path.endswith(".gz") else Path(path).suffix
@@ -157,7 +161,9 @@ def _native(stage: Path, who: tuple[str, str | None], anat: Files, space: str) -
             shutil.copyfile(path, folder / stem)
 
 
-def _map(stage: Path, who: tuple[str, str | None], name: str, file: str, parameters: Files, measured: Files) -> None:
+def _stage_map(
+    stage: Path, who: tuple[str, str | None], name: str, file: str, parameters: Files, measured: Files
+) -> None:
     part = catalogue.load("maps", name)
     stem = map_stem(
         name,
@@ -166,7 +172,7 @@ def _map(stage: Path, who: tuple[str, str | None], name: str, file: str, paramet
         resolution=parameters["ResolutionMm"],
         intensity=parameters.get("Intensity", ""),
     )
-    folder = _folder(stage, who, "anat")
+    folder = _make_folder(stage, who, "anat")
     shutil.copyfile(file, folder / f"{stem}.nii.gz")
     mm = f"{parameters['ResolutionMm']:g}"
     sidecar = {
@@ -183,13 +189,13 @@ def _map(stage: Path, who: tuple[str, str | None], name: str, file: str, paramet
         "Scanner": measured["scanner"],
         "RawScan": measured["scan"],
     }
-    _json(folder / f"{stem}.json", sidecar)
+    _write_json(folder / f"{stem}.json", sidecar)
 
 
-def _volumes(stage: Path, who: tuple[str, str | None], measured: Files) -> None:
+def _stage_volumes(stage: Path, who: tuple[str, str | None], measured: Files) -> None:
     lines = ["measure\tvalue\tunit", *(f"{name}\t{value:.3f}\tmL" for name, value in measured["volumes"].items())]
     stem = outputs.filename(*who, "morph", ".tsv", desc="volumes")
-    (_folder(stage, who, "anat") / stem).write_text("\n".join(lines) + "\n")
+    (_make_folder(stage, who, "anat") / stem).write_text("\n".join(lines) + "\n")
 
 
 def _draw(
@@ -206,7 +212,7 @@ def _draw(
     from bids_app.report import figures
 
     load = nib.load
-    folder = _folder(stage, who, "figures")
+    folder = _make_folder(stage, who, "figures")
     native, brain, mask = load(anat["native"]["t1w"]), load(templates["brain"]), load(templates["mask"])
 
     def placed(title: str, caption: str, desc: str) -> tuple[page.Figure, Path]:
@@ -237,7 +243,9 @@ def _draw(
     return shown
 
 
-def _told(job: Files, chosen: Files, anat: Files, measured: Files, drawn: list[page.Figure], less: str) -> Files:
+def _page_content(
+    job: Files, chosen: Files, anat: Files, measured: Files, drawn: list[page.Figure], less: str
+) -> Files:
     facts = {"Preprocessed by": measured["source"], **anat["native"]["facts"]}
     if not job["own_t1w"]:
         facts["Session"] = "another one, as this one has no T1w image"
@@ -264,7 +272,7 @@ def _told(job: Files, chosen: Files, anat: Files, measured: Files, drawn: list[p
     return {"figures": drawn, "volumes": measured["volumes"], "facts": facts, "checks": checks, "methods": text}
 
 
-def _page(stage: Path, job: Files, content: Files, runs: list[page.Section]) -> None:
+def _write_page(stage: Path, job: Files, content: Files, runs: list[page.Section]) -> None:
     name = f"sub-{job['participant']}" + (f"_ses-{job['session']}" if job["session"] else "")
     page.write(
         stage / f"{name}.html",
@@ -277,12 +285,12 @@ def _page(stage: Path, job: Files, content: Files, runs: list[page.Section]) -> 
     )
 
 
-def _folder(stage: Path, who: tuple[str, str | None], datatype: str) -> Path:
+def _make_folder(stage: Path, who: tuple[str, str | None], datatype: str) -> Path:
     """Figures stand under the person, whatever the session, so that one bare name hides them from validators."""
     folder = outputs.folder(stage, who[0], who[1] if datatype == "anat" else None, datatype)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _json(path: Path, content: Files) -> None:
+def _write_json(path: Path, content: Files) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bids_app import __version__
 from bids_app.dataset.grid import Grid
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import to_nifti
 from bids_app.regions import tables
 from bids_app.training.region_zscores import REGION_ZSCORES_FILE
 
@@ -58,7 +58,7 @@ def _prediction(its: Files, shared: Files) -> Any:
         probability={one: float(told[f"probability_{one}"]) for one in shared["classes"]},
         method=its["method"],
         explained=explained,
-        map=plain(grid.volume(values), grid.affine),
+        map=to_nifti(grid.volume(values), grid.affine),
         unit=its["unit"],
         sign=its["sign"],
         atlas=shared["atlases"][first]["name"],
@@ -83,4 +83,4 @@ def _t1w_in_template_space(files: list[str], template: str) -> nib.Nifti1Image:
 
     grid = ants.image_read(template)
     moved = ants.apply_transforms(grid, ants.image_read(files[0]), files[1:])
-    return plain(moved.numpy(), nib.load(template).affine)
+    return to_nifti(moved.numpy(), nib.load(template).affine)

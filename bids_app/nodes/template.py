@@ -10,7 +10,7 @@ import numpy as np
 from bids_app import __version__
 from bids_app.atlases import templates
 from bids_app.nodes.cache import cached_folder
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import to_nifti
 
 FINE_MM = 2.0
 COARSE_MM = 4.0
@@ -27,13 +27,15 @@ def prepare_template(
     folder = cached_folder(
         cache,
         f"template-{space}-{key}",
-        lambda making: _make(making, space=space, resolution=resolution, sloppy=sloppy, seed=seed, box=box),
+        lambda making: _write_template(making, space=space, resolution=resolution, sloppy=sloppy, seed=seed, box=box),
     )
     names = ("target", "brain", "mask", *TISSUES, *(f"target_{tissue}" for tissue in TISSUES))
     return {name: str(folder / f"{name}.nii.gz") for name in names}
 
 
-def _make(folder: Path, *, space: str, resolution: float, sloppy: bool, seed: int, box: Sequence[float]) -> None:
+def _write_template(
+    folder: Path, *, space: str, resolution: float, sloppy: bool, seed: int, box: Sequence[float]
+) -> None:
     fine = templates.brain(space)
     inside = nib.Nifti1Image((fine.get_fdata() > 0).astype(np.float32), fine.affine)
     for name, mm in (("target", COARSE_MM if sloppy else FINE_MM), ("brain", resolution)):
@@ -70,4 +72,4 @@ def _warp_priors(folder: Path, *, seed: int, sloppy: bool) -> None:
 
 
 def _save(folder: Path, name: str, image: nib.Nifti1Image) -> None:
-    plain(np.asarray(image.dataobj, dtype=np.float32), image.affine).to_filename(folder / f"{name}.nii.gz")
+    to_nifti(np.asarray(image.dataobj, dtype=np.float32), image.affine).to_filename(folder / f"{name}.nii.gz")

@@ -90,7 +90,7 @@ def resample_template(*, template: Files, like: str, folder: str) -> Files:
 
 
 def resample_atlas_to_maps(*, atlas_name: str, link: str, **chosen: Any) -> str:
-    """An atlas on the maps' grid (`spaces.place`); `link` names where the analysis finds it."""
+    """An atlas on the maps' grid (`nodes.atlas.resample_atlas`); `link` names where the analysis finds it."""
 
     found = resample_atlas(name=atlas_name, **chosen)
     Path(link).parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from bids_app.preprocess import conform, head, normalise, skull
 
 SPACE = "MNI152NLin2009cAsym"
 REGISTRATION_MM = 2.0
-FEWEST = 2
+MIN_PEOPLE = 2
 
 
 def find(base: Path) -> tuple[inputs.Dataset, list[inputs.Scan]]:
@@ -33,8 +33,8 @@ def find(base: Path) -> tuple[inputs.Dataset, list[inputs.Scan]]:
     dataset = inputs.open_dataset(base)
     of_each = (inputs.anatomical_scans(dataset, person)[:1] for person in dataset.participants)
     scans = [scan for found in of_each for scan in found]
-    if len(scans) < FEWEST:
-        raise DataError(f"--base has {len(scans)} people with a T1w image; two groups need at least {FEWEST}")
+    if len(scans) < MIN_PEOPLE:
+        raise DataError(f"--base has {len(scans)} people with a T1w image; two groups need at least {MIN_PEOPLE}")
     reasons = [why for scan in scans if (why := annex.why_unreadable(scan.path, dataset.root))]
     if reasons:
         raise MissingInputError(f"{len(reasons)} images of --base cannot be read; the first: {reasons[0]}")
@@ -62,10 +62,10 @@ def write_images(
         rng = people.generator(random_seed, people.BASE_PERSON, index)
         image = conform.load(scan.path)
         values = np.asarray(image.dataobj)
-        brain = skull.stripped(values, voxel_ml=float(abs(np.linalg.det(image.affine[:3, :3]))) / 1000)
+        brain = skull.find_stripped_brain(values, voxel_ml=float(abs(np.linalg.det(image.affine[:3, :3]))) / 1000)
         field = None
         if group[index] == people.PATIENT and effect > 0:
-            own = in_person(region, image, brain, seed=random_seed)
+            own = warp_region(region, image, brain, seed=random_seed)
             field = shrink(own, effect=effect)
             left[f"sub-{scan.participant}"] = round(remaining(own, field), 4)
         part = rng.uniform(-0.5, 0.5, 3).astype(np.float32)
@@ -76,7 +76,7 @@ def write_images(
     return {"people": len(scans), "base": dataset.name, "remaining_share": left}
 
 
-def in_person(region: Region, image: nibabel.Nifti1Image, brain: NDArray[np.bool_] | None, *, seed: int) -> Region:
+def warp_region(region: Region, image: nibabel.Nifti1Image, brain: NDArray[np.bool_] | None, *, seed: int) -> Region:
     """The region (world of the template) as it lies in a person's image; `brain` is None for a whole head.
 
     The template's brain is registered to the person's (affine, then SyN at 2 mm).
@@ -84,13 +84,13 @@ def in_person(region: Region, image: nibabel.Nifti1Image, brain: NDArray[np.bool
     """
     # antspyx writes transforms as files; they are of no use after this person.
     with tempfile.TemporaryDirectory() as folder:
-        whole = _shrunk(_to_ants(image))
-        mask = _of_head(whole, folder, seed) if brain is None else _shrunk(_to_ants(_like(brain, image)))
+        whole = _coarsen(_to_ants(image))
+        mask = _mask_head(whole, folder, seed) if brain is None else _coarsen(_to_ants(_mask_image(brain, image)))
         moving = whole * (mask > 0.5)
-        fixed = _shrunk(_to_ants(templates.brain(SPACE)))
+        fixed = _coarsen(_to_ants(templates.brain(SPACE)))
         start = normalise.affine(fixed, moving, folder=folder, name="base", seed=seed)
         warps = normalise.syn(fixed, moving, start, folder=folder, name="base", seed=seed, sloppy=False)
-        label = _to_ants(conform.plain(region.voxels.astype(np.float32), region.affine))
+        label = _to_ants(conform.to_nifti(region.voxels.astype(np.float32), region.affine))
         here = ants.apply_transforms(_to_ants(image), label, warps.inverse, whichtoinvert=warps.invert)
     voxels = here.numpy() > 0.5
     if not voxels.any():
@@ -130,7 +130,7 @@ def resample(
     return np.clip(result, low, high)
 
 
-def _of_head(whole: ants.ANTsImage, folder: str, seed: int) -> ants.ANTsImage:
+def _mask_head(whole: ants.ANTsImage, folder: str, seed: int) -> ants.ANTsImage:
     """The brain mask of a whole head."""
     pair = templates.head()
     if pair is None:
@@ -143,14 +143,14 @@ def _of_head(whole: ants.ANTsImage, folder: str, seed: int) -> ants.ANTsImage:
 
 
 def _to_ants(image: nibabel.Nifti1Image) -> ants.ANTsImage:
-    return ants.from_nibabel_nifti(conform.plain(image.get_fdata(dtype=np.float32), image.affine))
+    return ants.from_nibabel_nifti(conform.to_nifti(image.get_fdata(dtype=np.float32), image.affine))
 
 
-def _like(voxels: NDArray[np.bool_], image: nibabel.Nifti1Image) -> nibabel.Nifti1Image:
+def _mask_image(voxels: NDArray[np.bool_], image: nibabel.Nifti1Image) -> nibabel.Nifti1Image:
     return nibabel.Nifti1Image(voxels.astype(np.float32), image.affine)
 
 
-def _shrunk(image: ants.ANTsImage) -> ants.ANTsImage:
+def _coarsen(image: ants.ANTsImage) -> ants.ANTsImage:
     """The image at the voxel size that is registered, unless its own is as large."""
     size = [max(REGISTRATION_MM, mm) for mm in image.spacing]
     return ants.resample_image(image, size, use_voxels=False, interp_type=0)

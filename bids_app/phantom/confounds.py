@@ -23,7 +23,7 @@ def columns(run: bold.Run, *, tr: float) -> tuple[dict[str, Array], dict[str, di
     """Every column (volumes,), NaN where there is none, and what the sidecar says of the components."""
     inside = run.tissues.sum(axis=0) > 0.5
     brain = run.still[inside]
-    wm, csf = (_pure(run, name) for name in ("WM", "CSF"))
+    wm, csf = (_pure_series(run, name) for name in ("WM", "CSF"))
     plain, standard = dvars(brain)
     slow = cosines(brain.shape[1], tr)
     parts, explained = compcor(np.vstack([wm, csf]), slow)
@@ -33,7 +33,7 @@ def columns(run: bold.Run, *, tr: float) -> tuple[dict[str, Array], dict[str, di
         "white_matter": wm.mean(axis=0),
         "dvars": plain,
         "std_dvars": standard,
-        "framewise_displacement": movement.framewise(run.moved),
+        "framewise_displacement": movement.framewise_displacement(run.moved),
     }
     for name in ("global_signal", "csf", "white_matter"):
         step = np.diff(found[name], prepend=np.nan)
@@ -54,7 +54,7 @@ def columns(run: bold.Run, *, tr: float) -> tuple[dict[str, Array], dict[str, di
         }
         for number, share in enumerate(explained)
     }
-    return found | movement.expanded(run.moved), about
+    return found | movement.expand(run.moved), about
 
 
 def write(path: Path, found: dict[str, Array], about: dict[str, dict[str, object]]) -> None:
@@ -99,7 +99,7 @@ def compcor(series: Array, slow: Array) -> tuple[Array, Array]:
     return (courses * signs)[:COMPONENTS], share[:COMPONENTS]
 
 
-def _pure(run: bold.Run, name: str) -> Array:
+def _pure_series(run: bold.Run, name: str) -> Array:
     """The series (voxels, volumes) of voxels with little but one tissue; of the purest where there are few such."""
     share = run.tissues[TISSUES.index(name)]
     order = np.argsort(-share, kind="stable")

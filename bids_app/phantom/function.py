@@ -90,12 +90,12 @@ def prepare(brain: Brain, tissues: Array, region: Region, *, template_mm: float,
     labelled = numbers[source.labels]
     nearest = ndimage.distance_transform_edt(labelled == 0, return_distances=False, return_indices=True)
     network = np.array([network_of(source.names[label]) for label in order])
-    there = ndimage.map_coordinates(labelled, _voxels(region, source.affine), order=0)
+    there = ndimage.map_coordinates(labelled, _region_voxels(region, source.affine), order=0)
     if not there.any():
         raise UsageError(f"--region {region.name}: it lies outside the cortex and the nuclei, where no BOLD is planted")
     own = np.bincount(network[there[there > 0] - 1]).argmax()
     return Function(
-        tissues=smoothed(tissues, template_mm=template_mm, resolution_mm=resolution_mm),
+        tissues=smooth_tissues(tissues, template_mm=template_mm, resolution_mm=resolution_mm),
         affine=brain.affine,
         labels=(labelled[tuple(nearest)] - 1).astype(np.int16),
         labels_affine=source.affine,
@@ -104,7 +104,7 @@ def prepare(brain: Brain, tissues: Array, region: Region, *, template_mm: float,
     )
 
 
-def smoothed(tissues: Array, *, template_mm: float, resolution_mm: float) -> Array:
+def smooth_tissues(tissues: Array, *, template_mm: float, resolution_mm: float) -> Array:
     """Tissues (3, X, Y, Z) as voxels of `resolution_mm` see them; as anatomy.prepare smooths the template."""
     sigma = float(np.sqrt(max((resolution_mm / template_mm) ** 2 - 1, 0) / 12))
     return np.stack([ndimage.gaussian_filter(part, sigma) for part in tissues])
@@ -159,6 +159,6 @@ def _prior_at(points: Array, tissue: Literal["gm", "wm"]) -> Array:
     return found
 
 
-def _voxels(region: Region, affine: Array) -> Array:
+def _region_voxels(region: Region, affine: Array) -> Array:
     """The region's voxels (3, N) in those of another grid of the same world."""
     return transform(np.argwhere(region.voxels).T.astype(np.float32), np.linalg.inv(affine) @ region.affine)

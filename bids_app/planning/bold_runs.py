@@ -23,19 +23,19 @@ FILES = ("bold", "mask", "confounds")
 RAW_MM = 3.0  # about the voxels that BOLD is measured with
 
 
-def maps(settings: Settings) -> tuple[str, ...]:
+def bold_maps(settings: Settings) -> tuple[str, ...]:
     """The maps of time series among those chosen."""
     return tuple(
         name for name in settings.participant.maps if available_maps.datatype(catalogue.load("maps", name)) == "func"
     )
 
 
-def computed(settings: Settings) -> tuple[str, ...]:
+def participant_level_maps(settings: Settings) -> tuple[str, ...]:
     """Those of them that are made here, and not fitted at the group level, which takes the series."""
-    return tuple(name for name in maps(settings) if not available_maps.fitted(name))
+    return tuple(name for name in bold_maps(settings) if not available_maps.fitted(name))
 
 
-def chosen(settings: Settings) -> dict[str, Any]:
+def denoising_settings(settings: Settings) -> dict[str, Any]:
     """How series are cleaned: strategy, band in Hz or None, FD threshold in mm. Raises UsageError for a bad one."""
     stated = settings.participant
     if stated.denoise is not None and stated.denoise not in strategies.STRATEGIES:
@@ -56,7 +56,7 @@ def _band(words: tuple[str, ...]) -> list[float] | None:
     return [low, high]
 
 
-def parameters(settings: Settings) -> dict[str, Any]:
+def map_options(settings: Settings) -> dict[str, Any]:
     """The options of single maps, by the names that their `compute` takes."""
     stated = settings.participant
     return {
@@ -74,51 +74,51 @@ def atlas_names(chosen: tuple[str, ...], map_name: str) -> tuple[str, ...]:
 
 def check(settings: Settings) -> None:
     """Raise the first thing that is wrong with what all people share."""
-    if not maps(settings):
+    if not bold_maps(settings):
         return
-    chosen(settings)
+    denoising_settings(settings)
     if settings.participant.denoise == "ica_aroma" and "fmriprep" not in settings.select.derivatives:
         raise UsageError("--denoise ica_aroma: only fMRIPrep's own series serve; give -d fmriprep=PATH")
-    if "networks" in maps(settings):
+    if "networks" in bold_maps(settings):
         network_templates.check(settings.participant.network_maps, "networks")
-    for name in maps(settings):
+    for name in bold_maps(settings):
         atlas.check(atlas_names(settings.both.atlas, name))
 
 
-def sessions(
+def find_sessions(
     dataset: inputs.Dataset, participant: str, settings: Settings, filters: dict[str, object]
 ) -> list[str | None]:
     """The sessions of a person that have BOLD, fMRIPrep's where its tree is given."""
     wanted = {name.removeprefix("ses-") for name in settings.select.session_label}
     there: list[str | None] = []
     if "fmriprep" in settings.select.derivatives:
-        there = derivatives_bold.fmriprep_sessions(settings.select.derivatives["fmriprep"], participant)
+        there = derivatives_bold.find_fmriprep_sessions(settings.select.derivatives["fmriprep"], participant)
     if "fmriprep" not in settings.select.derivatives or settings.participant.fallback_preprocessing:
-        there += [run.session for run in _raw(dataset, participant, settings, filters)]
+        there += [run.session for run in _raw_scans(dataset, participant, settings, filters)]
     return [name for name in dict.fromkeys(there) if not wanted or name in wanted]
 
 
-def runs(
+def find_runs(
     dataset: inputs.Dataset, participant: str, session: str | None, settings: Settings, filters: dict[str, object]
 ) -> list[dict[str, Any]]:
     """The runs of one session, as values that nodes take. Raises MissingInputError that names what is lacking."""
     if "fmriprep" in settings.select.derivatives:
         try:
-            return _borrowed(dataset, participant, session, settings)
+            return _fmriprep_runs(dataset, participant, session, settings)
         except MissingInputError as error:
             if not settings.participant.fallback_preprocessing:
                 raise MissingInputError(f"{error} (--fallback-preprocessing preprocesses such people here)") from error
-    found = [run for run in _raw(dataset, participant, settings, filters) if run.session == session]
+    found = [run for run in _raw_scans(dataset, participant, settings, filters) if run.session == session]
     if not found:
         raise MissingInputError(f"sub-{participant} has no BOLD run")
-    return [_values(dataset, run, settings) for run in found]
+    return [_raw_run(dataset, run, settings) for run in found]
 
 
-def _borrowed(
+def _fmriprep_runs(
     dataset: inputs.Dataset, participant: str, session: str | None, settings: Settings
 ) -> list[dict[str, Any]]:
     stated = settings.participant
-    images = derivatives_bold.fmriprep_bold(
+    images = derivatives_bold.find_fmriprep_runs(
         settings.select.derivatives["fmriprep"],
         participant,
         session,
@@ -135,16 +135,16 @@ def _borrowed(
     return found
 
 
-def _raw(
+def _raw_scans(
     dataset: inputs.Dataset, participant: str, settings: Settings, filters: dict[str, object]
-) -> list[bids_functional.Bold]:
+) -> list[bids_functional.BoldScan]:
     chosen = settings.select
     return bids_functional.bold_scans(
         dataset, participant, sessions=chosen.session_label, task=chosen.task_id, filters=filters
     )
 
 
-def _values(dataset: inputs.Dataset, run: bids_functional.Bold, settings: Settings) -> dict[str, Any]:
+def _raw_run(dataset: inputs.Dataset, run: bids_functional.BoldScan, settings: Settings) -> dict[str, Any]:
     """A raw run with what its sidecars say of time."""
     stated = bids_functional.metadata(dataset, run)
     return {
@@ -172,7 +172,7 @@ def files(run: dict[str, Any]) -> list[str]:
     return [run[name] for name in FILES if name in run]
 
 
-def look(run: dict[str, Any]) -> dict[str, Any]:
+def add_size(run: dict[str, Any]) -> dict[str, Any]:
     """The run with `gb`, what all of it takes as float32. Reads the header only.
 
     Raises DataError for a run that is not 4D, or whose TR is missing or contradicts itself.
@@ -194,20 +194,25 @@ def resolution(settings: Settings) -> float:
 def output_settings(settings: Settings) -> dict[str, Any]:
     """What the outputs of BOLD state of the settings."""
     return {
-        **bold_runs.chosen(settings),
-        "maps": list(bold_runs.maps(settings)),
-        "parameters": bold_runs.parameters(settings),
+        **bold_runs.denoising_settings(settings),
+        "maps": list(bold_runs.bold_maps(settings)),
+        "parameters": bold_runs.map_options(settings),
         "atlases": atlases_by_label(settings),
         "space": settings.participant.output_space,
         "sloppy": settings.participant.sloppy,
         "registration": bold_runs.registration(settings),
         "resampled": settings.participant.resolution is not None,
-        "save_series": settings.participant.save_series or bold_runs.computed(settings) != bold_runs.maps(settings),
+        "save_series": settings.participant.save_series
+        or bold_runs.participant_level_maps(settings) != bold_runs.bold_maps(settings),
         "radiological": settings.other.radiological,
     }
 
 
 def atlases_by_label(settings: Settings) -> dict[str, str]:
     """The atlases of all maps that are made, by a name that nodes can have."""
-    names = [name for one in bold_runs.computed(settings) for name in bold_runs.atlas_names(settings.both.atlas, one)]
+    names = [
+        name
+        for one in bold_runs.participant_level_maps(settings)
+        for name in bold_runs.atlas_names(settings.both.atlas, one)
+    ]
     return {outputs.label(atlas.name(name)): name for name in dict.fromkeys(names)}

@@ -11,7 +11,7 @@ from bids_app.settings import Settings
 Files = dict[str, Any]
 MAP = "t1w"
 WMPARC = "wmparc"
-NOWHERE = "none"  # -d freesurfer=none: the atlas for everybody
+SWITCHED_OFF = "none"  # -d freesurfer=none: the atlas for everybody
 
 
 def check(settings: Settings) -> None:
@@ -25,7 +25,7 @@ def check(settings: Settings) -> None:
     atlas.check((freesurfer.ATLAS,))
 
 
-def source(participant: str, session: str | None, settings: Settings, *, alone: bool) -> Files:
+def find_source(participant: str, session: str | None, settings: Settings, *, alone: bool) -> Files:
     """What says where a person's regions are: wmparc where FreeSurfer's folder is given or lies in fMRIPrep's, else
     the atlas; nothing without --without-regions.
 
@@ -35,15 +35,15 @@ def source(participant: str, session: str | None, settings: Settings, *, alone: 
     names = sorted(settings.participant.without_regions)
     if not names:
         return {}
-    if (root := folder(settings)) is not None:
+    if (root := find_freesurfer(settings)) is not None:
         try:
-            file = derivatives.wmparc(root, participant, session, alone=alone)
+            file = derivatives.find_wmparc(root, participant, session, alone=alone)
             return {"from": WMPARC, "regions": names, "file": str(file), "lacking": []}
         except MissingInputError as error:
             if not settings.participant.fallback_preprocessing:
                 raise MissingInputError(
                     f"{error} Or give --fallback-preprocessing, which takes the atlas for such people, or "
-                    f"-d freesurfer={NOWHERE}, which takes it for everybody"
+                    f"-d freesurfer={SWITCHED_OFF}, which takes it for everybody"
                 ) from error
     known = freesurfer.equivalents(names)
     if not known:
@@ -55,31 +55,31 @@ def source(participant: str, session: str | None, settings: Settings, *, alone: 
     return {"from": atlas.name(freesurfer.ATLAS), "regions": names, "file": None, "lacking": lacking}
 
 
-def folder(settings: Settings) -> Path | None:
+def find_freesurfer(settings: Settings) -> Path | None:
     """FreeSurfer's subjects: of -d freesurfer, else where fMRIPrep keeps them; None for the atlas."""
     given = settings.select.derivatives
     if "freesurfer" in given:
-        return None if is_nowhere("freesurfer", given["freesurfer"]) else given["freesurfer"]
+        return None if is_switched_off("freesurfer", given["freesurfer"]) else given["freesurfer"]
     place = given["fmriprep"] / "sourcedata" / "freesurfer" if "fmriprep" in given else None
     return place if place is not None and place.is_dir() else None
 
 
-def is_nowhere(name: str, path: Path) -> bool:
+def is_switched_off(name: str, path: Path) -> bool:
     """Whether -d NAME=PATH says that FreeSurfer's folder is not to be used."""
-    return name == "freesurfer" and path.name == NOWHERE and not path.exists()
+    return name == "freesurfer" and path.name == SWITCHED_OFF and not path.exists()
 
 
-def parameters(asked: Files) -> Files:
+def map_parameters(asked: Files) -> Files:
     """What has to be the same in every person of an analysis, as the map's sidecar states it."""
     return {"WithoutRegions": asked["regions"], "WithoutRegionsFrom": asked["from"]} if asked else {}
 
 
-def told(asked: Files, note: str) -> Files:
+def describe_in_sidecar(asked: Files, note: str) -> Files:
     """What else the sidecar says of it."""
     return {"WithoutRegionsNote": note, "RegionsWithoutEquivalent": asked["lacking"]} if asked else {}
 
 
-def words(asked: Files, note: str = "") -> str:
+def describe_in_methods(asked: Files, note: str = "") -> str:
     """What the methods say of it."""
     if not asked:
         return ""

@@ -46,7 +46,7 @@ def make(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> Ica |
     if not fitted:
         return None
     file, components = settings.participant.network_maps, settings.group.ica_components
-    networks = network_templates.labels(file, "ica")
+    networks = network_templates.read_labels(file, "ica")
     if len(networks) > components:
         raise DataError(
             f"--network-maps {file.name} has {len(networks)} networks, and an ICA of {components} components cannot "

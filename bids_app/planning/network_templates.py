@@ -22,7 +22,7 @@ def check(path: Path | None, asking: str) -> None:
         raise DataError(f"--network-maps {path.name} has {len(shape)} axes in place of 4")
 
 
-def names(path: Path) -> tuple[str, ...]:
+def read_names(path: Path) -> tuple[str, ...]:
     """The networks' names: of FILE.tsv's column `name`, else N01, N02, ... Raises DataError for too few or many."""
     count = nib.load(path).shape[3]
     beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".tsv")
@@ -35,16 +35,16 @@ def names(path: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def labels(path: Path | None, asking: str) -> tuple[str, ...]:
+def read_labels(path: Path | None, asking: str) -> tuple[str, ...]:
     """The names as they stand in names of files. Raises as `check` and `names`, DataError where two are the same."""
     check(path, asking)
-    found = tuple(map(outputs.label, names(path)))
+    found = tuple(map(outputs.label, read_names(path)))
     if twice := sorted({name for name in found if found.count(name) > 1 or not name}):
         raise DataError(f"--network-maps {path.name}: several networks are called {twice[0]!r}; give each its own name")
     return found
 
 
-def placed(path: Path, mask: nib.Nifti1Image, inside: np.ndarray) -> np.ndarray:
+def resample_networks(path: Path, mask: nib.Nifti1Image, inside: np.ndarray) -> np.ndarray:
     """Network maps (voxels, k) on the grid of `mask`, at the voxels `inside` (X, Y, Z)."""
     from nilearn.image import resample_img
 

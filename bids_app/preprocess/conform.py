@@ -31,10 +31,10 @@ def load(path: Path) -> nib.Nifti1Image:
     _check_values(path.name, values)
     check_header(path.name, image)
     ordered = nib.as_closest_canonical(nib.Nifti1Image(values, image.affine))
-    return plain(np.asarray(ordered.dataobj, dtype=np.float32), ordered.affine)
+    return to_nifti(np.asarray(ordered.dataobj, dtype=np.float32), ordered.affine)
 
 
-def plain(values: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
+def to_nifti(values: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
     """A NIfTI image whose qform and sform agree, so that nibabel and ITK place it alike."""
     image = nib.Nifti1Image(values, affine)
     image.set_qform(affine, code=1)

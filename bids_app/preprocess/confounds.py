@@ -89,7 +89,7 @@ def table(
         "csf": series[regions["CSF"]].mean(axis=0, dtype=np.float64),
         "white_matter": series[regions["WM"]].mean(axis=0, dtype=np.float64),
     }
-    columns = expanded(signals)
+    columns = expand(signals)
     columns["std_dvars"], columns["dvars"] = dvars(series)
     columns["framewise_displacement"] = displacement(parameters)
     slow = cosines(series.shape[1], tr)
@@ -101,11 +101,11 @@ def table(
             columns[column] = course
             about[column] = _component(name, sizes, shares, number)
     columns |= {f"cosine{number:02d}": course for number, course in enumerate(slow.T)}
-    columns |= expanded(dict(zip(PARAMETERS, np.asarray(parameters, np.float64).T, strict=True)))
+    columns |= expand(dict(zip(PARAMETERS, np.asarray(parameters, np.float64).T, strict=True)))
     return pd.DataFrame(columns), about
 
 
-def expanded(courses: Mapping[str, Array]) -> dict[str, Array]:
+def expand(courses: Mapping[str, Array]) -> dict[str, Array]:
     """Courses (T,) by name, each with its backward differences (the first NaN) and the squares of both."""
     columns: dict[str, Array] = {}
     for name, values in courses.items():
@@ -178,7 +178,7 @@ def write(frame: pd.DataFrame, path: Path, *, about: Mapping[str, Mapping[str, A
     frame.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.9g")
     sidecar: dict[str, dict[str, Any]] = {}
     for column in map(str, frame.columns):
-        if text := _described(column):
+        if text := _describe(column):
             sidecar[column] = {"Description": text}
     sidecar |= {name: dict(values) for name, values in (about or {}).items()}
     path.with_suffix(".json").write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
@@ -196,7 +196,7 @@ def _component(mask: str, sizes: Array, shares: Array, number: int) -> dict[str,
     }
 
 
-def _described(column: str) -> str:
+def _describe(column: str) -> str:
     """What a column is, in words; nothing for components, of which `table` tells more."""
     if column.startswith("cosine"):
         return f"cosine of a period above {SLOWEST_S:g} s"

@@ -46,12 +46,12 @@ def clean(
     Raises DataError for confounds of another length, a TR, a band or a number of volumes that cannot be used.
     """
     check(series.shape[1], tr=tr, confounds=confounds, kept=kept, band=band)
-    table = None if confounds is None else _values(confounds, kept)
+    table = None if confounds is None else _check_confounds(confounds, kept)
     compact = series if kept.all() else np.ascontiguousarray(series[:, kept])
-    denoised = compact if table is None else _denoised(compact, np.flatnonzero(kept), table)
+    denoised = compact if table is None else _regress_out(compact, np.flatnonzero(kept), table)
     if band is None:
         return denoised, denoised
-    return denoised, _filtered(compact, np.flatnonzero(kept), table, tr=tr, band=band)
+    return denoised, _filter_and_regress(compact, np.flatnonzero(kept), table, tr=tr, band=band)
 
 
 def check(
@@ -102,7 +102,7 @@ def bins(volumes: int, *, tr: float, band: tuple[float, float]) -> int:
     return int(((frequencies >= band[0] - slack) & (frequencies <= band[1] + slack)).sum())
 
 
-def _values(confounds: "pd.DataFrame", kept: NDArray[np.bool_]) -> Matrix:
+def _check_confounds(confounds: "pd.DataFrame", kept: NDArray[np.bool_]) -> Matrix:
     """The confounds of the kept volumes, (kept, k)."""
     table = confounds.to_numpy(dtype=np.float64)[kept]
     bad = ~np.isfinite(table)
@@ -115,7 +115,7 @@ def _values(confounds: "pd.DataFrame", kept: NDArray[np.bool_]) -> Matrix:
     return table
 
 
-def _denoised(series: NDArray[np.float32], times: NDArray[np.intp], table: Matrix) -> NDArray[np.float32]:
+def _regress_out(series: NDArray[np.float32], times: NDArray[np.intp], table: Matrix) -> NDArray[np.float32]:
     """Residuals of intercept, trend over true time, and confounds. series (voxels, kept), times (kept,) in volumes."""
     trend = np.column_stack([np.ones(len(times)), times - times.mean()])
     trend /= np.linalg.norm(trend, axis=0)
@@ -129,7 +129,7 @@ def _denoised(series: NDArray[np.float32], times: NDArray[np.intp], table: Matri
     return _by_chunks(series, apply)
 
 
-def _filtered(
+def _filter_and_regress(
     series: NDArray[np.float32],
     times: NDArray[np.intp],
     table: Matrix | None,

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from bids_app.errors import DataError
 from bids_app.preprocess import conform, rigid
-from bids_app.preprocess.normalise import seeded
+from bids_app.preprocess.normalise import fix_seed
 
 PARAMETERS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 RADIUS_MM = 50.0
@@ -48,7 +48,7 @@ def reference(data: NDArray[np.float32], affine: Array, *, folder: str, seed: in
     first = data[..., :FIRST]
     target = np.ascontiguousarray(first[..., first.shape[3] // 2], np.float32)
     places = _matrices(first, affine, target, folder=folder, seed=seed)
-    moved = [_resampled(first[..., number], affine, place) for number, place in enumerate(places)]
+    moved = [_resample(first[..., number], affine, place) for number, place in enumerate(places)]
     middle: NDArray[np.float32] = np.median(np.stack(moved), axis=0).astype(np.float32)
     return middle
 
@@ -104,7 +104,7 @@ def series(
         raise DataError(f"{len(motion)} transforms for {data.shape[3]} volumes")
     held = np.empty((int(mask.sum()), data.shape[3]), np.float32)
     for number, file in enumerate(motion):
-        held[:, number] = _resampled(data[..., number], affine, read_matrix(Path(file)), mask)
+        held[:, number] = _resample(data[..., number], affine, read_matrix(Path(file)), mask)
     return held
 
 
@@ -126,7 +126,7 @@ def head(image: ants.ANTsImage) -> NDArray[np.bool_]:
 
 def to_ants(values: NDArray[np.float32], affine: Array) -> ants.ANTsImage:
     """An array (X, Y, Z) as ANTs has it."""
-    image = conform.plain(np.asarray(values, np.float32), affine)
+    image = conform.to_nifti(np.asarray(values, np.float32), affine)
     image.header.set_xyzt_units("mm", "sec")  # antspyx prints a warning otherwise
     return ants.from_nibabel_nifti(image)
 
@@ -161,7 +161,7 @@ def _matrices(
     for number in range(data.shape[3]):
         volume = np.ascontiguousarray(data[..., number], np.float32)
         prefix = Path(folder) / f"coarse-{number:04d}_"
-        with seeded(seed):
+        with fix_seed(seed):
             ants.registration(image, image.new_image_like(volume), "Rigid", mask=mask, outprefix=str(prefix), **COARSE)
         coarse = prefix.with_name(f"{prefix.name}0GenericAffine.mat")
         found.append(rigid.refine(fixed, volume, read_matrix(coarse)))
@@ -169,7 +169,7 @@ def _matrices(
     return found
 
 
-def _resampled(
+def _resample(
     values: NDArray[np.float32], affine: Array, place: Array, mask: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float32]:
     """A volume (X, Y, Z) at the reference's voxels, or at those of `mask` (n,); beyond it, its nearest voxel."""

@@ -38,7 +38,7 @@ class Fixed:
 
 def prepare(reference: NDArray[np.float32], mask: NDArray[np.bool_], affine: Array) -> Fixed:
     """Slopes of the smoothed reference (X, Y, Z) at the voxels of `mask`; at most 40,000 of them, evenly spread."""
-    smooth = _smoothed(reference, affine)
+    smooth = _smooth(reference, affine)
     inner = np.zeros(mask.shape, bool)
     inner[(slice(EDGE, -EDGE),) * 3] = mask[(slice(EDGE, -EDGE),) * 3]
     voxels = np.argwhere(inner)
@@ -59,7 +59,7 @@ def refine(fixed: Fixed, volume: NDArray[np.float32], start: Array) -> Array:
 
     volume (X, Y, Z) on the reference's grid. Returns `start` where the steps lead to a worse fit.
     """
-    coefficients = ndimage.spline_filter(_smoothed(volume, fixed.affine), order=3, output=np.float32)
+    coefficients = ndimage.spline_filter(_smooth(volume, fixed.affine), order=3, output=np.float32)
     to_voxels = np.linalg.inv(fixed.affine)
     last = np.array(volume.shape)[:, None] - 1
     best, found, least = start, start, np.inf
@@ -94,7 +94,7 @@ def _matrix(step: Array, centre: Array) -> Array:
     return matrix
 
 
-def _smoothed(values: NDArray[np.float32], affine: Array) -> NDArray[np.float32]:
+def _smooth(values: NDArray[np.float32], affine: Array) -> NDArray[np.float32]:
     sigma = FWHM_MM / np.sqrt(8 * np.log(2)) / np.linalg.norm(affine[:3, :3], axis=0)
     smooth: NDArray[np.float32] = ndimage.gaussian_filter(np.asarray(values, np.float32), sigma)
     return smooth

@@ -36,11 +36,11 @@ def load(
     image = _header(bold)
     inside = _mask(mask, image, bold.name)
     affine = np.asarray(image.affine, dtype=np.float64)
-    if onto is None or _same(onto, (inside.shape, affine)):
+    if onto is None or _is_same_grid(onto, (inside.shape, affine)):
         where: tuple[NDArray[np.intp], ...] = np.nonzero(inside)
         weights = None
     else:
-        inside, where, weights = _linear(inside, affine, onto)
+        inside, where, weights = _linear_weights(inside, affine, onto)
         affine = np.asarray(onto[1], dtype=np.float64)
     try:
         series = _read(bold, image, where, weights)
@@ -106,27 +106,28 @@ def _mask(mask: Path, image: nib.Nifti1Image, name: str) -> NDArray[np.bool_]:
     except (OSError, EOFError, zlib.error, ValueError, nib.filebasedimages.ImageFileError) as error:
         raise DataError(f"{mask.name} cannot be read ({type(error).__name__}: {error}); fetch it again") from error
     grid = (inside.shape, np.asarray(found.affine))
-    if not _same(grid, (image.shape[:3], image.affine)):
+    if not _is_same_grid(grid, (image.shape[:3], image.affine)):
         raise DataError(
-            f"{mask.name} has the grid {_told(*grid)} and {name} the grid {_told(image.shape[:3], image.affine)}; "
-            "give the mask that was made with this image"
+            f"{mask.name} has the grid {_describe_grid(*grid)} and {name} the grid "
+            f"{_describe_grid(image.shape[:3], image.affine)}; give "
+            "the mask that was made with this image"
         )
     if not inside.any():
         raise DataError(f"{mask.name} is empty: no voxel is inside the brain")
     return inside
 
 
-def _same(one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
+def _is_same_grid(one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
     return tuple(one[0]) == tuple(other[0]) and np.allclose(one[1], other[1], rtol=0, atol=SAME_PLACE_MM)
 
 
-def _told(shape: tuple[int, ...], affine: NDArray[np.float64]) -> str:
+def _describe_grid(shape: tuple[int, ...], affine: NDArray[np.float64]) -> str:
     sizes = " x ".join(f"{size:.3g}" for size in nib.affines.voxel_sizes(affine))
     origin = ", ".join(f"{value:.4g}" for value in affine[:3, 3])
     return f"{' x '.join(map(str, shape))} of {sizes} mm with its first voxel at {origin}"
 
 
-def _linear(
+def _linear_weights(
     inside: NDArray[np.bool_], affine: NDArray[np.float64], onto: Grid
 ) -> tuple[NDArray[np.bool_], tuple[NDArray[np.intp], ...], sparse.csr_array]:
     """The mask on another grid, the source voxels that it needs (3 x (sources,)), and weights (voxels, sources)."""
@@ -172,7 +173,7 @@ def _read(
     series = np.empty((len(at) if weights is None else weights.shape[0], volumes), dtype=np.float32)
     step = max(1, BLOCK_BYTES // (volume * proxy.dtype.itemsize))
     block = np.empty((step, volume), dtype=proxy.dtype)
-    with _unpacked(bold) as file:
+    with _open_unpacked(bold) as file:
         _skip(file, proxy.offset)
         for first in range(0, volumes, step):
             count = min(step, volumes - first)
@@ -188,7 +189,7 @@ def _read(
 
 
 @contextmanager
-def _unpacked(bold: Path) -> Iterator[BinaryIO]:
+def _open_unpacked(bold: Path) -> Iterator[BinaryIO]:
     """The bytes of an image; gzip by isal where it is installed, which is twice as fast as zlib."""
     if bold.suffix != ".gz":
         with bold.open("rb") as file:

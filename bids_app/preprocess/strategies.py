@@ -22,9 +22,9 @@ MOTION = tuple(
     for term in ("", "_derivative1", "_power2", "_derivative1_power2")
     for axis in ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 )
-OWN = {"24p-wm-csf": (*MOTION, "csf", "white_matter")}
+COLUMNS = {"24p-wm-csf": (*MOTION, "csf", "white_matter")}
 NILEARN = ("simple", "scrubbing", "compcor", "ica_aroma")
-STRATEGIES = (*OWN, *NILEARN, "none")
+STRATEGIES = (*COLUMNS, *NILEARN, "none")
 
 
 def read_confounds(path: Path) -> "pd.DataFrame":
@@ -56,13 +56,13 @@ def choose(
         return None, kept
     if name in NILEARN:
         return _by_nilearn(name, confounds, kept, bold=bold, fd_threshold=fd_threshold)
-    if missing := [column for column in OWN[name] if column not in table]:
+    if missing := [column for column in COLUMNS[name] if column not in table]:
         raise DataError(
-            f"{confounds.name} lacks {len(missing)} of the {len(OWN[name])} columns that --denoise {name} needs: "
+            f"{confounds.name} lacks {len(missing)} of the {len(COLUMNS[name])} columns that --denoise {name} needs: "
             f"{', '.join(missing[:6])}{', ...' if len(missing) > 6 else ''}; choose another --denoise"
         )
-    kept[: unsteady(table)] = False
-    chosen = table[list(OWN[name])].copy()
+    kept[: count_non_steady_state(table)] = False
+    chosen = table[list(COLUMNS[name])].copy()
     if len(chosen) > 1:
         chosen.iloc[0] = chosen.iloc[0].fillna(chosen.iloc[1])
     return chosen, kept
@@ -94,14 +94,14 @@ def _by_nilearn(
     return table, kept
 
 
-def unsteady(table: "pd.DataFrame") -> int:
+def count_non_steady_state(table: "pd.DataFrame") -> int:
     """How many volumes at the start fMRIPrep found to be before the steady state (T1 not yet in equilibrium)."""
     columns = [column for column in table if str(column).startswith("non_steady_state")]
     marked = np.flatnonzero((table[columns] > 0).to_numpy().any(axis=1))
     return int(marked[-1]) + 1 if len(marked) else 0
 
 
-def censored(fd: NDArray[np.float64], *, threshold: float) -> NDArray[np.bool_]:
+def sample_mask(fd: NDArray[np.float64], *, threshold: float) -> NDArray[np.bool_]:
     """Say which volumes are kept, (time,): those whose framewise displacement (mm) is not above the threshold.
 
     A threshold of 0 or less keeps all. The first volume's displacement is unknown (NaN), and it is kept.

@@ -4,14 +4,15 @@ from bids_app import __version__
 from bids_app.bids import outputs
 from bids_app.planning import bold_runs, excluded_regions, participant
 from bids_app.planning.bold_runs import output_settings
+from bids_app.planning.participant_records import ParticipantPlan
 from bids_app.report import citation, methods, methods_bold
 from bids_app.settings import Settings
 
 
-def write_boilerplate(planned: participant.Plan, settings: Settings) -> None:
+def write_boilerplate(planned: ParticipantPlan, settings: Settings) -> None:
     """Write it for everyone of the plan, one text for each source of preprocessing."""
     jobs = [*planned.jobs, *planned.done]
-    kinds = participant.kinds(settings)
+    kinds = participant.registration_kinds(settings)
     raw = any(bold_runs.is_raw(run) for job in jobs for run in job.runs)
     texts = [
         methods.participant(
@@ -24,7 +25,9 @@ def write_boilerplate(planned: participant.Plan, settings: Settings) -> None:
             sloppy=settings.participant.sloppy,
             without=less,
         )
-        for source, less in sorted({(job.source, excluded_regions.words(job.without)) for job in jobs if job.t1w})
+        for source, less in sorted(
+            {(job.source, excluded_regions.describe_in_methods(job.without)) for job in jobs if job.t1w}
+        )
     ]
     texts += [_bold(source, settings) for source in sorted({run["source"] for job in jobs for run in job.runs})]
     for name, text in citation.files(texts, version=__version__).items():

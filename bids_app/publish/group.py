@@ -82,7 +82,7 @@ def stage_group(
 def remove_previous_group(out: Path, name: str, old: Path) -> None:
     """Take what an earlier run of an analysis wrote out of OUT_DIR, into a folder that is removed."""
     remove_participant_heatmaps(out, name, old)
-    outputs.retire(out / "group" / name, old)
+    outputs.remove_previous(out / "group" / name, old)
 
 
 def _cell(analysis: Analysis, cell: Cell, judged: Judgement, work: Path) -> dict[str, Any]:

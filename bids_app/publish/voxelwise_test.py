@@ -11,7 +11,7 @@ from bids_app.bids import outputs
 from bids_app.evaluation.voxelwise import VoxelwiseComparison
 from bids_app.planning.group import Analysis
 from bids_app.planning.voxelwise_test import contrast_label
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import to_nifti
 
 
 def write_voxelwise_test(
@@ -32,7 +32,7 @@ def write_voxelwise_test(
                 stat=name,
                 desc=contrast_label(one.map, one.explained),
             )
-            plain(one.grid.volume(its.astype(np.float32)), one.grid.affine).to_filename(folder / f"{stem}.nii.gz")
+            to_nifti(one.grid.volume(its.astype(np.float32)), one.grid.affine).to_filename(folder / f"{stem}.nii.gz")
             sidecar = {
                 "Description": f"{one.contrast} in {one.map}, voxel by voxel, without any classifier",
                 "Test": "two-sided t in a linear model; TFCE (E 0.5, H 2); permutation after Freedman and Lane",

@@ -10,7 +10,7 @@ from bids_app.dataset.grid import Grid
 from bids_app.errors import UsageError
 from bids_app.planning.group import Analysis, atlases
 from bids_app.planning.work_dir import atlas_of, fold_folders
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import to_nifti
 from bids_app.regions import stability
 from bids_app.regions.size_matched_null import RegionMap, size_matched_p
 from bids_app.report.heatmap import Heatmap
@@ -47,7 +47,7 @@ def collect_heatmaps(analysis: Analysis, work: Path) -> list[Heatmap]:
                 regions[about["name"]], found = tabulate_regions(mean, people, labels, about, grid, **own)
                 of_folds.append(found)
             told = vars(mean) | {"measured": {**_agreement(of_folds[0]), **mean.measured}}
-            image = plain(grid.volume(mean.values), grid.affine)
+            image = to_nifti(grid.volume(mean.values), grid.affine)
             made.append(Heatmap(**told, image=image, regions=regions, resolution_mm=resolution))
     return made
 

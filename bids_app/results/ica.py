@@ -10,7 +10,7 @@ from bids_app.dataset.grid import Grid
 from bids_app.nodes.ica import FITTED, FOLDER, TOLD
 from bids_app.planning.group import Analysis
 from bids_app.planning.ica import key
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import to_nifti
 from bids_app.report import ica as report
 
 
@@ -28,7 +28,7 @@ def matched_components(analysis: Analysis, work: Path) -> list[report.Matched]:
         with np.load(work / FOLDER / told.loc[(key(first), network), "folder"] / FITTED) as fitted:
             number = plan.networks.index(network)
             own = fitted["components"][fitted["component"][number]]
-        images = (plain(grid.volume(values), grid.affine) for values in (own, references[:, number]))
+        images = (to_nifti(grid.volume(values), grid.affine) for values in (own, references[:, number]))
         found.append(report.Matched(network, f"repeat {first.repeat}, fold {first.fold}", *images))
     return found
 
