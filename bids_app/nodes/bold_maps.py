@@ -17,7 +17,6 @@ from bids_app.preprocess import series as images
 from bids_app.preprocess.conform import to_nifti
 
 Files = dict[str, Any]
-SERIES = ("series", "denoised", "filtered", "kept", "fd", "dvars")
 
 
 def clean_series(*, run: Files, chosen: Files, grid: list[Any] | None) -> Files:
@@ -30,28 +29,37 @@ def clean_series(*, run: Files, chosen: Files, grid: list[Any] | None) -> Files:
     values, inside, affine = images.load(Path(run["bold"]), Path(run["mask"]), onto=onto)
     tr = images.repetition_time(Path(run["bold"]), stated=run["tr"])
     confounds = Path(run["confounds"])
-    table, kept = strategies.choose(
+    table, sample_mask = strategies.choose(
         chosen["denoise"], confounds, bold=Path(run["bold"]), fd_threshold=chosen["fd_threshold"]
     )
     frame = strategies.read_confounds(confounds)
     fd, dvars = (_column(frame, name) for name in ("framewise_displacement", "std_dvars"))
     if chosen["denoise"] != "none" and chosen["fd_threshold"] > 0:
-        kept = kept & strategies.sample_mask(fd, threshold=chosen["fd_threshold"])
+        sample_mask = sample_mask & strategies.sample_mask(fd, threshold=chosen["fd_threshold"])
     band = None if chosen["band"] is None else (float(chosen["band"][0]), float(chosen["band"][1]))
     first = max(run["skipped"], 0 if chosen["denoise"] == "none" else strategies.count_non_steady_state(frame))
-    if first >= len(kept):
-        raise DataError(f"{Path(run['bold']).name} has {len(kept)} volumes, and --dummy-scans leaves out {first}")
+    if first >= len(sample_mask):
+        raise DataError(
+            f"{Path(run['bold']).name} has {len(sample_mask)} volumes, and --dummy-scans leaves out {first}"
+        )
     if first:
-        values, kept, fd, dvars = values[:, first:].copy(), kept[first:], fd[first:], dvars[first:]
+        values, sample_mask, fd, dvars = values[:, first:].copy(), sample_mask[first:], fd[first:], dvars[first:]
         table = None if table is None else table[first:]
-    denoised, filtered = denoise.clean(values, tr=tr, confounds=table, kept=kept, band=band)
-    arrays = {"series": values, "denoised": denoised, "filtered": filtered, "kept": kept, "fd": fd, "dvars": dvars}
+    denoised, filtered = denoise.clean(values, tr=tr, confounds=table, sample_mask=sample_mask, band=band)
+    arrays = {
+        "series": values,
+        "denoised": denoised,
+        "filtered": filtered,
+        "sample_mask": sample_mask,
+        "fd": fd,
+        "dvars": dvars,
+    }
     for name, array in arrays.items():
         np.save(f"{name}.npy", array)
     to_nifti(inside.astype(np.float32), affine).to_filename("mask.nii.gz")
     files = {name: str(Path.cwd() / f"{name}.npy") for name in arrays}
     columns = [] if table is None else [str(name) for name in table.columns]
-    freedom = None if band is None else 2 * denoise.bins(int(kept.sum()), tr=tr, band=band) - len(columns)
+    freedom = None if band is None else 2 * denoise.bins(int(sample_mask.sum()), tr=tr, band=band) - len(columns)
     facts = {"tr": tr, "band": band, "confounds": columns, "dummies": first + run.get("dummies", 0), "freedom": freedom}
     return {**run, **files, **facts, "confounds_file": run["confounds"], "mask": str(Path.cwd() / "mask.nii.gz")}
 
@@ -67,7 +75,7 @@ def make_bold_map(*, map_name: str, run: Files, parameters: Files, parcels: str)
     mask = nib.load(run["mask"])
     inside = np.asarray(mask.dataobj) > 0.5
     wanted = list(inspect.signature(part.compute).parameters)[1:]
-    given = {"mask": inside, "tr": run["tr"], "band": run["band"], "kept": np.load(run["kept"]), **parameters}
+    given = {"mask": inside, "tr": run["tr"], "band": run["band"], "kept": np.load(run["sample_mask"]), **parameters}
     if "parcels" in wanted:
         given["parcels"] = read_labels(parcels)[0][inside].astype(np.int32)
     if "network_maps" in wanted:

@@ -74,7 +74,7 @@ def describe_runs(runs: list[Files], chosen: Files) -> str:
         denoise=chosen["denoise"],
         band=made["band"],
         fd_threshold=chosen["fd_threshold"],
-        dropped=sum(int((~np.load(run["made"]["kept"])).sum()) for run in runs),
+        dropped=sum(int((~np.load(run["made"]["sample_mask"])).sum()) for run in runs),
         dummy_scans=sum(run["made"]["dummies"] for run in runs),
         slice_timing=any(run["made"].get("slice_time") is not None for run in runs),
         resampled=chosen["resampled"],
@@ -102,15 +102,15 @@ def _resolution(made: Files) -> float:
 
 def _sidecar_fields(told: Files, made: Files) -> Files:
     """What the sidecars say of a run beyond the parameters that all people share."""
-    kept, fd = np.load(made["kept"]), np.load(made["fd"])
+    sample_mask, fd = np.load(made["sample_mask"]), np.load(made["fd"])
     known = fd[np.isfinite(fd)]
     return {
         "RepetitionTime": made["tr"],
-        "NumberOfVolumes": int(kept.size) + made["dummies"],
+        "NumberOfVolumes": int(sample_mask.size) + made["dummies"],
         "NumberOfVolumesDiscardedByUser": made["dummies"],
-        "NumberOfVolumesDropped": int((~kept).sum()),
+        "NumberOfVolumesDropped": int((~sample_mask).sum()),
         "DegreesOfFreedomInBand": made["freedom"],
-        "MinutesLeft": round(float(kept.sum()) * made["tr"] / 60, 3),
+        "MinutesLeft": round(float(sample_mask.sum()) * made["tr"] / 60, 3),
         "MeanFramewiseDisplacement": round(float(known.mean()), 4) if known.size else None,
         "Confounds": made["confounds"],
         "Steps": _list_steps(told, made),
@@ -128,7 +128,7 @@ def _list_steps(told: Files, made: Files) -> list[str]:
         steps += ["slice times corrected"] if made["slice_time"] is not None else []
         steps.append("motion, alignment to the T1w and to the template in one interpolation")
     steps.append("read in the mask")
-    steps += ["volumes of much motion dropped"] if not np.load(made["kept"]).all() else []
+    steps += ["volumes of much motion dropped"] if not np.load(made["sample_mask"]).all() else []
     steps += ["trend and confounds regressed out"] if made["confounds"] else []
     return [*steps, *(["band-pass (not for alff and falff)"] if made["band"] is not None else [])]
 
@@ -225,7 +225,7 @@ def _draw(
         series=np.load(made["series"], mmap_mode="r"),
         mask=nib.load(made["mask"]),
         tr=made["tr"],
-        kept=np.load(made["kept"]),
+        kept=np.load(made["sample_mask"]),
         fd=fd if np.isfinite(fd).any() else None,
         dvars=np.load(made["dvars"]),
         denoised=np.load(made["filtered"], mmap_mode="r"),

@@ -33,7 +33,7 @@ def clean(
     *,
     tr: float,
     confounds: "pd.DataFrame | None",
-    kept: NDArray[np.bool_],
+    sample_mask: NDArray[np.bool_],
     band: tuple[float, float] | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the series without confounds, and those band-passed too; both (voxels, kept volumes), the first demeaned.
@@ -45,13 +45,13 @@ def clean(
     filtered confounds fitted. Dropped volumes at the ends are left out of the filter, as a spline runs away there.
     Raises DataError for confounds of another length, a TR, a band or a number of volumes that cannot be used.
     """
-    check(series.shape[1], tr=tr, confounds=confounds, kept=kept, band=band)
-    table = None if confounds is None else _check_confounds(confounds, kept)
-    compact = series if kept.all() else np.ascontiguousarray(series[:, kept])
-    denoised = compact if table is None else _regress_out(compact, np.flatnonzero(kept), table)
+    check(series.shape[1], tr=tr, confounds=confounds, sample_mask=sample_mask, band=band)
+    table = None if confounds is None else _check_confounds(confounds, sample_mask)
+    compact = series if sample_mask.all() else np.ascontiguousarray(series[:, sample_mask])
+    denoised = compact if table is None else _regress_out(compact, np.flatnonzero(sample_mask), table)
     if band is None:
         return denoised, denoised
-    return denoised, _filter_and_regress(compact, np.flatnonzero(kept), table, tr=tr, band=band)
+    return denoised, _filter_and_regress(compact, np.flatnonzero(sample_mask), table, tr=tr, band=band)
 
 
 def check(
@@ -59,16 +59,17 @@ def check(
     *,
     tr: float,
     confounds: "pd.DataFrame | None",
-    kept: NDArray[np.bool_],
+    sample_mask: NDArray[np.bool_],
     band: tuple[float, float] | None,
 ) -> None:
     """Raise DataError, with the numbers, for what `clean` would refuse before it looks at any value."""
     if not (np.isfinite(tr) and tr > 0):
         raise DataError(f"the repetition time is {tr:g} s; it must be above 0")
-    for what, rows in (("the table of confounds", None if confounds is None else len(confounds)), ("kept", len(kept))):
-        if rows is not None and rows != volumes:
+    lengths = {} if confounds is None else {"the table of confounds": len(confounds)}
+    for what, rows in (lengths | {"the sample mask": len(sample_mask)}).items():
+        if rows != volumes:
             raise DataError(f"{what} has {rows} rows and the BOLD image {volumes} volumes; they are of different runs")
-    left = int(kept.sum())
+    left = int(sample_mask.sum())
     if left < 3:
         raise DataError(f"{left} of {volumes} volumes are kept, too few for anything; raise --fd-threshold")
     if band is None:
@@ -87,7 +88,7 @@ def check(
             f"{left} kept volumes of {tr:g} s show frequencies {1 / (left * tr):.3g} Hz apart, and none lies in "
             f"--band {low:g} {high:g}; widen it, or leave this run out"
         )
-    span = int(np.ptp(np.flatnonzero(kept))) + 1
+    span = int(np.ptp(np.flatnonzero(sample_mask))) + 1
     if span <= _padding(_sos(tr, band)):
         raise DataError(
             f"{span} volumes are too few for the filter of --band {low:g} {high:g}, which needs more than "
@@ -102,15 +103,15 @@ def bins(volumes: int, *, tr: float, band: tuple[float, float]) -> int:
     return int(((frequencies >= band[0] - slack) & (frequencies <= band[1] + slack)).sum())
 
 
-def _check_confounds(confounds: "pd.DataFrame", kept: NDArray[np.bool_]) -> Matrix:
+def _check_confounds(confounds: "pd.DataFrame", sample_mask: NDArray[np.bool_]) -> Matrix:
     """The confounds of the kept volumes, (kept, k)."""
-    table = confounds.to_numpy(dtype=np.float64)[kept]
+    table = confounds.to_numpy(dtype=np.float64)[sample_mask]
     bad = ~np.isfinite(table)
     if bad.any():
         row, column = np.argwhere(bad)[0]
         raise DataError(
             f"the confound {confounds.columns[column]} is missing in {int(bad[:, column].sum())} kept volumes "
-            f"(first: volume {np.flatnonzero(kept)[row] + 1}); mend the table, or choose another --denoise"
+            f"(first: volume {np.flatnonzero(sample_mask)[row] + 1}); mend the table, or choose another --denoise"
         )
     return table
 
