@@ -3,11 +3,12 @@
 import logging
 
 from bids_app.bids import description, inputs, outputs
+from bids_app.bids.names import parse_session_name
 from bids_app.graphs.participant import run_participant_graph
 from bids_app.planning import participant, settings_from_model
 from bids_app.publish.boilerplate import write_boilerplate
 from bids_app.report import index
-from bids_app.results.participants import participant_rows, split_name
+from bids_app.results.participants import participant_rows
 from bids_app.settings import Settings
 
 log = logging.getLogger("pellucid")
@@ -32,7 +33,7 @@ def run(settings: Settings) -> int:
         outputs.clear_failed(settings.output_dir, job.participant, job.session)
     for name, reason in failed.items():
         log.warning("%s failed: %s", name, reason)
-        outputs.mark_failed(settings.output_dir, *split_name(name), reason)
+        outputs.mark_failed(settings.output_dir, *parse_session_name(name), reason)
     rows = participant_rows(settings.output_dir)
     index.write(settings.output_dir / "index.html", rows)
     outputs.write_root(settings.output_dir, "qc.tsv", index.qc(rows))

@@ -1,18 +1,16 @@
-"""BOLD runs, their sidecars, and fMRIPrep's outputs of them; pybids is the truth for inheritance."""
+"""BOLD runs, and fMRIPrep's outputs of them."""
 
 import json
 import logging
-import subprocess
-import sys
 import time
-import warnings
 from pathlib import Path
 
 import pytest
 
 from bids_app.bids.derivatives_bold import find_fmriprep_runs, find_fmriprep_sessions
-from bids_app.bids.functional import BOLD_FIELDS, bold_scans, metadata, scanner
+from bids_app.bids.functional import bold_scans
 from bids_app.bids.inputs import open_dataset
+from bids_app.bids.metadata import BOLD_FIELDS, read_metadata
 from bids_app.errors import DataError, MissingInputError, UsageError
 
 SPACE = "MNI152NLin2009cAsym"
@@ -100,55 +98,6 @@ def test_filters_choose_runs(root, filters, expected):
 def test_an_unknown_entity_of_a_filter_is_named(root):
     with pytest.raises(UsageError, match="filter for bold names an unknown entity, colour"):
         labels(root, filters={"colour": "red"})
-
-
-def test_the_scanner_of_a_run_is_known_from_sidecars_though_its_image_is_not_there(root):
-    sidecar(root, "task-rest_bold.json", Manufacturer="Maker", DeviceSerialNumber="1234", SliceTiming=[0, 1])
-    sidecar(root, "sub-01/ses-a/func/sub-01_ses-a_task-rest_run-1_bold.json", MagneticFieldStrength=3)
-    dataset = open_dataset(root)
-    assert scanner(dataset, "01", "a", "task-rest_run-1") == {"Manufacturer": "Maker", "MagneticFieldStrength": 3}
-    assert scanner(dataset, "01", None, "task-rest") == {"Manufacturer": "Maker"}
-    assert scanner(dataset, "02", None, "task-nback") == {}
-
-
-def test_metadata_is_inherited_as_pybids_has_it(root):
-    touch(root, "sub-01/ses-a/func/sub-01_ses-a_task-rest_run-1_bold.nii.gz")
-    sidecar(root, "bold.json", EchoTime=0.03, Manufacturer="Maker", FlipAngle=80)
-    sidecar(root, "task-rest_bold.json", RepetitionTime=2.0, TaskName="rest", FlipAngle=70, InstitutionName="Hospital")
-    sidecar(root, "task-nback_bold.json", RepetitionTime=9.0, SliceEncodingDirection="i")
-    sidecar(root, "task-rest_run-2_bold.json", EchoTime=9.0)
-    sidecar(root, "T1w.json", EchoTime=9.0)
-    sidecar(root, "sub-01/sub-01_bold.json", FlipAngle=60, DeviceSerialNumber="1234")
-    name = "sub-01/ses-a/func/sub-01_ses-a_task-rest_run-1_bold.json"
-    sidecar(root, name, SliceTiming=[0, 1.0, 0.5], SliceEncodingDirection="k-", AcquisitionTime="10:00")
-    dataset = open_dataset(root)
-    (scan,) = bold_scans(dataset, "01", sessions=("a",))
-    found = metadata(dataset, scan)
-    assert found == {
-        "RepetitionTime": 2.0, "EchoTime": 0.03, "TaskName": "rest", "FlipAngle": 60, "Manufacturer": "Maker",
-        "SliceTiming": [0, 1.0, 0.5], "SliceEncodingDirection": "k-",
-    }  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import bids
-
-        layout = bids.BIDSLayout(root, validate=False)
-        truth = layout.get_metadata(str(scan.path.resolve()))
-        layout.connection_manager.engine.dispose()
-    assert {field: value for field, value in truth.items() if field in BOLD_FIELDS} == found
-
-
-def test_broken_sidecars_of_this_run_are_named_and_others_are_not_read(root):
-    dataset = open_dataset(root)
-    (scan,) = bold_scans(dataset, "01")
-    touch(
-        root, "sub-01/func/sub-01_task-nback_bold.json", "sub-02/func/sub-02_task-rest_bold.json", "odd name_bold.json"
-    )
-    assert metadata(dataset, scan) == {}
-    for content in ("{broken", "[1]"):
-        (root / "task-rest_bold.json").write_text(content)
-        with pytest.raises(DataError, match=r"sidecar task-rest_bold\.json of sub-01_task-rest_bold\.nii\.gz cannot"):
-            metadata(dataset, scan)
 
 
 @pytest.fixture
@@ -250,12 +199,6 @@ def test_one_of_a_thousand_people_is_found_at_once(root, derived):
     start = time.process_time()
     dataset = open_dataset(root)
     (scan,) = bold_scans(dataset, "x0500")
-    assert metadata(dataset, scan) == {"RepetitionTime": 2}
+    assert read_metadata(dataset.root, scan.path, BOLD_FIELDS) == {"RepetitionTime": 2}
     assert find_fmriprep_runs(derived, "x0500", None, space=SPACE)[0].bold.exists()
     assert time.process_time() - start < 0.5
-
-
-def test_pybids_and_numpy_are_not_imported():
-    rooms = "functional, derivatives_bold"
-    code = f"import sys; from bids_app.bids import {rooms}; print({{'bids', 'numpy'}} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

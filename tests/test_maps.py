@@ -10,6 +10,7 @@ import pytest
 from bids_app import catalogue
 from bids_app.atlases import atlas
 from bids_app.bids import outputs
+from bids_app.bids.names import ORDER
 from bids_app.errors import DataError
 from bids_app.nodes.participant_outputs import map_stem
 
@@ -88,7 +89,7 @@ def test_constants_are_stated(name):
 def test_entities_and_suffix_spell_a_bids_name(name):
     part = catalogue.load("maps", name)
     assert part.SUFFIX.isalnum()
-    assert set(part.ENTITIES) <= set(outputs.ORDER)
+    assert set(part.ENTITIES) <= set(ORDER)
     stem = map_stem(name, ("01", "1"), space="MNI152NLin2009cAsym", resolution=1.5, intensity="zscore")
     assert re.fullmatch(r"sub-01_ses-1_space-MNI152NLin2009cAsym_res-1p5(_[a-z]+-[0-9A-Za-z]+)+_[0-9A-Za-z]+", stem)
 

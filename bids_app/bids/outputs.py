@@ -11,13 +11,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bids_app.bids.names import BidsFile, parse_session_name, session_name
 from bids_app.errors import CannotWriteError, DataError
-
-# The order of the BIDS schema, with XCP-D's `stat` before `desc`.
-ORDER = (
-    "task", "acq", "ce", "rec", "dir", "run", "echo", "part", "hemi", "space", "from", "to", "mode", "atlas", "seg",
-    "scale", "res", "den", "label", "stat", "desc",
-)  # fmt: skip
 
 STALE_DAYS = 2
 
@@ -36,24 +31,14 @@ def camel(text: str) -> str:
 
 
 def filename(participant: str | None, session: str | None, suffix: str, extension: str, **entities: str | None) -> str:
-    """Spell a BIDS file name, entities in the order of the standard; those that are None are left out.
-
-    `participant` None names a file of the group. A Python keyword takes a trailing underscore (`from_`).
-    """
-    given = {name.removesuffix("_"): value for name, value in entities.items() if value is not None}
-    if unknown := set(given) - set(ORDER):
-        raise ValueError(f"no BIDS entity: {', '.join(sorted(unknown))}")
-    pairs = [("sub", participant), ("ses", session), *((name, given.get(name)) for name in ORDER)]
-    for name, value in pairs:
-        if value is not None and not re.fullmatch(r"[0-9A-Za-z+]+", value):
-            raise ValueError(f"{name}-{value} is not alphanumeric: pass it through label() first")
-    return "_".join([*(f"{name}-{value}" for name, value in pairs if value is not None), suffix]) + extension
+    """The name of a BIDS file, of parts as `BidsFile.build` takes them."""
+    return BidsFile.build(participant, session, suffix, extension, **entities).name
 
 
 def folder(out: Path, participant: str | None, session: str | None, datatype: str) -> Path:
     """Return where files of a kind stand (`anat`, `func`, `figures`, `log`); it is not made."""
-    person = out if participant is None else out / f"sub-{participant}"
-    return (person if session is None else person / f"ses-{session}") / datatype
+    person = out if participant is None else out / session_name(participant, None)
+    return (person if session is None else person / session_name(None, session)) / datatype
 
 
 def check_output(out: Path, bids_dir: Path) -> None:
@@ -183,7 +168,8 @@ def write_root(out: Path, name: str, text: str) -> None:
 
 
 def _marker(participant: str, session: str | None, state: str = "done") -> str:
-    return f"sub-{participant}/log/{state}{'' if session is None else f'_ses-{session}'}.json"
+    name = "_".join(part for part in (state, session_name(None, session)) if part)
+    return f"{session_name(participant, None)}/log/{name}.json"
 
 
 def mark_done(out: Path, participant: str, session: str | None, key: str, files: Iterable[str | Path]) -> None:
@@ -210,14 +196,14 @@ def clear_failed(out: Path, participant: str, session: str | None) -> None:
 
 def failures(out: Path) -> dict[tuple[str, str | None], str]:
     """The reasons of everyone who failed in any job, by person and session."""
-    found = {}
+    reasons = {}
     for marker in sorted(out.glob("sub-*/log/failed*.json")):
-        session = marker.stem.partition("_ses-")[2] or None
+        participant, session = parse_session_name(marker.parts[-3] + marker.stem.removeprefix("failed"))
         try:
-            found[marker.parts[-3].removeprefix("sub-"), session] = str(json.loads(marker.read_bytes())["reason"])
+            reasons[participant, session] = str(json.loads(marker.read_bytes())["reason"])
         except (OSError, ValueError, KeyError, TypeError):
             continue  # another job has just taken it away, or it says nothing
-    return found
+    return reasons
 
 
 def is_done(out: Path, participant: str, session: str | None, key: str) -> bool:

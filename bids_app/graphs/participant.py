@@ -26,7 +26,7 @@ from bids_app.planning.participant_records import ParticipantJob, ParticipantPla
 from bids_app.settings import Settings
 
 PRELOAD = ["bids_app.nodes.template", "bids_app.nodes.bold_maps", "bids_app.nodes.participant_outputs"]
-WITH_ANATOMY = ["bids_app.nodes.anatomical", "bids"]
+WITH_ANATOMY = ["bids_app.nodes.anatomical"]
 
 
 def run_participant_graph(planned: ParticipantPlan, settings: Settings) -> dict[str, str]:

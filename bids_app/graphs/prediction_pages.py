@@ -8,6 +8,7 @@ import pandas as pd
 from nipype.pipeline.engine import Workflow
 
 from bids_app.bids import outputs
+from bids_app.bids.names import parse_session
 from bids_app.errors import FailedError
 from bids_app.graphs.function_node import make_node
 from bids_app.graphs.run import anonymise_crash_files, failure_reason, run_graph, set_crash_folder
@@ -117,7 +118,7 @@ def _shared_inputs(analysis: Analysis, settings: Settings, work: Path) -> Files:
 
 def _t1w_and_transforms(person: str, session: str, space: str, settings: Settings) -> list[tuple[str, int]]:
     """The person's T1w and its transforms to the template, in order, with when they were written; none if one lacks."""
-    visit = None if session in ("", "n/a") else session
+    visit = parse_session(session)
     folder = outputs.folder(settings.output_dir, person, visit, "anat")
     t1w = folder / outputs.filename(person, visit, "T1w", ".nii.gz", desc="preproc")
     for kind in ("syn", "affine"):

@@ -15,6 +15,7 @@ import numpy as np
 
 from bids_app import __version__, catalogue
 from bids_app.bids import outputs
+from bids_app.bids.names import parse_entities, resolution_label
 from bids_app.nodes.bold_maps import read_labels
 from bids_app.preprocess.conform import to_nifti
 from bids_app.report import methods_bold
@@ -39,9 +40,9 @@ def stage_run(
 
     made = told["made"]
     mask = nib.load(made["mask"])
-    entities = dict(pair.split("-", 1) for pair in told["label"].split("_"))
+    entities = parse_entities(told["label"])
     resolution = _resolution(made)
-    place = {**entities, "space": chosen["space"], "res": f"{resolution:g}".replace(".", "p")}
+    place = {**entities, "space": chosen["space"], "res": resolution_label(resolution)}
     folder = outputs.folder(stage, *who, "func")
     folder.mkdir(parents=True, exist_ok=True)
     facts = _sidecar_fields(told, made)

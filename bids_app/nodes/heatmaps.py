@@ -10,6 +10,7 @@ import pandas as pd
 
 from bids_app import __version__
 from bids_app.bids import outputs
+from bids_app.bids.names import parse_session, resolution_label
 from bids_app.dataset.grid import Grid
 from bids_app.planning.group import description
 from bids_app.preprocess.conform import to_nifti
@@ -52,7 +53,7 @@ def write_participant_heatmaps(place: Path, plan: Files, grid: Grid, stated: Fil
 
 def _file(person: Files, sidecar: Files) -> Path:
     """Where it stands in OUT_DIR, without extension."""
-    session = None if person["session_id"] in ("", "n/a") else person["session_id"]
+    session = parse_session(person["session_id"])
     repeat = f"Repeat{person['repeat']}" if int(person["repeat"]) > 1 else ""
     stem = outputs.filename(
         person["participant_id"],
@@ -60,7 +61,7 @@ def _file(person: Files, sidecar: Files) -> Path:
         "statmap",
         "",
         space=sidecar["Space"],
-        res=f"{sidecar['ResolutionMm']:g}".replace(".", "p"),
+        res=resolution_label(sidecar["ResolutionMm"]),
         stat=outputs.label(sidecar["Method"]),
         desc=description(sidecar["Analysis"], sidecar["Cell"], sidecar["ExplainedClass"]) + repeat,
     )

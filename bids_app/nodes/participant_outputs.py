@@ -8,7 +8,9 @@ from typing import Any
 import nibabel as nib
 
 from bids_app import __version__, catalogue
-from bids_app.bids import inputs, outputs
+from bids_app.bids import outputs
+from bids_app.bids.metadata import read_metadata
+from bids_app.bids.names import resolution_label, session_name
 from bids_app.nodes.anatomical import modulated_totals
 from bids_app.nodes.bold_outputs import describe_runs, stage_run
 from bids_app.planning import excluded_regions
@@ -107,11 +109,6 @@ def map_stem(name: str, who: tuple[str | None, str | None], *, space: str, resol
     return outputs.filename(*who, part.SUFFIX, "", space=space, res=resolution_label(resolution), **entities)
 
 
-def resolution_label(mm: float) -> str:
-    """2.0 -> 2, 1.5 -> 1p5."""
-    return f"{mm:g}".replace(".", "p")
-
-
 def _map_parameters(name: str, kind: str, chosen: Files) -> Files:
     """All that has to be the same in every person of an analysis."""
     own = {"Intensity": chosen["intensity"]} if "{intensity}" in str(catalogue.load("maps", name).ENTITIES) else {}
@@ -122,14 +119,12 @@ def _map_parameters(name: str, kind: str, chosen: Files) -> Files:
 
 
 def _measure(job: Files, anat: Files, sources: Files, bids_dir: str) -> Files:
-
     volumes = anat["tissues"]["volumes"]
-    scan = inputs.Scan(job["participant"], job["session"], Path(job["scan"]))
     return {
         "volumes": volumes,
         "totals": {kind: modulated_totals(files, volumes) for kind, files in sources.items()},
         "source": job["source"],
-        "scanner": inputs.metadata(inputs.Dataset(Path(bids_dir), "", (job["participant"],)), scan),
+        "scanner": read_metadata(Path(bids_dir), Path(job["scan"])),
         "scan": Path(job["scan"]).relative_to(bids_dir).as_posix(),
     }
 
@@ -273,7 +268,7 @@ def _page_content(
 
 
 def _write_page(stage: Path, job: Files, content: Files, runs: list[page.Section]) -> None:
-    name = f"sub-{job['participant']}" + (f"_ses-{job['session']}" if job["session"] else "")
+    name = session_name(job["participant"], job["session"])
     page.write(
         stage / f"{name}.html",
         participant=job["participant"],

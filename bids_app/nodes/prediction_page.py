@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bids_app import __version__
+from bids_app.bids.names import parse_session, session_name
 from bids_app.dataset.grid import Grid
 from bids_app.preprocess.conform import to_nifti
 from bids_app.regions import tables
@@ -22,9 +23,9 @@ def write_prediction_page(
     """Write one person's page; returns its file."""
     from bids_app.report import called
 
-    visit = None if session in ("", "n/a") else session
+    visit = parse_session(session)
     template, mask = nib.load(shared["brain"]), nib.load(shared["mask"])
-    name = f"sub-{person}" + (f"_ses-{visit}" if visit else "")
+    name = session_name(person, visit)
     called.write(
         Path(done) / f"{name}.html",
         name=name.replace("_", ", "),

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from bids_app.atlases import templates
 from bids_app.bids import annex, inputs
+from bids_app.bids.metadata import read_metadata
 from bids_app.errors import DataError, MissingInputError
 from bids_app.phantom import description, people
 from bids_app.phantom.deformation import Array, transform
@@ -70,7 +71,7 @@ def write_images(
             left[f"sub-{scan.participant}"] = round(remaining(own, field), 4)
         part = rng.uniform(-0.5, 0.5, 3).astype(np.float32)
         moved = resample(values, brain, image.affine, field, part_of_voxel=part)
-        sidecar = inputs.metadata(dataset, scan) | ({"SkullStripped": True} if brain is not None else {})
+        sidecar = read_metadata(dataset.root, scan.path) | ({"SkullStripped": True} if brain is not None else {})
         save(folder, scan.participant, scan.session, moved, image.affine, sidecar=sidecar)
     _write_table(folder, dataset, scans, group)
     return {"people": len(scans), "base": dataset.name, "remaining_share": left}

@@ -6,7 +6,7 @@ from types import ModuleType
 import nibabel as nib
 
 from bids_app import catalogue
-from bids_app.bids import inputs, outputs
+from bids_app.bids.names import BidsFile, resolution_label
 from bids_app.errors import UsageError
 from bids_app.planning import network_templates
 from bids_app.settings import Settings
@@ -30,7 +30,8 @@ def names(settings: Settings) -> tuple[str, ...]:
         if "{name}" not in part.ENTITIES.get("desc", "") or "-" in name:
             every.append(name)
             continue
-        labels = {(inputs.entities(path.name) or {}).get("desc", "") for path in _files(settings, f"{name}-*", part)}
+        names = [path.name for path in _files(settings, f"{name}-*", part)]
+        labels = {file.entities.get("desc", "") for name in names if (file := BidsFile.parse(name)) is not None}
         every += [f"{name}-{label}" for label in sorted(labels)] or [name]
     return tuple(dict.fromkeys(every))
 
@@ -59,12 +60,14 @@ def maps(settings: Settings, chosen: tuple[str, ...], people: set[str] | None) -
     for name in chosen:
         tasks, sizes = set(), set()
         for path in _files(settings, name, catalogue.load("maps", name)):
-            who = inputs.entities(path.name) or {}
-            key = (who["sub"], who.get("ses"))
+            file = BidsFile.parse(path.name)
+            if file is None or file.participant is None:
+                continue
+            key = (file.participant, file.session)
             if (people is not None and key[0] not in people) or (sessions and key[1] not in sessions):
                 continue
-            tasks.add(who.get("task"))
-            sizes.add(who.get("res"))
+            tasks.add(file.entities.get("task"))
+            sizes.add(file.entities.get("res"))
             files = found.setdefault(key, {}).get(name, ())
             found[key][name] = (*files, path)
         if len(tasks) > 1:
@@ -84,7 +87,7 @@ def _files(settings: Settings, name: str, part: ModuleType) -> list[Path]:
     chosen = settings.participant
     known = {"intensity": chosen.intensity, "stat": "beta", "name": name.partition("-")[2] or "*"}
     stated = {key: value.format(**known) for key, value in part.ENTITIES.items()}
-    res = outputs.label(f"{chosen.resolution:g}".replace(".", "p")) if chosen.resolution else "*"
+    res = resolution_label(chosen.resolution) if chosen.resolution else "*"
     run = f"*_task-{settings.select.task_id or '*'}_*" if datatype(part) == "func" else "*_"
     entities = "_".join(f"{key}-{value}" for key, value in stated.items())
     named = "desc-denoised_bold" if fitted(name) else f"{entities}_{part.SUFFIX}"

@@ -11,6 +11,7 @@ from bids_app import catalogue
 from bids_app.atlases import atlas
 from bids_app.bids import derivatives_bold, inputs, outputs
 from bids_app.bids import functional as bids_functional
+from bids_app.bids.metadata import BOLD_FIELDS, read_metadata
 from bids_app.errors import MissingInputError, UsageError
 from bids_app.planning import available_maps, bold_runs, network_templates
 from bids_app.preprocess import series, strategies
@@ -130,7 +131,7 @@ def _fmriprep_runs(
     found = []
     for image in images:
         values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(image).items()}
-        scanner = bids_functional.scanner(dataset, participant, session, image.label)
+        scanner = bids_functional.read_scanner(dataset.root, participant, session, image.label)
         found.append({**values, "source": "fmriprep", "skipped": stated.dummy_scans or 0, "scanner": scanner})
     return found
 
@@ -146,7 +147,7 @@ def _raw_scans(
 
 def _raw_run(dataset: inputs.Dataset, run: bids_functional.BoldScan, settings: Settings) -> dict[str, Any]:
     """A raw run with what its sidecars say of time."""
-    stated = bids_functional.metadata(dataset, run)
+    stated = read_metadata(dataset.root, run.path, BOLD_FIELDS)
     return {
         "bold": str(run.path),
         "task": run.task,
@@ -158,7 +159,7 @@ def _raw_run(dataset: inputs.Dataset, run: bids_functional.BoldScan, settings: S
         "slice_times": stated.get("SliceTiming"),
         "slice_direction": stated.get("SliceEncodingDirection"),
         "dummies": settings.participant.dummy_scans,
-        "scanner": bids_functional.scanner(dataset, run.participant, run.session, run.label),
+        "scanner": bids_functional.read_scanner(dataset.root, run.participant, run.session, run.label),
     }
 
 

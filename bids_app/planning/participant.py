@@ -12,6 +12,7 @@ import numpy as np
 from bids_app import __version__, catalogue
 from bids_app.atlases import templates
 from bids_app.bids import annex, derivatives, exclusions, inputs, outputs
+from bids_app.bids.names import session_name
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
 from bids_app.planning import bold_runs, excluded_regions
 from bids_app.planning.participant_records import ParticipantJob, ParticipantPlan
@@ -51,12 +52,12 @@ def plan_participants(dataset: inputs.Dataset, settings: Settings) -> Participan
             log.info("sub-%s has no image that is wanted and is left out", participant)
         for session, scan in visits.items():
             if why := exclusions.reason(excluded, participant, session):
-                log.info("%s is excluded: %s", _name(participant, session), why)
+                log.info("%s is excluded: %s", session_name(participant, session), why)
                 continue
             try:
                 jobs.append(_plan_session(dataset, participant, session, scan, settings))
             except (DataError, MissingInputError) as error:
-                failed[_name(participant, session)] = error
+                failed[session_name(participant, session)] = error
     if not jobs:
         _raise_nothing_selected(failed)
     finished = [outputs.is_done(settings.output_dir, job.participant, job.session, job.key) for job in jobs]
@@ -112,7 +113,7 @@ def _plan_session(
     raw = any(map(bold_runs.is_raw, runs))
     registrations = sorted({*wanted.values(), *([bold_runs.registration(settings)] if raw else [])})
     if scan is None and raw:
-        raise MissingInputError(f"{_name(participant, session)} has BOLD and no T1w, which raw BOLD needs")
+        raise MissingInputError(f"{session_name(participant, session)} has BOLD and no T1w, which raw BOLD needs")
     if scan is None or not registrations:
         return ParticipantJob(participant, session, None, None, "fmriprep", *_hashes(bold, runs, settings), runs=runs)
     source, borrowed, t1w = _find_anatomy(scan, settings)
@@ -211,7 +212,9 @@ def _find_brain_mask(scan: inputs.Scan, pattern: str | None) -> str | None:
     except (KeyError, IndexError, ValueError) as error:
         raise UsageError(f"--brain-mask {pattern}: only {{participant}} and {{session}} are filled in") from error
     if not path.is_file():
-        raise MissingInputError(f"--brain-mask: there is no {path.name} for {_name(scan.participant, scan.session)}")
+        raise MissingInputError(
+            f"--brain-mask: there is no {path.name} for {session_name(scan.participant, scan.session)}"
+        )
     return str(path)
 
 
@@ -262,7 +265,3 @@ def _raise_nothing_selected(failed: dict[str, DataError | MissingInputError]) ->
     more = f"\n  and {len(failed) - 5} more" if len(failed) > 5 else ""
     bad = all(isinstance(error, DataError) for error in failed.values())
     raise (DataError if bad else MissingInputError)("no person can be used:\n" + "\n".join(lines) + more)
-
-
-def _name(participant: str, session: str | None) -> str:
-    return f"sub-{participant}" + (f"_ses-{session}" if session else "")

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from bids_app.bids.names import session_name
+
 
 @dataclass(frozen=True)
 class ParticipantJob:
@@ -30,7 +32,7 @@ class ParticipantJob:
     @property
     def name(self) -> str:
         """The BIDS name of person and session."""
-        return f"sub-{self.participant}" + (f"_ses-{self.session}" if self.session else "")
+        return session_name(self.participant, self.session)
 
 
 @dataclass(frozen=True)

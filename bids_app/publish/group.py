@@ -12,6 +12,7 @@ import tomli_w
 
 from bids_app import __version__, settings
 from bids_app.bids import outputs
+from bids_app.bids.names import resolution_label
 from bids_app.evaluation import checks
 from bids_app.graphs.prediction_pages import FOLDER
 from bids_app.nodes.template import prepare_template
@@ -187,7 +188,7 @@ def _mean(folder: Path, one: Heatmap, analysis: Analysis) -> Path:
         "statmap",
         "",
         space=analysis.space,
-        res=f"{analysis.resolutions[one.cell.partition('/')[2].partition('+')[0]]:g}".replace(".", "p"),
+        res=resolution_label(analysis.resolutions[one.cell.partition("/")[2].partition("+")[0]]),
         stat=outputs.label(one.method),
         desc=outputs.camel(one.cell) + outputs.camel(one.explained),
     )

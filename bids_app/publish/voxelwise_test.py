@@ -8,6 +8,7 @@ import numpy as np
 
 from bids_app import __version__
 from bids_app.bids import outputs
+from bids_app.bids.names import resolution_label
 from bids_app.evaluation.voxelwise import VoxelwiseComparison
 from bids_app.planning.group import Analysis
 from bids_app.planning.voxelwise_test import contrast_label
@@ -28,7 +29,7 @@ def write_voxelwise_test(
                 "statmap",
                 "",
                 space=analysis.space,
-                res=f"{analysis.resolutions[one.map]:g}".replace(".", "p"),
+                res=resolution_label(analysis.resolutions[one.map]),
                 stat=name,
                 desc=contrast_label(one.map, one.explained),
             )
