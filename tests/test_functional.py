@@ -96,7 +96,7 @@ def test_volumes_before_the_steady_state_are_as_if_they_had_never_been(ran, tmp_
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
         run = {"bold": bold, "mask": mask, "confounds": tmp_path / f"{name}.tsv", "tr": 2.0, "skipped": skipped}
-        made.append(clean_series(run=run, chosen=chosen, grid=None))
+        made.append(clean_series(run=run, settings=chosen, grid=None))
     assert (made[0]["dummies"], made[1]["dummies"]) == (3, 0)
     for name in ("denoised", "filtered", "sample_mask", "dvars"):
         np.testing.assert_allclose(np.load(made[0][name]), np.load(made[1][name]), atol=1e-3)

@@ -12,7 +12,7 @@ from bids_app.atlases import atlas
 from bids_app.bids import outputs
 from bids_app.bids.names import ORDER
 from bids_app.errors import DataError
-from bids_app.nodes.participant_outputs import map_stem
+from bids_app.nodes.anatomical_outputs import map_stem
 
 EVERY = catalogue.names("maps")
 NAMES = [name for name in EVERY if catalogue.load("maps", name).SUFFIX != "boldmap"]

@@ -7,9 +7,10 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from bids_app.bids.names import BidsFile, parse_session_name, session_name
 from bids_app.errors import CannotWriteError, DataError
@@ -165,6 +166,11 @@ def write_root(out: Path, name: str, text: str) -> None:
         staged.parent.mkdir(parents=True, exist_ok=True)
         staged.write_text(text, encoding="utf-8", newline="\n")
         publish(fresh, out)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a sidecar in a staging folder."""
+    path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _marker(participant: str, session: str | None, state: str = "done") -> str:

@@ -5,7 +5,6 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from bids_app.bids import annex, derivatives, exclusions, inputs, outputs
 from bids_app.bids.names import session_name
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
 from bids_app.planning import bold_runs, excluded_regions
-from bids_app.planning.participant_records import ParticipantJob, ParticipantPlan
+from bids_app.planning.participant_records import BoldRun, ExcludedRegions, ParticipantJob, ParticipantPlan
 from bids_app.preprocess import conform, skull
 from bids_app.settings import Settings
 
@@ -28,11 +27,11 @@ def resolution(settings: Settings) -> float:
 
 
 def registration_kinds(settings: Settings) -> dict[str, str]:
-    """The registration of each chosen map of the anatomy."""
-    forced = settings.participant.registration
+    """The registration of each map of the anatomy among --maps."""
+    registration = settings.participant.registration
     bold = bold_runs.bold_maps(settings)
-    chosen = [name for name in settings.participant.maps if name not in bold]
-    return {name: forced or catalogue.load("maps", name).REGISTRATION for name in chosen}
+    maps = [name for name in settings.participant.maps if name not in bold]
+    return {name: registration or catalogue.load("maps", name).REGISTRATION for name in maps}
 
 
 def plan_participants(dataset: inputs.Dataset, settings: Settings) -> ParticipantPlan:
@@ -83,11 +82,11 @@ def _find_sessions(
     scans = {scan.session: scan for scan in _find_scans(dataset, participant, settings, settings.select.session_label)}
     if not bold_runs.bold_maps(settings):
         return dict(scans)
-    found: dict[str | None, inputs.Scan | None] = dict(scans) if registration_kinds(settings) else {}
+    sessions: dict[str | None, inputs.Scan | None] = dict(scans) if registration_kinds(settings) else {}
     bold = bold_runs.find_sessions(dataset, participant, settings, _read_filters(settings, "bold"))
     first = next(iter(_find_scans(dataset, participant, settings, ())), None)
-    found |= {session: scans.get(session, first) for session in bold}
-    return found or {None: first}  # a person without BOLD fails by name
+    sessions |= {session: scans.get(session, first) for session in bold}
+    return sessions or {None: first}  # a person without BOLD fails by name
 
 
 def _find_scans(
@@ -109,26 +108,23 @@ def _plan_session(
         _check_readable([Path(file) for file in bold_runs.files(run)], root)
     runs = [bold_runs.add_size(run) for run in runs]
     bold = [Path(file) for run in runs for file in bold_runs.files(run)]
-    wanted = registration_kinds(settings) if scan is not None and scan.session == session else {}
+    kinds = registration_kinds(settings) if scan is not None and scan.session == session else {}
     raw = any(map(bold_runs.is_raw, runs))
-    registrations = sorted({*wanted.values(), *([bold_runs.registration(settings)] if raw else [])})
+    registrations = sorted({*kinds.values(), *([bold_runs.registration(settings)] if raw else [])})
     if scan is None and raw:
         raise MissingInputError(f"{session_name(participant, session)} has BOLD and no T1w, which raw BOLD needs")
     if scan is None or not registrations:
         return ParticipantJob(participant, session, None, None, "fmriprep", *_hashes(bold, runs, settings), runs=runs)
     source, borrowed, t1w = _find_anatomy(scan, settings)
     _check_readable([scan.path] if t1w == scan.path else [], dataset.root)
-    given = [t1w, *map(Path, borrowed.values())] if borrowed else []
-    _check_readable(given, settings.select.derivatives.get("fmriprep", dataset.root))
+    anatomy = [t1w, *map(Path, borrowed.values())]
+    _check_readable(anatomy if borrowed else [], settings.select.derivatives.get("fmriprep", dataset.root))
     mask = _find_brain_mask(scan, settings.participant.brain_mask) if not borrowed else None
-    taken = (
-        _find_excluded_regions(dataset, scan, settings, borrowed=bool(borrowed))
-        if excluded_regions.MAP in wanted
-        else {}
-    )
-    more = [Path(file) for file in (mask, taken.get("file")) if file]
-    files = sorted({t1w, *map(Path, borrowed.values()), *more})
-    hashes = _hashes([*files, *bold], runs, settings)
+    excluded = None
+    if excluded_regions.MAP in kinds:
+        excluded = _find_excluded_regions(dataset, scan, settings, borrowed=bool(borrowed))
+    optional = [Path(file) for file in (mask, excluded and excluded["file"]) if file]
+    hashes = _hashes([*sorted({*anatomy, *optional}), *bold], runs, settings)
     return ParticipantJob(
         participant,
         session,
@@ -139,22 +135,22 @@ def _plan_session(
         borrowed,
         mask,
         runs,
-        wanted,
+        kinds,
         registrations,
         own_t1w=scan.session == session,
-        without=taken,
+        excluded_regions=excluded,
     )
 
 
 def _find_excluded_regions(
     dataset: inputs.Dataset, scan: inputs.Scan, settings: Settings, *, borrowed: bool
-) -> dict[str, Any]:
+) -> ExcludedRegions | None:
     alone = borrowed or len(_find_scans(dataset, scan.participant, settings, ())) == 1
-    taken = excluded_regions.find_source(scan.participant, scan.session, settings, alone=alone)
+    excluded = excluded_regions.find_source(scan.participant, scan.session, settings, alone=alone)
     root = excluded_regions.find_freesurfer(settings)
-    if taken.get("file") and root is not None:
-        _check_readable([Path(taken["file"])], root)
-    return taken
+    if excluded and excluded["file"] and root is not None:
+        _check_readable([Path(excluded["file"])], root)
+    return excluded
 
 
 def _check_readable(files: list[Path], root: Path) -> None:
@@ -163,25 +159,26 @@ def _check_readable(files: list[Path], root: Path) -> None:
             raise MissingInputError(reason)
 
 
-def _hashes(files: list[Path], runs: list[dict[str, Any]], settings: Settings) -> tuple[str, str]:
+def _hashes(files: list[Path], runs: list[BoldRun], settings: Settings) -> tuple[str, str]:
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    said = [{name: value for name, value in run.items() if name not in bold_runs.FILES} for run in runs]
-    return _hash([stamps]), _hash([stamps, said, _settings_of_outputs(settings)])
+    fields = [{name: value for name, value in run.items() if name not in bold_runs.FILES} for run in runs]
+    return _hash([stamps]), _hash([stamps, fields, _settings_of_outputs(settings)])
 
 
 def _find_anatomy(scan: inputs.Scan, settings: Settings) -> tuple[str, dict[str, str], Path]:
     """Who preprocessed a person, what is borrowed, and the T1w."""
-    source, borrowed, t1w = "pellucid", {}, scan.path
+    source, t1w = "pellucid", scan.path
+    borrowed: dict[str, str] = {}
     if "fmriprep" in settings.select.derivatives:
         try:
-            found = derivatives.find_fmriprep_anatomy(
+            anatomy = derivatives.find_fmriprep_anatomy(
                 settings.select.derivatives["fmriprep"],
                 scan.participant,
                 scan.session,
                 space=settings.participant.output_space,
             )
-            source, borrowed = "fmriprep", {name: str(path) for name, path in asdict(found).items()}
-            t1w = found.t1w
+            source, borrowed = "fmriprep", {name: str(path) for name, path in asdict(anatomy).items()}
+            t1w = anatomy.t1w
         except MissingInputError as error:
             if not settings.participant.fallback_preprocessing:
                 raise MissingInputError(f"{error} (--fallback-preprocessing preprocesses such people here)") from error
@@ -220,9 +217,9 @@ def _find_brain_mask(scan: inputs.Scan, pattern: str | None) -> str | None:
 
 def _find_head_template(jobs: list[ParticipantJob]) -> list[str] | None:
     """The template with a head; only where there is none are the images read, to learn whether one is needed."""
-    found = templates.head()
-    if found is not None:
-        return [str(path) for path in found]
+    head = templates.head()
+    if head is not None:
+        return [str(path) for path in head]
     raw = [job for job in jobs if job.t1w and job.source == "pellucid" and job.brain_mask is None]
     whole = [job.name for job in raw if _has_skull(job)]
     if whole:

@@ -21,7 +21,7 @@ def load(path: Path) -> nib.Nifti1Image:
     header without orientation or with shears.
     """
     try:
-        image = cast(nib.Nifti1Image, nib.load(path))
+        image = read_image(path)
         values = np.asarray(image.dataobj, dtype=np.float32)
     except (OSError, EOFError, zlib.error, ValueError, nib.filebasedimages.ImageFileError) as error:
         raise DataError(
@@ -32,6 +32,11 @@ def load(path: Path) -> nib.Nifti1Image:
     check_header(path.name, image)
     ordered = nib.as_closest_canonical(nib.Nifti1Image(values, image.affine))
     return to_nifti(np.asarray(ordered.dataobj, dtype=np.float32), ordered.affine)
+
+
+def read_image(path: Path | str) -> nib.Nifti1Image:
+    """A NIfTI image as it is stored; its voxels are read when they are asked for."""
+    return cast(nib.Nifti1Image, nib.load(path))
 
 
 def to_nifti(values: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:

@@ -93,16 +93,16 @@ def table(
     columns["std_dvars"], columns["dvars"] = dvars(series)
     columns["framewise_displacement"] = displacement(parameters)
     slow = cosines(series.shape[1], tr)
-    about: dict[str, dict[str, Any]] = {}
+    components: dict[str, dict[str, Any]] = {}
     for letter, name in MASKS.items():
         courses, sizes, shares = compcor(series[regions[name]], slow)
         for number, course in enumerate(courses.T):
             column = f"{letter}_comp_cor_{number:02d}"
             columns[column] = course
-            about[column] = _component(name, sizes, shares, number)
+            components[column] = _component(name, sizes, shares, number)
     columns |= {f"cosine{number:02d}": course for number, course in enumerate(slow.T)}
     columns |= expand(dict(zip(PARAMETERS, np.asarray(parameters, np.float64).T, strict=True)))
-    return pd.DataFrame(columns), about
+    return pd.DataFrame(columns), components
 
 
 def expand(courses: Mapping[str, Array]) -> dict[str, Array]:
@@ -169,10 +169,10 @@ def compcor(series: NDArray[np.float32], slow: Array) -> tuple[Array, Array, Arr
     return kept, np.sqrt(variances), shares
 
 
-def write(frame: pd.DataFrame, path: Path, *, about: Mapping[str, Mapping[str, Any]] | None = None) -> Path:
+def write(frame: pd.DataFrame, path: Path, *, components: Mapping[str, Mapping[str, Any]] | None = None) -> Path:
     """Write the table, NaN as n/a, and beside it its sidecar (the same name, .json). Returns the table's path.
 
-    `path` ends with `desc-confounds_timeseries.tsv`; `about` is what `table` says of the components.
+    `path` ends with `desc-confounds_timeseries.tsv`; `components` is what `table` says of them.
     """
     path = Path(path)
     frame.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.9g")
@@ -180,7 +180,7 @@ def write(frame: pd.DataFrame, path: Path, *, about: Mapping[str, Mapping[str, A
     for column in map(str, frame.columns):
         if text := _describe(column):
             sidecar[column] = {"Description": text}
-    sidecar |= {name: dict(values) for name, values in (about or {}).items()}
+    sidecar |= {name: dict(values) for name, values in (components or {}).items()}
     path.with_suffix(".json").write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
     return path
 
