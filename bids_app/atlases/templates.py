@@ -82,10 +82,10 @@ def brain_path(space: str) -> Path:
     """
     if space in _EMBEDDED:
         return locate_package_file(*_EMBEDDED[space])
-    found = _list_templateflow().get((space, 1, "brain", "T1w"))
-    if found is None:
+    file = _list_templateflow().get((space, 1, "brain", "T1w"))
+    if file is None:
         raise MissingInputError(_explain_missing(space))
-    return found
+    return file
 
 
 def brain(space: str) -> nibabel.Nifti1Image:
@@ -208,13 +208,13 @@ def _explain_missing(space: str) -> str:
 
 def _list_templateflow() -> dict[tuple[str, int, str | None, str], Path]:
     """T1w and mask files in TemplateFlow's folder, nested or flat, by (space, resolution index, desc, suffix)."""
-    found = {}
+    files = {}
     for path in _list_entries(home()):
         name = _NAME.fullmatch(path.name)
         # The client fills a new folder with empty files or broken links that stand for what can be fetched.
         if name and path.is_file() and path.stat().st_size > 0:
-            found[name["space"], int(name["resolution"] or 1), name["desc"], name["suffix"]] = path
-    return found
+            files[name["space"], int(name["resolution"] or 1), name["desc"], name["suffix"]] = path
+    return files
 
 
 def _list_entries(folder: Path) -> Iterator[Path]:

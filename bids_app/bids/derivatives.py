@@ -40,12 +40,14 @@ def find_fmriprep_anatomy(
     if session is not None:
         folders.insert(0, folder(root, participant, session, "anat"))
     paths: dict[str, Path] = {}
-    for place in folders:
-        paths = {part: path for part, like in patterns.items() if (path := _find(place, participant, session, like))}
+    for candidate in folders:
+        paths = {
+            part: path for part, like in patterns.items() if (path := _find(candidate, participant, session, like))
+        }
         if paths:
             break
     if missing := [like.name for part, like in patterns.items() if part not in paths]:
-        places = " and ".join(place.relative_to(root).as_posix() for place in folders)
+        places = " and ".join(candidate.relative_to(root).as_posix() for candidate in folders)
         raise MissingInputError(
             f"sub-{participant}: {root.name} lacks {', '.join(missing)} (looked in {places}): run fMRIPrep for this "
             f"person with --output-spaces {space}, or add --fallback-preprocessing."
@@ -70,13 +72,13 @@ def find_wmparc(root: Path, participant: str, session: str | None, *, alone: boo
     )
 
 
-def _find(place: Path, participant: str, session: str | None, pattern: BidsFile) -> Path | None:
+def _find(directory: Path, participant: str, session: str | None, pattern: BidsFile) -> Path | None:
     """The native file with all entities of `pattern`: the one with fewest others, then the first by name."""
     matches = []
-    for name in list_names(place):
+    for name in list_names(directory):
         file = BidsFile.parse(name)
         if file is None or file.participant != participant or file.session not in (None, session):
             continue
         if "space" not in file.entities and pattern.fields.items() <= file.fields.items():
             matches.append((len(file.fields), name))
-    return place / min(matches)[1] if matches else None
+    return directory / min(matches)[1] if matches else None

@@ -102,16 +102,16 @@ def select(dataset: Dataset, labels: Iterable[str]) -> tuple[str, ...]:
 
     Raises NothingSelectedError for a label that the data set lacks.
     """
-    wanted = {label.removeprefix("sub-") for label in labels}
-    if not wanted:
+    requested = {label.removeprefix("sub-") for label in labels}
+    if not requested:
         return dataset.participants
-    if unknown := sorted(wanted - set(dataset.participants)):
-        there = dataset.participants
-        shown = ", ".join(there[:10]) + (f", ... ({len(there)} in all)" if len(there) > 10 else "")
+    if unknown := sorted(requested - set(dataset.participants)):
+        participants = dataset.participants
+        shown = ", ".join(participants[:10]) + (f", ... ({len(participants)} in all)" if len(participants) > 10 else "")
         raise NothingSelectedError(
             f"--participant-label names people that the data set lacks: {', '.join(unknown)}. It has: {shown}."
         )
-    return tuple(label for label in dataset.participants if label in wanted)
+    return tuple(label for label in dataset.participants if label in requested)
 
 
 def anatomical_scans(

@@ -20,10 +20,10 @@ STALE_DAYS = 2
 
 def label(text: str) -> str:
     """Drop what a BIDS label may not hold: a_b-c -> abc. Raises DataError where nothing is left."""
-    kept = re.sub(r"[^0-9A-Za-z]", "", text)
-    if not kept:
+    characters = re.sub(r"[^0-9A-Za-z]", "", text)
+    if not characters:
         raise DataError(f"{text!r} has no letter (a to z) or digit, so no file can be named after it: rename it.")
-    return kept
+    return characters
 
 
 def camel(text: str) -> str:
@@ -47,16 +47,18 @@ def check_output(out: Path, bids_dir: Path) -> None:
 
     Inside the input only BIDS_DIR/derivatives/NAME is allowed, as BIDS recommends. Raises CannotWriteError.
     """
-    place, source = out.resolve(), bids_dir.resolve()
-    if place == source or (place.is_relative_to(source) and source / "derivatives" not in place.parents):
+    target, source = out.resolve(), bids_dir.resolve()
+    if target == source or (target.is_relative_to(source) and source / "derivatives" not in target.parents):
         better = bids_dir / "derivatives" / "pellucid"
         raise CannotWriteError(f"the output folder {out} lies in the input data set: choose one outside, or {better}.")
-    there = next(parent for parent in (place, *place.parents) if os.path.lexists(parent))
-    if not there.is_dir():
-        raise CannotWriteError(f"{out} cannot be made: {there} is a file. Choose another output folder.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise CannotWriteError(f"{there} cannot be written: change its permissions, or choose another output folder.")
-    if _is_foreign(place / "dataset_description.json"):
+    existing = next(parent for parent in (target, *target.parents) if os.path.lexists(parent))
+    if not existing.is_dir():
+        raise CannotWriteError(f"{out} cannot be made: {existing} is a file. Choose another output folder.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise CannotWriteError(
+            f"{existing} cannot be written: change its permissions, or choose another output folder."
+        )
+    if _is_foreign(target / "dataset_description.json"):
         raise CannotWriteError(f"{out} holds another data set, not Pellucid's outputs: choose another output folder.")
 
 
@@ -64,8 +66,8 @@ def _is_foreign(description: Path) -> bool:
     if not description.is_file():
         return False
     try:
-        stated = json.loads(description.read_bytes())
-        return all(entry["Name"] != "pellucid" for entry in stated.get("GeneratedBy", []))
+        content = json.loads(description.read_bytes())
+        return all(entry["Name"] != "pellucid" for entry in content.get("GeneratedBy", []))
     except (ValueError, AttributeError, TypeError, KeyError):
         return True  # whatever it is, we did not write it
 
@@ -127,20 +129,20 @@ def sweep(out: Path) -> None:
     """Remove from OUT/.tmp what killed processes of this host left, and what is 2 days old of other hosts."""
     if not (out / ".tmp").is_dir():
         return
-    for left in sorted((out / ".tmp").iterdir()):
+    for folder in sorted((out / ".tmp").iterdir()):
         try:
-            if left.is_dir() and _is_abandoned(left):
-                shutil.rmtree(left)
+            if folder.is_dir() and _is_abandoned(folder):
+                shutil.rmtree(folder)
         except FileNotFoundError:
             continue  # its owner or another sweep was faster
 
 
-def _is_abandoned(left: Path) -> bool:
-    pid, _, rest = left.name.partition("_")
-    place = rest.split("_")[0]
-    if pid.isdigit() and place == _host_id():
+def _is_abandoned(folder: Path) -> bool:
+    pid, _, rest = folder.name.partition("_")
+    host_id = rest.split("_")[0]
+    if pid.isdigit() and host_id == _host_id():
         return not _is_alive(int(pid))
-    return time.time() - left.stat().st_mtime > STALE_DAYS * 24 * 3600
+    return time.time() - folder.stat().st_mtime > STALE_DAYS * 24 * 3600
 
 
 def _is_alive(pid: int) -> bool:

@@ -33,7 +33,7 @@ def find(base: Path) -> tuple[inputs.Dataset, list[inputs.Scan]]:
     """
     dataset = inputs.open_dataset(base)
     of_each = (inputs.anatomical_scans(dataset, person)[:1] for person in dataset.participants)
-    scans = [scan for found in of_each for scan in found]
+    scans = [scan for of_participant in of_each for scan in of_participant]
     if len(scans) < MIN_PEOPLE:
         raise DataError(f"--base has {len(scans)} people with a T1w image; two groups need at least {MIN_PEOPLE}")
     reasons = [why for scan in scans if (why := annex.why_unreadable(scan.path, dataset.root))]
@@ -66,9 +66,9 @@ def write_images(
         brain = skull.find_stripped_brain(values, voxel_ml=float(abs(np.linalg.det(image.affine[:3, :3]))) / 1000)
         field = None
         if group[index] == people.PATIENT and effect > 0:
-            own = warp_region(region, image, brain, seed=random_seed)
-            field = shrink(own, effect=effect)
-            left[f"sub-{scan.participant}"] = round(remaining(own, field), 4)
+            region_in_person = warp_region(region, image, brain, seed=random_seed)
+            field = shrink(region_in_person, effect=effect)
+            left[f"sub-{scan.participant}"] = round(remaining(region_in_person, field), 4)
         part = rng.uniform(-0.5, 0.5, 3).astype(np.float32)
         moved = resample(values, brain, image.affine, field, part_of_voxel=part)
         sidecar = read_metadata(dataset.root, scan.path) | ({"SkullStripped": True} if brain is not None else {})
@@ -164,8 +164,8 @@ def _write_table(folder: Path, dataset: inputs.Dataset, scans: Sequence[inputs.S
     for scan, name in zip(scans, group, strict=True):
         theirs = {column: text for column, text in rows.get(f"sub-{scan.participant}", {}).items() if column != "group"}
         before = rows.get(f"sub-{scan.participant}", {}).get("group")
-        kept = theirs | ({"group_in_base": before} if before else {})
-        table.append({"participant_id": f"sub-{scan.participant}", "group": name, **kept})
+        columns = theirs | ({"group_in_base": before} if before else {})
+        table.append({"participant_id": f"sub-{scan.participant}", "group": name, **columns})
     renamed = {"group_in_base": described["group"]} if "group" in described else {}
     description.write_participants(
         folder, table, described=described | renamed | {"group": description.COLUMNS["group"]}

@@ -67,24 +67,24 @@ def acquire(
     """
     shape, scanner = grid
     slow, structured, head, white = rng.spawn(4)
-    kept, points = anatomy.visible_voxels(brain, fields, posed, shape, scanner)
+    visible, points = anatomy.visible_voxels(brain, fields, posed, shape, scanner)
     tissues = function.tissues_at(points)
     base = np.zeros(shape, np.float32)
-    base.ravel()[kept] = np.array(list(SIGNAL.values()), np.float32) @ tissues
-    inside = ndimage.binary_dilation(base > EDGE, iterations=2).ravel()[kept]
+    base.ravel()[visible] = np.array(list(SIGNAL.values()), np.float32) @ tissues
+    inside = ndimage.binary_dilation(base > EDGE, iterations=2).ravel()[visible]
     times = slice_times(shape[2], plan.tr)
-    later = times[np.unravel_index(kept, shape)[2]][inside] - plan.tr / 2
+    later = times[np.unravel_index(visible, shape)[2]][inside] - plan.tr / 2
     still, sliced = _make_fluctuations(
-        function, points, kept, shape, inside, later, plan=plan, patient=patient, rng=slow
+        function, points, visible, shape, inside, later, plan=plan, patient=patient, rng=slow
     )
     moved = movement.draw_parameters(plan.volumes, head)
-    shared = _structured_noise(kept, shape, tissues, moved, structured, plan=plan)[inside]
-    noise = white.standard_normal((len(kept), plan.volumes), dtype=np.float32)[inside]
+    shared = _structured_noise(visible, shape, tissues, moved, structured, plan=plan)[inside]
+    noise = white.standard_normal((len(visible), plan.volumes), dtype=np.float32)[inside]
     noise *= np.float32(WHITE / 100 * SIGNAL["GM"])
     for percent in (still, sliced):
         percent *= tissues[TISSUES.index("GM"), inside][:, None]
         percent += shared
-    seen = kept[inside]
+    seen = visible[inside]
     still = base.ravel()[seen][:, None] * (1 + still / 100) + noise
     raw = _move_head(base, seen, scanner, moved, 1 + sliced / 100, noise)
     return Run(raw, scanner, times, still, seen, tissues[:, inside], moved)
@@ -108,7 +108,7 @@ def drifts(volumes: int, count: int) -> Array:
 def _make_fluctuations(
     function: Function,
     points: Array,
-    kept: NDArray[np.intp],
+    visible: NDArray[np.intp],
     shape: tuple[int, ...],
     inside: NDArray[np.bool_],
     later: Array,
@@ -118,25 +118,25 @@ def _make_fluctuations(
     rng: np.random.Generator,
 ) -> tuple[Array, Array]:
     """Fluctuations (N, volumes) of pure grey matter, percent: in the middle of the TR, and when each slice is due."""
-    found = fluctuations.bins(plan.volumes, plan.tr)
+    frequencies = fluctuations.bins(plan.volumes, plan.tr)
     parcels = fluctuations.Parcels(function.parcel_at(points), function.network, len(function.network) - 1)
     amplitudes = fluctuations.draw_coefficients(
         parcels,
-        kept,
+        visible,
         shape,
         rng,
-        count=len(found),
+        count=len(frequencies),
         voxel_mm=plan.resolution_mm,
         special=fluctuations.effect_shares(plan.kind, plan.size if patient else 0.0),
     )[inside]
     amplitudes *= np.float32(FLUCTUATION * np.exp(PERSON_SPREAD * rng.standard_normal()))
-    still = fluctuations.make_series(amplitudes, found=found, volumes=plan.volumes, tr=plan.tr)
-    sliced = fluctuations.make_series(amplitudes, found=found, volumes=plan.volumes, tr=plan.tr, later=later)
+    still = fluctuations.make_series(amplitudes, bins=frequencies, volumes=plan.volumes, tr=plan.tr)
+    sliced = fluctuations.make_series(amplitudes, bins=frequencies, volumes=plan.volumes, tr=plan.tr, later=later)
     return still, sliced
 
 
 def _structured_noise(
-    kept: NDArray[np.intp],
+    visible: NDArray[np.intp],
     shape: tuple[int, ...],
     tissues: Array,
     moved: Array,
@@ -154,10 +154,10 @@ def _structured_noise(
         (DRIFT * drifts(plan.volumes, DRIFTS), DRIFT_MM),
         (ARTEFACT * of_motion, ARTEFACT_MM),
     )
-    percent = np.zeros((len(kept), plan.volumes), np.float32)
+    percent = np.zeros((len(visible), plan.volumes), np.float32)
     for courses, smoothness_mm in kinds:
         sigma = smoothness_mm / plan.resolution_mm
-        fields = np.stack([_draw_field(kept, shape, rng, sigma=sigma) for _ in courses], axis=1)
+        fields = np.stack([_draw_field(visible, shape, rng, sigma=sigma) for _ in courses], axis=1)
         percent += fields @ courses.astype(np.float32)
     pulses = rng.standard_normal((2, plan.volumes)).astype(np.float32)
     percent += tissues.T @ (np.array([PULSE[name] for name in TISSUES], np.float32) @ pulses)
@@ -165,11 +165,11 @@ def _structured_noise(
     return percent
 
 
-def _draw_field(kept: NDArray[np.intp], shape: tuple[int, ...], rng: np.random.Generator, *, sigma: float) -> Array:
+def _draw_field(visible: NDArray[np.intp], shape: tuple[int, ...], rng: np.random.Generator, *, sigma: float) -> Array:
     """Smooth random values (N,) of mean 0 and SD 1 over the grid."""
     noise = rng.standard_normal(shape, dtype=np.float32)
     field = ndimage.gaussian_filter(noise, sigma, mode="wrap", truncate=3.0)
-    values: Array = ((field - field.mean()) / field.std()).ravel()[kept]
+    values: Array = ((field - field.mean()) / field.std()).ravel()[visible]
     return values
 
 

@@ -63,13 +63,13 @@ def effect_shares(kind: str, size: float) -> Shares:
 def bins(volumes: int, tr: float) -> NDArray[np.intp]:
     """The frequencies of the band, as multiples of 1 / (volumes * tr); UsageError where they are too few."""
     frequencies = np.arange(volumes // 2 + 1) / (volumes * tr)
-    found = np.flatnonzero((frequencies >= BAND_HZ[0]) & (frequencies <= BAND_HZ[1]))
-    if len(found) < FEWEST_BINS:
+    in_band = np.flatnonzero((frequencies >= BAND_HZ[0]) & (frequencies <= BAND_HZ[1]))
+    if len(in_band) < FEWEST_BINS:
         raise UsageError(
-            f"--bold-volumes {volumes} with --tr {tr:g}: {volumes * tr:g} s hold {len(found)} frequencies from "
+            f"--bold-volumes {volumes} with --tr {tr:g}: {volumes * tr:g} s hold {len(in_band)} frequencies from "
             f"{BAND_HZ[0]} to {BAND_HZ[1]} Hz, and {FEWEST_BINS} are needed; give more volumes"
         )
-    return found
+    return in_band
 
 
 def draw_courses(shape: tuple[int, ...], rng: np.random.Generator) -> Complex:
@@ -81,7 +81,7 @@ def draw_courses(shape: tuple[int, ...], rng: np.random.Generator) -> Complex:
 
 def draw_coefficients(
     parcels: Parcels,
-    kept: NDArray[np.intp],
+    voxels: NDArray[np.intp],
     shape: tuple[int, ...],
     rng: np.random.Generator,
     *,
@@ -89,16 +89,16 @@ def draw_coefficients(
     voxel_mm: float,
     special: Shares,
 ) -> Complex:
-    """Amplitudes (N, count) of the bins in the voxels `kept` of a grid, power 1; `special` holds in the planted parcel.
+    """Amplitudes (N, count) of the bins in some voxels of a grid, power 1; `special` holds in the planted parcel.
 
     The random numbers do not depend on `special`, nor on where the parcels lie.
     """
     networks = _normalise_power(draw_courses((int(parcels.network.max()) + 1, count), rng))
     regional = draw_courses((len(parcels.network), count), rng)
     spread = np.exp(REGIONAL_SPREAD * rng.standard_normal(len(parcels.network)))
-    own, local = (
-        draw_courses((len(kept), count), rng),
-        _local_amplitudes(kept, shape, rng, count=count, voxel_mm=voxel_mm),
+    individual, local = (
+        draw_courses((len(voxels), count), rng),
+        _local_amplitudes(voxels, shape, rng, count=count, voxel_mm=voxel_mm),
     )
     network_of = networks[parcels.network]
     # Without a part along its network's, so that the two shares add up in every single person.
@@ -108,31 +108,31 @@ def draw_coefficients(
     scale = {name: _parcel_scale(every, name, spread) for name in ("network", "regional", "local", "own")}
     coherent = scale["network"] * network_of + scale["regional"] * regional
     at = parcels.of_voxel
-    whole: Complex = coherent[at] + scale["local"][at] * local + scale["own"][at] * own
+    whole: Complex = coherent[at] + scale["local"][at] * local + scale["own"][at] * individual
     return whole
 
 
 def make_series(
-    amplitudes: Complex, *, found: NDArray[np.intp], volumes: int, later: Array | float = 0.0, tr: float
+    amplitudes: Complex, *, bins: NDArray[np.intp], volumes: int, later: Array | float = 0.0, tr: float
 ) -> Array:
     """Series (N, volumes), SD 1 for a power of 1, sampled `later` s (one number, or one a voxel) than every TR."""
-    turn = np.exp(2j * np.pi * np.multiply.outer(np.asarray(later), found / (volumes * tr))).astype(np.complex64)
+    turn = np.exp(2j * np.pi * np.multiply.outer(np.asarray(later), bins / (volumes * tr))).astype(np.complex64)
     spectrum = np.zeros((len(amplitudes), volumes // 2 + 1), np.complex64)
-    spectrum[:, found] = amplitudes * turn * np.float32(volumes / np.sqrt(2))
+    spectrum[:, bins] = amplitudes * turn * np.float32(volumes / np.sqrt(2))
     values: Array = fft.irfft(spectrum, volumes, axis=1)
     return values
 
 
 def _local_amplitudes(
-    kept: NDArray[np.intp], shape: tuple[int, ...], rng: np.random.Generator, *, count: int, voxel_mm: float
+    voxels: NDArray[np.intp], shape: tuple[int, ...], rng: np.random.Generator, *, count: int, voxel_mm: float
 ) -> Complex:
     """Amplitudes (N, count) that are smooth in space, of a power that is 1 in the mean."""
-    smooth = np.empty((len(kept), count), np.complex64)
+    smooth = np.empty((len(voxels), count), np.complex64)
     for index in range(count):
         for part, unit in enumerate((np.complex64(1), np.complex64(1j))):
             noise = rng.standard_normal(shape, dtype=np.float32)
             field = ndimage.gaussian_filter(noise, LOCAL_MM / voxel_mm, mode="wrap", truncate=3.0)
-            values = unit * (field / field.std()).ravel()[kept]
+            values = unit * (field / field.std()).ravel()[voxels]
             smooth[:, index] = values if part == 0 else smooth[:, index] + values
     return smooth / np.float32(np.sqrt(2 * count))
 

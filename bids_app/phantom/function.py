@@ -93,13 +93,13 @@ def prepare(brain: Brain, tissues: Array, region: Region, *, template_mm: float,
     there = ndimage.map_coordinates(labelled, _region_voxels(region, source.affine), order=0)
     if not there.any():
         raise UsageError(f"--region {region.name}: it lies outside the cortex and the nuclei, where no BOLD is planted")
-    own = np.bincount(network[there[there > 0] - 1]).argmax()
+    network_of_region = np.bincount(network[there[there > 0] - 1]).argmax()
     return Function(
         tissues=smooth_tissues(tissues, template_mm=template_mm, resolution_mm=resolution_mm),
         affine=brain.affine,
         labels=(labelled[tuple(nearest)] - 1).astype(np.int16),
         labels_affine=source.affine,
-        network=np.append(network, own),
+        network=np.append(network, network_of_region),
         region=region,
     )
 
@@ -155,8 +155,8 @@ def _prior_at(points: Array, tissue: Literal["gm", "wm"]) -> Array:
     """How probable a tissue is at world points (3, N)."""
     prior = templates.tissue_prior(tissue)
     voxels = transform(points, np.linalg.inv(prior.affine))
-    found: Array = ndimage.map_coordinates(prior.get_fdata(dtype=np.float32), voxels, order=1)
-    return found
+    values: Array = ndimage.map_coordinates(prior.get_fdata(dtype=np.float32), voxels, order=1)
+    return values
 
 
 def _region_voxels(region: Region, affine: Array) -> Array:

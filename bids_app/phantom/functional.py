@@ -110,9 +110,9 @@ def write_person(
     if study.tree is None:
         return
     deformed = warp.find(study.brain, fields, posed)
-    kept, points = anatomy.visible_voxels(study.brain, fields, posed, image.shape, scanner)
+    visible, points = anatomy.visible_voxels(study.brain, fields, posed, image.shape, scanner)
     tissues = np.zeros((len(functions.TISSUES), image.size), np.float32)
-    tissues[:, kept] = study.fine.tissues_at(points)
+    tissues[:, visible] = study.fine.tissues_at(points)
     derivatives.write_anatomy(study.tree, person.label, image, tissues.reshape(-1, *image.shape), scanner, deformed)
     derivatives.write_function(study.tree, person.label, run, study.output, study.function, deformed, plan=plan)
 

@@ -48,7 +48,7 @@ def write_images(
         save(folder, person.label, None, acquire(image, rng, white=brain.white), scanner, sidecar=SIDECAR)
         if study:
             functional.write_person(folder, study, index, person, image, scanner, fields, posed)
-    rows = [{"participant_id": f"sub-{one.label}", "group": one.group, **_participant_variables(one)} for one in crowd]
+    rows = [_participant_row(participant) for participant in crowd]
     of_group = {"group": description.WITH_BOLD} if study else {}
     description.write_participants(folder, rows, described=description.COLUMNS | of_group)
     known: dict[str, object] = {
@@ -62,5 +62,7 @@ def write_images(
     return known | {"bold": study.truth()}
 
 
-def _participant_variables(person: people.Person) -> dict[str, str]:
-    return {"age": str(person.age), "sex": person.sex, "site": person.site}
+def _participant_row(person: people.Person) -> dict[str, str]:
+    """A row of participants.tsv."""
+    row = {"participant_id": f"sub-{person.label}", "group": person.group}
+    return row | {"age": str(person.age), "sex": person.sex, "site": person.site}

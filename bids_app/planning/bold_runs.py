@@ -196,7 +196,7 @@ def add_size(run: BoldRun) -> BoldRun:
 
     Raises DataError for a run that is not 4D, or whose TR is missing or contradicts itself.
     """
-    series.repetition_time(Path(run["bold"]), stated=run["tr"])
+    series.repetition_time(Path(run["bold"]), sidecar_tr=run["tr"])
     return {**run, "gb": math.prod(read_image(run["bold"]).shape) * 4 / 1e9}
 
 
@@ -228,5 +228,6 @@ def output_settings(settings: Settings) -> BoldSettings:
 
 def atlases_by_label(settings: Settings) -> dict[str, str]:
     """The atlases of all maps that are made, by a name that nodes can have."""
-    names = [name for one in participant_level_maps(settings) for name in atlas_names(settings.both.atlas, one)]
+    maps = participant_level_maps(settings)
+    names = [name for map_name in maps for name in atlas_names(settings.both.atlas, map_name)]
     return {outputs.label(atlas.name(name)): name for name in dict.fromkeys(names)}

@@ -4,7 +4,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import ants
 import nibabel as nib
@@ -45,10 +44,10 @@ def load(path: Path, *, tr: float | None = None) -> nib.Nifti1Image:
     has an empty volume, or a TR that is missing, not above 0, or another one in the header than in the sidecar.
     """
     path = Path(path)
-    seconds = repetition_time(path, stated=tr)
+    seconds = repetition_time(path, sidecar_tr=tr)
     if seconds > LONGEST_TR:
         raise DataError(f"{path.name} has a repetition time of {seconds:g} s; are these milliseconds?")
-    stored = cast(nib.Nifti1Image, nib.load(path))
+    stored = conform.read_image(path)
     if min(stored.shape[:3]) < MIN_VOXELS:
         raise DataError(f"{path.name} has the shape {stored.shape}; a 4D series of whole brains is needed")
     try:
@@ -64,10 +63,10 @@ def load(path: Path, *, tr: float | None = None) -> nib.Nifti1Image:
 
 def make_image(values: NDArray[np.float32], affine: NDArray[np.float64], *, tr: float) -> nib.Nifti1Image:
     """A 4D image (X, Y, Z, T) with a plain header; the TR stands in it, in seconds."""
-    made = conform.to_nifti(values, affine)
-    made.header.set_xyzt_units("mm", "sec")
-    made.header.set_zooms((*made.header.get_zooms()[:3], tr))
-    return made
+    image = conform.to_nifti(values, affine)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header.set_zooms((*image.header.get_zooms()[:3], tr))
+    return image
 
 
 def count_dummy_scans(data: NDArray[np.float32]) -> int:
@@ -149,9 +148,10 @@ def to_template(
     volume = motion.to_ants(values[..., 0], run.affine)
     field = normalise.compose([*t1w_to_template, to_t1w], grid, volume, folder=folder, name="bold")
     resampled = np.zeros((*grid.shape, run.shape[3]), np.float32, order="F")
-    for number, own in enumerate(moved):
+    for number, transform in enumerate(moved):
         moving = volume.new_image_like(np.asarray(values[..., number], np.float32))
-        warped = ants.apply_transforms(grid, moving, [str(field), own], interpolator="bSpline", singleprecision=True)
+        transforms = [str(field), transform]
+        warped = ants.apply_transforms(grid, moving, transforms, interpolator="bSpline", singleprecision=True)
         resampled[..., number] = warped.numpy()
     field.unlink()
     affine = ants.to_nibabel_nifti(grid).affine

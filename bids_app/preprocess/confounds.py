@@ -48,7 +48,7 @@ def masks(probabilities: Mapping[str, NDArray[np.float32]], brain: NDArray[np.bo
     Raises DataError where a tissue has fewer than 20 voxels by the loosest rule.
     """
     grey = probabilities["GM"] > 0.5
-    found = {}
+    eroded = {}
     for name in ("CSF", "WM"):
         for purity, away in STRICTNESS:
             pure = (probabilities[name] > purity) & brain
@@ -63,8 +63,8 @@ def masks(probabilities: Mapping[str, NDArray[np.float32]], brain: NDArray[np.bo
                 f"only {int(pure.sum())} voxels of the BOLD run are {name}, and {FEWEST} are needed for its signal; "
                 "look at the T1w's segmentation and whether BOLD and T1w lie on one another"
             )
-        found[name] = pure
-    return found
+        eroded[name] = pure
+    return eroded
 
 
 def table(
@@ -164,9 +164,9 @@ def compcor(series: NDArray[np.float32], slow: Array) -> tuple[Array, Array, Arr
     if variances[0] == 0:
         return np.empty((volumes, 0)), variances, variances
     shares = variances / variances.sum()
-    kept = courses[:, : int(np.searchsorted(np.cumsum(shares), EXPLAINED)) + 1]
-    kept = kept * np.sign(kept[np.abs(kept).argmax(axis=0), np.arange(kept.shape[1])])
-    return kept, np.sqrt(variances), shares
+    retained = courses[:, : int(np.searchsorted(np.cumsum(shares), EXPLAINED)) + 1]
+    retained = retained * np.sign(retained[np.abs(retained).argmax(axis=0), np.arange(retained.shape[1])])
+    return retained, np.sqrt(variances), shares
 
 
 def write(frame: pd.DataFrame, path: Path, *, components: Mapping[str, Mapping[str, Any]] | None = None) -> Path:

@@ -66,12 +66,12 @@ def check(
     if not (np.isfinite(tr) and tr > 0):
         raise DataError(f"the repetition time is {tr:g} s; it must be above 0")
     lengths = {} if confounds is None else {"the table of confounds": len(confounds)}
-    for what, rows in (lengths | {"the sample mask": len(sample_mask)}).items():
+    for name, rows in (lengths | {"the sample mask": len(sample_mask)}).items():
         if rows != volumes:
-            raise DataError(f"{what} has {rows} rows and the BOLD image {volumes} volumes; they are of different runs")
-    left = int(sample_mask.sum())
-    if left < 3:
-        raise DataError(f"{left} of {volumes} volumes are kept, too few for anything; raise --fd-threshold")
+            raise DataError(f"{name} has {rows} rows and the BOLD image {volumes} volumes; they are of different runs")
+    count = int(sample_mask.sum())
+    if count < 3:
+        raise DataError(f"{count} of {volumes} volumes are kept, too few for anything; raise --fd-threshold")
     if band is None:
         return
     low, high = band
@@ -83,9 +83,9 @@ def check(
             f"--band {low:g} {high:g} reaches to or above {nyquist:g} Hz, the highest frequency that a repetition time "
             f"of {tr:g} s can show; lower it"
         )
-    if bins(left, tr=tr, band=band) == 0:
+    if bins(count, tr=tr, band=band) == 0:
         raise DataError(
-            f"{left} kept volumes of {tr:g} s show frequencies {1 / (left * tr):.3g} Hz apart, and none lies in "
+            f"{count} kept volumes of {tr:g} s show frequencies {1 / (count * tr):.3g} Hz apart, and none lies in "
             f"--band {low:g} {high:g}; widen it, or leave this run out"
         )
     span = int(np.ptp(np.flatnonzero(sample_mask))) + 1
@@ -144,9 +144,9 @@ def _filter_and_regress(
     if table is not None:
         passed = _pass(table.T, times, sos).T
         design = _basis(passed - passed.mean(axis=0), np.abs(table).max(axis=0, initial=0))
-        found = bins(len(times), tr=tr, band=band)
-        what = f"{len(times)} kept volumes with {found} frequencies in --band {band[0]:g} {band[1]:g}"
-        _check_left(2 * found, design.shape[1], table.shape[1], what)
+        frequencies = bins(len(times), tr=tr, band=band)
+        what = f"{len(times)} kept volumes with {frequencies} frequencies in --band {band[0]:g} {band[1]:g}"
+        _check_left(2 * frequencies, design.shape[1], table.shape[1], what)
     if len(times) > LONG:
 
         def apply(rows: NDArray[np.float32]) -> NDArray[np.float32]:

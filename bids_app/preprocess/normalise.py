@@ -49,10 +49,10 @@ def trim_intensities(image: ants.ANTsImage) -> ants.ANTsImage:
 def affine(fixed: ants.ANTsImage, moving: ants.ANTsImage, *, folder: str, name: str, seed: int) -> Warps:
     """Affine registration (12 parameters) by global correlation, which kept brains nearer to the template's size."""
     with fix_seed(seed):
-        found = ants.registration(
+        registration = ants.registration(
             fixed, trim_intensities(moving), "Affine", aff_metric="GC", outprefix=f"{folder}/{name}_"
         )
-    matrix = found["fwdtransforms"][0]
+    matrix = registration["fwdtransforms"][0]
     return Warps([matrix], [matrix], [True])
 
 
@@ -61,7 +61,7 @@ def syn(
 ) -> Warps:
     """Symmetric diffeomorphic registration (Avants et al. 2008) after an affine one; few iterations with `sloppy`."""
     with fix_seed(seed):
-        found = ants.registration(
+        registration = ants.registration(
             fixed,
             trim_intensities(moving),
             "SyNOnly",
@@ -69,8 +69,8 @@ def syn(
             outprefix=f"{folder}/{name}_syn_",
             **(SLOPPY if sloppy else FINE),
         )
-    warp = next(path for path in found["fwdtransforms"] if path.endswith("Warp.nii.gz"))
-    back = next(path for path in found["invtransforms"] if path.endswith("InverseWarp.nii.gz"))
+    warp = next(path for path in registration["fwdtransforms"] if path.endswith("Warp.nii.gz"))
+    back = next(path for path in registration["invtransforms"] if path.endswith("InverseWarp.nii.gz"))
     return Warps([warp, start.forward[0]], [start.forward[0], back], [True, False])
 
 

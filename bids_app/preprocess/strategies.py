@@ -62,10 +62,10 @@ def choose(
             f"{', '.join(missing[:6])}{', ...' if len(missing) > 6 else ''}; choose another --denoise"
         )
     sample_mask[: count_non_steady_state(table)] = False
-    chosen = table[list(COLUMNS[name])].copy()
-    if len(chosen) > 1:
-        chosen.iloc[0] = chosen.iloc[0].fillna(chosen.iloc[1])
-    return chosen, sample_mask
+    columns = table[list(COLUMNS[name])].copy()
+    if len(columns) > 1:
+        columns.iloc[0] = columns.iloc[0].fillna(columns.iloc[1])
+    return columns, sample_mask
 
 
 def _by_nilearn(
