@@ -77,7 +77,7 @@ def _series_node(number: int, run: BoldRun, settings: Settings) -> Node:
     if settings.participant.resolution is not None and not raw:
         shape, affine = grid(settings.participant.output_space, settings.participant.resolution)
         onto = [list(shape), affine.tolist()]
-    source = {"connected": ("run",)} if raw else {"run": bold_runs.preprocessed(run)}
+    source = {"connected": ("run",)} if raw else {"run": bold_runs.preprocessed_run(run)}
     return make_node(
         f"series_{number}",
         clean_series,

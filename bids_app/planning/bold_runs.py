@@ -180,7 +180,7 @@ def files(run: BoldRun) -> list[str]:
     return [run["bold"], *(run[name] for name in ("mask", "confounds") if name in run)]
 
 
-def preprocessed(run: BoldRun) -> PreprocessedRun:
+def preprocessed_run(run: BoldRun) -> PreprocessedRun:
     """A run of fMRIPrep's as nodes take it."""
     return {
         "bold": run["bold"],
