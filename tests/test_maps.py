@@ -18,10 +18,10 @@ EVERY = catalogue.names("maps")
 NAMES = [name for name in EVERY if catalogue.load("maps", name).SUFFIX != "boldmap"]
 BOLD = [name for name in EVERY if name not in NAMES]
 SHAPE = (9, 8, 7)
-# What `anatomical.to_template` makes, and the parameters that `people` gives to a map.
+# What `anatomical.warp_to_template` makes, and the parameters that the graph gives to a map.
 SOURCES = {"t1w", "mask", "gm", "wm", "csf", "jacobian"}
 PARAMETERS = {"intensity"}
-# What `functional.series` makes, and what `functional.make_map` gives to a map of BOLD beside it.
+# What `bold_maps.clean_series` makes, and what `make_bold_map` gives to a map of BOLD beside it.
 SERIES = {"denoised", "filtered"}
 GIVEN = {
     "mask", "tr", "kept", "band", "alff_definition", "strength", "neighbours", "parcels", "network_maps",

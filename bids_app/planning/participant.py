@@ -46,10 +46,10 @@ def plan_participants(dataset: inputs.Dataset, settings: Settings) -> Participan
     jobs: list[ParticipantJob] = []
     failed: dict[str, DataError | MissingInputError] = {}
     for participant in labels:
-        visits = _find_sessions(dataset, participant, settings)
-        if not visits:
+        sessions = _find_sessions(dataset, participant, settings)
+        if not sessions:
             log.info("sub-%s has no image that is wanted and is left out", participant)
-        for session, scan in visits.items():
+        for session, scan in sessions.items():
             if why := exclusions.reason(excluded, participant, session):
                 log.info("%s is excluded: %s", session_name(participant, session), why)
                 continue
