@@ -22,7 +22,7 @@ import json, sys
 from pathlib import Path
 from bids_app.nodes import bold_maps
 told = json.loads(sys.argv[1])
-made = bold_maps.clean_series(run=told["run"], chosen=told["chosen"], grid=None)
+made = bold_maps.clean_series(run=told["run"], settings=told["chosen"], grid=None)
 for name in told["maps"]:
     bold_maps.make_bold_map(map_name=name, run=made, parameters=told["parameters"], parcels=told["parcels"])
 # not getrusage: that remembers the process that this one was forked from

@@ -31,7 +31,7 @@ def run(settings: Settings) -> int:
 
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
         stage_application(stage, application, table, scored, settings=settings)
-        outputs.retire(settings.output_dir / "group" / application.name, old)
+        outputs.remove_previous(settings.output_dir / "group" / application.name, old)
         outputs.publish(stage, settings.output_dir)
     log.info("report: %s", settings.output_dir / "group" / application.name / "report.html")
     return 0

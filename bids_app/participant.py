@@ -3,11 +3,12 @@
 import logging
 
 from bids_app.bids import description, inputs, outputs
+from bids_app.bids.names import parse_session_name
 from bids_app.graphs.participant import run_participant_graph
 from bids_app.planning import participant, settings_from_model
 from bids_app.publish.boilerplate import write_boilerplate
 from bids_app.report import index
-from bids_app.results.participants import participant_rows, split_name
+from bids_app.results.participants import participant_rows
 from bids_app.settings import Settings
 
 log = logging.getLogger("pellucid")
@@ -18,7 +19,7 @@ def run(settings: Settings) -> int:
     settings = settings_from_model.apply_model_settings(settings)
     outputs.check_output(settings.output_dir, settings.bids_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
-    planned = participant.make(dataset, settings)
+    planned = participant.plan_participants(dataset, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     write_boilerplate(planned, settings)
@@ -29,10 +30,10 @@ def run(settings: Settings) -> int:
     failed = {**planned.failed, **run_participant_graph(planned, settings)}
 
     for job in planned.done:
-        outputs.mark_well(settings.output_dir, job.participant, job.session)
+        outputs.clear_failed(settings.output_dir, job.participant, job.session)
     for name, reason in failed.items():
         log.warning("%s failed: %s", name, reason)
-        outputs.mark_failed(settings.output_dir, *split_name(name), reason)
+        outputs.mark_failed(settings.output_dir, *parse_session_name(name), reason)
     rows = participant_rows(settings.output_dir)
     index.write(settings.output_dir / "index.html", rows)
     outputs.write_root(settings.output_dir, "qc.tsv", index.qc(rows))

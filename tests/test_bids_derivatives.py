@@ -2,7 +2,7 @@
 
 import pytest
 
-from bids_app.bids.derivatives import fmriprep
+from bids_app.bids.derivatives import find_fmriprep_anatomy
 from bids_app.errors import MissingInputError
 
 PARTS = (
@@ -33,37 +33,37 @@ def test_native_files_are_found_among_those_in_other_spaces(root):
     for source, target in (("T1w", "MNI152NLin6Asym"), ("MNI152NLin2009cAsym", "T1w")):
         write(anat, "sub-01", [f"from-{source}_to-{target}_mode-image_xfm.h5"])
     write(anat, "sub-01", ["desc-aseg_dseg.nii.gz", "desc-preproc_T1w.json", "desc-ribbon_mask.nii.gz"])
-    assert names(fmriprep(root, "01", None)) == [f"sub-01_{part}" for part in PARTS]
+    assert names(find_fmriprep_anatomy(root, "01", None)) == [f"sub-01_{part}" for part in PARTS]
 
 
 def test_run_and_acquisition_are_allowed_and_the_plain_name_is_preferred(root):
     write(root / "sub-01/anat", "sub-01_acq-x_run-1")
-    assert names(fmriprep(root, "01", None))[0] == "sub-01_acq-x_run-1_desc-preproc_T1w.nii.gz"
+    assert names(find_fmriprep_anatomy(root, "01", None))[0] == "sub-01_acq-x_run-1_desc-preproc_T1w.nii.gz"
     write(root / "sub-01/anat", "sub-01_run-1")
-    assert names(fmriprep(root, "01", None))[0] == "sub-01_run-1_desc-preproc_T1w.nii.gz"
+    assert names(find_fmriprep_anatomy(root, "01", None))[0] == "sub-01_run-1_desc-preproc_T1w.nii.gz"
 
 
 def test_a_session_is_looked_for_first_and_then_the_average_over_sessions(root):
     write(root / "sub-01/anat", "sub-01")
     write(root / "sub-01/ses-a/func", "sub-01_ses-a", ["desc-brain_mask.nii.gz"])
-    assert names(fmriprep(root, "01", "a"))[0] == "sub-01_desc-preproc_T1w.nii.gz"
+    assert names(find_fmriprep_anatomy(root, "01", "a"))[0] == "sub-01_desc-preproc_T1w.nii.gz"
     write(root / "sub-01/ses-a/anat", "sub-01_ses-a")
-    assert names(fmriprep(root, "01", "a"))[0] == "sub-01_ses-a_desc-preproc_T1w.nii.gz"
-    assert names(fmriprep(root, "01", "b"))[0] == "sub-01_desc-preproc_T1w.nii.gz"
+    assert names(find_fmriprep_anatomy(root, "01", "a"))[0] == "sub-01_ses-a_desc-preproc_T1w.nii.gz"
+    assert names(find_fmriprep_anatomy(root, "01", "b"))[0] == "sub-01_desc-preproc_T1w.nii.gz"
 
 
 def test_exactly_what_is_lacking_is_named(root):
     write(root / "sub-01/anat", "sub-01", PARTS[:4])
     with pytest.raises(MissingInputError) as caught:
-        fmriprep(root, "01", None)
+        find_fmriprep_anatomy(root, "01", None)
     message = str(caught.value)
     assert message.startswith(f"sub-01: fmriprep lacks {PARTS[4]}, {PARTS[5]} (looked in sub-01/anat)")
     assert "--fallback-preprocessing" in message
     with pytest.raises(MissingInputError, match="looked in sub-02/ses-a/anat and sub-02/anat"):
-        fmriprep(root, "02", "a")
+        find_fmriprep_anatomy(root, "02", "a")
 
 
 def test_another_space_can_be_asked_for(root):
     write(root / "sub-01/anat", "sub-01")
     with pytest.raises(MissingInputError, match="from-T1w_to-MNI152NLin6Asym_mode-image_xfm"):
-        fmriprep(root, "01", None, space="MNI152NLin6Asym")
+        find_fmriprep_anatomy(root, "01", None, space="MNI152NLin6Asym")

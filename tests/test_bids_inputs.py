@@ -1,4 +1,4 @@
-"""The input data set: people, scans, filters, metadata."""
+"""The input data set: people, scans, filters."""
 
 import json
 import logging
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bids_app.bids.inputs import Scan, anatomical_scans, metadata, open_dataset, select
-from bids_app.errors import DataError, NotBidsError, NothingSelectedError, UsageError
+from bids_app.bids.inputs import anatomical_scans, open_dataset, select
+from bids_app.errors import NotBidsError, NothingSelectedError, UsageError
 
 
 def touch(root: Path, *names: str) -> None:
@@ -121,49 +121,7 @@ def test_an_unknown_entity_of_a_filter_is_named(root):
         scans(root, filters={"colour": "red"})
 
 
-def sidecar(root, name, **fields):
-    (root / name).parent.mkdir(parents=True, exist_ok=True)
-    (root / name).write_text(json.dumps(fields))
-
-
-def test_metadata_is_inherited_and_only_what_is_allowed_is_copied(root):
-    touch(root, "sub-01/ses-a/anat/sub-01_ses-a_run-1_T1w.nii.gz")
-    sidecar(root, "T1w.json", MagneticFieldStrength=3, EchoTime=0.002, Manufacturer="Maker", InstitutionName="Hospital")
-    sidecar(root, "sub-01/sub-01_T1w.json", EchoTime=0.003, DeviceSerialNumber="1234", PatientName="Somebody")
-    sidecar(root, "sub-01/ses-a/anat/sub-01_ses-a_run-1_T1w.json", SkullStripped=True, AcquisitionTime="10:00")
-    sidecar(root, "T2w.json", FlipAngle=9)
-    sidecar(root, "sub-02/anat/sub-02_T1w.json", FlipAngle=5)
-    dataset = open_dataset(root)
-    scan = anatomical_scans(dataset, "01", sessions=("a",))[0]
-    assert metadata(dataset, scan) == {
-        "Manufacturer": "Maker", "MagneticFieldStrength": 3, "EchoTime": 0.003, "SkullStripped": True,
-    }  # fmt: skip
-
-
-def test_metadata_of_a_scan_that_is_not_fetched_is_still_read(root):
-    (root / "sub-01/anat/sub-01_T1w.nii.gz").unlink()
-    (root / "sub-01/anat/sub-01_T1w.nii.gz").symlink_to("../../.git/annex/objects/x/y/y")
-    sidecar(root, "sub-01/anat/sub-01_T1w.json", EchoTime=0.003)
-    dataset = open_dataset(root)
-    assert metadata(dataset, anatomical_scans(dataset, "01")[0]) == {"EchoTime": 0.003}
-
-
-def test_metadata_does_without_sidecars_and_description_and_reads_nobody_else(root):
-    (root / "dataset_description.json").unlink()
-    (root / "sub-02/anat/sub-02_T1w.json").write_text("{broken")
-    (root / "task-rest_bold.json").write_text("{broken")
-    dataset = open_dataset(root, validate=False)
-    assert metadata(dataset, anatomical_scans(dataset, "01")[0]) == {}
-
-
-def test_a_broken_sidecar_is_named(root):
-    (root / "sub-01/anat/sub-01_T1w.json").write_text("{broken")
-    dataset = open_dataset(root)
-    with pytest.raises(DataError, match=r"sub-01: a sidecar of sub-01_T1w\.nii\.gz cannot be read.*sub-01_T1w\.json"):
-        metadata(dataset, Scan("01", None, root / "sub-01/anat/sub-01_T1w.nii.gz"))
-
-
-def test_pybids_is_imported_only_when_metadata_is_asked_for():
-    rooms = "inputs, annex, derivatives, outputs, description"
+def test_no_room_of_bids_imports_anything_heavy():
+    rooms = "inputs, annex, derivatives, outputs, description, metadata, functional, derivatives_bold"
     code = f"import sys; from bids_app.bids import {rooms}; print({{'bids', 'pandas', 'numpy'}} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

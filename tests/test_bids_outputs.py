@@ -236,5 +236,5 @@ def test_who_failed_is_known_to_every_job_until_they_are_finished(tmp_path):
     outputs.mark_failed(tmp_path, "02", "a", "all zero")
     assert outputs.failures(tmp_path) == {("01", None): "truncated", ("02", "a"): "all zero"}
     outputs.mark_done(tmp_path, "01", None, "key", [])
-    outputs.mark_well(tmp_path, "02", "b")
+    outputs.clear_failed(tmp_path, "02", "b")
     assert outputs.failures(tmp_path) == {("02", "a"): "all zero"}

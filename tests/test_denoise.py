@@ -12,7 +12,7 @@ from scipy import signal
 from bids_app.errors import DataError, UsageError
 from bids_app.preprocess import denoise, strategies
 from bids_app.preprocess.denoise import bins, check, clean
-from bids_app.preprocess.strategies import censored, choose, minutes, read_confounds
+from bids_app.preprocess.strategies import choose, minutes, read_confounds, sample_mask
 
 TR, BAND, VOLUMES = 2.0, (0.01, 0.08), 150
 EVERY = np.ones(VOLUMES, dtype=bool)
@@ -59,7 +59,7 @@ def peer(series, confounds, keep, *, band=BAND, detrend=True, extrapolate=True):
 
 
 def test_without_gaps_both_series_are_those_of_nilearn(series, confounds):
-    denoised, filtered = clean(series, tr=TR, confounds=confounds, kept=EVERY, band=BAND)
+    denoised, filtered = clean(series, tr=TR, confounds=confounds, sample_mask=EVERY, band=BAND)
     assert close(denoised, peer(series, confounds.to_numpy(), EVERY, band=None))
     assert close(filtered, peer(series, confounds.to_numpy(), EVERY))
 
@@ -67,13 +67,13 @@ def test_without_gaps_both_series_are_those_of_nilearn(series, confounds):
 def test_dropped_volumes_are_interpolated_filtered_and_dropped_as_nilearn_does(series, confounds):
     spoiled = series.copy()
     spoiled[:, list(GAPS)] = 1e5  # what was dropped leaves no trace
-    _, filtered = clean(spoiled, tr=TR, confounds=confounds, kept=kept(*GAPS), band=BAND)
+    _, filtered = clean(spoiled, tr=TR, confounds=confounds, sample_mask=kept(*GAPS), band=BAND)
     assert close(filtered, peer(series, confounds.to_numpy(), kept(*GAPS)))
 
 
 def test_dropped_ends_are_left_out_of_the_filter_as_with_nilearns_extrapolate_false(series, confounds):
     keep = kept(0, 1, 2, *GAPS)
-    _, filtered = clean(series, tr=TR, confounds=confounds, kept=keep, band=BAND)
+    _, filtered = clean(series, tr=TR, confounds=confounds, sample_mask=keep, band=BAND)
     inner = slice(3, None)
     assert close(filtered, peer(series[:, inner], confounds.to_numpy()[inner], keep[inner]))
 
@@ -82,41 +82,43 @@ def test_a_volume_dropped_together_with_its_mirror_image_is_interpolated_too(ser
     keep = kept(30, VOLUMES - 31)
     spoiled = series.copy()
     spoiled[:, ~keep] = 1e5
-    ours = clean(spoiled, tr=TR, confounds=None, kept=keep, band=BAND)[1]
-    assert np.array_equal(ours, clean(series, tr=TR, confounds=None, kept=keep, band=BAND)[1])
+    ours = clean(spoiled, tr=TR, confounds=None, sample_mask=keep, band=BAND)[1]
+    assert np.array_equal(ours, clean(series, tr=TR, confounds=None, sample_mask=keep, band=BAND)[1])
 
 
 def test_with_gaps_the_trend_is_over_true_time(series, confounds):
     keep = kept(*range(40, 90))
-    denoised, _ = clean(series, tr=TR, confounds=confounds, kept=keep, band=None)
+    denoised, _ = clean(series, tr=TR, confounds=confounds, sample_mask=keep, band=None)
     with_time = np.column_stack([np.arange(VOLUMES), confounds])
     centred = series - series[:, keep].astype(np.float64).mean(axis=1, keepdims=True)
     assert close(denoised, peer(centred, with_time, keep, band=None, detrend=False))
 
 
 def test_a_low_pass_without_confounds_is_that_of_nilearn(series):
-    denoised, filtered = clean(series, tr=TR, confounds=None, kept=EVERY, band=(0, 0.1))
+    denoised, filtered = clean(series, tr=TR, confounds=None, sample_mask=EVERY, band=(0, 0.1))
     assert denoised is series
     assert close(filtered, peer(series, None, EVERY, band=(None, 0.1)))
 
 
 def test_long_runs_are_filtered_alike_without_the_matrix(series, confounds, monkeypatch):
     keep = kept(0, *GAPS)
-    by_matrix = clean(series, tr=TR, confounds=confounds, kept=keep, band=BAND)[1]
+    by_matrix = clean(series, tr=TR, confounds=confounds, sample_mask=keep, band=BAND)[1]
     monkeypatch.setattr(denoise, "LONG", 10)
     monkeypatch.setattr(denoise, "ROWS", 7)
-    assert close(clean(series, tr=TR, confounds=confounds, kept=keep, band=BAND)[1], by_matrix.T)
+    assert close(clean(series, tr=TR, confounds=confounds, sample_mask=keep, band=BAND)[1], by_matrix.T)
 
 
 def test_nothing_to_do_returns_the_very_series(series):
-    denoised, filtered = clean(series, tr=TR, confounds=None, kept=EVERY, band=None)
+    denoised, filtered = clean(series, tr=TR, confounds=None, sample_mask=EVERY, band=None)
     assert denoised is series
     assert filtered is series
-    assert np.array_equal(clean(series, tr=TR, confounds=None, kept=kept(5), band=None)[1], np.delete(series, 5, 1))
+    assert np.array_equal(
+        clean(series, tr=TR, confounds=None, sample_mask=kept(5), band=None)[1], np.delete(series, 5, 1)
+    )
 
 
 def test_constant_series_stay_exactly_zero_and_others_lose_their_mean(series, confounds):
-    denoised, filtered = clean(series, tr=TR, confounds=confounds, kept=kept(*GAPS), band=BAND)
+    denoised, filtered = clean(series, tr=TR, confounds=confounds, sample_mask=kept(*GAPS), band=BAND)
     assert not denoised[7].any()
     assert not filtered[7].any()
     assert np.abs(denoised.mean(axis=1)).max() < 1e-3
@@ -125,8 +127,8 @@ def test_constant_series_stay_exactly_zero_and_others_lose_their_mean(series, co
 def test_confounds_that_are_constant_or_repeated_change_nothing(series, confounds):
     more = confounds.assign(constant=1e6, again=confounds["c0"] * 3 - 7)
     for ours, plain in zip(
-        clean(series, tr=TR, confounds=more, kept=EVERY, band=BAND),
-        clean(series, tr=TR, confounds=confounds, kept=EVERY, band=BAND),
+        clean(series, tr=TR, confounds=more, sample_mask=EVERY, band=BAND),
+        clean(series, tr=TR, confounds=confounds, sample_mask=EVERY, band=BAND),
         strict=True,
     ):
         assert close(ours, plain.T)
@@ -136,7 +138,7 @@ def test_a_planted_confound_is_gone_and_a_sine_in_the_band_stays():
     time = np.arange(300) * TR
     sine, motion = np.sin(2 * np.pi * 0.04 * time), np.random.default_rng(2).standard_normal(300)
     series = (10000 + 10 * sine + 500 * motion)[None].astype(np.float32)
-    for found in clean(series, tr=TR, confounds=pd.DataFrame({"m": motion}), kept=np.ones(300, bool), band=BAND):
+    for found in clean(series, tr=TR, confounds=pd.DataFrame({"m": motion}), sample_mask=np.ones(300, bool), band=BAND):
         assert abs(np.corrcoef(found[0], motion)[0, 1]) < 0.25
         left = (found[0] - found[0].mean() - 10 * sine)[30:-30]  # nilearn's order leaves a constant, as is done here
         assert np.sqrt((left**2).mean()) < 1
@@ -150,12 +152,12 @@ def test_a_planted_confound_is_gone_and_a_sine_in_the_band_stays():
         ({"band": (0.1, 0.05)}, "below the second"),
         ({"band": (0.01, 0.25)}, r"at or above|to or above 0\.25 Hz"),
         ({"band": (0.0101, 0.0102)}, "none lies in"),
-        ({"kept": kept(*range(148))}, "2 of 150 volumes are kept"),
-        ({"kept": kept(*range(30, 150)), "tr": 3.0}, "30 volumes are too few for the filter"),
+        ({"sample_mask": kept(*range(148))}, "2 of 150 volumes are kept"),
+        ({"sample_mask": kept(*range(30, 150)), "tr": 3.0}, "30 volumes are too few for the filter"),
     ],
 )
 def test_what_cannot_be_filtered_is_refused_with_the_numbers(confounds, changed, message):
-    given = {"volumes": VOLUMES, "tr": TR, "confounds": confounds, "kept": EVERY, "band": BAND} | changed
+    given = {"volumes": VOLUMES, "tr": TR, "confounds": confounds, "sample_mask": EVERY, "band": BAND} | changed
     with pytest.raises(DataError, match=message):
         check(given.pop("volumes"), **given)
 
@@ -163,14 +165,14 @@ def test_what_cannot_be_filtered_is_refused_with_the_numbers(confounds, changed,
 def test_confounds_that_leave_no_freedom_or_hold_gaps_are_refused(series, confounds):
     many = pd.DataFrame(np.random.default_rng(3).standard_normal((VOLUMES, 45)))
     with pytest.raises(DataError, match=r"45 confounds \(45 of them independent\).*22 frequencies.*44 degrees"):
-        clean(series, tr=TR, confounds=many, kept=EVERY, band=BAND)
+        clean(series, tr=TR, confounds=many, sample_mask=EVERY, band=BAND)
     with pytest.raises(DataError, match=r"45 confounds.*of 40 kept volumes"):
-        clean(series, tr=TR, confounds=many, kept=kept(*range(40, 150)), band=None)
+        clean(series, tr=TR, confounds=many, sample_mask=kept(*range(40, 150)), band=None)
     confounds = confounds.copy()
     confounds.iloc[20:22, 3] = np.nan
-    clean(series, tr=TR, confounds=confounds, kept=kept(*GAPS), band=BAND)
+    clean(series, tr=TR, confounds=confounds, sample_mask=kept(*GAPS), band=BAND)
     with pytest.raises(DataError, match=r"confound c3 is missing in 2 kept volumes \(first: volume 21\)"):
-        clean(series, tr=TR, confounds=confounds, kept=EVERY, band=BAND)
+        clean(series, tr=TR, confounds=confounds, sample_mask=EVERY, band=BAND)
 
 
 def test_bins_are_counted_as_the_spectrum_has_them():
@@ -190,12 +192,12 @@ def test_the_padding_is_scipys():
 
 def test_volumes_are_censored_by_displacement_and_minutes_are_told():
     fd = np.array([np.nan, 0.1, 0.5, 0.51, 2.0])
-    keep = censored(fd, threshold=0.5)
+    keep = sample_mask(fd, threshold=0.5)
     assert keep.tolist() == [True, True, True, False, False]
     assert minutes(keep, 2.0) == pytest.approx(0.1)
-    assert censored(np.array([np.nan, 9, np.nan]), threshold=0).all()
+    assert sample_mask(np.array([np.nan, 9, np.nan]), threshold=0).all()
     with pytest.raises(DataError, match=r"missing in 1 rows after the first \(first: row 3\)"):
-        censored(np.array([np.nan, 0, np.nan]), threshold=0.5)
+        sample_mask(np.array([np.nan, 0, np.nan]), threshold=0.5)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from nilearn.signal import clean
 
 from bids_app.nodes.bold_maps import clean_series
 from bids_app.phantom.write import write
-from bids_app.preprocess.strategies import OWN
+from bids_app.preprocess.strategies import COLUMNS
 from bids_app.run import main
 
 SPACE = "MNI152NLin2009cAsym"
@@ -68,7 +68,7 @@ def test_alff_is_the_mean_amplitude_of_what_nilearn_leaves_of_the_series(ran):
     series = nib.load(the(func, f"*space-{SPACE}*_desc-preproc_bold.nii.gz")).get_fdata()[mask]
     table = pd.read_csv(the(func, "*_desc-confounds_timeseries.tsv"), sep="\t")
     kept = ~(table["framewise_displacement"] > 0.5).to_numpy()
-    confounds = table[list(OWN["24p-wm-csf"])].bfill().to_numpy()
+    confounds = table[list(COLUMNS["24p-wm-csf"])].bfill().to_numpy()
     image = the(out / "sub-02" / "func", "*_stat-alff_boldmap.nii.gz")
     assert stated(image)["NumberOfVolumesDropped"] == (~kept).sum()
     if kept.all():
@@ -96,9 +96,9 @@ def test_volumes_before_the_steady_state_are_as_if_they_had_never_been(ran, tmp_
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
         run = {"bold": bold, "mask": mask, "confounds": tmp_path / f"{name}.tsv", "tr": 2.0, "skipped": skipped}
-        made.append(clean_series(run=run, chosen=chosen, grid=None))
+        made.append(clean_series(run=run, settings=chosen, grid=None))
     assert (made[0]["dummies"], made[1]["dummies"]) == (3, 0)
-    for name in ("denoised", "filtered", "kept", "dvars"):
+    for name in ("denoised", "filtered", "sample_mask", "dvars"):
         np.testing.assert_allclose(np.load(made[0][name]), np.load(made[1][name]), atol=1e-3)
 
 

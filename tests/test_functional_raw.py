@@ -96,7 +96,7 @@ def test_what_is_stated_is_what_was_done(out):
 
 def planned(data, out, **given):
     words = {"maps": ["alff"], "sloppy": True, "participant_label": ["01"], **given}
-    return participant.make(inputs.open_dataset(data), build("participant", data, out, given=words))
+    return participant.plan_participants(inputs.open_dataset(data), build("participant", data, out, given=words))
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_steps_ask_for_more_memory_for_longer_runs(copied, tmp_path):
             node.name: node.mem_gb for node in graph._get_all_nodes() if node.name not in ("finish", "anatomy")
         }
     assert all(
-        asked[10][name] > asked[1][name] for name in ("still_0", "align_0", "place_0", "series_0", "bold_0_alff")
+        asked[10][name] > asked[1][name] for name in ("motion_0", "align_0", "warp_0", "series_0", "bold_0_alff")
     )
 
 

@@ -10,17 +10,18 @@ import pytest
 from bids_app import catalogue
 from bids_app.atlases import atlas
 from bids_app.bids import outputs
+from bids_app.bids.names import ORDER
 from bids_app.errors import DataError
-from bids_app.nodes.participant_outputs import map_stem
+from bids_app.nodes.anatomical_outputs import map_stem
 
 EVERY = catalogue.names("maps")
 NAMES = [name for name in EVERY if catalogue.load("maps", name).SUFFIX != "boldmap"]
 BOLD = [name for name in EVERY if name not in NAMES]
 SHAPE = (9, 8, 7)
-# What `anatomical.to_template` makes, and the parameters that `people` gives to a map.
+# What `anatomical.warp_to_template` makes, and the parameters that the graph gives to a map.
 SOURCES = {"t1w", "mask", "gm", "wm", "csf", "jacobian"}
 PARAMETERS = {"intensity"}
-# What `functional.series` makes, and what `functional.make_map` gives to a map of BOLD beside it.
+# What `bold_maps.clean_series` makes, and what `make_bold_map` gives to a map of BOLD beside it.
 SERIES = {"denoised", "filtered"}
 GIVEN = {
     "mask", "tr", "kept", "band", "alff_definition", "strength", "neighbours", "parcels", "network_maps",
@@ -88,7 +89,7 @@ def test_constants_are_stated(name):
 def test_entities_and_suffix_spell_a_bids_name(name):
     part = catalogue.load("maps", name)
     assert part.SUFFIX.isalnum()
-    assert set(part.ENTITIES) <= set(outputs.ORDER)
+    assert set(part.ENTITIES) <= set(ORDER)
     stem = map_stem(name, ("01", "1"), space="MNI152NLin2009cAsym", resolution=1.5, intensity="zscore")
     assert re.fullmatch(r"sub-01_ses-1_space-MNI152NLin2009cAsym_res-1p5(_[a-z]+-[0-9A-Za-z]+)+_[0-9A-Za-z]+", stem)
 

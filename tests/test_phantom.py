@@ -211,7 +211,7 @@ def test_noise_is_three_percent_of_white_matter_and_shading_fifteen():
     flat = np.zeros((40, 40, 40), np.float32)
     flat[5:-5, 5:-5, 5:-5] = 80
     rng = np.random.default_rng(0)
-    shading = scanner.bias(flat.shape, flat > 0, rng)[flat > 0]
+    shading = scanner.draw_bias(flat.shape, flat > 0, rng)[flat > 0]
     assert (shading.min(), shading.max()) == (pytest.approx(1 / 1.15), pytest.approx(1.15))
     seen = scanner.acquire(flat, rng, white=80.0).astype(float)
     inner = seen[6:-6, 6:-6, 6:-6]

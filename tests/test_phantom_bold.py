@@ -16,8 +16,8 @@ from sklearn.decomposition import PCA
 
 from bids_app import cli
 from bids_app.atlases import atlas
-from bids_app.bids.derivatives import fmriprep
-from bids_app.bids.derivatives_bold import fmriprep_bold
+from bids_app.bids.derivatives import find_fmriprep_anatomy
+from bids_app.bids.derivatives_bold import find_fmriprep_runs
 from bids_app.errors import CannotWriteError, UsageError
 from bids_app.phantom import bold, confounds, derivatives, fluctuations, function, movement, warp
 from bids_app.phantom.write import write
@@ -157,9 +157,9 @@ def test_the_same_seed_gives_the_same_files_also_within_the_data_set(folder, pla
 def test_the_data_sets_are_valid_and_found_as_those_of_fmriprep(folder, planted):
     assert validation_errors(planted["amplitude"]) == []
     assert validation_errors(folder / "prep-amplitude") == []
-    (run,) = fmriprep_bold(folder / "prep-amplitude", "01", None, space="MNI152NLin2009cAsym")
+    (run,) = find_fmriprep_runs(folder / "prep-amplitude", "01", None, space="MNI152NLin2009cAsym")
     assert (run.task, run.tr) == ("rest", 2.0)
-    found = fmriprep(folder / "prep-amplitude", "01", None)
+    found = find_fmriprep_anatomy(folder / "prep-amplitude", "01", None)
     shares = [nibabel.load(path).get_fdata() for path in (found.gm, found.wm, found.csf)]
     inside = nibabel.load(found.mask).get_fdata() > 0
     np.testing.assert_allclose(sum(shares)[inside], 1, atol=1e-5)
@@ -171,7 +171,7 @@ def test_the_data_sets_are_valid_and_found_as_those_of_fmriprep(folder, planted)
 def test_the_transform_takes_the_native_image_onto_the_template(folder, planted):
     import ants
 
-    found = fmriprep(folder / "prep-amplitude", "01", None)
+    found = find_fmriprep_anatomy(folder / "prep-amplitude", "01", None)
     func = folder / "prep-amplitude/sub-01/func"
     mask = ants.image_read(str(func / f"sub-01_task-rest_{SPACE}_desc-brain_mask.nii.gz"))
     warped = ants.apply_transforms(mask, ants.image_read(str(found.mask)), [str(found.transform)]).numpy() > 0.5
@@ -192,24 +192,24 @@ def test_nilearn_reads_the_confounds(folder, planted, strategy):
 
 
 def test_framewise_displacement_and_the_head_s_position_follow_their_formulas():
-    six = movement.parameters(50, np.random.default_rng(3))
-    assert movement.framewise(six)[7] == pytest.approx(
+    six = movement.draw_parameters(50, np.random.default_rng(3))
+    assert movement.framewise_displacement(six)[7] == pytest.approx(
         np.abs(six[7, :3] - six[6, :3]).sum() + 50 * np.abs(six[7, 3:] - six[6, 3:]).sum()
     )
     from bids_app.preprocess import motion
 
     centre = np.array([1.0, 2.0, 3.0])
-    matrices = [movement.rigid(each, centre) for each in six]
+    matrices = [movement.rigid_matrix(each, centre) for each in six]
     np.testing.assert_allclose(motion.parameters(matrices, np.diag([3.0, 3, 3, 1]), centre=centre), six, atol=1e-9)
-    assert len(movement.expanded(six)) == 24
+    assert len(movement.expand(six)) == 24
 
 
 def test_a_series_is_the_sum_of_its_waves_at_the_time_it_is_sampled():
     rng = np.random.default_rng(0)
     found = fluctuations.bins(60, 2.0)
-    amplitudes = fluctuations.courses((3, len(found)), rng)
+    amplitudes = fluctuations.draw_courses((3, len(found)), rng)
     later = np.array([0.0, 0.7, -0.4])
-    got = fluctuations.series(amplitudes, found=found, volumes=60, tr=2.0, later=later)
+    got = fluctuations.make_series(amplitudes, bins=found, volumes=60, tr=2.0, later=later)
     for row, seconds, values in zip(amplitudes, later, got, strict=True):
         times = np.arange(60) * 2.0 + seconds
         waves = [np.sqrt(2) * (a * np.exp(2j * np.pi * k / 120 * times)).real for a, k in zip(row, found, strict=True)]
@@ -220,7 +220,7 @@ def test_a_series_is_the_sum_of_its_waves_at_the_time_it_is_sampled():
     ("kind", "size"), [("coherence", 0.6), ("coherence", -1), ("connectivity", 1), ("amplitude", 2)]
 )
 def test_shares_add_up_to_one(kind, size):
-    special = fluctuations.planted(kind, size)
+    special = fluctuations.effect_shares(kind, size)
     parts = (special.network, special.regional, special.local, special.own)
     assert sum(parts) == pytest.approx(1)
     assert min(parts) >= 0
@@ -231,8 +231,8 @@ def test_a_region_is_tied_to_its_network_by_their_shares():
     parcels = fluctuations.Parcels(np.repeat([0, 1], 4000), np.array([0, 0]), 1)
     shape, kept = (20, 20, 20), np.arange(8000)
     for size in (-1.0, 0.0, 0.5, 1.0):
-        special = fluctuations.planted("connectivity", size)
-        whole = fluctuations.coefficients(
+        special = fluctuations.effect_shares("connectivity", size)
+        whole = fluctuations.draw_coefficients(
             parcels, kept, shape, np.random.default_rng(1), count=400, voxel_mm=6.0, special=special
         )
         first, second = whole[:4000].mean(axis=0), whole[4000:].mean(axis=0)
@@ -293,7 +293,7 @@ def test_interpolation_keeps_the_voxels_and_what_lies_between_them():
     at = np.stack([np.full(8, 1.0) * x[8:16], np.full(8, 3.0), np.full(8, 3.0)])
     between = at + np.array([0.5, 0, 0])[:, None]
     for points in (at, between):
-        found = derivatives.cubic(points, seen, wave.shape, wave.reshape(-1, 1))[:, 0]
+        found = derivatives.interpolate_cubic(points, seen, wave.shape, wave.reshape(-1, 1))[:, 0]
         np.testing.assert_allclose(found, np.cos(np.pi / 2 * points[0]), atol=0.1)
 
 

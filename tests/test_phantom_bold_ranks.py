@@ -14,8 +14,8 @@ from scipy.stats import binomtest, ttest_ind
 
 from bids_app import catalogue
 from bids_app.atlases import atlas
-from bids_app.nodes.atlas import resample_atlas
-from bids_app.nodes.bold_maps import clean_series, make_bold_map, read_labels
+from bids_app.nodes.atlas import ResampledAtlas, resample_atlas
+from bids_app.nodes.bold_maps import clean_series, make_bold_map
 from bids_app.nodes.template import prepare_template
 from bids_app.phantom.write import write
 
@@ -93,10 +93,11 @@ def _means(folder, kept, person):
     parameters["network_maps"] = str(folder / "bids" / "sourcedata" / "network-maps.nii.gz")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        made = clean_series(run=run, chosen=CHOSEN, grid=None)
+        made = clean_series(run=run, settings=CHOSEN, grid=None)
         placed = _placed(kept, made["mask"])
         inside = np.asarray(nib.load(made["mask"]).dataobj) > 0
-        labels, names, _ = read_labels(placed)
+        placed_atlas = ResampledAtlas.read(placed)
+        labels, names = placed_atlas.labels, placed_atlas.names
         found = {}
         for name in MAPS:
             part = catalogue.load("maps", name)

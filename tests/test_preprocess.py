@@ -189,7 +189,7 @@ def volume_ml(image):
 
 def test_a_stripped_brain_is_recognised(brain):
     values = np.asarray(brain.dataobj)
-    mask = skull.stripped(values, voxel_ml=volume_ml(brain))
+    mask = skull.find_stripped_brain(values, voxel_ml=volume_ml(brain))
     assert mask is not None
     assert dice(mask, ndimage.binary_fill_holes(values != values.flat[0])) > 0.99
 
@@ -197,31 +197,31 @@ def test_a_stripped_brain_is_recognised(brain):
 @pytest.mark.parametrize("background", [-1024.0, 37.0])
 def test_the_background_need_not_be_zero(brain, background):
     values = np.asarray(brain.dataobj)
-    expected = skull.stripped(values, voxel_ml=volume_ml(brain))
+    expected = skull.find_stripped_brain(values, voxel_ml=volume_ml(brain))
     moved = np.where(values == values.flat[0], background, values + 2000)
-    np.testing.assert_array_equal(skull.stripped(moved, voxel_ml=volume_ml(brain)), expected)
+    np.testing.assert_array_equal(skull.find_stripped_brain(moved, voxel_ml=volume_ml(brain)), expected)
 
 
 def test_a_brain_of_an_impossible_size_is_not_taken_for_one(brain):
     values = np.asarray(brain.dataobj)
-    assert skull.stripped(values, voxel_ml=volume_ml(brain) * 3) is None
-    assert skull.stripped(values, voxel_ml=volume_ml(brain) / 4) is None
+    assert skull.find_stripped_brain(values, voxel_ml=volume_ml(brain) * 3) is None
+    assert skull.find_stripped_brain(values, voxel_ml=volume_ml(brain) / 4) is None
 
 
 def test_noise_round_a_brain_means_a_head(brain):
     values = np.asarray(brain.dataobj) + np.random.default_rng(0).normal(size=brain.shape)
-    assert skull.stripped(values, voxel_ml=volume_ml(brain)) is None
+    assert skull.find_stripped_brain(values, voxel_ml=volume_ml(brain)) is None
 
 
 @pytest.mark.parametrize("name", ["anat_reorient", "studyforrest_T1w_2mm", "anatomical_scan", "MNI152_T1_3mm"])
 def test_real_whole_heads_are_heads(shared_data, name):
     image = conform.load(shared_data / "structural" / f"{name}.nii.gz")
-    assert skull.stripped(np.asarray(image.dataobj), voxel_ml=volume_ml(image)) is None
+    assert skull.find_stripped_brain(np.asarray(image.dataobj), voxel_ml=volume_ml(image)) is None
 
 
 def test_a_real_stripped_brain_is_recognised(shared_data):
     image = conform.load(shared_data / "structural" / "MNI152_T1_3mm_brain.nii.gz")
-    assert skull.stripped(np.asarray(image.dataobj), voxel_ml=volume_ml(image)) is not None
+    assert skull.find_stripped_brain(np.asarray(image.dataobj), voxel_ml=volume_ml(image)) is not None
 
 
 # the Jacobian
@@ -232,7 +232,7 @@ def grid():
     """A template grid of 3 mm that is not square, RAS as ours are."""
     affine = np.diag([3.0, 3.0, 3.0, 1.0])
     affine[:3, 3] = (-75, -90, -60)
-    return conform.plain(np.ones((50, 60, 46), dtype=np.float32), affine)
+    return conform.to_nifti(np.ones((50, 60, 46), dtype=np.float32), affine)
 
 
 def scaling(folder, matrix):
@@ -271,7 +271,7 @@ MATRICES = {
 @pytest.mark.parametrize("name", MATRICES)
 def test_jacobian_of_an_affine_is_its_determinant(tmp_path, grid, name):
     image = read(grid, tmp_path / "grid.nii.gz")
-    field = normalise.composed([scaling(tmp_path, MATRICES[name])], image, image, folder=str(tmp_path), name="whole")
+    field = normalise.compose([scaling(tmp_path, MATRICES[name])], image, image, folder=str(tmp_path), name="whole")
     found = normalise.jacobian(field, image)
     np.testing.assert_allclose(found, np.linalg.det(MATRICES[name]), rtol=1e-3)
 
@@ -279,7 +279,7 @@ def test_jacobian_of_an_affine_is_its_determinant(tmp_path, grid, name):
 def test_jacobian_of_a_warp_is_its_determinant(tmp_path, grid):
     image = read(grid, tmp_path / "grid.nii.gz")
     warp, determinant = wave(tmp_path, grid)
-    field = normalise.composed([warp], image, image, folder=str(tmp_path), name="whole")
+    field = normalise.compose([warp], image, image, folder=str(tmp_path), name="whole")
     inner = (slice(2, -2),) * 3
     np.testing.assert_allclose(normalise.jacobian(field, image)[inner], determinant[inner], atol=0.01)
     assert np.ptp(determinant) > 0.7
@@ -289,7 +289,7 @@ def test_jacobian_of_both_is_the_product(tmp_path, grid):
     image = read(grid, tmp_path / "grid.nii.gz")
     warp, determinant = wave(tmp_path, grid)
     forward = [warp, scaling(tmp_path, MATRICES["sheared"])]
-    field = normalise.composed(forward, image, image, folder=str(tmp_path), name="whole")
+    field = normalise.compose(forward, image, image, folder=str(tmp_path), name="whole")
     expected = determinant * np.linalg.det(MATRICES["sheared"])
     inner = (slice(2, -2),) * 3
     np.testing.assert_allclose(normalise.jacobian(field, image)[inner], expected[inner], atol=0.01)
@@ -306,13 +306,13 @@ def test_modulated_total_is_the_native_volume(tmp_path, grid):
     native_affine = np.eye(4)
     native_affine[:3, :3] = rotation(15) @ np.diag([2.0, 2.5, 2.2])
     native_affine[:3, 3] = -native_affine[:3, :3] @ np.array([35.0, 30.0, 32.0])
-    native = conform.plain(np.zeros((70, 60, 64), dtype=np.float32), native_affine)
+    native = conform.to_nifti(np.zeros((70, 60, 64), dtype=np.float32), native_affine)
     tissue = ball(native, 35.0)
-    moving = read(conform.plain(tissue, native.affine), tmp_path / "native.nii.gz")
+    moving = read(conform.to_nifti(tissue, native.affine), tmp_path / "native.nii.gz")
     image = read(grid, tmp_path / "grid.nii.gz")
     warp, _ = wave(tmp_path, grid)
     forward = [warp, scaling(tmp_path, MATRICES["scale"])]
-    field = normalise.composed(forward, image, moving, folder=str(tmp_path), name="whole")
+    field = normalise.compose(forward, image, moving, folder=str(tmp_path), name="whole")
     warped = ants.apply_transforms(image, moving, forward).numpy()
     total = (warped * normalise.jacobian(field, image)).sum(dtype=float) * volume_ml(grid)
     assert total == pytest.approx(tissue.sum(dtype=float) * volume_ml(native), rel=0.01)
@@ -328,7 +328,7 @@ def onion(tmp_path_factory):
     folder = tmp_path_factory.mktemp("onion")
     affine = np.diag([2.0, 2.0, 2.0, 1.0])
     affine[:3, 3] = (-41.3, -39.7, -40.2)
-    empty = conform.plain(np.zeros((44, 42, 40), dtype=np.float32), affine)
+    empty = conform.to_nifti(np.zeros((44, 42, 40), dtype=np.float32), affine)
     points = nib.affines.apply_affine(affine, np.moveaxis(np.indices(empty.shape), 0, -1))
     radius = np.linalg.norm(points, axis=-1)
     truth = {"WM": radius < 20, "GM": (radius >= 20) & (radius < 28), "CSF": (radius >= 28) & (radius < 33)}
@@ -337,7 +337,7 @@ def onion(tmp_path_factory):
     images = {"t1w": t1w, "mask": radius < 33}
     images |= {name: ndimage.gaussian_filter(truth[name].astype(np.float32), 1.5) for name in ("GM", "WM")}
     read_in = {
-        name: read(conform.plain(np.asarray(values, dtype=np.float32), affine), folder / f"{name}.nii.gz")
+        name: read(conform.to_nifti(np.asarray(values, dtype=np.float32), affine), folder / f"{name}.nii.gz")
         for name, values in images.items()
     }
     given = [read_in[name] for name in ("t1w", "mask", "GM", "WM")]

@@ -97,7 +97,7 @@ def test_volumes_before_the_steady_state_are_counted_as_fmriprep_does(tmp_path, 
 
     values = noise()
     values[..., :count] *= 1 + 0.3 * np.exp(-np.arange(count))
-    assert bold.dummy_scans(values) == count
+    assert bold.count_dummy_scans(values) == count
     assert is_outlier(values.mean(axis=(0, 1, 2), dtype=float)) == count
 
 
@@ -105,17 +105,17 @@ def test_a_dark_first_volume_or_a_bright_later_one_is_no_dummy():
     values = noise()
     values[..., 0] *= 0.8
     values[..., 5] *= 1.3
-    assert bold.dummy_scans(values) == 0
+    assert bold.count_dummy_scans(values) == 0
 
 
 def test_dummies_are_dropped_by_number_and_not_all_can_be(tmp_path):
     run = bold.load(save(tmp_path / "bold.nii.gz", noise()))
-    left, dropped = bold.without_dummies(run, 4)
+    left, dropped = bold.drop_dummy_scans(run, 4)
     assert (left.shape[3], dropped) == (16, 4)
     np.testing.assert_array_equal(np.asarray(left.dataobj), noise()[..., 4:])
     assert left.header.get_zooms()[3] == TR
     with pytest.raises(UsageError, match="20 volumes"):
-        bold.without_dummies(run, 19)
+        bold.drop_dummy_scans(run, 19)
 
 
 # slice times

@@ -187,7 +187,7 @@ def test_masks_are_less_strict_where_there_is_little_tissue():
 
 def test_the_table_is_written_as_fmriprep_writes_it(made, tmp_path):
     frame, about = made
-    path = confounds.write(frame, tmp_path / "sub-01_task-rest_desc-confounds_timeseries.tsv", about=about)
+    path = confounds.write(frame, tmp_path / "sub-01_task-rest_desc-confounds_timeseries.tsv", components=about)
     lines = path.read_text().splitlines()
     first = dict(zip(lines[0].split("\t"), lines[1].split("\t"), strict=True))
     missing = {name for name, value in first.items() if value == "n/a"}
@@ -205,7 +205,7 @@ def test_the_table_is_written_as_fmriprep_writes_it(made, tmp_path):
 def test_nilearn_reads_what_is_written(made, tmp_path, name):
     from nilearn.interfaces.fmriprep import load_confounds_strategy
 
-    confounds.write(made[0], tmp_path / "sub-01_task-rest_desc-confounds_timeseries.tsv", about=made[1])
+    confounds.write(made[0], tmp_path / "sub-01_task-rest_desc-confounds_timeseries.tsv", components=made[1])
     image = tmp_path / "sub-01_task-rest_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz"
     found, _ = load_confounds_strategy(str(image), name)
     assert len(found) == VOLUMES

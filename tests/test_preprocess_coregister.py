@@ -77,9 +77,9 @@ def test_tissue_on_the_bold_grid_keeps_its_volume(person, tmp_path):
     half = person[1].new_image_like(person[1].numpy() * (np.indices(person[1].shape)[0] < 50))
     motion.write_matrix(np.eye(4), tmp_path / "still.mat")
     probabilities = {"GM": half}
-    found = coregister.tissues_in_bold(motion.to_ants(reference, affine), probabilities, str(tmp_path / "still.mat"))[
-        "GM"
-    ]
+    found = coregister.resample_tissues_to_bold(
+        motion.to_ants(reference, affine), probabilities, str(tmp_path / "still.mat")
+    )["GM"]
     assert found.sum() * 4 * 4 * 4.5 == pytest.approx(half.sum() * 8, rel=0.01)
     assert found.min() >= 0
     assert found.max() <= 1
@@ -112,7 +112,7 @@ def transforms(tmp_path):
 
 def brought(tmp_path, values):
     grid, files, warps, places = transforms(tmp_path)
-    run, moved = bold.image(values, FIELD_OF_VIEW, tr=TR), [files["m0"], files["m1"]]
+    run, moved = bold.make_image(values, FIELD_OF_VIEW, tr=TR), [files["m0"], files["m1"]]
     path = tmp_path / "template.nii.gz"
     assert bold.to_template(run, moved, files["t1w"], warps, grid, path, folder=str(tmp_path)) == path
     return nib.load(path), places
@@ -139,7 +139,7 @@ def test_a_constant_run_stays_constant_at_the_template(tmp_path):
 
 def test_a_run_wants_a_transform_for_every_volume(tmp_path):
     grid, files, warps, _ = transforms(tmp_path)
-    run = bold.image(np.ones((12, 14, 10, 20), np.float32), FIELD_OF_VIEW, tr=TR)
+    run = bold.make_image(np.ones((12, 14, 10, 20), np.float32), FIELD_OF_VIEW, tr=TR)
     with pytest.raises(DataError, match="1 transforms for 20 volumes"):
         bold.to_template(run, [files["m0"]], files["t1w"], warps, grid, tmp_path / "x.nii", folder=str(tmp_path))
 
@@ -148,10 +148,10 @@ def test_what_no_volume_saw_is_not_covered(tmp_path):
     values = np.full((30, 31, 24, 2), 700, np.float32)
     grid, files, warps, places = transforms(tmp_path)
     motion.write_matrix(turned([0, 0, 0], [0, 0, 45]), tmp_path / "m1.mat")
-    run = bold.image(values, FIELD_OF_VIEW, tr=TR)
+    run = bold.make_image(values, FIELD_OF_VIEW, tr=TR)
     both = [files["m0"], str(tmp_path / "m1.mat")]
     bold.to_template(run, both, files["t1w"], warps, grid, tmp_path / "out.nii", folder=str(tmp_path))
-    found = bold.covered(nib.load(tmp_path / "out.nii"))
+    found = bold.field_of_view(nib.load(tmp_path / "out.nii"))
     beyond = places[0][2].reshape(GRID) + 45 - (FIELD_OF_VIEW[2, 3] + 4 * 23.5)  # mm above the last voxel's upper face
     assert found[beyond < -0.1].all()
     assert not found[beyond > 0.1].any()
@@ -164,7 +164,7 @@ def test_a_run_goes_from_its_file_to_still_series_and_to_the_template(person, tm
     moves = [turned([0, 0, 0], [step, -step, 0]) for step in steps]
     volumes = [reference_of(person, place @ np.linalg.inv(move))[0] for move in moves]
     affine = reference_of(person, place)[1]
-    bold.image(np.stack(volumes, axis=3), affine, tr=TR).to_filename(tmp_path / "bold.nii.gz")
+    bold.make_image(np.stack(volumes, axis=3), affine, tr=TR).to_filename(tmp_path / "bold.nii.gz")
     prepared = bold.prepare(tmp_path / "bold.nii.gz", folder=str(tmp_path), tr=TR, dummies=0)
     run = nib.load(prepared.timed)
     data = np.asarray(run.dataobj)
@@ -174,7 +174,7 @@ def test_a_run_goes_from_its_file_to_still_series_and_to_the_template(person, tm
     bright = t1w.numpy() / np.percentile(t1w.numpy()[t1w_mask.numpy() > 0], 90)
     parts = {"CSF": bright <= 0.5, "GM": (bright > 0.5) & (bright <= 0.85), "WM": bright > 0.85}
     probabilities = {name: t1w_mask * t1w.new_image_like(part.astype(np.float32)) for name, part in parts.items()}
-    found = coregister.tissues_in_bold(motion.to_ants(reference, run.affine), probabilities, there.transform)
+    found = coregister.resample_tissues_to_bold(motion.to_ants(reference, run.affine), probabilities, there.transform)
     masks = confounds.masks(found, there.brain)
     held = motion.series(data, run.affine, moved.files, there.brain)
     frame, _ = confounds.table(held, there.brain, masks, parameters=moved.parameters, tr=TR)
@@ -188,5 +188,5 @@ def test_a_run_goes_from_its_file_to_still_series_and_to_the_template(person, tm
     changes = [
         np.diff(np.asarray(image.dataobj)[mask], axis=1).std() for image, mask in [(after, inner), (run, there.brain)]
     ]
-    assert bold.covered(after)[inner].mean() > 0.9
+    assert bold.field_of_view(after)[inner].mean() > 0.9
     assert changes[0] < 0.25 * changes[1]

@@ -181,17 +181,17 @@ def test_a_damaged_file_is_told(tmp_path, data, inside, harm, isal, monkeypatch)
 
 def test_the_repetition_time_is_the_sidecars_and_agrees_with_the_header(tmp_path, data):
     assert repetition_time(bold(tmp_path, data)) == 2.0
-    assert repetition_time(bold(tmp_path, data), stated=2.001) == 2.001
-    assert repetition_time(bold(tmp_path, data, tr=2500, unit="msec"), stated=2.5) == 2.5
-    assert repetition_time(bold(tmp_path, data, tr=0), stated=0.8) == 0.8
-    assert repetition_time(bold(tmp_path, data, tr=1, unit="unknown"), stated=3) == 3.0
+    assert repetition_time(bold(tmp_path, data), sidecar_tr=2.001) == 2.001
+    assert repetition_time(bold(tmp_path, data, tr=2500, unit="msec"), sidecar_tr=2.5) == 2.5
+    assert repetition_time(bold(tmp_path, data, tr=0), sidecar_tr=0.8) == 0.8
+    assert repetition_time(bold(tmp_path, data, tr=1, unit="unknown"), sidecar_tr=3) == 3.0
     with pytest.raises(DataError, match=r"of 2 s in its header and of 2\.2 s in its sidecar"):
-        repetition_time(bold(tmp_path, data), stated=2.2)
+        repetition_time(bold(tmp_path, data), sidecar_tr=2.2)
     with pytest.raises(DataError, match="no repetition time: its header says 0 s and no sidecar"):
         repetition_time(bold(tmp_path, data, tr=0))
     for wrong in (0, -2, "2", True, float("nan"), [2]):
         with pytest.raises(DataError, match="states RepetitionTime"):
-            repetition_time(bold(tmp_path, data), stated=wrong)
+            repetition_time(bold(tmp_path, data), sidecar_tr=wrong)
 
 
 def test_the_real_run_is_read_as_nibabel_reads_it(shared_data):

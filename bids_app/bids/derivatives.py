@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_app.bids.inputs import entities, listed
+from bids_app.bids.inputs import list_names
+from bids_app.bids.names import BidsFile, session_name
+from bids_app.bids.outputs import folder
 from bids_app.errors import MissingInputError
 
 
 @dataclass(frozen=True)
-class Anatomical:
+class FmriprepAnatomy:
     """Preprocessed anatomy: image, brain mask and tissue probabilities in native space, transform to standard space."""
 
     t1w: Path
@@ -19,44 +21,47 @@ class Anatomical:
     transform: Path
 
 
-def fmriprep(root: Path, participant: str, session: str | None, *, space: str = "MNI152NLin2009cAsym") -> Anatomical:
+def find_fmriprep_anatomy(
+    root: Path, participant: str, session: str | None, *, space: str = "MNI152NLin2009cAsym"
+) -> FmriprepAnatomy:
     """Find what fMRIPrep wrote about a person's anatomy; in the person's own folder where the session's has nothing.
 
     Raises MissingInputError that names what is lacking.
     """
-    wanted = {
-        "t1w": {"desc": "preproc", "suffix": "T1w", "extension": ".nii.gz"},
-        "mask": {"desc": "brain", "suffix": "mask", "extension": ".nii.gz"},
-        "gm": {"label": "GM", "suffix": "probseg", "extension": ".nii.gz"},
-        "wm": {"label": "WM", "suffix": "probseg", "extension": ".nii.gz"},
-        "csf": {"label": "CSF", "suffix": "probseg", "extension": ".nii.gz"},
-        "transform": {"from": "T1w", "to": space, "mode": "image", "suffix": "xfm", "extension": ".h5"},
+    patterns = {
+        "t1w": BidsFile(None, None, "T1w", ".nii.gz", {"desc": "preproc"}),
+        "mask": BidsFile(None, None, "mask", ".nii.gz", {"desc": "brain"}),
+        "gm": BidsFile(None, None, "probseg", ".nii.gz", {"label": "GM"}),
+        "wm": BidsFile(None, None, "probseg", ".nii.gz", {"label": "WM"}),
+        "csf": BidsFile(None, None, "probseg", ".nii.gz", {"label": "CSF"}),
+        "transform": BidsFile(None, None, "xfm", ".h5", {"from": "T1w", "to": space, "mode": "image"}),
     }
-    person = root / f"sub-{participant}"
-    folders = [person / "anat"]
+    folders = [folder(root, participant, None, "anat")]
     if session is not None:
-        folders.insert(0, person / f"ses-{session}" / "anat")
-    found: dict[str, Path] = {}
-    for folder in folders:
-        found = {part: path for part, like in wanted.items() if (path := _find(folder, participant, session, like))}
-        if found:
+        folders.insert(0, folder(root, participant, session, "anat"))
+    paths: dict[str, Path] = {}
+    for candidate in folders:
+        paths = {
+            part: path for part, like in patterns.items() if (path := _find(candidate, participant, session, like))
+        }
+        if paths:
             break
-    if missing := [_spelled(like) for part, like in wanted.items() if part not in found]:
-        places = " and ".join(folder.relative_to(root).as_posix() for folder in folders)
+    if missing := [like.name for part, like in patterns.items() if part not in paths]:
+        places = " and ".join(candidate.relative_to(root).as_posix() for candidate in folders)
         raise MissingInputError(
             f"sub-{participant}: {root.name} lacks {', '.join(missing)} (looked in {places}): run fMRIPrep for this "
             f"person with --output-spaces {space}, or add --fallback-preprocessing."
         )
-    return Anatomical(**found)
+    return FmriprepAnatomy(**paths)
 
 
-def wmparc(root: Path, participant: str, session: str | None, *, alone: bool) -> Path:
+def find_wmparc(root: Path, participant: str, session: str | None, *, alone: bool) -> Path:
     """Find a person's wmparc.mgz in FreeSurfer's subjects: of the session, or, where `alone`, of the person.
 
     Raises MissingInputError that says where it was looked for.
     """
-    person = f"sub-{participant}"
-    names = [*([f"{person}_ses-{session}"] if session else []), *([person] if alone or not session else [])]
+    person = session_name(participant, None)
+    names = [*([session_name(participant, session)] if session else []), *([person] if alone or not session else [])]
     for name in names:
         file = root / name / "mri" / "wmparc.mgz"
         if file.is_file() or file.is_symlink():
@@ -67,18 +72,13 @@ def wmparc(root: Path, participant: str, session: str | None, *, alone: bool) ->
     )
 
 
-def _find(folder: Path, participant: str, session: str | None, like: dict[str, str]) -> Path | None:
-    """Return the native file that agrees with `like`, the one with fewest other entities, then the first by name."""
+def _find(directory: Path, participant: str, session: str | None, pattern: BidsFile) -> Path | None:
+    """The native file with all entities of `pattern`: the one with fewest others, then the first by name."""
     matches = []
-    for name in listed(folder):
-        parts = entities(name)
-        if parts is None or parts.get("sub") != participant or parts.get("ses") not in (None, session):
+    for name in list_names(directory):
+        file = BidsFile.parse(name)
+        if file is None or file.participant != participant or file.session not in (None, session):
             continue
-        if "space" not in parts and parts | like == parts:
-            matches.append((len(parts), name))
-    return folder / min(matches)[1] if matches else None
-
-
-def _spelled(like: dict[str, str]) -> str:
-    pairs = [f"{entity}-{value}" for entity, value in like.items() if entity not in ("suffix", "extension")]
-    return "_".join([*pairs, like["suffix"]]) + like["extension"]
+        if "space" not in file.entities and pattern.fields.items() <= file.fields.items():
+            matches.append((len(file.fields), name))
+    return directory / min(matches)[1] if matches else None

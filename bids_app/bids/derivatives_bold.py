@@ -1,22 +1,24 @@
 """The BOLD runs that fMRIPrep has preprocessed, found as it names them (BIDS Derivatives; fMRIPrep 1.2 and later)."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bids_app.bids.functional import entity_label, one_task, stated
-from bids_app.bids.inputs import entities, listed
+from bids_app.bids import outputs
+from bids_app.bids.functional import choose_task
+from bids_app.bids.inputs import list_names
+from bids_app.bids.metadata import read_metadata
+from bids_app.bids.names import BidsFile, session_name
 from bids_app.errors import DataError, MissingInputError
 
 log = logging.getLogger("pellucid")
 
-_Parts = dict[str, str]
 _SPACE = ("space", "cohort", "res", "den")
 
 
 @dataclass(frozen=True)
-class Functional:
+class FmriprepRun:
     """A preprocessed run in standard space: 4D image, brain mask on its grid, table of confounds; `tr` in seconds.
 
     `tr` is what the sidecar states, None where it states nothing. `label` tells the run from the person's other runs.
@@ -32,15 +34,15 @@ class Functional:
     label: str
 
 
-def fmriprep_sessions(root: Path, participant: str) -> list[str | None]:
+def find_fmriprep_sessions(root: Path, participant: str) -> list[str | None]:
     """The sessions of a person with a func folder, by label; None stands for the person's own."""
-    person = root / f"sub-{participant}"
-    found: list[str | None] = [None] if (person / "func").is_dir() else []
-    labels = [name.removeprefix("ses-") for name in listed(person) if name.startswith("ses-")]
-    return found + [label for label in labels if (person / f"ses-{label}" / "func").is_dir()]
+    person = root / session_name(participant, None)
+    sessions: list[str | None] = [None] if (person / "func").is_dir() else []
+    labels = [name.removeprefix("ses-") for name in list_names(person) if name.startswith("ses-")]
+    return sessions + [label for label in labels if outputs.folder(root, participant, label, "func").is_dir()]
 
 
-def fmriprep_bold(
+def find_fmriprep_runs(
     root: Path,
     participant: str,
     session: str | None,
@@ -49,103 +51,100 @@ def fmriprep_bold(
     task: str | None = None,
     resolution: str | None = None,
     desc: str = "preproc",
-) -> list[Functional]:
+) -> list[FmriprepRun]:
     """List a person's preprocessed runs in `space`, by name; of a run at several resolutions one is taken.
 
     `resolution` is the value of res- that is preferred; else the run at its own resolution, else the first by name.
     `desc` is "preproc", or "smoothAROMAnonaggr" for ICA-AROMA. Only the person's own folder is listed. Raises
     MissingInputError that names all that is lacking, UsageError for several tasks of which none is named.
     """
-    folder = root / f"sub-{participant}" / ("func" if session is None else f"ses-{session}/func")
-    there = [(parts, name) for name in listed(folder) if (parts := _own(name, participant, session))]
-    images = [(parts, name) for parts, name in there if _is(parts, desc, "bold", ".nii.gz") and "task" in parts]
-    here = [(parts, name) for parts, name in images if parts.get("space") == space]
-    chosen = one_task([parts["task"] for parts, _ in here], task, f"sub-{participant}")
-    runs: dict[str, list[tuple[_Parts, str]]] = {}
-    for parts, name in here:
-        if parts["task"] == chosen:
-            runs.setdefault(entity_label(parts), []).append((parts, name))
+    folder = outputs.folder(root, participant, session, "func")
+    files = _list_files(folder, participant, session)
+    images = [file for file in files if _is_image(file, desc) and "task" in file.entities]
+    candidates = [file for file in images if file.entities.get("space") == space]
+    selected_task = choose_task([file.entities["task"] for file in candidates], task, f"sub-{participant}")
+    copies: dict[str, list[BidsFile]] = {}
+    for file in candidates:
+        if file.entities["task"] == selected_task:
+            copies.setdefault(file.run_label, []).append(file)
     where = folder.relative_to(root).as_posix()
-    if not runs:
+    if not copies:
         raise MissingInputError(
             f"sub-{participant}: {root.name} lacks "
-            f"task-{chosen or '*'}_space-{space}_desc-{desc}_bold.nii.gz (looked in {where}; {_seen(images)}): "
-            f"run fMRIPrep for this person with --output-spaces {space}."
+            f"task-{selected_task or '*'}_space-{space}_desc-{desc}_bold.nii.gz (looked in {where}; "
+            f"{_describe_images(images)}): run fMRIPrep for this person with --output-spaces {space}."
         )
-    best = [_preferred(runs[label], resolution, participant) for label in sorted(runs)]
-    beside = [_companions(parts, there) for parts, _ in best]
-    if lacking := [what for _, names in beside for what in names]:
+    runs = [_choose_resolution(copies[label], resolution, participant) for label in sorted(copies)]
+    companions = [_find_companions(run, files) for run in runs]
+    if lacking := [name for _, names in companions for name in names]:
         raise MissingInputError(
             f"sub-{participant}: {root.name} lacks {', '.join(lacking)} (looked in {where}): "
             "fetch the missing files, or run fMRIPrep again for this person."
         )
     return [
-        Functional(
-            bold=folder / name,
-            mask=folder / found["mask"],
-            confounds=folder / found["confounds"],
-            task=parts["task"],
+        FmriprepRun(
+            bold=folder / run.name,
+            mask=folder / paths["mask"],
+            confounds=folder / paths["confounds"],
+            task=run.entities["task"],
             session=session,
-            run=parts.get("run"),
-            tr=_tr(root, folder / name),
-            label=entity_label(parts),
+            run=run.entities.get("run"),
+            tr=_repetition_time(root, folder / run.name),
+            label=run.run_label,
         )
-        for (parts, name), (found, _) in zip(best, beside, strict=True)
+        for run, (paths, _) in zip(runs, companions, strict=True)
     ]
 
 
-def _own(name: str, participant: str, session: str | None) -> _Parts | None:
-    """The entities of a file of this person and session that is not of a single echo."""
-    parts = entities(name)
-    if parts is None or parts.get("sub") != participant or parts.get("ses") != session or "echo" in parts:
-        return None
-    return parts
+def _list_files(folder: Path, participant: str, session: str | None) -> list[BidsFile]:
+    """The files of this participant and session that are not of a single echo."""
+    files = [file for name in list_names(folder) if (file := BidsFile.parse(name)) is not None]
+    files = [file for file in files if "echo" not in file.entities]
+    return [file for file in files if (file.participant, file.session) == (participant, session)]
 
 
-def _is(parts: Mapping[str, str], desc: str, suffix: str, extension: str) -> bool:
-    return (parts.get("desc"), parts["suffix"], parts["extension"]) == (desc, suffix, extension)
+def _is_image(file: BidsFile, desc: str) -> bool:
+    return (file.entities.get("desc"), file.suffix, file.extension) == (desc, "bold", ".nii.gz")
 
 
-def _seen(images: Sequence[tuple[_Parts, str]]) -> str:
+def _describe_images(images: Sequence[BidsFile]) -> str:
     """What else is there, which is most often what went wrong."""
-    pairs = sorted({f"task-{parts['task']} in {parts.get('space', 'native space')}" for parts, _ in images})
+    fields = [file.entities for file in images]
+    pairs = sorted({f"task-{labels['task']} in {labels.get('space', 'native space')}" for labels in fields})
     return f"there is {'; '.join(pairs)}" if pairs else "there is no such image of any task or space"
 
 
-def _preferred(copies: list[tuple[_Parts, str]], resolution: str | None, participant: str) -> tuple[_Parts, str]:
-    copies = sorted(copies, key=lambda copy: (copy[0].get("res") != resolution, "res" in copy[0], copy[1]))
+def _choose_resolution(copies: list[BidsFile], resolution: str | None, participant: str) -> BidsFile:
+    def rank(file: BidsFile) -> tuple[bool, bool, str]:
+        return file.entities.get("res") != resolution, "res" in file.entities, file.name
+
+    copies = sorted(copies, key=rank)
     if len(copies) > 1:
-        others = ", ".join(name for _, name in copies[1:])
-        log.warning("sub-%s: %s is used; not used: %s", participant, copies[0][1], others)
+        others = ", ".join(file.name for file in copies[1:])
+        log.warning("sub-%s: %s is used; not used: %s", participant, copies[0].name, others)
     return copies[0]
 
 
-def _companions(bold: Mapping[str, str], there: Sequence[tuple[_Parts, str]]) -> tuple[_Parts, list[str]]:
+def _find_companions(bold: BidsFile, files: Sequence[BidsFile]) -> tuple[dict[str, str], list[str]]:
     """The names of a run's `mask` and `confounds`, and, without person and session, of those that it lacks."""
-    plain = {entity: value for entity, value in bold.items() if entity not in _SPACE}  # a table is of no space
-    table = {**plain, "desc": "confounds", "extension": ".tsv"}
-    wanted = {
-        "mask": [{**bold, "desc": "brain", "suffix": "mask"}],
+    of_no_space = {entity: value for entity, value in bold.entities.items() if entity not in _SPACE}
+    table = replace(bold, extension=".tsv", entities={**of_no_space, "desc": "confounds"})
+    patterns = {
+        "mask": [replace(bold, suffix="mask", entities={**bold.entities, "desc": "brain"})],
         # `regressors` was the suffix before fMRIPrep 20.2
-        "confounds": [{**table, "suffix": "timeseries"}, {**table, "suffix": "regressors"}],
+        "confounds": [replace(table, suffix="timeseries"), replace(table, suffix="regressors")],
     }
-    found = {}
-    for what, likes in wanted.items():
-        names = [name for like in likes for parts, name in there if parts == like]
+    companions = {}
+    for part, alternatives in patterns.items():
+        names = [file.name for pattern in alternatives for file in files if file == pattern]
         if names:
-            found[what] = names[0]
-    lacking = [_spelled(likes[0]) for what, likes in wanted.items() if what not in found]
-    return found, lacking
+            companions[part] = names[0]
+    lacking = [alternatives[0].description for part, alternatives in patterns.items() if part not in companions]
+    return companions, lacking
 
 
-def _spelled(like: Mapping[str, str]) -> str:
-    hidden = ("sub", "ses", "suffix", "extension")
-    pairs = [f"{entity}-{value}" for entity, value in like.items() if entity not in hidden]
-    return "_".join([*pairs, like["suffix"]]) + like["extension"]
-
-
-def _tr(root: Path, bold: Path) -> float | None:
-    tr = stated(root, bold, ("RepetitionTime",)).get("RepetitionTime")
+def _repetition_time(root: Path, bold: Path) -> float | None:
+    tr = read_metadata(root, bold, ("RepetitionTime",)).get("RepetitionTime")
     if tr is not None and (isinstance(tr, bool) or not isinstance(tr, int | float)):
         raise DataError(f"the sidecar of {bold.name} states RepetitionTime {tr!r}; a number of seconds is needed")
     return None if tr is None else float(tr)

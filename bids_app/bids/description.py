@@ -10,7 +10,7 @@ from bids_app.bids.outputs import write_root
 BIDS_VERSION = "1.10.0"
 
 # Folders stand here without a slash: the validator does not honour a trailing one.
-IGNORED = (
+BIDSIGNORE = (
     "*_boldmap.*", "*_statmap.*", "*_timeseries.*", "*_relmat.*", "*_xfm.*", "*_morph.*", "*.html", "qc.tsv", "figures",
     "group", "log", "logs", ".tmp", ".work",
 )  # fmt: skip
@@ -60,10 +60,11 @@ def describe(out: Path, *, bids_dir: Path, derivatives: Mapping[str, Path]) -> N
     if sources := [entry for entry in map(_source, (source, *used.values())) if entry]:
         description["SourceDatasets"] = sources
     write_root(out, "dataset_description.json", json.dumps(description, indent=2, ensure_ascii=False) + "\n")
-    made = "; ".join(f"{label} ({_generator(stated)})" for label, stated in used.items())
-    text = README.format(version=__version__, name=name, derivatives=f" Derivatives used: {made}." if made else "")
+    generators = "; ".join(f"{label} ({_generator(metadata)})" for label, metadata in used.items())
+    sentence = f" Derivatives used: {generators}." if generators else ""
+    text = README.format(version=__version__, name=name, derivatives=sentence)
     write_root(out, "README.md", text)
-    write_root(out, ".bidsignore", "\n".join(IGNORED) + "\n")
+    write_root(out, ".bidsignore", "\n".join(BIDSIGNORE) + "\n")
 
 
 def _description(folder: Path) -> dict[str, object]:
@@ -72,20 +73,20 @@ def _description(folder: Path) -> dict[str, object]:
     if not file.is_file():
         return {}
     try:
-        stated = json.loads(file.read_bytes())
+        content = json.loads(file.read_bytes())
     except ValueError:
         return {}  # `open_dataset` has refused it, or was told not to
-    return stated if isinstance(stated, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
-def _source(stated: Mapping[str, object]) -> dict[str, str]:
+def _source(metadata: Mapping[str, object]) -> dict[str, str]:
     """Return what identifies a source everywhere: its DOI, and the version where one is stated."""
-    doi, version = stated.get("DatasetDOI"), stated.get("DatasetVersion")
+    doi, version = metadata.get("DatasetDOI"), metadata.get("DatasetVersion")
     return {key: str(value) for key, value in (("DOI", doi), ("Version", version)) if value}
 
 
-def _generator(stated: Mapping[str, object]) -> str:
-    made_by = stated.get("GeneratedBy")
+def _generator(metadata: Mapping[str, object]) -> str:
+    made_by = metadata.get("GeneratedBy")
     if not isinstance(made_by, list) or not made_by or not isinstance(made_by[0], dict):
         return "pipeline not stated"
     return " ".join(str(made_by[0][key]) for key in ("Name", "Version") if key in made_by[0]) or "pipeline not stated"

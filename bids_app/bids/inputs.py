@@ -1,19 +1,21 @@
-"""The input data set: its people, their scans and what their sidecars say."""
+"""The input data set: its people and their scans."""
 
 import json
 import logging
 import os
 import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bids_app.bids.names import BidsFile, session_name
 from bids_app.errors import DataError, NotBidsError, NothingSelectedError, UsageError
 
 log = logging.getLogger("pellucid")
 
-SHORT = {
+# Entities by the names that filters call them; `task` is of BOLD alone.
+ENTITIES = {
+    "task": "task",
     "session": "ses",
     "acquisition": "acq",
     "ceagent": "ce",
@@ -31,22 +33,8 @@ SHORT = {
     "extension": "extension",
 }
 
-# Names, places, dates and serial numbers stay behind: this is an allow-list.
-FIELDS = (
-    "Manufacturer",
-    "ManufacturersModelName",
-    "ManufacturerModelName",
-    "MagneticFieldStrength",
-    "RepetitionTime",
-    "EchoTime",
-    "FlipAngle",
-    "InversionTime",
-    "SkullStripped",
-    "PulseSequenceType",
-)
-
+IMAGES = (".nii.gz", ".nii")
 _PERSON = re.compile(r"sub-([0-9a-zA-Z+]+)")
-_NAME = re.compile(r"(?P<entities>(?:[a-zA-Z]+-[0-9a-zA-Z+]+_)+)(?P<suffix>[0-9a-zA-Z]+)(?P<extension>\.[.0-9a-zA-Z]+)")
 
 
 @dataclass(frozen=True)
@@ -114,16 +102,16 @@ def select(dataset: Dataset, labels: Iterable[str]) -> tuple[str, ...]:
 
     Raises NothingSelectedError for a label that the data set lacks.
     """
-    wanted = {label.removeprefix("sub-") for label in labels}
-    if not wanted:
+    requested = {label.removeprefix("sub-") for label in labels}
+    if not requested:
         return dataset.participants
-    if unknown := sorted(wanted - set(dataset.participants)):
-        there = dataset.participants
-        shown = ", ".join(there[:10]) + (f", ... ({len(there)} in all)" if len(there) > 10 else "")
+    if unknown := sorted(requested - set(dataset.participants)):
+        participants = dataset.participants
+        shown = ", ".join(participants[:10]) + (f", ... ({len(participants)} in all)" if len(participants) > 10 else "")
         raise NothingSelectedError(
             f"--participant-label names people that the data set lacks: {', '.join(unknown)}. It has: {shown}."
         )
-    return tuple(label for label in dataset.participants if label in wanted)
+    return tuple(label for label in dataset.participants if label in requested)
 
 
 def anatomical_scans(
@@ -138,16 +126,9 @@ def anatomical_scans(
     `filters` is the `t1w` entry of a BIDS filter file: entity -> value, list of values, or null for "has none".
     A broken link counts as an image: its name is there. Raises UsageError for an unknown entity.
     """
-    person = dataset.root / f"sub-{participant}"
-    wanted = {session.removeprefix("ses-") for session in sessions}
-    folders: list[tuple[str | None, Path]] = [] if wanted else [(None, person / "anat")]
-    for name in listed(person):
-        label = name.removeprefix("ses-")
-        if name.startswith("ses-") and (not wanted or label in wanted):
-            folders.append((label, person / name / "anat"))
     scans = []
-    for session, folder in folders:
-        names = [name for name in listed(folder) if _is_t1w(name, participant, session, filters or {})]
+    for session, folder in session_folders(dataset.root, participant, sessions, "anat"):
+        names = [file.name for file in find_images(folder, participant, session, suffix="T1w", filters=filters or {})]
         if not names:
             continue
         if len(names) > 1:
@@ -156,7 +137,7 @@ def anatomical_scans(
     return scans
 
 
-def listed(folder: Path) -> list[str]:
+def list_names(folder: Path) -> list[str]:
     """Return the names in a folder, sorted; none where there is no such folder. Raises DataError without permission."""
     try:
         return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
@@ -164,76 +145,69 @@ def listed(folder: Path) -> list[str]:
         raise DataError(f"{folder} cannot be listed: check its permissions.") from error
 
 
-def entities(name: str) -> dict[str, str] | None:
-    """Take a BIDS file name apart: short entity -> value, with `suffix` and `extension`; None for other names."""
-    match = _NAME.fullmatch(name)
-    if match is None:
-        return None
-    found = dict(pair.split("-", 1) for pair in match["entities"].rstrip("_").split("_"))
-    return found | {"suffix": match["suffix"], "extension": match["extension"]}
+def session_folders(
+    root: Path, participant: str, sessions: Sequence[str], datatype: str
+) -> list[tuple[str | None, Path]]:
+    """Session and folder of a datatype, by name; the participant's own folder first, unless `sessions` are named."""
+    person = root / session_name(participant, None)
+    wanted = {session.removeprefix("ses-") for session in sessions}
+    folders: list[tuple[str | None, Path]] = [] if wanted else [(None, person / datatype)]
+    for name in list_names(person):
+        label = name.removeprefix("ses-")
+        if name.startswith("ses-") and (not wanted or label in wanted):
+            folders.append((label, person / name / datatype))
+    return folders
 
 
-def _is_t1w(name: str, participant: str, session: str | None, filters: Mapping[str, object]) -> bool:
-    """Say whether a file of an anat folder is a T1w image of this person and session that the filters let pass."""
-    found = entities(name)
-    if found is None or found["suffix"] != "T1w" or found["extension"] not in (".nii", ".nii.gz"):
+def find_images(
+    folder: Path, participant: str, session: str | None, *, suffix: str, filters: Mapping[str, object]
+) -> list[BidsFile]:
+    """The images of a folder with a suffix (T1w, bold), of this participant and session, that pass the filters.
+
+    Raises UsageError for an unknown entity of a filter.
+    """
+    files = [file for name in list_names(folder) if (file := BidsFile.parse(name)) is not None]
+    return [
+        file
+        for file in files
+        if (file.participant, file.session, file.suffix) == (participant, session, suffix)
+        and file.extension in IMAGES
+        and _passes_all(file, folder.name, filters)
+    ]
+
+
+def _passes_all(file: BidsFile, datatype: str, filters: Mapping[str, object]) -> bool:
+    # The phase or imaginary part of a complex image shows no anatomy and no signal; it is taken only when asked for.
+    if "part" not in filters and file.entities.get("part", "mag") != "mag":
         return False
-    if found.get("sub") != participant or found.get("ses") != session:
-        return False
-    # The phase or imaginary part of a complex image shows no anatomy; it is taken only when asked for.
-    if "part" not in filters and found.get("part", "mag") != "mag":
-        return False
-    found["datatype"] = "anat"
+    known = {name: short for name, short in ENTITIES.items() if datatype == "func" or name != "task"}
+    fields = {**file.fields, "datatype": datatype}
     for entity, value in filters.items():
-        short = SHORT.get(entity, entity)
-        if short not in SHORT.values():
-            raise UsageError(f"the BIDS filter for t1w names an unknown entity, {entity}; known: {', '.join(SHORT)}.")
-        if not passes(found.get(short), value):
+        short = known.get(entity, entity)
+        if short not in known.values():
+            raise UsageError(
+                f"the BIDS filter for {file.suffix.lower()} names an unknown entity, {entity}; known: "
+                f"{', '.join(known)}."
+            )
+        if not passes(fields.get(short), value):
             return False
     return True
 
 
-def passes(there: str | None, wanted: object) -> bool:
+def passes(label: str | None, wanted: object) -> bool:
     """Compare one entity with a filter's value; run "1" equals "01", and "*" is any that is there."""
     if isinstance(wanted, list | tuple):
-        return any(passes(there, one) for one in wanted)
+        return any(passes(label, alternative) for alternative in wanted)
     if wanted in (None, "Query.NONE"):
-        return there is None
+        return label is None
     if wanted in ("*", "Query.ANY"):
-        return there is not None
+        return label is not None
     if wanted == "Query.OPTIONAL":
         return True
-    if there is None:
+    if label is None:
         return False
     prefix, dash, rest = str(wanted).partition("-")
-    text = rest if dash and prefix in SHORT.values() else str(wanted)
-    if there.isdigit() and text.isdigit():
-        return int(there) == int(text)
-    return there.lstrip(".") == text.lstrip(".")
-
-
-def metadata(dataset: Dataset, scan: Scan) -> dict[str, object]:
-    """Return what the sidecars say of a scan (with BIDS inheritance), the fields of `FIELDS` only.
-
-    Only this person's images of this kind and the sidecars above them are indexed. DataError for a broken sidecar.
-    """
-    import bids
-
-    person = re.escape(f"sub-{scan.participant}")
-    kind = re.escape(scan.path.parent.name)
-    suffix = re.escape(scan.path.name.split(".")[0].split("_")[-1])
-    folders = rf"{person}(/ses-[^/]+)?(/{kind})?"
-    files = rf"({person}/(ses-[^/]+/)?({kind}/)?)?([^/]*_)?{suffix}\.(json|nii|nii\.gz)"
-    others = re.compile(rf"^/(?!({folders}|{files})$)")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pybids warns of what the validator reports better
-        try:
-            indexer = bids.BIDSLayoutIndexer(validate=False, ignore=[others])
-            layout = bids.BIDSLayout(dataset.root, validate=False, indexer=indexer)
-        except (OSError, TypeError, ValueError, bids.exceptions.BIDSConflictingValuesError) as error:
-            raise DataError(f"sub-{scan.participant}: a sidecar of {scan.path.name} cannot be read: {error}") from error
-        try:
-            found = layout.get_metadata(str(layout._root / scan.path.relative_to(dataset.root)))
-        finally:
-            layout.connection_manager.engine.dispose()
-    return {field: found[field] for field in FIELDS if field in found}
+    text = rest if dash and prefix in ENTITIES.values() else str(wanted)
+    if label.isdigit() and text.isdigit():
+        return int(label) == int(text)
+    return label.lstrip(".") == text.lstrip(".")

@@ -72,9 +72,9 @@ def with_phenotype(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """
     rows = _phenotype(path)
     whole = rows.index.get_level_values(1) == WHOLE
-    table, own = _as_written(frame), rows[whole].droplevel(1)
-    _check(table, own, "participants.tsv", path.name)
-    return participants.with_synonyms(_filled(_filled(table, own), _agreed(rows[~whole])))
+    table, of_participants = _restore_written(frame), rows[whole].droplevel(1)
+    _check_agreement(table, of_participants, "participants.tsv", path.name)
+    return participants.with_synonyms(_fill(_fill(table, of_participants), _values_of_all_sessions(rows[~whole])))
 
 
 def with_sessions(frame: pd.DataFrame, root: Path, *, phenotype: Path | None = None) -> pd.DataFrame:
@@ -85,21 +85,22 @@ def with_sessions(frame: pd.DataFrame, root: Path, *, phenotype: Path | None = N
     that is not has none. Only tables of people of the frame are read. Raises DataError for a table without session_id
     or with a session twice, and where the two sources differ; MissingInputError for a table that cannot be read.
     """
-    found = {person: _sessions(root, person) for person in frame.index}
-    tables = {person: table for person, table in found.items() if table is not None}
+    by_participant = {person: _sessions(root, person) for person in frame.index}
+    tables = {person: table for person, table in by_participant.items() if table is not None}
     none = pd.DataFrame(index=pd.MultiIndex.from_arrays([[], []], names=KEYS))
-    told, rows = pd.concat(tables, names=KEYS) if tables else none, none
+    described, rows = pd.concat(tables, names=KEYS) if tables else none, none
     if phenotype is not None:
         rows = _phenotype(phenotype)
-        asked = rows.index.get_level_values(0).isin(frame.index)
-        rows = rows[asked & (rows.index.get_level_values(1) != WHOLE)]
-        _check(told, rows, "sessions.tsv", phenotype.name)
-    told, rows, frame = _spelt(participants.with_synonyms(told), participants.with_synonyms(rows), frame)
-    told = _filled(told, rows)
-    of_person = frame.reindex(told.index.get_level_values(0)).set_axis(told.index)
-    frame = _filled(frame, _agreed(told))
+        selected = rows.index.get_level_values(0).isin(frame.index)
+        rows = rows[selected & (rows.index.get_level_values(1) != WHOLE)]
+        _check_agreement(described, rows, "sessions.tsv", phenotype.name)
+    described, rows = participants.with_synonyms(described), participants.with_synonyms(rows)
+    described, rows, frame = _add_as_written(described, rows, frame)
+    described = _fill(described, rows)
+    of_person = frame.reindex(described.index.get_level_values(0)).set_axis(described.index)
+    frame = _fill(frame, _values_of_all_sessions(described))
     whole = frame.set_axis(pd.MultiIndex.from_product([frame.index, [WHOLE]], names=KEYS))
-    return pd.concat([whole, _filled(told, of_person).reindex(columns=whole.columns)])
+    return pd.concat([whole, _fill(described, of_person).reindex(columns=whole.columns)])
 
 
 def _sessions(root: Path, person: str) -> pd.DataFrame | None:
@@ -122,12 +123,12 @@ def _phenotype(path: Path) -> pd.DataFrame:
         raise MissingInputError(f"--phenotype: there is no file {path}.")
     table = _table(path, "participant_id")
     labels = table.pop("participant_id").str.removeprefix("sub-").astype(object)
-    named = "session_id" in table
-    sessions = table.pop("session_id").str.removeprefix("ses-").fillna(WHOLE) if named else [WHOLE] * len(labels)
+    has_sessions = "session_id" in table
+    sessions = table.pop("session_id").str.removeprefix("ses-").fillna(WHOLE) if has_sessions else [WHOLE] * len(labels)
     table.index = pd.MultiIndex.from_arrays([labels, sessions], names=KEYS)
-    if twice := [_who(key) for key in table.index[table.index.duplicated()].unique()]:
+    if twice := [_describe_row(key) for key in table.index[table.index.duplicated()].unique()]:
         shown = ", ".join(twice[:5]) + (f" and {len(twice) - 5} more" if len(twice) > 5 else "")
-        todo = "" if named else ", or say in a column session_id which session each line is about"
+        todo = "" if has_sessions else ", or say in a column session_id which session each line is about"
         raise DataError(f"{path.name} lists people more than once: {shown}. Keep one line for each{todo}.")
     return table
 
@@ -136,39 +137,41 @@ def _table(path: Path, key: str) -> pd.DataFrame:
     """Read a table of tab-separated text in which every line that is not empty has the key."""
     table = participants.strings(path).dropna(how="all")
     if key not in table:
-        there = ", ".join(map(str, table))
-        if len(table.columns) == 1 and re.search("[,;]", there):
+        columns = ", ".join(map(str, table))
+        if len(table.columns) == 1 and re.search("[,;]", columns):
             raise DataError(f"{path.name} is separated by commas or semicolons (CSV): save it with tabs (TSV).")
-        raise DataError(f"{path.name} has no {key} column; it has: {there}. Rename the one that is meant.")
+        raise DataError(f"{path.name} has no {key} column; it has: {columns}. Rename the one that is meant.")
     if rows := [str(row + 2) for row in table.index[table[key].isna()]]:
         raise DataError(f"{path.name} has no {key} in line {', '.join(rows)}: fill in or delete it.")
     return table
 
 
-def _as_written(frame: pd.DataFrame) -> pd.DataFrame:
+def _restore_written(frame: pd.DataFrame) -> pd.DataFrame:
     """Take back what `participants.with_synonyms` changed and added; what equals a synonym's column counts as added."""
     table = frame.copy()
     for name in SYNONYMS:
         if name + WRITTEN in table:
             table[name] = table.pop(name + WRITTEN)
         elif name in table:
-            own = table.pop(name)
+            standard = table.pop(name)
             again = participants.with_synonyms(table)
-            if name not in again or not again[name].equals(own):
-                table[name] = as_text(own)
+            if name not in again or not again[name].equals(standard):
+                table[name] = as_text(standard)
     return table
 
 
-def _spelt(*frames: pd.DataFrame) -> list[pd.DataFrame]:
+def _add_as_written(*frames: pd.DataFrame) -> list[pd.DataFrame]:
     """The frames with `age_as_written` and so on in all that have the column, if one of them has."""
     names = [name for name in SYNONYMS if any(name + WRITTEN in frame for frame in frames)]
-    return [
-        frame.assign(**{one + WRITTEN: frame.get(one + WRITTEN, as_text(frame[one])) for one in names if one in frame})
-        for frame in frames
-    ]
+
+    def add(frame: pd.DataFrame) -> pd.DataFrame:
+        columns = {name: frame.get(name + WRITTEN, as_text(frame[name])) for name in names if name in frame}
+        return frame.assign(**{name + WRITTEN: column for name, column in columns.items()})
+
+    return [add(frame) for frame in frames]
 
 
-def _filled(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+def _fill(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """All rows and columns of both; where the first says nothing, the second."""
     new = second.index.difference(first.index, sort=False)
     index = first.index.append(new).astype(first.index.dtype)  # pandas 3 makes str of object
@@ -178,16 +181,17 @@ def _filled(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     return filled
 
 
-def _check(first: pd.DataFrame, second: pd.DataFrame, name: str, other_name: str) -> None:
+def _check_agreement(first: pd.DataFrame, second: pd.DataFrame, name: str, other_name: str) -> None:
     """Raise DataError where two tables say different things of somebody; 30 and 30.0, M and male are the same."""
     index = first.index.intersection(second.index, sort=False)
     for column in first.columns.intersection(second.columns, sort=False):
-        one, other = first.loc[index, column], second.loc[index, column]
-        differ = (one != other).fillna(False) & (_number(one) != _number(other)) & (_meant(one) != _meant(other))
+        values, others = first.loc[index, column], second.loc[index, column]
+        differ = (values != others).fillna(False)
+        differ &= (_number(values) != _number(others)) & (_standardise(values) != _standardise(others))
         if differ.any():
             key = index[differ.to_numpy(dtype=bool)][0]
             raise DataError(
-                f"{column} of {_who(key)} is {one[key]} in {name} and {other[key]} in {other_name} "
+                f"{column} of {_describe_row(key)} is {values[key]} in {name} and {others[key]} in {other_name} "
                 f"({differ.sum()} differ): correct one of them, or delete or rename the column in {other_name}."
             )
 
@@ -196,19 +200,19 @@ def _number(values: "pd.Series[str]") -> "pd.Series[float]":
     return pd.to_numeric(values, errors="coerce").astype(float)
 
 
-def _meant(values: "pd.Series[str]") -> "pd.Series[str]":
+def _standardise(values: "pd.Series[str]") -> "pd.Series[str]":
     """The values as `age` or `sex` has them, if that is what they are."""
     table = participants.with_synonyms(values.to_frame())
     return table[next((name for name in SYNONYMS if name in table), values.name)]
 
 
-def _agreed(rows: pd.DataFrame) -> pd.DataFrame:
+def _values_of_all_sessions(rows: pd.DataFrame) -> pd.DataFrame:
     """For each person what every one of their sessions says, else NA."""
-    each = rows.groupby(level=0, sort=False)
-    return each.first().where(each.nunique(dropna=False) == 1)
+    grouped = rows.groupby(level=0, sort=False)
+    return grouped.first().where(grouped.nunique(dropna=False) == 1)
 
 
-def _who(key: str | tuple[str, str]) -> str:
+def _describe_row(key: str | tuple[str, str]) -> str:
     """As in file names: sub-01, sub-01 ses-1."""
     person, session = (key, WHOLE) if isinstance(key, str) else key
     return f"sub-{person} ses-{session}" if session else f"sub-{person}"

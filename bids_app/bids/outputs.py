@@ -7,27 +7,23 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from bids_app.bids.names import BidsFile, parse_session_name, session_name
 from bids_app.errors import CannotWriteError, DataError
-
-# The order of the BIDS schema, with XCP-D's `stat` before `desc`.
-ORDER = (
-    "task", "acq", "ce", "rec", "dir", "run", "echo", "part", "hemi", "space", "from", "to", "mode", "atlas", "seg",
-    "scale", "res", "den", "label", "stat", "desc",
-)  # fmt: skip
 
 STALE_DAYS = 2
 
 
 def label(text: str) -> str:
     """Drop what a BIDS label may not hold: a_b-c -> abc. Raises DataError where nothing is left."""
-    kept = re.sub(r"[^0-9A-Za-z]", "", text)
-    if not kept:
+    characters = re.sub(r"[^0-9A-Za-z]", "", text)
+    if not characters:
         raise DataError(f"{text!r} has no letter (a to z) or digit, so no file can be named after it: rename it.")
-    return kept
+    return characters
 
 
 def camel(text: str) -> str:
@@ -36,24 +32,14 @@ def camel(text: str) -> str:
 
 
 def filename(participant: str | None, session: str | None, suffix: str, extension: str, **entities: str | None) -> str:
-    """Spell a BIDS file name, entities in the order of the standard; those that are None are left out.
-
-    `participant` None names a file of the group. A Python keyword takes a trailing underscore (`from_`).
-    """
-    given = {name.removesuffix("_"): value for name, value in entities.items() if value is not None}
-    if unknown := set(given) - set(ORDER):
-        raise ValueError(f"no BIDS entity: {', '.join(sorted(unknown))}")
-    pairs = [("sub", participant), ("ses", session), *((name, given.get(name)) for name in ORDER)]
-    for name, value in pairs:
-        if value is not None and not re.fullmatch(r"[0-9A-Za-z+]+", value):
-            raise ValueError(f"{name}-{value} is not alphanumeric: pass it through label() first")
-    return "_".join([*(f"{name}-{value}" for name, value in pairs if value is not None), suffix]) + extension
+    """The name of a BIDS file, of parts as `BidsFile.build` takes them."""
+    return BidsFile.build(participant, session, suffix, extension, **entities).name
 
 
 def folder(out: Path, participant: str | None, session: str | None, datatype: str) -> Path:
     """Return where files of a kind stand (`anat`, `func`, `figures`, `log`); it is not made."""
-    person = out if participant is None else out / f"sub-{participant}"
-    return (person if session is None else person / f"ses-{session}") / datatype
+    person = out if participant is None else out / session_name(participant, None)
+    return (person if session is None else person / session_name(None, session)) / datatype
 
 
 def check_output(out: Path, bids_dir: Path) -> None:
@@ -61,16 +47,18 @@ def check_output(out: Path, bids_dir: Path) -> None:
 
     Inside the input only BIDS_DIR/derivatives/NAME is allowed, as BIDS recommends. Raises CannotWriteError.
     """
-    place, source = out.resolve(), bids_dir.resolve()
-    if place == source or (place.is_relative_to(source) and source / "derivatives" not in place.parents):
+    target, source = out.resolve(), bids_dir.resolve()
+    if target == source or (target.is_relative_to(source) and source / "derivatives" not in target.parents):
         better = bids_dir / "derivatives" / "pellucid"
         raise CannotWriteError(f"the output folder {out} lies in the input data set: choose one outside, or {better}.")
-    there = next(parent for parent in (place, *place.parents) if os.path.lexists(parent))
-    if not there.is_dir():
-        raise CannotWriteError(f"{out} cannot be made: {there} is a file. Choose another output folder.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise CannotWriteError(f"{there} cannot be written: change its permissions, or choose another output folder.")
-    if _is_foreign(place / "dataset_description.json"):
+    existing = next(parent for parent in (target, *target.parents) if os.path.lexists(parent))
+    if not existing.is_dir():
+        raise CannotWriteError(f"{out} cannot be made: {existing} is a file. Choose another output folder.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise CannotWriteError(
+            f"{existing} cannot be written: change its permissions, or choose another output folder."
+        )
+    if _is_foreign(target / "dataset_description.json"):
         raise CannotWriteError(f"{out} holds another data set, not Pellucid's outputs: choose another output folder.")
 
 
@@ -78,13 +66,13 @@ def _is_foreign(description: Path) -> bool:
     if not description.is_file():
         return False
     try:
-        stated = json.loads(description.read_bytes())
-        return all(entry["Name"] != "pellucid" for entry in stated.get("GeneratedBy", []))
+        content = json.loads(description.read_bytes())
+        return all(entry["Name"] != "pellucid" for entry in content.get("GeneratedBy", []))
     except (ValueError, AttributeError, TypeError, KeyError):
         return True  # whatever it is, we did not write it
 
 
-def _place() -> str:
+def _host_id() -> str:
     """Name this host and its space of process numbers: jobs in containers share the first, not the second."""
     namespace = Path("/proc/self/ns/pid")
     inode = namespace.stat().st_ino if namespace.exists() else 0
@@ -99,7 +87,7 @@ def staging(out: Path) -> Iterator[Path]:
     """
     try:
         (out / ".tmp").mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}_{_place()}_", dir=out / ".tmp"))
+        fresh = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}_{_host_id()}_", dir=out / ".tmp"))
     except OSError as error:
         raise _cannot_write(out, error) from error
     try:
@@ -125,7 +113,7 @@ def publish(staged: Path, out: Path) -> list[str]:
     return [file.as_posix() for file in files]
 
 
-def retire(place: Path, old: Path) -> None:
+def remove_previous(place: Path, old: Path) -> None:
     """Take a folder of an earlier run out of the tree, into a staging folder that is removed; none is no error."""
     if place.is_dir():
         place.rename(old / place.name)
@@ -141,20 +129,20 @@ def sweep(out: Path) -> None:
     """Remove from OUT/.tmp what killed processes of this host left, and what is 2 days old of other hosts."""
     if not (out / ".tmp").is_dir():
         return
-    for left in sorted((out / ".tmp").iterdir()):
+    for folder in sorted((out / ".tmp").iterdir()):
         try:
-            if left.is_dir() and _is_abandoned(left):
-                shutil.rmtree(left)
+            if folder.is_dir() and _is_abandoned(folder):
+                shutil.rmtree(folder)
         except FileNotFoundError:
             continue  # its owner or another sweep was faster
 
 
-def _is_abandoned(left: Path) -> bool:
-    pid, _, rest = left.name.partition("_")
-    place = rest.split("_")[0]
-    if pid.isdigit() and place == _place():
+def _is_abandoned(folder: Path) -> bool:
+    pid, _, rest = folder.name.partition("_")
+    host_id = rest.split("_")[0]
+    if pid.isdigit() and host_id == _host_id():
         return not _is_alive(int(pid))
-    return time.time() - left.stat().st_mtime > STALE_DAYS * 24 * 3600
+    return time.time() - folder.stat().st_mtime > STALE_DAYS * 24 * 3600
 
 
 def _is_alive(pid: int) -> bool:
@@ -182,18 +170,24 @@ def write_root(out: Path, name: str, text: str) -> None:
         publish(fresh, out)
 
 
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a sidecar in a staging folder."""
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
 def _marker(participant: str, session: str | None, state: str = "done") -> str:
-    return f"sub-{participant}/log/{state}{'' if session is None else f'_ses-{session}'}.json"
+    name = "_".join(part for part in (state, session_name(None, session)) if part)
+    return f"{session_name(participant, None)}/log/{name}.json"
 
 
 def mark_done(out: Path, participant: str, session: str | None, key: str, files: Iterable[str | Path]) -> None:
     """Note that a person's outputs (paths in OUT) are complete for the settings whose hash is `key`."""
     paths = sorted((out / file).relative_to(out).as_posix() for file in files)
     write_root(out, _marker(participant, session), json.dumps({"key": key, "files": paths}, indent=2) + "\n")
-    mark_well(out, participant, session)
+    clear_failed(out, participant, session)
 
 
-def mark_undone(out: Path, participant: str, session: str | None) -> None:
+def clear_done(out: Path, participant: str, session: str | None) -> None:
     """Forget that a person was finished, before other outputs take the place of what the note vouches for."""
     (out / _marker(participant, session)).unlink(missing_ok=True)
 
@@ -203,21 +197,21 @@ def mark_failed(out: Path, participant: str, session: str | None, reason: str) -
     write_root(out, _marker(participant, session, "failed"), json.dumps({"reason": reason}, indent=2) + "\n")
 
 
-def mark_well(out: Path, participant: str, session: str | None) -> None:
+def clear_failed(out: Path, participant: str, session: str | None) -> None:
     """Forget that a person failed: they are finished."""
     (out / _marker(participant, session, "failed")).unlink(missing_ok=True)
 
 
 def failures(out: Path) -> dict[tuple[str, str | None], str]:
     """The reasons of everyone who failed in any job, by person and session."""
-    found = {}
+    reasons = {}
     for marker in sorted(out.glob("sub-*/log/failed*.json")):
-        session = marker.stem.partition("_ses-")[2] or None
+        participant, session = parse_session_name(marker.parts[-3] + marker.stem.removeprefix("failed"))
         try:
-            found[marker.parts[-3].removeprefix("sub-"), session] = str(json.loads(marker.read_bytes())["reason"])
+            reasons[participant, session] = str(json.loads(marker.read_bytes())["reason"])
         except (OSError, ValueError, KeyError, TypeError):
             continue  # another job has just taken it away, or it says nothing
-    return found
+    return reasons
 
 
 def is_done(out: Path, participant: str, session: str | None, key: str) -> bool:

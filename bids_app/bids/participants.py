@@ -43,8 +43,8 @@ def read(path: Path) -> pd.DataFrame:
         raise MissingInputError(f"{path.name} is not in {path.parent}: the group level reads people's classes from it.")
     frame = strings(path)
     if "participant_id" not in frame:
-        there = ", ".join(map(str, frame))
-        raise DataError(f"{path.name} has no participant_id column; it has: {there}. Is it separated by tabs?")
+        columns = ", ".join(map(str, frame))
+        raise DataError(f"{path.name} has no participant_id column; it has: {columns}. Is it separated by tabs?")
     frame = frame.dropna(how="all")
     if rows := [int(row) + 2 for row in frame.index[frame["participant_id"].isna()]]:
         raise DataError(f"{path.name} has no participant_id in line {', '.join(map(str, rows))}: fill in or delete it.")
@@ -127,8 +127,8 @@ def classes(frame: pd.DataFrame, *, column: str, mapping: Mapping[str, Sequence[
     UsageError for a value in two classes or more than 10 values without a mapping.
     """
     if column not in frame:
-        there = ", ".join(str(name) for name in frame if not str(name).endswith(WRITTEN))
-        raise DataError(f"participants.tsv has no column {column}; it has: {there}. Name one of them with --label.")
+        columns = ", ".join(str(name) for name in frame if not str(name).endswith(WRITTEN))
+        raise DataError(f"participants.tsv has no column {column}; it has: {columns}. Name one of them with --label.")
     values = frame[column + WRITTEN] if column + WRITTEN in frame else frame[column]
     values = values.astype("string")
     counts = Counter(sorted(values.dropna()))

@@ -20,15 +20,16 @@ from bids_app.nodes.anatomical import (
 from bids_app.nodes.excluded_regions import resample_excluded_regions
 from bids_app.nodes.participant_outputs import write_participant
 from bids_app.nodes.template import prepare_template
-from bids_app.planning import excluded_regions, participant
+from bids_app.planning import excluded_regions
 from bids_app.planning.bold_runs import output_settings
+from bids_app.planning.participant_records import ParticipantJob, ParticipantPlan
 from bids_app.settings import Settings
 
 PRELOAD = ["bids_app.nodes.template", "bids_app.nodes.bold_maps", "bids_app.nodes.participant_outputs"]
-WITH_ANATOMY = ["bids_app.nodes.anatomical", "bids"]
+WITH_ANATOMY = ["bids_app.nodes.anatomical"]
 
 
-def run_participant_graph(planned: participant.Plan, settings: Settings) -> dict[str, str]:
+def run_participant_graph(planned: ParticipantPlan, settings: Settings) -> dict[str, str]:
     """Compute all jobs of the plan; returns the reason of each failure by BIDS name."""
     if not planned.jobs:
         return {}
@@ -53,7 +54,7 @@ def run_participant_graph(planned: participant.Plan, settings: Settings) -> dict
     return {job.name: failure_reason(logs[job.name], shared) for job in failed}
 
 
-def _template_node(planned: participant.Plan, settings: Settings) -> Node:
+def _template_node(planned: ParticipantPlan, settings: Settings) -> Node:
     return make_node(
         f"templates_{planned.jobs[0].inputs}",
         prepare_template,
@@ -69,7 +70,7 @@ def _template_node(planned: participant.Plan, settings: Settings) -> Node:
 
 
 def _participant_workflow(
-    job: participant.Job, planned: participant.Plan, settings: Settings
+    job: ParticipantJob, planned: ParticipantPlan, settings: Settings
 ) -> tuple[Workflow, list[str]]:
     """One person's nodes, and the names of those that need the template."""
     person = Workflow(f"{job.name.replace('-', '_')}_{job.inputs}")
@@ -85,38 +86,34 @@ def _participant_workflow(
         )
         person.connect([(anatomy, sources, [("out", "anat")]), (sources, finish, [("out", f"sources_{kind}")])])
         needing.append(sources.name)
-        for name in (name for name, its in job.kinds.items() if its == kind):
-            parameters = {"intensity": settings.participant.intensity}
-            less = _excluded_regions_node(job, kind, settings) if name == excluded_regions.MAP and job.without else None
-            made = make_node(
+        for name in (name for name, registration in job.kinds.items() if registration == kind):
+            excluded = None
+            if name == excluded_regions.MAP and job.excluded_regions:
+                excluded = _excluded_regions_node(job, kind, settings)
+                needing.append(excluded.name)
+            node = make_node(
                 f"map_{name}",
                 make_map,
                 mem_gb=1,
-                connected=("sources", *(("without",) if less else ())),
+                connected=("sources", *(("excluded",) if excluded else ())),
                 map_name=name,
-                parameters=parameters,
+                parameters={"intensity": settings.participant.intensity},
             )
-            person.connect([(sources, made, [("out", "sources")]), (made, finish, [("out", f"map_{name}")])])
-            if less:
-                person.connect(
-                    [
-                        (anatomy, less, [("out", "anat")]),
-                        (less, made, [("out", "without")]),
-                        (less, finish, [("out", "without")]),
-                    ]
-                )
-                needing.append(less.name)
+            person.connect([(sources, node, [("out", "sources")]), (node, finish, [("out", f"map_{name}")])])
+            if excluded:
+                to_excluded = (anatomy, excluded, [("out", "anat")])
+                person.connect([to_excluded, *((excluded, to, [("out", "excluded")]) for to in (node, finish))])
     return person, [*needing, finish.name]
 
 
-def _excluded_regions_node(job: participant.Job, kind: str, settings: Settings) -> Node:
+def _excluded_regions_node(job: ParticipantJob, kind: str, settings: Settings) -> Node:
     return make_node(
-        "without",
+        "excluded",
         resample_excluded_regions,
         mem_gb=2,
         connected=("anat", "templates"),
         kind=kind,
-        asked=job.without,
+        excluded=job.excluded_regions,
         cache=str(settings.work_dir),
         space=settings.participant.output_space,
         seed=settings.compute.random_seed,
@@ -125,9 +122,12 @@ def _excluded_regions_node(job: participant.Job, kind: str, settings: Settings) 
 
 
 def _anatomy_nodes(
-    person: Workflow, job: participant.Job, planned: participant.Plan, settings: Settings
+    person: Workflow, job: ParticipantJob, planned: ParticipantPlan, settings: Settings
 ) -> tuple[Node, list[str]]:
-    """Native anatomy and its transforms, ours or a derivative's; returns the last node and who needs the template."""
+    """Native anatomy and its transforms, ours or a derivative's.
+
+    Returns the last node, and the names of those that need the template.
+    """
     common: dict[str, Any] = {"sloppy": settings.participant.sloppy}
     seeded = {**common, "seed": settings.compute.random_seed}
     threads = settings.compute.omp_nthreads
@@ -147,8 +147,16 @@ def _anatomy_nodes(
             return native, []
         person.connect([(native, warps, [("out", "anat")])])
         return warps, [warps.name]
-    given = {"t1w": job.t1w, "brain_mask": job.brain_mask, "template": planned.head}
-    native = make_node("native", prepare_native, mem_gb=2.5, n_procs=threads, **given, **seeded)
+    native = make_node(
+        "native",
+        prepare_native,
+        mem_gb=2.5,
+        n_procs=threads,
+        t1w=job.t1w,
+        brain_mask=job.brain_mask,
+        template=planned.head,
+        **seeded,
+    )
     tissues = make_node(
         "segment", segment_tissues, mem_gb=3, n_procs=threads, connected=("anat", "templates"), **common
     )
@@ -156,27 +164,32 @@ def _anatomy_nodes(
     return tissues, [warps.name, tissues.name]
 
 
-def _outputs_node(job: participant.Job, planned: participant.Plan, settings: Settings) -> Node:
-    chosen = asdict(settings.participant)
-    made = make_node(
+def _outputs_node(job: ParticipantJob, planned: ParticipantPlan, settings: Settings) -> Node:
+    options = settings.participant
+    node = make_node(
         "finish",
         write_participant,
         mem_gb=1.5 + sum(2 * run["gb"] for run in job.runs),
         connected=(
             "templates",
             *(("anat",) if job.registrations else ()),
-            *(("without",) if job.without else ()),
+            *(("excluded",) if job.excluded_regions else ()),
             *(f"map_{name}" for name in job.kinds),
             *(f"sources_{kind}" for kind in job.registrations),
             *run_inputs(job, settings),
         ),
         job=asdict(job),
-        chosen={name: chosen[name] for name in ("output_space", "intensity", "sloppy", "bounding_box")}
-        | {"resolution": planned.resolution},
+        settings={
+            "output_space": options.output_space,
+            "intensity": options.intensity,
+            "sloppy": options.sloppy,
+            "bounding_box": options.bounding_box,
+            "resolution": planned.resolution,
+        },
         bids_dir=str(settings.bids_dir),
         output_dir=str(settings.output_dir),
         radiological=settings.other.radiological,
-        bold=output_settings(settings) if job.runs else {},
+        bold=output_settings(settings) if job.runs else None,
     )
-    made.overwrite = True  # a person comes here only when outputs are lacking, whatever the work folder remembers
-    return made
+    node.overwrite = True  # a person comes here only when outputs are lacking, whatever the work folder remembers
+    return node

@@ -7,6 +7,7 @@ import pandas as pd
 from nipype.pipeline.engine import Workflow
 
 from bids_app.bids import outputs
+from bids_app.bids.names import parse_session
 from bids_app.errors import FailedError
 from bids_app.graphs.function_node import make_node
 from bids_app.graphs.run import anonymise_crash_files, failure_reason, run_graph, set_crash_folder
@@ -124,7 +125,7 @@ def _page_context(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) ->
 
 def _t1w_and_transforms(participant: str, session: str, space: str, settings: Settings) -> list[tuple[str, int]]:
     """The T1w and its transforms to the template, in order, with the time of each file; empty where any is missing."""
-    visit = None if session in ("", "n/a") else session
+    visit = parse_session(session)
     folder = outputs.folder(settings.output_dir, participant, visit, "anat")
     t1w = folder / outputs.filename(participant, visit, "T1w", ".nii.gz", desc="preproc")
     for kind in ("syn", "affine"):

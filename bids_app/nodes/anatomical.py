@@ -14,15 +14,17 @@ import numpy as np
 
 from bids_app import catalogue
 from bids_app.errors import DataError
+from bids_app.planning.participant_records import Anatomy, ExcludedMask, TemplateFiles, Transforms, WarpedAnatomy
 from bids_app.preprocess import conform, skull
+from bids_app.preprocess.conform import read_image
 
 if TYPE_CHECKING:
     import ants
 
-Files = dict[str, Any]
+    from bids_app.preprocess.normalise import Warps
 
 
-def prepare_native(*, t1w: str, brain_mask: str | None, template: list[str] | None, seed: int, sloppy: bool) -> Files:
+def prepare_native(*, t1w: str, brain_mask: str | None, template: list[str] | None, seed: int, sloppy: bool) -> Anatomy:
     """Check, orient, find the brain, correct the bias -> `native`: files `t1w`, `mask`, and facts about the image."""
     import ants
 
@@ -30,138 +32,178 @@ def prepare_native(*, t1w: str, brain_mask: str | None, template: list[str] | No
 
     image = conform.load(Path(t1w))
     image.to_filename("conformed.nii.gz")
-    mask, method = _brain(image, brain_mask, template, seed=seed, sloppy=sloppy)
-    conform.plain(mask.astype(np.float32), image.affine).to_filename("mask.nii.gz")
-    corrected = tissues.correct_bias(_read("conformed.nii.gz"), _read("mask.nii.gz"), sloppy=sloppy)
+    mask, method = _find_brain(image, brain_mask, template, seed=seed, sloppy=sloppy)
+    conform.to_nifti(mask.astype(np.float32), image.affine).to_filename("mask.nii.gz")
+    corrected = tissues.correct_bias(_read_ants("conformed.nii.gz"), _read_ants("mask.nii.gz"), sloppy=sloppy)
     ants.image_write(corrected, "t1w.nii.gz")
-    return {"native": {"t1w": _here("t1w"), "mask": _here("mask"), "facts": _facts(Path(t1w), mask_method=method)}}
+    return {
+        "native": {
+            "t1w": _output_path("t1w"),
+            "mask": _output_path("mask"),
+            "facts": _describe_image(Path(t1w), mask_method=method),
+        }
+    }
 
 
-def borrow_derivative(*, t1w: str, mask: str, gm: str, wm: str, csf: str, transform: str) -> Files:
+def borrow_derivative(*, t1w: str, mask: str, gm: str, wm: str, csf: str, transform: str) -> Anatomy:
     """A derivative's `native`, `tissues` and nonlinear `warps`, as the three steps of our own would give them."""
     import ants
 
-    images = {name: _read(path).numpy() for name, path in (("GM", gm), ("WM", wm), ("CSF", csf))}
-    inside = _read(mask)
+    images = {name: _read_ants(path).numpy() for name, path in (("GM", gm), ("WM", wm), ("CSF", csf))}
+    inside = _read_ants(mask)
     ants.image_write(inside > 0.5, "mask.nii.gz")
     return {
-        "native": {"t1w": t1w, "mask": _here("mask"), "facts": _facts(Path(t1w), mask_method="fMRIPrep's")},
-        "tissues": {"gm": gm, "wm": wm, "csf": csf, "dseg": _dseg(images, inside), "volumes": _volumes(images, inside)},
+        "native": {
+            "t1w": t1w,
+            "mask": _output_path("mask"),
+            "facts": _describe_image(Path(t1w), mask_method="fMRIPrep's"),
+        },
+        "tissues": {
+            "gm": gm,
+            "wm": wm,
+            "csf": csf,
+            "dseg": _write_dseg(images, inside),
+            "volumes": _tissue_volumes(images, inside),
+        },
         "warps": {"syn": {"forward": [transform]}},
     }
 
 
-def register_to_template(*, anat: Files, templates: Files, nonlinear: bool, seed: int, sloppy: bool) -> Files:
+def register_to_template(
+    *, anat: Anatomy, templates: TemplateFiles, nonlinear: bool, seed: int, sloppy: bool
+) -> Anatomy:
     """Add `warps`, the transforms to the template by kind (`affine`, and `syn` where wanted)."""
     from bids_app.preprocess import normalise
 
-    target, brain = _read(templates["target"]), _brain_only(anat)
+    target, brain = _read_ants(templates["target"]), _mask_brain(anat)
     start = normalise.affine(target, brain, folder=str(Path.cwd()), name="t1w", seed=seed)
-    found = {"affine": vars(start)}
+    warps = {"affine": _transforms(start)}
     if nonlinear:
-        found["syn"] = vars(
-            normalise.syn(target, brain, start, folder=str(Path.cwd()), name="t1w", seed=seed, sloppy=sloppy)
-        )
-    return {**anat, "warps": {**found, **anat.get("warps", {})}}
+        syn = normalise.syn(target, brain, start, folder=str(Path.cwd()), name="t1w", seed=seed, sloppy=sloppy)
+        warps["syn"] = _transforms(syn)
+    return {**anat, "warps": {**warps, **anat.get("warps", {})}}
 
 
-def segment_tissues(*, anat: Files, templates: Files, sloppy: bool) -> Files:
+def segment_tissues(*, anat: Anatomy, templates: TemplateFiles, sloppy: bool) -> Anatomy:
     """Add `tissues` in native space, with the priors brought there by the best transform that there is."""
     import ants
 
     from bids_app.preprocess import tissues
 
-    t1w, mask = _read(anat["native"]["t1w"]), _read(anat["native"]["mask"])
+    t1w, mask = _read_ants(anat["native"]["t1w"]), _read_ants(anat["native"]["mask"])
     best = anat["warps"].get("syn", anat["warps"]["affine"])
     priors = [
-        ants.apply_transforms(t1w, _read(templates[f"target_{name}"]), best["inverse"], whichtoinvert=best["invert"])
-        for name in ("gm", "wm")
+        ants.apply_transforms(t1w, _read_ants(file), best["inverse"], whichtoinvert=best["invert"])
+        for file in (templates["target_gm"], templates["target_wm"])
     ]
-    found = tissues.segment(t1w, mask, *priors, folder=str(Path.cwd()), sloppy=sloppy)
-    for name, image in found.items():
+    probabilities = tissues.segment(t1w, mask, *priors, folder=str(Path.cwd()), sloppy=sloppy)
+    for name, image in probabilities.items():
         ants.image_write(image, f"{name.lower()}.nii.gz")
-    images = {name: image.numpy() for name, image in found.items()}
-    files = {name.lower(): _here(name.lower()) for name in images}
-    return {**anat, "tissues": {**files, "dseg": _dseg(images, mask), "volumes": _volumes(images, mask)}}
+    arrays = {name: image.numpy() for name, image in probabilities.items()}
+    return {
+        **anat,
+        "tissues": {
+            "gm": _output_path("gm"),
+            "wm": _output_path("wm"),
+            "csf": _output_path("csf"),
+            "dseg": _write_dseg(arrays, mask),
+            "volumes": _tissue_volumes(arrays, mask),
+        },
+    }
 
 
-def warp_to_template(*, kind: str, anat: Files, templates: Files) -> Files:
+def warp_to_template(*, kind: str, anat: Anatomy, templates: TemplateFiles) -> WarpedAnatomy:
     """What maps are made of, on the output grid by one transform: `t1w`, `gm`, `wm`, `csf`, `mask`, `jacobian`."""
     import ants
 
     from bids_app.preprocess import normalise
 
-    grid, brain = _read(templates["brain"]), _brain_only(anat)
+    grid, brain = _read_ants(templates["brain"]), _mask_brain(anat)
     forward = anat["warps"][kind]["forward"]
-    field = normalise.composed(forward, grid, brain, folder=str(Path.cwd()), name="whole")
-    native = {name: _read(anat["tissues"][name]) for name in ("gm", "wm", "csf")}
-    sources = {"t1w": brain, "mask": _read(anat["native"]["mask"]), **native}
-    for name, image in sources.items():
+    field = normalise.compose(forward, grid, brain, folder=str(Path.cwd()), name="whole")
+    tissues = anat["tissues"]
+    native = {"gm": tissues["gm"], "wm": tissues["wm"], "csf": tissues["csf"], "mask": anat["native"]["mask"]}
+    for name, image in {"t1w": brain, **{name: _read_ants(path) for name, path in native.items()}}.items():
         warped = ants.apply_transforms(grid, image, forward)
         ants.image_write((warped > 0.5) if name == "mask" else warped, f"{name}.nii.gz")
     ants.image_write(grid.new_image_like(normalise.jacobian(field, grid)), "jacobian.nii.gz")
     field.unlink()
-    return {name: _here(name) for name in (*sources, "jacobian")}
+    return {
+        "t1w": _output_path("t1w"),
+        "mask": _output_path("mask"),
+        "gm": _output_path("gm"),
+        "wm": _output_path("wm"),
+        "csf": _output_path("csf"),
+        "jacobian": _output_path("jacobian"),
+    }
 
 
-def make_map(*, map_name: str, sources: Files, parameters: Files, without: Files | None = None) -> str:
+def make_map(
+    *, map_name: str, sources: WarpedAnatomy, parameters: dict[str, Any], excluded: ExcludedMask | None = None
+) -> str:
     """One map of the catalogue; what `compute` names is taken from the sources or the parameters. Returns its file.
 
-    without: regions (`without.place`) that the mask is to lack.
+    excluded: regions that the mask is to lack.
     """
     part = catalogue.load("maps", map_name)
-    wanted = list(inspect.signature(part.compute).parameters)[1:]
-    images = {key: nib.load(sources[key]) for key in (part.SOURCE, *wanted) if key in sources}
-    arrays = {key: np.asarray(image.dataobj, dtype=np.float32) for key, image in images.items()}
-    if without is not None:
-        arrays["mask"] = arrays["mask"] * (np.asarray(nib.load(without["mask"]).dataobj) == 0)
-    given = {key: arrays[key] if key in arrays else parameters[key] for key in wanted}
-    values = part.compute(arrays[part.SOURCE], **given)
-    conform.plain(values, images[part.SOURCE].affine).to_filename(f"{map_name}.nii.gz")
-    return _here(map_name)
+    names = list(inspect.signature(part.compute).parameters)[1:]
+    files = {name: str(file) for name, file in sources.items()}
+    images = {name: read_image(files[name]) for name in (part.SOURCE, *names) if name in files}
+    arrays = {name: np.asarray(image.dataobj, dtype=np.float32) for name, image in images.items()}
+    if excluded is not None:
+        arrays["mask"] = arrays["mask"] * (np.asarray(read_image(excluded["mask"]).dataobj) == 0)
+    arguments = {name: arrays[name] if name in arrays else parameters[name] for name in names}
+    values = part.compute(arrays[part.SOURCE], **arguments)
+    conform.to_nifti(values, images[part.SOURCE].affine).to_filename(f"{map_name}.nii.gz")
+    return _output_path(map_name)
 
 
-def modulated_totals(sources: Files, volumes: dict[str, float]) -> dict[str, float]:
+def modulated_totals(sources: WarpedAnatomy, volumes: dict[str, float]) -> dict[str, float]:
     """Modulated total of each tissue over its native volume; 1 where the Jacobian is right."""
-    from bids_app.preprocess import tissues
-
-    image = nib.load(sources["jacobian"])
+    image = read_image(sources["jacobian"])
     voxel_ml = float(np.prod(image.header.get_zooms()[:3])) / 1000
     jacobian = np.asarray(image.dataobj)
-    warped = {name: np.asarray(nib.load(sources[name.lower()]).dataobj) for name in tissues.LABELS}
+    files = {"GM": sources["gm"], "WM": sources["wm"], "CSF": sources["csf"]}
+    warped = {name: np.asarray(read_image(file).dataobj) for name, file in files.items()}
     return {
         name: float((values * jacobian).sum(dtype=np.float64) * voxel_ml / volumes[name])
         for name, values in warped.items()
     }
 
 
-def _brain(
-    image: nib.Nifti1Image, given: str | None, template: list[str] | None, *, seed: int, sloppy: bool
+def _transforms(warps: Warps) -> Transforms:
+    return {"forward": warps.forward, "inverse": warps.inverse, "invert": warps.invert}
+
+
+def _find_brain(
+    image: nib.Nifti1Image, mask_file: str | None, template: list[str] | None, *, seed: int, sloppy: bool
 ) -> tuple[np.ndarray, str]:
+    """The brain mask (X, Y, Z), and in words where it comes from."""
     from bids_app.preprocess import head
 
     values = np.asarray(image.dataobj)
-    if given is not None:
-        mask = nib.as_closest_canonical(nib.load(given))
-        if mask.shape != image.shape or not np.allclose(mask.affine, image.affine, atol=1e-2):
-            raise DataError(f"--brain-mask {Path(given).name} is not on the grid of its T1w")
-        return np.asarray(mask.dataobj) > 0, "given by --brain-mask"
-    found = skull.stripped(values, voxel_ml=float(np.prod(image.header.get_zooms())) / 1000)
-    if found is not None:
-        return found, "the image came skull-stripped"
+    if mask_file is not None:
+        given_mask: nib.Nifti1Image = nib.as_closest_canonical(read_image(mask_file))
+        if given_mask.shape != image.shape or not np.allclose(given_mask.affine, image.affine, atol=1e-2):
+            raise DataError(f"--brain-mask {Path(mask_file).name} is not on the grid of its T1w")
+        return np.asarray(given_mask.dataobj) > 0, "given by --brain-mask"
+    stripped_mask = skull.find_stripped_brain(values, voxel_ml=float(np.prod(image.header.get_zooms())) / 1000)
+    if stripped_mask is not None:
+        return stripped_mask, "the image came skull-stripped"
     if template is None:
         raise DataError("a whole head, and no template with a head was planned for it")
-    images = [_read(path) for path in template]
-    mask = head.brain_mask(_read("conformed.nii.gz"), *images, folder=str(Path.cwd()), seed=seed, sloppy=sloppy)
+    template_head, template_mask = (_read_ants(path) for path in template)
+    head_image = _read_ants("conformed.nii.gz")
+    mask = head.brain_mask(head_image, template_head, template_mask, folder=str(Path.cwd()), seed=seed, sloppy=sloppy)
     return mask.numpy() > 0, f"by registration to {Path(template[0]).name.split('_')[0].removeprefix('tpl-')}"
 
 
-def _brain_only(anat: Files) -> ants.ANTsImage:
-    return _read(anat["native"]["t1w"]) * _read(anat["native"]["mask"])
+def _mask_brain(anat: Anatomy) -> ants.ANTsImage:
+    return _read_ants(anat["native"]["t1w"]) * _read_ants(anat["native"]["mask"])
 
 
-def _facts(t1w: Path, *, mask_method: str) -> dict[str, str]:
-    image = nib.load(t1w)
+def _describe_image(t1w: Path, *, mask_method: str) -> dict[str, str]:
+    image = read_image(t1w)
     return {
         "Image": t1w.name,
         "Size": " x ".join(str(count) for count in image.shape[:3]) + " voxels",
@@ -171,7 +213,7 @@ def _facts(t1w: Path, *, mask_method: str) -> dict[str, str]:
     }
 
 
-def _dseg(images: dict[str, np.ndarray], mask: ants.ANTsImage) -> str:
+def _write_dseg(images: dict[str, np.ndarray], mask: ants.ANTsImage) -> str:
     """Write the likeliest tissue of each voxel; returns the file."""
     import ants
 
@@ -179,20 +221,20 @@ def _dseg(images: dict[str, np.ndarray], mask: ants.ANTsImage) -> str:
 
     labelled = mask.new_image_like(tissues.labels(images, mask.numpy()).astype(np.float32))
     ants.image_write(labelled, "dseg.nii.gz")
-    return _here("dseg")
+    return _output_path("dseg")
 
 
-def _volumes(images: dict[str, np.ndarray], grid: ants.ANTsImage) -> dict[str, float]:
+def _tissue_volumes(images: dict[str, np.ndarray], grid: ants.ANTsImage) -> dict[str, float]:
     from bids_app.preprocess import tissues
 
     return tissues.volumes(images, voxel_ml=float(np.prod(grid.spacing)) / 1000)
 
 
-def _read(path: str) -> ants.ANTsImage:
+def _read_ants(path: str) -> ants.ANTsImage:
     import ants
 
     return ants.image_read(str(path))
 
 
-def _here(name: str) -> str:
+def _output_path(name: str) -> str:
     return str(Path.cwd() / f"{name}.nii.gz")

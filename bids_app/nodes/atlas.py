@@ -1,7 +1,10 @@
 """Atlases on the grid of the maps: transformed where both templates are there, else the mismatch is stated."""
 
+from __future__ import annotations
+
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -11,78 +14,101 @@ from bids_app import __version__
 from bids_app.atlases import atlas, templates
 from bids_app.errors import MissingInputError
 from bids_app.nodes.cache import cached_folder
-from bids_app.preprocess.conform import plain
+from bids_app.planning.participant_records import TemplateFiles
+from bids_app.preprocess.conform import read_image, to_nifti
 from bids_app.regions.atlas_on_grid import resample_to_grid
 
 
+@dataclass(frozen=True)
+class ResampledAtlas:
+    """An atlas on a grid: labels (X, Y, Z), names by label, and how it came there."""
+
+    name: str
+    labels: np.ndarray
+    names: dict[int, str]
+    note: str
+
+    @classmethod
+    def read(cls, folder: str | Path) -> ResampledAtlas:
+        """Read what `resample_atlas` has written."""
+        content = json.loads((Path(folder) / "atlas.json").read_text())
+        labels = np.asarray(read_image(Path(folder) / "labels.nii.gz").dataobj)
+        names = {int(label): name for label, name in content["names"].items()}
+        return cls(content["name"], labels, names, content["note"])
+
+
 def resample_atlas(
-    *, cache: str, name: str, stamp: str, template: dict[str, str], space: str, seed: int, sloppy: bool
+    *, cache: str, name: str, stamp: str, template: TemplateFiles, space: str, seed: int, sloppy: bool
 ) -> str:
     """Write `labels.nii.gz` and `atlas.json` (region names, a note about space) for one atlas; returns their folder.
 
-    `stamp` is the atlas's own (`atlas.stamp`).
+    `stamp` tells versions of the atlas apart (`atlas.stamp`).
     """
-    grid = nib.load(template["mask"])
+    grid = read_image(template["mask"])
     depends = (stamp, space, grid.shape, grid.affine.tolist(), seed, sloppy, __version__)
     key = hashlib.sha256(repr(depends).encode()).hexdigest()[:12]
 
-    def make(making: Path) -> None:
-        found = atlas.load(name)
-        labels, note = _labels(found, grid, template, making, space=space, seed=seed, sloppy=sloppy)
-        plain(labels.astype(np.int32), grid.affine).to_filename(making / "labels.nii.gz")
+    def make(folder: Path) -> None:
+        source = atlas.load(name)
+        labels, note = _labels_on_grid(source, grid, template, folder, space=space, seed=seed, sloppy=sloppy)
+        to_nifti(labels.astype(np.int32), grid.affine).to_filename(folder / "labels.nii.gz")
         content = {
-            "name": found.name,
+            "name": source.name,
             "note": note,
-            "citation": found.citation,
-            "names": {str(key): text for key, text in found.names.items()},
+            "citation": source.citation,
+            "names": {str(label): region for label, region in source.names.items()},
         }
-        (making / "atlas.json").write_text(json.dumps(content, indent=2))
+        (folder / "atlas.json").write_text(json.dumps(content, indent=2))
 
     return str(cached_folder(cache, f"atlas-{key}", make))
 
 
-def _labels(
-    found: atlas.Atlas,
+def _labels_on_grid(
+    source: atlas.Atlas,
     grid: nib.Nifti1Image,
-    files: dict[str, str],
+    template: TemplateFiles,
     folder: Path,
     *,
     space: str,
     seed: int,
     sloppy: bool,
 ) -> tuple[np.ndarray, str]:
-    if found.space == space:
-        return resample_to_grid(found, grid.shape, grid.affine), f"declares {space}, the space of the maps"
+    """Labels (X, Y, Z), and in words how they came to the space."""
+    x, y, z = grid.shape
+    if source.space == space:
+        return resample_to_grid(source, (x, y, z), grid.affine), f"declares {space}, the space of the maps"
     try:
-        brain = templates.brain(found.space)
+        brain = templates.brain(source.space)
     except MissingInputError:
         note = (
-            f"declares {found.space}; shown on {space} without a transform, so borders may be off by some millimetres"
+            f"declares {source.space}; shown on {space} without a transform, so borders may be off by some millimetres"
         )
-        return resample_to_grid(found, grid.shape, grid.affine), note
+        return resample_to_grid(source, (x, y, z), grid.affine), note
     return (
-        _transformed(found, brain, files, folder, seed=seed, sloppy=sloppy),
-        f"declares {found.space}; transformed to {space} by registering the two templates' brains",
+        _register_and_warp(source, brain, template, folder, seed=seed, sloppy=sloppy),
+        f"declares {source.space}; transformed to {space} by registering the two templates' brains",
     )
 
 
-def _transformed(
-    found: atlas.Atlas, brain: nib.Nifti1Image, files: dict[str, str], folder: Path, *, seed: int, sloppy: bool
+def _register_and_warp(
+    source: atlas.Atlas, brain: nib.Nifti1Image, template: TemplateFiles, folder: Path, *, seed: int, sloppy: bool
 ) -> np.ndarray:
-    import ants  # takes longer to load than a placed atlas to find
+    import ants  # takes longer to load than a resampled atlas to find
 
     from bids_app.preprocess import normalise
 
     def read(image: nib.Nifti1Image) -> ants.ANTsImage:
         path = folder / "moving.nii.gz"
-        plain(np.asarray(image.dataobj, dtype=np.float32), image.affine).to_filename(path)
+        to_nifti(np.asarray(image.dataobj, dtype=np.float32), image.affine).to_filename(path)
         return ants.image_read(str(path))
 
     moving = read(brain)
-    target = ants.image_read(files["target"])
+    target = ants.image_read(template["target"])
     start = normalise.affine(target, moving, folder=str(folder), name="atlas", seed=seed)
     warps = normalise.syn(target, moving, start, folder=str(folder), name="atlas", seed=seed, sloppy=sloppy)
-    image = read(nib.Nifti1Image(found.labels.astype(np.float32), found.affine))
-    warped = ants.apply_transforms(ants.image_read(files["mask"]), image, warps.forward, interpolator="nearestNeighbor")
+    image = read(nib.Nifti1Image(source.labels.astype(np.float32), source.affine))
+    grid = ants.image_read(template["mask"])
+    warped = ants.apply_transforms(grid, image, warps.forward, interpolator="nearestNeighbor")
     (folder / "moving.nii.gz").unlink()
-    return np.rint(warped.numpy())
+    labels: np.ndarray = np.rint(warped.numpy())
+    return labels

@@ -1,99 +1,129 @@
 """The steps of a BOLD run as nodes call them: files in, files out; the mathematics is in other rooms."""
 
 import inspect
-import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
 from bids_app import catalogue
 from bids_app.errors import DataError
-from bids_app.nodes.atlas import resample_atlas
+from bids_app.nodes.atlas import ResampledAtlas, resample_atlas
 from bids_app.planning import network_templates
+from bids_app.planning.participant_records import CleanedRun, DenoisingSettings, PreprocessedRun, TemplateFiles
 from bids_app.preprocess import denoise, strategies
 from bids_app.preprocess import series as images
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import read_image, to_nifti
 
-Files = dict[str, Any]
-SERIES = ("series", "denoised", "filtered", "kept", "fd", "dvars")
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def clean_series(*, run: Files, chosen: Files, grid: list[Any] | None) -> Files:
-    """Read a run's voxels, drop volumes, denoise -> `.npy` files, `mask`, and facts (`tr`, `band`, `dummies`, ...).
+def clean_series(*, run: PreprocessedRun, settings: DenoisingSettings, grid: list[Any] | None) -> CleanedRun:
+    """Read a run's voxels, drop volumes, denoise.
 
     Volumes before the steady state are cut off, so that only those dropped later leave gaps in time. `grid` is [shape,
-    affine] of another grid to bring it to, or None.
+    affine] of another grid to bring it to, or None. Raises DataError where no volume is left.
     """
+    bold, confounds = Path(run["bold"]), Path(run["confounds"])
     onto = None if grid is None else (tuple(grid[0]), np.array(grid[1]))
-    values, inside, affine = images.load(Path(run["bold"]), Path(run["mask"]), onto=onto)
-    tr = images.repetition_time(Path(run["bold"]), stated=run["tr"])
-    confounds = Path(run["confounds"])
-    table, kept = strategies.choose(
-        chosen["denoise"], confounds, bold=Path(run["bold"]), fd_threshold=chosen["fd_threshold"]
+    values, inside, affine = images.load(bold, Path(run["mask"]), onto=onto)
+    tr = images.repetition_time(bold, sidecar_tr=run["tr"])
+    denoises = settings["denoise"] != "none"
+    table, sample_mask = strategies.choose(
+        settings["denoise"], confounds, bold=bold, fd_threshold=settings["fd_threshold"]
     )
     frame = strategies.read_confounds(confounds)
-    fd, dvars = (_column(frame, name) for name in ("framewise_displacement", "std_dvars"))
-    if chosen["denoise"] != "none" and chosen["fd_threshold"] > 0:
-        kept = kept & strategies.censored(fd, threshold=chosen["fd_threshold"])
-    band = None if chosen["band"] is None else (float(chosen["band"][0]), float(chosen["band"][1]))
-    first = max(run["skipped"], 0 if chosen["denoise"] == "none" else strategies.unsteady(frame))
-    if first >= len(kept):
-        raise DataError(f"{Path(run['bold']).name} has {len(kept)} volumes, and --dummy-scans leaves out {first}")
+    fd, dvars = _column(frame, "framewise_displacement"), _column(frame, "std_dvars")
+    if denoises and settings["fd_threshold"] > 0:
+        sample_mask = sample_mask & strategies.sample_mask(fd, threshold=settings["fd_threshold"])
+    band = None if settings["band"] is None else (float(settings["band"][0]), float(settings["band"][1]))
+    first = max(run["skipped"], strategies.count_non_steady_state(frame) if denoises else 0)
+    if first >= len(sample_mask):
+        raise DataError(f"{bold.name} has {len(sample_mask)} volumes, and --dummy-scans leaves out {first}")
     if first:
-        values, kept, fd, dvars = values[:, first:].copy(), kept[first:], fd[first:], dvars[first:]
+        values, sample_mask, fd, dvars = values[:, first:].copy(), sample_mask[first:], fd[first:], dvars[first:]
         table = None if table is None else table[first:]
-    denoised, filtered = denoise.clean(values, tr=tr, confounds=table, kept=kept, band=band)
-    arrays = {"series": values, "denoised": denoised, "filtered": filtered, "kept": kept, "fd": fd, "dvars": dvars}
-    for name, array in arrays.items():
-        np.save(f"{name}.npy", array)
-    plain(inside.astype(np.float32), affine).to_filename("mask.nii.gz")
-    files = {name: str(Path.cwd() / f"{name}.npy") for name in arrays}
+    denoised, filtered = denoise.clean(values, tr=tr, confounds=table, sample_mask=sample_mask, band=band)
+    to_nifti(inside.astype(np.float32), affine).to_filename("mask.nii.gz")
     columns = [] if table is None else [str(name) for name in table.columns]
-    freedom = None if band is None else 2 * denoise.bins(int(kept.sum()), tr=tr, band=band) - len(columns)
-    facts = {"tr": tr, "band": band, "confounds": columns, "dummies": first + run.get("dummies", 0), "freedom": freedom}
-    return {**run, **files, **facts, "confounds_file": run["confounds"], "mask": str(Path.cwd() / "mask.nii.gz")}
+    freedom = None if band is None else 2 * denoise.bins(int(sample_mask.sum()), tr=tr, band=band) - len(columns)
+    return {
+        "series": _save("series", values),
+        "denoised": _save("denoised", denoised),
+        "filtered": _save("filtered", filtered),
+        "sample_mask": _save("sample_mask", sample_mask),
+        "fd": _save("fd", fd),
+        "dvars": _save("dvars", dvars),
+        "mask": str(Path.cwd() / "mask.nii.gz"),
+        "tr": tr,
+        "band": band,
+        "confounds": run["confounds"],
+        "confound_columns": columns,
+        "dummies": first + run.get("dummies", 0),
+        "freedom": freedom,
+        "slice_time": run.get("slice_time"),
+        "transform": run.get("transform"),
+        "overlap": run.get("overlap"),
+    }
 
 
-def resample_atlas_to_run(*, atlas_name: str, run: Files, templates: Files, **chosen: Any) -> str:
-    """An atlas on the grid of a run (`spaces.place`). Returns its folder."""
-    return resample_atlas(name=atlas_name, template={**templates, "mask": run["mask"]}, **chosen)
+def resample_atlas_to_run(
+    *,
+    atlas_name: str,
+    run: CleanedRun,
+    templates: TemplateFiles,
+    cache: str,
+    stamp: str,
+    space: str,
+    seed: int,
+    sloppy: bool,
+) -> str:
+    """An atlas on the grid of a run (`nodes.atlas.resample_atlas`). Returns its folder."""
+    template: TemplateFiles = {**templates, "mask": run["mask"]}
+    return resample_atlas(
+        cache=cache, name=atlas_name, stamp=stamp, template=template, space=space, seed=seed, sloppy=sloppy
+    )
 
 
-def make_bold_map(*, map_name: str, run: Files, parameters: Files, parcels: str) -> Files:
-    """A map of the catalogue, or the several named ones that it gives: file by name. `parcels`: a placed atlas."""
+def make_bold_map(*, map_name: str, run: CleanedRun, parameters: dict[str, Any], parcels: str) -> dict[str, str]:
+    """A map of the catalogue, or the several named ones that it gives: file by name. `parcels`: a resampled atlas."""
     part = catalogue.load("maps", map_name)
-    mask = nib.load(run["mask"])
+    mask = read_image(run["mask"])
     inside = np.asarray(mask.dataobj) > 0.5
-    wanted = list(inspect.signature(part.compute).parameters)[1:]
-    given = {"mask": inside, "tr": run["tr"], "band": run["band"], "kept": np.load(run["kept"]), **parameters}
-    if "parcels" in wanted:
-        given["parcels"] = read_labels(parcels)[0][inside].astype(np.int32)
-    if "network_maps" in wanted:
+    names = list(inspect.signature(part.compute).parameters)[1:]
+    arguments = {
+        "mask": inside,
+        "tr": run["tr"],
+        "band": run["band"],
+        "kept": np.load(run["sample_mask"]),
+        **parameters,
+    }
+    if "parcels" in names:
+        arguments["parcels"] = ResampledAtlas.read(parcels).labels[inside].astype(np.int32)
+    if "network_maps" in names:
         file = Path(parameters["network_maps"])
-        given["network_maps"], given["network_names"] = (
-            network_templates.placed(file, mask, inside),
-            network_templates.names(file),
-        )
-    values = part.compute(np.load(run[part.SOURCE]), **{name: given[name] for name in wanted})
-    found = values if isinstance(values, dict) else {map_name: values}
-    files = {}
-    for name, each in found.items():
+        arguments["network_maps"] = network_templates.resample_networks(file, mask, inside)
+        arguments["network_names"] = network_templates.read_names(file)
+    files = {"series": run["series"], "denoised": run["denoised"], "filtered": run["filtered"]}
+    values = part.compute(np.load(files[part.SOURCE]), **{name: arguments[name] for name in names})
+    maps = values if isinstance(values, dict) else {map_name: values}
+    paths = {}
+    for name, voxels in maps.items():
         volume = np.zeros(inside.shape, np.float32)
-        volume[inside] = each
-        files[name] = str(Path.cwd() / f"{name}.nii.gz")
-        plain(volume, mask.affine).to_filename(files[name])
-    return files
+        volume[inside] = voxels
+        paths[name] = str(Path.cwd() / f"{name}.nii.gz")
+        to_nifti(volume, mask.affine).to_filename(paths[name])
+    return paths
 
 
-def read_labels(folder: str) -> tuple[np.ndarray, dict[int, str], str]:
-    """A placed atlas: labels (X, Y, Z), names by label, and what it is called."""
-    about = json.loads((Path(folder) / "atlas.json").read_text())
-    names = {int(label): text for label, text in about["names"].items()}
-    return np.asarray(nib.load(Path(folder) / "labels.nii.gz").dataobj), names, about["name"]
+def _save(name: str, array: NDArray[Any]) -> str:
+    """Write an array in the node's folder; returns its file."""
+    np.save(f"{name}.npy", array)
+    return str(Path.cwd() / f"{name}.npy")
 
 
-def _column(frame: Any, name: str) -> np.ndarray:
+def _column(frame: "pd.DataFrame", name: str) -> NDArray[np.float64]:
     """A column of the confounds (time,), NaN where the table lacks it."""
     return frame[name].to_numpy(np.float64) if name in frame else np.full(len(frame), np.nan)

@@ -6,20 +6,18 @@ ANTs is imported by the functions that use it: the process that builds the graph
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
-from bids_app.preprocess.conform import plain
+from bids_app.planning.participant_records import AlignedRun, Anatomy, BoldRun, MotionCorrectedRun, PreprocessedRun
+from bids_app.preprocess.conform import read_image, to_nifti
 
-Files = dict[str, Any]
 
-
-def correct_motion(*, run: Files, seed: int) -> Files:
-    """Drop dummy scans, correct slice times, find how the head moved -> `steady`, `timed`, `reference`, `moved`."""
+def correct_motion(*, run: BoldRun, seed: int) -> MotionCorrectedRun:
+    """Drop dummy scans, correct slice times, find how the head moved."""
     from bids_app.preprocess import bold, motion
 
     here = str(Path.cwd())
-    made = bold.prepare(
+    prepared = bold.prepare(
         Path(run["bold"]),
         folder=here,
         tr=run["tr"],
@@ -27,69 +25,77 @@ def correct_motion(*, run: Files, seed: int) -> Files:
         slice_times=run["slice_times"],
         slice_direction=run["slice_direction"],
     )
-    steady = nib.load(made.steady)
+    steady = read_image(prepared.steady)
     values = np.asarray(steady.dataobj)
     reference = motion.reference(values, steady.affine, folder=here, seed=seed)
-    moved = motion.estimate(values, steady.affine, reference, folder=here, seed=seed)
-    plain(reference, steady.affine).to_filename("reference.nii")
-    np.save("parameters.npy", moved.parameters)
+    estimate = motion.estimate(values, steady.affine, reference, folder=here, seed=seed)
+    to_nifti(reference, steady.affine).to_filename("reference.nii")
+    np.save("parameters.npy", estimate.parameters)
     return {
-        **vars(made),
+        "steady": prepared.steady,
+        "timed": prepared.timed,
+        "tr": prepared.tr,
+        "dropped": prepared.dropped,
+        "slice_time": prepared.slice_time,
         "reference": f"{here}/reference.nii",
-        "moved": moved.files,
+        "moved": estimate.files,
         "parameters": f"{here}/parameters.npy",
     }
 
 
-def align_to_t1w(*, still: Files, anat: Files, seed: int) -> Files:
-    """Lay the reference on the T1w and take the confounds where its tissues are -> `transform`, `confounds`."""
+def align_to_t1w(*, corrected: MotionCorrectedRun, anat: Anatomy, seed: int) -> AlignedRun:
+    """Lay the reference on the T1w and take the confounds where its tissues are."""
     import ants
 
     from bids_app.preprocess import confounds, coregister, motion
 
     here, native, tissues = str(Path.cwd()), anat["native"], anat["tissues"]
-    image = nib.load(still["reference"])
+    image = read_image(corrected["reference"])
     reference = np.asarray(image.dataobj, np.float32)
-    images = {name: ants.image_read(native[name]) for name in ("t1w", "mask")}
-    found = coregister.register(reference, image.affine, images["t1w"], images["mask"], folder=here, seed=seed)
-    probabilities = {name: ants.image_read(tissues[name.lower()]) for name in ("GM", "WM", "CSF")}
-    placed = coregister.tissues_in_bold(motion.to_ants(reference, image.affine), probabilities, found.transform)
-    timed = nib.load(still["timed"])
-    series = motion.series(np.asarray(timed.dataobj), timed.affine, still["moved"], found.brain)
-    table, about = confounds.table(
-        series,
-        found.brain,
-        confounds.masks(placed, found.brain),
-        parameters=np.load(still["parameters"]),
-        tr=still["tr"],
+    t1w, mask = ants.image_read(native["t1w"]), ants.image_read(native["mask"])
+    alignment = coregister.register(reference, image.affine, t1w, mask, folder=here, seed=seed)
+    files = {"GM": tissues["gm"], "WM": tissues["wm"], "CSF": tissues["csf"]}
+    probabilities = coregister.resample_tissues_to_bold(
+        motion.to_ants(reference, image.affine),
+        {name: ants.image_read(file) for name, file in files.items()},
+        alignment.transform,
     )
-    written = confounds.write(table, Path(here) / "desc-confounds_timeseries.tsv", about=about)
-    return {"transform": found.transform, "confounds": str(written), "overlap": found.overlap}
+    timed = read_image(corrected["timed"])
+    series = motion.series(np.asarray(timed.dataobj), timed.affine, corrected["moved"], alignment.brain)
+    table, components = confounds.table(
+        series,
+        alignment.brain,
+        confounds.masks(probabilities, alignment.brain),
+        parameters=np.load(corrected["parameters"]),
+        tr=corrected["tr"],
+    )
+    file = confounds.write(table, Path(here) / "desc-confounds_timeseries.tsv", components=components)
+    return {"transform": alignment.transform, "confounds": str(file), "overlap": alignment.overlap}
 
 
-def warp_run_to_template(*, still: Files, aligned: Files, anat: Files, kind: str, grid: list[Any]) -> Files:
-    """The run and its brain on the grid [shape, affine], as `functional.series` takes it."""
+def warp_run_to_template(
+    *, corrected: MotionCorrectedRun, aligned: AlignedRun, anat: Anatomy, kind: str, grid: list[Any]
+) -> PreprocessedRun:
+    """The run and its brain on the grid [shape, affine]."""
     import ants
 
     from bids_app.preprocess import bold, motion
 
     here, forward = Path.cwd(), anat["warps"][kind]["forward"]
     target = motion.to_ants(np.zeros(grid[0], np.float32), np.array(grid[1]))
-    run = nib.load(still["timed"])
-    path = bold.to_template(
-        run, still["moved"], aligned["transform"], forward, target, here / "bold.nii", folder=str(here)
-    )
-    made = nib.load(path)
+    timed, moved, transform = read_image(corrected["timed"]), corrected["moved"], aligned["transform"]
+    path = bold.to_template(timed, moved, transform, forward, target, here / "bold.nii", folder=str(here))
+    warped = read_image(path)
     brain = ants.apply_transforms(target, ants.image_read(anat["native"]["mask"]), forward).numpy() > 0.5
-    plain((brain & bold.covered(made)).astype(np.float32), made.affine).to_filename("mask.nii")
+    to_nifti((brain & bold.field_of_view(warped)).astype(np.float32), warped.affine).to_filename("mask.nii")
     return {
         "bold": str(path),
         "mask": str(here / "mask.nii"),
         "confounds": aligned["confounds"],
-        "transform": aligned["transform"],
+        "transform": transform,
         "overlap": aligned["overlap"],
-        "tr": still["tr"],
+        "tr": corrected["tr"],
         "skipped": 0,
-        "dummies": still["dropped"],
-        "slice_time": still["slice_time"],
+        "dummies": corrected["dropped"],
+        "slice_time": corrected["slice_time"],
     }

@@ -12,11 +12,11 @@ def cached_folder(cache: str, name: str, make: Callable[[Path], None]) -> Path:
     if place.is_dir():
         return place
     with outputs.staging(Path(cache)) as stage:
-        making = stage / name
-        making.mkdir()
-        make(making)
+        fresh = stage / name
+        fresh.mkdir()
+        make(fresh)
         try:
-            making.rename(place)
+            fresh.rename(place)
         except OSError:  # another process was first, with the same content
             if not place.is_dir():
                 raise

@@ -11,10 +11,11 @@ import pandas as pd
 
 from bids_app import __version__
 from bids_app.bids import outputs
+from bids_app.bids.names import parse_session, resolution_label
 from bids_app.dataset.grid import Grid
 from bids_app.planning.group import heatmap_label
 from bids_app.planning.group_records import TrainingPlan
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import to_nifti
 from bids_app.training.fold_files import FoldFiles
 
 
@@ -35,7 +36,7 @@ def write_participant_heatmaps(files: FoldFiles, plan: TrainingPlan, grid: Grid,
             target = plan["target"]
             explained = person[target] if target in ("predicted", "true") else target
             index = plan["classes"].index(explained)
-            image = plain(grid.volume(maps[row, index].astype(np.float32)), grid.affine)
+            image = to_nifti(grid.volume(maps[row, index].astype(np.float32)), grid.affine)
             sidecar = _sidecar(person, explained, {"Analysis": plan["analysis"], "Method": method, **metadata}, about)
             sidecar["Checks"] = {outputs.camel(key): value for key, value in about["checks"][row][index].items()}
             file = _output_stem(person, sidecar)
@@ -51,7 +52,7 @@ def write_participant_heatmaps(files: FoldFiles, plan: TrainingPlan, grid: Grid,
 
 def _output_stem(person: Mapping[Hashable, Any], sidecar: Mapping[str, Any]) -> Path:
     """The path of a heatmap in OUT_DIR, without extension."""
-    session = None if person["session_id"] in ("", "n/a") else person["session_id"]
+    session = parse_session(person["session_id"])
     repeat = f"Repeat{person['repeat']}" if int(person["repeat"]) > 1 else ""
     stem = outputs.filename(
         person["participant_id"],
@@ -59,7 +60,7 @@ def _output_stem(person: Mapping[Hashable, Any], sidecar: Mapping[str, Any]) -> 
         "statmap",
         "",
         space=sidecar["Space"],
-        res=f"{sidecar['ResolutionMm']:g}".replace(".", "p"),
+        res=resolution_label(sidecar["ResolutionMm"]),
         stat=outputs.label(sidecar["Method"]),
         desc=heatmap_label(sidecar["Analysis"], sidecar["Cell"], sidecar["ExplainedClass"]) + repeat,
     )

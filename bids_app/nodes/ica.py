@@ -18,7 +18,7 @@ from bids_app.planning.group_records import ComponentPlan, MapScaling, SeriesFil
 from bids_app.planning.ica import INNER
 from bids_app.planning.work_dir import WorkDir
 from bids_app.preprocess import series as images
-from bids_app.preprocess.conform import plain, read_image
+from bids_app.preprocess.conform import read_image, to_nifti
 
 EVERYBODY = "everybody"
 FIT_FILE = "fitted.npz"
@@ -64,7 +64,7 @@ def gather_ica_series(
     for name in maps:
         grid.write(work_dir.grid(name))
     references = work_dir.reference_networks(sha256)
-    _save(references, network_templates.placed(Path(network_file), image, grid.mask))
+    _save(references, network_templates.resample_networks(Path(network_file), image, grid.mask))
     return {
         "grid": str(work_dir.grid(maps[0])),
         "files": read_series(files, grid, work),
@@ -77,7 +77,7 @@ def read_series(files: list[list[str]], grid: Grid, work: str) -> list[list[str]
     folder = WorkDir(Path(work)).series
     folder.mkdir(exist_ok=True)
     mask = folder / "mask.nii.gz"
-    plain(grid.mask.astype(np.uint8), grid.affine).to_filename(mask)
+    to_nifti(grid.mask.astype(np.uint8), grid.affine).to_filename(mask)
     return [[str(_read_run(Path(path), mask, folder)) for path in runs] for runs in files]
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from bids_app import __version__
+from bids_app.bids.names import parse_session, session_name
 from bids_app.dataset.grid import Grid
 from bids_app.planning.group_records import PageContext, PagePrediction
 from bids_app.planning.work_dir import WorkDir
-from bids_app.preprocess.conform import plain, read_image
+from bids_app.preprocess.conform import read_image, to_nifti
 from bids_app.regions import tables
 from bids_app.training.fold_files import FoldFiles
 
@@ -35,7 +36,7 @@ def write_prediction_page(
     """
     from bids_app.report import called
 
-    name = f"sub-{participant}" + ("" if session in ("", "n/a") else f"_ses-{session}")
+    name = session_name(participant, parse_session(session))
     file = Path(folder) / f"{name}.html"
     called.write(
         file,
@@ -71,7 +72,7 @@ def _page_section(prediction: PagePrediction, context: PageContext) -> "Call":
         probability={name: float(row[f"probability_{name}"]) for name in context["classes"]},
         method=prediction["method"],
         explained=explained,
-        map=plain(grid.volume(heatmap), grid.affine),
+        map=to_nifti(grid.volume(heatmap), grid.affine),
         unit=prediction["unit"],
         sign=prediction["sign"],
         atlas=context["atlases"][first]["name"],
@@ -100,4 +101,4 @@ def _t1w_in_template_space(files: list[str], template: str) -> nib.Nifti1Image:
 
     grid = ants.image_read(template)
     moved = ants.apply_transforms(grid, ants.image_read(files[0]), files[1:])
-    return plain(moved.numpy(), read_image(template).affine)
+    return to_nifti(moved.numpy(), read_image(template).affine)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
@@ -10,30 +11,40 @@ import numpy as np
 from bids_app import __version__
 from bids_app.atlases import templates
 from bids_app.nodes.cache import cached_folder
-from bids_app.preprocess.conform import plain
+from bids_app.planning.participant_records import TemplateFiles
+from bids_app.preprocess.conform import to_nifti
 
 FINE_MM = 2.0
 COARSE_MM = 4.0
-TISSUES = ("gm", "wm")
+TISSUES: tuple[Literal["gm", "wm"], ...] = ("gm", "wm")
 
 
 def prepare_template(
     *, cache: str, space: str, resolution: float, sloppy: bool, seed: int, box: Sequence[float] = ()
-) -> dict[str, str]:
+) -> TemplateFiles:
     """Files of the template: `target` (brain to register to) with `target_gm` and `target_wm` (priors), and on the
     output grid (`templates.grid`, box in mm) `brain`, `mask`, `gm`, `wm`."""
-    asked = (space, resolution, sloppy, seed, __version__, *box)
-    key = hashlib.sha256(repr(asked).encode()).hexdigest()[:12]
+    depends = (space, resolution, sloppy, seed, __version__, *box)
+    key = hashlib.sha256(repr(depends).encode()).hexdigest()[:12]
     folder = cached_folder(
         cache,
         f"template-{space}-{key}",
-        lambda making: _make(making, space=space, resolution=resolution, sloppy=sloppy, seed=seed, box=box),
+        lambda fresh: _write_template(fresh, space=space, resolution=resolution, sloppy=sloppy, seed=seed, box=box),
     )
-    names = ("target", "brain", "mask", *TISSUES, *(f"target_{tissue}" for tissue in TISSUES))
-    return {name: str(folder / f"{name}.nii.gz") for name in names}
+    return {
+        "target": str(folder / "target.nii.gz"),
+        "target_gm": str(folder / "target_gm.nii.gz"),
+        "target_wm": str(folder / "target_wm.nii.gz"),
+        "brain": str(folder / "brain.nii.gz"),
+        "mask": str(folder / "mask.nii.gz"),
+        "gm": str(folder / "gm.nii.gz"),
+        "wm": str(folder / "wm.nii.gz"),
+    }
 
 
-def _make(folder: Path, *, space: str, resolution: float, sloppy: bool, seed: int, box: Sequence[float]) -> None:
+def _write_template(
+    folder: Path, *, space: str, resolution: float, sloppy: bool, seed: int, box: Sequence[float]
+) -> None:
     fine = templates.brain(space)
     inside = nib.Nifti1Image((fine.get_fdata() > 0).astype(np.float32), fine.affine)
     for name, mm in (("target", COARSE_MM if sloppy else FINE_MM), ("brain", resolution)):
@@ -70,4 +81,4 @@ def _warp_priors(folder: Path, *, seed: int, sloppy: bool) -> None:
 
 
 def _save(folder: Path, name: str, image: nib.Nifti1Image) -> None:
-    plain(np.asarray(image.dataobj, dtype=np.float32), image.affine).to_filename(folder / f"{name}.nii.gz")
+    to_nifti(np.asarray(image.dataobj, dtype=np.float32), image.affine).to_filename(folder / f"{name}.nii.gz")

@@ -39,9 +39,9 @@ def prepare(values: Array, affine: Array, *, resolution_mm: float) -> Brain:
     """
     voxel_mm = float(np.linalg.norm(affine[:3, 0]))
     margin = int(np.ceil(MARGIN_MM / voxel_mm))
-    found = ndimage.find_objects((values > 0).astype(np.uint8))[0]
-    low = [max(0, part.start - margin) for part in found]
-    cropped = values[tuple(slice(start, part.stop + margin) for start, part in zip(low, found, strict=True))]
+    bounds = ndimage.find_objects((values > 0).astype(np.uint8))[0]
+    low = [max(0, part.start - margin) for part in bounds]
+    cropped = values[tuple(slice(start, part.stop + margin) for start, part in zip(low, bounds, strict=True))]
     inside = (cropped > 0).astype(np.float32)
     share = ndimage.gaussian_filter(inside, 2.0)
     beyond = ndimage.gaussian_filter(cropped, 2.0) / np.maximum(share, 1e-6)
@@ -68,7 +68,7 @@ def scanner_grid(shape: tuple[int, ...], affine: Array, *, resolution_mm: float)
     return tuple(int(size) for size in count), scanner.round(4)
 
 
-def pose(rng: np.random.Generator) -> Array:
+def draw_pose(rng: np.random.Generator) -> Array:
     """The pull-back affine of a random rotation, translation and size, about the origin of the world."""
     x, y, z = np.deg2rad(rng.uniform(-ROTATION_DEGREES, ROTATION_DEGREES, 3))
     about_x = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
@@ -80,7 +80,7 @@ def pose(rng: np.random.Generator) -> Array:
     return np.asarray(np.linalg.inv(forward), np.float64)
 
 
-def own_shape(brain: Brain, rng: np.random.Generator) -> Field:
+def draw_shape(brain: Brain, rng: np.random.Generator) -> Field:
     """A random diffeomorphism of the template's space, that makes the person's brain differ from it."""
     voxel_mm = float(np.linalg.norm(brain.affine[:3, 0]))
     size = tuple(int(np.ceil(count * voxel_mm / VELOCITY_MM)) + 1 for count in brain.mask.shape)
@@ -93,16 +93,16 @@ def own_shape(brain: Brain, rng: np.random.Generator) -> Field:
 def sample_brain(brain: Brain, sources: list[Field], posed: Array, shape: tuple[int, ...], scanner: Array) -> Array:
     """The brain (X, Y, Z) in the scanner, 0 outside; all maps are composed and the template is interpolated once."""
     image = np.zeros(int(np.prod(shape)), np.float32)
-    kept, points = places(brain, sources, posed, shape, scanner)
+    visible, points = visible_voxels(brain, sources, posed, shape, scanner)
     voxels = transform(points, np.linalg.inv(brain.affine))
     inside = ndimage.map_coordinates(brain.mask, voxels, order=1) > 0.5
-    image[kept[inside]] = ndimage.map_coordinates(
+    image[visible[inside]] = ndimage.map_coordinates(
         brain.coefficients, voxels[:, inside], order=3, mode="nearest", prefilter=False
     )
     return image.reshape(shape)
 
 
-def places(
+def visible_voxels(
     brain: Brain, sources: list[Field], posed: Array, shape: tuple[int, ...], scanner: Array
 ) -> tuple[NDArray[np.intp], Array]:
     """Which voxels of a scanner's grid (flat indices) may see the brain, and where in the template's world (3, N).
@@ -111,8 +111,8 @@ def places(
     """
     points = transform(positions(shape).reshape(3, -1), posed @ scanner)
     near = ndimage.map_coordinates(brain.near, transform(points, np.linalg.inv(brain.affine)), order=0)
-    kept = np.flatnonzero(near)
-    points = points[:, kept]
+    visible = np.flatnonzero(near)
+    points = points[:, visible]
     for field in sources:
         points = field.source(points)
-    return kept, points
+    return visible, points

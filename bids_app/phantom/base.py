@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from bids_app.atlases import templates
 from bids_app.bids import annex, inputs
+from bids_app.bids.metadata import read_metadata
 from bids_app.errors import DataError, MissingInputError
 from bids_app.phantom import description, people
 from bids_app.phantom.deformation import Array, transform
@@ -22,7 +23,7 @@ from bids_app.preprocess import conform, head, normalise, skull
 
 SPACE = "MNI152NLin2009cAsym"
 REGISTRATION_MM = 2.0
-FEWEST = 2
+MIN_PEOPLE = 2
 
 
 def find(base: Path) -> tuple[inputs.Dataset, list[inputs.Scan]]:
@@ -32,9 +33,9 @@ def find(base: Path) -> tuple[inputs.Dataset, list[inputs.Scan]]:
     """
     dataset = inputs.open_dataset(base)
     of_each = (inputs.anatomical_scans(dataset, person)[:1] for person in dataset.participants)
-    scans = [scan for found in of_each for scan in found]
-    if len(scans) < FEWEST:
-        raise DataError(f"--base has {len(scans)} people with a T1w image; two groups need at least {FEWEST}")
+    scans = [scan for of_participant in of_each for scan in of_participant]
+    if len(scans) < MIN_PEOPLE:
+        raise DataError(f"--base has {len(scans)} people with a T1w image; two groups need at least {MIN_PEOPLE}")
     reasons = [why for scan in scans if (why := annex.why_unreadable(scan.path, dataset.root))]
     if reasons:
         raise MissingInputError(f"{len(reasons)} images of --base cannot be read; the first: {reasons[0]}")
@@ -62,21 +63,21 @@ def write_images(
         rng = people.generator(random_seed, people.BASE_PERSON, index)
         image = conform.load(scan.path)
         values = np.asarray(image.dataobj)
-        brain = skull.stripped(values, voxel_ml=float(abs(np.linalg.det(image.affine[:3, :3]))) / 1000)
+        brain = skull.find_stripped_brain(values, voxel_ml=float(abs(np.linalg.det(image.affine[:3, :3]))) / 1000)
         field = None
         if group[index] == people.PATIENT and effect > 0:
-            own = in_person(region, image, brain, seed=random_seed)
-            field = shrink(own, effect=effect)
-            left[f"sub-{scan.participant}"] = round(remaining(own, field), 4)
+            region_in_person = warp_region(region, image, brain, seed=random_seed)
+            field = shrink(region_in_person, effect=effect)
+            left[f"sub-{scan.participant}"] = round(remaining(region_in_person, field), 4)
         part = rng.uniform(-0.5, 0.5, 3).astype(np.float32)
         moved = resample(values, brain, image.affine, field, part_of_voxel=part)
-        sidecar = inputs.metadata(dataset, scan) | ({"SkullStripped": True} if brain is not None else {})
+        sidecar = read_metadata(dataset.root, scan.path) | ({"SkullStripped": True} if brain is not None else {})
         save(folder, scan.participant, scan.session, moved, image.affine, sidecar=sidecar)
     _write_table(folder, dataset, scans, group)
     return {"people": len(scans), "base": dataset.name, "remaining_share": left}
 
 
-def in_person(region: Region, image: nibabel.Nifti1Image, brain: NDArray[np.bool_] | None, *, seed: int) -> Region:
+def warp_region(region: Region, image: nibabel.Nifti1Image, brain: NDArray[np.bool_] | None, *, seed: int) -> Region:
     """The region (world of the template) as it lies in a person's image; `brain` is None for a whole head.
 
     The template's brain is registered to the person's (affine, then SyN at 2 mm).
@@ -84,13 +85,13 @@ def in_person(region: Region, image: nibabel.Nifti1Image, brain: NDArray[np.bool
     """
     # antspyx writes transforms as files; they are of no use after this person.
     with tempfile.TemporaryDirectory() as folder:
-        whole = _shrunk(_to_ants(image))
-        mask = _of_head(whole, folder, seed) if brain is None else _shrunk(_to_ants(_like(brain, image)))
+        whole = _coarsen(_to_ants(image))
+        mask = _mask_head(whole, folder, seed) if brain is None else _coarsen(_to_ants(_mask_image(brain, image)))
         moving = whole * (mask > 0.5)
-        fixed = _shrunk(_to_ants(templates.brain(SPACE)))
+        fixed = _coarsen(_to_ants(templates.brain(SPACE)))
         start = normalise.affine(fixed, moving, folder=folder, name="base", seed=seed)
         warps = normalise.syn(fixed, moving, start, folder=folder, name="base", seed=seed, sloppy=False)
-        label = _to_ants(conform.plain(region.voxels.astype(np.float32), region.affine))
+        label = _to_ants(conform.to_nifti(region.voxels.astype(np.float32), region.affine))
         here = ants.apply_transforms(_to_ants(image), label, warps.inverse, whichtoinvert=warps.invert)
     voxels = here.numpy() > 0.5
     if not voxels.any():
@@ -130,7 +131,7 @@ def resample(
     return np.clip(result, low, high)
 
 
-def _of_head(whole: ants.ANTsImage, folder: str, seed: int) -> ants.ANTsImage:
+def _mask_head(whole: ants.ANTsImage, folder: str, seed: int) -> ants.ANTsImage:
     """The brain mask of a whole head."""
     pair = templates.head()
     if pair is None:
@@ -143,14 +144,14 @@ def _of_head(whole: ants.ANTsImage, folder: str, seed: int) -> ants.ANTsImage:
 
 
 def _to_ants(image: nibabel.Nifti1Image) -> ants.ANTsImage:
-    return ants.from_nibabel_nifti(conform.plain(image.get_fdata(dtype=np.float32), image.affine))
+    return ants.from_nibabel_nifti(conform.to_nifti(image.get_fdata(dtype=np.float32), image.affine))
 
 
-def _like(voxels: NDArray[np.bool_], image: nibabel.Nifti1Image) -> nibabel.Nifti1Image:
+def _mask_image(voxels: NDArray[np.bool_], image: nibabel.Nifti1Image) -> nibabel.Nifti1Image:
     return nibabel.Nifti1Image(voxels.astype(np.float32), image.affine)
 
 
-def _shrunk(image: ants.ANTsImage) -> ants.ANTsImage:
+def _coarsen(image: ants.ANTsImage) -> ants.ANTsImage:
     """The image at the voxel size that is registered, unless its own is as large."""
     size = [max(REGISTRATION_MM, mm) for mm in image.spacing]
     return ants.resample_image(image, size, use_voxels=False, interp_type=0)
@@ -163,8 +164,8 @@ def _write_table(folder: Path, dataset: inputs.Dataset, scans: Sequence[inputs.S
     for scan, name in zip(scans, group, strict=True):
         theirs = {column: text for column, text in rows.get(f"sub-{scan.participant}", {}).items() if column != "group"}
         before = rows.get(f"sub-{scan.participant}", {}).get("group")
-        kept = theirs | ({"group_in_base": before} if before else {})
-        table.append({"participant_id": f"sub-{scan.participant}", "group": name, **kept})
+        columns = theirs | ({"group_in_base": before} if before else {})
+        table.append({"participant_id": f"sub-{scan.participant}", "group": name, **columns})
     renamed = {"group_in_base": described["group"]} if "group" in described else {}
     description.write_participants(
         folder, table, described=described | renamed | {"group": description.COLUMNS["group"]}

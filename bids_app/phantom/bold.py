@@ -23,7 +23,7 @@ PERSON_SPREAD = 0.1
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured, and what is planted in patients: kind and size of the effect (see fluctuations.planted)."""
+    """What is measured, and what is planted in patients: kind and size of the effect (`effect_shares`)."""
 
     kind: str
     size: float
@@ -67,24 +67,26 @@ def acquire(
     """
     shape, scanner = grid
     slow, structured, head, white = rng.spawn(4)
-    kept, points = anatomy.places(brain, fields, posed, shape, scanner)
+    visible, points = anatomy.visible_voxels(brain, fields, posed, shape, scanner)
     tissues = function.tissues_at(points)
     base = np.zeros(shape, np.float32)
-    base.ravel()[kept] = np.array(list(SIGNAL.values()), np.float32) @ tissues
-    inside = ndimage.binary_dilation(base > EDGE, iterations=2).ravel()[kept]
+    base.ravel()[visible] = np.array(list(SIGNAL.values()), np.float32) @ tissues
+    inside = ndimage.binary_dilation(base > EDGE, iterations=2).ravel()[visible]
     times = slice_times(shape[2], plan.tr)
-    later = times[np.unravel_index(kept, shape)[2]][inside] - plan.tr / 2
-    still, sliced = _fluctuations(function, points, kept, shape, inside, later, plan=plan, patient=patient, rng=slow)
-    moved = movement.parameters(plan.volumes, head)
-    shared = _structured(kept, shape, tissues, moved, structured, plan=plan)[inside]
-    noise = white.standard_normal((len(kept), plan.volumes), dtype=np.float32)[inside]
+    later = times[np.unravel_index(visible, shape)[2]][inside] - plan.tr / 2
+    still, sliced = _make_fluctuations(
+        function, points, visible, shape, inside, later, plan=plan, patient=patient, rng=slow
+    )
+    moved = movement.draw_parameters(plan.volumes, head)
+    shared = _structured_noise(visible, shape, tissues, moved, structured, plan=plan)[inside]
+    noise = white.standard_normal((len(visible), plan.volumes), dtype=np.float32)[inside]
     noise *= np.float32(WHITE / 100 * SIGNAL["GM"])
     for percent in (still, sliced):
         percent *= tissues[TISSUES.index("GM"), inside][:, None]
         percent += shared
-    seen = kept[inside]
+    seen = visible[inside]
     still = base.ravel()[seen][:, None] * (1 + still / 100) + noise
-    raw = _move(base, seen, scanner, moved, 1 + sliced / 100, noise)
+    raw = _move_head(base, seen, scanner, moved, 1 + sliced / 100, noise)
     return Run(raw, scanner, times, still, seen, tissues[:, inside], moved)
 
 
@@ -103,10 +105,10 @@ def drifts(volumes: int, count: int) -> Array:
     return cosines
 
 
-def _fluctuations(
+def _make_fluctuations(
     function: Function,
     points: Array,
-    kept: NDArray[np.intp],
+    visible: NDArray[np.intp],
     shape: tuple[int, ...],
     inside: NDArray[np.bool_],
     later: Array,
@@ -116,25 +118,25 @@ def _fluctuations(
     rng: np.random.Generator,
 ) -> tuple[Array, Array]:
     """Fluctuations (N, volumes) of pure grey matter, percent: in the middle of the TR, and when each slice is due."""
-    found = fluctuations.bins(plan.volumes, plan.tr)
+    frequencies = fluctuations.bins(plan.volumes, plan.tr)
     parcels = fluctuations.Parcels(function.parcel_at(points), function.network, len(function.network) - 1)
-    amplitudes = fluctuations.coefficients(
+    amplitudes = fluctuations.draw_coefficients(
         parcels,
-        kept,
+        visible,
         shape,
         rng,
-        count=len(found),
+        count=len(frequencies),
         voxel_mm=plan.resolution_mm,
-        special=fluctuations.planted(plan.kind, plan.size if patient else 0.0),
+        special=fluctuations.effect_shares(plan.kind, plan.size if patient else 0.0),
     )[inside]
     amplitudes *= np.float32(FLUCTUATION * np.exp(PERSON_SPREAD * rng.standard_normal()))
-    still = fluctuations.series(amplitudes, found=found, volumes=plan.volumes, tr=plan.tr)
-    sliced = fluctuations.series(amplitudes, found=found, volumes=plan.volumes, tr=plan.tr, later=later)
+    still = fluctuations.make_series(amplitudes, bins=frequencies, volumes=plan.volumes, tr=plan.tr)
+    sliced = fluctuations.make_series(amplitudes, bins=frequencies, volumes=plan.volumes, tr=plan.tr, later=later)
     return still, sliced
 
 
-def _structured(
-    kept: NDArray[np.intp],
+def _structured_noise(
+    visible: NDArray[np.intp],
     shape: tuple[int, ...],
     tissues: Array,
     moved: Array,
@@ -152,26 +154,26 @@ def _structured(
         (DRIFT * drifts(plan.volumes, DRIFTS), DRIFT_MM),
         (ARTEFACT * of_motion, ARTEFACT_MM),
     )
-    percent = np.zeros((len(kept), plan.volumes), np.float32)
+    percent = np.zeros((len(visible), plan.volumes), np.float32)
     for courses, smoothness_mm in kinds:
         sigma = smoothness_mm / plan.resolution_mm
-        fields = np.stack([_field(kept, shape, rng, sigma=sigma) for _ in courses], axis=1)
+        fields = np.stack([_draw_field(visible, shape, rng, sigma=sigma) for _ in courses], axis=1)
         percent += fields @ courses.astype(np.float32)
     pulses = rng.standard_normal((2, plan.volumes)).astype(np.float32)
     percent += tissues.T @ (np.array([PULSE[name] for name in TISSUES], np.float32) @ pulses)
-    percent -= np.float32(DROP_PER_MM) * np.nan_to_num(movement.framewise(moved)).astype(np.float32)
+    percent -= np.float32(DROP_PER_MM) * np.nan_to_num(movement.framewise_displacement(moved)).astype(np.float32)
     return percent
 
 
-def _field(kept: NDArray[np.intp], shape: tuple[int, ...], rng: np.random.Generator, *, sigma: float) -> Array:
+def _draw_field(visible: NDArray[np.intp], shape: tuple[int, ...], rng: np.random.Generator, *, sigma: float) -> Array:
     """Smooth random values (N,) of mean 0 and SD 1 over the grid."""
     noise = rng.standard_normal(shape, dtype=np.float32)
     field = ndimage.gaussian_filter(noise, sigma, mode="wrap", truncate=3.0)
-    values: Array = ((field - field.mean()) / field.std()).ravel()[kept]
+    values: Array = ((field - field.mean()) / field.std()).ravel()[visible]
     return values
 
 
-def _move(
+def _move_head(
     base: Array, seen: NDArray[np.intp], scanner: Array, moved: Array, relative: Array, noise: Array
 ) -> NDArray[np.int16]:
     """The volumes int16 (X, Y, Z, volumes) of a head that moves; what fluctuates stays at its voxel.
@@ -183,7 +185,7 @@ def _move(
     centre = scanner[:3, :3] @ ndimage.center_of_mass(base) + scanner[:3, 3]
     raw = np.zeros((len(moved), base.size), np.int16)
     for number, six in enumerate(moved):
-        back = np.linalg.inv(scanner) @ np.linalg.inv(movement.rigid(six, centre)) @ scanner
+        back = np.linalg.inv(scanner) @ np.linalg.inv(movement.rigid_matrix(six, centre)) @ scanner
         here = ndimage.map_coordinates(coefficients, transform(indices, back), order=3, prefilter=False)
         values = np.clip(np.rint(here * relative[:, number] + noise[:, number]), 1, np.iinfo(np.int16).max)
         raw[number, seen] = np.where(here > EDGE, values, 0)

@@ -23,27 +23,27 @@ def columns(run: bold.Run, *, tr: float) -> tuple[dict[str, Array], dict[str, di
     """Every column (volumes,), NaN where there is none, and what the sidecar says of the components."""
     inside = run.tissues.sum(axis=0) > 0.5
     brain = run.still[inside]
-    wm, csf = (_pure(run, name) for name in ("WM", "CSF"))
+    wm, csf = (_pure_series(run, name) for name in ("WM", "CSF"))
     plain, standard = dvars(brain)
     slow = cosines(brain.shape[1], tr)
     parts, explained = compcor(np.vstack([wm, csf]), slow)
-    found: dict[str, Array] = {
+    table: dict[str, Array] = {
         "global_signal": brain.mean(axis=0),
         "csf": csf.mean(axis=0),
         "white_matter": wm.mean(axis=0),
         "dvars": plain,
         "std_dvars": standard,
-        "framewise_displacement": movement.framewise(run.moved),
+        "framewise_displacement": movement.framewise_displacement(run.moved),
     }
     for name in ("global_signal", "csf", "white_matter"):
-        step = np.diff(found[name], prepend=np.nan)
-        found |= {
+        step = np.diff(table[name], prepend=np.nan)
+        table |= {
             f"{name}_derivative1": step,
-            f"{name}_power2": found[name] ** 2,
+            f"{name}_power2": table[name] ** 2,
             f"{name}_derivative1_power2": step**2,
         }
-    found |= {f"cosine{number:02d}": values for number, values in enumerate(slow)}
-    found |= {f"a_comp_cor_{number:02d}": values for number, values in enumerate(parts)}
+    table |= {f"cosine{number:02d}": values for number, values in enumerate(slow)}
+    table |= {f"a_comp_cor_{number:02d}": values for number, values in enumerate(parts)}
     about: dict[str, dict[str, object]] = {
         f"a_comp_cor_{number:02d}": {
             "Method": "aCompCor",
@@ -54,17 +54,16 @@ def columns(run: bold.Run, *, tr: float) -> tuple[dict[str, Array], dict[str, di
         }
         for number, share in enumerate(explained)
     }
-    return found | movement.expanded(run.moved), about
+    return table | movement.expand(run.moved), about
 
 
-def write(path: Path, found: dict[str, Array], about: dict[str, dict[str, object]]) -> None:
+def write(path: Path, columns: dict[str, Array], about: dict[str, dict[str, object]]) -> None:
     """Write the table, and beside it its sidecar; NaN is n/a."""
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
-        table.writerow(found)
-        table.writerows(
-            ["n/a" if np.isnan(value) else f"{value:.8g}" for value in row] for row in zip(*found.values(), strict=True)
-        )
+        table.writerow(columns)
+        rows = zip(*columns.values(), strict=True)
+        table.writerows(["n/a" if np.isnan(value) else f"{value:.8g}" for value in row] for row in rows)
     write_json(path.with_suffix(".json"), about)
 
 
@@ -99,7 +98,7 @@ def compcor(series: Array, slow: Array) -> tuple[Array, Array]:
     return (courses * signs)[:COMPONENTS], share[:COMPONENTS]
 
 
-def _pure(run: bold.Run, name: str) -> Array:
+def _pure_series(run: bold.Run, name: str) -> Array:
     """The series (voxels, volumes) of voxels with little but one tissue; of the purest where there are few such."""
     share = run.tissues[TISSUES.index(name)]
     order = np.argsort(-share, kind="stable")

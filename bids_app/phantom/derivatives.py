@@ -17,7 +17,7 @@ from bids_app.phantom.image import save_series
 from bids_app.preprocess import conform
 
 SPACE = "MNI152NLin2009cAsym"
-IGNORED = ("*_timeseries.*", "*_xfm.*", "*_boldref.*")
+BIDSIGNORE = ("*_timeseries.*", "*_xfm.*", "*_boldref.*")
 
 
 def describe(folder: Path) -> None:
@@ -36,12 +36,12 @@ def describe(folder: Path) -> None:
     )
     text = "Made from the truth of a phantom, and named as fMRIPrep names its outputs. fMRIPrep was not run."
     (folder / "README").write_text(f"# Phantom, preprocessed\n\n{STATEMENT}\n\n{text}\n", encoding="utf-8")
-    (folder / ".bidsignore").write_text("\n".join(IGNORED) + "\n", encoding="utf-8")
+    (folder / ".bidsignore").write_text("\n".join(BIDSIGNORE) + "\n", encoding="utf-8")
 
 
 def write_anatomy(root: Path, person: str, brain: Array, tissues: Array, scanner: Array, deformed: warp.Warp) -> None:
     """Write the T1w without shading and noise, its mask, tissue probabilities (3, X, Y, Z) and the transforms."""
-    folder = _made(root, person, "anat")
+    folder = _make_folder(root, person, "anat")
     mask = brain > 0
     seen = np.clip(np.rint(brain * 10), 0, np.iinfo(np.int16).max).astype(np.int16)
     _save(folder / outputs.filename(person, None, "T1w", ".nii.gz", desc="preproc"), seen, scanner, SkullStripped=True)
@@ -66,12 +66,12 @@ def write_function(
     plan: bold.Plan,
 ) -> None:
     """Write the run on a grid (shape, affine) of the template, its mean, its mask and its confounds."""
-    folder = _made(root, person, "func")
+    folder = _make_folder(root, person, "func")
     shape, affine = grid
     points = transform(positions(shape).reshape(3, -1), affine)
     inside = np.flatnonzero(function.tissues_at(points).sum(axis=0) > 0.5)
     voxels = transform(deformed.in_scanner(points[:, inside]), np.linalg.inv(run.affine))
-    values = cubic(voxels, run.seen, run.raw.shape[:3], run.still)
+    values = interpolate_cubic(voxels, run.seen, run.raw.shape[:3], run.still)
     whole = np.zeros((plan.volumes, int(np.prod(shape))), np.int16)
     whole[:, inside] = np.clip(np.rint(values.T), 0, np.iinfo(np.int16).max)
     series = np.moveaxis(whole.reshape(plan.volumes, *shape), 0, -1)
@@ -90,7 +90,7 @@ def write_function(
     confounds.write(folder / name, *confounds.columns(run, tr=plan.tr))
 
 
-def cubic(voxels: Array, seen: NDArray[np.intp], shape: tuple[int, ...], still: Array) -> Array:
+def interpolate_cubic(voxels: Array, seen: NDArray[np.intp], shape: tuple[int, ...], still: Array) -> Array:
     """Series (N, volumes) at voxel coordinates (3, N), by cubic B-splines, of `still` (M, volumes), which is `seen`.
 
     What was not seen counts as 0. fMRIPrep resamples BOLD so; linear interpolation would make neighbours alike, by as
@@ -104,13 +104,13 @@ def cubic(voxels: Array, seen: NDArray[np.intp], shape: tuple[int, ...], still: 
     return values
 
 
-def _made(root: Path, person: str, datatype: str) -> Path:
+def _make_folder(root: Path, person: str, datatype: str) -> Path:
     folder = outputs.folder(root, person, None, datatype)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def _save(path: Path, values: NDArray[np.generic], affine: Array, **sidecar: object) -> None:
-    nibabel.save(conform.plain(values, affine), path)
+    nibabel.save(conform.to_nifti(values, affine), path)
     if sidecar:
         write_json(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), sidecar)

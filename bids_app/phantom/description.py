@@ -96,12 +96,12 @@ def describe(folder: Path, truth: Mapping[str, object], *, base: str | None) -> 
         name=name,
         statement=STATEMENT,
         source=FROM_BASE.format(base=base) if base else INVENTED,
-        planted=_planted(truth),
+        planted=_describe_effect(truth),
     )
     (folder / "README").write_text(text, encoding="utf-8")
 
 
-def _planted(truth: Mapping[str, object]) -> str:
+def _describe_effect(truth: Mapping[str, object]) -> str:
     """What was done to the region, in words."""
     named = {"region": truth["region"], "atlas": truth["atlas"]}
     percent = 100 * float(str(truth["effect"]))

@@ -42,7 +42,7 @@ class Parcels:
     planted: int
 
 
-def planted(kind: str, size: float) -> Shares:
+def effect_shares(kind: str, size: float) -> Shares:
     """The shares in a patient's region; a `size` of 0 is everybody else's.
 
     amplitude: the fluctuation is 1 + size times as large, with the same shares.
@@ -63,25 +63,25 @@ def planted(kind: str, size: float) -> Shares:
 def bins(volumes: int, tr: float) -> NDArray[np.intp]:
     """The frequencies of the band, as multiples of 1 / (volumes * tr); UsageError where they are too few."""
     frequencies = np.arange(volumes // 2 + 1) / (volumes * tr)
-    found = np.flatnonzero((frequencies >= BAND_HZ[0]) & (frequencies <= BAND_HZ[1]))
-    if len(found) < FEWEST_BINS:
+    in_band = np.flatnonzero((frequencies >= BAND_HZ[0]) & (frequencies <= BAND_HZ[1]))
+    if len(in_band) < FEWEST_BINS:
         raise UsageError(
-            f"--bold-volumes {volumes} with --tr {tr:g}: {volumes * tr:g} s hold {len(found)} frequencies from "
+            f"--bold-volumes {volumes} with --tr {tr:g}: {volumes * tr:g} s hold {len(in_band)} frequencies from "
             f"{BAND_HZ[0]} to {BAND_HZ[1]} Hz, and {FEWEST_BINS} are needed; give more volumes"
         )
-    return found
+    return in_band
 
 
-def courses(shape: tuple[int, ...], rng: np.random.Generator) -> Complex:
+def draw_courses(shape: tuple[int, ...], rng: np.random.Generator) -> Complex:
     """Random amplitudes of the bins (..., bins), of a power that is 1 in the mean: flat in the band."""
     parts = rng.standard_normal((2, *shape), dtype=np.float32) / np.float32(np.sqrt(2 * shape[-1]))
     amplitudes: Complex = parts[0] + np.complex64(1j) * parts[1]
     return amplitudes
 
 
-def coefficients(
+def draw_coefficients(
     parcels: Parcels,
-    kept: NDArray[np.intp],
+    voxels: NDArray[np.intp],
     shape: tuple[int, ...],
     rng: np.random.Generator,
     *,
@@ -89,57 +89,60 @@ def coefficients(
     voxel_mm: float,
     special: Shares,
 ) -> Complex:
-    """Amplitudes (N, count) of the bins in the voxels `kept` of a grid, power 1; `special` holds in the planted parcel.
+    """Amplitudes (N, count) of the bins in some voxels of a grid, power 1; `special` holds in the planted parcel.
 
     The random numbers do not depend on `special`, nor on where the parcels lie.
     """
-    networks = _of_unit_power(courses((int(parcels.network.max()) + 1, count), rng))
-    regional = courses((len(parcels.network), count), rng)
+    networks = _normalise_power(draw_courses((int(parcels.network.max()) + 1, count), rng))
+    regional = draw_courses((len(parcels.network), count), rng)
     spread = np.exp(REGIONAL_SPREAD * rng.standard_normal(len(parcels.network)))
-    own, local = courses((len(kept), count), rng), _local(kept, shape, rng, count=count, voxel_mm=voxel_mm)
+    individual, local = (
+        draw_courses((len(voxels), count), rng),
+        _local_amplitudes(voxels, shape, rng, count=count, voxel_mm=voxel_mm),
+    )
     network_of = networks[parcels.network]
     # Without a part along its network's, so that the two shares add up in every single person.
     regional -= (regional * network_of.conj()).sum(axis=1, keepdims=True).real * network_of
-    regional = _of_unit_power(regional)
+    regional = _normalise_power(regional)
     every = [special if index == parcels.planted else Shares() for index in range(len(parcels.network))]
-    scale = {name: _column(every, name, spread) for name in ("network", "regional", "local", "own")}
+    scale = {name: _parcel_scale(every, name, spread) for name in ("network", "regional", "local", "own")}
     coherent = scale["network"] * network_of + scale["regional"] * regional
     at = parcels.of_voxel
-    whole: Complex = coherent[at] + scale["local"][at] * local + scale["own"][at] * own
+    whole: Complex = coherent[at] + scale["local"][at] * local + scale["own"][at] * individual
     return whole
 
 
-def series(
-    amplitudes: Complex, *, found: NDArray[np.intp], volumes: int, later: Array | float = 0.0, tr: float
+def make_series(
+    amplitudes: Complex, *, bins: NDArray[np.intp], volumes: int, later: Array | float = 0.0, tr: float
 ) -> Array:
     """Series (N, volumes), SD 1 for a power of 1, sampled `later` s (one number, or one a voxel) than every TR."""
-    turn = np.exp(2j * np.pi * np.multiply.outer(np.asarray(later), found / (volumes * tr))).astype(np.complex64)
+    turn = np.exp(2j * np.pi * np.multiply.outer(np.asarray(later), bins / (volumes * tr))).astype(np.complex64)
     spectrum = np.zeros((len(amplitudes), volumes // 2 + 1), np.complex64)
-    spectrum[:, found] = amplitudes * turn * np.float32(volumes / np.sqrt(2))
+    spectrum[:, bins] = amplitudes * turn * np.float32(volumes / np.sqrt(2))
     values: Array = fft.irfft(spectrum, volumes, axis=1)
     return values
 
 
-def _local(
-    kept: NDArray[np.intp], shape: tuple[int, ...], rng: np.random.Generator, *, count: int, voxel_mm: float
+def _local_amplitudes(
+    voxels: NDArray[np.intp], shape: tuple[int, ...], rng: np.random.Generator, *, count: int, voxel_mm: float
 ) -> Complex:
     """Amplitudes (N, count) that are smooth in space, of a power that is 1 in the mean."""
-    smooth = np.empty((len(kept), count), np.complex64)
+    smooth = np.empty((len(voxels), count), np.complex64)
     for index in range(count):
         for part, unit in enumerate((np.complex64(1), np.complex64(1j))):
             noise = rng.standard_normal(shape, dtype=np.float32)
             field = ndimage.gaussian_filter(noise, LOCAL_MM / voxel_mm, mode="wrap", truncate=3.0)
-            values = unit * (field / field.std()).ravel()[kept]
+            values = unit * (field / field.std()).ravel()[voxels]
             smooth[:, index] = values if part == 0 else smooth[:, index] + values
     return smooth / np.float32(np.sqrt(2 * count))
 
 
-def _of_unit_power(amplitudes: Complex) -> Complex:
+def _normalise_power(amplitudes: Complex) -> Complex:
     normed: Complex = amplitudes / np.linalg.norm(amplitudes, axis=1, keepdims=True)
     return normed
 
 
-def _column(every: list[Shares], name: str, spread: Array) -> Array:
+def _parcel_scale(every: list[Shares], name: str, spread: Array) -> Array:
     """What a share's amplitudes are multiplied by in each parcel (parcels, 1)."""
     values = [each.factor * np.sqrt(getattr(each, name)) for each in every]
     return (np.array(values) * spread).astype(np.float32)[:, None]

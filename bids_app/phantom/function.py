@@ -90,21 +90,21 @@ def prepare(brain: Brain, tissues: Array, region: Region, *, template_mm: float,
     labelled = numbers[source.labels]
     nearest = ndimage.distance_transform_edt(labelled == 0, return_distances=False, return_indices=True)
     network = np.array([network_of(source.names[label]) for label in order])
-    there = ndimage.map_coordinates(labelled, _voxels(region, source.affine), order=0)
+    there = ndimage.map_coordinates(labelled, _region_voxels(region, source.affine), order=0)
     if not there.any():
         raise UsageError(f"--region {region.name}: it lies outside the cortex and the nuclei, where no BOLD is planted")
-    own = np.bincount(network[there[there > 0] - 1]).argmax()
+    network_of_region = np.bincount(network[there[there > 0] - 1]).argmax()
     return Function(
-        tissues=smoothed(tissues, template_mm=template_mm, resolution_mm=resolution_mm),
+        tissues=smooth_tissues(tissues, template_mm=template_mm, resolution_mm=resolution_mm),
         affine=brain.affine,
         labels=(labelled[tuple(nearest)] - 1).astype(np.int16),
         labels_affine=source.affine,
-        network=np.append(network, own),
+        network=np.append(network, network_of_region),
         region=region,
     )
 
 
-def smoothed(tissues: Array, *, template_mm: float, resolution_mm: float) -> Array:
+def smooth_tissues(tissues: Array, *, template_mm: float, resolution_mm: float) -> Array:
     """Tissues (3, X, Y, Z) as voxels of `resolution_mm` see them; as anatomy.prepare smooths the template."""
     sigma = float(np.sqrt(max((resolution_mm / template_mm) ** 2 - 1, 0) / 12))
     return np.stack([ndimage.gaussian_filter(part, sigma) for part in tissues])
@@ -155,10 +155,10 @@ def _prior_at(points: Array, tissue: Literal["gm", "wm"]) -> Array:
     """How probable a tissue is at world points (3, N)."""
     prior = templates.tissue_prior(tissue)
     voxels = transform(points, np.linalg.inv(prior.affine))
-    found: Array = ndimage.map_coordinates(prior.get_fdata(dtype=np.float32), voxels, order=1)
-    return found
+    values: Array = ndimage.map_coordinates(prior.get_fdata(dtype=np.float32), voxels, order=1)
+    return values
 
 
-def _voxels(region: Region, affine: Array) -> Array:
+def _region_voxels(region: Region, affine: Array) -> Array:
     """The region's voxels (3, N) in those of another grid of the same world."""
     return transform(np.argwhere(region.voxels).T.astype(np.float32), np.linalg.inv(affine) @ region.affine)

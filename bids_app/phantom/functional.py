@@ -35,7 +35,11 @@ class Study:
 
     def truth(self) -> dict[str, object]:
         """What is to be known about the runs."""
-        plan, plain, special = self.plan, fluctuations.Shares(), fluctuations.planted(self.plan.kind, self.plan.size)
+        plan, plain, special = (
+            self.plan,
+            fluctuations.Shares(),
+            fluctuations.effect_shares(self.plan.kind, self.plan.size),
+        )
         return {
             "effect": plan.kind,
             "size": plan.size,
@@ -67,7 +71,7 @@ def prepare(
     tissues = functions.segment(template.get_fdata(dtype=np.float32), template.affine, brain)
     template_mm = float(np.linalg.norm(template.affine[:3, 0]))
     function = functions.prepare(brain, tissues, region, template_mm=template_mm, resolution_mm=plan.resolution_mm)
-    fine = functions.smoothed(tissues, template_mm=template_mm, resolution_mm=resolution_mm)
+    fine = functions.smooth_tissues(tissues, template_mm=template_mm, resolution_mm=resolution_mm)
     if tree is not None:
         tree.mkdir(parents=True, exist_ok=True)
         derivatives.describe(tree)
@@ -106,9 +110,9 @@ def write_person(
     if study.tree is None:
         return
     deformed = warp.find(study.brain, fields, posed)
-    kept, points = anatomy.places(study.brain, fields, posed, image.shape, scanner)
+    visible, points = anatomy.visible_voxels(study.brain, fields, posed, image.shape, scanner)
     tissues = np.zeros((len(functions.TISSUES), image.size), np.float32)
-    tissues[:, kept] = study.fine.tissues_at(points)
+    tissues[:, visible] = study.fine.tissues_at(points)
     derivatives.write_anatomy(study.tree, person.label, image, tissues.reshape(-1, *image.shape), scanner, deformed)
     derivatives.write_function(study.tree, person.label, run, study.output, study.function, deformed, plan=plan)
 
@@ -117,7 +121,7 @@ def write_networks(folder: Path) -> None:
     """Write the maps of the networks (X, Y, Z, networks) at 3 mm in the template's space, and their names."""
     folder.mkdir(parents=True, exist_ok=True)
     shape, affine = templates.grid(derivatives.SPACE, NETWORKS_MM)
-    nibabel.save(conform.plain(functions.network_maps(shape, affine), affine), folder / "network-maps.nii.gz")
+    nibabel.save(conform.to_nifti(functions.network_maps(shape, affine), affine), folder / "network-maps.nii.gz")
     with (folder / "network-maps.tsv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
         table.writerows([("index", "name"), *enumerate(functions.NETWORKS)])

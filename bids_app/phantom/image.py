@@ -25,7 +25,7 @@ def save(
     """Write an image (X, Y, Z) in the type it has; the same image gives the same bytes."""
     folder = outputs.folder(out, participant, session, "anat")
     folder.mkdir(parents=True, exist_ok=True)
-    nibabel.save(conform.plain(values, affine), folder / outputs.filename(participant, session, "T1w", ".nii.gz"))
+    nibabel.save(conform.to_nifti(values, affine), folder / outputs.filename(participant, session, "T1w", ".nii.gz"))
     write_json(folder / outputs.filename(participant, session, "T1w", ".json"), sidecar)
 
 
@@ -33,7 +33,7 @@ def save_series(
     path: Path, series: NDArray[np.generic], affine: Array, *, tr: float, sidecar: Mapping[str, object]
 ) -> None:
     """Write a series (X, Y, Z, volumes), a volume every `tr` seconds; the sidecar says so too."""
-    image = conform.plain(series, affine)
+    image = conform.to_nifti(series, affine)
     image.header.set_xyzt_units("mm", "sec")
     image.header.set_zooms((*image.header.get_zooms()[:3], tr))
     nibabel.save(image, path)

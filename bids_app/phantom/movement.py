@@ -16,7 +16,7 @@ SLOW_MM, JITTER_MM = 0.25, 0.02
 JERKS, JERK_MM = 0.03, 0.6  # the part of the volumes in which the head leaps, and how far
 
 
-def parameters(volumes: int, rng: np.random.Generator) -> Array:
+def draw_parameters(volumes: int, rng: np.random.Generator) -> Array:
     """Six parameters (volumes, 6) of where the head is, mm and rad, 0 in the first volume; signs as in `rigid`.
 
     A slow wandering, a little jitter, and now and then a leap, half of which goes back in the next volume.
@@ -32,7 +32,7 @@ def parameters(volumes: int, rng: np.random.Generator) -> Array:
     return moved
 
 
-def rigid(six: Array, centre: Array) -> Array:
+def rigid_matrix(six: Array, centre: Array) -> Array:
     """The 4 x 4 matrix that takes the head of the first volume to where it is now, in RAS+ world coordinates.
 
     `six` has fMRIPrep's signs, which are those of FSL's MCFLIRT: how the volume has to be moved back, along axes of
@@ -49,13 +49,13 @@ def rigid(six: Array, centre: Array) -> Array:
     return np.asarray(np.linalg.inv(back), np.float64)
 
 
-def framewise(six: Array) -> Array:
+def framewise_displacement(six: Array) -> Array:
     """Framewise displacement (volumes,) in mm, rotations on a sphere of 50 mm; the first is NaN."""
     steps = np.abs(np.diff(six, axis=0)) * np.array([1, 1, 1, *[HEAD_MM] * 3])
     return np.concatenate([[np.nan], steps.sum(axis=1)])
 
 
-def expanded(six: Array) -> dict[str, Array]:
+def expand(six: Array) -> dict[str, Array]:
     """The 24 columns: parameters, their backward differences (the first NaN), and the squares of both."""
     columns: dict[str, Array] = {}
     for name, values in zip(AXES, six.T, strict=True):

@@ -20,7 +20,7 @@ def acquire(brain: Array, rng: np.random.Generator, *, white: float) -> NDArray[
     to 2. Noise of magnitudes: Gudbjartsson and Patz, Magn Reson Med 34, 910 (1995), doi:10.1002/mrm.1910340618.
     """
     inside = brain > 0
-    shaded = brain * bias(brain.shape, inside, rng)
+    shaded = brain * draw_bias(brain.shape, inside, rng)
     real, imaginary = rng.standard_normal((2, *brain.shape), dtype=np.float32) * np.float32(NOISE * white)
     seen = np.hypot(shaded + real, imaginary)
     scale = np.exp(rng.uniform(*np.log(SCALES))) * UNIT
@@ -28,7 +28,7 @@ def acquire(brain: Array, rng: np.random.Generator, *, white: float) -> NDArray[
     return np.where(inside, whole, np.int16(0))
 
 
-def bias(shape: tuple[int, ...], inside: NDArray[np.bool_], rng: np.random.Generator) -> Array:
+def draw_bias(shape: tuple[int, ...], inside: NDArray[np.bool_], rng: np.random.Generator) -> Array:
     """A shading (X, Y, Z) from 1 / 1.15 to 1.15 in the brain: the exponential of a random polynomial of degree 2."""
     axes = np.meshgrid(*(np.linspace(-1, 1, size, dtype=np.float32) for size in shape), indexing="ij", sparse=True)
     field = np.zeros(shape, np.float32)

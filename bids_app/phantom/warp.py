@@ -46,10 +46,10 @@ def find(brain: Brain, fields: list[Field], posed: Array) -> Warp:
     affine[:3, 3] = brain.affine[:3, 3] - MARGIN_MM
     shape = tuple(int(size) for size in np.ceil((extent + 2 * MARGIN_MM) / STEP_MM) + 1)
     at = transform(positions(shape).reshape(3, -1), affine)
-    there = _through(at, fields)
+    there = _apply_fields(at, fields)
     back = 2 * at - there
     for _ in range(MOST_STEPS):
-        wrong = _through(back, fields) - at
+        wrong = _apply_fields(back, fields) - at
         if np.abs(wrong).max() < PRECISE_MM:
             break
         back = back - np.float32(0.6) * wrong
@@ -84,10 +84,10 @@ def write(path: Path, warp: Warp, *, to_template: bool) -> None:
     )
     order = [field, affine] if to_template else [affine, field]  # the first is applied to points first
     ants.write_transform(ants.compose_ants_transforms(order), str(path))
-    path.write_bytes(undated(path.read_bytes()))
+    path.write_bytes(remove_dates(path.read_bytes()))
 
 
-def undated(content: bytes) -> bytes:
+def remove_dates(content: bytes) -> bytes:
     """HDF5 without the times at which its objects were made: object headers of version 2, with checksums.
 
     The HDF5 file format specification, version 3.0, section IV.A.1.b.
@@ -113,29 +113,29 @@ def lookup3(data: bytes) -> int:
     words = struct.unpack(f"<{-(-len(data) // 12) * 3}I", data.ljust(-(-len(data) // 12) * 12, b"\0"))
     for at in range(0, len(words), 3):
         a, b, c = ((x + y) & 0xFFFFFFFF for x, y in zip((a, b, c), words[at : at + 3], strict=True))
-        a, b, c = _mixed(a, b, c) if at + 3 < len(words) else _finished(a, b, c)
+        a, b, c = _mix(a, b, c) if at + 3 < len(words) else _finish(a, b, c)
     return c
 
 
-def _mixed(a: int, b: int, c: int) -> tuple[int, int, int]:
+def _mix(a: int, b: int, c: int) -> tuple[int, int, int]:
     for turn in (4, 6, 8, 16, 19, 4):
-        a = ((a - c) & 0xFFFFFFFF) ^ _turned(c, turn)
+        a = ((a - c) & 0xFFFFFFFF) ^ _rotate(c, turn)
         a, b, c = b, (c + b) & 0xFFFFFFFF, a
     return a, b, c
 
 
-def _finished(a: int, b: int, c: int) -> tuple[int, int, int]:
+def _finish(a: int, b: int, c: int) -> tuple[int, int, int]:
     for turn in (14, 11, 25, 16, 4, 14, 24):
-        c = ((c ^ b) - _turned(b, turn)) & 0xFFFFFFFF
+        c = ((c ^ b) - _rotate(b, turn)) & 0xFFFFFFFF
         a, b, c = b, c, a
     return c, a, b
 
 
-def _turned(value: int, by: int) -> int:
+def _rotate(value: int, by: int) -> int:
     return (value << by | value >> (32 - by)) & 0xFFFFFFFF
 
 
-def _through(points: Array, fields: list[Field]) -> Array:
+def _apply_fields(points: Array, fields: list[Field]) -> Array:
     for field in fields:
         points = field.source(points)
     return points

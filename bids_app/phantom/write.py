@@ -7,11 +7,11 @@ from pathlib import Path
 
 from bids_app.atlases import atlas as atlases
 from bids_app.errors import CannotWriteError, UsageError
-from bids_app.phantom import description, fluctuations, invented
+from bids_app.phantom import description, fluctuations, synthetic
 from bids_app.phantom import region as regions
 from bids_app.phantom.bold import Plan
 
-FEWEST = 4
+MIN_PEOPLE = 4
 FINEST_MM, COARSEST_MM = 0.7, 6.0
 FINEST_BOLD_MM = 3.0
 SHRINKAGE = 0.3  # where nothing else is planted
@@ -40,8 +40,8 @@ def write(
     The region is named as in the atlas; resolution in mm. With `base`, a BIDS folder, the people are all of those with
     a T1w image there, half of them made patients, and `people` and `resolution` do not count.
     With `bold`, a number, everybody has a resting-state run too, in which patients' region differs by that much in
-    `bold_effect` (see fluctuations.planted), and `effect` is 0 unless given, in place of 0.3; `tr` in s. `derivatives`
-    is a folder for what fMRIPrep would have made of these people.
+    `bold_effect` (see fluctuations.effect_shares), and `effect` is 0 unless given, in place of 0.3; `tr` in s.
+    `derivatives` is a folder for what fMRIPrep would have made of these people.
     The same arguments give the same files; another effect gives the same people, but for the patients' region.
     All is checked before anything is written, and the folder stands only when it is complete.
     Raises UsageError, MissingInputError, NotBidsError, DataError, CannotWriteError.
@@ -49,8 +49,8 @@ def write(
     out = Path(out)
     effect = (SHRINKAGE if bold is None else 0.0) if effect is None else effect
     _check_numbers(people=people, effect=effect, resolution=resolution, random_seed=random_seed)
-    plan = _bold(bold, bold_effect, bold_volumes, tr, resolution, base=base, derivatives=derivatives)
-    _check_place(out, base)
+    plan = _plan_bold(bold, bold_effect, bold_volumes, tr, resolution, base=base, derivatives=derivatives)
+    _check_folder(out, base)
     if derivatives is not None:
         _check_tree(Path(derivatives), out)
     source = atlases.load(atlas)
@@ -65,9 +65,9 @@ def write(
         "random_seed": random_seed,
     }
     if base:
-        return _in_base(out, base, planted, truth, effect=effect, random_seed=random_seed)
-    with _staged(out) as folder, _tree(derivatives, out, folder) as tree:
-        more = invented.write_images(
+        return _write_in_base(out, base, planted, truth, effect=effect, random_seed=random_seed)
+    with _stage(out) as folder, _stage_derivatives(derivatives, out, folder) as tree:
+        more = synthetic.write_images(
             folder,
             planted,
             count=people,
@@ -81,7 +81,7 @@ def write(
     return out
 
 
-def _bold(
+def _plan_bold(
     size: float | None,
     effect: str,
     volumes: int,
@@ -103,21 +103,21 @@ def _bold(
     return plan
 
 
-def _in_base(
+def _write_in_base(
     out: Path, base: Path, region: regions.Region, truth: dict[str, object], *, effect: float, random_seed: int
 ) -> Path:
     from bids_app.phantom import base as real  # antspyx takes seconds to import, and invented people need none of it
 
     dataset, scans = real.find(base)
-    with _staged(out) as folder:
+    with _stage(out) as folder:
         more = real.write_images(folder, dataset, scans, region, effect=effect, random_seed=random_seed)
         description.describe(folder, truth | more, base=dataset.name)
     return out
 
 
 def _check_numbers(*, people: int, effect: float, resolution: float, random_seed: int) -> None:
-    if people < FEWEST:
-        raise UsageError(f"--people {people}: two groups need at least {FEWEST} people")
+    if people < MIN_PEOPLE:
+        raise UsageError(f"--people {people}: two groups need at least {MIN_PEOPLE} people")
     if not 0 <= effect < 1:
         raise UsageError(
             f"--effect {effect}: the share of the region's volume that patients lack is from 0 to below 1, as 0.3"
@@ -144,24 +144,24 @@ def _check_plan(plan: Plan) -> None:
 
 def _check_tree(tree: Path, out: Path) -> None:
     """Raise CannotWriteError unless `tree` is free, and not `out` or round it."""
-    _check_place(tree, None)
+    _check_folder(tree, None)
     if out.resolve().is_relative_to(tree.resolve()):
         raise CannotWriteError(f"{tree} would hold the data set; give --derivatives a place beside it or within it")
 
 
 @contextmanager
-def _tree(tree: Path | None, out: Path, folder: Path) -> Iterator[Path | None]:
+def _stage_derivatives(tree: Path | None, out: Path, folder: Path) -> Iterator[Path | None]:
     """Where the derivatives stand until all is complete: within the hidden folder of `out`, or one of their own."""
     if tree is None:
         yield None
     elif tree.resolve().is_relative_to(out.resolve()):
         yield folder / tree.resolve().relative_to(out.resolve())
     else:
-        with _staged(tree) as staged:
+        with _stage(tree) as staged:
             yield staged
 
 
-def _check_place(out: Path, base: Path | None) -> None:
+def _check_folder(out: Path, base: Path | None) -> None:
     """Raise CannotWriteError unless `out` is free, and outside of the data set that it is made from."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CannotWriteError(f"{out} is there already and not an empty folder; give another name or remove it")
@@ -170,7 +170,7 @@ def _check_place(out: Path, base: Path | None) -> None:
 
 
 @contextmanager
-def _staged(out: Path) -> Iterator[Path]:
+def _stage(out: Path) -> Iterator[Path]:
     """A hidden folder beside `out` that takes its name when the block ends well, and is removed when it does not."""
     folder = out.absolute().parent / f".{out.absolute().name}.partial"
     try:

@@ -4,7 +4,7 @@ from pathlib import Path
 from types import ModuleType
 
 from bids_app import catalogue
-from bids_app.bids import inputs, outputs
+from bids_app.bids.names import BidsFile, resolution_label
 from bids_app.errors import UsageError
 from bids_app.planning import network_templates
 from bids_app.preprocess.conform import read_image
@@ -29,9 +29,8 @@ def map_names(settings: Settings) -> tuple[str, ...]:
         if "{name}" not in part.ENTITIES.get("desc", "") or "-" in name:
             every.append(name)
             continue
-        labels = {
-            (inputs.entities(path.name) or {}).get("desc", "") for path in _find_files(settings, f"{name}-*", part)
-        }
+        files = (BidsFile.parse(path.name) for path in _find_files(settings, f"{name}-*", part))
+        labels = {file.entities.get("desc", "") for file in files if file is not None}
         every += [f"{name}-{label}" for label in sorted(labels)] or [name]
     return tuple(dict.fromkeys(every))
 
@@ -44,7 +43,7 @@ def is_fitted(name: str) -> bool:
 def _fitted_names(name: str, settings: Settings) -> list[str]:
     """A map of each network of --network-maps, or the one that is named. Raises UsageError for a name not there."""
     base, _, wanted = name.partition("-")
-    there = network_templates.labels(settings.participant.network_maps, base)
+    there = network_templates.read_labels(settings.participant.network_maps, base)
     if wanted and wanted not in there:
         raise UsageError(f"--maps {name}: --network-maps has no {wanted}; it has {', '.join(there)}")
     return [name] if wanted else [f"{base}-{label}" for label in there]
@@ -60,12 +59,14 @@ def find_maps(settings: Settings, names: tuple[str, ...], people: set[str] | Non
     for name in names:
         tasks, sizes = set(), set()
         for path in _find_files(settings, name, catalogue.load("maps", name)):
-            entities = inputs.entities(path.name) or {}
-            key = (entities["sub"], entities.get("ses"))
+            file = BidsFile.parse(path.name)
+            if file is None or file.participant is None:
+                continue
+            key = (file.participant, file.session)
             if (people is not None and key[0] not in people) or (sessions and key[1] not in sessions):
                 continue
-            tasks.add(entities.get("task"))
-            sizes.add(entities.get("res"))
+            tasks.add(file.entities.get("task"))
+            sizes.add(file.entities.get("res"))
             files_by_map = files_by_session.setdefault(key, {})
             files_by_map[name] = (*files_by_map.get(name, ()), path)
         if len(tasks) > 1:
@@ -85,7 +86,7 @@ def _find_files(settings: Settings, name: str, part: ModuleType) -> list[Path]:
     options = settings.participant
     known = {"intensity": options.intensity, "stat": "beta", "name": name.partition("-")[2] or "*"}
     part_entities = {key: value.format(**known) for key, value in part.ENTITIES.items()}
-    res = outputs.label(f"{options.resolution:g}".replace(".", "p")) if options.resolution else "*"
+    res = resolution_label(options.resolution) if options.resolution else "*"
     run = f"*_task-{settings.select.task_id or '*'}_*" if datatype(part) == "func" else "*_"
     entities = "_".join(f"{key}-{value}" for key, value in part_entities.items())
     named = "desc-denoised_bold" if is_fitted(name) else f"{entities}_{part.SUFFIX}"

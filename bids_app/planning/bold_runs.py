@@ -1,19 +1,19 @@
 """Which BOLD runs a participant run will use, looked for before anything is computed."""
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import nibabel as nib
 
 from bids_app import catalogue
 from bids_app.atlases import atlas
 from bids_app.bids import derivatives_bold, inputs, outputs
 from bids_app.bids import functional as bids_functional
+from bids_app.bids.metadata import BOLD_FIELDS, read_metadata
 from bids_app.errors import MissingInputError, UsageError
-from bids_app.planning import available_maps, bold_runs, network_templates
+from bids_app.planning import available_maps, network_templates
+from bids_app.planning.participant_records import BoldRun, BoldSettings, DenoisingSettings, PreprocessedRun
 from bids_app.preprocess import series, strategies
+from bids_app.preprocess.conform import read_image
 from bids_app.settings import Settings
 
 BAND = (0.01, 0.08)
@@ -23,25 +23,25 @@ FILES = ("bold", "mask", "confounds")
 RAW_MM = 3.0  # about the voxels that BOLD is measured with
 
 
-def maps(settings: Settings) -> tuple[str, ...]:
-    """The maps of time series among those chosen."""
+def bold_maps(settings: Settings) -> tuple[str, ...]:
+    """The maps of time series among those of --maps."""
     return tuple(
         name for name in settings.participant.maps if available_maps.datatype(catalogue.load("maps", name)) == "func"
     )
 
 
-def computed(settings: Settings) -> tuple[str, ...]:
+def participant_level_maps(settings: Settings) -> tuple[str, ...]:
     """Those of them that are made here, and not fitted at the group level, which takes the series."""
-    return tuple(name for name in maps(settings) if not available_maps.is_fitted(name))
+    return tuple(name for name in bold_maps(settings) if not available_maps.is_fitted(name))
 
 
-def chosen(settings: Settings) -> dict[str, Any]:
+def denoising_settings(settings: Settings) -> DenoisingSettings:
     """How series are cleaned: strategy, band in Hz or None, FD threshold in mm. Raises UsageError for a bad one."""
-    stated = settings.participant
-    if stated.denoise is not None and stated.denoise not in strategies.STRATEGIES:
-        raise UsageError(f"--denoise: choose from {', '.join(strategies.STRATEGIES)}, not {stated.denoise}")
-    threshold = FD_THRESHOLD if stated.fd_threshold is None else stated.fd_threshold
-    return {"denoise": stated.denoise or DENOISE, "band": _band(stated.band), "fd_threshold": threshold}
+    options = settings.participant
+    if options.denoise is not None and options.denoise not in strategies.STRATEGIES:
+        raise UsageError(f"--denoise: choose from {', '.join(strategies.STRATEGIES)}, not {options.denoise}")
+    threshold = FD_THRESHOLD if options.fd_threshold is None else options.fd_threshold
+    return {"denoise": options.denoise or DENOISE, "band": _band(options.band), "fd_threshold": threshold}
 
 
 def _band(words: tuple[str, ...]) -> list[float] | None:
@@ -56,129 +56,148 @@ def _band(words: tuple[str, ...]) -> list[float] | None:
     return [low, high]
 
 
-def parameters(settings: Settings) -> dict[str, Any]:
+def map_options(settings: Settings) -> dict[str, Any]:
     """The options of single maps, by the names that their `compute` takes."""
-    stated = settings.participant
+    options = settings.participant
     return {
-        "alff_definition": stated.alff_definition,
-        "strength": stated.strength,
-        "neighbours": stated.reho_neighbours,
-        "network_maps": None if stated.network_maps is None else str(stated.network_maps),
+        "alff_definition": options.alff_definition,
+        "strength": options.strength,
+        "neighbours": options.reho_neighbours,
+        "network_maps": None if options.network_maps is None else str(options.network_maps),
     }
 
 
-def atlas_names(chosen: tuple[str, ...], map_name: str) -> tuple[str, ...]:
-    """The atlases that a map is looked at by: those chosen, else its own."""
-    return tuple(chosen) or catalogue.load("maps", map_name).ATLASES
+def atlas_names(atlases: tuple[str, ...], map_name: str) -> tuple[str, ...]:
+    """The atlases that a map is looked at by: those of --atlas, else its default."""
+    return tuple(atlases) or catalogue.load("maps", map_name).ATLASES
 
 
 def check(settings: Settings) -> None:
     """Raise the first thing that is wrong with what all people share."""
-    if not maps(settings):
+    if not bold_maps(settings):
         return
-    chosen(settings)
+    denoising_settings(settings)
     if settings.participant.denoise == "ica_aroma" and "fmriprep" not in settings.select.derivatives:
         raise UsageError("--denoise ica_aroma: only fMRIPrep's own series serve; give -d fmriprep=PATH")
-    if "networks" in maps(settings):
+    if "networks" in bold_maps(settings):
         network_templates.check(settings.participant.network_maps, "networks")
-    for name in maps(settings):
+    for name in bold_maps(settings):
         atlas.check(atlas_names(settings.both.atlas, name))
 
 
-def sessions(
+def find_sessions(
     dataset: inputs.Dataset, participant: str, settings: Settings, filters: dict[str, object]
 ) -> list[str | None]:
     """The sessions of a person that have BOLD, fMRIPrep's where its tree is given."""
     wanted = {name.removeprefix("ses-") for name in settings.select.session_label}
-    there: list[str | None] = []
+    sessions: list[str | None] = []
     if "fmriprep" in settings.select.derivatives:
-        there = derivatives_bold.fmriprep_sessions(settings.select.derivatives["fmriprep"], participant)
+        sessions = derivatives_bold.find_fmriprep_sessions(settings.select.derivatives["fmriprep"], participant)
     if "fmriprep" not in settings.select.derivatives or settings.participant.fallback_preprocessing:
-        there += [run.session for run in _raw(dataset, participant, settings, filters)]
-    return [name for name in dict.fromkeys(there) if not wanted or name in wanted]
+        sessions += [scan.session for scan in _raw_scans(dataset, participant, settings, filters)]
+    return [session for session in dict.fromkeys(sessions) if not wanted or session in wanted]
 
 
-def runs(
+def find_runs(
     dataset: inputs.Dataset, participant: str, session: str | None, settings: Settings, filters: dict[str, object]
-) -> list[dict[str, Any]]:
-    """The runs of one session, as values that nodes take. Raises MissingInputError that names what is lacking."""
+) -> list[BoldRun]:
+    """The runs of one session. Raises MissingInputError that names what is lacking."""
     if "fmriprep" in settings.select.derivatives:
         try:
-            return _borrowed(dataset, participant, session, settings)
+            return _fmriprep_runs(dataset, participant, session, settings)
         except MissingInputError as error:
             if not settings.participant.fallback_preprocessing:
                 raise MissingInputError(f"{error} (--fallback-preprocessing preprocesses such people here)") from error
-    found = [run for run in _raw(dataset, participant, settings, filters) if run.session == session]
-    if not found:
+    scans = [scan for scan in _raw_scans(dataset, participant, settings, filters) if scan.session == session]
+    if not scans:
         raise MissingInputError(f"sub-{participant} has no BOLD run")
-    return [_values(dataset, run, settings) for run in found]
+    return [_raw_run(dataset, scan, settings) for scan in scans]
 
 
-def _borrowed(
-    dataset: inputs.Dataset, participant: str, session: str | None, settings: Settings
-) -> list[dict[str, Any]]:
-    stated = settings.participant
-    images = derivatives_bold.fmriprep_bold(
+def _fmriprep_runs(dataset: inputs.Dataset, participant: str, session: str | None, settings: Settings) -> list[BoldRun]:
+    options = settings.participant
+    runs = derivatives_bold.find_fmriprep_runs(
         settings.select.derivatives["fmriprep"],
         participant,
         session,
-        space=stated.output_space,
+        space=options.output_space,
         task=settings.select.task_id,
-        resolution=f"{stated.resolution:g}" if stated.resolution else None,
-        desc="smoothAROMAnonaggr" if stated.denoise == "ica_aroma" else "preproc",
+        resolution=f"{options.resolution:g}" if options.resolution else None,
+        desc="smoothAROMAnonaggr" if options.denoise == "ica_aroma" else "preproc",
     )
-    found = []
-    for image in images:
-        values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(image).items()}
-        scanner = bids_functional.scanner(dataset, participant, session, image.label)
-        found.append({**values, "source": "fmriprep", "skipped": stated.dummy_scans or 0, "scanner": scanner})
-    return found
+    return [
+        {
+            "bold": str(run.bold),
+            "mask": str(run.mask),
+            "confounds": str(run.confounds),
+            "task": run.task,
+            "session": run.session,
+            "run": run.run,
+            "tr": run.tr,
+            "label": run.label,
+            "source": "fmriprep",
+            "skipped": options.dummy_scans or 0,
+            "scanner": bids_functional.read_scanner(dataset.root, participant, session, run.label),
+        }
+        for run in runs
+    ]
 
 
-def _raw(
+def _raw_scans(
     dataset: inputs.Dataset, participant: str, settings: Settings, filters: dict[str, object]
-) -> list[bids_functional.Bold]:
-    chosen = settings.select
+) -> list[bids_functional.BoldScan]:
+    select = settings.select
     return bids_functional.bold_scans(
-        dataset, participant, sessions=chosen.session_label, task=chosen.task_id, filters=filters
+        dataset, participant, sessions=select.session_label, task=select.task_id, filters=filters
     )
 
 
-def _values(dataset: inputs.Dataset, run: bids_functional.Bold, settings: Settings) -> dict[str, Any]:
-    """A raw run with what its sidecars say of time."""
-    stated = bids_functional.metadata(dataset, run)
+def _raw_run(dataset: inputs.Dataset, scan: bids_functional.BoldScan, settings: Settings) -> BoldRun:
+    """A raw run with what its sidecars say of time; `add_size` checks the TR, slice-time correction the rest."""
+    metadata: dict[str, Any] = read_metadata(dataset.root, scan.path, BOLD_FIELDS)
     return {
-        "bold": str(run.path),
-        "task": run.task,
-        "run": run.run,
-        "session": run.session,
-        "label": run.label,
+        "bold": str(scan.path),
+        "task": scan.task,
+        "run": scan.run,
+        "session": scan.session,
+        "label": scan.label,
         "source": "pellucid",
-        "tr": stated.get("RepetitionTime"),
-        "slice_times": stated.get("SliceTiming"),
-        "slice_direction": stated.get("SliceEncodingDirection"),
+        "tr": metadata.get("RepetitionTime"),
+        "slice_times": metadata.get("SliceTiming"),
+        "slice_direction": metadata.get("SliceEncodingDirection"),
         "dummies": settings.participant.dummy_scans,
-        "scanner": bids_functional.scanner(dataset, run.participant, run.session, run.label),
+        "scanner": bids_functional.read_scanner(dataset.root, scan.participant, scan.session, scan.label),
     }
 
 
-def is_raw(run: dict[str, Any]) -> bool:
+def is_raw(run: BoldRun) -> bool:
     """Whether a run is to be preprocessed here."""
-    return bool(run["source"] == "pellucid")
+    return run["source"] == "pellucid"
 
 
-def files(run: dict[str, Any]) -> list[str]:
+def files(run: BoldRun) -> list[str]:
     """The files of a run, for hashes and for a look whether they are there."""
-    return [run[name] for name in FILES if name in run]
+    return [run["bold"], *(run[name] for name in ("mask", "confounds") if name in run)]
 
 
-def look(run: dict[str, Any]) -> dict[str, Any]:
+def preprocessed_run(run: BoldRun) -> PreprocessedRun:
+    """A run of fMRIPrep's as nodes take it."""
+    return {
+        "bold": run["bold"],
+        "mask": run["mask"],
+        "confounds": run["confounds"],
+        "tr": run["tr"],
+        "skipped": run["skipped"],
+    }
+
+
+def add_size(run: BoldRun) -> BoldRun:
     """The run with `gb`, what all of it takes as float32. Reads the header only.
 
     Raises DataError for a run that is not 4D, or whose TR is missing or contradicts itself.
     """
-    series.repetition_time(Path(run["bold"]), stated=run["tr"])
-    return {**run, "gb": math.prod(nib.load(run["bold"]).shape) * 4 / 1e9}
+    series.repetition_time(Path(run["bold"]), sidecar_tr=run["tr"])
+    return {**run, "gb": math.prod(read_image(run["bold"]).shape) * 4 / 1e9}
 
 
 def registration(settings: Settings) -> str:
@@ -191,23 +210,24 @@ def resolution(settings: Settings) -> float:
     return settings.participant.resolution or RAW_MM
 
 
-def output_settings(settings: Settings) -> dict[str, Any]:
+def output_settings(settings: Settings) -> BoldSettings:
     """What the outputs of BOLD state of the settings."""
     return {
-        **bold_runs.chosen(settings),
-        "maps": list(bold_runs.maps(settings)),
-        "parameters": bold_runs.parameters(settings),
+        **denoising_settings(settings),
+        "maps": list(bold_maps(settings)),
+        "parameters": map_options(settings),
         "atlases": atlases_by_label(settings),
         "space": settings.participant.output_space,
         "sloppy": settings.participant.sloppy,
-        "registration": bold_runs.registration(settings),
+        "registration": registration(settings),
         "resampled": settings.participant.resolution is not None,
-        "save_series": settings.participant.save_series or bold_runs.computed(settings) != bold_runs.maps(settings),
+        "save_series": settings.participant.save_series or participant_level_maps(settings) != bold_maps(settings),
         "radiological": settings.other.radiological,
     }
 
 
 def atlases_by_label(settings: Settings) -> dict[str, str]:
     """The atlases of all maps that are made, by a name that nodes can have."""
-    names = [name for one in bold_runs.computed(settings) for name in bold_runs.atlas_names(settings.both.atlas, one)]
+    maps = participant_level_maps(settings)
+    names = [name for map_name in maps for name in atlas_names(settings.both.atlas, map_name)]
     return {outputs.label(atlas.name(name)): name for name in dict.fromkeys(names)}

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from bids_app.atlases import atlas, freesurfer
-from bids_app.bids import derivatives
+from bids_app.bids.derivatives import find_wmparc
 from bids_app.errors import MissingInputError, UsageError
+from bids_app.planning.participant_records import ExcludedRegions
 from bids_app.settings import Settings
 
-Files = dict[str, Any]
 MAP = "t1w"
 WMPARC = "wmparc"
-NOWHERE = "none"  # -d freesurfer=none: the atlas for everybody
+SWITCHED_OFF = "none"  # -d freesurfer=none: the atlas for everybody
 
 
 def check(settings: Settings) -> None:
@@ -25,25 +25,25 @@ def check(settings: Settings) -> None:
     atlas.check((freesurfer.ATLAS,))
 
 
-def source(participant: str, session: str | None, settings: Settings, *, alone: bool) -> Files:
+def find_source(participant: str, session: str | None, settings: Settings, *, alone: bool) -> ExcludedRegions | None:
     """What says where a person's regions are: wmparc where FreeSurfer's folder is given or lies in fMRIPrep's, else
-    the atlas; nothing without --without-regions.
+    the atlas; None without --without-regions.
 
     `alone`: whether a folder `sub-XX` without a session is of this one. Raises MissingInputError for a person whom the
     folder lacks, UsageError where the atlas has none of the regions.
     """
     names = sorted(settings.participant.without_regions)
     if not names:
-        return {}
-    if (root := folder(settings)) is not None:
+        return None
+    if (root := find_freesurfer(settings)) is not None:
         try:
-            file = derivatives.wmparc(root, participant, session, alone=alone)
-            return {"from": WMPARC, "regions": names, "file": str(file), "lacking": []}
+            file = find_wmparc(root, participant, session, alone=alone)
+            return {"source": WMPARC, "regions": names, "file": str(file), "lacking": []}
         except MissingInputError as error:
             if not settings.participant.fallback_preprocessing:
                 raise MissingInputError(
                     f"{error} Or give --fallback-preprocessing, which takes the atlas for such people, or "
-                    f"-d freesurfer={NOWHERE}, which takes it for everybody"
+                    f"-d freesurfer={SWITCHED_OFF}, which takes it for everybody"
                 ) from error
     known = freesurfer.equivalents(names)
     if not known:
@@ -52,41 +52,44 @@ def source(participant: str, session: str | None, settings: Settings, *, alone: 
             "give FreeSurfer's with -d freesurfer=SUBJECTS_DIR"
         )
     lacking = [name for name in names if name not in known]
-    return {"from": atlas.name(freesurfer.ATLAS), "regions": names, "file": None, "lacking": lacking}
+    return {"source": atlas.name(freesurfer.ATLAS), "regions": names, "file": None, "lacking": lacking}
 
 
-def folder(settings: Settings) -> Path | None:
+def find_freesurfer(settings: Settings) -> Path | None:
     """FreeSurfer's subjects: of -d freesurfer, else where fMRIPrep keeps them; None for the atlas."""
-    given = settings.select.derivatives
-    if "freesurfer" in given:
-        return None if is_nowhere("freesurfer", given["freesurfer"]) else given["freesurfer"]
-    place = given["fmriprep"] / "sourcedata" / "freesurfer" if "fmriprep" in given else None
+    derivatives = settings.select.derivatives
+    if "freesurfer" in derivatives:
+        return None if is_switched_off("freesurfer", derivatives["freesurfer"]) else derivatives["freesurfer"]
+    place = derivatives["fmriprep"] / "sourcedata" / "freesurfer" if "fmriprep" in derivatives else None
     return place if place is not None and place.is_dir() else None
 
 
-def is_nowhere(name: str, path: Path) -> bool:
+def is_switched_off(name: str, path: Path) -> bool:
     """Whether -d NAME=PATH says that FreeSurfer's folder is not to be used."""
-    return name == "freesurfer" and path.name == NOWHERE and not path.exists()
+    return name == "freesurfer" and path.name == SWITCHED_OFF and not path.exists()
 
 
-def parameters(asked: Files) -> Files:
+def map_parameters(excluded: ExcludedRegions | None) -> dict[str, Any]:
     """What has to be the same in every person of an analysis, as the map's sidecar states it."""
-    return {"WithoutRegions": asked["regions"], "WithoutRegionsFrom": asked["from"]} if asked else {}
+    if excluded is None:
+        return {}
+    return {"WithoutRegions": excluded["regions"], "WithoutRegionsFrom": excluded["source"]}
 
 
-def told(asked: Files, note: str) -> Files:
-    """What else the sidecar says of it."""
-    return {"WithoutRegionsNote": note, "RegionsWithoutEquivalent": asked["lacking"]} if asked else {}
+def describe_in_sidecar(excluded: ExcludedRegions | None, note: str) -> dict[str, Any]:
+    """What else the map's sidecar says of the excluded regions."""
+    return {"WithoutRegionsNote": note, "RegionsWithoutEquivalent": excluded["lacking"]} if excluded else {}
 
 
-def words(asked: Files, note: str = "") -> str:
-    """What the methods say of it."""
-    if not asked:
+def describe_in_methods(excluded: ExcludedRegions | None, note: str = "") -> str:
+    """What the methods say of the excluded regions."""
+    if excluded is None:
         return ""
-    of = "FreeSurfer's wmparc of the person" if asked["from"] == WMPARC else f"the atlas {asked['from']}"
-    placed = f" ({note})" if note else ""
-    lacking = f" The atlas has no {', '.join(asked['lacking'])}, which stayed." if asked["lacking"] else ""
+    source = excluded["source"]
+    origin = "FreeSurfer's wmparc of the person" if source == WMPARC else f"the atlas {source}"
+    method = f" ({note})" if note else ""
+    lacking = f" The atlas has no {', '.join(excluded['lacking'])}, which stayed." if excluded["lacking"] else ""
     return (
-        f"{MAP} was set to 0 in {', '.join(asked['regions'])}, which did not count for its scaling either; the regions "
-        f"are those of {of}{placed}.{lacking}"
+        f"{MAP} was set to 0 in {', '.join(excluded['regions'])}, which did not count for its scaling either; the "
+        f"regions are those of {origin}{method}.{lacking}"
     )

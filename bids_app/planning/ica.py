@@ -50,7 +50,7 @@ def plan_ica(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> I
     if not fitted:
         return None
     file, components = settings.participant.network_maps, settings.group.ica_components
-    networks = network_templates.labels(file, "ica")
+    networks = network_templates.read_labels(file, "ica")
     assert file is not None  # `labels` refuses that
     if len(networks) > components:
         raise DataError(

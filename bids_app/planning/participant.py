@@ -3,61 +3,22 @@
 import hashlib
 import json
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bids_app import __version__, catalogue
 from bids_app.atlases import templates
 from bids_app.bids import annex, derivatives, exclusions, inputs, outputs
+from bids_app.bids.names import session_name
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
 from bids_app.planning import bold_runs, excluded_regions
+from bids_app.planning.participant_records import BoldRun, ExcludedRegions, ParticipantJob, ParticipantPlan
 from bids_app.preprocess import conform, skull
 from bids_app.settings import Settings
 
 log = logging.getLogger("pellucid")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One person in one session: T1w and who preprocesses it, BOLD runs, and two hashes. Either may be lacking.
-
-    `inputs` is that of the files, and names the work folder, where nodes know by their own settings what is to be done
-    again; `key` is that of all that the outputs depend on. `kinds`: the registration of each map of the anatomy.
-    """
-
-    participant: str
-    session: str | None
-    scan: str | None
-    t1w: str | None
-    source: str
-    inputs: str
-    key: str
-    borrowed: dict[str, str] = field(default_factory=dict)
-    brain_mask: str | None = None
-    runs: list[dict[str, Any]] = field(default_factory=list)
-    kinds: dict[str, str] = field(default_factory=dict)
-    registrations: list[str] = field(default_factory=list)
-    own_t1w: bool = True
-    without: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The BIDS name of person and session."""
-        return f"sub-{self.participant}" + (f"_ses-{self.session}" if self.session else "")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be done, what was done before by the same settings, and who cannot be done and why (by BIDS name)."""
-
-    jobs: list[Job]
-    done: list[Job]
-    failed: dict[str, str]
-    head: list[str] | None
-    resolution: float
 
 
 def resolution(settings: Settings) -> float:
@@ -65,15 +26,15 @@ def resolution(settings: Settings) -> float:
     return settings.participant.resolution or (3.0 if settings.participant.sloppy else 2.0)
 
 
-def kinds(settings: Settings) -> dict[str, str]:
-    """The registration of each chosen map of the anatomy."""
-    forced = settings.participant.registration
-    bold = bold_runs.maps(settings)
-    chosen = [name for name in settings.participant.maps if name not in bold]
-    return {name: forced or catalogue.load("maps", name).REGISTRATION for name in chosen}
+def registration_kinds(settings: Settings) -> dict[str, str]:
+    """The registration of each map of the anatomy among --maps."""
+    registration = settings.participant.registration
+    bold = bold_runs.bold_maps(settings)
+    maps = [name for name in settings.participant.maps if name not in bold]
+    return {name: registration or catalogue.load("maps", name).REGISTRATION for name in maps}
 
 
-def make(dataset: inputs.Dataset, settings: Settings) -> Plan:
+def plan_participants(dataset: inputs.Dataset, settings: Settings) -> ParticipantPlan:
     """Look for every file that the run needs. What concerns a person fails that person; what concerns all is raised."""
     catalogue.check("maps", settings.participant.maps)
     templates.brain(settings.participant.output_space)
@@ -82,27 +43,27 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Plan:
     bold_runs.check(settings)
     labels = inputs.select(dataset, settings.select.participant_label)
     excluded = exclusions.read(settings.select.exclude)
-    jobs: list[Job] = []
+    jobs: list[ParticipantJob] = []
     failed: dict[str, DataError | MissingInputError] = {}
     for participant in labels:
-        visits = _visits(dataset, participant, settings)
-        if not visits:
+        sessions = _find_sessions(dataset, participant, settings)
+        if not sessions:
             log.info("sub-%s has no image that is wanted and is left out", participant)
-        for session, scan in visits.items():
+        for session, scan in sessions.items():
             if why := exclusions.reason(excluded, participant, session):
-                log.info("%s is excluded: %s", _name(participant, session), why)
+                log.info("%s is excluded: %s", session_name(participant, session), why)
                 continue
             try:
-                jobs.append(_job(dataset, participant, session, scan, settings))
+                jobs.append(_plan_session(dataset, participant, session, scan, settings))
             except (DataError, MissingInputError) as error:
-                failed[_name(participant, session)] = error
+                failed[session_name(participant, session)] = error
     if not jobs:
-        _nothing(failed)
+        _raise_nothing_selected(failed)
     finished = [outputs.is_done(settings.output_dir, job.participant, job.session, job.key) for job in jobs]
     todo = [job for job, done in zip(jobs, finished, strict=True) if not done]
     before = [job for job, done in zip(jobs, finished, strict=True) if done]
     reasons = {name: str(error) for name, error in failed.items()}
-    return Plan(todo, before, reasons, _head(todo), resolution(settings))
+    return ParticipantPlan(todo, before, reasons, _find_head_template(todo), resolution(settings))
 
 
 def _check_derivatives(settings: Settings) -> None:
@@ -110,58 +71,61 @@ def _check_derivatives(settings: Settings) -> None:
     if unknown:
         raise UsageError(f"--derivatives {unknown[0]}: only fmriprep=PATH and freesurfer=PATH are understood")
     for name, path in settings.select.derivatives.items():
-        if not path.is_dir() and not excluded_regions.is_nowhere(name, path):
+        if not path.is_dir() and not excluded_regions.is_switched_off(name, path):
             raise MissingInputError(f"--derivatives {name}: there is no folder {path}")
 
 
-def _visits(dataset: inputs.Dataset, participant: str, settings: Settings) -> dict[str | None, inputs.Scan | None]:
+def _find_sessions(
+    dataset: inputs.Dataset, participant: str, settings: Settings
+) -> dict[str | None, inputs.Scan | None]:
     """A person's sessions, each with its T1w; a session that has BOLD alone takes the T1w of the first that has one."""
-    scans = {scan.session: scan for scan in _scans(dataset, participant, settings, settings.select.session_label)}
-    if not bold_runs.maps(settings):
+    scans = {scan.session: scan for scan in _find_scans(dataset, participant, settings, settings.select.session_label)}
+    if not bold_runs.bold_maps(settings):
         return dict(scans)
-    found: dict[str | None, inputs.Scan | None] = dict(scans) if kinds(settings) else {}
-    bold = bold_runs.sessions(dataset, participant, settings, _filters(settings, "bold"))
-    first = next(iter(_scans(dataset, participant, settings, ())), None)
-    found |= {session: scans.get(session, first) for session in bold}
-    return found or {None: first}  # a person without BOLD fails by name
+    sessions: dict[str | None, inputs.Scan | None] = dict(scans) if registration_kinds(settings) else {}
+    bold = bold_runs.find_sessions(dataset, participant, settings, _read_filters(settings, "bold"))
+    first = next(iter(_find_scans(dataset, participant, settings, ())), None)
+    sessions |= {session: scans.get(session, first) for session in bold}
+    return sessions or {None: first}  # a person without BOLD fails by name
 
 
-def _scans(
+def _find_scans(
     dataset: inputs.Dataset, participant: str, settings: Settings, sessions: tuple[str, ...]
 ) -> list[inputs.Scan]:
-    return inputs.anatomical_scans(dataset, participant, sessions=sessions, filters=_filters(settings, "t1w"))
+    return inputs.anatomical_scans(dataset, participant, sessions=sessions, filters=_read_filters(settings, "t1w"))
 
 
-def _job(
+def _plan_session(
     dataset: inputs.Dataset, participant: str, session: str | None, scan: inputs.Scan | None, settings: Settings
-) -> Job:
+) -> ParticipantJob:
     runs = (
-        bold_runs.runs(dataset, participant, session, settings, _filters(settings, "bold"))
-        if bold_runs.maps(settings)
+        bold_runs.find_runs(dataset, participant, session, settings, _read_filters(settings, "bold"))
+        if bold_runs.bold_maps(settings)
         else []
     )
     for run in runs:
         root = dataset.root if bold_runs.is_raw(run) else settings.select.derivatives["fmriprep"]
-        _readable([Path(file) for file in bold_runs.files(run)], root)
-    runs = [bold_runs.look(run) for run in runs]
+        _check_readable([Path(file) for file in bold_runs.files(run)], root)
+    runs = [bold_runs.add_size(run) for run in runs]
     bold = [Path(file) for run in runs for file in bold_runs.files(run)]
-    wanted = kinds(settings) if scan is not None and scan.session == session else {}
+    kinds = registration_kinds(settings) if scan is not None and scan.session == session else {}
     raw = any(map(bold_runs.is_raw, runs))
-    registrations = sorted({*wanted.values(), *([bold_runs.registration(settings)] if raw else [])})
+    registrations = sorted({*kinds.values(), *([bold_runs.registration(settings)] if raw else [])})
     if scan is None and raw:
-        raise MissingInputError(f"{_name(participant, session)} has BOLD and no T1w, which raw BOLD needs")
+        raise MissingInputError(f"{session_name(participant, session)} has BOLD and no T1w, which raw BOLD needs")
     if scan is None or not registrations:
-        return Job(participant, session, None, None, "fmriprep", *_hashes(bold, runs, settings), runs=runs)
-    source, borrowed, t1w = _anatomy(scan, settings)
-    _readable([scan.path] if t1w == scan.path else [], dataset.root)
-    given = [t1w, *map(Path, borrowed.values())] if borrowed else []
-    _readable(given, settings.select.derivatives.get("fmriprep", dataset.root))
-    mask = _mask(scan, settings.participant.brain_mask) if not borrowed else None
-    taken = _without(dataset, scan, settings, borrowed=bool(borrowed)) if excluded_regions.MAP in wanted else {}
-    more = [Path(file) for file in (mask, taken.get("file")) if file]
-    files = sorted({t1w, *map(Path, borrowed.values()), *more})
-    hashes = _hashes([*files, *bold], runs, settings)
-    return Job(
+        return ParticipantJob(participant, session, None, None, "fmriprep", *_hashes(bold, runs, settings), runs=runs)
+    source, borrowed, t1w = _find_anatomy(scan, settings)
+    _check_readable([scan.path] if t1w == scan.path else [], dataset.root)
+    anatomy = [t1w, *map(Path, borrowed.values())]
+    _check_readable(anatomy if borrowed else [], settings.select.derivatives.get("fmriprep", dataset.root))
+    mask = _find_brain_mask(scan, settings.participant.brain_mask) if not borrowed else None
+    excluded = None
+    if excluded_regions.MAP in kinds:
+        excluded = _find_excluded_regions(dataset, scan, settings, borrowed=bool(borrowed))
+    optional = [Path(file) for file in (mask, excluded and excluded["file"]) if file]
+    hashes = _hashes([*sorted({*anatomy, *optional}), *bold], runs, settings)
+    return ParticipantJob(
         participant,
         session,
         str(scan.path),
@@ -171,58 +135,61 @@ def _job(
         borrowed,
         mask,
         runs,
-        wanted,
+        kinds,
         registrations,
         own_t1w=scan.session == session,
-        without=taken,
+        excluded_regions=excluded,
     )
 
 
-def _without(dataset: inputs.Dataset, scan: inputs.Scan, settings: Settings, *, borrowed: bool) -> dict[str, Any]:
-    alone = borrowed or len(_scans(dataset, scan.participant, settings, ())) == 1
-    taken = excluded_regions.source(scan.participant, scan.session, settings, alone=alone)
-    root = excluded_regions.folder(settings)
-    if taken.get("file") and root is not None:
-        _readable([Path(taken["file"])], root)
-    return taken
+def _find_excluded_regions(
+    dataset: inputs.Dataset, scan: inputs.Scan, settings: Settings, *, borrowed: bool
+) -> ExcludedRegions | None:
+    alone = borrowed or len(_find_scans(dataset, scan.participant, settings, ())) == 1
+    excluded = excluded_regions.find_source(scan.participant, scan.session, settings, alone=alone)
+    root = excluded_regions.find_freesurfer(settings)
+    if excluded and excluded["file"] and root is not None:
+        _check_readable([Path(excluded["file"])], root)
+    return excluded
 
 
-def _readable(files: list[Path], root: Path) -> None:
+def _check_readable(files: list[Path], root: Path) -> None:
     for path in files:
         if reason := annex.why_unreadable(path, root):
             raise MissingInputError(reason)
 
 
-def _hashes(files: list[Path], runs: list[dict[str, Any]], settings: Settings) -> tuple[str, str]:
+def _hashes(files: list[Path], runs: list[BoldRun], settings: Settings) -> tuple[str, str]:
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    said = [{name: value for name, value in run.items() if name not in bold_runs.FILES} for run in runs]
-    return _hash([stamps]), _hash([stamps, said, _chosen(settings)])
+    fields = [{name: value for name, value in run.items() if name not in bold_runs.FILES} for run in runs]
+    return _hash([stamps]), _hash([stamps, fields, _settings_of_outputs(settings)])
 
 
-def _anatomy(scan: inputs.Scan, settings: Settings) -> tuple[str, dict[str, str], Path]:
+def _find_anatomy(scan: inputs.Scan, settings: Settings) -> tuple[str, dict[str, str], Path]:
     """Who preprocessed a person, what is borrowed, and the T1w."""
-    source, borrowed, t1w = "pellucid", {}, scan.path
+    source, t1w = "pellucid", scan.path
+    borrowed: dict[str, str] = {}
     if "fmriprep" in settings.select.derivatives:
         try:
-            found = derivatives.fmriprep(
+            anatomy = derivatives.find_fmriprep_anatomy(
                 settings.select.derivatives["fmriprep"],
                 scan.participant,
                 scan.session,
                 space=settings.participant.output_space,
             )
-            source, borrowed = "fmriprep", {name: str(path) for name, path in asdict(found).items()}
-            t1w = found.t1w
+            source, borrowed = "fmriprep", {name: str(path) for name, path in asdict(anatomy).items()}
+            t1w = anatomy.t1w
         except MissingInputError as error:
             if not settings.participant.fallback_preprocessing:
                 raise MissingInputError(f"{error} (--fallback-preprocessing preprocesses such people here)") from error
     return source, borrowed, t1w
 
 
-def _chosen(settings: Settings) -> dict[str, object]:
+def _settings_of_outputs(settings: Settings) -> dict[str, object]:
     """Every setting that an output of a person depends on."""
     return asdict(settings.participant) | {
         "maps": sorted(settings.participant.maps),
-        "atlas": settings.both.atlas if bold_runs.maps(settings) else (),
+        "atlas": settings.both.atlas if bold_runs.bold_maps(settings) else (),
         "seed": settings.compute.random_seed,
         "threads": settings.compute.omp_nthreads,
         "radiological": settings.other.radiological,
@@ -234,7 +201,7 @@ def _hash(parts: list[object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _mask(scan: inputs.Scan, pattern: str | None) -> str | None:
+def _find_brain_mask(scan: inputs.Scan, pattern: str | None) -> str | None:
     if pattern is None:
         return None
     try:
@@ -242,15 +209,17 @@ def _mask(scan: inputs.Scan, pattern: str | None) -> str | None:
     except (KeyError, IndexError, ValueError) as error:
         raise UsageError(f"--brain-mask {pattern}: only {{participant}} and {{session}} are filled in") from error
     if not path.is_file():
-        raise MissingInputError(f"--brain-mask: there is no {path.name} for {_name(scan.participant, scan.session)}")
+        raise MissingInputError(
+            f"--brain-mask: there is no {path.name} for {session_name(scan.participant, scan.session)}"
+        )
     return str(path)
 
 
-def _head(jobs: list[Job]) -> list[str] | None:
+def _find_head_template(jobs: list[ParticipantJob]) -> list[str] | None:
     """The template with a head; only where there is none are the images read, to learn whether one is needed."""
-    found = templates.head()
-    if found is not None:
-        return [str(path) for path in found]
+    head = templates.head()
+    if head is not None:
+        return [str(path) for path in head]
     raw = [job for job in jobs if job.t1w and job.source == "pellucid" and job.brain_mask is None]
     whole = [job.name for job in raw if _has_skull(job)]
     if whole:
@@ -262,15 +231,18 @@ def _head(jobs: list[Job]) -> list[str] | None:
     return None
 
 
-def _has_skull(job: Job) -> bool:
+def _has_skull(job: ParticipantJob) -> bool:
     try:
         image = conform.load(Path(str(job.t1w)))
     except DataError:
         return False  # the run itself fails this person, with this error
-    return skull.stripped(np.asarray(image.dataobj), voxel_ml=float(np.prod(image.header.get_zooms())) / 1000) is None
+    return (
+        skull.find_stripped_brain(np.asarray(image.dataobj), voxel_ml=float(np.prod(image.header.get_zooms())) / 1000)
+        is None
+    )
 
 
-def _filters(settings: Settings, kind: str) -> dict[str, object]:
+def _read_filters(settings: Settings, kind: str) -> dict[str, object]:
     path = settings.select.bids_filter_file
     if path is None:
         return {}
@@ -283,14 +255,10 @@ def _filters(settings: Settings, kind: str) -> dict[str, object]:
         raise UsageError(f"--bids-filter-file {path.name} is not a JSON object: {error}") from error
 
 
-def _nothing(failed: dict[str, DataError | MissingInputError]) -> None:
+def _raise_nothing_selected(failed: dict[str, DataError | MissingInputError]) -> None:
     if not failed:
         raise NothingSelectedError("nobody who is selected, and not excluded, has a T1w image in sub-*/[ses-*/]anat")
     lines = [f"  {name}: {error}" for name, error in list(failed.items())[:5]]
     more = f"\n  and {len(failed) - 5} more" if len(failed) > 5 else ""
     bad = all(isinstance(error, DataError) for error in failed.values())
     raise (DataError if bad else MissingInputError)("no person can be used:\n" + "\n".join(lines) + more)
-
-
-def _name(participant: str, session: str | None) -> str:
-    return f"sub-{participant}" + (f"_ses-{session}" if session else "")

@@ -1,10 +1,9 @@
-"""One BOLD run as it came: checked, freed of its first unsteady volumes, and later resampled once to the template."""
+"""One BOLD run as it came: checked, its dummy scans dropped, and later resampled once to the template."""
 
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import ants
 import nibabel as nib
@@ -16,15 +15,15 @@ from bids_app.preprocess import conform, motion, normalise, slicetiming
 from bids_app.preprocess.series import repetition_time
 
 LONGEST_TR = 30.0
-LOOK_AT = 50  # volumes in which the unsteady ones are sought
-UNSTEADY = 3.5
+LOOK_AT = 50  # volumes in which those before the steady state are sought
+BRIGHT_SD = 3.5
 MAD_TO_SD = 0.6745
 LEAST_SPREAD = 1e-4  # of the median: what is steadier than this is invented, and any change would be an outlier
 MIN_VOXELS = 4
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRun:
     """`steady`: the run without its dummy scans, RAS+, float32; `timed`: that with its slices brought to one time.
 
     Both are files; `timed` is `steady` where slices were not corrected, and `slice_time` (s) is None then.
@@ -45,10 +44,10 @@ def load(path: Path, *, tr: float | None = None) -> nib.Nifti1Image:
     has an empty volume, or a TR that is missing, not above 0, or another one in the header than in the sidecar.
     """
     path = Path(path)
-    seconds = repetition_time(path, stated=tr)
+    seconds = repetition_time(path, sidecar_tr=tr)
     if seconds > LONGEST_TR:
         raise DataError(f"{path.name} has a repetition time of {seconds:g} s; are these milliseconds?")
-    stored = cast(nib.Nifti1Image, nib.load(path))
+    stored = conform.read_image(path)
     if min(stored.shape[:3]) < MIN_VOXELS:
         raise DataError(f"{path.name} has the shape {stored.shape}; a 4D series of whole brains is needed")
     try:
@@ -59,18 +58,18 @@ def load(path: Path, *, tr: float | None = None) -> nib.Nifti1Image:
         ) from error
     _check_values(path.name, values)
     conform.check_header(path.name, stored)
-    return image(values, stored.affine, tr=seconds)
+    return make_image(values, stored.affine, tr=seconds)
 
 
-def image(values: NDArray[np.float32], affine: NDArray[np.float64], *, tr: float) -> nib.Nifti1Image:
+def make_image(values: NDArray[np.float32], affine: NDArray[np.float64], *, tr: float) -> nib.Nifti1Image:
     """A 4D image (X, Y, Z, T) with a plain header; the TR stands in it, in seconds."""
-    made = conform.plain(values, affine)
-    made.header.set_xyzt_units("mm", "sec")
-    made.header.set_zooms((*made.header.get_zooms()[:3], tr))
-    return made
+    image = conform.to_nifti(values, affine)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header.set_zooms((*image.header.get_zooms()[:3], tr))
+    return image
 
 
-def dummy_scans(data: NDArray[np.float32]) -> int:
+def count_dummy_scans(data: NDArray[np.float32]) -> int:
     """How many volumes at the start are brighter than the steady state.
 
     data (X, Y, Z, T). A volume counts if its mean lies more than 3.5 robust standard deviations (by the median absolute
@@ -80,20 +79,20 @@ def dummy_scans(data: NDArray[np.float32]) -> int:
     means = data[..., :LOOK_AT].mean(axis=(0, 1, 2), dtype=np.float64)
     middle = np.median(means)
     spread = max(float(np.median(np.abs(means - middle))), LEAST_SPREAD * abs(float(middle)))
-    bright = MAD_TO_SD * (means - middle) > UNSTEADY * spread
+    bright = MAD_TO_SD * (means - middle) > BRIGHT_SD * spread
     return int(bright.argmin())
 
 
-def without_dummies(run: nib.Nifti1Image, count: int | None = None) -> tuple[nib.Nifti1Image, int]:
+def drop_dummy_scans(run: nib.Nifti1Image, count: int | None = None) -> tuple[nib.Nifti1Image, int]:
     """The run without its first `count` volumes (default: as many as `dummy_scans` finds), and how many those were.
 
     Raises UsageError where fewer than two volumes would be left.
     """
     values = np.asarray(run.dataobj)
-    dropped = dummy_scans(values) if count is None else count
+    dropped = count_dummy_scans(values) if count is None else count
     if not 0 <= dropped <= values.shape[3] - 2:
         raise UsageError(f"--dummy-scans {dropped}: the run has {values.shape[3]} volumes, and two at least must stay")
-    return image(values[..., dropped:], run.affine, tr=float(run.header.get_zooms()[3])), dropped
+    return make_image(values[..., dropped:], run.affine, tr=float(run.header.get_zooms()[3])), dropped
 
 
 def prepare(
@@ -104,25 +103,25 @@ def prepare(
     dummies: int | None = None,
     slice_times: Sequence[float] | None = None,
     slice_direction: str | None = None,
-) -> Prepared:
+) -> PreparedRun:
     """Read `path`, drop dummy scans, correct slice times; writes `steady.nii` and `timed.nii` in `folder`.
 
     `slice_times` and `slice_direction` are the sidecar's SliceTiming and SliceEncodingDirection. Motion is estimated
     from `steady`, since the correction would spread a jerk over its neighbours in time.
     Raises what `load`, `without_dummies` and `slicetiming.correct` raise.
     """
-    run, dropped = without_dummies(load(path, tr=tr), dummies)
+    run, dropped = drop_dummy_scans(load(path, tr=tr), dummies)
     seconds = float(run.header.get_zooms()[3])
     steady = f"{folder}/steady.nii"
-    _ordered(run).to_filename(steady)
+    _reorient(run).to_filename(steady)
     if slice_times is None or len(set(slice_times)) < 2:
-        return Prepared(steady, steady, seconds, dropped, None)
+        return PreparedRun(steady, steady, seconds, dropped, None)
     axis, backwards = slicetiming.slice_axis(slice_direction)
     times = list(slice_times)[::-1] if backwards else list(slice_times)
     values = slicetiming.correct(np.asarray(run.dataobj), times=times, tr=seconds, axis=axis)
     timed = f"{folder}/timed.nii"
-    _ordered(image(values, run.affine, tr=seconds)).to_filename(timed)
-    return Prepared(steady, timed, seconds, dropped, slicetiming.middle(times))
+    _reorient(make_image(values, run.affine, tr=seconds)).to_filename(timed)
+    return PreparedRun(steady, timed, seconds, dropped, slicetiming.middle(times))
 
 
 def to_template(
@@ -147,19 +146,20 @@ def to_template(
         raise DataError(f"{len(moved)} transforms for {run.shape[3]} volumes")
     values = run.dataobj
     volume = motion.to_ants(values[..., 0], run.affine)
-    field = normalise.composed([*t1w_to_template, to_t1w], grid, volume, folder=folder, name="bold")
+    field = normalise.compose([*t1w_to_template, to_t1w], grid, volume, folder=folder, name="bold")
     resampled = np.zeros((*grid.shape, run.shape[3]), np.float32, order="F")
-    for number, own in enumerate(moved):
+    for number, transform in enumerate(moved):
         moving = volume.new_image_like(np.asarray(values[..., number], np.float32))
-        warped = ants.apply_transforms(grid, moving, [str(field), own], interpolator="bSpline", singleprecision=True)
+        transforms = [str(field), transform]
+        warped = ants.apply_transforms(grid, moving, transforms, interpolator="bSpline", singleprecision=True)
         resampled[..., number] = warped.numpy()
     field.unlink()
     affine = ants.to_nibabel_nifti(grid).affine
-    image(resampled, affine, tr=float(run.header.get_zooms()[3])).to_filename(path)
+    make_image(resampled, affine, tr=float(run.header.get_zooms()[3])).to_filename(path)
     return Path(path)
 
 
-def covered(run: nib.Nifti1Image) -> NDArray[np.bool_]:
+def field_of_view(run: nib.Nifti1Image) -> NDArray[np.bool_]:
     """The voxels (X, Y, Z) of a run at the template that lie in the field of view of every volume.
 
     A stripped run's background, 0 at all times, is left out as well.
@@ -170,10 +170,10 @@ def covered(run: nib.Nifti1Image) -> NDArray[np.bool_]:
     return inside
 
 
-def _ordered(run: nib.Nifti1Image) -> nib.Nifti1Image:
+def _reorient(run: nib.Nifti1Image) -> nib.Nifti1Image:
     """The run with its axes in RAS+ order."""
     turned = nib.as_closest_canonical(run)
-    return image(np.asarray(turned.dataobj, np.float32), turned.affine, tr=float(run.header.get_zooms()[3]))
+    return make_image(np.asarray(turned.dataobj, np.float32), turned.affine, tr=float(run.header.get_zooms()[3]))
 
 
 def _check_values(name: str, values: NDArray[np.float32]) -> None:

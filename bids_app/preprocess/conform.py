@@ -13,11 +13,6 @@ MAX_SHEAR = 1e-2
 MIN_VOXELS = 16
 
 
-def read_image(path: Path | str) -> nib.Nifti1Image:
-    """The image of a NIfTI file as it is."""
-    return cast(nib.Nifti1Image, nib.load(path))
-
-
 def load(path: Path) -> nib.Nifti1Image:
     """Read and check a structural image of any orientation and voxel size.
 
@@ -36,10 +31,15 @@ def load(path: Path) -> nib.Nifti1Image:
     _check_values(path.name, values)
     check_header(path.name, image)
     ordered = nib.as_closest_canonical(nib.Nifti1Image(values, image.affine))
-    return plain(np.asarray(ordered.dataobj, dtype=np.float32), ordered.affine)
+    return to_nifti(np.asarray(ordered.dataobj, dtype=np.float32), ordered.affine)
 
 
-def plain(values: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
+def read_image(path: Path | str) -> nib.Nifti1Image:
+    """A NIfTI image as it is stored; its voxels are read when they are asked for."""
+    return cast(nib.Nifti1Image, nib.load(path))
+
+
+def to_nifti(values: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
     """A NIfTI image whose qform and sform agree, so that nibabel and ITK place it alike."""
     image = nib.Nifti1Image(values, affine)
     image.set_qform(affine, code=1)

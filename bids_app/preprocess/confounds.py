@@ -48,7 +48,7 @@ def masks(probabilities: Mapping[str, NDArray[np.float32]], brain: NDArray[np.bo
     Raises DataError where a tissue has fewer than 20 voxels by the loosest rule.
     """
     grey = probabilities["GM"] > 0.5
-    found = {}
+    eroded = {}
     for name in ("CSF", "WM"):
         for purity, away in STRICTNESS:
             pure = (probabilities[name] > purity) & brain
@@ -63,8 +63,8 @@ def masks(probabilities: Mapping[str, NDArray[np.float32]], brain: NDArray[np.bo
                 f"only {int(pure.sum())} voxels of the BOLD run are {name}, and {FEWEST} are needed for its signal; "
                 "look at the T1w's segmentation and whether BOLD and T1w lie on one another"
             )
-        found[name] = pure
-    return found
+        eroded[name] = pure
+    return eroded
 
 
 def table(
@@ -89,23 +89,23 @@ def table(
         "csf": series[regions["CSF"]].mean(axis=0, dtype=np.float64),
         "white_matter": series[regions["WM"]].mean(axis=0, dtype=np.float64),
     }
-    columns = expanded(signals)
+    columns = expand(signals)
     columns["std_dvars"], columns["dvars"] = dvars(series)
     columns["framewise_displacement"] = displacement(parameters)
     slow = cosines(series.shape[1], tr)
-    about: dict[str, dict[str, Any]] = {}
+    components: dict[str, dict[str, Any]] = {}
     for letter, name in MASKS.items():
         courses, sizes, shares = compcor(series[regions[name]], slow)
         for number, course in enumerate(courses.T):
             column = f"{letter}_comp_cor_{number:02d}"
             columns[column] = course
-            about[column] = _component(name, sizes, shares, number)
+            components[column] = _component(name, sizes, shares, number)
     columns |= {f"cosine{number:02d}": course for number, course in enumerate(slow.T)}
-    columns |= expanded(dict(zip(PARAMETERS, np.asarray(parameters, np.float64).T, strict=True)))
-    return pd.DataFrame(columns), about
+    columns |= expand(dict(zip(PARAMETERS, np.asarray(parameters, np.float64).T, strict=True)))
+    return pd.DataFrame(columns), components
 
 
-def expanded(courses: Mapping[str, Array]) -> dict[str, Array]:
+def expand(courses: Mapping[str, Array]) -> dict[str, Array]:
     """Courses (T,) by name, each with its backward differences (the first NaN) and the squares of both."""
     columns: dict[str, Array] = {}
     for name, values in courses.items():
@@ -164,23 +164,23 @@ def compcor(series: NDArray[np.float32], slow: Array) -> tuple[Array, Array, Arr
     if variances[0] == 0:
         return np.empty((volumes, 0)), variances, variances
     shares = variances / variances.sum()
-    kept = courses[:, : int(np.searchsorted(np.cumsum(shares), EXPLAINED)) + 1]
-    kept = kept * np.sign(kept[np.abs(kept).argmax(axis=0), np.arange(kept.shape[1])])
-    return kept, np.sqrt(variances), shares
+    retained = courses[:, : int(np.searchsorted(np.cumsum(shares), EXPLAINED)) + 1]
+    retained = retained * np.sign(retained[np.abs(retained).argmax(axis=0), np.arange(retained.shape[1])])
+    return retained, np.sqrt(variances), shares
 
 
-def write(frame: pd.DataFrame, path: Path, *, about: Mapping[str, Mapping[str, Any]] | None = None) -> Path:
+def write(frame: pd.DataFrame, path: Path, *, components: Mapping[str, Mapping[str, Any]] | None = None) -> Path:
     """Write the table, NaN as n/a, and beside it its sidecar (the same name, .json). Returns the table's path.
 
-    `path` ends with `desc-confounds_timeseries.tsv`; `about` is what `table` says of the components.
+    `path` ends with `desc-confounds_timeseries.tsv`; `components` is what `table` says of them.
     """
     path = Path(path)
     frame.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.9g")
     sidecar: dict[str, dict[str, Any]] = {}
     for column in map(str, frame.columns):
-        if text := _described(column):
+        if text := _describe(column):
             sidecar[column] = {"Description": text}
-    sidecar |= {name: dict(values) for name, values in (about or {}).items()}
+    sidecar |= {name: dict(values) for name, values in (components or {}).items()}
     path.with_suffix(".json").write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
     return path
 
@@ -196,7 +196,7 @@ def _component(mask: str, sizes: Array, shares: Array, number: int) -> dict[str,
     }
 
 
-def _described(column: str) -> str:
+def _describe(column: str) -> str:
     """What a column is, in words; nothing for components, of which `table` tells more."""
     if column.startswith("cosine"):
         return f"cosine of a period above {SLOWEST_S:g} s"

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from bids_app.errors import DataError
 from bids_app.preprocess import motion, tissues
-from bids_app.preprocess.normalise import seeded
+from bids_app.preprocess.normalise import fix_seed
 
 LEAST_OVERLAP = 0.6
 MARGIN_MM = 6.0
@@ -28,7 +28,7 @@ SCHEDULE = {
 
 
 @dataclass(frozen=True)
-class Coregistered:
+class Coregistration:
     """`transform`: a file that takes the BOLD reference to the T1w; `brain` (X, Y, Z): the T1w's brain in the BOLD.
 
     `overlap`: Dice coefficient of that brain and of what is bright in the BOLD reference.
@@ -47,7 +47,7 @@ def register(
     *,
     folder: str,
     seed: int,
-) -> Coregistered:
+) -> Coregistration:
     """Align the BOLD reference (X, Y, Z) rigidly to a bias-corrected T1w and its brain mask.
 
     The reference's own bias is corrected first (N4). Two beginnings are tried, the scanner's own positions and the
@@ -57,42 +57,42 @@ def register(
     rough = motion.to_ants(reference, affine)
     bright = motion.head(rough)
     corrected = tissues.correct_bias(rough, rough.new_image_like(bright.astype(np.float32)), sloppy=True)
-    places = _candidates(corrected, bright, t1w * t1w_mask, folder=folder, seed=seed)
-    best = max(places, key=lambda place: _information(corrected, bright, t1w * t1w_mask, place, folder))
+    candidates = _candidates(corrected, bright, t1w * t1w_mask, folder=folder, seed=seed)
+    best = max(candidates, key=lambda matrix: _information(corrected, bright, t1w * t1w_mask, matrix, folder))
     file = f"{folder}/bold-to-t1w.mat"
     motion.write_matrix(np.asarray(np.linalg.inv(best)), Path(file))
-    brain = in_bold(rough, t1w_mask, file) > 0.5
+    brain = resample_to_bold(rough, t1w_mask, file) > 0.5
     overlap = dice(brain, bright)
     if overlap < LEAST_OVERLAP:
         raise DataError(
             f"the BOLD run and the T1w do not lie on one another: their brains overlap by {overlap:.2f} (Dice; "
             f"{LEAST_OVERLAP} is needed); look whether both are of one person, and whether their orientations are right"
         )
-    return Coregistered(file, brain & (reference > 0), overlap)
+    return Coregistration(file, brain & (reference > 0), overlap)
 
 
-def in_bold(reference: ants.ANTsImage, image: ants.ANTsImage, transform: str) -> NDArray[np.float32]:
+def resample_to_bold(reference: ants.ANTsImage, image: ants.ANTsImage, transform: str) -> NDArray[np.float32]:
     """An image of the T1w's space on the grid of the BOLD reference (X, Y, Z), linearly interpolated.
 
     It is smoothed before as a voxel of the BOLD does it: probabilities become parts of a BOLD voxel.
     """
     widths = zip(reference.spacing, image.spacing, strict=True)
-    sigma = [float(np.sqrt(max(bold**2 - own**2, 0) / 12)) for bold, own in widths]  # a box has this variance
+    sigma = [float(np.sqrt(max(bold**2 - t1w**2, 0) / 12)) for bold, t1w in widths]  # a box has this variance
     smooth = ants.smooth_image(image, tuple(sigma), sigma_in_physical_coordinates=True) if any(sigma) else image
     moved = ants.apply_transforms(reference, smooth, [transform], whichtoinvert=[True])
     return np.asarray(moved.numpy(), np.float32)
 
 
-def tissues_in_bold(
+def resample_tissues_to_bold(
     reference: ants.ANTsImage, probabilities: Mapping[str, ants.ANTsImage], transform: str
 ) -> dict[str, NDArray[np.float32]]:
     """Tissue probabilities of the T1w, by name, on the grid of the BOLD reference (X, Y, Z), 0 to 1."""
-    return {name: in_bold(reference, image, transform).clip(0, 1) for name, image in probabilities.items()}
+    return {name: resample_to_bold(reference, image, transform).clip(0, 1) for name, image in probabilities.items()}
 
 
-def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     """Twice what two masks share over what both hold; 0 where both are empty."""
-    return float(2 * (one & other).sum() / max(int(one.sum() + other.sum()), 1))
+    return float(2 * (first & second).sum() / max(int(first.sum() + second.sum()), 1))
 
 
 def _candidates(
@@ -106,26 +106,26 @@ def _candidates(
     around = ndimage.binary_dilation(bright, np.ones([2 * step + 1 for step in steps]))
     fixed = reference * reference.new_image_like(bright.astype(np.float32))
     mask = reference.new_image_like(around.astype(np.float32))
-    found = []
+    matrices = []
     for name, start in (("scanner", "Identity"), ("centre", None)):
         prefix = f"{folder}/coregister-{name}_"
-        with seeded(seed):
+        with fix_seed(seed):
             ants.registration(fixed, brain, "Rigid", initial_transform=start, mask=mask, outprefix=prefix, **SCHEDULE)
-        found.append(motion.read_matrix(Path(f"{prefix}0GenericAffine.mat")))
+        matrices.append(motion.read_matrix(Path(f"{prefix}0GenericAffine.mat")))
         Path(f"{prefix}0GenericAffine.mat").unlink()
-    return found
+    return matrices
 
 
 def _information(
     reference: ants.ANTsImage,
     bright: NDArray[np.bool_],
     brain: ants.ANTsImage,
-    place: NDArray[np.float64],
+    matrix: NDArray[np.float64],
     folder: str,
 ) -> float:
     """Mutual information, nats, of the reference and the T1w at a place, over the head and what the T1w has there."""
     file = Path(folder) / "coregister-tried.mat"
-    motion.write_matrix(place, file)
+    motion.write_matrix(matrix, file)
     moved = ants.apply_transforms(reference, brain, [str(file)]).numpy()
     file.unlink()
     within = bright | (moved > 0)
@@ -133,5 +133,5 @@ def _information(
     joint, _, _ = np.histogram2d(*values, bins=32)
     joint /= joint.sum()
     apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
-    there = joint > 0
-    return float((joint[there] * np.log(joint[there] / apart[there])).sum())
+    occupied = joint > 0
+    return float((joint[occupied] * np.log(joint[occupied] / apart[occupied])).sum())

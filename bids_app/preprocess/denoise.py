@@ -33,7 +33,7 @@ def clean(
     *,
     tr: float,
     confounds: "pd.DataFrame | None",
-    kept: NDArray[np.bool_],
+    sample_mask: NDArray[np.bool_],
     band: tuple[float, float] | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the series without confounds, and those band-passed too; both (voxels, kept volumes), the first demeaned.
@@ -45,13 +45,13 @@ def clean(
     filtered confounds fitted. Dropped volumes at the ends are left out of the filter, as a spline runs away there.
     Raises DataError for confounds of another length, a TR, a band or a number of volumes that cannot be used.
     """
-    check(series.shape[1], tr=tr, confounds=confounds, kept=kept, band=band)
-    table = None if confounds is None else _values(confounds, kept)
-    compact = series if kept.all() else np.ascontiguousarray(series[:, kept])
-    denoised = compact if table is None else _denoised(compact, np.flatnonzero(kept), table)
+    check(series.shape[1], tr=tr, confounds=confounds, sample_mask=sample_mask, band=band)
+    table = None if confounds is None else _check_confounds(confounds, sample_mask)
+    compact = series if sample_mask.all() else np.ascontiguousarray(series[:, sample_mask])
+    denoised = compact if table is None else _regress_out(compact, np.flatnonzero(sample_mask), table)
     if band is None:
         return denoised, denoised
-    return denoised, _filtered(compact, np.flatnonzero(kept), table, tr=tr, band=band)
+    return denoised, _filter_and_regress(compact, np.flatnonzero(sample_mask), table, tr=tr, band=band)
 
 
 def check(
@@ -59,18 +59,19 @@ def check(
     *,
     tr: float,
     confounds: "pd.DataFrame | None",
-    kept: NDArray[np.bool_],
+    sample_mask: NDArray[np.bool_],
     band: tuple[float, float] | None,
 ) -> None:
     """Raise DataError, with the numbers, for what `clean` would refuse before it looks at any value."""
     if not (np.isfinite(tr) and tr > 0):
         raise DataError(f"the repetition time is {tr:g} s; it must be above 0")
-    for what, rows in (("the table of confounds", None if confounds is None else len(confounds)), ("kept", len(kept))):
-        if rows is not None and rows != volumes:
-            raise DataError(f"{what} has {rows} rows and the BOLD image {volumes} volumes; they are of different runs")
-    left = int(kept.sum())
-    if left < 3:
-        raise DataError(f"{left} of {volumes} volumes are kept, too few for anything; raise --fd-threshold")
+    lengths = {} if confounds is None else {"the table of confounds": len(confounds)}
+    for name, rows in (lengths | {"the sample mask": len(sample_mask)}).items():
+        if rows != volumes:
+            raise DataError(f"{name} has {rows} rows and the BOLD image {volumes} volumes; they are of different runs")
+    count = int(sample_mask.sum())
+    if count < 3:
+        raise DataError(f"{count} of {volumes} volumes are kept, too few for anything; raise --fd-threshold")
     if band is None:
         return
     low, high = band
@@ -82,12 +83,12 @@ def check(
             f"--band {low:g} {high:g} reaches to or above {nyquist:g} Hz, the highest frequency that a repetition time "
             f"of {tr:g} s can show; lower it"
         )
-    if bins(left, tr=tr, band=band) == 0:
+    if bins(count, tr=tr, band=band) == 0:
         raise DataError(
-            f"{left} kept volumes of {tr:g} s show frequencies {1 / (left * tr):.3g} Hz apart, and none lies in "
+            f"{count} kept volumes of {tr:g} s show frequencies {1 / (count * tr):.3g} Hz apart, and none lies in "
             f"--band {low:g} {high:g}; widen it, or leave this run out"
         )
-    span = int(np.ptp(np.flatnonzero(kept))) + 1
+    span = int(np.ptp(np.flatnonzero(sample_mask))) + 1
     if span <= _padding(_sos(tr, band)):
         raise DataError(
             f"{span} volumes are too few for the filter of --band {low:g} {high:g}, which needs more than "
@@ -102,20 +103,20 @@ def bins(volumes: int, *, tr: float, band: tuple[float, float]) -> int:
     return int(((frequencies >= band[0] - slack) & (frequencies <= band[1] + slack)).sum())
 
 
-def _values(confounds: "pd.DataFrame", kept: NDArray[np.bool_]) -> Matrix:
+def _check_confounds(confounds: "pd.DataFrame", sample_mask: NDArray[np.bool_]) -> Matrix:
     """The confounds of the kept volumes, (kept, k)."""
-    table = confounds.to_numpy(dtype=np.float64)[kept]
+    table = confounds.to_numpy(dtype=np.float64)[sample_mask]
     bad = ~np.isfinite(table)
     if bad.any():
         row, column = np.argwhere(bad)[0]
         raise DataError(
             f"the confound {confounds.columns[column]} is missing in {int(bad[:, column].sum())} kept volumes "
-            f"(first: volume {np.flatnonzero(kept)[row] + 1}); mend the table, or choose another --denoise"
+            f"(first: volume {np.flatnonzero(sample_mask)[row] + 1}); mend the table, or choose another --denoise"
         )
     return table
 
 
-def _denoised(series: NDArray[np.float32], times: NDArray[np.intp], table: Matrix) -> NDArray[np.float32]:
+def _regress_out(series: NDArray[np.float32], times: NDArray[np.intp], table: Matrix) -> NDArray[np.float32]:
     """Residuals of intercept, trend over true time, and confounds. series (voxels, kept), times (kept,) in volumes."""
     trend = np.column_stack([np.ones(len(times)), times - times.mean()])
     trend /= np.linalg.norm(trend, axis=0)
@@ -129,7 +130,7 @@ def _denoised(series: NDArray[np.float32], times: NDArray[np.intp], table: Matri
     return _by_chunks(series, apply)
 
 
-def _filtered(
+def _filter_and_regress(
     series: NDArray[np.float32],
     times: NDArray[np.intp],
     table: Matrix | None,
@@ -143,9 +144,9 @@ def _filtered(
     if table is not None:
         passed = _pass(table.T, times, sos).T
         design = _basis(passed - passed.mean(axis=0), np.abs(table).max(axis=0, initial=0))
-        found = bins(len(times), tr=tr, band=band)
-        what = f"{len(times)} kept volumes with {found} frequencies in --band {band[0]:g} {band[1]:g}"
-        _check_left(2 * found, design.shape[1], table.shape[1], what)
+        frequencies = bins(len(times), tr=tr, band=band)
+        what = f"{len(times)} kept volumes with {frequencies} frequencies in --band {band[0]:g} {band[1]:g}"
+        _check_left(2 * frequencies, design.shape[1], table.shape[1], what)
     if len(times) > LONG:
 
         def apply(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from bids_app.errors import DataError
 from bids_app.preprocess import conform, rigid
-from bids_app.preprocess.normalise import seeded
+from bids_app.preprocess.normalise import fix_seed
 
 PARAMETERS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 RADIUS_MM = 50.0
@@ -47,8 +47,8 @@ def reference(data: NDArray[np.float32], affine: Array, *, folder: str, seed: in
     """
     first = data[..., :FIRST]
     target = np.ascontiguousarray(first[..., first.shape[3] // 2], np.float32)
-    places = _matrices(first, affine, target, folder=folder, seed=seed)
-    moved = [_resampled(first[..., number], affine, place) for number, place in enumerate(places)]
+    matrices = _matrices(first, affine, target, folder=folder, seed=seed)
+    moved = [_resample(first[..., number], affine, matrix) for number, matrix in enumerate(matrices)]
     middle: NDArray[np.float32] = np.median(np.stack(moved), axis=0).astype(np.float32)
     return middle
 
@@ -60,11 +60,11 @@ def estimate(
 
     Writes `volume-0000.mat`, ... in `folder`. Raises DataError where no head is found.
     """
-    places = _matrices(data, affine, reference, folder=folder, seed=seed)
-    files = [f"{folder}/volume-{number:04d}.mat" for number in range(len(places))]
-    for file, place in zip(files, places, strict=True):
-        write_matrix(place, Path(file))
-    return Motion(files, parameters(places, affine, centre=centre_of_mass(reference, affine)))
+    matrices = _matrices(data, affine, reference, folder=folder, seed=seed)
+    files = [f"{folder}/volume-{number:04d}.mat" for number in range(len(matrices))]
+    for file, matrix in zip(files, matrices, strict=True):
+        write_matrix(matrix, Path(file))
+    return Motion(files, parameters(matrices, affine, centre=centre_of_mass(reference, affine)))
 
 
 def parameters(matrices: Sequence[Array], affine: Array, *, centre: Array) -> Array:
@@ -75,13 +75,13 @@ def parameters(matrices: Sequence[Array], affine: Array, *, centre: Array) -> Ar
     clockwise for these axes and are taken about z, then y, then x.
     """
     axes = np.diag([-1.0, 1.0, 1.0]) @ (affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)).T
-    found = np.empty((len(matrices), 6))
+    rows = np.empty((len(matrices), 6))
     for number, matrix in enumerate(matrices):
         back = np.linalg.inv(matrix)
-        found[number, :3] = axes @ (back[:3, :3] @ centre + back[:3, 3] - centre)
+        rows[number, :3] = axes @ (back[:3, :3] @ centre + back[:3, 3] - centre)
         turned = axes @ back[:3, :3] @ axes.T
-        found[number, 3:] = Rotation.from_matrix(turned.T).as_euler("XYZ")
-    return found
+        rows[number, 3:] = Rotation.from_matrix(turned.T).as_euler("XYZ")
+    return rows
 
 
 def displacement(parameters: Array) -> Array:
@@ -104,7 +104,7 @@ def series(
         raise DataError(f"{len(motion)} transforms for {data.shape[3]} volumes")
     held = np.empty((int(mask.sum()), data.shape[3]), np.float32)
     for number, file in enumerate(motion):
-        held[:, number] = _resampled(data[..., number], affine, read_matrix(Path(file)), mask)
+        held[:, number] = _resample(data[..., number], affine, read_matrix(Path(file)), mask)
     return held
 
 
@@ -126,27 +126,27 @@ def head(image: ants.ANTsImage) -> NDArray[np.bool_]:
 
 def to_ants(values: NDArray[np.float32], affine: Array) -> ants.ANTsImage:
     """An array (X, Y, Z) as ANTs has it."""
-    image = conform.plain(np.asarray(values, np.float32), affine)
+    image = conform.to_nifti(np.asarray(values, np.float32), affine)
     image.header.set_xyzt_units("mm", "sec")  # antspyx prints a warning otherwise
     return ants.from_nibabel_nifti(image)
 
 
 def read_matrix(file: Path) -> Array:
     """A rigid or affine transform file as a matrix (4, 4) of the world in RAS+, mm."""
-    found = ants.read_transform(str(file))
-    itk, centre = np.eye(4), np.asarray(found.fixed_parameters[:3], np.float64)
-    itk[:3, :3] = np.reshape(found.parameters[:9], (3, 3))
-    itk[:3, 3] = np.asarray(found.parameters[9:12]) + centre - itk[:3, :3] @ centre
+    transform = ants.read_transform(str(file))
+    itk, centre = np.eye(4), np.asarray(transform.fixed_parameters[:3], np.float64)
+    itk[:3, :3] = np.reshape(transform.parameters[:9], (3, 3))
+    itk[:3, 3] = np.asarray(transform.parameters[9:12]) + centre - itk[:3, :3] @ centre
     return np.asarray(TO_LPS @ itk @ TO_LPS)
 
 
 def write_matrix(matrix: Array, file: Path) -> None:
     """Write a matrix (4, 4) of the world in RAS+, mm, as ANTs reads it."""
     itk = TO_LPS @ matrix @ TO_LPS
-    made = ants.create_ants_transform(
+    transform = ants.create_ants_transform(
         transform_type="AffineTransform", dimension=3, matrix=itk[:3, :3], translation=itk[:3, 3], center=np.zeros(3)
     )
-    ants.write_transform(made, str(file))
+    ants.write_transform(transform, str(file))
 
 
 def _matrices(
@@ -157,26 +157,26 @@ def _matrices(
     inside = head(image)
     mask = image.new_image_like(ndimage.binary_dilation(inside, iterations=MARGIN).astype(np.float32))
     fixed = rigid.prepare(target, mask.numpy() > 0, affine)
-    found = []
+    matrices = []
     for number in range(data.shape[3]):
         volume = np.ascontiguousarray(data[..., number], np.float32)
         prefix = Path(folder) / f"coarse-{number:04d}_"
-        with seeded(seed):
+        with fix_seed(seed):
             ants.registration(image, image.new_image_like(volume), "Rigid", mask=mask, outprefix=str(prefix), **COARSE)
         coarse = prefix.with_name(f"{prefix.name}0GenericAffine.mat")
-        found.append(rigid.refine(fixed, volume, read_matrix(coarse)))
+        matrices.append(rigid.refine(fixed, volume, read_matrix(coarse)))
         coarse.unlink()
-    return found
+    return matrices
 
 
-def _resampled(
-    values: NDArray[np.float32], affine: Array, place: Array, mask: NDArray[np.bool_] | None = None
+def _resample(
+    values: NDArray[np.float32], affine: Array, matrix: Array, mask: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float32]:
     """A volume (X, Y, Z) at the reference's voxels, or at those of `mask` (n,); beyond it, its nearest voxel."""
-    wanted = np.ones(values.shape, bool) if mask is None else mask
-    voxels = np.argwhere(wanted).T
-    steps = np.linalg.inv(affine) @ place @ affine
-    places = np.clip(steps[:3, :3] @ voxels + steps[:3, 3:], 0, np.array(values.shape)[:, None] - 1)
+    inside = np.ones(values.shape, bool) if mask is None else mask
+    voxels = np.argwhere(inside).T
+    steps = np.linalg.inv(affine) @ matrix @ affine
+    coordinates = np.clip(steps[:3, :3] @ voxels + steps[:3, 3:], 0, np.array(values.shape)[:, None] - 1)
     coefficients = ndimage.spline_filter(values, order=3, output=np.float32)
-    found = ndimage.map_coordinates(coefficients, places, order=3, mode="mirror", prefilter=False)
-    return found.reshape(values.shape) if mask is None else found
+    resampled = ndimage.map_coordinates(coefficients, coordinates, order=3, mode="mirror", prefilter=False)
+    return resampled.reshape(values.shape) if mask is None else resampled

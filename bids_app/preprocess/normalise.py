@@ -26,7 +26,7 @@ class Warps:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def fix_seed(seed: int) -> Iterator[None]:
     """Fix the random sampling of registrations: antspyx 0.6.3 does not hand its `random_seed` on to ANTs."""
     before = os.environ.get("ANTS_RANDOM_SEED")
     os.environ["ANTS_RANDOM_SEED"] = str(seed or 2**31 - 1)  # ANTs takes 0 as "by the clock"
@@ -39,7 +39,7 @@ def seeded(seed: int) -> Iterator[None]:
             os.environ["ANTS_RANDOM_SEED"] = before
 
 
-def trimmed(image: ants.ANTsImage) -> ants.ANTsImage:
+def trim_intensities(image: ants.ANTsImage) -> ants.ANTsImage:
     """The image with its darkest and brightest hundredth (of what is not 0) cut off: they spoil metrics."""
     values = image.numpy()
     low, high = np.quantile(values[values > 0], TRIM)
@@ -48,9 +48,11 @@ def trimmed(image: ants.ANTsImage) -> ants.ANTsImage:
 
 def affine(fixed: ants.ANTsImage, moving: ants.ANTsImage, *, folder: str, name: str, seed: int) -> Warps:
     """Affine registration (12 parameters) by global correlation, which kept brains nearer to the template's size."""
-    with seeded(seed):
-        found = ants.registration(fixed, trimmed(moving), "Affine", aff_metric="GC", outprefix=f"{folder}/{name}_")
-    matrix = found["fwdtransforms"][0]
+    with fix_seed(seed):
+        registration = ants.registration(
+            fixed, trim_intensities(moving), "Affine", aff_metric="GC", outprefix=f"{folder}/{name}_"
+        )
+    matrix = registration["fwdtransforms"][0]
     return Warps([matrix], [matrix], [True])
 
 
@@ -58,21 +60,21 @@ def syn(
     fixed: ants.ANTsImage, moving: ants.ANTsImage, start: Warps, *, folder: str, name: str, seed: int, sloppy: bool
 ) -> Warps:
     """Symmetric diffeomorphic registration (Avants et al. 2008) after an affine one; few iterations with `sloppy`."""
-    with seeded(seed):
-        found = ants.registration(
+    with fix_seed(seed):
+        registration = ants.registration(
             fixed,
-            trimmed(moving),
+            trim_intensities(moving),
             "SyNOnly",
             initial_transform=start.forward[0],
             outprefix=f"{folder}/{name}_syn_",
             **(SLOPPY if sloppy else FINE),
         )
-    warp = next(path for path in found["fwdtransforms"] if path.endswith("Warp.nii.gz"))
-    back = next(path for path in found["invtransforms"] if path.endswith("InverseWarp.nii.gz"))
+    warp = next(path for path in registration["fwdtransforms"] if path.endswith("Warp.nii.gz"))
+    back = next(path for path in registration["invtransforms"] if path.endswith("InverseWarp.nii.gz"))
     return Warps([warp, start.forward[0]], [start.forward[0], back], [True, False])
 
 
-def composed(warps: list[str], grid: ants.ANTsImage, moving: ants.ANTsImage, *, folder: str, name: str) -> Path:
+def compose(warps: list[str], grid: ants.ANTsImage, moving: ants.ANTsImage, *, folder: str, name: str) -> Path:
     """The whole transform as one displacement field on the template's grid, mm."""
     prefix = f"{folder}/{name}_"
     return Path(ants.apply_transforms(grid, moving, warps, compose=prefix))

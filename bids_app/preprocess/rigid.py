@@ -38,7 +38,7 @@ class Fixed:
 
 def prepare(reference: NDArray[np.float32], mask: NDArray[np.bool_], affine: Array) -> Fixed:
     """Slopes of the smoothed reference (X, Y, Z) at the voxels of `mask`; at most 40,000 of them, evenly spread."""
-    smooth = _smoothed(reference, affine)
+    smooth = _smooth(reference, affine)
     inner = np.zeros(mask.shape, bool)
     inner[(slice(EDGE, -EDGE),) * 3] = mask[(slice(EDGE, -EDGE),) * 3]
     voxels = np.argwhere(inner)
@@ -59,13 +59,13 @@ def refine(fixed: Fixed, volume: NDArray[np.float32], start: Array) -> Array:
 
     volume (X, Y, Z) on the reference's grid. Returns `start` where the steps lead to a worse fit.
     """
-    coefficients = ndimage.spline_filter(_smoothed(volume, fixed.affine), order=3, output=np.float32)
+    coefficients = ndimage.spline_filter(_smooth(volume, fixed.affine), order=3, output=np.float32)
     to_voxels = np.linalg.inv(fixed.affine)
     last = np.array(volume.shape)[:, None] - 1
-    best, found, least = start, start, np.inf
+    best, matrix, least = start, start, np.inf
     for _ in range(STEPS + 1):
-        places = to_voxels @ found
-        voxels = places[:3, :3] @ fixed.points + places[:3, 3:]
+        to_volume = to_voxels @ matrix
+        voxels = to_volume[:3, :3] @ fixed.points + to_volume[:3, 3:]
         seen = ((voxels >= 0) & (voxels <= last)).all(axis=0)
         if seen.sum() < 10 * fixed.design.shape[1]:
             return start
@@ -73,10 +73,10 @@ def refine(fixed: Fixed, volume: NDArray[np.float32], start: Array) -> Array:
         design = fixed.design[seen]
         misfit = _misfit(values, design[:, 6])
         if misfit < least:
-            best, least = found, misfit
+            best, least = matrix, misfit
         fit = np.linalg.solve(design.T @ design, design.T @ values)
         step = fit[:6] / fit[6]
-        found = found @ np.linalg.inv(_matrix(step, fixed.centre))
+        matrix = matrix @ np.linalg.inv(_matrix(step, fixed.centre))
         if np.abs(step * [1, 1, 1, *[RADIUS_MM] * 3]).max() < DONE_MM:
             break
     return best
@@ -94,7 +94,7 @@ def _matrix(step: Array, centre: Array) -> Array:
     return matrix
 
 
-def _smoothed(values: NDArray[np.float32], affine: Array) -> NDArray[np.float32]:
+def _smooth(values: NDArray[np.float32], affine: Array) -> NDArray[np.float32]:
     sigma = FWHM_MM / np.sqrt(8 * np.log(2)) / np.linalg.norm(affine[:3, :3], axis=0)
     smooth: NDArray[np.float32] = ndimage.gaussian_filter(np.asarray(values, np.float32), sigma)
     return smooth

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
 from bids_app.errors import DataError
+from bids_app.preprocess.conform import read_image
 
 BLOCK_BYTES = 1 << 23  # of the file that are held at a time
 SAME_PLACE_MM = 1e-3
@@ -36,11 +37,11 @@ def load(
     image = _header(bold)
     inside = _mask(mask, image, bold.name)
     affine = np.asarray(image.affine, dtype=np.float64)
-    if onto is None or _same(onto, (inside.shape, affine)):
+    if onto is None or _is_same_grid(onto, (inside.shape, affine)):
         where: tuple[NDArray[np.intp], ...] = np.nonzero(inside)
         weights = None
     else:
-        inside, where, weights = _linear(inside, affine, onto)
+        inside, where, weights = _linear_weights(inside, affine, onto)
         affine = np.asarray(onto[1], dtype=np.float64)
     try:
         series = _read(bold, image, where, weights)
@@ -52,7 +53,7 @@ def load(
     return series, inside, affine
 
 
-def repetition_time(bold: Path, *, stated: object = None) -> float:
+def repetition_time(bold: Path, *, sidecar_tr: object = None) -> float:
     """The TR in seconds: what the sidecar states, else the header; where both say something they must agree.
 
     Raises DataError for a TR that is missing, not above 0, or another one in the header than in the sidecar.
@@ -60,23 +61,27 @@ def repetition_time(bold: Path, *, stated: object = None) -> float:
     image = _header(bold)
     _, unit = image.header.get_xyzt_units()
     written = float(image.header.get_zooms()[3]) * {"msec": 1e-3, "usec": 1e-6}.get(unit, 1.0)
-    if stated is None:
-        if not (np.isfinite(written) and written > 0):
+    if sidecar_tr is None:
+        if not _is_positive(written):
             raise DataError(
                 f"{bold.name} has no repetition time: its header says {written:g} s and no sidecar states "
                 "RepetitionTime; add it to the sidecar, in seconds"
             )
         return written
-    if isinstance(stated, bool) or not isinstance(stated, int | float) or not (np.isfinite(stated) and stated > 0):
-        raise DataError(f"the sidecar of {bold.name} states RepetitionTime {stated!r}; seconds above 0 are needed")
+    if isinstance(sidecar_tr, bool) or not isinstance(sidecar_tr, int | float) or not _is_positive(sidecar_tr):
+        raise DataError(f"the sidecar of {bold.name} states RepetitionTime {sidecar_tr!r}; seconds above 0 are needed")
     # libraries write 1 without a unit, or 0, where nobody has set a TR
     unset = written == 0 or (written == 1 and unit == "unknown")
-    if not unset and not abs(written - stated) <= TR_TOLERANCE * stated:
+    if not unset and not abs(written - sidecar_tr) <= TR_TOLERANCE * sidecar_tr:
         raise DataError(
-            f"{bold.name} has a repetition time of {written:g} s in its header and of {stated:g} s in its sidecar; "
+            f"{bold.name} has a repetition time of {written:g} s in its header and of {sidecar_tr:g} s in its sidecar; "
             "mend the wrong one"
         )
-    return float(stated)
+    return float(sidecar_tr)
+
+
+def _is_positive(seconds: float) -> bool:
+    return bool(np.isfinite(seconds) and seconds > 0)
 
 
 def _header(bold: Path) -> nib.Nifti1Image:
@@ -101,32 +106,33 @@ def _header(bold: Path) -> nib.Nifti1Image:
 
 def _mask(mask: Path, image: nib.Nifti1Image, name: str) -> NDArray[np.bool_]:
     try:
-        found = cast(nib.Nifti1Image, nib.load(mask))
-        inside = np.asarray(found.dataobj) > 0.5
+        mask_image = read_image(mask)
+        inside = np.asarray(mask_image.dataobj) > 0.5
     except (OSError, EOFError, zlib.error, ValueError, nib.filebasedimages.ImageFileError) as error:
         raise DataError(f"{mask.name} cannot be read ({type(error).__name__}: {error}); fetch it again") from error
-    grid = (inside.shape, np.asarray(found.affine))
-    if not _same(grid, (image.shape[:3], image.affine)):
+    grid = (inside.shape, np.asarray(mask_image.affine))
+    if not _is_same_grid(grid, (image.shape[:3], image.affine)):
         raise DataError(
-            f"{mask.name} has the grid {_told(*grid)} and {name} the grid {_told(image.shape[:3], image.affine)}; "
-            "give the mask that was made with this image"
+            f"{mask.name} has the grid {_describe_grid(*grid)} and {name} the grid "
+            f"{_describe_grid(image.shape[:3], image.affine)}; give "
+            "the mask that was made with this image"
         )
     if not inside.any():
         raise DataError(f"{mask.name} is empty: no voxel is inside the brain")
     return inside
 
 
-def _same(one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
-    return tuple(one[0]) == tuple(other[0]) and np.allclose(one[1], other[1], rtol=0, atol=SAME_PLACE_MM)
+def _is_same_grid(first: tuple[Any, Any], second: tuple[Any, Any]) -> bool:
+    return tuple(first[0]) == tuple(second[0]) and np.allclose(first[1], second[1], rtol=0, atol=SAME_PLACE_MM)
 
 
-def _told(shape: tuple[int, ...], affine: NDArray[np.float64]) -> str:
+def _describe_grid(shape: tuple[int, ...], affine: NDArray[np.float64]) -> str:
     sizes = " x ".join(f"{size:.3g}" for size in nib.affines.voxel_sizes(affine))
     origin = ", ".join(f"{value:.4g}" for value in affine[:3, 3])
     return f"{' x '.join(map(str, shape))} of {sizes} mm with its first voxel at {origin}"
 
 
-def _linear(
+def _linear_weights(
     inside: NDArray[np.bool_], affine: NDArray[np.float64], onto: Grid
 ) -> tuple[NDArray[np.bool_], tuple[NDArray[np.intp], ...], sparse.csr_array]:
     """The mask on another grid, the source voxels that it needs (3 x (sources,)), and weights (voxels, sources)."""
@@ -146,15 +152,15 @@ def _linear(
         corners.append(np.ravel_multi_index(tuple(np.minimum(low + side, last)), inside.shape))
         parts.append(np.prod(np.where(side == 1, share, 1 - share), axis=0))
     sources, weights = np.stack(corners, axis=1), np.stack(parts, axis=1)
-    kept = (weights * inside.ravel()[sources]).sum(axis=1) > 0.5
-    if not kept.any():
+    covered = (weights * inside.ravel()[sources]).sum(axis=1) > 0.5
+    if not covered.any():
         raise DataError("the BOLD mask has no voxel on the grid that --resolution asks for; check its space")
     new = np.zeros(int(np.prod(shape)), dtype=bool)
-    new[np.flatnonzero(within)[kept]] = True
-    needed, column = np.unique(sources[kept], return_inverse=True)
-    rows = np.repeat(np.arange(int(kept.sum())), 8)
+    new[np.flatnonzero(within)[covered]] = True
+    needed, column = np.unique(sources[covered], return_inverse=True)
+    rows = np.repeat(np.arange(int(covered.sum())), 8)
     matrix = sparse.csr_array(
-        (weights[kept].ravel().astype(np.float32), (rows, column.ravel())), shape=(int(kept.sum()), len(needed))
+        (weights[covered].ravel().astype(np.float32), (rows, column.ravel())), shape=(int(covered.sum()), len(needed))
     )
     return new.reshape(shape), np.unravel_index(needed, inside.shape), matrix
 
@@ -172,7 +178,7 @@ def _read(
     series = np.empty((len(at) if weights is None else weights.shape[0], volumes), dtype=np.float32)
     step = max(1, BLOCK_BYTES // (volume * proxy.dtype.itemsize))
     block = np.empty((step, volume), dtype=proxy.dtype)
-    with _unpacked(bold) as file:
+    with _open_unpacked(bold) as file:
         _skip(file, proxy.offset)
         for first in range(0, volumes, step):
             count = min(step, volumes - first)
@@ -188,7 +194,7 @@ def _read(
 
 
 @contextmanager
-def _unpacked(bold: Path) -> Iterator[BinaryIO]:
+def _open_unpacked(bold: Path) -> Iterator[BinaryIO]:
     """The bytes of an image; gzip by isal where it is installed, which is twice as fast as zlib."""
     if bold.suffix != ".gz":
         with bold.open("rb") as file:

@@ -8,7 +8,7 @@ BACKGROUND_SHARE = 0.3
 BORDER_SHARE = 0.02
 
 
-def stripped(values: np.ndarray, *, voxel_ml: float) -> np.ndarray | None:
+def find_stripped_brain(values: np.ndarray, *, voxel_ml: float) -> np.ndarray | None:
     """The mask (X, Y, Z) of an image that has no skull, or None if it has one.
 
     A skull-stripped image has one exact background value over much of the field, and the rest is one piece as large

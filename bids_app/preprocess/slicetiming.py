@@ -49,14 +49,14 @@ def correct(
     slice its nearest measurement is taken. Returns a new array.
     Raises DataError for another number of times than slices, for times outside of the TR, for fewer than 6 volumes.
     """
-    stated = np.asarray(times, dtype=np.float64)
-    _check(stated, data.shape, tr, axis)
-    wanted = middle(times) if reference is None else reference
+    slice_times = np.asarray(times, dtype=np.float64)
+    _check(slice_times, data.shape, tr, axis)
+    target_time = middle(times) if reference is None else reference
     volumes = data.shape[3]
     corrected = np.array(data, dtype=np.float32, order="F")
     layers = np.moveaxis(corrected, axis, 0)  # a view
-    for number, time in enumerate(stated):
-        where = np.clip(np.arange(volumes) + (wanted - time) / tr, 0, volumes - 1)
+    for number, time in enumerate(slice_times):
+        where = np.clip(np.arange(volumes) + (target_time - time) / tr, 0, volumes - 1)
         if np.array_equal(where, np.arange(volumes)):
             continue
         plane = data.take(number, axis).reshape(-1, volumes).T.astype(np.float64)

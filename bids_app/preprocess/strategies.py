@@ -22,9 +22,9 @@ MOTION = tuple(
     for term in ("", "_derivative1", "_power2", "_derivative1_power2")
     for axis in ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 )
-OWN = {"24p-wm-csf": (*MOTION, "csf", "white_matter")}
+COLUMNS = {"24p-wm-csf": (*MOTION, "csf", "white_matter")}
 NILEARN = ("simple", "scrubbing", "compcor", "ica_aroma")
-STRATEGIES = (*OWN, *NILEARN, "none")
+STRATEGIES = (*COLUMNS, *NILEARN, "none")
 
 
 def read_confounds(path: Path) -> "pd.DataFrame":
@@ -51,25 +51,25 @@ def choose(
     if name not in STRATEGIES:
         raise UsageError(f"--denoise {name}: known are {', '.join(STRATEGIES)}")
     table = read_confounds(confounds)
-    kept = np.ones(len(table), dtype=bool)
+    sample_mask = np.ones(len(table), dtype=bool)
     if name == "none":
-        return None, kept
+        return None, sample_mask
     if name in NILEARN:
-        return _by_nilearn(name, confounds, kept, bold=bold, fd_threshold=fd_threshold)
-    if missing := [column for column in OWN[name] if column not in table]:
+        return _by_nilearn(name, confounds, sample_mask, bold=bold, fd_threshold=fd_threshold)
+    if missing := [column for column in COLUMNS[name] if column not in table]:
         raise DataError(
-            f"{confounds.name} lacks {len(missing)} of the {len(OWN[name])} columns that --denoise {name} needs: "
+            f"{confounds.name} lacks {len(missing)} of the {len(COLUMNS[name])} columns that --denoise {name} needs: "
             f"{', '.join(missing[:6])}{', ...' if len(missing) > 6 else ''}; choose another --denoise"
         )
-    kept[: unsteady(table)] = False
-    chosen = table[list(OWN[name])].copy()
-    if len(chosen) > 1:
-        chosen.iloc[0] = chosen.iloc[0].fillna(chosen.iloc[1])
-    return chosen, kept
+    sample_mask[: count_non_steady_state(table)] = False
+    columns = table[list(COLUMNS[name])].copy()
+    if len(columns) > 1:
+        columns.iloc[0] = columns.iloc[0].fillna(columns.iloc[1])
+    return columns, sample_mask
 
 
 def _by_nilearn(
-    name: str, confounds: Path, kept: NDArray[np.bool_], *, bold: Path | None, fd_threshold: float
+    name: str, confounds: Path, sample_mask: NDArray[np.bool_], *, bold: Path | None, fd_threshold: float
 ) -> tuple["pd.DataFrame", NDArray[np.bool_]]:
     """What nilearn's loader takes from the table; it wants an image's name beside the table, not the image."""
     from nilearn.interfaces.fmriprep import load_confounds_strategy
@@ -90,18 +90,18 @@ def _by_nilearn(
     except (ValueError, KeyError) as error:
         raise DataError(f"{confounds.name} cannot serve --denoise {name}: {error}") from error
     if steady is not None:
-        kept = np.isin(np.arange(len(kept)), steady)
-    return table, kept
+        sample_mask = np.isin(np.arange(len(sample_mask)), steady)
+    return table, sample_mask
 
 
-def unsteady(table: "pd.DataFrame") -> int:
+def count_non_steady_state(table: "pd.DataFrame") -> int:
     """How many volumes at the start fMRIPrep found to be before the steady state (T1 not yet in equilibrium)."""
     columns = [column for column in table if str(column).startswith("non_steady_state")]
     marked = np.flatnonzero((table[columns] > 0).to_numpy().any(axis=1))
     return int(marked[-1]) + 1 if len(marked) else 0
 
 
-def censored(fd: NDArray[np.float64], *, threshold: float) -> NDArray[np.bool_]:
+def sample_mask(fd: NDArray[np.float64], *, threshold: float) -> NDArray[np.bool_]:
     """Say which volumes are kept, (time,): those whose framewise displacement (mm) is not above the threshold.
 
     A threshold of 0 or less keeps all. The first volume's displacement is unknown (NaN), and it is kept.
@@ -119,6 +119,6 @@ def censored(fd: NDArray[np.float64], *, threshold: float) -> NDArray[np.bool_]:
     return ~(fd > threshold)
 
 
-def minutes(kept: NDArray[np.bool_], tr: float) -> float:
+def minutes(sample_mask: NDArray[np.bool_], tr: float) -> float:
     """The time that the kept volumes last, in minutes."""
-    return float(kept.sum()) * tr / 60
+    return float(sample_mask.sum()) * tr / 60

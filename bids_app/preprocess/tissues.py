@@ -41,7 +41,7 @@ def segment(
     csf = (inside.numpy() - gm - wm).clip(0, 1)
     priors = [box.new_image_like(values.astype(np.float32)) for values in (gm, wm, csf)]
     with _temporary_files(folder):
-        found = ants.atropos(
+        probabilities = ants.atropos(
             a=box,
             x=inside,
             i=priors,
@@ -50,7 +50,7 @@ def segment(
             c="[2,0.0001]" if sloppy else "[5,0.0001]",
             r=0,  # the order of voxels is drawn by the clock otherwise
         )["probabilityimages"]
-    return {name: ants.decrop_image(image, t1w * 0) for name, image in zip(LABELS, found, strict=True)}
+    return {name: ants.decrop_image(image, t1w * 0) for name, image in zip(LABELS, probabilities, strict=True)}
 
 
 @contextmanager
@@ -67,8 +67,8 @@ def _temporary_files(folder: str) -> Iterator[None]:
 
 def volumes(tissues: dict[str, np.ndarray], *, voxel_ml: float) -> dict[str, float]:
     """Millilitres of each tissue; TIV is their sum."""
-    each = {name: float(values.sum(dtype=np.float64) * voxel_ml) for name, values in tissues.items()}
-    return {**each, "TIV": sum(each.values())}
+    by_tissue = {name: float(values.sum(dtype=np.float64) * voxel_ml) for name, values in tissues.items()}
+    return {**by_tissue, "TIV": sum(by_tissue.values())}
 
 
 def labels(tissues: dict[str, np.ndarray], mask: np.ndarray) -> np.ndarray:

@@ -4,15 +4,17 @@ from bids_app import __version__
 from bids_app.bids import outputs
 from bids_app.planning import bold_runs, excluded_regions, participant
 from bids_app.planning.bold_runs import output_settings
+from bids_app.planning.participant_records import ParticipantPlan
 from bids_app.report import citation, methods, methods_bold
 from bids_app.settings import Settings
 
 
-def write_boilerplate(planned: participant.Plan, settings: Settings) -> None:
+def write_boilerplate(planned: ParticipantPlan, settings: Settings) -> None:
     """Write it for everyone of the plan, one text for each source of preprocessing."""
     jobs = [*planned.jobs, *planned.done]
-    kinds = participant.kinds(settings)
+    kinds = participant.registration_kinds(settings)
     raw = any(bold_runs.is_raw(run) for job in jobs for run in job.runs)
+    sources = {(job.source, excluded_regions.describe_in_methods(job.excluded_regions)) for job in jobs if job.t1w}
     texts = [
         methods.participant(
             maps=list(kinds),
@@ -22,9 +24,9 @@ def write_boilerplate(planned: participant.Plan, settings: Settings) -> None:
             mask_method="as each person's page says",
             source=source,
             sloppy=settings.participant.sloppy,
-            without=less,
+            without=excluded,
         )
-        for source, less in sorted({(job.source, excluded_regions.words(job.without)) for job in jobs if job.t1w})
+        for source, excluded in sorted(sources)
     ]
     texts += [_bold(source, settings) for source in sorted({run["source"] for job in jobs for run in job.runs})]
     for name, text in citation.files(texts, version=__version__).items():
@@ -32,19 +34,20 @@ def write_boilerplate(planned: participant.Plan, settings: Settings) -> None:
 
 
 def _bold(source: str, settings: Settings) -> str:
-    """What holds for the runs of all people; each person's page has the words of its own."""
-    chosen = output_settings(settings)
+    """What holds for the runs of all people; each person's page says what is particular to it."""
+    bold = output_settings(settings)
+    band, parameters = bold["band"], bold["parameters"]
     options = methods_bold.Options(
-        denoise=chosen["denoise"],
-        band=chosen["band"],
-        fd_threshold=chosen["fd_threshold"],
+        denoise=bold["denoise"],
+        band=None if band is None else (band[0], band[1]),
+        fd_threshold=bold["fd_threshold"],
         dropped=None,
-        resampled=chosen["resampled"],
+        resampled=bold["resampled"],
         slice_timing=None,
-        parcellation=next(iter(chosen["atlases"]), ""),
-        **{name: chosen["parameters"][name] for name in ("alff_definition", "strength", "neighbours")},
+        parcellation=next(iter(bold["atlases"]), ""),
+        alff_definition=parameters["alff_definition"],
+        strength=parameters["strength"],
+        neighbours=parameters["neighbours"],
     )
     mm = bold_runs.resolution(settings) if source == "pellucid" else settings.participant.resolution
-    return methods_bold.participant(
-        chosen["maps"], options, source=source, space=settings.participant.output_space, resolution=mm
-    )
+    return methods_bold.participant(bold["maps"], options, source=source, space=bold["space"], resolution=mm)

@@ -12,6 +12,7 @@ import tomli_w
 
 from bids_app import __version__
 from bids_app.bids import outputs
+from bids_app.bids.names import resolution_label
 from bids_app.evaluation import checks
 from bids_app.nodes.template import prepare_template
 from bids_app.planning import cohort
@@ -83,7 +84,7 @@ def stage_group(
 def remove_previous_group(out: Path, name: str, old: Path) -> None:
     """Move the files of an earlier run of an analysis out of OUT_DIR into `old`."""
     remove_participant_heatmaps(out, name, old)
-    outputs.retire(out / "group" / name, old)
+    outputs.remove_previous(out / "group" / name, old)
 
 
 def _copy_models(models: Path, analysis: GroupPlan, judgement: Judgement, work_dir: WorkDir) -> None:
@@ -194,7 +195,7 @@ def _write_mean_heatmap(folder: Path, heatmap: Heatmap, analysis: GroupPlan) -> 
         "statmap",
         "",
         space=analysis.space,
-        res=f"{analysis.resolutions[heatmap.cell.partition('/')[2].partition('+')[0]]:g}".replace(".", "p"),
+        res=resolution_label(analysis.resolutions[heatmap.cell.partition("/")[2].partition("+")[0]]),
         stat=outputs.label(heatmap.method),
         desc=outputs.camel(heatmap.cell) + outputs.camel(heatmap.explained),
     )

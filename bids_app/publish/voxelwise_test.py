@@ -8,10 +8,11 @@ import numpy as np
 
 from bids_app import __version__
 from bids_app.bids import outputs
+from bids_app.bids.names import resolution_label
 from bids_app.evaluation.voxelwise import VoxelwiseComparison
 from bids_app.planning.group import GroupPlan
 from bids_app.planning.voxelwise_test import contrast_label
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import to_nifti
 
 
 def write_voxelwise_test(
@@ -28,11 +29,11 @@ def write_voxelwise_test(
                 "statmap",
                 "",
                 space=analysis.space,
-                res=f"{analysis.resolutions[test.map]:g}".replace(".", "p"),
+                res=resolution_label(analysis.resolutions[test.map]),
                 stat=name,
                 desc=contrast_label(test.map, test.explained),
             )
-            plain(test.grid.volume(statistic.astype(np.float32)), test.grid.affine).to_filename(
+            to_nifti(test.grid.volume(statistic.astype(np.float32)), test.grid.affine).to_filename(
                 folder / f"{stem}.nii.gz"
             )
             sidecar = {

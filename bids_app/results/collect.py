@@ -9,7 +9,7 @@ from bids_app.dataset.grid import Grid
 from bids_app.errors import UsageError
 from bids_app.planning.group import GroupPlan, atlases_by_grid
 from bids_app.planning.work_dir import WorkDir
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import to_nifti
 from bids_app.regions import stability
 from bids_app.regions.size_matched_null import RegionMap, size_matched_p
 from bids_app.report.heatmap import Heatmap
@@ -50,7 +50,7 @@ def collect_heatmaps(analysis: GroupPlan, work_dir: WorkDir) -> list[Heatmap]:
                 )
                 fold_means.append(means_of_folds)
             fields = vars(mean) | {"measured": {**_agreement(fold_means[0]), **mean.measured}}
-            image = plain(grid.volume(mean.values), grid.affine)
+            image = to_nifti(grid.volume(mean.values), grid.affine)
             heatmaps.append(Heatmap(**fields, image=image, regions=regions, resolution_mm=resolution))
     return heatmaps
 

@@ -10,7 +10,7 @@ from bids_app.nodes.ica import FIT_FILE
 from bids_app.planning.group import GroupPlan
 from bids_app.planning.ica import fold_key
 from bids_app.planning.work_dir import WorkDir
-from bids_app.preprocess.conform import plain
+from bids_app.preprocess.conform import to_nifti
 from bids_app.report import ica as report
 
 
@@ -28,7 +28,7 @@ def matched_components(analysis: GroupPlan, work_dir: WorkDir) -> list[report.Ma
         with np.load(work_dir.ica / str(components.loc[(fold_key(first), network), "folder"]) / FIT_FILE) as fitted:
             number = plan.networks.index(network)
             component = fitted["components"][fitted["component"][number]]
-        images = (plain(grid.volume(values), grid.affine) for values in (component, references[:, number]))
+        images = (to_nifti(grid.volume(values), grid.affine) for values in (component, references[:, number]))
         matched.append(report.Matched(network, f"repeat {first.repeat}, fold {first.fold}", *images))
     return matched
 

@@ -5,23 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from bids_app.bids import outputs
+from bids_app.bids.names import parse_session_name
 
 
 def participant_rows(out: Path) -> list[dict[str, Any]]:
-    """The participants who have a page in OUT_DIR, or failed there, in this job or another."""
-    pages = {split_name(path.stem): path.name for path in out.glob("sub-*.html")}
+    """Everyone whose page stands in OUT_DIR, and who failed there, in this job or another."""
+    pages = {parse_session_name(path.stem): path.name for path in out.glob("sub-*.html")}
     failed = outputs.failures(out)
     rows = []
     for entities in sorted({*pages, *failed}, key=lambda pair: (pair[0], pair[1] or "")):
         row = {"participant_id": entities[0], "session_id": entities[1], "status": failed.get(entities, "done")}
         rows.append({**row, "report": pages.get(entities), **_quality(out, *entities)})
     return rows
-
-
-def split_name(name: str) -> tuple[str, str | None]:
-    """sub-01_ses-1 -> 01, 1."""
-    participant, _, session = name.removeprefix("sub-").partition("_ses-")
-    return participant, session or None
 
 
 def _quality(out: Path, participant: str, session: str | None) -> dict[str, Any]:

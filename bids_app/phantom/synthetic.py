@@ -42,13 +42,13 @@ def write_images(
     crowd = people.invent(count, random_seed=random_seed)
     for index, person in enumerate(tqdm(crowd, desc="phantom", unit="person", disable=None)):
         rng = people.generator(random_seed, people.PERSON, index)
-        posed = anatomy.pose(rng)
-        fields = [anatomy.own_shape(brain, rng)] + [planted] * (person.group == people.PATIENT)
+        posed = anatomy.draw_pose(rng)
+        fields = [anatomy.draw_shape(brain, rng)] + [planted] * (person.group == people.PATIENT)
         image = anatomy.sample_brain(brain, fields, posed, shape, scanner)
         save(folder, person.label, None, acquire(image, rng, white=brain.white), scanner, sidecar=SIDECAR)
         if study:
             functional.write_person(folder, study, index, person, image, scanner, fields, posed)
-    rows = [{"participant_id": f"sub-{one.label}", "group": one.group, **_invented(one)} for one in crowd]
+    rows = [_participant_row(participant) for participant in crowd]
     of_group = {"group": description.WITH_BOLD} if study else {}
     description.write_participants(folder, rows, described=description.COLUMNS | of_group)
     known: dict[str, object] = {
@@ -62,5 +62,7 @@ def write_images(
     return known | {"bold": study.truth()}
 
 
-def _invented(person: people.Person) -> dict[str, str]:
-    return {"age": str(person.age), "sex": person.sex, "site": person.site}
+def _participant_row(person: people.Person) -> dict[str, str]:
+    """A row of participants.tsv."""
+    row = {"participant_id": f"sub-{person.label}", "group": person.group}
+    return row | {"age": str(person.age), "sex": person.sex, "site": person.site}

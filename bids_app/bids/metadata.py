@@ -1,0 +1,80 @@
+"""What sidecars say of an image (BIDS 1.10, the inheritance principle)."""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from bids_app.bids.inputs import list_names
+from bids_app.bids.names import BidsFile
+from bids_app.errors import DataError
+
+# Names, places, dates and serial numbers stay behind: these are allow-lists.
+SCANNER_FIELDS = (
+    "Manufacturer",
+    "ManufacturersModelName",
+    "ManufacturerModelName",
+    "MagneticFieldStrength",
+    "RepetitionTime",
+    "EchoTime",
+    "FlipAngle",
+    "InversionTime",
+    "SkullStripped",
+    "PulseSequenceType",
+)
+BOLD_FIELDS = (
+    *SCANNER_FIELDS,
+    "TaskName",
+    "SliceTiming",
+    "SliceEncodingDirection",
+    "PhaseEncodingDirection",
+    "MultibandAccelerationFactor",
+    "NumberOfVolumesDiscardedByScanner",
+    "NumberOfVolumesDiscardedByUser",
+    "DelayTime",
+)
+
+
+def read_metadata(root: Path, image: Path, fields: Iterable[str] = SCANNER_FIELDS) -> dict[str, object]:
+    """Return what the sidecars between a data set's top and an image say of it, the given fields only.
+
+    A JSON file holds for an image with the same suffix and all of the file's entities, in its folder or below; the
+    deeper one wins, and in one folder the one with more entities. The image itself need not be there. Only the folders
+    on the way are listed: indexing a data set of a thousand people takes longer than making a person's maps. Raises
+    DataError for a broken sidecar.
+    """
+    file = BidsFile.parse(image.name)
+    if file is None:
+        return {}
+    folders = [root]
+    for part in image.parent.relative_to(root).parts:
+        folders.append(folders[-1] / part)
+    metadata: dict[str, object] = {}
+    for folder in folders:
+        names = _applicable_sidecars(list_names(folder), file)
+        for name in sorted(names, key=lambda name: (name.count("-"), name)):
+            metadata |= _read(folder / name, image.name)
+    return {field: metadata[field] for field in fields if field in metadata}
+
+
+def _applicable_sidecars(names: Iterable[str], image: BidsFile) -> list[str]:
+    """The JSON files among `names` that hold for an image."""
+    ending = re.compile(rf"(?:.*_)?{re.escape(image.suffix)}\.json")
+    bare = f"{image.suffix}.json"  # it has no entities, and holds for every image of its kind
+    applicable = []
+    for name in filter(ending.fullmatch, names):
+        sidecar = BidsFile.parse(name)
+        required = {} if sidecar is None else {**sidecar.fields, "extension": image.extension}
+        if name == bare or (sidecar is not None and required.items() <= image.fields.items()):
+            applicable.append(name)
+    return applicable
+
+
+def _read(sidecar: Path, image: str) -> dict[str, object]:
+    try:
+        content = json.loads(sidecar.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("it holds no JSON object")
+    except (OSError, ValueError) as error:
+        raise DataError(f"the sidecar {sidecar.name} of {image} cannot be read: {error}") from error
+    return content

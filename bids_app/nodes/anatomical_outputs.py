@@ -1,0 +1,250 @@
+"""What a person's T1w leaves in OUT_DIR: the native images, maps with their sidecars, volumes, pictures."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import nibabel as nib
+
+from bids_app import __version__, catalogue
+from bids_app.bids import outputs
+from bids_app.bids.metadata import read_metadata
+from bids_app.bids.names import resolution_label
+from bids_app.bids.outputs import write_json
+from bids_app.nodes.anatomical import modulated_totals
+from bids_app.planning import excluded_regions
+from bids_app.planning.participant_records import (
+    Anatomy,
+    AnatomySettings,
+    ExcludedMask,
+    ParticipantJob,
+    TemplateFiles,
+    Tissues,
+    WarpedAnatomy,
+)
+from bids_app.preprocess.conform import read_image
+from bids_app.report import methods
+from bids_app.report.person import Figure
+
+TOLERANCE = 0.01
+
+
+class PageContent(TypedDict):
+    """What a person's page says of the anatomy, by the names that `report.person.write` takes."""
+
+    figures: list[Figure]
+    volumes: dict[str, float]
+    facts: dict[str, str]
+    checks: list[str]
+    methods: str
+
+
+@dataclass(frozen=True)
+class ProcessedAnatomy:
+    """A session's anatomy as nodes made it: `sources` by registration, and the file of each map by name."""
+
+    job: ParticipantJob
+    settings: AnatomySettings
+    anat: Anatomy
+    sources: dict[str, WarpedAnatomy]
+    maps: dict[str, str]
+    excluded: ExcludedMask | None
+
+    @property
+    def session(self) -> tuple[str, str | None]:
+        """Participant and session, without their prefixes."""
+        return self.job.participant, self.job.session
+
+    @property
+    def tissues(self) -> Tissues:
+        """The tissues in native space."""
+        return self.anat["tissues"]
+
+    @property
+    def excluded_note(self) -> str:
+        """How the excluded regions came to the output grid."""
+        return "" if self.excluded is None else self.excluded["note"]
+
+
+def stage_anatomy(
+    stage: Path, anatomy: ProcessedAnatomy, templates: TemplateFiles, bids_dir: Path, *, radiological: bool
+) -> PageContent:
+    """Stage the anatomy's outputs; returns what the page says of them. A T1w of another session is only shown."""
+    volumes = anatomy.tissues["volumes"]
+    totals = {kind: modulated_totals(files, volumes) for kind, files in anatomy.sources.items()}
+    if anatomy.job.own_t1w:
+        _stage_native(stage, anatomy)
+        _stage_volumes(stage, anatomy)
+    scan = Path(str(anatomy.job.scan))
+    scanner, raw_scan = read_metadata(bids_dir, scan), scan.relative_to(bids_dir).as_posix()
+    for name in anatomy.maps:
+        _stage_map(stage, anatomy, name, totals, {"Scanner": scanner, "RawScan": raw_scan})
+    figures = _draw(stage, anatomy, templates, radiological=radiological)
+    return _page_content(anatomy, totals, figures)
+
+
+def map_stem(
+    name: str, session: tuple[str | None, str | None], *, space: str, resolution: float, intensity: str
+) -> str:
+    """File name of a map without extension."""
+    part = catalogue.load("maps", name)
+    entities = {key: value.format(intensity=intensity) for key, value in part.ENTITIES.items()}
+    return outputs.filename(*session, part.SUFFIX, "", space=space, res=resolution_label(resolution), **entities)
+
+
+def make_folder(stage: Path, session: tuple[str, str | None], datatype: str) -> Path:
+    """Figures stand under the person, whatever the session, so that one bare name hides them from validators."""
+    folder = outputs.folder(stage, session[0], session[1] if datatype == "anat" else None, datatype)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _map_parameters(anatomy: ProcessedAnatomy, name: str) -> dict[str, Any]:
+    """All that has to be the same in every person of an analysis."""
+    settings = anatomy.settings
+    parameters: dict[str, Any] = {
+        "Map": name,
+        "Registration": anatomy.job.kinds[name],
+        "Space": settings["output_space"],
+        "ResolutionMm": settings["resolution"],
+    }
+    if settings["bounding_box"]:
+        parameters["BoundingBoxMm"] = list(settings["bounding_box"])
+    parameters |= {"Sloppy": settings["sloppy"], "Version": __version__}
+    if "{intensity}" in str(catalogue.load("maps", name).ENTITIES):
+        parameters["Intensity"] = settings["intensity"]
+    if name == excluded_regions.MAP:
+        parameters |= excluded_regions.map_parameters(anatomy.job.excluded_regions)
+    return parameters
+
+
+def _stage_native(stage: Path, anatomy: ProcessedAnatomy) -> None:
+    folder = make_folder(stage, anatomy.session, "anat")
+    native = anatomy.anat["native"]
+    stripped = "skull-stripped" in native["facts"]["Brain mask"]
+    images: list[tuple[str, str, dict[str, str], dict[str, Any]]] = [
+        (native["t1w"], "T1w", {"desc": "preproc"}, {"SkullStripped": stripped}),
+        (native["mask"], "mask", {"desc": "brain"}, {"Type": "Brain", "RawSources": []}),
+        (anatomy.tissues["dseg"], "dseg", {}, {"LabelMap": {"GM": 1, "WM": 2, "CSF": 3}}),
+    ]
+    for source, suffix, entities, sidecar in images:
+        stem = outputs.filename(*anatomy.session, suffix, "", **entities)
+        image = read_image(source)
+        values = image.get_fdata(dtype="float32")
+        copy = nib.Nifti1Image(values if suffix == "T1w" else values.astype("uint8"), image.affine)
+        copy.header.set_xyzt_units("mm")
+        copy.to_filename(folder / f"{stem}.nii.gz")
+        write_json(folder / f"{stem}.json", sidecar)
+    space = anatomy.settings["output_space"]
+    for kind, transforms in anatomy.anat["warps"].items():
+        for number, path in enumerate(transforms["forward"], start=1):
+            extension = "".join(Path(path).suffixes[-2:]) if path.endswith(".gz") else Path(path).suffix
+            direction = {"from_": "T1w", "to": space, "mode": "image", "desc": f"{kind}{number}"}
+            shutil.copyfile(path, folder / outputs.filename(*anatomy.session, "xfm", extension, **direction))
+
+
+def _stage_map(
+    stage: Path, anatomy: ProcessedAnatomy, name: str, totals: dict[str, dict[str, float]], scan_fields: dict[str, Any]
+) -> None:
+    part, parameters = catalogue.load("maps", name), _map_parameters(anatomy, name)
+    stem = map_stem(
+        name,
+        anatomy.session,
+        space=parameters["Space"],
+        resolution=parameters["ResolutionMm"],
+        intensity=parameters.get("Intensity", ""),
+    )
+    folder = make_folder(stage, anatomy.session, "anat")
+    shutil.copyfile(anatomy.maps[name], folder / f"{stem}.nii.gz")
+    mm = f"{parameters['ResolutionMm']:g}"
+    excluded = anatomy.job.excluded_regions if name == excluded_regions.MAP else None
+    volumes = anatomy.tissues["volumes"]
+    sidecar = {
+        "Description": (part.__doc__ or "").splitlines()[0],
+        "Units": part.UNIT,
+        "SkullStripped": True,
+        "Resolution": f"{mm} x {mm} x {mm} mm",
+        "MapParameters": parameters,
+        **excluded_regions.describe_in_sidecar(excluded, anatomy.excluded_note),
+        "PreprocessingSource": anatomy.job.source,
+        "TissueVolumes": volumes,
+        "TotalIntracranialVolume": volumes["TIV"],
+        "ModulatedTotalOverNative": totals[parameters["Registration"]],
+        **scan_fields,
+    }
+    write_json(folder / f"{stem}.json", sidecar)
+
+
+def _stage_volumes(stage: Path, anatomy: ProcessedAnatomy) -> None:
+    volumes = anatomy.tissues["volumes"]
+    lines = ["measure\tvalue\tunit", *(f"{name}\t{value:.3f}\tmL" for name, value in volumes.items())]
+    name = outputs.filename(*anatomy.session, "morph", ".tsv", desc="volumes")
+    (make_folder(stage, anatomy.session, "anat") / name).write_text("\n".join(lines) + "\n")
+
+
+def _draw(stage: Path, anatomy: ProcessedAnatomy, templates: TemplateFiles, *, radiological: bool) -> list[Figure]:
+    """Every picture shows the brain only."""
+    from bids_app.report import figures
+
+    folder = make_folder(stage, anatomy.session, "figures")
+    native = anatomy.anat["native"]
+    brain, mask = read_image(templates["brain"]), read_image(templates["mask"])
+    shown: list[Figure] = []
+
+    def add(title: str, caption: str, desc: str) -> Path:
+        file = folder / outputs.filename(*anatomy.session, "T1w", ".png", desc=desc)
+        shown.append(Figure(title, caption, file.relative_to(stage).as_posix()))
+        return file
+
+    file = add("Brain mask and tissues", "Outlines on the bias-corrected T1w in native space.", "tissues")
+    native_mask, segmentation = read_image(native["mask"]), read_image(anatomy.tissues["dseg"])
+    figures.segmentation(read_image(native["t1w"]), native_mask, segmentation, file, radiological=radiological)
+    for kind, files in anatomy.sources.items():
+        caption = (
+            "The person's brain in template space under the template's outline and its grey matter (50 % probability)."
+        )
+        file = add(f"Registration to the template ({kind})", caption, outputs.label(f"registration{kind}"))
+        grey = read_image(templates["gm"])
+        figures.registration(read_image(files["t1w"]), mask, file, template_gm=grey, radiological=radiological)
+    for name, path in anatomy.maps.items():
+        part = catalogue.load("maps", name)
+        file = add(f"Map {name}", (part.__doc__ or "").splitlines()[0], outputs.label(f"map{name}"))
+        figures.map_panel(read_image(path), brain, mask, file, title=name, unit=part.UNIT, radiological=radiological)
+    return shown
+
+
+def _page_content(anatomy: ProcessedAnatomy, totals: dict[str, dict[str, float]], figures: list[Figure]) -> PageContent:
+    job, settings, native = anatomy.job, anatomy.settings, anatomy.anat["native"]
+    facts = {"Preprocessed by": job.source, **native["facts"]}
+    if not job.own_t1w:
+        facts["Session"] = "another one, as this one has no T1w image"
+    checks = [
+        f"The modulated total of {tissue} ({kind}) is {share:.3f} of its native volume: look at the registration"
+        for kind, shares in totals.items()
+        for tissue, share in shares.items()
+        if tissue != "CSF" and abs(share - 1) > TOLERANCE
+    ]
+    for kind, shares in totals.items():
+        facts[f"Modulated total over native volume ({kind})"] = ", ".join(
+            f"{name} {share:.4f}" for name, share in shares.items()
+        )
+    text = methods.participant(
+        maps=list(job.kinds),
+        registration={**dict(zip(job.registrations, job.registrations, strict=True)), **job.kinds},
+        resolution=settings["resolution"],
+        space=settings["output_space"],
+        mask_method=native["facts"]["Brain mask"],
+        source=job.source,
+        sloppy=settings["sloppy"],
+        without=excluded_regions.describe_in_methods(job.excluded_regions, anatomy.excluded_note),
+    )
+    return {
+        "figures": figures,
+        "volumes": anatomy.tissues["volumes"],
+        "facts": facts,
+        "checks": checks,
+        "methods": text,
+    }

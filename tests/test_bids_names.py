@@ -1,0 +1,55 @@
+"""Names of BIDS files, taken apart and spelled."""
+
+import pytest
+
+from bids_app.bids.names import BidsFile, parse_session, parse_session_name, resolution_label, session_name
+
+NAMES = (
+    "sub-01_T1w.nii.gz",
+    "sub-01_ses-a_acq-x_run-01_part-mag_T1w.nii",
+    "sub-01_ses-a_task-rest_dir-AP_run-1_space-MNI152NLin2009cAsym_res-1p5_stat-reho_boldmap.nii.gz",
+    "space-MNI152NLin2009cAsym_res-2_stat-weights_desc-SvmGm_statmap.json",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_taken_apart_spells_itself(name):
+    file = BidsFile.parse(name)
+    assert file is not None
+    assert file.name == name
+    assert BidsFile.parse(file.name) == file
+
+
+@pytest.mark.parametrize(
+    "name", ["T1w.nii.gz", "notes.txt", "sub-01", "sub-01_T1w", "run-1_sub-01_T1w.nii.gz", "sub-01_run-1_run-2_T1w.nii"]
+)
+def test_other_names_are_none(name):
+    assert BidsFile.parse(name) is None
+
+
+def test_parts_of_a_name():
+    file = BidsFile.parse(NAMES[2])
+    assert (file.participant, file.session, file.suffix, file.extension) == ("01", "a", "boldmap", ".nii.gz")
+    assert file.run_label == "task-rest_dir-AP_run-1_stat-reho"
+    assert file.description == NAMES[2].removeprefix("sub-01_ses-a_")
+    assert file.fields["ses"] == "a"
+    assert file.fields["res"] == "1p5"
+
+
+def test_entities_are_put_in_the_order_of_the_standard():
+    file = BidsFile.build("01", None, "xfm", ".h5", mode="image", to="T1w", from_="boldref", desc=None, task="rest")
+    assert file.name == "sub-01_task-rest_from-boldref_to-T1w_mode-image_xfm.h5"
+
+
+@pytest.mark.parametrize("pair", [("01", None), ("01", "a")])
+def test_participant_and_session_are_read_back(pair):
+    assert parse_session_name(session_name(*pair)) == pair
+
+
+def test_a_session_of_a_table():
+    assert [parse_session(text) for text in ("a", "n/a", "")] == ["a", None, None]
+
+
+@pytest.mark.parametrize(("mm", "label"), [(2.0, "2"), (1.5, "1p5"), (0.75, "0p75")])
+def test_resolutions_are_labels(mm, label):
+    assert resolution_label(mm) == label
