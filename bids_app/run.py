@@ -67,7 +67,7 @@ def _level(given: dict[str, Any]) -> int:
         return UNKNOWN_LEVEL
     runs = settings.each(level, bids_dir.absolute(), output_dir.absolute(), given=given)
     if runs[0].both.write_config:
-        print("\n".join(settings.shown(one, cli.helps()) for one in runs), end="")
+        print("\n".join(settings.to_toml(chosen) for chosen in runs), end="")
         return 0
     _start(runs[0].other.verbose, runs[0].compute.omp_nthreads)
     environment.settle(runs[0].work_dir)

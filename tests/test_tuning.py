@@ -78,10 +78,9 @@ def test_the_written_settings_name_and_explain_every_setting_without_a_data_set(
     assert run.main(["--recipe", "li2025", "--write-config", "--tune", "vit_b16.size=64"]) == 0
     told = capsys.readouterr().out
     lines = told.splitlines()
-    helps = cli.helps()
     for section, names in settings.NAMES.items():
         for name in set(names) - {"write_config", "config_file"}:
-            at = [n for n, line in enumerate(lines) if line == f"# {helps[name]}"]
+            at = [n for n, line in enumerate(lines) if line == f"# {settings.OPTIONS[name].help}"]
             assert any(lines[n + 1].startswith((f"{name} =", f"# {name} =", f"[{section}.{name}")) for n in at), name
     assert tomllib.loads(told)["group"]["tune"] == {"vit_b16": {"size": 64}}
 
