@@ -11,7 +11,7 @@ CACHES = ("MPLCONFIGDIR", "NIPYPE_CONFIG_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITO
 FETCHED = {"HF_HOME": "huggingface", "TORCH_HOME": "torch"}  # what lies there may be wanted: weights
 
 
-def settle(work: Path) -> None:
+def configure_environment(work: Path) -> None:
     """Send what libraries keep below `work` where there is no home that can be written, or only a container's own.
 
     What is set already stays. To be called before they are imported; nothing is written yet.

@@ -48,10 +48,11 @@ def run_prediction_pages(
     graph = Workflow("pages", base_dir=str(work))
     shared = _shared_inputs(analysis, settings, work)
     for number, ((person, session), told) in enumerate(sorted(calls.items())):
+        visit = "" if session in ("", "n/a") else f"_ses_{session}"
         graph.add_nodes(
             [
                 make_node(
-                    f"page_{number}",
+                    f"page_{number}_sub_{person}{visit}",
                     write_prediction_page,
                     mem_gb=1.5,
                     person=person,
