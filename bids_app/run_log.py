@@ -131,13 +131,16 @@ def private_paths(settings: Settings) -> list[tuple[str, str]]:
     """Folders of this machine and what stands for them in a file that may be shared, the longest first."""
     names = {"BIDS_DIR": settings.bids_dir, "OUT_DIR": settings.output_dir, "WORK_DIR": settings.work_dir}
     names |= {"PYTHON": Path(sys.prefix), "PELLUCID": Path(__file__).parents[1], "~": Path.home()}
-    return sorted(((str(path), name) for name, path in names.items()), key=lambda pair: -len(pair[0]))
+    pairs = [
+        (str(path), name) for name, path in names.items() if path != Path("/")
+    ]  # a container's user may live there
+    return sorted(pairs, key=lambda pair: -len(pair[0]))
 
 
 def anonymise(text: str, paths: list[tuple[str, str]]) -> str:
-    """The text with the names of `private_paths` in place of the folders."""
+    """The text with the names of `private_paths` in place of the folders; /data is not part of /database."""
     for path, name in paths:
-        text = text.replace(path, name)
+        text = re.sub(rf"{re.escape(path)}(?![\w-])", name, text)
     return text
 
 
