@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def clean(monkeypatch, tmp_path):
     """An environment that says nothing; a home that can be written."""
-    names = ("LOGNAME", "USER", "NUMBA_CACHE_DIR", environment.COMPILED, *environment.CACHES, *environment.FETCHED)
+    names = ("LOGNAME", "USER", "NUMBA_CACHE_DIR", environment.COMPILED, *environment.CACHES, *environment.DOWNLOADS)
     for name in (*names, *environment.CONTAINERS):
         monkeypatch.setenv(name, "")  # so that what is set below is taken back
         monkeypatch.delenv(name)
@@ -27,7 +27,9 @@ def clean(monkeypatch, tmp_path):
 
 def test_where_there_is_a_home_libraries_keep_their_own_places(clean, tmp_path):
     environment.configure_environment(tmp_path / "work")
-    assert [name for name in (*environment.CACHES, *environment.FETCHED, "NUMBA_CACHE_DIR") if name in os.environ] == []
+    assert [
+        name for name in (*environment.CACHES, *environment.DOWNLOADS, "NUMBA_CACHE_DIR") if name in os.environ
+    ] == []
     assert not (tmp_path / "work").exists()
 
 
@@ -38,7 +40,7 @@ def test_without_a_home_all_goes_below_the_work_folder(clean, tmp_path, apptaine
     else:
         clean.setenv("HOME", "/nonexistent")
     environment.configure_environment(tmp_path / "work")
-    for name in (*environment.CACHES, *environment.FETCHED):
+    for name in (*environment.CACHES, *environment.DOWNLOADS):
         assert Path(os.environ[name]).is_relative_to(tmp_path / "work")
 
 
