@@ -131,9 +131,7 @@ def private_paths(settings: Settings) -> list[tuple[str, str]]:
     """Folders of this machine and what stands for them in a file that may be shared, the longest first."""
     names = {"BIDS_DIR": settings.bids_dir, "OUT_DIR": settings.output_dir, "WORK_DIR": settings.work_dir}
     names |= {"PYTHON": Path(sys.prefix), "PELLUCID": Path(__file__).parents[1], "~": Path.home()}
-    pairs = [
-        (str(path), name) for name, path in names.items() if path != Path("/")
-    ]  # a container's user may live there
+    pairs = [(str(path), name) for name, path in names.items() if path != Path("/")]  # a home in a container
     return sorted(pairs, key=lambda pair: -len(pair[0]))
 
 

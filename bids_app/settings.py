@@ -95,6 +95,11 @@ def _read_file(given: Mapping[str, Any]) -> dict[str, Any]:
     return {} if file is None else recipes.read("--config-file", Path(file), NAMES, FORMER)[0]
 
 
+def to_first_names(section: Any) -> dict[str, Any]:
+    """A section's values by the first name that each setting had: hashes that finished outputs hold stay valid."""
+    return {(OPTIONS[name].former or (name,))[0]: value for name, value in asdict(section).items()}
+
+
 def to_dict(settings: Settings) -> dict[str, Any]:
     """The sections as plain values for TOML, to be read back; what is unset, or only says what to read, is left out."""
     sections = {section: _to_plain(asdict(getattr(settings, section))) for section in SECTIONS}

@@ -22,7 +22,7 @@ from bids_app.nodes.participant_outputs import write_participant
 from bids_app.nodes.template import prepare_template
 from bids_app.planning import excluded_regions, participant
 from bids_app.planning.bold_runs import output_settings
-from bids_app.settings import Settings
+from bids_app.settings import Settings, to_first_names
 
 PRELOAD = ["bids_app.nodes.template", "bids_app.nodes.bold_maps", "bids_app.nodes.participant_outputs"]
 WITH_ANATOMY = ["bids_app.nodes.anatomical", "bids"]
@@ -157,7 +157,7 @@ def _anatomy_nodes(
 
 
 def _outputs_node(job: participant.Job, planned: participant.Plan, settings: Settings) -> Node:
-    chosen = asdict(settings.participant)
+    chosen = to_first_names(settings.participant)
     made = make_node(
         "finish",
         write_participant,

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from bids_app.dataset.folds import Split
 from bids_app.errors import DataError, UsageError
 from bids_app.planning import available_maps, cohort, hyperparameters, pretrained_weights
 from bids_app.planning import ica as plan_ica
-from bids_app.settings import Settings
+from bids_app.settings import Settings, to_first_names
 
 LINEAR = "svm"
 
@@ -268,7 +268,7 @@ def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings, networks
         for path in files
     ]
     chosen = [
-        asdict(settings.group)
+        to_first_names(settings.group)
         | dict.fromkeys(
             ("permutations", "power", "inner_folds", "reference_map", "voxelwise_test")
         ),  # train nothing else

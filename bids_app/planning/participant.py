@@ -15,7 +15,7 @@ from bids_app.bids import annex, derivatives, exclusions, inputs, outputs
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
 from bids_app.planning import bold_runs, excluded_regions
 from bids_app.preprocess import conform, skull
-from bids_app.settings import Settings
+from bids_app.settings import Settings, to_first_names
 
 log = logging.getLogger("pellucid")
 
@@ -220,7 +220,7 @@ def _anatomy(scan: inputs.Scan, settings: Settings) -> tuple[str, dict[str, str]
 
 def _chosen(settings: Settings) -> dict[str, object]:
     """Every setting that an output of a person depends on."""
-    return asdict(settings.participant) | {
+    return to_first_names(settings.participant) | {
         "maps": sorted(settings.participant.maps),
         "atlas": settings.both.atlas if bold_runs.maps(settings) else (),
         "seed": settings.compute.random_seed,
