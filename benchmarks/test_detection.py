@@ -186,7 +186,7 @@ def study(cohort, effect, region, removed, people, seed):
         own, new = (prepared.transform(everybody.select(rows)) for rows in (train, test))
         for name in CLASSIFIERS:
             model = models.build(name, prepared, 2, seed=seed)
-            model.fit(own, y[train], seed=seed, groups=None, places=models.places(cohort.grid))
+            model.fit(own, y[train], seed=seed, groups=None, voxel_grid=models.places(cohort.grid))
             with torch.no_grad():
                 decisions[name][test] = np.diff(model(torch.from_numpy(new)).numpy(), axis=1)[:, 0]
             for kind in (pattern, weights) if effect.share else ():

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import vit_small
 
 from bids_app import catalogue
-from bids_app.classifiers import _wang, biomedclip, googlenet, resnet18, resnet18_3d, vgg3d
+from bids_app.classifiers import biomedclip, googlenet, resnet18, resnet18_3d, vgg3d, wang
 
 # seconds a slice or a volume: the contract of the full ones is tested in the slow suite
 LARGE = ("biomedclip", "googlenet", "resnet18", "resnet18_3d", "vgg3d", "vit_b16", "wang_a")
@@ -20,16 +20,17 @@ def small(name, build):
     return SimpleNamespace(**settings | {"build": build})
 
 
-def wang(channels, classes, shape, *, voxel_mm, seed):
+def small_wang(channels, classes, shape, *, voxel_mm, seed):
     """Two convolutions of different kernels and pools, four channels wide."""
-    return _wang.seeded(channels, classes, shape, name="wang_small", kernels=(5, 3), pools=(2, 3), seed=seed, width=4)
+    convolutions = {"name": "wang_small", "kernels": (5, 3), "pools": (2, 3)}
+    return wang.build(channels, classes, shape, voxel_mm=voxel_mm, seed=seed, width=4, **convolutions)
 
 
 def tower(channels, classes, shape, *, voxel_mm, seed, **options):
     """Images of 32 x 32 pixels, patches of 8 x 8, two blocks of three heads, 48 channels, projected to 16."""
     architecture = {"patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3, "projection": 16}
     slices = {"size": 32, **options}
-    return biomedclip.of_size(channels, classes, shape, seed=seed, slices=slices, **architecture)
+    return biomedclip.build_architecture(channels, classes, shape, seed=seed, slices=slices, **architecture)
 
 
 def of_slices(part, size):
@@ -43,12 +44,12 @@ def of_slices(part, size):
 
 def volumetric(channels, classes, shape, *, voxel_mm, seed):
     """Four to eight channels wide."""
-    return resnet18_3d.of_size(channels, classes, seed=seed, stride=1, widths=(4, 4, 8, 8))
+    return resnet18_3d.build_architecture(channels, classes, seed=seed, stride=1, widths=(4, 4, 8, 8))
 
 
 def vgg(channels, classes, shape, *, voxel_mm, seed):
     """Three stages, four to eight channels wide."""
-    return vgg3d.of_stages(channels, classes, shape, seed=seed, stages=((4,), (8, 8), (8,)))
+    return vgg3d.build_architecture(channels, classes, shape, seed=seed, stages=((4,), (8, 8), (8,)))
 
 
 SMALL = {
@@ -58,7 +59,7 @@ SMALL = {
     "resnet18_3d_small": small("resnet18_3d", volumetric),
     "vgg3d_small": small("vgg3d", vgg),
     "vit_small": vit_small,
-    "wang_small": small("wang_a", wang),
+    "wang_small": small("wang_a", small_wang),
 }
 # all that the default suite tests in full
 QUICK = sorted({*catalogue.names("classifiers"), *SMALL} - {*LARGE, *ALIKE})

@@ -60,14 +60,14 @@ def test_the_classifier_gives_logits_and_a_cam_layer():
     network = part.build(2, 3, (6, 5, 4), voxel_mm=(3.0, 3.0, 3.0), seed=1)
     assert network(torch.zeros(4, 2, 6, 5, 4)).shape == (4, 3)
     assert isinstance(network.cam_layer, torch.nn.Module)
-    assert network.takes == part.TAKES == "volumes"
+    assert network.input_format == part.INPUT_FORMAT == "volumes"
 
 
 def test_the_explainer_of_a_linear_network_adds_up_to_its_logit():
     linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2 * 6 * 5 * 4, 2, bias=False))
     explainer = example("an explainer")
     assert "networks" in explainer.check(linear)
-    linear.takes = "volumes"
+    linear.input_format = "volumes"
     assert explainer.check(linear) is None
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 6, 5, 4)).astype(np.float32))
     heatmap = explainer.explain(linear, x, 1, mask=np.ones((6, 5, 4), bool))

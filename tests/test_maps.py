@@ -45,7 +45,7 @@ def needs(part):
 
 def computed(part, supplied, **changed):
     given = supplied | changed
-    return part.compute(given[part.SOURCE], **{name: given[name] for name in needs(part)})
+    return part.compute(given[part.INPUT], **{name: given[name] for name in needs(part)})
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +71,12 @@ def of_bold(name, bold):
 @pytest.mark.parametrize("name", EVERY)
 def test_constants_are_stated(name):
     part = catalogue.load("maps", name)
-    assert part.SOURCE in (SERIES if name in BOLD else SOURCES)
-    assert part.FORM in ("raw", "mean", "zscore")
+    assert part.INPUT in (SERIES if name in BOLD else SOURCES)
+    assert part.SCALING in ("raw", "mean", "zscore")
     assert part.UNIT
     assert isinstance(part.UNIT, str)
     assert part.REGISTRATION in ("affine", "syn")
-    assert part.REGION in ("gm", "wm", "brain")
+    assert part.ANALYSIS_MASK in ("gm", "wm", "brain")
     assert isinstance(part.SMOOTHING_MM, float)
     assert part.SMOOTHING_MM >= 0
     assert isinstance(part.ADJUST_FOR, tuple)

@@ -11,6 +11,7 @@ from scipy import stats
 
 from bids_app.errors import DataError, UsageError
 from bids_app.maps import _jit, _ranks, reho
+from bids_app.maps._strength import connectivity_strength
 
 SHAPE = (6, 5, 4)
 
@@ -143,10 +144,10 @@ def test_where_numba_is_not_installed_it_gives_the_same():
         "*_strength.strength(x, kind='mean-r').tolist())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    from bids_app.maps import _strength
+    pass  # moved import
 
     x = np.random.default_rng(0).standard_normal((60, 20), dtype=np.float32)
-    here = [*reho.compute(x, mask=np.ones((5, 4, 3), bool), neighbours=27), *_strength.strength(x, kind="mean-r")]
+    here = [*reho.compute(x, mask=np.ones((5, 4, 3), bool), neighbours=27), *connectivity_strength(x, kind="mean-r")]
     np.testing.assert_allclose(np.array(done.stdout.split(), float), here, rtol=1e-5, atol=1e-7)
 
 

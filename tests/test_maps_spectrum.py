@@ -5,10 +5,11 @@ import pytest
 from scipy import signal
 
 from bids_app.errors import DataError, UsageError
-from bids_app.maps import _spectrum, alff, falff
+from bids_app.maps import alff, falff
+from bids_app.maps._spectrum import DEFINITIONS, _amplitudes, _lomb_scargle, plan_spectral_sum
 
 BAND = (0.01, 0.08)
-FALFF = tuple(name for name in _spectrum.DEFINITIONS if name != "xcpd")
+FALFF = tuple(name for name in DEFINITIONS if name != "xcpd")
 
 
 def series(volumes, voxels=40, seed=0):
@@ -61,7 +62,7 @@ def slow(values, definition, tr, band):
     return amplitude[inside].mean(), amplitude[inside].sum() / amplitude[1:].sum()
 
 
-@pytest.mark.parametrize("definition", _spectrum.DEFINITIONS)
+@pytest.mark.parametrize("definition", DEFINITIONS)
 @pytest.mark.parametrize(("volumes", "tr", "band"), [(64, 3.0, BAND), (75, 2.0, (0.01, 0.1)), (50, 2.0, (0.1, 0.25))])
 def test_each_definition_is_its_slow_re_implementation(definition, volumes, tr, band):
     values = series(volumes)
@@ -109,10 +110,10 @@ def test_over_gaps_it_is_lomb_scargle_as_scipy_has_it(definition, volumes):
 @pytest.mark.parametrize("definition", ["mean", "afni", "xcpd"])
 def test_lomb_scargle_without_gaps_is_the_fourier_transform(volumes, definition):
     values, kept = series(volumes), np.ones(volumes, bool)
-    how = _spectrum.plan(definition, tr=2.0, kept=kept, band=BAND)
-    basis = _spectrum._lomb_scargle(kept, trend=how.trend, power=definition == "xcpd")
+    how = plan_spectral_sum(definition, tr=2.0, kept=kept, band=BAND)
+    basis = _lomb_scargle(kept, trend=how.trend, power=definition == "xcpd")
     part = values - values[:, :1]
-    direct = _spectrum._amplitudes(values, how)[:, 1:] * 2 / volumes
+    direct = _amplitudes(values, how)[:, 1:] * 2 / volumes
     np.testing.assert_allclose(np.abs((part @ basis).view(np.complex64))[:, 1:], direct, rtol=1e-4, atol=2e-4)
 
 
@@ -122,12 +123,12 @@ def test_a_sine_of_the_band_keeps_its_amplitude_over_gaps(volumes):
     kept = np.random.default_rng(3).random(volumes) > 0.15
     times = np.arange(volumes)[kept]
     values = 4.5 * np.sin(2 * np.pi * 9 * times / volumes + 0.7)
-    basis = _spectrum._lomb_scargle(kept, trend=False, power=False)
+    basis = _lomb_scargle(kept, trend=False, power=False)
     cosine, sine = ((values - values.mean()) @ basis).reshape(-1, 2)[9]
     assert np.hypot(cosine, sine) == pytest.approx(4.5, rel=0.02)
 
 
-@pytest.mark.parametrize("definition", _spectrum.DEFINITIONS)
+@pytest.mark.parametrize("definition", DEFINITIONS)
 def test_it_grows_with_the_signal_and_knows_no_offset_and_no_trend(definition):
     values = series(80)[4:14] - np.float32(10_000)
     found = computed(alff, values, definition)
@@ -187,7 +188,7 @@ def test_what_nobody_defined_is_a_usage_error(part, definition, band, told):
         computed(part, series(80), definition, band=band)
 
 
-@pytest.mark.parametrize("definition", _spectrum.DEFINITIONS)
+@pytest.mark.parametrize("definition", DEFINITIONS)
 def test_on_a_real_scan_each_definition_is_the_slow_one(shared_data, definition):
     import nibabel as nib
 

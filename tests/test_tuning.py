@@ -11,7 +11,6 @@ import torch
 from vit_small import build as small_transformer
 
 from bids_app import catalogue, cli, run, settings
-from bids_app.classifiers import wang_a
 from bids_app.classifiers._slices import PROBABILITIES
 from bids_app.dataset import samples
 from bids_app.errors import UsageError
@@ -92,11 +91,12 @@ def test_the_options_of_a_classifier_are_those_its_build_takes(name):
     assert not set(stated) & set(TRAINING_KEYS)
     own = inspect.signature(part.build).parameters
     assert bool(stated) == (len(own) > 5)
-    if hasattr(part, "VARIANT"):
-        assert part.VARIANT in stated
+    if hasattr(part, "NAME_SUFFIX"):
+        assert part.NAME_SUFFIX in stated
 
 
 def test_a_width_after_the_name_is_the_width_of_the_network():
+    wang_a = catalogue.load("classifiers", "wang_a")
     network = wang_a.build(1, 2, (110, 110, 110), voxel_mm=(1.0, 1.0, 1.0), seed=0, width=24)
     assert [block[0].out_channels for block in network.blocks] == [24] * 5
 

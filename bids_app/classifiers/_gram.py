@@ -17,7 +17,7 @@ def chunks(voxels: int) -> Iterator[slice]:
         yield slice(start, min(start + CHUNK, voxels))
 
 
-def gram(x: NDArray[Any], centre: NDArray[Any], *, others: NDArray[Any] | None = None) -> NDArray[np.float64]:
+def inner_products(x: NDArray[Any], centre: NDArray[Any], *, others: NDArray[Any] | None = None) -> NDArray[np.float64]:
     """Inner products (n, n) of the people of x (n, voxels) after `centre` (voxels,) is taken off; or (m, n), of
     `others` (m, voxels) with them.
     """
@@ -28,7 +28,7 @@ def gram(x: NDArray[Any], centre: NDArray[Any], *, others: NDArray[Any] | None =
     return product
 
 
-def combine(coefficients: NDArray[Any], x: NDArray[Any], centre: NDArray[Any]) -> NDArray[np.float64]:
+def combine_samples(coefficients: NDArray[Any], x: NDArray[Any], centre: NDArray[Any]) -> NDArray[np.float64]:
     """Sums over people (k, voxels) of coefficients (k, n) times x (n, voxels) less `centre` (voxels,)."""
     total = np.empty((len(coefficients), x.shape[1]))
     for part in chunks(x.shape[1]):

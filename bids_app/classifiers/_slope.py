@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 LOWEST, HIGHEST = 1e-2, 1e2
 
 
-def fit(decisions: NDArray[np.float64], y: NDArray[np.int_]) -> float:
+def fit_slope(decisions: NDArray[np.float64], y: NDArray[np.int_]) -> float:
     """The slope a of softmax(a * decisions) for out-of-fold decisions (n, classes) and true classes y (n,).
 
     Every class weighs the same, so that the probability is that of a balanced population and 0.5 is where the

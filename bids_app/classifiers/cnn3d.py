@@ -15,7 +15,7 @@ import math
 import torch
 from torch import nn
 
-TAKES = "volumes"
+INPUT_FORMAT = "volumes"
 EPOCHS = 30
 LEARNING_RATE = 1e-2
 WEIGHT_DECAY = 0.0
@@ -41,7 +41,7 @@ class PlaceGain(nn.Module):
 class CNN3D(nn.Module):
     """Logits (batch, classes) of volumes (batch, channels, X, Y, Z)."""
 
-    takes = TAKES
+    input_format = INPUT_FORMAT
 
     def __init__(self, channels: int, classes: int, shape: tuple[int, ...], *, steps: int) -> None:
         super().__init__()

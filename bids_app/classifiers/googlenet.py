@@ -18,24 +18,24 @@ import torch
 from torch import nn
 from torchvision.models.googlenet import BasicConv2d, GoogLeNet, Inception, InceptionAux
 
-from bids_app.classifiers._slices import OfSlices, Slices
+from bids_app.classifiers import _slices
+from bids_app.classifiers._slices import SliceNetwork, Slices
 
-TAKES = "volumes"
+INPUT_FORMAT = "volumes"
 EPOCHS = 30
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-2
 BATCH_SIZE = 4
 INSTANCES = True
 
-# axial slices show both sides: what is found on one side only can be told from the other
-OPTIONS = {"size": 224, "axis": 2, "first": None, "last": None, "step": 3, "content": "neighbours"}
+OPTIONS = _slices.OPTIONS
 
 
 class Convolution(BasicConv2d):
     """Convolution, batch normalisation and ReLU, with torchvision's names in the state."""
 
-    def __init__(self, *given: int, **options: int) -> None:
-        super().__init__(*given, **options)
+    def __init__(self, *args: int, **kwargs: int) -> None:
+        super().__init__(*args, **kwargs)
         self.relu = nn.ReLU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -52,8 +52,8 @@ def build(
     voxel_mm: tuple[float, float, float],
     seed: int,
     **options: Any,
-) -> OfSlices:
-    """A network for images of `shape` (X, Y, Z), of any voxel size: slices are resized. Options are those of slices."""
+) -> SliceNetwork:
+    """A network for images of `shape` (X, Y, Z), of any voxel size, as slices are resized. Options: those of slices."""
     del voxel_mm
     blocks = [Convolution, partial(Inception, conv_block=Convolution), InceptionAux]
     with torch.random.fork_rng(devices=[]):
@@ -64,4 +64,4 @@ def build(
         for module in backbone.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    return OfSlices(Slices(shape, **OPTIONS | options), backbone, cam="inception5b", last="fc")
+    return SliceNetwork(Slices(shape, **OPTIONS | options), backbone, cam="inception5b", last="fc")

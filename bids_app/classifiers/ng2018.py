@@ -15,9 +15,9 @@ from math import prod
 import torch
 from torch import nn
 
-from bids_app.classifiers import _chain
+from bids_app.classifiers._min_input_size import output_shape
 
-TAKES = "volumes"
+INPUT_FORMAT = "volumes"
 EPOCHS = 50
 LEARNING_RATE = 1e-4
 WEIGHT_DECAY = 0.0
@@ -33,7 +33,7 @@ STEPS = ((0, 1), (0, 2), (0, 2))
 class Ng2018(nn.Module):
     """Logits (batch, classes) of volumes (batch, channels, X, Y, Z)."""
 
-    takes = TAKES
+    input_format = INPUT_FORMAT
 
     def __init__(self, channels: int, classes: int, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Ng2018(nn.Module):
         # the maps of the last convolution, before they are pooled
         self.cam_layer = nn.Sequential(*blocks[:-1])
         self.pool = blocks[-1]
-        units = (channels * prod(_chain.left(shape, STEPS, name="ng2018")), *DENSE)
+        units = (channels * prod(output_shape(shape, STEPS, name="ng2018")), *DENSE)
         first, second = (nn.Linear(*pair) for pair in pairwise(units))
         self.dense = nn.Sequential(nn.Flatten(), first, nn.ReLU(), second, nn.ReLU(), nn.Linear(units[-1], classes))
         for module in self.modules():

@@ -14,24 +14,24 @@ import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from bids_app.classifiers._slices import OfSlices, Slices
+from bids_app.classifiers import _slices
+from bids_app.classifiers._slices import SliceNetwork, Slices
 
-TAKES = "volumes"
+INPUT_FORMAT = "volumes"
 EPOCHS = 30
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-2
 BATCH_SIZE = 4
 INSTANCES = True
 
-# axial slices show both sides: what is found on one side only can be told from the other
-OPTIONS = {"size": 224, "axis": 2, "first": None, "last": None, "step": 3, "content": "neighbours"}
+OPTIONS = _slices.OPTIONS
 
 
 class Block(BasicBlock):
     """torchvision's block with its names in the state, and a ReLU for each of its two places."""
 
-    def __init__(self, *given: Any, **options: Any) -> None:
-        super().__init__(*given, **options)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.relu, self.relu_after = nn.ReLU(), nn.ReLU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -50,8 +50,8 @@ def build(
     voxel_mm: tuple[float, float, float],
     seed: int,
     **options: Any,
-) -> OfSlices:
-    """A network for images of `shape` (X, Y, Z), of any voxel size: slices are resized. Options are those of slices."""
+) -> SliceNetwork:
+    """A network for images of `shape` (X, Y, Z), of any voxel size, as slices are resized. Options: those of slices."""
     del voxel_mm
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -60,4 +60,4 @@ def build(
         if channels > 1:
             backbone.conv1 = nn.Conv2d(3 * channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
             nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
-    return OfSlices(Slices(shape, **OPTIONS | options), backbone, cam="layer4", last="fc")
+    return SliceNetwork(Slices(shape, **OPTIONS | options), backbone, cam="layer4", last="fc")

@@ -16,7 +16,7 @@ import torch
 from monai.networks.nets.resnet import ResNet, ResNetBlock
 from torch import nn
 
-TAKES = "volumes"
+INPUT_FORMAT = "volumes"
 EPOCHS = 50
 LEARNING_RATE = 1e-4
 WEIGHT_DECAY = 1e-2
@@ -29,8 +29,8 @@ COARSE_MM = 2.0
 class Block(ResNetBlock):
     """MONAI's block with its names in the state, and a ReLU for each of its two places."""
 
-    def __init__(self, *given: Any, **options: Any) -> None:
-        super().__init__(*given, **options)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.act, self.act_after = nn.ReLU(), nn.ReLU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -44,11 +44,11 @@ class Block(ResNetBlock):
 class ResNet3D(ResNet):
     """Logits (batch, classes) of volumes (batch, channels, X, Y, Z)."""
 
-    takes = TAKES
+    input_format = INPUT_FORMAT
 
     @property
     def cam_layer(self) -> nn.Module:
-        """A name for a layer, not a second one: the state holds it once."""
+        """The last stage; an alias, so that the state holds it once."""
         return self.layer4
 
     @property
@@ -62,11 +62,13 @@ def build(
 ) -> ResNet3D:
     """A network for images of any shape, as space is averaged in the end."""
     del shape
-    return of_size(channels, classes, seed=seed, stride=1 if min(voxel_mm) > COARSE_MM - 0.01 else 2)
+    return build_architecture(channels, classes, seed=seed, stride=1 if min(voxel_mm) > COARSE_MM - 0.01 else 2)
 
 
-def of_size(channels: int, classes: int, *, seed: int, stride: int, widths: tuple[int, ...] = WIDTHS) -> ResNet3D:
-    """The same with a first stride and numbers of channels in its four stages as they are given."""
+def build_architecture(
+    channels: int, classes: int, *, seed: int, stride: int, widths: tuple[int, ...] = WIDTHS
+) -> ResNet3D:
+    """The network with another first stride and other numbers of channels in its four stages."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ResNet3D(

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from bids_app.classifiers import _chain
+from bids_app.classifiers._min_input_size import output_shape
 
-TAKES = "volumes"
+INPUT_FORMAT = "volumes"
 EPOCHS = 50
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-2
@@ -29,7 +29,7 @@ DROPOUT = 0.5
 class VGG3D(nn.Module):
     """Logits (batch, classes) of volumes (batch, channels, X, Y, Z)."""
 
-    takes = TAKES
+    input_format = INPUT_FORMAT
 
     def __init__(self, channels: int, classes: int, stages: Sequence[tuple[int, ...]]) -> None:
         super().__init__()
@@ -57,14 +57,14 @@ def build(
 ) -> VGG3D:
     """A network for images of `shape` (X, Y, Z), each axis of 16 voxels or more. Raises DataError for smaller ones."""
     del voxel_mm
-    return of_stages(channels, classes, shape, seed=seed)
+    return build_architecture(channels, classes, shape, seed=seed)
 
 
-def of_stages(
+def build_architecture(
     channels: int, classes: int, shape: tuple[int, ...], *, seed: int, stages: Sequence[tuple[int, ...]] = STAGES
 ) -> VGG3D:
-    """The same with other stages, each the channels of its convolutions."""
-    _chain.left(shape, [(0, 2)] * (len(stages) - 1), name="vgg3d")
+    """The network with other stages, each given by the channels of its convolutions."""
+    output_shape(shape, [(0, 2)] * (len(stages) - 1), name="vgg3d")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return VGG3D(channels, classes, stages)

@@ -83,7 +83,7 @@ def run_prediction_pages(
 def _predictions_of_fold(place: Path, settings: Settings) -> list[tuple[tuple[str, str], Files]]:
     """Everyone held out in a fold, with where their heatmap is; nobody where no method explains people."""
     methods = json.loads((place / "heatmaps.json").read_text())
-    of_people = (name for name in settings.group.explainers if methods[name].get("of") in ("person", "both"))
+    of_people = (name for name in settings.group.explainers if methods[name].get("scope") in ("sample", "both"))
     method = next(of_people, None)
     if method is None:
         return []

@@ -5,10 +5,10 @@ from numpy.typing import NDArray
 
 from bids_app.errors import DataError
 
-FEWEST = 3
+MIN_VOLUMES = 3
 
 
-def check(
+def check_series(
     series: NDArray[np.float32], *, mask: NDArray[np.bool_] | None = None, kept: NDArray[np.bool_] | None = None
 ) -> None:
     """Raise DataError unless `series` (voxels, time) can be computed with.
@@ -25,5 +25,5 @@ def check(
         raise DataError(f"the mask has {np.count_nonzero(mask)} voxels, the series {voxels}: they are of two grids")
     if kept is not None and np.count_nonzero(kept) != volumes:
         raise DataError(f"{np.count_nonzero(kept)} volumes were kept, and the series have {volumes}")
-    if volumes < FEWEST:
-        raise DataError(f"{volumes} volumes are left, and a map needs {FEWEST} at least; raise --fd-threshold")
+    if volumes < MIN_VOLUMES:
+        raise DataError(f"{volumes} volumes are left, and a map needs {MIN_VOLUMES} at least; raise --fd-threshold")

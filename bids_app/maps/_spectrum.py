@@ -18,11 +18,11 @@ DEFINITIONS = ("mean", "dpabi", "afni", "cpac", "xcpd")
 WITHOUT_GAPS = ("dpabi", "cpac")
 BAND = (0.01, 0.08)
 CHUNK = 512  # series that are transformed together: they stay in the processor's cache
-EDGE = 1e-6  # in bins: a frequency that is the band's edge but for rounding is in the band
+EDGE_BINS = 1e-6  # in bins: a frequency that is the band's edge but for rounding is in the band
 
 
 @dataclass(frozen=True)
-class Plan:
+class SpectralSum:
     """What is summed. Weights (bins,) are of twice the amplitude of the transform, so of one-sided amplitudes.
 
     ALFF = `scale` * sum(inside * amplitude), fALFF = sum(inside * amplitude) / sum(whole * amplitude); with `squared`
@@ -54,7 +54,9 @@ def check_band(band: tuple[float, float] | None, *, tr: float) -> tuple[float, f
     return low, high
 
 
-def plan(definition: str, *, tr: float, kept: NDArray[np.bool_], band: tuple[float, float] | None) -> Plan:
+def plan_spectral_sum(
+    definition: str, *, tr: float, kept: NDArray[np.bool_], band: tuple[float, float] | None
+) -> SpectralSum:
     """How a definition sums the amplitudes of a scan of `kept.size` volumes, `tr` seconds apart; `kept` (time,).
 
     Raises UsageError for an unknown definition; DataError for a band that the scan is too short for or that is above
@@ -71,7 +73,7 @@ def plan(definition: str, *, tr: float, kept: NDArray[np.bool_], band: tuple[flo
         )
     length = 1 << (kept.size - 1).bit_length() if definition == "dpabi" else kept.size
     bins = np.arange(length // 2 + 1)
-    inside = _inside(definition, bins, length * tr * low, length * tr * high)
+    inside = _bins_in_band(definition, bins, length * tr * low, length * tr * high)
     if not inside.any():
         raise DataError(
             f"{kept.size} volumes {tr:g} s apart show frequencies {1 / (kept.size * tr):.3g} Hz apart, and none of "
@@ -83,12 +85,14 @@ def plan(definition: str, *, tr: float, kept: NDArray[np.bool_], band: tuple[flo
         weights[-1] = 0.5  # the highest frequency has no mirror image; DPABI doubles it like the others
     scale = _scale(definition, count=int(inside.sum()), volumes=int(np.count_nonzero(kept)))
     basis = _lomb_scargle(kept, trend=definition != "xcpd", power=definition == "xcpd") if gaps else None
-    return Plan(length, weights * inside, weights * whole, scale, definition != "xcpd", definition == "cpac", basis)
+    return SpectralSum(
+        length, weights * inside, weights * whole, scale, definition != "xcpd", definition == "cpac", basis
+    )
 
 
-def _inside(definition: str, bins: NDArray[np.int_], low: float, high: float) -> NDArray[np.bool_]:
+def _bins_in_band(definition: str, bins: NDArray[np.int_], low: float, high: float) -> NDArray[np.bool_]:
     """Which bins are in the band, whose edges are given in bins; the mean (bin 0) is in no band but XCP-D's."""
-    first, last = low - EDGE, high + EDGE
+    first, last = low - EDGE_BINS, high + EDGE_BINS
     if definition in ("afni", "cpac"):
         first, last = np.rint(low), np.rint(high)
     if definition == "xcpd":
@@ -128,7 +132,7 @@ def _lomb_scargle(kept: NDArray[np.bool_], *, trend: bool, power: bool) -> Array
     return np.ascontiguousarray(columns - basis @ (basis.T @ columns), dtype=np.float32)
 
 
-def sums(series: Array, how: Plan, weights: NDArray[np.float64]) -> Array:
+def sum_amplitudes(series: Array, how: SpectralSum, weights: NDArray[np.float64]) -> Array:
     """Weighted sums of each series' amplitudes (voxels, sums); `series` (voxels, time), `weights` (bins, sums)."""
     voxels, volumes = series.shape
     unit = 1 if how.basis is not None else 2 / volumes
@@ -142,7 +146,7 @@ def sums(series: Array, how: Plan, weights: NDArray[np.float64]) -> Array:
     return np.sqrt(found) if how.squared else found
 
 
-def _amplitudes(series: Array, how: Plan) -> Array:
+def _amplitudes(series: Array, how: SpectralSum) -> Array:
     # the first volume is taken off, not the mean: that is exact, and what is constant becomes 0
     part = series - series[:, :1]
     if how.basis is not None:

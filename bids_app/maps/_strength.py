@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_app.errors import UsageError
-from bids_app.maps import _jit, _series
+from bids_app.maps import _jit
+from bids_app.maps._series import check_series
 
 Array = NDArray[np.float32]
 STRENGTHS = ("mean-r", "mean-z", "abs", "positive-squared", "weighted-degree", "binary-degree")
@@ -19,14 +20,14 @@ TILE = 768
 CHUNK = 1024
 
 
-def strength(series: Array, *, kind: str) -> Array:
+def connectivity_strength(series: Array, *, kind: str) -> Array:
     """One number for each series (n,), from its correlations r with all others that are not constant; 0 if it is.
 
     `series` (n, time). `mean-r`; `mean-z`: of Fisher's z; `abs`: mean |r|; `positive-squared`: mean of r^2 where r > 0,
     0 elsewhere; `weighted-degree`: sum of the r above 0.25; `binary-degree`: their number.
     Raises UsageError for another kind, DataError for no series or under 3 volumes.
     """
-    _series.check(series)
+    check_series(series)
     if kind not in STRENGTHS:
         raise UsageError(f"--strength: there is no {kind}; choose from {', '.join(STRENGTHS)}")
     series = np.ascontiguousarray(series, np.float32)

@@ -8,15 +8,16 @@ sqrt(power), the band's last frequency left out. The frequency 0 is in no band.
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_app.maps import _series, _spectrum
+from bids_app.maps._series import check_series
+from bids_app.maps._spectrum import plan_spectral_sum, sum_amplitudes
 
-SOURCE = "denoised"
+INPUT = "denoised"
 UNIT = "unit of the BOLD signal"
 ENTITIES = {"stat": "alff"}
 SUFFIX = "boldmap"
 REGISTRATION = "syn"
-REGION = "gm"
-FORM = "mean"
+ANALYSIS_MASK = "gm"
+SCALING = "mean"
 SMOOTHING_MM = 6.0
 ADJUST_FOR = ()
 ATLASES = ("aal", "harvard_oxford")
@@ -39,7 +40,7 @@ def compute(
     above its highest one, a TR that is not positive, no voxel, or gaps with `dpabi` or `cpac`.
     Zang et al. 2007, Brain Dev 29:83; Taylor & Saad 2013, Brain Connect 3:523; Mehta et al. 2024, Imaging Neurosci 2:1.
     """
-    _series.check(series, kept=kept)
-    how = _spectrum.plan(alff_definition, tr=tr, kept=kept, band=band)
-    found: NDArray[np.float32] = _spectrum.sums(series, how, how.inside[:, None])[:, 0]
+    check_series(series, kept=kept)
+    how = plan_spectral_sum(alff_definition, tr=tr, kept=kept, band=band)
+    found: NDArray[np.float32] = sum_amplitudes(series, how, how.inside[:, None])[:, 0]
     return found * np.float32(how.scale)

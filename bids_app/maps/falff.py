@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_app.errors import UsageError
-from bids_app.maps import _series, _spectrum
+from bids_app.maps._series import check_series
+from bids_app.maps._spectrum import plan_spectral_sum, sum_amplitudes
 
-SOURCE = "denoised"
+INPUT = "denoised"
 UNIT = "share of the amplitude (0 to 1)"
 ENTITIES = {"stat": "falff"}
 SUFFIX = "boldmap"
 REGISTRATION = "syn"
-REGION = "gm"
-FORM = "mean"
+ANALYSIS_MASK = "gm"
+SCALING = "mean"
 SMOOTHING_MM = 6.0
 ADJUST_FOR = ()
 ATLASES = ("aal", "harvard_oxford")
@@ -39,8 +40,8 @@ def compute(
     """
     if alff_definition == "xcpd":
         raise UsageError("--alff-definition xcpd defines no falff: leave falff out of --maps, or choose mean")
-    _series.check(series, kept=kept)
-    how = _spectrum.plan(alff_definition, tr=tr, kept=kept, band=band)
-    inside, whole = _spectrum.sums(series, how, np.column_stack([how.inside, how.whole])).T
+    check_series(series, kept=kept)
+    how = plan_spectral_sum(alff_definition, tr=tr, kept=kept, band=band)
+    inside, whole = sum_amplitudes(series, how, np.column_stack([how.inside, how.whole])).T
     share: NDArray[np.float32] = np.divide(inside, whole, out=np.zeros_like(inside), where=whole > 0)
     return share

@@ -7,15 +7,15 @@ al. 2009; mean of Fisher's z: Liang et al. 2013.
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_app.maps import _strength
+from bids_app.maps._strength import connectivity_strength
 
-SOURCE = "filtered"
+INPUT = "filtered"
 UNIT = "strength of connectivity (mean correlation, or degree)"
 ENTITIES = {"stat": "fcs"}
 SUFFIX = "boldmap"
 REGISTRATION = "syn"
-REGION = "gm"
-FORM = "zscore"
+ANALYSIS_MASK = "gm"
+SCALING = "zscore"
 SMOOTHING_MM = 6.0
 ADJUST_FOR = ()
 ATLASES = ("aal", "harvard_oxford")
@@ -30,4 +30,4 @@ def compute(series: NDArray[np.float32], *, strength: str) -> NDArray[np.float32
     Raises UsageError for another strength, DataError for no voxel or under 3 volumes.
     Buckner et al. 2009, J Neurosci 29:1860; Liang et al. 2013, PNAS 110:1929.
     """
-    return _strength.strength(series, kind=strength)
+    return connectivity_strength(series, kind=strength)

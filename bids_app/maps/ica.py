@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from bids_app.maps import networks
 
-SOURCE = "filtered"
+INPUT = "filtered"
 UNIT = "beta: unit of the BOLD signal per SD of the component's time course"
 ENTITIES = {"stat": "{stat}", "desc": "{name}"}
 SUFFIX = "boldmap"
 REGISTRATION = "syn"
-REGION = "brain"
-FORM = "raw"
+ANALYSIS_MASK = "brain"
+SCALING = "raw"
 SMOOTHING_MM = 6.0
 ADJUST_FOR = ()
 ATLASES = ("aal", "harvard_oxford")

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from scipy import special
 
 from bids_app.errors import DataError
-from bids_app.maps import _series
+from bids_app.maps._series import check_series
 
-SOURCE = "filtered"
+INPUT = "filtered"
 UNIT = "beta: unit of the BOLD signal per SD of the network's time course; z: Z"
 ENTITIES = {"stat": "{stat}", "desc": "{name}"}
 SUFFIX = "boldmap"
 REGISTRATION = "syn"
-REGION = "brain"
-FORM = "raw"
+ANALYSIS_MASK = "brain"
+SCALING = "raw"
 SMOOTHING_MM = 6.0
 ADJUST_FOR = ()
 ATLASES = ("aal", "harvard_oxford")
@@ -37,7 +37,7 @@ def compute(series: Array, *, network_maps: Array, network_names: tuple[str, ...
     maps of another size, flat or collinear ones (it names them), too few volumes for k networks, or no voxel.
     Beckmann et al. 2009, NeuroImage 47:S148; Nickerson et al. 2017, Front Neurosci 11:115.
     """
-    _series.check(series)
+    check_series(series)
     if network_maps.shape != (len(series), len(network_names)):
         raise DataError(
             f"network maps of {network_maps.shape} voxels and networks for {len(series)} voxels and "

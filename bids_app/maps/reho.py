@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_app.errors import UsageError
-from bids_app.maps import _jit, _ranks, _series
+from bids_app.maps import _jit, _ranks
+from bids_app.maps._series import check_series
 
-SOURCE = "filtered"
+INPUT = "filtered"
 UNIT = "Kendall's W (0 to 1)"
 ENTITIES = {"stat": "reho"}
 SUFFIX = "boldmap"
 REGISTRATION = "syn"
-REGION = "gm"
-FORM = "mean"
+ANALYSIS_MASK = "gm"
+SCALING = "mean"
 SMOOTHING_MM = 6.0
 ADJUST_FOR = ()
 ATLASES = ("aal", "harvard_oxford")
@@ -32,7 +33,7 @@ def compute(series: NDArray[np.float32], *, mask: NDArray[np.bool_], neighbours:
     DataError for a mask that is empty or of another size, or under 3 volumes; UsageError unless 7, 19 or 27 neighbours.
     Zang et al. 2004, NeuroImage 22:394.
     """
-    _series.check(series, mask=mask)
+    check_series(series, mask=mask)
     near = _near(mask, neighbours)
     ranks, squares = _ranks.ranked(np.ascontiguousarray(series, np.float32), judges=neighbours)
     found = np.zeros(len(series), np.float32)

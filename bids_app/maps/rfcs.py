@@ -8,15 +8,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from bids_app.errors import DataError
-from bids_app.maps import _series, _strength
+from bids_app.maps._series import check_series
+from bids_app.maps._strength import connectivity_strength
 
-SOURCE = "filtered"
+INPUT = "filtered"
 UNIT = "strength of connectivity (mean correlation, or degree)"
 ENTITIES = {"stat": "rfcs"}
 SUFFIX = "boldmap"
 REGISTRATION = "syn"
-REGION = "gm"
-FORM = "zscore"
+ANALYSIS_MASK = "gm"
+SCALING = "zscore"
 SMOOTHING_MM = 0.0
 ADJUST_FOR = ()
 ATLASES = ("aal", "harvard_oxford")
@@ -31,7 +32,7 @@ def compute(series: NDArray[np.float32], *, parcels: NDArray[np.int32], strength
     for parcels of another size, under 2 regions in the mask, no voxel or under 3 volumes.
     Liang et al. 2013, PNAS 110:1929.
     """
-    _series.check(series)
+    check_series(series)
     if parcels.shape != series.shape[:1]:
         raise DataError(f"the atlas has {parcels.size} voxels in the mask, the series {len(series)}: two grids")
     labels, region = np.unique(parcels, return_inverse=True)
@@ -39,7 +40,7 @@ def compute(series: NDArray[np.float32], *, parcels: NDArray[np.int32], strength
     if here.sum() < 2:
         raise DataError(f"{here.sum()} regions of the atlas lie in the brain mask, and rfcs needs 2; look at the atlas")
     found = np.zeros(len(labels), np.float32)
-    found[here] = _strength.strength(_means(series, region, len(labels))[here], kind=strength)
+    found[here] = connectivity_strength(_means(series, region, len(labels))[here], kind=strength)
     return found[region]
 
 

@@ -4,13 +4,13 @@ import numpy as np
 
 from bids_app.errors import DataError
 
-SOURCE = "t1w"
+INPUT = "t1w"
 UNIT = "scaled intensity"
 ENTITIES = {"desc": "{intensity}"}
 SUFFIX = "T1w"
 REGISTRATION = "affine"
-REGION = "brain"
-FORM = "raw"
+ANALYSIS_MASK = "brain"
+SCALING = "raw"
 SMOOTHING_MM = 0.0
 ADJUST_FOR = ()
 ATLASES = ("aal", "harvard_oxford")

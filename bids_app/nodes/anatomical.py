@@ -111,13 +111,13 @@ def make_map(*, map_name: str, sources: Files, parameters: Files, without: Files
     """
     part = catalogue.load("maps", map_name)
     wanted = list(inspect.signature(part.compute).parameters)[1:]
-    images = {key: nib.load(sources[key]) for key in (part.SOURCE, *wanted) if key in sources}
+    images = {key: nib.load(sources[key]) for key in (part.INPUT, *wanted) if key in sources}
     arrays = {key: np.asarray(image.dataobj, dtype=np.float32) for key, image in images.items()}
     if without is not None:
         arrays["mask"] = arrays["mask"] * (np.asarray(nib.load(without["mask"]).dataobj) == 0)
     given = {key: arrays[key] if key in arrays else parameters[key] for key in wanted}
-    values = part.compute(arrays[part.SOURCE], **given)
-    conform.plain(values, images[part.SOURCE].affine).to_filename(f"{map_name}.nii.gz")
+    values = part.compute(arrays[part.INPUT], **given)
+    conform.plain(values, images[part.INPUT].affine).to_filename(f"{map_name}.nii.gz")
     return _here(map_name)
 
 

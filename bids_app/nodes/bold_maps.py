@@ -76,7 +76,7 @@ def make_bold_map(*, map_name: str, run: Files, parameters: Files, parcels: str)
             network_templates.placed(file, mask, inside),
             network_templates.names(file),
         )
-    values = part.compute(np.load(run[part.SOURCE]), **{name: given[name] for name in wanted})
+    values = part.compute(np.load(run[part.INPUT]), **{name: given[name] for name in wanted})
     found = values if isinstance(values, dict) else {map_name: values}
     files = {}
     for name, each in found.items():

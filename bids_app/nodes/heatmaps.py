@@ -30,7 +30,7 @@ def write_participant_heatmaps(place: Path, plan: Files, grid: Grid, stated: Fil
     shutil.rmtree(place / FILES, ignore_errors=True)
     rows = []
     for method, about in methods.items():
-        if "refused" in about or about["of"] == "model":
+        if "refused" in about or about["scope"] == "model":
             continue
         maps = np.load(place / f"heatmap_{method}.npy", mmap_mode="r")
         for row, person in enumerate(told.to_dict("records")):

@@ -29,15 +29,19 @@ def score_linear(*, cell: str, classifier: str, plan: Files, splits: list[Files]
             for split in splits
             if (path := Path(trained[f"fold_{split['fold']}"]) / f"{file}.npz").exists()
         ]
-        for file in ("products", "products_of_sites")
+        for file in ("gram_matrix", "gram_matrix_of_sites")
     }
     labels = np.load(work / LABELLINGS)[: 1 + most]
     people = pd.read_csv(work / "people.tsv", sep="\t", dtype=str, keep_default_na=False)
     found = permutation.score_labellings(
-        kernels["products"], labels, people["participant_id"].tolist(), len(plan["classes"]), decide=part.decide
+        kernels["gram_matrix"],
+        labels,
+        people["participant_id"].tolist(),
+        len(plan["classes"]),
+        decide=part.decision_function,
     )
     told = {
-        file: sites.site_prediction_score(its, people["site"].tolist(), decide=part.decide)
+        file: sites.site_prediction_score(its, people["site"].tolist(), decide=part.decision_function)
         for file, its in kernels.items()
     }
     file = _save_scores(work / "nulls" / cell / "all.npy", found)

@@ -37,7 +37,7 @@ def names(settings: Settings) -> tuple[str, ...]:
 
 def fitted(name: str) -> bool:
     """Whether a map is made at the group level, of series, by what is fitted on the training people of each fold."""
-    return catalogue.offers("maps", name, "FITTED")
+    return catalogue.has("maps", name, "FITTED")
 
 
 def _fitted(name: str, settings: Settings) -> list[str]:

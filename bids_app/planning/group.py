@@ -73,7 +73,7 @@ class Analysis:
 def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
     """Check the whole plan. Raises UsageError, DataError or MissingInputError, each with what to do."""
     group = settings.group
-    for room in catalogue.ROOMS:
+    for room in catalogue.KINDS:
         catalogue.check(room, getattr(settings.participant if room == "maps" else group, room))
     pretrained_weights.find(settings)
     tuned, _ = hyperparameters.options(settings), hyperparameters.explained(settings)  # both are looked through
@@ -114,7 +114,7 @@ def make(dataset: inputs.Dataset, settings: Settings) -> Analysis:
         smoothing={
             name: part.SMOOTHING_MM if group.smoothing is None else group.smoothing for name, part in parts.items()
         },
-        forms={name: group.map_form or part.FORM for name, part in parts.items()},
+        forms={name: group.map_form or part.SCALING for name, part in parts.items()},
         atlases=atlases,
         space=settings.participant.output_space,
         made=stated,
@@ -145,7 +145,7 @@ def atlases(analysis: Analysis) -> list[tuple[str, str]]:
 def parcellation(name: str, analysis: Analysis) -> str | None:
     """The atlas over whose regions a classifier of this map takes means, if one does."""
     for cell in analysis.cells:
-        if name in cell.maps and catalogue.offers("classifiers", cell.classifier, "ATLAS"):
+        if name in cell.maps and catalogue.has("classifiers", cell.classifier, "ATLAS"):
             return str(catalogue.constant("classifiers", cell.classifier, "ATLAS"))
     return None
 
@@ -233,7 +233,7 @@ def _cells(classifiers: tuple[str, ...], maps: tuple[str, ...], analysis: str, c
 def _with_linear(classifiers: tuple[str, ...]) -> tuple[str, ...]:
     """The chosen ones, and a linear machine on the same folds beside them where none of them is a dense linear one."""
     dense = any(
-        catalogue.offers("classifiers", name, "decide") and not catalogue.offers("classifiers", name, "SETS")
+        catalogue.has("classifiers", name, "decision_function") and not catalogue.has("classifiers", name, "SETS")
         for name in classifiers
     )
     return classifiers if dense else (*classifiers, LINEAR)

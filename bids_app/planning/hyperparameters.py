@@ -28,12 +28,12 @@ def explained(settings: Settings) -> dict[str, dict[str, Any]]:
 
 def _of(name: str, tuned: dict[str, dict[str, Any]]) -> dict[str, Any]:
     base, dash, variant = name.partition("-")
-    network = catalogue.offers("classifiers", base, "EPOCHS")
+    network = catalogue.has("classifiers", base, "EPOCHS")
     own = {**(tuned.get(ALL, {}) if network else {}), **tuned.get(base, {}), **tuned.get(name, {})}
     if dash:
-        if not catalogue.offers("classifiers", base, "VARIANT"):
+        if not catalogue.has("classifiers", base, "NAME_SUFFIX"):
             raise UsageError(f"--classifiers: {base} has no variants, so there is no {name}")
-        own[catalogue.constant("classifiers", base, "VARIANT")] = int(variant) if variant.isdigit() else variant
+        own[catalogue.constant("classifiers", base, "NAME_SUFFIX")] = int(variant) if variant.isdigit() else variant
     found = _checked("classifiers", base, own, network=network)
     if network:
         _check(base, found)
@@ -55,7 +55,7 @@ def _kinds(room: str, base: str, *, network: bool) -> dict[str, tuple[type, bool
     kinds = {
         option: (kind, False) if isinstance(kind, type) else (kind.__args__[0], True) for option, kind in hints.items()
     }
-    if catalogue.offers(room, base, "OPTIONS"):
+    if catalogue.has(room, base, "OPTIONS"):
         stated = catalogue.constant(room, base, "OPTIONS")
         kinds |= {option: (int if value is None else type(value), value is None) for option, value in stated.items()}
     return kinds
@@ -78,7 +78,7 @@ def _check(base: str, found: dict[str, Any]) -> None:
     stated = {
         option: catalogue.constant("classifiers", base, option.upper())
         for option in TRAINING_KEYS
-        if catalogue.offers("classifiers", base, option.upper())
+        if catalogue.has("classifiers", base, option.upper())
     }
     try:
         TrainingConfig(**stated | {option: value for option, value in found.items() if option in TRAINING_KEYS})

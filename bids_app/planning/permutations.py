@@ -14,7 +14,7 @@ LABELLINGS = "labellings.npy"
 
 def is_linear(cell: Cell) -> bool:
     """Whether a cell decides by products of people, so that a thousand labellings take seconds."""
-    return catalogue.offers("classifiers", cell.classifier, "decide")
+    return catalogue.has("classifiers", cell.classifier, "decision_function")
 
 
 def count_labellings(cell: Cell, settings: Settings) -> int:

@@ -16,7 +16,7 @@ def find(settings: Settings) -> dict[str, str]:
     the command that gets them, UsageError where nobody takes what was given.
     """
     chosen = settings.group.weights
-    takers = [name for name in settings.group.classifiers if catalogue.offers("classifiers", name, "load_weights")]
+    takers = [name for name in settings.group.classifiers if catalogue.has("classifiers", name, "load_weights")]
     if chosen not in (None, NONE) and not takers:
         raise UsageError("--weights: none of the chosen classifiers takes pretrained weights; leave the option out")
     return {} if chosen == NONE else {name: str(_folder(name, chosen)) for name in takers}

@@ -40,7 +40,7 @@ def collect_heatmaps(analysis: Analysis, work: Path) -> list[Heatmap]:
         asked = [RegionMap(one.values, grid.vector(labels), one.sign == "both") for one in means for labels, _ in named]
         sized = iter(size_matched_p(asked, grid.mask, grid.voxel_mm, seed=SEED) if asked else ())
         for mean in means:
-            resolution, regions, of_folds = max(finest, mean.cell_mm or 0.0), {}, []
+            resolution, regions, of_folds = max(finest, mean.unit_mm or 0.0), {}, []
             for labels, about in named:
                 people = None if mean.people is None else results.iterate_heatmaps(folders, mean, analysis.classes)
                 own = {"p_size": next(sized), "resolution_mm": resolution}

@@ -37,7 +37,7 @@ def permutation_table(analysis: Analysis, settings: Settings, told: pd.DataFrame
 
 
 def site_prediction_scores(cell: Cell, work: Path) -> Files:
-    """What `linear` found of sites: `products` as the classifier sees the maps, `products_of_sites` without ComBat."""
+    """How well the same model predicts the site: from `gram_matrix`, and without ComBat from `gram_matrix_of_sites`."""
     file = work / "nulls" / cell.name / "sites.json"
     found: Files = json.loads(file.read_text()) if file.exists() else {}
     return {name: its for name, its in found.items() if its}

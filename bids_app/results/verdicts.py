@@ -68,7 +68,7 @@ def judge_models(analysis: Analysis, settings: Settings, told: pd.DataFrame, wor
         "baselines_left_out": baselines.describe_omitted(label),
         "site_told_from_maps": {
             cell.name: {
-                ("harmonised" if analysis.keep is not None and of == "products" else "as they are"): its
+                ("harmonised" if analysis.keep is not None and of == "gram_matrix" else "as they are"): its
                 for of, its in found.items()
             }
             for cell in analysis.cells
