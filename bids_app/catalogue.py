@@ -43,8 +43,8 @@ def has(kind: str, name: str, definition: str) -> bool:
 def constant(kind: str, name: str, definition: str) -> Any:
     """The value of a part's constant, read from its source.
 
-    It has to be a literal, a constant of another file of the same folder (`_spectrum.OPTIONS`), or the union of two
-    such dictionaries (`_slices.OPTIONS | {"axis": 0}`).
+    It has to be a literal, in which names may stand for constants of the file or of another one of the same folder
+    (`_spectrum.OPTIONS`), or the union of two such dictionaries (`_slices.OPTIONS | {"axis": 0}`).
     """
     return _constant(_source(kind, name), definition)
 
@@ -131,4 +131,9 @@ def _evaluate(node: ast.expr, path: Path) -> Any:
         return _constant(path.with_name(f"{node.value.id}.py"), node.attr)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
         return _evaluate(node.left, path) | _evaluate(node.right, path)
+    if isinstance(node, ast.Name):
+        return _constant(path, node.id)
+    if isinstance(node, ast.Dict):
+        entries = zip(node.keys, node.values, strict=True)
+        return {ast.literal_eval(key): _evaluate(value, path) for key, value in entries if key is not None}
     return ast.literal_eval(node)

@@ -23,7 +23,7 @@ PARAMETERS = {"intensity"}
 # What `functional.series` makes, and what `functional.make_map` gives to a map of BOLD beside it.
 SERIES = {"denoised", "filtered"}
 GIVEN = {
-    "mask", "tr", "kept", "band", "alff_definition", "strength", "neighbours", "parcels", "network_maps",
+    "mask", "tr", "sample_mask", "band", "alff_definition", "strength", "neighbours", "parcels", "network_maps",
     "network_names",
 }  # fmt: skip
 TISSUE_MAPS = ("gm", "wm")
@@ -57,7 +57,7 @@ def bold(supplied):
     series[3] = 1000
     options = {"alff_definition": "mean", "strength": "mean-r", "neighbours": 27, "tr": 2.0, "band": (0.01, 0.08)}
     networks = rng.standard_normal((voxels, 3)).astype(np.float32)
-    arrays = {"mask": mask, "kept": np.ones(120, bool), "parcels": (np.arange(voxels) % 5).astype(np.int32)}
+    arrays = {"mask": mask, "sample_mask": np.ones(120, bool), "parcels": (np.arange(voxels) % 5).astype(np.int32)}
     return series, options | arrays | {"network_maps": networks, "network_names": ("a", "b", "c")}
 
 
@@ -89,7 +89,7 @@ def test_entities_and_suffix_spell_a_bids_name(name):
     part = catalogue.load("maps", name)
     assert part.SUFFIX.isalnum()
     assert set(part.ENTITIES) <= set(outputs.ORDER)
-    stem = map_stem(name, ("01", "1"), space="MNI152NLin2009cAsym", resolution=1.5, intensity="zscore")
+    stem = map_stem(name, ("01", "1"), space="MNI152NLin2009cAsym", resolution=1.5, parameters={"intensity": "zscore"})
     assert re.fullmatch(r"sub-01_ses-1_space-MNI152NLin2009cAsym_res-1p5(_[a-z]+-[0-9A-Za-z]+)+_[0-9A-Za-z]+", stem)
 
 
@@ -195,7 +195,9 @@ def test_t1w_of_an_empty_mask_is_refused(supplied):
 @pytest.mark.parametrize("session", [None, "1"])
 def test_no_two_maps_share_a_name(session):
     stems = [
-        map_stem(name, ("01", session), space="MNI152NLin2009cAsym", resolution=2.0, intensity=intensity)
+        map_stem(
+            name, ("01", session), space="MNI152NLin2009cAsym", resolution=2.0, parameters={"intensity": intensity}
+        )
         for name in NAMES
         for intensity in ("zscore", "minmax")
         if intensity == "zscore" or "{intensity}" in str(catalogue.load("maps", name).ENTITIES)

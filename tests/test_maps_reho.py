@@ -141,7 +141,7 @@ def test_where_numba_is_not_installed_it_gives_the_same():
         "assert not _jit.available()\n"
         "x = np.random.default_rng(0).standard_normal((60, 20), dtype=np.float32)\n"
         "print(*reho.compute(x, mask=np.ones((5, 4, 3), bool), neighbours=27).tolist(),"
-        "*_strength.strength(x, kind='mean-r').tolist())"
+        "*_strength.connectivity_strength(x, kind='mean-r').tolist())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     pass  # moved import
@@ -166,7 +166,7 @@ def test_what_the_install_compiles_is_all_that_the_maps_need(tmp_path):
         "    x = np.random.default_rng(0).standard_normal((60, volumes), dtype=np.float32)\n"
         "    reho.compute(x, mask=np.ones((5, 4, 3), bool), neighbours=27)\n"
         "for kind in _strength.STRENGTHS:\n"
-        "    _strength.strength(x, kind=kind)\n"
+        "    _strength.connectivity_strength(x, kind=kind)\n"
     )
     compiled = []
     for arguments in (["-m", "bids_app.maps._jit"], ["-c", uses]):

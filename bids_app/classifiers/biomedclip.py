@@ -1,14 +1,14 @@
 """The image tower of BiomedCLIP on slices: a vision transformer, ViT-B/16, and its projection to 512 numbers, then a
-linear head; a person's probabilities are the mean over slices.
+linear head; probabilities are averaged over slices.
 
-Slices are sagittal, three neighbours an image, side by side, padded to a square and resized to 224 x 224 pixels;
-several maps are more channels of the first layer. `load_weights` takes what BiomedCLIP learnt from pictures of the
-biomedical literature; without it the tower starts from nothing. Its pictures were scaled by a mean and SD a colour; the
-values here come scaled voxel by voxel already, and are taken as they are: deviations from the training people, which
-look less like its pictures than an unscaled slice does. All weights are trained further.
+Slices are sagittal, three adjacent ones per image, padded to a square and resized to 224 x 224 pixels; several maps add
+channels to the first layer. `load_weights` loads what BiomedCLIP learnt from figures of the biomedical literature;
+without it the tower is trained from scratch. Those figures were scaled by a mean and SD per colour; the values here are
+scaled voxel by voxel and used as they are: deviations from the training mean, which resemble its figures less than an
+unscaled slice does. All weights are fine-tuned.
 
 Zhang et al. 2025, NEJM AI 2:AIoa2400640, doi:10.1056/AIoa2400640; fine-tuned on slices of brains: Rafsani et al. 2025,
-Scientific Reports. Names as open_clip writes them (src/open_clip/timm_model.py: `trunk`, `head.proj`); widths by the
+Scientific Reports. Names are those of open_clip (src/open_clip/timm_model.py: `trunk`, `head.proj`); widths by the
 model's open_clip_config.json.
 """
 

@@ -1,14 +1,14 @@
-"""GoogLeNet on slices: nine modules of parallel convolutions of several sizes, a mean over the image, a linear head; a
-person's logits are the mean over slices.
+"""GoogLeNet on slices: nine modules of parallel convolutions of several sizes, global average pooling, a linear
+head; logits are averaged over slices.
 
-Slices are axial, three neighbours an image, side by side, resized to 224 x 224 pixels; several maps are more channels
-of the first layer. It starts from nothing here. torchvision's network, with batch normalisation and without the two
-auxiliary heads, which its own weights leave untrained; its ReLUs are modules, each used once, so that guided
-backpropagation and relevance see them. Weights start as He et al. have them: of torchvision's own, much smaller start
-nothing is left after twenty layers until the moments of batch normalisation are learnt, which takes many batches.
+Slices are axial, three adjacent ones per image, resized to 224 x 224 pixels; several maps add channels to the first
+layer. It is trained from scratch. torchvision's network, with batch normalisation and without the two auxiliary heads,
+which its pretrained weights leave untrained; its ReLUs are modules, each used once, as guided backpropagation and
+relevance propagation require. Weights are initialised as by He et al.: with torchvision's much smaller initial weights,
+signals vanish over twenty layers until the moments of batch normalisation are learnt, which takes many batches.
 
 Szegedy et al. 2015, CVPR, 1-9, doi:10.1109/CVPR.2015.7298594; batch normalisation: Ioffe & Szegedy 2015, ICML, PMLR
-37:448-456; start: He et al. 2015, ICCV, 1026-1034, doi:10.1109/ICCV.2015.123.
+37:448-456; initialisation: He et al. 2015, ICCV, 1026-1034, doi:10.1109/ICCV.2015.123.
 """
 
 from functools import partial

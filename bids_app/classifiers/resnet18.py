@@ -1,9 +1,9 @@
-"""ResNet18 on slices: eight blocks of two convolutions, each added to what it was given, a mean over the image, and a
-linear head; a person's logits are the mean over slices.
+"""ResNet18 on slices: eight blocks of two convolutions, with skip connections, global average pooling, and a linear
+head; logits are averaged over slices.
 
-Slices are axial, three neighbours an image, side by side, resized to 224 x 224 pixels; several maps are more channels
-of the first layer. It starts from nothing here. torchvision's network; its ReLUs are modules, each used once, so that
-guided backpropagation and relevance see them.
+Slices are axial, three adjacent ones per image, resized to 224 x 224 pixels; several maps add channels to the first
+layer. It is trained from scratch. torchvision's network; its ReLUs are modules, each used once, as guided
+backpropagation and relevance propagation require.
 
 He et al. 2016, CVPR, 770-778, doi:10.1109/CVPR.2016.90.
 """
@@ -28,7 +28,7 @@ OPTIONS = _slices.OPTIONS
 
 
 class Block(BasicBlock):
-    """torchvision's block with its names in the state, and a ReLU for each of its two places."""
+    """torchvision's block with its names in the state, and two separate ReLUs."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -36,8 +36,8 @@ class Block(BasicBlock):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Features (images, channels, rows, columns)."""
-        beside = x if self.downsample is None else self.downsample(x)
-        added: torch.Tensor = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x))))) + beside
+        skip = x if self.downsample is None else self.downsample(x)
+        added: torch.Tensor = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x))))) + skip
         features: torch.Tensor = self.relu_after(added)
         return features
 

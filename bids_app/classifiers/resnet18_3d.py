@@ -1,12 +1,12 @@
-"""ResNet18 of volumes: eight blocks of two 3D convolutions, each added to what it was given, a mean over space, and a
-linear head.
+"""ResNet18 of volumes: eight blocks of two 3D convolutions, with skip connections, global average pooling, and a linear
+head.
 
-MONAI's network, whose cells are 16 voxels wide in the last layer; voxels finer than 2 mm are taken two at a time by the
-first convolution, as in the 2D network, which makes it 32 and needs an eighth of the memory. Its ReLUs are modules,
-each used once, so that guided backpropagation and relevance see them.
+MONAI's network, whose units are 16 voxels wide in the last layer; for voxels finer than 2 mm the first convolution has
+a stride of 2, as in the 2D network, which makes them 32 wide and needs an eighth of the memory. Its ReLUs are modules,
+each used once, as guided backpropagation and relevance propagation require.
 
 He et al. 2016, CVPR, 770-778, doi:10.1109/CVPR.2016.90; in 3D: Hara et al. 2018, CVPR, 6546-6555,
-doi:10.1109/CVPR.2018.00685; from nothing on T1w images of headache: Siddiquee et al. 2022, Brain Communications
+doi:10.1109/CVPR.2018.00685; from scratch on T1w images of headache: Siddiquee et al. 2022, Brain Communications
 4:fcac311.
 """
 
@@ -27,7 +27,7 @@ COARSE_MM = 2.0
 
 
 class Block(ResNetBlock):
-    """MONAI's block with its names in the state, and a ReLU for each of its two places."""
+    """MONAI's block with its names in the state, and two separate ReLUs."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -35,8 +35,8 @@ class Block(ResNetBlock):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Features (batch, channels, X, Y, Z)."""
-        beside = x if self.downsample is None else self.downsample(x)
-        added: torch.Tensor = self.bn2(self.conv2(self.act(self.bn1(self.conv1(x))))) + beside
+        skip = x if self.downsample is None else self.downsample(x)
+        added: torch.Tensor = self.bn2(self.conv2(self.act(self.bn1(self.conv1(x))))) + skip
         features: torch.Tensor = self.act_after(added)
         return features
 
@@ -53,14 +53,14 @@ class ResNet3D(ResNet):
 
     @property
     def head(self) -> nn.Module | None:
-        """The linear layer after the mean over space."""
+        """The linear layer after global average pooling."""
         return self.fc
 
 
 def build(
     channels: int, classes: int, shape: tuple[int, ...], *, voxel_mm: tuple[float, float, float], seed: int
 ) -> ResNet3D:
-    """A network for images of any shape, as space is averaged in the end."""
+    """A network for images of any shape, because of global average pooling."""
     del shape
     return build_architecture(channels, classes, seed=seed, stride=1 if min(voxel_mm) > COARSE_MM - 0.01 else 2)
 

@@ -1,12 +1,12 @@
-"""VGG of volumes: eight 3D convolutions of 3 x 3 x 3 voxels in five stages, halved between them, a mean over space and
-a linear head.
+"""VGG of volumes: eight 3D convolutions of 3 x 3 x 3 voxels in five stages with pooling between them, global average
+pooling and a linear head.
 
-The eleven-layer network (configuration A) in 3D, a quarter as wide, with batch normalisation. A mean over space stands
-in place of its last pool and its dense layers, which would hold most of the weights; half of the means are left out in
-training. A cell of its last layer is 16 voxels wide.
+The eleven-layer network (configuration A) in 3D, a quarter as wide, with batch normalisation. Global average pooling
+replaces its last pool and its dense layers, which would hold most of the weights, with dropout of one half. A unit of
+its last layer is 16 voxels wide.
 
 Simonyan & Zisserman 2015, ICLR, doi:10.48550/arXiv.1409.1556; in 3D on T1w images: Korolev et al. 2017, ISBI, 835-838,
-doi:10.1109/ISBI.2017.7950647; mean over space: Lin et al. 2014, ICLR, doi:10.48550/arXiv.1312.4400.
+doi:10.1109/ISBI.2017.7950647; global average pooling: Lin et al. 2014, ICLR, doi:10.48550/arXiv.1312.4400.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class VGG3D(nn.Module):
 def build(
     channels: int, classes: int, shape: tuple[int, ...], *, voxel_mm: tuple[float, float, float], seed: int
 ) -> VGG3D:
-    """A network for images of `shape` (X, Y, Z), each axis of 16 voxels or more. Raises DataError for smaller ones."""
+    """A network for images of `shape` (X, Y, Z), at least 16 voxels per axis. Raises DataError for smaller ones."""
     del voxel_mm
     return build_architecture(channels, classes, shape, seed=seed)
 

@@ -1,8 +1,8 @@
 """Vision transformer ViT-B/16 on slices: patches of 16 x 16 pixels as tokens, twelve blocks of self-attention, a linear
-head on the class token; a person's logits are the mean over slices.
+head on the class token; logits are averaged over slices.
 
-Slices are axial, three neighbours an image, side by side, resized to 224 x 224 pixels; several maps are more channels
-of the first layer. It starts from nothing here: 86 million weights and few people, so expect little of it.
+Slices are axial, three adjacent ones per image, resized to 224 x 224 pixels; several maps add channels to the first
+layer. It is trained from scratch: with 86 million weights and few participants, expect little of it.
 
 Dosovitskiy et al. 2021, ICLR, doi:10.48550/arXiv.2010.11929; timm's vit_base_patch16_224.
 """

@@ -110,5 +110,5 @@ def _map_node(number: int, name: str, run: dict[str, Any], settings: Settings) -
         mem_gb=1 + run["gb"],
         connected=("run", "parcels"),
         map_name=name,
-        parameters=bold_runs.parameters(settings),
+        parameters=bold_runs.parameters(settings, name),
     )

@@ -20,6 +20,7 @@ from bids_app.nodes.anatomical import (
 from bids_app.nodes.excluded_regions import resample_excluded_regions
 from bids_app.nodes.participant_outputs import write_participant
 from bids_app.nodes.template import prepare_template
+from bids_app.options.maps import map_parameters
 from bids_app.planning import excluded_regions, participant
 from bids_app.planning.bold_runs import output_settings
 from bids_app.settings import Settings, to_first_names
@@ -86,7 +87,6 @@ def _participant_workflow(
         person.connect([(anatomy, sources, [("out", "anat")]), (sources, finish, [("out", f"sources_{kind}")])])
         needing.append(sources.name)
         for name in (name for name, its in job.kinds.items() if its == kind):
-            parameters = {"intensity": settings.participant.intensity}
             less = _excluded_regions_node(job, kind, settings) if name == excluded_regions.MAP and job.without else None
             made = make_node(
                 f"map_{name}",
@@ -94,7 +94,7 @@ def _participant_workflow(
                 mem_gb=1,
                 connected=("sources", *(("without",) if less else ())),
                 map_name=name,
-                parameters=parameters,
+                parameters=map_parameters(settings.participant, name),
             )
             person.connect([(sources, made, [("out", "sources")]), (made, finish, [("out", f"map_{name}")])])
             if less:
@@ -158,6 +158,7 @@ def _anatomy_nodes(
 
 def _outputs_node(job: participant.Job, planned: participant.Plan, settings: Settings) -> Node:
     chosen = to_first_names(settings.participant)
+    parameters = {name: map_parameters(settings.participant, name) for name in job.kinds}
     made = make_node(
         "finish",
         write_participant,
@@ -171,8 +172,8 @@ def _outputs_node(job: participant.Job, planned: participant.Plan, settings: Set
             *run_inputs(job, settings),
         ),
         job=asdict(job),
-        chosen={name: chosen[name] for name in ("output_space", "intensity", "sloppy", "bounding_box")}
-        | {"resolution": planned.resolution},
+        chosen={name: chosen[name] for name in ("output_space", "sloppy", "bounding_box")}
+        | {"resolution": planned.resolution, "parameters": parameters},
         bids_dir=str(settings.bids_dir),
         output_dir=str(settings.output_dir),
         radiological=settings.other.radiological,

@@ -5,7 +5,6 @@ ANTs is imported by the functions that use it: the process that builds the graph
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from bids_app import catalogue
 from bids_app.errors import DataError
+from bids_app.maps import keywords
 from bids_app.preprocess import conform, skull
 
 if TYPE_CHECKING:
@@ -105,19 +105,20 @@ def warp_to_template(*, kind: str, anat: Files, templates: Files) -> Files:
 
 
 def make_map(*, map_name: str, sources: Files, parameters: Files, without: Files | None = None) -> str:
-    """One map of the catalogue; what `compute` names is taken from the sources or the parameters. Returns its file.
+    """One map of the catalogue -> its file; `maps.KEYWORDS` says what `compute` may ask for. `parameters`: its options.
 
     without: regions (`without.place`) that the mask is to lack.
     """
     part = catalogue.load("maps", map_name)
-    wanted = list(inspect.signature(part.compute).parameters)[1:]
+    wanted = keywords(part)
     images = {key: nib.load(sources[key]) for key in (part.INPUT, *wanted) if key in sources}
+    affine = images[part.INPUT].affine
     arrays = {key: np.asarray(image.dataobj, dtype=np.float32) for key, image in images.items()}
     if without is not None:
         arrays["mask"] = arrays["mask"] * (np.asarray(nib.load(without["mask"]).dataobj) == 0)
-    given = {key: arrays[key] if key in arrays else parameters[key] for key in wanted}
-    values = part.compute(arrays[part.INPUT], **given)
-    conform.plain(values, images[part.INPUT].affine).to_filename(f"{map_name}.nii.gz")
+    supplied = {**parameters, **arrays, "affine": affine}
+    values = part.compute(arrays[part.INPUT], **{key: supplied[key] for key in wanted})
+    conform.plain(values, affine).to_filename(f"{map_name}.nii.gz")
     return _here(map_name)
 
 

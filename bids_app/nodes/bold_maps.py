@@ -1,6 +1,5 @@
 """The steps of a BOLD run as nodes call them: files in, files out; the mathematics is in other rooms."""
 
-import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 
 from bids_app import catalogue
 from bids_app.errors import DataError
+from bids_app.maps import keywords
 from bids_app.nodes.atlas import resample_atlas
 from bids_app.planning import network_templates
 from bids_app.preprocess import denoise, strategies
@@ -62,21 +62,31 @@ def resample_atlas_to_run(*, atlas_name: str, run: Files, templates: Files, **ch
 
 
 def make_bold_map(*, map_name: str, run: Files, parameters: Files, parcels: str) -> Files:
-    """A map of the catalogue, or the several named ones that it gives: file by name. `parcels`: a placed atlas."""
+    """A map of the catalogue, or its several named ones: file by name; `maps.KEYWORDS` says what `compute` may ask for.
+
+    `parameters`: the values of its options; `parcels`: the folder of an atlas on the grid of the run.
+    """
     part = catalogue.load("maps", map_name)
     mask = nib.load(run["mask"])
     inside = np.asarray(mask.dataobj) > 0.5
-    wanted = list(inspect.signature(part.compute).parameters)[1:]
-    given = {"mask": inside, "tr": run["tr"], "band": run["band"], "kept": np.load(run["kept"]), **parameters}
+    wanted = keywords(part)
+    supplied = {
+        **parameters,
+        "mask": inside,
+        "affine": mask.affine,
+        "tr": run["tr"],
+        "band": run["band"],
+        "sample_mask": np.load(run["kept"]),
+    }
     if "parcels" in wanted:
-        given["parcels"] = read_labels(parcels)[0][inside].astype(np.int32)
+        supplied["parcels"] = read_labels(parcels)[0][inside].astype(np.int32)
     if "network_maps" in wanted:
         file = Path(parameters["network_maps"])
-        given["network_maps"], given["network_names"] = (
+        supplied["network_maps"], supplied["network_names"] = (
             network_templates.placed(file, mask, inside),
             network_templates.names(file),
         )
-    values = part.compute(np.load(run[part.INPUT]), **{name: given[name] for name in wanted})
+    values = part.compute(np.load(run[part.INPUT]), **{name: supplied[name] for name in wanted})
     found = values if isinstance(values, dict) else {map_name: values}
     files = {}
     for name, each in found.items():

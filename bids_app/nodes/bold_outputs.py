@@ -46,16 +46,18 @@ def stage_run(
     facts = _facts(told, made)
     shown = []
     for name, files in told["maps"].items():
-        part = catalogue.load("maps", name)
+        part, options = catalogue.load("maps", name), chosen["parameters"][name]
         for key, file in files.items():
             stat, _, named = key.partition("_")
-            spelled = {entity: value.format(stat=stat, name=named) for entity, value in part.ENTITIES.items()}
+            spelled = {
+                entity: value.format(stat=stat, name=named, **options) for entity, value in part.ENTITIES.items()
+            }
             stem = outputs.filename(*who, part.SUFFIX, "", **place, **spelled)
             (folder / f"{stem}.nii.gz").write_bytes(Path(file).read_bytes())
             stated = {"Description": (part.__doc__ or "").splitlines()[0], "Units": part.UNIT, **facts}
             stated["MapParameters"] = _parameters(name, chosen, resolution)
             _json(folder / f"{stem}.json", stated)
-            caption = f"{stated['Description']} {_caption(part, mask, chosen['parameters'])}".strip()
+            caption = f"{stated['Description']} {_caption(part, mask, options)}".strip()
             shown.append(drawing.Map(key, nib.load(file), part.UNIT, caption=caption))
             _regions(folder, who, entities, spelled, part.SUFFIX, file, mask, told["atlases"])
     if chosen["save_series"]:
@@ -79,7 +81,7 @@ def describe_runs(runs: list[Files], chosen: Files) -> str:
         resampled=chosen["resampled"],
         parcellation=next(iter(chosen["atlases"]), ""),
         network_names=[name.partition("_")[2] for name in runs[0]["maps"].get("networks", {}) if "beta" in name],
-        **{name: chosen["parameters"][name] for name in ("alff_definition", "strength", "neighbours")},
+        **methods_bold.map_options(chosen["parameters"].values()),
     )
     return methods_bold.participant(
         chosen["maps"], options, source=runs[0]["source"], space=chosen["space"], resolution=_resolution(made)
@@ -135,7 +137,7 @@ def _steps(told: Files, made: Files) -> list[str]:
 def _parameters(name: str, chosen: Files, resolution: float) -> Files:
     """All that has to be the same in every person of an analysis."""
     wanted = inspect.signature(catalogue.load("maps", name).compute).parameters
-    own = {outputs.camel(key): value for key, value in chosen["parameters"].items() if key in wanted}
+    own = {outputs.camel(key): value for key, value in chosen["parameters"][name].items() if key in wanted}
     if "NetworkMaps" in own:
         maps = Path(own["NetworkMaps"])
         own |= {"NetworkMaps": maps.name, "NetworkMapsSha256": hashlib.sha256(maps.read_bytes()).hexdigest()}

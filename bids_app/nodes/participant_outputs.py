@@ -72,7 +72,8 @@ def _anatomy(
     for name, file in maps.items():
         less = job["without"] if name == excluded_regions.MAP else {}
         parameters = _parameters(name, job["kinds"][name], chosen) | excluded_regions.parameters(less)
-        _map(stage, who, name, file, parameters, measured | {"without": excluded_regions.told(less, note)})
+        without = {"without": excluded_regions.told(less, note)}
+        _map(stage, who, name, file, parameters, chosen["parameters"][name], measured | without)
     drawn = _draw(stage, who, anat, templates, sources, maps, radiological=radiological)
     return _told(job, chosen, anat, measured, drawn, excluded_regions.words(job["without"], note))
 
@@ -96,10 +97,12 @@ def _runs(job: Files, bold: Files, made: Files) -> list[Files]:
     ]
 
 
-def map_stem(name: str, who: tuple[str | None, str | None], *, space: str, resolution: float, intensity: str) -> str:
-    """File name of a map without extension."""
+def map_stem(
+    name: str, who: tuple[str | None, str | None], *, space: str, resolution: float, parameters: dict[str, Any]
+) -> str:
+    """File name of a map without extension; `parameters`: the values of the map's options by keyword."""
     part = catalogue.load("maps", name)
-    entities = {key: value.format(intensity=intensity) for key, value in part.ENTITIES.items()}
+    entities = {key: value.format(**parameters) for key, value in part.ENTITIES.items()}
     return outputs.filename(*who, part.SUFFIX, "", space=space, res=resolution_label(resolution), **entities)
 
 
@@ -110,11 +113,11 @@ def resolution_label(mm: float) -> str:
 
 def _parameters(name: str, kind: str, chosen: Files) -> Files:
     """All that has to be the same in every person of an analysis."""
-    own = {"Intensity": chosen["intensity"]} if "{intensity}" in str(catalogue.load("maps", name).ENTITIES) else {}
+    options = {outputs.camel(keyword): value for keyword, value in chosen["parameters"][name].items()}
     common = {"Map": name, "Registration": kind, "Space": chosen["output_space"], "ResolutionMm": chosen["resolution"]}
     if chosen["bounding_box"]:
         common["BoundingBoxMm"] = list(chosen["bounding_box"])
-    return {**common, "Sloppy": chosen["sloppy"], "Version": __version__, **own}
+    return {**common, "Sloppy": chosen["sloppy"], "Version": __version__, **options}
 
 
 def _measured(job: Files, anat: Files, sources: Files, bids_dir: str) -> Files:
@@ -157,14 +160,22 @@ def _native(stage: Path, who: tuple[str, str | None], anat: Files, space: str) -
             shutil.copyfile(path, folder / stem)
 
 
-def _map(stage: Path, who: tuple[str, str | None], name: str, file: str, parameters: Files, measured: Files) -> None:
+def _map(
+    stage: Path,
+    who: tuple[str, str | None],
+    name: str,
+    file: str,
+    parameters: Files,
+    options: Files,
+    measured: Files,
+) -> None:
     part = catalogue.load("maps", name)
     stem = map_stem(
         name,
         who,
         space=parameters["Space"],
         resolution=parameters["ResolutionMm"],
-        intensity=parameters.get("Intensity", ""),
+        parameters=options,
     )
     folder = _folder(stage, who, "anat")
     shutil.copyfile(file, folder / f"{stem}.nii.gz")

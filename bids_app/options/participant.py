@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from bids_app.options.declaration import declare
+from bids_app.options.maps import add_map_options
 
 shared = partial(declare, topic="both levels")
 anatomy = partial(declare, topic="participant: anatomy")
@@ -12,8 +13,9 @@ bold = partial(declare, topic="participant: BOLD")
 
 
 @dataclass(frozen=True)
+@add_map_options
 class Participant:
-    """From scans to maps. An empty `registration` means what each map asks for."""
+    """From scans to maps. An empty `registration` means what each map asks for; maps add options of their own."""
 
     maps: tuple[str, ...] = shared(
         ("gm",),
@@ -44,12 +46,6 @@ class Participant:
         "registration to the template; unless given, `syn` for tissue maps and `affine` for `t1w`",
         metavar="affine|syn",
         choices=("affine", "syn"),
-    )
-    intensity: str = anatomy(
-        "zscore",
-        "scaling of `t1w` within the brain mask ({default})",
-        metavar="zscore|minmax",
-        choices=("zscore", "minmax"),
     )
     brain_mask: str | None = anatomy(
         None,
@@ -105,24 +101,5 @@ class Participant:
         "For `networks` they are the spatial maps of dual regression; for `ica`, at the group level, components are "
         "matched to them. The column `name` of a table `FILE.tsv` beside the image names them",
         metavar="FILE",
-    )
-    alff_definition: str = bold(
-        "mean",
-        "definition of `alff`: {choices} ({default})",
-        "`mean` is the mean amplitude over the band; the others follow the software of that name",
-        metavar="NAME",
-        choices=("mean", "dpabi", "afni", "cpac", "xcpd"),
-    )
-    strength: str = bold(
-        "mean-r",
-        "connectivity measure of `fcs` and `rfcs`: {choices} ({default})",
-        metavar="NAME",
-        choices=("mean-r", "mean-z", "abs", "positive-squared", "weighted-degree", "binary-degree"),
-    )
-    reho_neighbours: int = bold(
-        27,
-        "voxels of a neighbourhood of `reho`, its centre included: 7, 19 or 27 ({default})",
-        metavar="N",
-        choices=(7, 19, 27),
     )
     save_series: bool = bold(False, "write the denoised series, `desc-denoised_bold`, with its mask")

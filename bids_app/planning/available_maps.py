@@ -8,6 +8,7 @@ import nibabel as nib
 from bids_app import catalogue
 from bids_app.bids import inputs, outputs
 from bids_app.errors import UsageError
+from bids_app.options.maps import map_parameters
 from bids_app.planning import network_templates
 from bids_app.settings import Settings
 
@@ -82,7 +83,7 @@ def grid(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
 
 def _files(settings: Settings, name: str, part: ModuleType) -> list[Path]:
     chosen = settings.participant
-    known = {"intensity": chosen.intensity, "stat": "beta", "name": name.partition("-")[2] or "*"}
+    known = {**map_parameters(chosen, name), "stat": "beta", "name": name.partition("-")[2] or "*"}
     stated = {key: value.format(**known) for key, value in part.ENTITIES.items()}
     res = outputs.label(f"{chosen.resolution:g}".replace(".", "p")) if chosen.resolution else "*"
     run = f"*_task-{settings.select.task_id or '*'}_*" if datatype(part) == "func" else "*_"

@@ -12,6 +12,7 @@ from bids_app.atlases import atlas
 from bids_app.bids import derivatives_bold, inputs, outputs
 from bids_app.bids import functional as bids_functional
 from bids_app.errors import MissingInputError, UsageError
+from bids_app.options.maps import map_parameters
 from bids_app.planning import available_maps, bold_runs, network_templates
 from bids_app.preprocess import series, strategies
 from bids_app.settings import Settings
@@ -56,15 +57,10 @@ def _band(words: tuple[str, ...]) -> list[float] | None:
     return [low, high]
 
 
-def parameters(settings: Settings) -> dict[str, Any]:
-    """The options of single maps, by the names that their `compute` takes."""
-    stated = settings.participant
-    return {
-        "alff_definition": stated.alff_definition,
-        "strength": stated.strength,
-        "neighbours": stated.reho_neighbours,
-        "network_maps": None if stated.network_maps is None else str(stated.network_maps),
-    }
+def parameters(settings: Settings, map_name: str) -> dict[str, Any]:
+    """The values of a map's options, by keyword of its `compute`, and the file `network_maps`."""
+    file = settings.participant.network_maps
+    return {**map_parameters(settings.participant, map_name), "network_maps": None if file is None else str(file)}
 
 
 def atlas_names(chosen: tuple[str, ...], map_name: str) -> tuple[str, ...]:
@@ -196,7 +192,7 @@ def output_settings(settings: Settings) -> dict[str, Any]:
     return {
         **bold_runs.chosen(settings),
         "maps": list(bold_runs.maps(settings)),
-        "parameters": bold_runs.parameters(settings),
+        "parameters": {name: bold_runs.parameters(settings, name) for name in bold_runs.maps(settings)},
         "atlases": atlases_by_label(settings),
         "space": settings.participant.output_space,
         "sloppy": settings.participant.sloppy,

@@ -8,16 +8,16 @@ import numpy as np
 
 from bids_app import catalogue
 from bids_app.atlases import templates
+from bids_app.bids import outputs
 from bids_app.errors import DataError, UsageError
+from bids_app.options.maps import read_map_options
 from bids_app.settings import Participant, Settings, option
 from bids_app.training.model_metadata import find_models
 
-# how the sidecars of maps spell settings of the participant level
+# how the sidecars of maps spell settings of the participant level, beside the options that maps declare
 SPELLED = {
-    "Space": "output_space", "ResolutionMm": "resolution", "Intensity": "intensity", "Sloppy": "sloppy",
-    "Denoise": "denoise", "Band": "band", "FdThreshold": "fd_threshold", "AlffDefinition": "alff_definition",
-    "Strength": "strength", "Neighbours": "reho_neighbours", "BoundingBoxMm": "bounding_box",
-    "WithoutRegions": "without_regions",
+    "Space": "output_space", "ResolutionMm": "resolution", "Sloppy": "sloppy", "Denoise": "denoise", "Band": "band",
+    "FdThreshold": "fd_threshold", "BoundingBoxMm": "bounding_box", "WithoutRegions": "without_regions",
 }  # fmt: skip
 
 
@@ -82,7 +82,9 @@ def _check_registration(made: dict[str, Any], settings: Settings) -> None:
 def _stated(name: str, its: dict[str, Any]) -> dict[str, Any]:
     """Settings of the participant level that make a map with these parameters."""
     made = its["made"]
-    stated = {field: made[key] for key, field in SPELLED.items() if key in made}
+    options = read_map_options(name.partition("-")[0]).items()
+    spelled = SPELLED | {outputs.camel(keyword): option["setting"] for keyword, option in options}
+    stated = {field: made[key] for key, field in spelled.items() if key in made}
     stated |= {field: tuple(stated[field]) for field in ("bounding_box", "without_regions") if field in stated}
     shape, affine = templates.grid(made["Space"], made["ResolutionMm"], stated.get("bounding_box", ()))
     if list(shape) != its["grid"]["shape"] or not np.allclose(affine, its["grid"]["affine"], rtol=0, atol=1e-3):

@@ -42,7 +42,7 @@ def _bold(source: str, settings: Settings) -> str:
         resampled=chosen["resampled"],
         slice_timing=None,
         parcellation=next(iter(chosen["atlases"]), ""),
-        **{name: chosen["parameters"][name] for name in ("alff_definition", "strength", "neighbours")},
+        **methods_bold.map_options(chosen["parameters"].values()),
     )
     mm = bold_runs.resolution(settings) if source == "pellucid" else settings.participant.resolution
     return methods_bold.participant(
