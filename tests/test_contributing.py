@@ -11,6 +11,8 @@ from types import ModuleType
 import numpy as np
 import torch
 
+from bids_app import maps
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 
@@ -52,7 +54,10 @@ def example(kind: str) -> ModuleType:
 
 def test_the_map_is_an_array_of_its_input_s_shape():
     density = np.random.default_rng(0).random((6, 5, 4))
-    np.testing.assert_allclose(example("a map").compute(density), density, rtol=1e-6)
+    part = example("a map")
+    maps.check_contract("density", part)
+    np.testing.assert_allclose(part.compute(density, threshold=0.0), density, rtol=1e-6)
+    assert (part.compute(density, threshold=0.5) > 0).mean() < 0.7
 
 
 def test_the_classifier_gives_logits_and_a_cam_layer():

@@ -181,7 +181,8 @@ def test_a_script_can_be_run_and_stands_as_bash(path: Path):
 @pytest.mark.parametrize("room", ["maps", "classifiers", "explainers"])
 def test_a_part_is_added_as_one_file_and_nothing_else(room: str, tmp_path: Path):
     shutil.copytree(PACKAGE, tmp_path / "bids_app", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "bids_app" / room / "toy.py").write_text('"""A toy."""\n\nMARK = "the toy itself"\n')
+    toy = '"""A toy."""\n\nMARK = "the toy itself"\nINPUT = "gm"\ndef compute(density): return density\n'
+    (tmp_path / "bids_app" / room / "toy.py").write_text(toy)
     code = (
         "from bids_app import catalogue\n"
         f"assert 'toy' in catalogue.names({room!r})\n"

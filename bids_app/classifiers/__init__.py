@@ -17,7 +17,7 @@ keywords that `build` gets beside the variant's `name`.
 
 Values are scaled voxel by voxel (mean 0 and SD 1 over the training samples), and the output is logits (batch, classes),
 whose softmax is the probability. A network names its last spatial layer `.cam_layer`, raises DataError in `build` for
-a `shape` below its minimal input size (`_min_input_size.output_shape`), and its file has the training defaults
+a `shape` below its minimal input size (`_min_input_size.check_input_size`), and its file has the training defaults
 `EPOCHS`, `LEARNING_RATE`, `WEIGHT_DECAY` and `BATCH_SIZE`, optionally `OPTIMISER`, `SCHEDULE`, `PATIENCE`,
 `VALIDATION`, `OVERSAMPLE`, `INSTANCES` (which needs the method `instances`), `ACCUMULATE` and `AUGMENT`, all described
 in `training.training_config`. If `ACCUMULATE` divides a batch, batch normalisation sees one part at a time.
