@@ -186,11 +186,11 @@ def stated_settings():
 
 def test_two_maps_cannot_declare_different_options_of_one_name(tmp_path):
     shutil.copytree(ROOT / "bids_app", tmp_path / "bids_app", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "bids_app" / "maps" / "toy.py").write_text(TOY.replace("toy_edge", "strength"))
+    (tmp_path / "bids_app" / "maps" / "toy.py").write_text(TOY.replace("toy_edge", "fcs_measure"))
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-c", "import bids_app.settings"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert "maps/toy.py: another option is called strength" in done.stderr
+    assert "maps/toy.py: another option is called fcs_measure" in done.stderr
 
 
 # On a grid to whose left, front and bottom planes are added nothing lies elsewhere in the world.

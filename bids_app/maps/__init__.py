@@ -10,9 +10,10 @@ analysed), `SCALING` (raw, mean or zscore: how an image is scaled by its own val
 `ATLASES`. `caption(mask, *, ...)`, with names of `OPTIONS`, may return a sentence about a map for the report.
 
 `OPTIONS` declares what a user may set, by keyword of `compute`: a literal dictionary of `default`, `summary` (a line of
---help) and, if needed, `choices`, `minimum`, `details` (for the documentation), `metavar` and `setting`, the name on
-the command line and in settings files if it is not the keyword. The command line, settings, documentation, sidecars
-(`MapParameters`) and the application of models follow from it. Maps may share options (`OPTIONS = _strength.OPTIONS`).
+--help) and, if needed, `choices`, `minimum`, `details` (for the documentation), `metavar`, `setting`, the name on the
+command line and in settings files if it is not the keyword, and `former`, names of earlier versions. The command line,
+settings, documentation, sidecars (`MapParameters`) and the application of models follow from it. Maps may share options
+(`OPTIONS = _strength.OPTIONS`).
 
 A map with `FITTED` is computed at the group level from what is fitted on the training participants of each fold; the
 participant level writes its input series.

@@ -15,6 +15,8 @@ Array = NDArray[np.float32]
 STRENGTHS = ("mean-r", "mean-z", "abs", "positive-squared", "weighted-degree", "binary-degree")
 OPTIONS = {
     "strength": {
+        "setting": "fcs_measure",
+        "former": ("strength",),
         "default": "mean-r",
         "choices": STRENGTHS,
         "summary": "connectivity measure of `fcs` and `rfcs`: {choices} ({default})",
@@ -36,7 +38,7 @@ def connectivity_strength(series: Array, *, kind: str) -> Array:
     """
     check_series(series)
     if kind not in STRENGTHS:
-        raise UsageError(f"--strength: there is no {kind}; choose from {', '.join(STRENGTHS)}")
+        raise UsageError(f"--fcs-measure: there is no {kind}; choose from {', '.join(STRENGTHS)}")
     series = np.ascontiguousarray(series, np.float32)
     shifts, scales = np.empty(len(series), np.float32), np.empty(len(series), np.float32)
     total = np.zeros(series.shape[1])

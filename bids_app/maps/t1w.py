@@ -16,6 +16,8 @@ ADJUST_FOR = ()
 ATLASES = ("aal", "harvard_oxford")
 OPTIONS = {
     "intensity": {
+        "setting": "t1w_scaling",
+        "former": ("intensity",),
         "default": "zscore",
         "choices": ("zscore", "minmax"),
         "summary": "scaling of `t1w` within the brain mask ({default})",

@@ -6,7 +6,7 @@ from bids_app import catalogue
 from bids_app.errors import UsageError
 from bids_app.options.declaration import declare
 
-PROPERTIES = {"default", "summary", "details", "choices", "minimum", "metavar", "setting"}
+PROPERTIES = {"default", "summary", "details", "choices", "minimum", "metavar", "setting", "former"}
 Section = TypeVar("Section", bound=type)
 
 

@@ -241,7 +241,7 @@ def _spectrum(definitions: dict[str, str], options: Options) -> str:
 
 def _strength(options: Options) -> str:
     if options.strength not in STRENGTHS:
-        raise UsageError(f"--strength {options.strength}: choose from {', '.join(STRENGTHS)}")
+        raise UsageError(f"--fcs-measure {options.strength}: choose from {', '.join(STRENGTHS)}")
     return STRENGTHS[options.strength]
 
 
