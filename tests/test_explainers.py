@@ -490,7 +490,7 @@ def test_functional_or_shared_relus_and_other_kinks_are_refused_by_the_guided_me
             self.features[3] = self.features[1]
 
     guided = catalogue.load("explainers", "guided_backprop")
-    with pytest.raises(DataError, match="1 ReLUs of this network are no modules of their own"):
+    with pytest.raises(DataError, match="1 ReLUs of this network are not separate modules"):
         guided.explain(Functional().eval(), person(), 1, mask=FULL)
     with pytest.raises(DataError, match="1 ReLUs"):
         guided.explain(Shared().eval(), person(), 1, mask=FULL)

@@ -175,7 +175,7 @@ def test_what_cannot_be_computed_is_refused(part, changed, told):
 def test_definitions_without_a_meaning_over_gaps_are_refused(definition):
     sample_mask = np.ones(80, bool)
     sample_mask[40] = False
-    with pytest.raises(DataError, match="no meaning over the gaps that 1 censored"):
+    with pytest.raises(DataError, match="needs a series without gaps, and 1 volumes are censored"):
         computed(alff, series(80)[:, sample_mask], definition, sample_mask=sample_mask)
 
 

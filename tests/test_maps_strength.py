@@ -5,7 +5,7 @@ import pytest
 
 from bids_app.errors import DataError, UsageError
 from bids_app.maps import _jit, _strength, fcs, rfcs
-from bids_app.maps._strength import STRENGTHS, SURE, TILE
+from bids_app.maps._strength import MAX_R, STRENGTHS, TILE
 
 
 @pytest.fixture(params=["numba", "numpy"])
@@ -77,7 +77,7 @@ def test_the_mean_of_fishers_z_is_finite_where_two_voxels_are_the_same(way):
     values[7] = 3 * values[8]
     found = fcs.compute(values, strength="mean-z")
     assert np.isfinite(found).all()
-    assert found[8] > np.arctanh(SURE) / 18 - 1
+    assert found[8] > np.arctanh(MAX_R) / 18 - 1
 
 
 @pytest.mark.parametrize("kind", STRENGTHS)

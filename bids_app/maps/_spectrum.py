@@ -76,7 +76,7 @@ def plan_spectral_sum(
     gaps = sample_mask.size - np.count_nonzero(sample_mask)
     if gaps and definition in WITHOUT_GAPS:
         raise DataError(
-            f"--alff-definition {definition} is not defined with the gaps of {gaps} censored volumes; choose "
+            f"--alff-definition {definition} needs a series without gaps, and {gaps} volumes are censored; choose "
             "mean, afni or xcpd, or --fd-threshold 0, which censors none"
         )
     length = 1 << (sample_mask.size - 1).bit_length() if definition == "dpabi" else sample_mask.size
