@@ -66,7 +66,9 @@ class Cohort:
 
     def smoothed(self, maps):
         """Values (people, voxels) of maps, as the group level reads them."""
-        return np.stack([arrays.scale_and_smooth(one, self.grid, gm.SMOOTHING_MM, gm.SCALING, "planted") for one in maps])
+        return np.stack(
+            [arrays.scale_and_smooth(one, self.grid, gm.SMOOTHING_MM, gm.SCALING, "planted") for one in maps]
+        )
 
     @cached_property
     def adjusted(self):
