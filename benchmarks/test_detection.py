@@ -66,7 +66,9 @@ class Cohort:
 
     def smoothed(self, maps):
         """Values (people, voxels) of maps, as the group level reads them."""
-        return np.stack([arrays.scale_and_smooth(one, self.grid, gm.SMOOTHING_MM, gm.FORM, "planted") for one in maps])
+        return np.stack(
+            [arrays.scale_and_smooth(one, self.grid, gm.SMOOTHING_MM, gm.SCALING, "planted") for one in maps]
+        )
 
     @cached_property
     def adjusted(self):
@@ -136,7 +138,7 @@ def read(out, work, cache_folder):
     aal, parcellation = (
         Path(resample_atlas(name=name, stamp=atlas.stamp(name), **place)) for name in ("aal", regional.ATLAS)
     )
-    chosen = {"map_name": "gm", "smoothing_mm": gm.SMOOTHING_MM, "form": gm.FORM, "whole": False, "work": str(work)}
+    chosen = {"map_name": "gm", "smoothing_mm": gm.SMOOTHING_MM, "form": gm.SCALING, "whole": False, "work": str(work)}
     stacked = stack_maps(
         template=template, files=[[str(file)] for file in files], parcellation=str(parcellation), **chosen
     )
@@ -186,7 +188,7 @@ def study(cohort, effect, region, removed, people, seed):
         own, new = (prepared.transform(everybody.select(rows)) for rows in (train, test))
         for name in CLASSIFIERS:
             model = models.build(name, prepared, 2, seed=seed)
-            model.fit(own, y[train], seed=seed, groups=None, places=models.places(cohort.grid))
+            model.fit(own, y[train], seed=seed, groups=None, voxel_grid=models.places(cohort.grid))
             with torch.no_grad():
                 decisions[name][test] = np.diff(model(torch.from_numpy(new)).numpy(), axis=1)[:, 0]
             for kind in (pattern, weights) if effect.share else ():

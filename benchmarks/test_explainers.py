@@ -38,7 +38,7 @@ GOAL = 1.15
 class Ng(nn.Module):
     """Logits (batch, 2) of volumes (batch, 1, X, Y, Z); `pooled` has a mean over space in place of dense layers."""
 
-    takes = "volumes"
+    input_format = "volumes"
 
     def __init__(self, shape, *, pooled):
         super().__init__()

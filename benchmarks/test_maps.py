@@ -75,9 +75,9 @@ def tell(table, work, own, against, other, ratio, goal):
 
 
 def spectra(series):
-    kept = np.ones(series.shape[1], bool)
-    alff.compute(series, kept=kept, **SPECTRUM)
-    falff.compute(series, kept=kept, **SPECTRUM)
+    sample_mask = np.ones(series.shape[1], bool)
+    alff.compute(series, sample_mask=sample_mask, **SPECTRUM)
+    falff.compute(series, sample_mask=sample_mask, **SPECTRUM)
 
 
 def kendall_loop(ranks, mask, every):

@@ -40,10 +40,10 @@ def ours(x, y, part=svm):
         train, test = np.array(split.train), np.array(split.test)
         of_fold[test] = split.fold
         fitted = scale.fit(x[train])
-        inner = part.products(scale.transform(x[train], fitted), scale.transform(x[test], fitted), places=PLACES)
+        inner = part.gram_matrix(scale.transform(x[train], fitted), scale.transform(x[test], fitted), voxel_grid=PLACES)
         kernels.append(permutation.FoldKernel(inner, train, test))
     labels = permutation.shuffle_labels(y, of_fold, people, ["-"] * PEOPLE, count=PERMUTATIONS, seed=0)
-    return permutation.score_labellings(kernels, labels, people, 2, decide=part.decide)
+    return permutation.score_labellings(kernels, labels, people, 2, decide=part.decision_function)
 
 
 def theirs(x, y):

@@ -9,7 +9,7 @@ SCHEMA = "0.5"
 KEYS = {"level": "[ANALYSIS_LEVEL]"}  # the others are named after themselves
 FIRST = ("bids_dir", "output_dir", "level", "participant_label", "session_label")  # as BIDS Apps are called
 ALONE = {"help", "version", "write_config", "bids_exec_spec"}  # they print and stop
-MADE_HERE = {"output_dir", "work_dir"}  # folders that need not be there: no File
+NEW_FOLDERS = {"output_dir", "work_dir"}  # folders that need not be there: no File
 
 
 def descriptor(parser: Any, levels: tuple[str, ...]) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def descriptor(parser: Any, levels: tuple[str, ...]) -> dict[str, Any]:
     names = [*FIRST, *(name for name in actions if name not in FIRST)]
     inputs = [_input(actions[name]) for name in names]
     inputs[names.index("level")]["value-choices"] = list(levels)
-    there = {**inputs[names.index("output_dir")], "id": "output_dir_there", "type": "File", "optional": True}
+    existing = {**inputs[names.index("output_dir")], "id": "output_dir_there", "type": "File", "optional": True}
     inputs[names.index("output_dir")]["optional"] = True
     return {
         "name": parser.prog,
@@ -26,8 +26,8 @@ def descriptor(parser: Any, levels: tuple[str, ...]) -> dict[str, Any]:
         "tool-version": __version__,
         "schema-version": SCHEMA,
         "author": "The Pellucid developers",
-        "command-line": f"mkdir -p [OUTPUT_DIR]; {parser.prog} {' '.join(one['value-key'] for one in inputs)}",
-        "inputs": [*inputs, there],
+        "command-line": f"mkdir -p [OUTPUT_DIR]; {parser.prog} {' '.join(entry['value-key'] for entry in inputs)}",
+        "inputs": [*inputs, existing],
         "groups": [
             {
                 "id": "where",
@@ -53,7 +53,7 @@ def descriptor(parser: Any, levels: tuple[str, ...]) -> dict[str, Any]:
 def _input(action: Any) -> dict[str, Any]:
     """One argument of the parser. argparse's own classes are not asked for: its attributes say enough."""
     name = action.dest
-    made: dict[str, Any] = {
+    described: dict[str, Any] = {
         "id": name,
         "name": name.replace("_", " "),
         "description": action.help,
@@ -62,18 +62,25 @@ def _input(action: Any) -> dict[str, Any]:
         "optional": bool(action.option_strings),
     }
     if action.option_strings:
-        made["command-line-flag"] = next(text for text in action.option_strings if text.startswith("--"))
+        described["command-line-flag"] = next(text for text in action.option_strings if text.startswith("--"))
     if action.nargs not in (None, 0):
-        made["list"] = True
+        described["list"] = True
         if action.nargs != "+":
-            made |= {"min-list-entries": action.nargs, "max-list-entries": action.nargs}
+            described |= {"min-list-entries": action.nargs, "max-list-entries": action.nargs}
     if action.type is int:
-        made["integer"] = True
-    if made["type"] == "Number" and name in settings.LEAST:
-        made["minimum"] = settings.LEAST[name]
-    if name in settings.CHOICES and not made.get("list"):
-        made["value-choices"] = list(settings.CHOICES[name])
-    return made
+        described["integer"] = True
+    return described | _limits(name, described)
+
+
+def _limits(name: str, described: dict[str, Any]) -> dict[str, Any]:
+    """The smallest number and the choices that its declaration allows."""
+    item = settings.OPTIONS.get(name)
+    limits: dict[str, Any] = {}
+    if item is not None and item.minimum is not None and described["type"] == "Number":
+        limits["minimum"] = item.minimum
+    if item is not None and item.choices and "list" not in described:
+        limits["value-choices"] = list(item.choices)
+    return limits
 
 
 def _type(action: Any) -> str:
@@ -81,4 +88,4 @@ def _type(action: Any) -> str:
         return "Flag"
     if action.type in (int, float):
         return "Number"
-    return "File" if action.type is Path and action.dest not in MADE_HERE else "String"
+    return "File" if action.type is Path and action.dest not in NEW_FOLDERS else "String"

@@ -1,6 +1,7 @@
 """The folder is the registry: `maps/gm.py` is `--maps gm`. Parts are listed without being imported."""
 
 import ast
+import functools
 import importlib
 import pkgutil
 from pathlib import Path
@@ -9,55 +10,130 @@ from typing import Any
 
 from bids_app.errors import UsageError
 
-ROOMS = ("maps", "classifiers", "explainers")
+KINDS = ("maps", "classifiers", "explainers")
+PACKAGE = Path(__file__).parent
 
 
-def names(room: str) -> list[str]:
-    """The parts of a room, sorted; a file that begins with an underscore is machinery of the room."""
-    folder = str(Path(__file__).parent / room)
-    return sorted(part.name for part in pkgutil.iter_modules([folder]) if not part.name.startswith("_"))
+def names(kind: str) -> list[str]:
+    """The parts of a kind, sorted: its files, and in place of a file that declares VARIANTS their names.
 
-
-def check(room: str, chosen: tuple[str, ...]) -> None:
-    """Raise UsageError, with the names that exist, unless every name is a part of the room; nothing is imported.
-
-    What follows a dash names one image of a part that has several (`networks-SMN`).
+    A file that begins with an underscore holds what several parts share.
     """
-    unknown = [name for name in chosen if name.partition("-")[0] not in names(room)]
+    return sorted(_files(kind))
+
+
+def check(kind: str, requested: tuple[str, ...]) -> None:
+    """Raise UsageError, with the names that exist, unless every name is a part of that kind; nothing is imported.
+
+    What follows a dash names one image of a map that has several (`networks-SMN`), or the option of a classifier that
+    its NAME_SUFFIX names (`wang_a-24`).
+    """
+    unknown = [name for name in requested if name.partition("-")[0] not in _files(kind)]
     if unknown:
-        raise UsageError(f"--{room}: there is no {', '.join(unknown)}; choose from {', '.join(names(room))}")
+        raise UsageError(f"--{kind}: there is no {', '.join(unknown)}; choose from {', '.join(names(kind))}")
 
 
-def offers(room: str, name: str, what: str) -> bool:
-    """Whether a part has a function or a constant of that name; it is read, not imported."""
-    functions = {one.name for one in _top(room, name) if isinstance(one, ast.FunctionDef)}
-    return what in functions | set(_assigned(room, name))
+def has(kind: str, name: str, definition: str) -> bool:
+    """Whether a part has a function or a constant of that name; its source is read, not imported."""
+    statements = _statements(_source(kind, name))
+    functions = {node.name for node in statements if isinstance(node, ast.FunctionDef)}
+    return definition in functions | set(_bindings(_source(kind, name)))
 
 
-def constant(room: str, name: str, what: str) -> Any:
-    """The value of a part's constant, a plain literal; it is read, not imported."""
-    return ast.literal_eval(_assigned(room, name)[what])
+def constant(kind: str, name: str, definition: str) -> Any:
+    """The value of a part's constant, read from its source.
+
+    It has to be a literal, in which names may stand for constants of the file or of another one of the same folder
+    (`_spectrum.OPTIONS`), or the union of two such dictionaries (`_slices.OPTIONS | {"axis": 0}`).
+    """
+    return _constant(_source(kind, name), definition)
 
 
-def _assigned(room: str, name: str) -> dict[str, ast.expr]:
-    found: dict[str, ast.expr] = {}
-    for one in _top(room, name):
-        if not isinstance(one, ast.Assign):
+def docstring(kind: str, name: str) -> str:
+    """A part's docstring, that of a variant with its own summary; its source is read, not imported."""
+    path = _source(kind, name)
+    text = ast.get_docstring(ast.Module(_statements(path), [])) or name
+    base = name.partition("-")[0]
+    if base == path.stem:
+        return text
+    return "\n\n".join([_constant(path, "VARIANTS")[base]["summary"], *text.split("\n\n")[1:]])
+
+
+def load(kind: str, name: str) -> ModuleType:
+    """Import one part. Raises UsageError if there is none of that name or if its kind's contract refuses it.
+
+    The `build` of a variant takes the variant's name and values.
+    """
+    check(kind, (name,))
+    base = name.partition("-")[0]
+    room = importlib.import_module(f"bids_app.{kind}")
+    module = importlib.import_module(f"bids_app.{kind}.{_source(kind, name).stem}")
+    if hasattr(room, "check_contract"):
+        room.check_contract(base, module)
+    return module if base not in getattr(module, "VARIANTS", {}) else _variant(kind, base, module)
+
+
+def _variant(kind: str, name: str, module: ModuleType) -> ModuleType:
+    """A copy of a module that stands for one of its variants."""
+    variant = ModuleType(f"bids_app.{kind}.{name}", docstring(kind, name))
+    values = {key: value for key, value in module.VARIANTS[name].items() if key != "summary"}
+    build = functools.partial(module.build, name=name, **values)
+    vars(variant).update({key: value for key, value in vars(module).items() if not key.startswith("__")})
+    vars(variant)["build"] = build
+    return variant
+
+
+@functools.cache
+def _files(kind: str) -> dict[str, Path]:
+    """The source file of each part, by name."""
+    folder = PACKAGE / kind
+    files: dict[str, Path] = {}
+    for module in pkgutil.iter_modules([str(folder)]):
+        path = folder / f"{module.name}.py"
+        if not module.name.startswith("_"):
+            variants = _bindings(path).get("VARIANTS") if "\nVARIANTS = " in path.read_text("utf-8") else None
+            files |= dict.fromkeys([module.name] if variants is None else ast.literal_eval(variants), path)
+    return files
+
+
+def _source(kind: str, name: str) -> Path:
+    return _files(kind)[name.partition("-")[0]]
+
+
+@functools.cache
+def _statements(path: Path) -> list[ast.stmt]:
+    return ast.parse(path.read_text(encoding="utf-8")).body
+
+
+def _bindings(path: Path) -> dict[str, ast.expr]:
+    """The expression of each name that a file assigns at its top; of names unpacked from a call, the call."""
+    bindings: dict[str, ast.expr] = {}
+    for node in _statements(path):
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
             continue
-        for target in one.targets:
-            pairs = [(target, one.value)]
-            if isinstance(target, ast.Tuple) and isinstance(one.value, ast.Tuple):
-                pairs = list(zip(target.elts, one.value.elts, strict=True))
-            found |= {part.id: value for part, value in pairs if isinstance(part, ast.Name)}
-    return found
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            parts = target.elts if isinstance(target, ast.Tuple) else [target]
+            values = (
+                node.value.elts if isinstance(node.value, ast.Tuple) and len(parts) > 1 else [node.value] * len(parts)
+            )
+            bindings |= {
+                part.id: value for part, value in zip(parts, values, strict=True) if isinstance(part, ast.Name)
+            }
+    return bindings
 
 
-def _top(room: str, name: str) -> list[ast.stmt]:
-    source = Path(__file__).parent / room / f"{name.partition('-')[0]}.py"
-    return ast.parse(source.read_text(encoding="utf-8")).body
+def _constant(path: Path, name: str) -> Any:
+    return _evaluate(_bindings(path)[name], path)
 
 
-def load(room: str, name: str) -> ModuleType:
-    """Import one part of a room."""
-    check(room, (name,))
-    return importlib.import_module(f"bids_app.{room}.{name.partition('-')[0]}")
+def _evaluate(node: ast.expr, path: Path) -> Any:
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return _constant(path.with_name(f"{node.value.id}.py"), node.attr)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return _evaluate(node.left, path) | _evaluate(node.right, path)
+    if isinstance(node, ast.Name):
+        return _constant(path, node.id)
+    if isinstance(node, ast.Dict):
+        entries = zip(node.keys, node.values, strict=True)
+        return {ast.literal_eval(key): _evaluate(value, path) for key, value in entries if key is not None}
+    return ast.literal_eval(node)

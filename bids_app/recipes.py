@@ -8,6 +8,7 @@ from typing import Any
 from bids_app.errors import MissingInputError, UsageError
 
 FILE = "recipe.toml"
+FORMER_SECTIONS: dict[str, str] = {}  # sections of settings files of earlier versions
 
 
 def folder() -> Path:
@@ -23,9 +24,9 @@ def names() -> list[str]:
 
 def find(name: str) -> Path:
     """The file of a recipe, by its name or its path. Raises UsageError with the names that exist."""
-    own = folder() / name / FILE
-    if own.is_file():
-        return own
+    file = folder() / name / FILE
+    if file.is_file():
+        return file
     if Path(name).is_file():
         return Path(name)
     raise UsageError(f"--recipe: there is no {name}; choose from {', '.join(names())}, or give a file")
@@ -37,37 +38,53 @@ def title(name: str) -> str:
     return file.parent.name if file.name == FILE else file.stem
 
 
-def read(asked: str, file: Path, sections: Mapping[str, Sequence[str]]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The values of a settings file by setting, and those of its table `sloppy`, which hold with --sloppy besides.
+def read(
+    option: str, file: Path, sections: Mapping[str, Sequence[str]], former: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The values of a settings file by setting, and those of its table `sloppy`, which apply with --sloppy besides.
 
-    A table `about` says what a recipe is of. Raises UsageError, for `asked`, for no TOML and for a key that `sections`
-    does not have where it stands; MissingInputError where there is no file.
+    `former` maps the keys of earlier versions to today's. A table `about` describes a recipe. Raises UsageError, which
+    names `option`, for a file that is not TOML, a key that `sections` does not have where it stands, and a setting that
+    has two names there; MissingInputError where there is no file.
     """
     if not file.is_file():
-        raise MissingInputError(f"{asked}: there is no file {file}")
+        raise MissingInputError(f"{option}: there is no file {file}")
     try:
-        text = tomllib.loads(file.read_text(encoding="utf-8"))
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{asked} {file} is not TOML: {error}") from error
-    text.pop("about", None)
-    hasty = text.pop("sloppy") if isinstance(text.get("sloppy"), dict) else {}
-    return _flat(text, file.name, sections), _flat(hasty, file.name, sections)
+        raise UsageError(f"{option} {file} is not TOML: {error}") from error
+    tables.pop("about", None)
+    if_sloppy = tables.pop("sloppy") if isinstance(tables.get("sloppy"), dict) else {}
+    return _flatten(tables, file.name, sections, former), _flatten(if_sloppy, file.name, sections, former)
 
 
-def _flat(text: Mapping[str, Any], file: str, sections: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def _flatten(
+    tables: Mapping[str, Any], file: str, sections: Mapping[str, Sequence[str]], former: Mapping[str, str]
+) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for key, value in text.items():
-        if key in sections and isinstance(value, dict):
-            if strange := sorted(set(value) - set(sections[key])):
-                raise UsageError(f"unknown setting in [{key}] of {file}: {', '.join(strange)}")
-            values.update(value)
+    for key, value in tables.items():
+        section = FORMER_SECTIONS.get(key, key)
+        if section in sections and isinstance(value, dict):
+            table = _rename(value, file, former)
+            if unknown := sorted(set(table) - set(sections[section])):
+                raise UsageError(f"unknown setting in [{key}] of {file}: {', '.join(unknown)}")
+            values.update(table)
         else:
-            values[key] = value
+            values.update(_rename({key: value}, file, former))
     return values
 
 
-def over(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
-    """The upper values, and the lower ones that they do not name; what is tuned is put together option by option."""
-    first, second = (values.get("tune", {}) for values in (lower, upper))
-    tuned = {name: {**first.get(name, {}), **second.get(name, {})} for name in {**first, **second}}
-    return {**lower, **upper, **({"tune": tuned} if tuned else {})}
+def _rename(table: Mapping[str, Any], file: str, former: Mapping[str, str]) -> dict[str, Any]:
+    """The table with today's names in place of former ones."""
+    if twice := [key for key in table if former.get(key) in table]:
+        raise UsageError(f"{file}: {twice[0]} is a former name of {former[twice[0]]}; give one of them")
+    return {former.get(key, key): value for key, value in table.items()}
+
+
+def merge(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
+    """The upper values, and the lower ones that they do not name; hyperparameters are merged one by one."""
+    below, above = (values.get("tune", {}) for values in (lower, upper))
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return {**lower, **upper}  # not a table, which is refused with the other values
+    tables = {name: {**below.get(name, {}), **above.get(name, {})} for name in {**below, **above}}
+    return {**lower, **upper, **({"tune": tables} if tables else {})}

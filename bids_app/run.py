@@ -25,7 +25,7 @@ if __name__ == "__main__":
         sys.path.insert(0, str(package.parent))
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))
 
-from bids_app import cli, environment, settings
+from bids_app import cli, environment, run_log, settings
 from bids_app.errors import PellucidError, UsageError
 
 UNKNOWN_LEVEL = 17
@@ -35,64 +35,66 @@ log = logging.getLogger("pellucid")
 def main(argv: Sequence[str] | None = None) -> int:
     """`pellucid BIDS_DIR OUT_DIR {participant,group}`; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return _guard(lambda: _level(cli.parse(words)), words)
+    return _guard(lambda: _run_level(cli.parse(words)), words)
 
 
 def phantom(argv: Sequence[str] | None = None) -> int:
     """`pellucid-phantom OUT`; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return _guard(lambda: _phantom(words), words)
+    return _guard(lambda: _write_phantom(words), words)
 
 
 def power(argv: Sequence[str] | None = None) -> int:
     """`pellucid-power BIDS_DIR OUT_DIR`; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return _guard(lambda: _level(_planned(cli.parse(words, alone=True))), words)
+    return _guard(lambda: _run_level(_add_power(cli.parse(words, alone=True))), words)
 
 
-def _planned(given: dict[str, Any]) -> dict[str, Any]:
-    """The options of the group level, with --power 100 unless given. Raises UsageError where a position lacks."""
-    if "output_dir" not in given:
+def _add_power(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of the group level, with --power 100 unless given. Raises UsageError where a position is missing."""
+    if "output_dir" not in options:
         raise UsageError("pellucid-power BIDS_DIR OUT_DIR: both are needed, and any option of the group level")
-    if given.setdefault("level", "group") != "group":
+    if options.setdefault("level", "group") != "group":
         raise UsageError("pellucid-power plans at the group level; leave the level out")
-    return {"power": 100, **given}
+    return {"power": 100, **options}
 
 
-def _level(given: dict[str, Any]) -> int:
-    bids_dir, output_dir = (Path(given.pop(name, ".")) for name in ("bids_dir", "output_dir"))
-    level = given.pop("level", cli.LEVELS[0])
+def _run_level(options: dict[str, Any]) -> int:
+    bids_dir, output_dir = (Path(options.pop(name, ".")) for name in ("bids_dir", "output_dir"))
+    level = options.pop("level", cli.LEVELS[0])
     if level not in cli.LEVELS:
         print(f"pellucid: unknown analysis level {level!r}; choose from {', '.join(cli.LEVELS)}", file=sys.stderr)
         return UNKNOWN_LEVEL
-    runs = settings.each(level, bids_dir.absolute(), output_dir.absolute(), given=given)
+    runs = settings.each(level, bids_dir.absolute(), output_dir.absolute(), given=options)
     if runs[0].both.write_config:
-        print("\n".join(settings.shown(one, cli.helps()) for one in runs), end="")
+        print("\n".join(settings.to_toml(run) for run in runs), end="")
         return 0
-    _start(runs[0].other.verbose, runs[0].compute.omp_nthreads)
-    environment.settle(runs[0].work_dir)
+    _prepare_process(runs[0].other.verbose, runs[0].compute.omp_nthreads)
+    environment.configure_environment(runs[0].work_dir)
     stage = importlib.import_module(f"bids_app.{level}")
-    return max(int(stage.run(one)) for one in runs)
+    codes = []
+    for run in runs:
+        with run_log.record_run(run):
+            codes.append(int(stage.run(run)))
+    return max(codes)
 
 
-def _phantom(words: Sequence[str]) -> int:
-    given = cli.phantom(words)
-    _start(0, 1)
+def _write_phantom(words: Sequence[str]) -> int:
+    options = cli.phantom(words)
+    _prepare_process(0, 1)
     from bids_app.phantom.write import write
 
-    out = given.pop("out")
-    write(out.absolute(), **given)
+    out = options.pop("out")
+    write(out.absolute(), **options)
     log.info("wrote %s", out)
     return 0
 
 
-def _start(verbose: int, threads: int) -> None:
+def _prepare_process(verbose: int, threads: int) -> None:
     """Logs go to stderr; thread counts are set before any library reads them; SIGTERM ends the workers too."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _stop)
-    level = (logging.INFO, logging.DEBUG)[min(verbose, 1)]
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    log.setLevel(level)
+        signal.signal(signal.SIGTERM, _terminate)
+    run_log.show_on_screen(verbose)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ[name] = str(threads)
     os.environ["PYTHONSAFEPATH"] = "1"  # the server of workers would look for modules in the caller's folder first
@@ -100,37 +102,37 @@ def _start(verbose: int, threads: int) -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")
 
 
-def _stop(number: int, _: object) -> None:
+def _terminate(number: int, _: object) -> None:
     """Batch systems end a job so; leaving by an exception lets `finally` clean up."""
-    print("pellucid: stopped from outside; what is finished is kept, run again to go on", file=sys.stderr)
+    print("pellucid: terminated; completed work is kept, rerun to resume", file=sys.stderr)
     sys.exit(128 + number)
 
 
-def _guard(work: Callable[[], int], words: Sequence[str]) -> int:
-    """A user's mistake is one message; our own bug is a traceback in a file that one line names."""
+def _guard(command: Callable[[], int], words: Sequence[str]) -> int:
+    """A user's mistake is one message; an internal error is a traceback in a file that one line names."""
     try:
-        return work()
+        return command()
     except PellucidError as error:
         print(f"pellucid: {error}", file=sys.stderr)
         return error.code
     except KeyboardInterrupt:
-        print("pellucid: interrupted; what is finished is kept, run again to go on", file=sys.stderr)
+        print("pellucid: interrupted; completed work is kept, rerun to resume", file=sys.stderr)
         return 130
     except Exception as error:
         file = _crash_folder(words) / f"pellucid-crash-{time.strftime('%Y%m%d-%H%M%S')}.txt"
         file.write_text(traceback.format_exc())
-        print(f"pellucid: our bug, sorry: {type(error).__name__}; please report it with {file}", file=sys.stderr)
+        print(f"pellucid: internal error ({type(error).__name__}); please report it and attach {file}", file=sys.stderr)
         return PellucidError.code
 
 
 def _crash_folder(words: Sequence[str]) -> Path:
-    """OUT_DIR/logs where OUT_DIR stands, else the current folder, else the one for temporary files."""
-    places = [Path.cwd(), Path(tempfile.gettempdir())]
+    """OUT_DIR/logs where OUT_DIR exists, else the current folder, else the one for temporary files."""
+    folders = [Path.cwd(), Path(tempfile.gettempdir())]
     with contextlib.suppress(PellucidError, OSError):
         logs = cli.parse(words)["output_dir"] / "logs"
         logs.mkdir(exist_ok=True)
-        places.insert(0, logs)
-    return next((place for place in places if place.is_dir() and os.access(place, os.W_OK)), places[-1])
+        folders.insert(0, logs)
+    return next((folder for folder in folders if folder.is_dir() and os.access(folder, os.W_OK)), folders[-1])
 
 
 if __name__ == "__main__":  # python bids_app/run.py; a worker imports this file by another name

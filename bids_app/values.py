@@ -9,7 +9,7 @@ from typing import Any, Union, get_args, get_origin
 
 from bids_app.errors import UsageError
 
-ALL = "networks"  # whose options are tuned where no classifier is named
+ALL = "networks"  # whose hyperparameters are set where no classifier is named
 
 
 def option(key: str) -> str:
@@ -24,9 +24,9 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
         return None if value is None else coerce(key, value, inner[0])
     try:
         if origin is tuple:
-            return tuple(coerce(key, item, inner[0]) for item in listed(value))
+            return tuple(coerce(key, entry, inner[0]) for entry in listed(value))
         if origin is dict:
-            return {str(name): coerce(key, item, inner[1]) for name, item in value.items()}
+            return {str(name): coerce(key, entry, inner[1]) for name, entry in value.items()}
         return _scalar(value, hint)
     except (TypeError, ValueError, AttributeError) as error:
         raise UsageError(
@@ -58,28 +58,28 @@ def megabytes(size: object) -> int:
 
 
 def listed(value: Any) -> list[Any]:
+    """A list of values; a text or a path is one value."""
     return [value] if isinstance(value, str | Path) else list(value)
 
 
 def pairs(words: Sequence[str]) -> dict[str, str]:
     """NAME=VALUE. Raises UsageError for a word of another form."""
-    lacking = [word for word in words if "=" not in word]
-    if lacking:
-        raise UsageError(f"expected NAME=VALUE, not {', '.join(lacking)}")
+    if wrong := [word for word in words if "=" not in word]:
+        raise UsageError(f"expected NAME=VALUE, not {', '.join(wrong)}")
     return dict(word.split("=", 1) for word in words)
 
 
-def tuned(words: Sequence[str]) -> dict[str, dict[str, Any]]:
+def hyperparameters(words: Sequence[str]) -> dict[str, dict[str, Any]]:
     """NAME.OPTION=VALUE, the value as in TOML, a bare word being a text; without NAME it is for all networks."""
-    tuned: dict[str, dict[str, Any]] = {}
+    tables: dict[str, dict[str, Any]] = {}
     for key, word in pairs(words).items():
-        name, _, what = key.rpartition(".")
+        name, _, parameter = key.rpartition(".")
         try:
             value = tomllib.loads(f"value = {word}")["value"]
         except tomllib.TOMLDecodeError:
             value = word
-        tuned.setdefault(name or ALL, {})[what] = value
-    return tuned
+        tables.setdefault(name or ALL, {})[parameter] = value
+    return tables
 
 
 def derivatives(words: Sequence[str]) -> dict[str, str]:

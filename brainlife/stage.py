@@ -16,27 +16,29 @@ BIDS = Path("bids")
 WORK = ["-w", "work", "--nprocs", "4", "--mem-mb", "15000"]
 
 
-def people(config: dict) -> list[tuple[str, str, str]]:
-    """Image, person and session of every T1w; `t1` is one path or several, `_inputs` says whose, in the same order."""
+def list_images(config: dict) -> list[tuple[str, str, str]]:
+    """Image, participant and session of every T1w; `t1` is a path or several, `_inputs` has their metadata in order."""
     images = [config["t1"]] if isinstance(config["t1"], str) else config["t1"]
-    metas = [one.get("meta", {}) for one in config.get("_inputs", []) if one.get("id", "t1") == "t1"]
+    metas = [entry.get("meta", {}) for entry in config.get("_inputs", []) if entry.get("id", "t1") == "t1"]
     metas += [{}] * (len(images) - len(metas))
-    found = []
+    rows = []
     for number, (image, meta) in enumerate(zip(images, metas, strict=False), start=1):
-        who, session = (re.sub("[^0-9A-Za-z]", "", str(meta.get(name) or "")) for name in ("subject", "session"))
-        found.append((image, who or f"{number:02}", session))
-    return found
+        participant, session = (
+            re.sub("[^0-9A-Za-z]", "", str(meta.get(name) or "")) for name in ("subject", "session")
+        )
+        rows.append((image, participant or f"{number:02}", session))
+    return rows
 
 
-def place(image: str, who: str, session: str) -> Path:
-    """Where a T1w stands in the BIDS data set."""
-    parts = [f"sub-{who}", *([f"ses-{session}"] if session else [])]
+def bids_path(image: str, participant: str, session: str) -> Path:
+    """The path of a T1w in the BIDS data set."""
+    parts = [f"sub-{participant}", *([f"ses-{session}"] if session else [])]
     ending = ".nii.gz" if image.endswith(".gz") else ".nii"
     return BIDS.joinpath(*parts, "anat", "_".join([*parts, f"T1w{ending}"]))
 
 
 def describe(config: dict) -> None:
-    """Write what a BIDS data set states of itself; `participants` is a list of rows, or a TSV."""
+    """Write dataset_description.json and participants.tsv; `participants` is a list of rows, or a TSV."""
     BIDS.mkdir(exist_ok=True)
     (BIDS / "dataset_description.json").write_text(json.dumps({"Name": "brainlife", "BIDSVersion": "1.10.0"}))
     rows = config.get("participants") or []
@@ -61,10 +63,10 @@ def commands(config: dict) -> list[list[str]]:
 
 
 if __name__ == "__main__":
-    asked = json.loads(Path(sys.argv[2]).read_text())
+    config = json.loads(Path(sys.argv[2]).read_text())
     if sys.argv[1] == "list":
-        print("\n".join(f"{image}\t{place(image, who, session)}" for image, who, session in people(asked)))
+        print("\n".join(f"{row[0]}\t{bids_path(*row)}" for row in list_images(config)))
     elif sys.argv[1] == "describe":
-        describe(asked)
+        describe(config)
     else:
-        print("\n".join(shlex.join(words) for words in commands(asked)))
+        print("\n".join(shlex.join(words) for words in commands(config)))

@@ -347,7 +347,7 @@ def test_an_interrupt_is_no_bug(tell, tmp_path, monkeypatch):
     monkeypatch.setattr(participant, "run", failing(KeyboardInterrupt()))
     code, told = tell("data", tmp_path / "out", "participant")
     assert code == 130
-    assert "run again to go on" in told
+    assert "rerun to resume" in told
 
 
 @pytest.mark.slow
@@ -365,7 +365,7 @@ def test_an_interrupted_run_leaves_nothing_half_written_and_is_finished_by_the_n
         run.send_signal(sent)
         _, told = run.communicate(timeout=60)
     assert run.returncode == ends
-    assert "run again to go on" in told
+    assert "rerun to resume" in told
     assert list((out / ".tmp").iterdir()) == []
     assert list(out.glob("sub-*/anat")) == []
     assert subprocess.run(words, check=False).returncode == 0

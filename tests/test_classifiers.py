@@ -8,7 +8,9 @@ from sklearn.svm import SVC
 from small_networks import LARGE, QUICK, part_of, shape_of
 
 from bids_app import catalogue
-from bids_app.classifiers import _gram, _slope
+from bids_app.classifiers import _gram
+from bids_app.classifiers._gram import combine_samples, inner_products
+from bids_app.classifiers._slope import fit_slope
 from bids_app.explainers import gradcam
 
 VOXEL_MM = (3.0, 3.0, 3.0)
@@ -17,14 +19,14 @@ SHAPE = (17, 20, 16)
 
 def made(name, channels=1, classes=2, shape=SHAPE, seed=0):
     part, shape = part_of(name), shape_of(name, shape)
-    size = shape if part.TAKES == "volumes" else (int(np.prod(shape)),)
+    size = shape if part.INPUT_FORMAT == "volumes" else (int(np.prod(shape)),)
     return part.build(channels, classes, size, voxel_mm=VOXEL_MM, seed=seed)
 
 
 def batch(classifier, name, people=3, channels=1, seed=1):
     shape = shape_of(name, SHAPE)
     x = torch.from_numpy(np.random.default_rng(seed).standard_normal((people, channels, *shape), dtype=np.float32))
-    return x if classifier.takes == "volumes" else x.flatten(1)
+    return x if classifier.input_format == "volumes" else x.flatten(1)
 
 
 @pytest.fixture(params=[*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)])
@@ -65,7 +67,7 @@ def test_the_state_is_tensors_of_numbers_that_can_be_loaded_into_a_new_one(name)
 
 def test_it_says_what_it_takes_and_how_it_learns(name):
     part, classifier = part_of(name), made(name)
-    assert classifier.takes == part.TAKES
+    assert classifier.input_format == part.INPUT_FORMAT
     if not hasattr(classifier, "fit"):
         assert classifier.cam_layer in list(classifier.modules())
         assert min(part.EPOCHS, part.BATCH_SIZE, part.LEARNING_RATE) > 0
@@ -156,17 +158,17 @@ def test_the_slope_is_the_likeliest_of_a_grid_and_never_negative():
     grid = np.geomspace(0.1, 10, 2001)
     p = 1 / (1 + np.exp(-grid[:, None] * f))
     loss = -(target * np.log(p) + (1 - target) * np.log1p(-p)).sum(1)
-    assert _slope.fit(decisions, y) == pytest.approx(grid[loss.argmin()], rel=0.01)
-    assert 0 < _slope.fit(-decisions, y) < 0.011
+    assert fit_slope(decisions, y) == pytest.approx(grid[loss.argmin()], rel=0.01)
+    assert 0 < fit_slope(-decisions, y) < 0.011
 
 
 def test_sums_over_chunks_are_the_whole_matrix_product(monkeypatch):
     monkeypatch.setattr(_gram, "CHUNK", 7)
     x = people(n=6, voxels=31)[0]
     centred = x - x.mean(0, dtype=np.float64)
-    assert _gram.gram(x, x.mean(0, dtype=np.float64)) == pytest.approx(centred @ centred.T)
+    assert inner_products(x, x.mean(0, dtype=np.float64)) == pytest.approx(centred @ centred.T)
     some = np.random.default_rng(0).standard_normal((2, 6))
-    assert _gram.combine(some, x, x.mean(0, dtype=np.float64)) == pytest.approx(some @ centred)
+    assert combine_samples(some, x, x.mean(0, dtype=np.float64)) == pytest.approx(some @ centred)
 
 
 @pytest.mark.parametrize("edge_mm", [1.0, 1.5, 2.0, 3.0, 4.0])

@@ -88,13 +88,15 @@ def test_brainlife_is_called_as_brainlife_calls():
 def test_the_images_of_brainlife_become_a_bids_data_set():
     asked = json.loads((ROOT / "brainlife" / "config.json").read_text())
     stage = script("stage")
-    there = {str(stage.place(*one)) for one in stage.people(asked)}
+    there = {str(stage.bids_path(*one)) for one in stage.list_images(asked)}
     assert there == {"bids/sub-01/anat/sub-01_T1w.nii.gz", "bids/sub-02/anat/sub-02_T1w.nii.gz"}
     one = {"t1": "../in/t1.nii", "_inputs": [{"id": "t1", "meta": {"subject": "NDAR_7", "session": "baseline 1"}}]}
-    assert [str(stage.place(*it)) for it in stage.people(one)] == [
+    assert [str(stage.bids_path(*it)) for it in stage.list_images(one)] == [
         "bids/sub-NDAR7/ses-baseline1/anat/sub-NDAR7_ses-baseline1_T1w.nii"
     ]
-    assert [str(stage.place(*it)) for it in stage.people({"t1": "a.nii.gz"})] == ["bids/sub-01/anat/sub-01_T1w.nii.gz"]
+    assert [str(stage.bids_path(*it)) for it in stage.list_images({"t1": "a.nii.gz"})] == [
+        "bids/sub-01/anat/sub-01_T1w.nii.gz"
+    ]
 
 
 def test_the_commands_for_brainlife_are_ones_that_can_be_given():
@@ -128,6 +130,6 @@ def test_what_brainlife_shows_holds_no_image_of_a_person(tmp_path):
     assert (
         shown["brainlife"][1]["base64"] == "Z3JvdXAvYmlnL2ZpZ3VyZXMvaGVhdG1hcC5wbmc="
     )  # group/big/figures/heatmap.png
-    assert shown["brainlife"][2]["msg"].startswith("few: a class has fewer than ten people tested")
-    assert shown["warnings"] == ["not finished: sub-02"]
-    assert "some people failed" in shown["errors"][0]
+    assert shown["brainlife"][2]["msg"].startswith("few: a class has fewer than ten participants tested")
+    assert shown["warnings"] == ["not complete: sub-02"]
+    assert "some participants failed" in shown["errors"][0]

@@ -11,6 +11,8 @@ from types import ModuleType
 import numpy as np
 import torch
 
+from bids_app import maps
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 
@@ -52,7 +54,10 @@ def example(kind: str) -> ModuleType:
 
 def test_the_map_is_an_array_of_its_input_s_shape():
     density = np.random.default_rng(0).random((6, 5, 4))
-    np.testing.assert_allclose(example("a map").compute(density), density, rtol=1e-6)
+    part = example("a map")
+    maps.check_contract("density", part)
+    np.testing.assert_allclose(part.compute(density, threshold=0.0), density, rtol=1e-6)
+    assert (part.compute(density, threshold=0.5) > 0).mean() < 0.7
 
 
 def test_the_classifier_gives_logits_and_a_cam_layer():
@@ -60,14 +65,14 @@ def test_the_classifier_gives_logits_and_a_cam_layer():
     network = part.build(2, 3, (6, 5, 4), voxel_mm=(3.0, 3.0, 3.0), seed=1)
     assert network(torch.zeros(4, 2, 6, 5, 4)).shape == (4, 3)
     assert isinstance(network.cam_layer, torch.nn.Module)
-    assert network.takes == part.TAKES == "volumes"
+    assert network.input_format == part.INPUT_FORMAT == "volumes"
 
 
 def test_the_explainer_of_a_linear_network_adds_up_to_its_logit():
     linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2 * 6 * 5 * 4, 2, bias=False))
     explainer = example("an explainer")
     assert "networks" in explainer.check(linear)
-    linear.takes = "volumes"
+    linear.input_format = "volumes"
     assert explainer.check(linear) is None
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 6, 5, 4)).astype(np.float32))
     heatmap = explainer.explain(linear, x, 1, mask=np.ones((6, 5, 4), bool))

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def clean(monkeypatch, tmp_path):
     """An environment that says nothing; a home that can be written."""
-    names = ("LOGNAME", "USER", "NUMBA_CACHE_DIR", environment.COMPILED, *environment.CACHES, *environment.FETCHED)
+    names = ("LOGNAME", "USER", "NUMBA_CACHE_DIR", environment.COMPILED, *environment.CACHES, *environment.DOWNLOADS)
     for name in (*names, *environment.CONTAINERS):
         monkeypatch.setenv(name, "")  # so that what is set below is taken back
         monkeypatch.delenv(name)
@@ -26,8 +26,10 @@ def clean(monkeypatch, tmp_path):
 
 
 def test_where_there_is_a_home_libraries_keep_their_own_places(clean, tmp_path):
-    environment.settle(tmp_path / "work")
-    assert [name for name in (*environment.CACHES, *environment.FETCHED, "NUMBA_CACHE_DIR") if name in os.environ] == []
+    environment.configure_environment(tmp_path / "work")
+    assert [
+        name for name in (*environment.CACHES, *environment.DOWNLOADS, "NUMBA_CACHE_DIR") if name in os.environ
+    ] == []
     assert not (tmp_path / "work").exists()
 
 
@@ -37,8 +39,8 @@ def test_without_a_home_all_goes_below_the_work_folder(clean, tmp_path, apptaine
         clean.setenv("APPTAINER_CONTAINER", "/image.sif")
     else:
         clean.setenv("HOME", "/nonexistent")
-    environment.settle(tmp_path / "work")
-    for name in (*environment.CACHES, *environment.FETCHED):
+    environment.configure_environment(tmp_path / "work")
+    for name in (*environment.CACHES, *environment.DOWNLOADS):
         assert Path(os.environ[name]).is_relative_to(tmp_path / "work")
 
 
@@ -46,7 +48,7 @@ def test_what_the_user_has_set_or_fetched_stays(clean, tmp_path):
     clean.setenv("APPTAINER_CONTAINER", "/image.sif")
     clean.setenv("MPLCONFIGDIR", "/mine")
     (tmp_path / "home" / ".cache" / "huggingface").mkdir(parents=True)
-    environment.settle(tmp_path / "work")
+    environment.configure_environment(tmp_path / "work")
     assert os.environ["MPLCONFIGDIR"] == "/mine"
     assert "HF_HOME" not in os.environ
 
@@ -56,7 +58,7 @@ def test_a_user_whom_the_machine_does_not_know_has_a_name():
     code = (
         "import os, pwd, getpass; from pathlib import Path; from bids_app import environment\n"
         "os.setgroups([]); os.setgid(12345); os.setuid(12345)\n"
-        "environment.settle(Path('/work')); print(getpass.getuser())"
+        "environment.configure_environment(Path('/work')); print(getpass.getuser())"
     )
     bare = {name: value for name, value in os.environ.items() if name not in ("LOGNAME", "USER", "LNAME", "USERNAME")}
     done = subprocess.run([sys.executable, "-c", code], env=bare, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -73,7 +75,7 @@ def test_a_work_folder_takes_what_numba_compiled_when_the_image_was_built(tmp_pa
     )
     code = (
         "import os; from pathlib import Path; from bids_app import environment\n"
-        f"work = Path({str(tmp_path / 'work')!r}); environment.settle(work)\n"
+        f"work = Path({str(tmp_path / 'work')!r}); environment.configure_environment(work)\n"
         "from bids_app.graphs import run; run.copy_compiled_kernels(work)\n"
         f"{found}"
         "print(sum(loops.compiled.stats.cache_hits.values()), sum(loops.compiled.stats.cache_misses.values()))"

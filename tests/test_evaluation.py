@@ -375,12 +375,12 @@ class TestSites:
         kernels = []
         for split in folds.stratified_folds([CLASSES[row % 2] for row in range(60)], folds=5):
             train, test = np.array(split.train), np.array(split.test)
-            kernels.append(permutation.FoldKernel(svm.products(x[train], x[test]), train, test))
+            kernels.append(permutation.FoldKernel(svm.gram_matrix(x[train], x[test]), train, test))
         return kernels, site.tolist()
 
     def test_a_site_that_shifts_its_maps_is_told_and_sites_without_a_trace_are_not(self):
         found = [
-            sites.site_prediction_score(*self.study(shift), decide=svm.decide)["balanced_accuracy"]
+            sites.site_prediction_score(*self.study(shift), decide=svm.decision_function)["balanced_accuracy"]
             for shift in (0.0, 2.0)
         ]
         assert abs(found[0] - 1 / 3) < 0.2
@@ -389,10 +389,10 @@ class TestSites:
     def test_a_site_that_does_not_train_is_not_asked_about(self):
         kernels, names = self.study(2.0)
         names = ["D" if row in kernels[0].test else name for row, name in enumerate(names)]
-        found = sites.site_prediction_score(kernels, names, decide=svm.decide)
+        found = sites.site_prediction_score(kernels, names, decide=svm.decision_function)
         assert found["sites"] == 3
         assert found["chance"] == pytest.approx(1 / 3)
-        assert sites.site_prediction_score(kernels, ["A"] * 60, decide=svm.decide) == {}
+        assert sites.site_prediction_score(kernels, ["A"] * 60, decide=svm.decision_function) == {}
 
     def test_accuracy_within_sites_is_that_of_their_people(self):
         told = scores.average_sessions(predictions(40, 1.0), CLASSES)

@@ -9,16 +9,17 @@ from scipy.ndimage import gaussian_filter
 from sklearn.model_selection import StratifiedKFold
 
 from bids_app import catalogue
-from bids_app.classifiers import _evidence, _places, model_averaging, regional, single_effect, svm
-from bids_app.classifiers._places import Places
+from bids_app.classifiers import model_averaging, regional, single_effect, svm
+from bids_app.classifiers._evidence import LABELLINGS_AT_ONCE, RATIOS, SHARED, Single
+from bids_app.classifiers._voxel_grid import CUBES, VoxelGrid, group_means
 from bids_app.errors import DataError
 
 SHAPE, MM = (10, 8, 6), (3.0, 3.0, 3.0)
 MASK = np.ones(SHAPE, bool)
 MASK[0, 0] = False
 INDEX = np.argwhere(MASK)
-REGIONS = (INDEX[:, 0] // 4 * 2 + INDEX[:, 1] // 5) * (INDEX[:, 2] > 0)  # some voxels are of none
-PLACES = Places(INDEX, MM, REGIONS)
+PARCELS = (INDEX[:, 0] // 4 * 2 + INDEX[:, 1] // 5) * (INDEX[:, 2] > 0)  # some voxels are of none
+PLACES = VoxelGrid(INDEX, MM, PARCELS)
 WITH_PRIOR = (single_effect, regional, model_averaging)
 
 
@@ -47,7 +48,7 @@ def slow_decision(x, y, new, prior):
     _, singular, v = np.linalg.svd(x, full_matrices=False)
     v, w = v[:-1], singular[:-1] ** 2
     w = w / w.mean()
-    unshared = np.eye(x.shape[1]) - v.T @ np.diag(1 - _evidence.SHARED / (_evidence.SHARED + w)) @ v
+    unshared = np.eye(x.shape[1]) - v.T @ np.diag(1 - SHARED / (SHARED + w)) @ v
     t = np.where(y == 1, np.mean(y == 0), -np.mean(y == 1))
     models = []  # (log prior, log evidence, decisions on those who trained, on new people)
     for hypothesis, mass in prior.items():
@@ -59,14 +60,14 @@ def slow_decision(x, y, new, prior):
             sd = (x @ mean_over.T).std(axis=0)
             mean_over /= np.maximum(sd, 0.1 * np.percentile(sd, 95))[:, None]
             old_features, new_features = x @ unshared @ mean_over.T, new @ unshared @ mean_over.T
-        if isinstance(hypothesis, _evidence.Single):
+        if isinstance(hypothesis, Single):
             pairs = [(old_features[:, [k]], new_features[:, [k]]) for k in range(old_features.shape[1])]
             kernels = [(n * f @ f.T / (f.T @ f), n * g @ f.T / (f.T @ f)) for f, g in pairs]
         else:
             size = np.trace(old_features @ old_features.T) / n
             kernels = [
                 (ratio / size * old_features @ old_features.T, ratio / size * new_features @ old_features.T)
-                for ratio in _evidence.RATIOS
+                for ratio in RATIOS
             ]
         for own, of_new in kernels:
             solved = np.linalg.solve(np.eye(n) + own, t)
@@ -83,7 +84,7 @@ def test_decisions_are_those_of_the_definition_with_matrices_of_voxels_by_voxels
     x, y = people(effect=effect)
     new, _ = people(n=7, seed=1)
     shuffled = np.random.default_rng(2).permutation(y)
-    found = part.decide(part.products(x, new, places=PLACES), np.stack([y, shuffled]))
+    found = part.decision_function(part.gram_matrix(x, new, voxel_grid=PLACES), np.stack([y, shuffled]))
     for labels, decisions in zip((y, shuffled), found, strict=True):
         wanted = slow_decision(x.astype(float), labels, new.astype(float), part.PRIOR)
         assert decisions[:, 1] - decisions[:, 0] == pytest.approx(wanted, rel=1e-4, abs=1e-6)
@@ -94,63 +95,63 @@ def test_voxel_weights_give_the_decisions_of_products_also_of_two_channels(part)
     x, y = people(effect=1.0)
     both, new = np.concatenate([x, x[::-1] ** 2], axis=1), np.concatenate([people(n=5, seed=3)[0]] * 2, axis=1)
     machine = part.build(2, 2, (x.shape[1],), voxel_mm=MM, seed=0)
-    machine.fit(both, y, seed=0, places=PLACES)
+    machine.fit(both, y, seed=0, voxel_grid=PLACES)
     with torch.no_grad():
         logits = machine(torch.from_numpy(new)).numpy() / machine.slope.item()
-    decisions = part.decide(part.products(both, new, places=PLACES), y[None])[0]
+    decisions = part.decision_function(part.gram_matrix(both, new, voxel_grid=PLACES), y[None])[0]
     assert logits == pytest.approx(decisions, rel=1e-3, abs=1e-4)
 
 
 def test_a_hundred_and_one_labellings_at_once_are_those_one_by_one():
     x, y = people()
     random = np.random.default_rng(0)
-    labellings = np.array([random.permutation(y) for _ in range(_evidence.AT_ONCE + 1)])
-    inner = model_averaging.products(x, x[:3], places=PLACES)
-    each = [model_averaging.decide(inner, one[None])[0] for one in labellings[[0, -1]]]
-    assert model_averaging.decide(inner, labellings)[[0, -1]] == pytest.approx(np.array(each), abs=1e-9)
+    labellings = np.array([random.permutation(y) for _ in range(LABELLINGS_AT_ONCE + 1)])
+    inner = model_averaging.gram_matrix(x, x[:3], voxel_grid=PLACES)
+    each = [model_averaging.decision_function(inner, one[None])[0] for one in labellings[[0, -1]]]
+    assert model_averaging.decision_function(inner, labellings)[[0, -1]] == pytest.approx(np.array(each), abs=1e-9)
 
 
 def test_means_are_over_the_voxels_of_a_group_and_channels_never_share_one():
     x = np.random.default_rng(0).normal(size=(3, 2 * len(INDEX))).astype(np.float32)
-    labels = PLACES.labels(_places.REGIONS, x.shape[1])
-    found = _places.means(x, labels, np.zeros(x.shape[1]))
-    regions = np.unique(REGIONS[REGIONS > 0])
+    labels = PLACES.labels("regions", x.shape[1])
+    found = group_means(x, labels, np.zeros(x.shape[1]))
+    regions = np.unique(PARCELS[PARCELS > 0])
     assert found.shape == (3, 2 * len(regions))
     for channel in range(2):
         values = x[:, channel * len(INDEX) : (channel + 1) * len(INDEX)]
         for number, region in enumerate(regions):
-            wanted = values[:, region == REGIONS].mean(axis=1)
+            wanted = values[:, region == PARCELS].mean(axis=1)
             assert found[:, channel * len(regions) + number] == pytest.approx(wanted, abs=1e-6)
 
 
 @pytest.mark.parametrize(("mm", "edges"), [(1.0, 6), (1.5, 4), (2.0, 3), (3.0, 2), (4.0, 2), (8.0, 1)])
 def test_cubes_have_edges_of_about_6_mm_whatever_the_voxels(mm, edges):
     index = np.argwhere(np.ones((12, 12, 12), bool))
-    labels = Places(index, (mm,) * 3).labels(_places.CUBES, len(index))
+    labels = VoxelGrid(index, (mm,) * 3).labels(CUBES, len(index))
     assert np.bincount(labels).max() == edges**3
     assert all(np.ptp(index[labels == one], axis=0).max() < edges for one in range(labels.max() + 1))
 
 
 def test_without_two_regions_in_the_mask_regional_is_refused_and_averaging_does_without():
     x, y = people()
-    bare = Places(INDEX, MM, np.zeros(len(INDEX), int))
+    bare = VoxelGrid(INDEX, MM, np.zeros(len(INDEX), int))
     with pytest.raises(DataError, match="no two regions"):
-        regional.build(1, 2, (x.shape[1],), voxel_mm=MM, seed=0).fit(x, y, seed=0, places=bare)
-    inner = model_averaging.products(x, x[:4], places=bare)
+        regional.build(1, 2, (x.shape[1],), voxel_mm=MM, seed=0).fit(x, y, seed=0, voxel_grid=bare)
+    inner = model_averaging.gram_matrix(x, x[:4], voxel_grid=bare)
     assert set(inner) == {"gram", "cubes"}
-    assert np.isfinite(model_averaging.decide(inner, y[None])).all()
+    assert np.isfinite(model_averaging.decision_function(inner, y[None])).all()
 
 
 def accuracy(part, x, y):
     right = []
     for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(x, y):
-        decisions = part.decide(part.products(x[train], x[test], places=PLACES), y[train][None])[0]
+        decisions = part.decision_function(part.gram_matrix(x[train], x[test], voxel_grid=PLACES), y[train][None])[0]
         called = decisions.argmax(axis=1)
         right.append(np.mean([(called[y[test] == one] == one).mean() for one in (0, 1)]))
     return np.mean(right)
 
 
-FOCAL, WHOLE = (INDEX // 2 == (2, 2, 1)).all(axis=1), REGIONS == 2
+FOCAL, WHOLE = (INDEX // 2 == (2, 2, 1)).all(axis=1), PARCELS == 2
 
 
 @pytest.mark.parametrize(
@@ -180,5 +181,5 @@ def test_averaging_is_close_to_svm_where_everything_differs_a_little():
 
 
 def test_every_classifier_with_a_prior_is_tested_here():
-    with_prior = {name for name in catalogue.names("classifiers") if catalogue.offers("classifiers", name, "SETS")}
+    with_prior = {name for name in catalogue.names("classifiers") if catalogue.has("classifiers", name, "SETS")}
     assert with_prior == {part.__name__.rpartition(".")[2] for part in WITH_PRIOR}

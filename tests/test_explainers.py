@@ -13,14 +13,15 @@ from monai.visualize import GradCAM as MonaiGradCAM
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from small_networks import LARGE, QUICK, part_of
+from small_networks import LARGE, part_of, shape_of
+from small_networks import QUICK as EVERY_QUICK
 from torch import nn
 
 from bids_app import catalogue
-from bids_app.classifiers._places import Places
+from bids_app.classifiers._voxel_grid import VoxelGrid
 from bids_app.errors import DataError
-from bids_app.explainers._features import placed
-from bids_app.explainers._geometry import cells, upsample
+from bids_app.explainers._activations import feature_grid
+from bids_app.explainers._receptive_field import trace_feature_grid, upsample
 
 SHAPE = (17, 20, 16)
 OF_SLICES = ("gradcam", "guided_backprop", "lrp_alphabeta")
@@ -43,6 +44,8 @@ LOOKED_INTO = {
     "wang_small": OF_SLICES,
 }
 LIKE = {name: f"{name}_small" for name in LARGE} | {"vit_b16": "vit_small"} | {"wang_a": "wang_small"}
+# those of larger images are explained in test_contracts.py
+QUICK = [name for name in EVERY_QUICK if shape_of(name, SHAPE) == SHAPE]
 MASK = np.ones(SHAPE, bool)
 MASK[:2] = False
 
@@ -62,11 +65,11 @@ def trained(name, classes):
     random = np.random.default_rng(0)
     volumes = (random.standard_normal((12, *SHAPE)) * MASK).astype(np.float32)
     y = np.arange(12) % classes
-    if part.TAKES == "vectors":
+    if part.INPUT_FORMAT == "vectors":
         x = volumes[:, MASK]
         classifier = part.build(1, classes, (x.shape[1],), voxel_mm=(3.0,) * 3, seed=0)
         where = np.argwhere(MASK)
-        classifier.fit(x, y, seed=0, places=Places(where, (3.0,) * 3, where[:, 0] // 5 + 1))
+        classifier.fit(x, y, seed=0, voxel_grid=VoxelGrid(where, (3.0,) * 3, where[:, 0] // 5 + 1))
         return classifier, x, torch.from_numpy(x[0])
     classifier = part.build(1, classes, SHAPE, voxel_mm=(3.0,) * 3, seed=0)
     steps = torch.optim.SGD(classifier.parameters(), lr=0.1)
@@ -93,7 +96,7 @@ def pairs(all_of_them=True):
 def mapped(name, classifier, x, train, target=1):
     """The map of class 1, of a person or of the model, whichever the explainer has."""
     explainer = catalogue.load("explainers", name)
-    if explainer.OF == "model":
+    if explainer.SCOPE == "model":
         return explainer.describe(classifier, train)[target]
     return explainer.explain(classifier, x, target, mask=MASK, **regions_for(explainer))
 
@@ -112,8 +115,8 @@ def test_it_declares_sign_unit_what_it_is_of_and_its_source(name):
     explainer = catalogue.load("explainers", name)
     assert explainer.SIGN in ("both", "positive")
     assert explainer.UNIT
-    assert hasattr(explainer, "explain") == (explainer.OF in ("person", "both"))
-    assert hasattr(explainer, "describe") == (explainer.OF in ("model", "both"))
+    assert hasattr(explainer, "explain") == (explainer.SCOPE in ("sample", "both"))
+    assert hasattr(explainer, "describe") == (explainer.SCOPE in ("model", "both"))
     assert "doi:" in explainer.__doc__
 
 
@@ -127,7 +130,7 @@ def test_a_wrong_pair_is_refused_with_the_reason(name):
 def test_maps_are_finite_not_all_zero_and_of_the_image_s_grid(name, kind):
     classifier, train, x = classifier_of(kind)
     values = mapped(name, classifier, x, train)
-    assert values.shape == (SHAPE if classifier.takes == "volumes" else (int(MASK.sum()),))
+    assert values.shape == (SHAPE if classifier.input_format == "volumes" else (int(MASK.sum()),))
     assert values.dtype == np.float32
     assert np.isfinite(values).all()
     assert values.any()
@@ -140,9 +143,9 @@ def test_a_method_says_how_large_its_cells_are_or_gives_each_voxel_a_value(name,
     """A map of cells is linear between their centres: no more than (cells per axis + 1) kinks along it."""
     classifier, train, x = classifier_of(kind)
     explainer = catalogue.load("explainers", name)
-    if not getattr(explainer, "CELLS", False):
+    if not getattr(explainer, "COARSE", False):
         return
-    step = placed(classifier, SHAPE).step
+    step = feature_grid(classifier, SHAPE).step
     assert len(step) == 3
     assert max(step) > 1
     values = mapped(name, classifier, x, train).astype(np.float64)
@@ -189,7 +192,7 @@ def test_other_weights_give_another_map(name, kind):
 class Plain(nn.Module):
     """Two strided convolutions, a mean over space and a linear head."""
 
-    takes = "volumes"
+    input_format = "volumes"
 
     def __init__(self, kernels=(3, 3), strides=(2, 2), paddings=(1, 1), symmetric=False):
         super().__init__()
@@ -210,7 +213,7 @@ class Plain(nn.Module):
 
 def test_gradcam_equals_captum_and_pytorch_grad_cam_before_scaling():
     network, x = Plain().eval(), torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0))
-    raw = catalogue.load("explainers", "gradcam").raw(network, x, 1)
+    raw = catalogue.load("explainers", "gradcam").cam_map(network, x, 1)
     captum = LayerGradCam(network, network.cam_layer).attribute(x[None].requires_grad_(), target=1)
     assert raw == pytest.approx(captum[0, 0].detach().numpy(), abs=1e-7)
     method = GradCAM(network, [network.cam_layer])
@@ -226,7 +229,7 @@ def test_gradcam_of_mean_features_and_a_linear_head_is_the_class_activation_map(
     with torch.no_grad():
         features = network.features(x[None])[0]
         cam = torch.einsum("k,kxyz->xyz", network.head.weight[1], features) / features[0].numel()
-    assert catalogue.load("explainers", "gradcam").raw(network, x, 1) == pytest.approx(cam.numpy(), abs=1e-6)
+    assert catalogue.load("explainers", "gradcam").cam_map(network, x, 1) == pytest.approx(cam.numpy(), abs=1e-6)
 
 
 def test_gradcam_is_monai_s_raw_map_where_it_speaks_for_the_class():
@@ -234,7 +237,7 @@ def test_gradcam_is_monai_s_raw_map_where_it_speaks_for_the_class():
     network, x = Plain().eval(), person()
     batch = x[None].requires_grad_()
     theirs = MonaiGradCAM(network, target_layers="features").compute_map(batch, class_idx=1)[0, 0].detach().numpy()
-    ours = catalogue.load("explainers", "gradcam").raw(network, x, 1)
+    ours = catalogue.load("explainers", "gradcam").cam_map(network, x, 1)
     assert theirs.any()
     assert np.maximum(ours, 0) == pytest.approx(theirs, rel=1e-4, abs=1e-7 * float(theirs.max()))
 
@@ -260,7 +263,7 @@ def test_a_bright_voxel_peaks_where_it_was_planted(shape, kernels, strides, padd
             layer.weight.fill_(1)
             layer.bias.zero_()
         network.head.weight.fill_(1)
-    where = cells(network, network.cam_layer, shape)
+    where = trace_feature_grid(network, network.cam_layer, shape)
     planted = tuple(round(start + step * 2) for start, step in zip(where.start, where.step, strict=True))
     x = torch.zeros(1, *shape)
     x[(0, *planted)] = 1
@@ -273,7 +276,7 @@ def test_cells_are_centred_where_their_gradient_is():
     shape = (16, 19, 22)
     network = Plain((5, 4), (2, 3), (1, 2))
     network.features.insert(2, nn.MaxPool3d(2, 1))
-    where = cells(network, network.cam_layer, shape)
+    where = trace_feature_grid(network, network.cam_layer, shape)
     linear = nn.Sequential(network.features[0], nn.AvgPool3d(2, 1), network.features[3])
     with torch.no_grad():
         for layer in (linear[0], linear[2]):
@@ -290,7 +293,7 @@ def test_cells_are_centred_where_their_gradient_is():
 
 def test_a_straight_ramp_stays_straight_between_centres_and_is_held_beyond():
     network = Plain()
-    where = cells(network, network.cam_layer, (17, 20, 16))
+    where = trace_feature_grid(network, network.cam_layer, (17, 20, 16))
     ramp = where.start[0] + where.step[0] * np.arange(where.shape[0])
     up = upsample(np.broadcast_to(ramp[:, None, None], where.shape), where, (17, 20, 16))
     expected = np.clip(np.arange(17), ramp[0], ramp[-1])
@@ -299,7 +302,7 @@ def test_a_straight_ramp_stays_straight_between_centres_and_is_held_beyond():
 
 def test_layers_that_are_no_chain_are_refused():
     network = Plain()
-    where = cells(network, network.cam_layer, SHAPE)
+    where = trace_feature_grid(network, network.cam_layer, SHAPE)
     with pytest.raises(ValueError, match="no plain chain"):
         upsample(np.zeros((9, 9, 9)), where, SHAPE)
 
@@ -385,14 +388,14 @@ def test_cam_and_the_bias_sum_up_to_the_logit_and_another_head_is_refused():
     cam = catalogue.load("explainers", "cam")
     with torch.no_grad():
         logit = float(network(x[None])[0, 1] - network.head.bias[1])
-    assert cam.raw(network, x, 1).mean() == pytest.approx(logit, abs=1e-6)
+    assert cam.cam_map(network, x, 1).mean() == pytest.approx(logit, abs=1e-6)
 
     class Largest(Plain):
         def forward(self, x):
             return self.head(self.features(x).amax((2, 3, 4)))
 
     with pytest.raises(DataError, match="does not sum up to the logit"):
-        cam.raw(Largest().eval(), x, 1)
+        cam.cam_map(Largest().eval(), x, 1)
 
 
 def test_gradcampp_follows_equation_19():
@@ -403,7 +406,7 @@ def test_gradcampp_follows_equation_19():
     a = features[0].detach()
     share = g**2 / (2 * g**2 + a.sum((1, 2, 3), keepdim=True) * g**3)
     wanted = torch.einsum("k,kxyz->xyz", (g.clamp(min=0) * torch.nan_to_num(share)).sum((1, 2, 3)), a)
-    found = catalogue.load("explainers", "gradcampp").raw(network.float(), x, 1)
+    found = catalogue.load("explainers", "gradcampp").cam_map(network.float(), x, 1)
     assert found == pytest.approx(wanted.numpy(), rel=1e-4, abs=1e-6 * float(wanted.abs().max()))
 
 
@@ -412,7 +415,7 @@ def test_mean_activation_is_the_mean_over_channels_and_knows_no_class():
     explain = catalogue.load("explainers", "mean_activation").explain
     with torch.no_grad():
         mean = network.features(x[None])[0].mean(0).numpy()
-    where = cells(network, network.cam_layer, SHAPE)
+    where = trace_feature_grid(network, network.cam_layer, SHAPE)
     assert explain(network, x, 0, mask=FULL) == pytest.approx(upsample(mean, where, SHAPE), abs=1e-6)
     assert (explain(network, x, 0, mask=FULL) == explain(network, x, 1, mask=FULL)).all()
 
@@ -487,7 +490,7 @@ def test_functional_or_shared_relus_and_other_kinks_are_refused_by_the_guided_me
             self.features[3] = self.features[1]
 
     guided = catalogue.load("explainers", "guided_backprop")
-    with pytest.raises(DataError, match="1 ReLUs of this network are no modules of their own"):
+    with pytest.raises(DataError, match="1 ReLUs of this network are not separate modules"):
         guided.explain(Functional().eval(), person(), 1, mask=FULL)
     with pytest.raises(DataError, match="1 ReLUs"):
         guided.explain(Shared().eval(), person(), 1, mask=FULL)

@@ -12,11 +12,11 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
 from bids_app import catalogue
-from bids_app.classifiers._places import Places
+from bids_app.classifiers._voxel_grid import VoxelGrid
 from bids_app.errors import DataError
 
 MM = (3.0, 3.0, 3.0)
-PLACES = Places(np.argwhere(np.ones((10, 6, 5), bool)), MM, np.repeat(np.arange(6), 50))
+PLACES = VoxelGrid(np.argwhere(np.ones((10, 6, 5), bool)), MM, np.repeat(np.arange(6), 50))
 
 
 def people(n=24, voxels=300, classes=2, effect=0.6, seed=0):
@@ -48,7 +48,7 @@ def test_logistic_decides_as_scikit_learn_does_on_the_voxels(classes, effect):
         assert ours == pytest.approx(wanted, abs=1e-3)
 
 
-LINEAR = [name for name in catalogue.names("classifiers") if catalogue.offers("classifiers", name, "decide")]
+LINEAR = [name for name in catalogue.names("classifiers") if catalogue.has("classifiers", name, "decision_function")]
 
 
 @pytest.mark.parametrize("name", LINEAR)
@@ -56,10 +56,12 @@ def test_a_linear_model_decides_by_products_of_people_as_it_does_by_voxels(name)
     x, y = people(classes=3)
     new = people(n=7, classes=3, seed=4)[0]
     part, machine = catalogue.load("classifiers", name), built(name, x.shape[1], 3)
-    machine.fit(x, y, seed=0, places=PLACES)
+    machine.fit(x, y, seed=0, voxel_grid=PLACES)
     with torch.no_grad():
         decisions = (machine(torch.from_numpy(new)) / machine.slope).numpy()
-    assert part.decide(part.products(x, new, places=PLACES), y[None])[0] == pytest.approx(decisions, abs=1e-4)
+    assert part.decision_function(part.gram_matrix(x, new, voxel_grid=PLACES), y[None])[0] == pytest.approx(
+        decisions, abs=1e-4
+    )
 
 
 def test_logistic_takes_about_as_long_for_a_hundred_times_more_voxels_than_people():
@@ -119,5 +121,5 @@ def test_an_untrained_forest_says_nothing_and_a_shuffled_one_says_something_else
 
 @pytest.mark.parametrize("name", ["forest", "logistic", "svm"])
 def test_it_says_which_class_has_nobody(name):
-    with pytest.raises(DataError, match="class 1 has nobody"):
+    with pytest.raises(DataError, match="class 1 has no training participants"):
         built(name, 60).fit(np.ones((4, 60), np.float32), np.zeros(4, int), seed=0)

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import conv2d, interpolate, max_pool2d, relu
 from torchvision.models import GoogLeNet, resnet18
 
-from bids_app.explainers._geometry import cells
+from bids_app.explainers._receptive_field import trace_feature_grid
 
 AVERAGES = {nn.MaxPool2d: nn.AvgPool2d, nn.MaxPool3d: nn.AvgPool3d}
 
@@ -51,7 +51,7 @@ def seen(network, layer):
 def test_cells_of_branching_networks_are_centred_where_their_gradient_is(network, layer, shape):
     """Along the first axis, which is long enough for all that a cell in its middle sees."""
     made = network()
-    where = cells(made, made.get_submodule(layer), shape)
+    where = trace_feature_grid(made, made.get_submodule(layer), shape)
     linear = evenly(made)
     given = seen(linear, layer)
     x = torch.ones(1, 3 if len(shape) == 2 else 1, *shape, dtype=torch.float64, requires_grad=True)
@@ -82,7 +82,7 @@ class Written(nn.Module):
 
 def test_what_runs_counts_as_often_as_it_runs_and_what_leads_elsewhere_does_not():
     network = Written()
-    where = cells(network, network.features, (40, 41))
+    where = trace_feature_grid(network, network.features, (40, 41))
     assert where.start == (0.5 + 2 * 0.5 + 4 * 1,) * 2
     assert where.step == (8, 8)
     given = seen(network, "features")
@@ -113,7 +113,7 @@ class Joined(nn.Module):
 def test_what_cannot_be_placed_is_refused(change, reason):
     network = Joined(change)
     with pytest.raises(ValueError, match=reason):
-        cells(network, network.features, (16, 16))
+        trace_feature_grid(network, network.features, (16, 16))
     assert all(parameter.grad is None and parameter.device.type == "cpu" for parameter in network.parameters())
     assert network.training
     assert not network.features._forward_hooks

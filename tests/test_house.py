@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
-from bids_app import cli, settings
+from bids_app import catalogue, cli, settings
 from bids_app.atlases import templates
+from bids_app.options import declaration, usage
+from bids_app.options.maps import read_map_options
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "bids_app"
@@ -128,11 +130,31 @@ def test_the_options_that_exist_are_the_options_that_are_documented(program: str
     assert told(program) - {"--help"} == written(program) - {"--help"}
 
 
+def test_the_tables_of_options_are_those_of_the_declarations():
+    text = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
+    assert usage.write_tables(text) == text, "run scripts/options"
+    topics = set(re.findall(r"<!-- options: (.*?) -->", text))
+    assert topics == set(declaration.TOPICS)
+    assert {item.topic for item in settings.OPTIONS.values()} < topics
+
+
+def test_every_option_says_what_it_is_and_what_it_takes():
+    for item in settings.OPTIONS.values():
+        assert item.help[-1] not in ".`", item.name
+        assert "{default}" not in item.help, item.name
+        assert item.is_flag == (item.kind is bool or item.name == "verbose"), item.name
+        assert item.minimum is None or item.kind in (int, float), item.name
+
+
 def test_every_setting_is_read_by_some_room_or_says_that_it_is_not_there_yet():
-    text = "".join(path.read_text() for path in SOURCES if path.stem not in ("cli", "settings"))
+    text = "".join(
+        path.read_text() for path in SOURCES if path.stem not in ("cli", "settings") and path.parent.name != "options"
+    )
     names = {field.name for section in settings.SECTIONS.values() for field in dataclasses.fields(section)}
     read_by_settings = {"config_file", "recipe", "work_dir", "notrack"}
-    assert {n for n in names - settings.NOT_YET - read_by_settings if not re.search(rf"\.{n}\b", text)} == set()
+    implemented = {name for name in names if settings.OPTIONS[name].implemented}
+    of_maps = {option["setting"] for name in catalogue.names("maps") for option in read_map_options(name).values()}
+    assert {n for n in implemented - read_by_settings - of_maps if not re.search(rf"\.{n}\b", text)} == set()
 
 
 def test_every_command_of_the_readme_is_one_that_can_be_given():
@@ -161,7 +183,8 @@ def test_a_script_can_be_run_and_stands_as_bash(path: Path):
 @pytest.mark.parametrize("room", ["maps", "classifiers", "explainers"])
 def test_a_part_is_added_as_one_file_and_nothing_else(room: str, tmp_path: Path):
     shutil.copytree(PACKAGE, tmp_path / "bids_app", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "bids_app" / room / "toy.py").write_text('"""A toy."""\n\nMARK = "the toy itself"\n')
+    toy = '"""A toy."""\n\nMARK = "the toy itself"\nINPUT = "gm"\ndef compute(density): return density\n'
+    (tmp_path / "bids_app" / room / "toy.py").write_text(toy)
     code = (
         "from bids_app import catalogue\n"
         f"assert 'toy' in catalogue.names({room!r})\n"

@@ -15,7 +15,7 @@ FULL = np.ones(SHAPE, bool)
 class Network(nn.Module):
     """A normalised convolution, a pool, a convolution without a bias, and two linear layers."""
 
-    takes = "volumes"
+    input_format = "volumes"
 
     def __init__(self, biases=True):
         super().__init__()
@@ -113,6 +113,6 @@ def test_it_refuses_linear_models_transformers_and_other_paddings():
     network = Network()
     assert check(network) is None
     network.features[4] = nn.Conv3d(3, 4, 2, padding_mode="circular")
-    assert "pad with anything but zeros" in check(network)
+    assert "pad other than with zeros" in check(network)
     network.rest[0] = nn.GELU()
     assert check(network).startswith("lrp_alphabeta has no rule for GELU")

@@ -11,6 +11,7 @@ from scipy import stats
 
 from bids_app.errors import DataError, UsageError
 from bids_app.maps import _jit, _ranks, reho
+from bids_app.maps._strength import connectivity_strength
 
 SHAPE = (6, 5, 4)
 
@@ -140,13 +141,12 @@ def test_where_numba_is_not_installed_it_gives_the_same():
         "assert not _jit.available()\n"
         "x = np.random.default_rng(0).standard_normal((60, 20), dtype=np.float32)\n"
         "print(*reho.compute(x, mask=np.ones((5, 4, 3), bool), neighbours=27).tolist(),"
-        "*_strength.strength(x, kind='mean-r').tolist())"
+        "*_strength.connectivity_strength(x, kind='mean-r').tolist())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    from bids_app.maps import _strength
 
     x = np.random.default_rng(0).standard_normal((60, 20), dtype=np.float32)
-    here = [*reho.compute(x, mask=np.ones((5, 4, 3), bool), neighbours=27), *_strength.strength(x, kind="mean-r")]
+    here = [*reho.compute(x, mask=np.ones((5, 4, 3), bool), neighbours=27), *connectivity_strength(x, kind="mean-r")]
     np.testing.assert_allclose(np.array(done.stdout.split(), float), here, rtol=1e-5, atol=1e-7)
 
 
@@ -165,7 +165,7 @@ def test_what_the_install_compiles_is_all_that_the_maps_need(tmp_path):
         "    x = np.random.default_rng(0).standard_normal((60, volumes), dtype=np.float32)\n"
         "    reho.compute(x, mask=np.ones((5, 4, 3), bool), neighbours=27)\n"
         "for kind in _strength.STRENGTHS:\n"
-        "    _strength.strength(x, kind=kind)\n"
+        "    _strength.connectivity_strength(x, kind=kind)\n"
     )
     compiled = []
     for arguments in (["-m", "bids_app.maps._jit"], ["-c", uses]):

@@ -5,10 +5,11 @@ import pytest
 from scipy import signal
 
 from bids_app.errors import DataError, UsageError
-from bids_app.maps import _spectrum, alff, falff
+from bids_app.maps import alff, falff
+from bids_app.maps._spectrum import DEFINITIONS, _amplitudes, _lomb_scargle, plan_spectral_sum
 
 BAND = (0.01, 0.08)
-FALFF = tuple(name for name in _spectrum.DEFINITIONS if name != "xcpd")
+FALFF = tuple(name for name in DEFINITIONS if name != "xcpd")
 
 
 def series(volumes, voxels=40, seed=0):
@@ -21,9 +22,9 @@ def series(volumes, voxels=40, seed=0):
     return values.astype(np.float32)
 
 
-def computed(part, values, definition, *, tr=2.0, kept=None, band=BAND):
-    kept = np.ones(values.shape[1], bool) if kept is None else kept
-    return part.compute(values, tr=tr, kept=kept, band=band, alff_definition=definition)
+def computed(part, values, definition, *, tr=2.0, sample_mask=None, band=BAND):
+    sample_mask = np.ones(values.shape[1], bool) if sample_mask is None else sample_mask
+    return part.compute(values, tr=tr, sample_mask=sample_mask, band=band, alff_definition=definition)
 
 
 def whole_transform(values, length):
@@ -61,7 +62,7 @@ def slow(values, definition, tr, band):
     return amplitude[inside].mean(), amplitude[inside].sum() / amplitude[1:].sum()
 
 
-@pytest.mark.parametrize("definition", _spectrum.DEFINITIONS)
+@pytest.mark.parametrize("definition", DEFINITIONS)
 @pytest.mark.parametrize(("volumes", "tr", "band"), [(64, 3.0, BAND), (75, 2.0, (0.01, 0.1)), (50, 2.0, (0.1, 0.25))])
 def test_each_definition_is_its_slow_re_implementation(definition, volumes, tr, band):
     values = series(volumes)
@@ -83,10 +84,10 @@ def test_each_definition_is_its_slow_re_implementation(definition, volumes, tr, 
 @pytest.mark.parametrize("volumes", [80, 81])
 def test_over_gaps_it_is_lomb_scargle_as_scipy_has_it(definition, volumes):
     rng = np.random.default_rng(2)
-    kept = rng.random(volumes) > 0.2
-    values = series(volumes)[:, kept]
-    found = computed(alff, values, definition, kept=kept)
-    times, tr, n = np.flatnonzero(kept) * 2.0, 2.0, kept.sum()
+    sample_mask = rng.random(volumes) > 0.2
+    values = series(volumes)[:, sample_mask]
+    found = computed(alff, values, definition, sample_mask=sample_mask)
+    times, tr, n = np.flatnonzero(sample_mask) * 2.0, 2.0, sample_mask.sum()
     frequency = np.arange(1, volumes // 2 + 1) / (volumes * tr)
     low, high = (np.abs(frequency - edge).argmin() for edge in BAND)
     inside = slice(round(BAND[0] * volumes * tr) - 1, round(BAND[1] * volumes * tr))
@@ -108,26 +109,26 @@ def test_over_gaps_it_is_lomb_scargle_as_scipy_has_it(definition, volumes):
 @pytest.mark.parametrize("volumes", [64, 75])
 @pytest.mark.parametrize("definition", ["mean", "afni", "xcpd"])
 def test_lomb_scargle_without_gaps_is_the_fourier_transform(volumes, definition):
-    values, kept = series(volumes), np.ones(volumes, bool)
-    how = _spectrum.plan(definition, tr=2.0, kept=kept, band=BAND)
-    basis = _spectrum._lomb_scargle(kept, trend=how.trend, power=definition == "xcpd")
+    values, sample_mask = series(volumes), np.ones(volumes, bool)
+    how = plan_spectral_sum(definition, tr=2.0, sample_mask=sample_mask, band=BAND)
+    basis = _lomb_scargle(sample_mask, trend=how.trend, power=definition == "xcpd")
     part = values - values[:, :1]
-    direct = _spectrum._amplitudes(values, how)[:, 1:] * 2 / volumes
+    direct = _amplitudes(values, how)[:, 1:] * 2 / volumes
     np.testing.assert_allclose(np.abs((part @ basis).view(np.complex64))[:, 1:], direct, rtol=1e-4, atol=2e-4)
 
 
 @pytest.mark.parametrize("volumes", [120, 121])
 def test_a_sine_of_the_band_keeps_its_amplitude_over_gaps(volumes):
     """To 2 %: what the gaps leave of the sine has a mean, which is taken off before."""
-    kept = np.random.default_rng(3).random(volumes) > 0.15
-    times = np.arange(volumes)[kept]
+    sample_mask = np.random.default_rng(3).random(volumes) > 0.15
+    times = np.arange(volumes)[sample_mask]
     values = 4.5 * np.sin(2 * np.pi * 9 * times / volumes + 0.7)
-    basis = _spectrum._lomb_scargle(kept, trend=False, power=False)
+    basis = _lomb_scargle(sample_mask, trend=False, power=False)
     cosine, sine = ((values - values.mean()) @ basis).reshape(-1, 2)[9]
     assert np.hypot(cosine, sine) == pytest.approx(4.5, rel=0.02)
 
 
-@pytest.mark.parametrize("definition", _spectrum.DEFINITIONS)
+@pytest.mark.parametrize("definition", DEFINITIONS)
 def test_it_grows_with_the_signal_and_knows_no_offset_and_no_trend(definition):
     values = series(80)[4:14] - np.float32(10_000)
     found = computed(alff, values, definition)
@@ -160,7 +161,7 @@ def test_without_a_band_it_is_that_of_the_literature():
         ({"band": (0.01, 0.3)}, "above 0.25 Hz"),
         ({"band": (0.001, 0.002)}, "none of them is in the band"),
         ({"values": np.zeros((4, 2), np.float32)}, "2 volumes are left"),
-        ({"kept": np.ones(79, bool)}, "79 volumes were kept, and the series have 80"),
+        ({"sample_mask": np.ones(79, bool)}, "79 volumes are uncensored, and the series have 80"),
         ({"values": np.zeros((0, 80), np.float32)}, "mask is empty"),
         ({"values": np.zeros((4, 4, 80), np.float32)}, "3 axes"),
     ],
@@ -172,10 +173,10 @@ def test_what_cannot_be_computed_is_refused(part, changed, told):
 
 @pytest.mark.parametrize("definition", ["dpabi", "cpac"])
 def test_definitions_without_a_meaning_over_gaps_are_refused(definition):
-    kept = np.ones(80, bool)
-    kept[40] = False
-    with pytest.raises(DataError, match="no meaning over the gaps that 1 censored"):
-        computed(alff, series(80)[:, kept], definition, kept=kept)
+    sample_mask = np.ones(80, bool)
+    sample_mask[40] = False
+    with pytest.raises(DataError, match="needs a series without gaps, and 1 volumes are censored"):
+        computed(alff, series(80)[:, sample_mask], definition, sample_mask=sample_mask)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def test_what_nobody_defined_is_a_usage_error(part, definition, band, told):
         computed(part, series(80), definition, band=band)
 
 
-@pytest.mark.parametrize("definition", _spectrum.DEFINITIONS)
+@pytest.mark.parametrize("definition", DEFINITIONS)
 def test_on_a_real_scan_each_definition_is_the_slow_one(shared_data, definition):
     import nibabel as nib
 

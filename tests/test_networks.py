@@ -10,9 +10,10 @@ from torch import nn
 from torchvision.models import GoogLeNet, GoogLeNet_Weights, ResNet18_Weights, resnet18, vgg
 
 from bids_app import catalogue
-from bids_app.classifiers import _chain, _wang, biomedclip, vgg3d
+from bids_app.classifiers import biomedclip, vgg3d
+from bids_app.classifiers._min_input_size import min_input_size, output_shape
 from bids_app.errors import DataError, MissingInputError
-from bids_app.explainers._features import placed
+from bids_app.explainers._activations import feature_grid
 
 MM = (3.0, 3.0, 3.0)
 
@@ -83,8 +84,8 @@ def test_numbers_of_weights_are_those_of_the_libraries_and_papers():
     with torch.device("meta"):
         for name, units in (("wang_a", 864), ("wang_b", 1920), ("wang_c", 1920), ("wang_d", 1920)):
             part = catalogue.load("classifiers", name)
-            how = {"kernels": part.KERNELS, "pools": part.POOLS, "width": 24}
-            assert _wang.Wang(1, 2, (193, 229, 193), name=name, **how).dense[1].in_features == units
+            network = part.build(1, 2, (193, 229, 193), voxel_mm=(1.0, 1.0, 1.0), seed=0, width=24)
+            assert network.dense[1].in_features == units
     # torchvision's eleven layers, a quarter as wide
     assert [width for stage in vgg3d.STAGES for width in stage] == [
         width // 4 for width in vgg.cfgs["A"] if width != "M"
@@ -108,8 +109,8 @@ def test_a_grid_that_is_too_small_is_refused_with_what_it_takes(name, needed):
 def test_what_is_left_of_an_axis_is_what_layers_leave():
     steps = [(6, 2), (4, 3), (0, 1)]
     layers = nn.Sequential(nn.Conv1d(1, 1, 7), nn.MaxPool1d(2), nn.Conv1d(1, 1, 5), nn.MaxPool1d(3))
-    for edge in range(_chain.least(steps), 60):
-        assert _chain.left((edge,), steps, name="x") == (layers(torch.zeros(1, 1, edge)).shape[-1],)
+    for edge in range(min_input_size(steps), 60):
+        assert output_shape((edge,), steps, name="x") == (layers(torch.zeros(1, 1, edge)).shape[-1],)
 
 
 @pytest.mark.parametrize(("name", "relus"), [("googlenet_small", 57), ("resnet18_small", 17),
@@ -146,7 +147,7 @@ def test_gradcam_of_slices_peaks_where_a_bright_voxel_was_planted(name, planted)
         network, bright(shape, planted), 1, mask=np.ones(shape, bool)
     )
     apart = np.abs(peak(heat) - planted)
-    assert (apart <= np.array(placed(network, shape).step) / 2 + 1e-6).all()
+    assert (apart <= np.array(feature_grid(network, shape).step) / 2 + 1e-6).all()
 
 
 @pytest.mark.parametrize("planted", [(14, 21, 19), (20, 10, 15)], ids=str)
@@ -159,7 +160,7 @@ def test_gradcam_of_volumes_peaks_where_a_bright_voxel_was_planted(name, planted
         network, bright(shape, planted), 1, mask=np.ones(shape, bool)
     )
     apart = np.abs(peak(heat) - planted)
-    assert (apart <= np.array(placed(network, shape).step) / 2 + 1e-6).all()
+    assert (apart <= np.array(feature_grid(network, shape).step) / 2 + 1e-6).all()
 
 
 def bright(shape, planted):

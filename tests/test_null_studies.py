@@ -43,9 +43,9 @@ def study(seed):
         fitted = fit_pipeline(everyone.select(split.train), maps=("gm",), columns={"gm": ("tiv",)}, grid=GRID)
         both = [fitted.transform(everyone.select(side)) for side in (split.train, split.test)]
         for cell, classifier in CELLS.items():
-            products = classifier.products(*both, places=models.places(GRID))
+            products = classifier.gram_matrix(*both, voxel_grid=models.places(GRID))
             kernels[cell].append(permutation.FoldKernel(products, train, test))
-            decisions = classifier.decide(products, y[train][None])[0]
+            decisions = classifier.decision_function(products, y[train][None])[0]
             probability = np.exp(decisions) / np.exp(decisions).sum(axis=1, keepdims=True)
             part = pd.DataFrame({"participant_id": test.astype(str), "cell": cell, "repeat": 1, "fold": split.fold})
             part["true"], part["predicted"] = y[test], decisions.argmax(axis=1)
@@ -53,7 +53,7 @@ def study(seed):
             parts.append(part.assign(probability_control=probability[:, 0], probability_patient=probability[:, 1]))
     labels = np.vstack([y, permutation.shuffle_labels(y, of_fold, people, sites, count=PERMUTATIONS, seed=seed)])
     scored = {
-        cell: permutation.score_labellings(kernels[cell], labels, people, 2, decide=classifier.decide)
+        cell: permutation.score_labellings(kernels[cell], labels, people, 2, decide=classifier.decision_function)
         for cell, classifier in CELLS.items()
     }
     observed, null = ({cell: own[part] for cell, own in scored.items()} for part in (0, slice(1, None)))

@@ -76,7 +76,7 @@ def study():
         train, test = np.array(split.train), np.array(split.test)
         scaler = StandardScaler().fit(x[train])
         scaled.append((scaler.transform(x[train]), scaler.transform(x[test])))
-        kernels.append(permutation.FoldKernel(svm.products(*scaled[-1]), train, test))
+        kernels.append(permutation.FoldKernel(svm.gram_matrix(*scaled[-1]), train, test))
     return people, y, kernels, scaled
 
 
@@ -86,7 +86,7 @@ def test_scores_are_those_of_the_classifier_trained_anew_on_the_shuffled_labels(
     for number, kernel in enumerate(kernels):
         fold_of[kernel.test] = number
     labellings = permutation.shuffle_labels(y, fold_of, people, ["s"] * len(y), count=12, seed=3)
-    found = permutation.score_labellings(kernels, labellings, people, 3, decide=svm.decide)
+    found = permutation.score_labellings(kernels, labellings, people, 3, decide=svm.decision_function)
     for labels, score in zip(labellings, found, strict=True):
         right = {one: [] for one in range(3)}
         for kernel, (training, held_out) in zip(kernels, scaled, strict=True):

@@ -106,7 +106,7 @@ def _means(folder, kept, person):
                 if key.startswith("z_"):
                     continue
                 values = nib.load(file).get_fdata()[inside]
-                form = {"mean": (0, values.mean()), "zscore": (values.mean(), values.std())}.get(part.FORM, (0, 1))
+                form = {"mean": (0, values.mean()), "zscore": (values.mean(), values.std())}.get(part.SCALING, (0, 1))
                 scaled = pd.Series((values - form[0]) / form[1]).groupby(labels[inside]).mean()
                 found[key.replace("beta_", "networks-")] = scaled.drop(0).rename(names)
     return found

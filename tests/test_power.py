@@ -66,7 +66,7 @@ def test_products_are_those_of_maps_changed_by_hand_and_prepared_anew(columns, p
         training, held_out = changed.select(splits[0].train), changed.select(splits[0].test)
         fitted = fit_pipeline(training, maps=("gm",), columns={"gm": columns}, grid=GRID)
         both = (fitted.transform(training), fitted.transform(held_out))
-        wanted = part.products(*both, places=models.places(GRID))
+        wanted = part.gram_matrix(*both, voxel_grid=models.places(GRID))
         found = planted.products(d)
         for name, each in wanted.items():
             assert found[name] == pytest.approx(each, abs=2e-4 * np.abs(each).max()), (name, d)
@@ -239,8 +239,9 @@ def _null(everyone, splits, labellings, names):
         fitted = fit_pipeline(training, maps=("gm",), columns={"gm": ("tiv",)}, grid=GRID)
         both = (fitted.transform(training), fitted.transform(held_out))
         for part, own in kernels.items():
-            products = part.products(*both, places=models.places(GRID))
+            products = part.gram_matrix(*both, voxel_grid=models.places(GRID))
             own.append(permutation.FoldKernel(products, np.array(split.train), np.array(split.test)))
     return [
-        permutation.score_labellings(own, labellings, names, 2, decide=part.decide) for part, own in kernels.items()
+        permutation.score_labellings(own, labellings, names, 2, decide=part.decision_function)
+        for part, own in kernels.items()
     ]

@@ -27,7 +27,7 @@ METHODS = ("saliency", "guided_backprop", "gradcam", "guided_gradcam", "integrat
 class Plain(nn.Module):
     """Convolutions with ReLUs, the last of stride 2, and one dense layer."""
 
-    takes = "volumes"
+    input_format = "volumes"
 
     def __init__(self, shape, layers):
         super().__init__()

@@ -7,10 +7,10 @@ import vit_small
 from torch import nn
 
 from bids_app import catalogue
-from bids_app.classifiers._slices import OfSlices, Slices
+from bids_app.classifiers._slices import SliceNetwork, Slices
 from bids_app.errors import UsageError
-from bids_app.explainers._features import at_voxels, features
-from bids_app.explainers._geometry import Cells, of_slices, upsample
+from bids_app.explainers._activations import activations_and_logits, upsample_to_volume
+from bids_app.explainers._receptive_field import FeatureGrid, stack_slices, upsample
 
 SHAPES = [(9, 12, 10), (13, 8, 11), (10, 10, 7)]
 every_axis = pytest.mark.parametrize("axis", [0, 1, 2])
@@ -88,8 +88,8 @@ def test_unless_told_otherwise_each_slice_is_seen_once(along):
     slices = Slices((4, 4, along), size=4)
     shown = slices(x)[:, :, 0, 0].flatten()
     assert sorted(shown[shown > 0].tolist()) == list(range(1, along + 1))
-    assert list(slices.seen())[-1] >= along - 1
-    assert slices.seen()[0] == 0
+    assert list(slices.covered())[-1] >= along - 1
+    assert slices.covered()[0] == 0
 
 
 def test_beside_the_first_and_the_last_slice_there_is_nothing():
@@ -110,10 +110,10 @@ def test_every_slice_cut_and_put_back_is_the_volume(axis, shape, content):
     x = volume(shape)[0].float()
     side = max(edge for one, edge in enumerate(shape) if one != axis)
     slices = Slices(shape, size=side, axis=axis, step=1, content=content)
-    network = OfSlices(slices, Middle(), cam="features")
-    values, _ = features(network, x)
+    network = SliceNetwork(slices, Middle(), cam="features")
+    values, _ = activations_and_logits(network, x)
     assert values.shape == (shape[axis], 1, side, side)
-    assert (at_voxels(values[:, 0], network, np.ones(shape, bool)) == x[0].numpy()).all()
+    assert (upsample_to_volume(values[:, 0], network, np.ones(shape, bool)) == x[0].numpy()).all()
 
 
 @every_axis
@@ -123,9 +123,9 @@ def test_between_slices_it_is_linear_and_beyond_those_shown_zero(axis):
     shape = ramp.shape
     for content, first_shown, last_shown in (("repeated", 2, 11), ("neighbours", 1, 12)):
         slices = Slices(shape, size=15, axis=axis, first=2, last=12, step=3, content=content)
-        network = OfSlices(slices, Middle(), cam="features")
-        values, _ = features(network, torch.from_numpy(ramp.astype(np.float32))[None])
-        found = at_voxels(values[:, 0], network, np.ones(shape, bool))
+        network = SliceNetwork(slices, Middle(), cam="features")
+        values, _ = activations_and_logits(network, torch.from_numpy(ramp.astype(np.float32))[None])
+        found = upsample_to_volume(values[:, 0], network, np.ones(shape, bool))
         line = np.moveaxis(found, axis, 0)[:, 4, 5]
         wanted = np.clip(np.arange(1.0, shape[axis] + 1), 3, 12)
         wanted[:first_shown], wanted[last_shown + 1 :] = 0, 0
@@ -137,9 +137,9 @@ def test_between_slices_it_is_linear_and_beyond_those_shown_zero(axis):
 def test_a_straight_ramp_stays_straight_through_resizing_and_padding(axis, size):
     shape = (12, 9, 10)
     ramp = sum(slope * one for slope, one in zip((1.0, -2.0, 0.5), np.indices(shape), strict=True))
-    network = OfSlices(Slices(shape, size=size, axis=axis, step=1), Middle(), cam="features")
-    values, _ = features(network, torch.from_numpy(ramp.astype(np.float32))[None])
-    found = at_voxels(values[:, 0], network, np.ones(shape, bool))
+    network = SliceNetwork(Slices(shape, size=size, axis=axis, step=1), Middle(), cam="features")
+    values, _ = activations_and_logits(network, torch.from_numpy(ramp.astype(np.float32))[None])
+    found = upsample_to_volume(values[:, 0], network, np.ones(shape, bool))
     inner = (slice(2, -2),) * 3
     assert found[inner] == pytest.approx(ramp[inner], abs=1e-4)
 
@@ -149,7 +149,7 @@ def test_a_straight_ramp_stays_straight_through_resizing_and_padding(axis, size)
 @pytest.mark.parametrize("size", [9, 12, 32])
 def test_a_bright_voxel_peaks_where_it_was_planted(axis, shape, size):
     slices = Slices(shape, size=size, axis=axis)
-    network = OfSlices(slices, Convolutions().filled(), cam="features").eval()
+    network = SliceNetwork(slices, Convolutions().filled(), cam="features").eval()
     planted = [edge // 2 + 1 for edge in shape]
     planted[axis] = slices.positions[1]
     x = torch.zeros(1, *shape)
@@ -173,7 +173,7 @@ def test_patches_of_a_transformer_lie_where_their_gradient_is(axis, shape):
     tokens = patches(network.slices(x))
     tokens = torch.cat([tokens[:, :1], tokens], dim=1)  # a class token comes first
     cells = network.grid(tokens)
-    where = of_slices(network.slices, Cells((3.5, 3.5), (8.0, 8.0), (4, 4)))
+    where = stack_slices(network.slices, FeatureGrid((3.5, 3.5), (8.0, 8.0), (4, 4)))
     assert where.shape == tuple(np.insert([4, 4], axis, len(network.slices.positions)))
     (gradient,) = torch.autograd.grad(cells[1, 0, 1, 2], x)
     weight = gradient[0, 0].numpy()
@@ -184,7 +184,7 @@ def test_patches_of_a_transformer_lie_where_their_gradient_is(axis, shape):
 
 def test_a_person_s_logits_are_the_mean_of_the_slices_each_as_if_alone():
     shape, x = SHAPES[0], volume(SHAPES[0], channels=2, people=3)
-    network = OfSlices(Slices(shape, size=16), Convolutions(channels=6), cam="features").double()
+    network = SliceNetwork(Slices(shape, size=16), Convolutions(channels=6), cam="features").double()
     images, alone = network.slices(x), network.instances(x)
     assert alone.shape == (3, len(images) // 3, 2)
     for person in range(3):
@@ -195,15 +195,15 @@ def test_a_person_s_logits_are_the_mean_of_the_slices_each_as_if_alone():
 
 
 def test_the_layer_of_cells_is_in_the_state_once():
-    network = OfSlices(Slices(SHAPES[0], size=16), Convolutions(), cam="features")
+    network = SliceNetwork(Slices(SHAPES[0], size=16), Convolutions(), cam="features")
     assert network.get_submodule("cam_layer") is network.backbone.features
     assert all(name.startswith("backbone.") for name in network.state_dict())
 
 
 def test_the_class_activation_map_of_slices_sums_up_to_the_person_s_logit():
     shape, x = SHAPES[1], volume(SHAPES[1])[0].float()
-    network = OfSlices(Slices(shape, size=20), Convolutions(), cam="features", last="head").eval()
-    found = catalogue.load("explainers", "cam").raw(network, x, 1)
+    network = SliceNetwork(Slices(shape, size=20), Convolutions(), cam="features", last="head").eval()
+    found = catalogue.load("explainers", "cam").cam_map(network, x, 1)
     assert found.shape == (len(network.slices.positions), 10, 10)
     with torch.no_grad():
         logit = float(network(x[None])[0, 1] - network.head.bias[1])
@@ -212,9 +212,9 @@ def test_the_class_activation_map_of_slices_sums_up_to_the_person_s_logit():
 
 def test_each_slice_has_gradcam_weights_of_its_own():
     shape, x = SHAPES[1], volume(SHAPES[1])[0].float()
-    network = OfSlices(Slices(shape, size=20), Convolutions(kernels=(3, 1)), cam="features").eval()
+    network = SliceNetwork(Slices(shape, size=20), Convolutions(kernels=(3, 1)), cam="features").eval()
     network.backbone.head = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))  # slopes differ between images
-    found = catalogue.load("explainers", "gradcam").raw(network, x, 1)
+    found = catalogue.load("explainers", "gradcam").cam_map(network, x, 1)
     for one, image in enumerate(network.slices(x[None])):
         values = network.backbone.features(image[None]).detach().requires_grad_()
         logit = network.backbone.head(values.mean((2, 3)))[0, 1] / len(found)
@@ -227,7 +227,7 @@ def test_a_map_of_slices_is_zero_outside_the_mask():
     shape, x = SHAPES[2], volume(SHAPES[2])[0].float()
     mask = np.ones(shape, bool)
     mask[:3] = False
-    network = OfSlices(Slices(shape, size=20), Convolutions(), cam="features").eval()
+    network = SliceNetwork(Slices(shape, size=20), Convolutions(), cam="features").eval()
     found = catalogue.load("explainers", "gradcam").explain(network, x, 1, mask=mask)
     assert not found[:3].any()
     assert found[3:].any()
@@ -243,7 +243,9 @@ OF_NETWORKS = (
 def test_a_flipped_volume_gives_the_flipped_map(name):
     shape = (12, 10, 9)
     # an odd number of pixels, whose cells lie the same from either end
-    network = OfSlices(Slices(shape, size=15, axis=2), Convolutions().symmetric(), cam="features", last="head").eval()
+    network = SliceNetwork(
+        Slices(shape, size=15, axis=2), Convolutions().symmetric(), cam="features", last="head"
+    ).eval()
     x, full = volume(shape)[0].float(), np.ones(shape, bool)
     explain = catalogue.load("explainers", name).explain
     first, flipped = explain(network, x, 1, mask=full), explain(network, x.flip(1), 1, mask=full)
@@ -252,9 +254,9 @@ def test_a_flipped_volume_gives_the_flipped_map(name):
 
 
 def test_values_of_another_number_of_cells_are_refused():
-    network = OfSlices(Slices(SHAPES[0], size=16), Convolutions(), cam="features")
+    network = SliceNetwork(Slices(SHAPES[0], size=16), Convolutions(), cam="features")
     with pytest.raises(ValueError, match="no plain chain"):
-        at_voxels(np.zeros((2, 8, 8)), network, np.ones(SHAPES[0], bool))
-    where = of_slices(network.slices, Cells((0.0, 0.0), (1.0, 1.0), (16, 16)))
+        upsample_to_volume(np.zeros((2, 8, 8)), network, np.ones(SHAPES[0], bool))
+    where = stack_slices(network.slices, FeatureGrid((0.0, 0.0), (1.0, 1.0), (16, 16)))
     with pytest.raises(ValueError, match="no plain chain"):
         upsample(np.zeros((16, 16, 16)), where, SHAPES[0])

@@ -12,7 +12,7 @@ from torch.nn.functional import unfold
 from torchvision.models import VisionTransformer
 
 from bids_app import catalogue
-from bids_app.explainers import _attention
+from bids_app.explainers._attention import attentions, open_attention
 
 SHAPE = (17, 20, 16)
 FULL = np.ones(SHAPE, bool)
@@ -127,7 +127,7 @@ def test_attention_is_the_softmax_of_queries_and_keys():
     network, x = network_of(), person()
     _, kept = written_out(network, network.slices(x[None]))
     wanted = kept[-4].mean(1)[:, 0, 1:]  # then come a scale, a gate and the last scale
-    found = explainer("attention").raw(network, x)
+    found = explainer("attention").attention_map(network, x, 0)
     assert found == pytest.approx(wanted.unflatten(1, (4, 4)).detach().numpy(), abs=1e-7)
     assert np.ptp(found) > 0.1
 
@@ -136,20 +136,20 @@ def test_rollout_is_the_product_of_every_block_s_attention_half_of_it_the_token_
     network, x = network_of(), person()
     _, kept = written_out(network, network.slices(x[None]))
     first, last = (one.detach().numpy() for one in kept if one.ndim == 4)
-    found = explainer("rollout").raw(network, x)
+    found = explainer("rollout").rollout_map(network, x, 0)
     for one in range(len(found)):
         both = []
         for block in (first, last):
             mixed = 0.5 * block[one].mean(0) + 0.5 * np.eye(17)
             both.append(mixed / mixed.sum(1, keepdims=True))
         assert found[one] == pytest.approx((both[1] @ both[0])[0, 1:].reshape(4, 4), abs=1e-7)
-    assert not np.allclose(found, explainer("attention").raw(network, x), atol=1e-2)
+    assert not np.allclose(found, explainer("attention").attention_map(network, x, 0), atol=1e-2)
 
 
 @pytest.mark.parametrize("name", ["attention", "rollout"])
 def test_shares_are_positive_below_one_and_the_same_for_every_class(name):
     network, x = network_of(), person()
-    found = explainer(name).raw(network, x)
+    found = getattr(explainer(name), f"{name}_map")(network, x, 0)
     assert found.min() > 0
     assert (found.sum((1, 2)) < 1).all()
     maps = [explainer(name).explain(network, x, target, mask=FULL) for target in (0, 1)]
@@ -158,7 +158,7 @@ def test_shares_are_positive_below_one_and_the_same_for_every_class(name):
 
 def test_gradcam_of_a_transformer_equals_pytorch_grad_cam_on_its_tokens():
     network, x = network_of().float(), person().float()
-    raw, images = explainer("gradcam").raw(network, x, 1), network.slices(x[None])
+    raw, images = explainer("gradcam").cam_map(network, x, 1), network.slices(x[None])
     backbone = network.backbone
     method = GradCAM(
         backbone,
@@ -254,7 +254,7 @@ def test_attention_peaks_at_the_patch_that_the_class_token_asks_for(axis):
 @pytest.mark.parametrize("kind", ["svm", "cnn3d"])
 def test_what_looks_into_transformers_refuses_others_with_a_hint(name, kind):
     part = catalogue.load("classifiers", kind)
-    shape = SHAPE if part.TAKES == "volumes" else (60,)
+    shape = SHAPE if part.INPUT_FORMAT == "volumes" else (60,)
     classifier = part.build(1, 2, shape, voxel_mm=(3.0,) * 3, seed=0)
     assert explainer(name).check(classifier).startswith(f"{name} needs a transformer")
 
@@ -273,7 +273,7 @@ def test_lrp_refuses_parts_that_its_rules_say_nothing_of():
 
 def test_attention_is_fused_again_after_an_error_too():
     network = network_of()
-    parts = _attention.attentions(network)
+    parts = attentions(network)
     parts[0].fused_attn, parts[1].fused_attn = True, False
     fused = []
 
@@ -281,7 +281,7 @@ def test_attention_is_fused_again_after_an_error_too():
         fused.extend(one.fused_attn for one in parts)
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), _attention.opened(network, fail):
+    with pytest.raises(ZeroDivisionError), open_attention(network, fail):
         network(person()[None])
     assert fused == [False, False]
     assert [one.fused_attn for one in parts] == [True, False]

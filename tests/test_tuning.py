@@ -11,7 +11,6 @@ import torch
 from vit_small import build as small_transformer
 
 from bids_app import catalogue, cli, run, settings
-from bids_app.classifiers import wang_a
 from bids_app.classifiers._slices import PROBABILITIES
 from bids_app.dataset import samples
 from bids_app.errors import UsageError
@@ -78,10 +77,9 @@ def test_the_written_settings_name_and_explain_every_setting_without_a_data_set(
     assert run.main(["--recipe", "li2025", "--write-config", "--tune", "vit_b16.size=64"]) == 0
     told = capsys.readouterr().out
     lines = told.splitlines()
-    helps = cli.helps()
     for section, names in settings.NAMES.items():
         for name in set(names) - {"write_config", "config_file"}:
-            at = [n for n, line in enumerate(lines) if line == f"# {helps[name]}"]
+            at = [n for n, line in enumerate(lines) if line == f"# {settings.OPTIONS[name].help}"]
             assert any(lines[n + 1].startswith((f"{name} =", f"# {name} =", f"[{section}.{name}")) for n in at), name
     assert tomllib.loads(told)["group"]["tune"] == {"vit_b16": {"size": 64}}
 
@@ -93,11 +91,12 @@ def test_the_options_of_a_classifier_are_those_its_build_takes(name):
     assert not set(stated) & set(TRAINING_KEYS)
     own = inspect.signature(part.build).parameters
     assert bool(stated) == (len(own) > 5)
-    if hasattr(part, "VARIANT"):
-        assert part.VARIANT in stated
+    if hasattr(part, "NAME_SUFFIX"):
+        assert part.NAME_SUFFIX in stated
 
 
 def test_a_width_after_the_name_is_the_width_of_the_network():
+    wang_a = catalogue.load("classifiers", "wang_a")
     network = wang_a.build(1, 2, (110, 110, 110), voxel_mm=(1.0, 1.0, 1.0), seed=0, width=24)
     assert [block[0].out_channels for block in network.blocks] == [24] * 5
 

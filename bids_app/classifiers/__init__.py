@@ -1,28 +1,32 @@
-"""One classifier a file: a torch network to be trained, or a linear model or forest that fits itself.
+"""One classifier per file: a torch network to be trained, or a linear model or forest that fits itself.
 
-Each file has `TAKES` and `build(channels, classes, shape, *, voxel_mm, seed) -> torch.nn.Module`; the module has
-`.takes`, the same text:
+Each file has a docstring with the citation (printed into reports: its first paragraph, and the names and years of its
+last), `INPUT_FORMAT` and `build(channels, classes, shape, *, voxel_mm, seed) -> torch.nn.Module`; the module has the
+attribute `input_format` with the same value:
 
 - "volumes": the input is (batch, channels, X, Y, Z), zero outside the mask, and `shape` is (X, Y, Z);
 - "vectors": the input is (batch, channels * voxels), the voxels in the mask, one channel after the other, and `shape`
   is (voxels,).
 
-A 2D network takes volumes too: it is a `_slices.OfSlices`, which cuts them itself and gives the mean over slices.
+A 2D network takes volumes too: it is a `_slices.SliceNetwork`, which cuts them itself and averages over slices.
 
-What `OPTIONS`, a literal, names with its default, `build` takes besides, and `--tune NAME.OPTION=VALUE` sets; the
-option that `VARIANT` names may follow the name of the part: `wang_a-24` is `wang_a` with `width` 24.
+`OPTIONS`, a dictionary of names and defaults, are further keywords of `build`, set by `--tune NAME.OPTION=VALUE`. The
+option that `NAME_SUFFIX` names may follow the classifier's name: `wang_a-24` is `wang_a` with `width` 24. A file that
+declares `VARIANTS` stands for several classifiers: by name, a `summary` (first paragraph of the docstring) and the
+keywords that `build` gets beside the variant's `name`.
 
-Values are scaled voxel by voxel (over the training people mean 0, SD 1), and the output is logits (batch, classes),
-whose softmax is the probability. A network names its last spatial layer `.cam_layer`, and its file gives the training
-defaults `EPOCHS`, `LEARNING_RATE`, `WEIGHT_DECAY` and `BATCH_SIZE`, and if it wants them `OPTIMISER`, `SCHEDULE`,
-`PATIENCE`, `VALIDATION`, `OVERSAMPLE`, `INSTANCES` (which needs the method `instances`), `ACCUMULATE` and `AUGMENT`, as
-`training.regimen` says. Of a batch that `ACCUMULATE` cuts, batch normalisation sees one part at a time.
+Values are scaled voxel by voxel (mean 0 and SD 1 over the training samples), and the output is logits (batch, classes),
+whose softmax is the probability. A network names its last spatial layer `.cam_layer`, raises DataError in `build` for
+a `shape` below its minimal input size (`_min_input_size.check_input_size`), and its file has the training defaults
+`EPOCHS`, `LEARNING_RATE`, `WEIGHT_DECAY` and `BATCH_SIZE`, optionally `OPTIMISER`, `SCHEDULE`, `PATIENCE`,
+`VALIDATION`, `OVERSAMPLE`, `INSTANCES` (which needs the method `instances`), `ACCUMULATE` and `AUGMENT`, all described
+in `training.training_config`. If `ACCUMULATE` divides a batch, batch normalisation sees one part at a time.
 
-A model that fits itself has `fit(x, y, *, seed, groups, places) -> None`, whose inner folds keep rows of a group
-together; `places` says where the voxels lie, and, where the file names a parcellation as `ATLAS`, in which of its
-regions. One without a gradient says so: `.differentiable` is False. A linear one has also `.linear` (torch.nn.Linear)
-and the buffer `.centre`, and its logits are linear(x - centre). Its file has `products(training, held_out, *, places)`,
-all that it needs of people whatever their labels, and `decide(products, labellings)`: its decisions on those held out
-(labellings, held out, classes) under each of many labellings of those who train, by which permutations are judged.
-The saved state is `state_dict()` alone.
+A model that fits itself has `fit(x, y, *, seed, groups, voxel_grid) -> None`, whose inner folds keep rows of a group
+together; `voxel_grid` has the positions of the voxels and, if the file names a parcellation as `ATLAS`, their regions.
+One without a gradient has `.differentiable` False. A linear one also has `.linear` (torch.nn.Linear) and the buffer
+`.centre`, with logits linear(x - centre). Its file has `gram_matrix(training, held_out, *, voxel_grid)`, everything
+that it needs of the samples independent of their labels, and `decision_function(statistics, labellings)`, its decisions
+on held-out samples (labellings, held out, classes) under each of many labellings of the training samples, for
+permutation tests; `_linear.linear_contract` makes all three functions of a solver. The saved state is `state_dict()`.
 """

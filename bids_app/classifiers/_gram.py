@@ -1,5 +1,5 @@
-"""Linear algebra of people by people: what a linear model needs of many voxels, without a voxel-by-voxel matrix or a
-copy of the data.
+"""Linear algebra in sample space: what a linear model needs of many voxels, without a voxel-by-voxel matrix or a copy
+of the data.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ def chunks(voxels: int) -> Iterator[slice]:
         yield slice(start, min(start + CHUNK, voxels))
 
 
-def gram(x: NDArray[Any], centre: NDArray[Any], *, others: NDArray[Any] | None = None) -> NDArray[np.float64]:
-    """Inner products (n, n) of the people of x (n, voxels) after `centre` (voxels,) is taken off; or (m, n), of
-    `others` (m, voxels) with them.
+def inner_products(x: NDArray[Any], centre: NDArray[Any], *, others: NDArray[Any] | None = None) -> NDArray[np.float64]:
+    """Inner products (n, n) of the samples x (n, voxels) minus `centre` (voxels,); or (m, n), of `others` (m, voxels)
+    with them.
     """
     product = np.zeros((len(x if others is None else others), len(x)))
     for part in chunks(x.shape[1]):
@@ -28,8 +28,8 @@ def gram(x: NDArray[Any], centre: NDArray[Any], *, others: NDArray[Any] | None =
     return product
 
 
-def combine(coefficients: NDArray[Any], x: NDArray[Any], centre: NDArray[Any]) -> NDArray[np.float64]:
-    """Sums over people (k, voxels) of coefficients (k, n) times x (n, voxels) less `centre` (voxels,)."""
+def combine_samples(coefficients: NDArray[Any], x: NDArray[Any], centre: NDArray[Any]) -> NDArray[np.float64]:
+    """Sums over samples (k, voxels) of coefficients (k, n) times x (n, voxels) minus `centre` (voxels,)."""
     total = np.empty((len(coefficients), x.shape[1]))
     for part in chunks(x.shape[1]):
         total[:, part] = coefficients @ (x[:, part].astype(np.float64) - centre[part])

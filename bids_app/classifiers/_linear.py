@@ -1,73 +1,75 @@
-"""Linear models of many voxels and few people: one class against the rest, solved on products and means of people.
+"""Linear models of many voxels and few samples: one class against the rest, solved on Gram matrix and group means.
 
-With few people and many voxels the optimum of what is penalised by the length of the weights lies in the span of the
-people, so the matrix (n, n) of their inner products is all that such a solver needs; a solver that looks for places is
-given the people's means over cubes or regions as well. The weights of the voxels are summed up afterwards.
+With fewer samples than voxels, the optimum under a penalty on the norm of the weights lies in the span of the samples,
+so the Gram matrix (n, n) is all that such a solver needs. A solver that localises effects also gets each sample's means
+over cubes or regions. Voxel weights are recovered afterwards.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from math import prod
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from bids_app.classifiers import _people, _places, _slope
-from bids_app.classifiers._gram import combine, gram
-from bids_app.classifiers._places import Places
+from bids_app.classifiers._class_check import check_classes
+from bids_app.classifiers._gram import combine_samples, inner_products
+from bids_app.classifiers._slope import fit_slope
+from bids_app.classifiers._voxel_grid import VoxelGrid, group_means, spread_over_voxels
 from bids_app.errors import DataError
 
 INNER_FOLDS = 5
 GRAM = "gram"
 Floats = NDArray[np.float64]
-# What a model knows of n people who train, and after them of m who are held out: their inner products GRAM (n + m, n),
-# and by the name of a set of groups the means over these (n + m, groups).
-Inner = Mapping[str, Floats]
+# All that a solver sees of n training samples followed by m held-out ones: the Gram matrix GRAM (n + m, n) and, by the
+# name of a set of voxel groups, the means over these groups (n + m, groups).
+SampleStatistics = Mapping[str, Floats]
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """Decisions of several labellings are people @ gram.T + means @ groups.T + intercept.
+    """Decisions of several labellings are coefficients @ gram.T + means @ groups.T + intercept.
 
-    people (labellings, n), means by set (labellings, groups), intercept (labellings,).
+    coefficients (labellings, n), means by set (labellings, groups), intercept (labellings,).
     """
 
-    people: Floats
+    coefficients: Floats
     intercept: Floats
     means: Mapping[str, Floats]
 
     def times(self, factor: float) -> "Solution":
-        """The same with all decisions multiplied."""
-        means = {name: factor * each for name, each in self.means.items()}
-        return Solution(factor * self.people, factor * self.intercept, means)
+        """The solution with all decisions multiplied by `factor`."""
+        means = {name: factor * mean for name, mean in self.means.items()}
+        return Solution(factor * self.coefficients, factor * self.intercept, means)
 
-    def decisions(self, inner: Inner) -> Floats:
-        """Decisions (labellings, rows) on the rows of `inner`."""
-        total: Floats = self.people @ inner[GRAM].T + self.intercept[:, None]
-        return total + sum(each @ inner[name].T for name, each in self.means.items())
+    def decisions(self, statistics: SampleStatistics) -> Floats:
+        """Decisions (labellings, rows) on the rows of `statistics`."""
+        total: Floats = self.coefficients @ statistics[GRAM].T + self.intercept[:, None]
+        return total + sum(mean @ statistics[name].T for name, mean in self.means.items())
 
 
-# what n people are, mean diagonal of GRAM 1, and who is of the class (labellings, n) -> one solution a labelling
-Machine = Callable[[Inner, NDArray[np.bool_]], Solution]
+# statistics of n samples, mean diagonal of GRAM 1, and class membership (labellings, n) -> a solution per labelling
+Solver = Callable[[SampleStatistics, NDArray[np.bool_]], Solution]
 
 
 class Linear(torch.nn.Module):
     """Logits (batch, classes) = linear(x - centre) of x (batch, voxels); `linear` holds the slope already.
 
-    For two classes the logits are (-a f / 2, a f / 2), where f is the decision value and a the slope, so f = (logit 1
-    - logit 0) / slope. `sets`: the groups of voxels whose means the machine is given.
+    For two classes the logits are (-a f / 2, a f / 2) with decision value f and slope a, so f = (logit 1 - logit 0) /
+    slope. `sets`: the sets of voxel groups whose means the solver gets.
     """
 
-    takes = "vectors"
+    input_format = "vectors"
     centre: torch.Tensor
     slope: torch.Tensor
 
-    def __init__(self, voxels: int, classes: int, machine: Machine, *, sets: tuple[str, ...] = ()) -> None:
+    def __init__(self, voxels: int, classes: int, solver: Solver, *, sets: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self.machine, self.sets = machine, sets
+        self.solver, self.sets = solver, sets
         # Its default start would draw from the global random state.
         self.linear = torch.nn.utils.skip_init(torch.nn.Linear, voxels, classes)
         torch.nn.init.zeros_(self.linear.weight)
@@ -87,124 +89,173 @@ class Linear(torch.nn.Module):
         *,
         seed: int,
         groups: Sequence[str] | None = None,
-        places: Places | None = None,
+        voxel_grid: VoxelGrid | None = None,
     ) -> None:
-        """Learn from people x (n, voxels) of classes y (n,), 0 to classes - 1. Raises DataError for an empty class.
+        """Fit to samples x (n, voxels) of classes y (n,), 0 to classes - 1. Raises DataError for an empty class.
 
-        The slope is from inner folds of these people, which keep `groups` (n,) together (default: every row its own);
-        it stays 1 where there are no such folds with all classes in training.
+        The slope is estimated in inner folds of these samples that keep `groups` (n,) together (default: every row is
+        its own group); it stays 1 if there are no inner folds with all classes in training.
         """
         classes = self.linear.out_features
-        _people.check(y, classes)
+        check_classes(y, classes)
         centre = x.mean(axis=0, dtype=np.float64)
-        labels = _labels(self.sets, places, x.shape[1])
-        raw = _inner(x, x[:0], centre, labels)
-        size = _size(raw[GRAM])
-        inner = {**raw, GRAM: raw[GRAM] / size}
-        solutions = _solve(self.machine, inner, y[None], classes)
+        labels = _group_labels(self.sets, voxel_grid, x.shape[1])
+        unscaled = _statistics(x, x[:0], centre, labels)
+        size = _mean_diagonal(unscaled[GRAM])
+        statistics = {**unscaled, GRAM: unscaled[GRAM] / size}
+        solutions = _solve_classes(self.solver, statistics, y[None], classes)
         splits = _inner_folds(y, range(len(y)) if groups is None else groups, classes, seed=seed)
-        slope = _slope.fit(_inner_decisions(self.machine, inner, y, classes, splits), y) if splits else 1.0
-        people = np.concatenate([one.people for one in solutions])
-        weight = combine(slope * people / size, x, centre)
-        for name, own in labels.items():
-            weight += _places.spread(slope * np.concatenate([one.means[name] for one in solutions]), own)
+        slope = fit_slope(_inner_decisions(self.solver, statistics, y, classes, splits), y) if splits else 1.0
+        coefficients = np.concatenate([solution.coefficients for solution in solutions])
+        weight = combine_samples(slope * coefficients / size, x, centre)
+        for name, groups_of_voxels in labels.items():
+            means = np.concatenate([solution.means[name] for solution in solutions])
+            weight += spread_over_voxels(slope * means, groups_of_voxels)
+        intercept = np.concatenate([solution.intercept for solution in solutions])
         with torch.no_grad():
             self.linear.weight.copy_(torch.from_numpy(weight))
-            self.linear.bias.copy_(torch.from_numpy(slope * np.concatenate([one.intercept for one in solutions])))
+            self.linear.bias.copy_(torch.from_numpy(slope * intercept))
             self.centre.copy_(torch.from_numpy(centre))
             self.slope.fill_(slope)
 
 
-def products(
+class Build(Protocol):
+    """`build` of a linear classifier."""
+
+    def __call__(
+        self, channels: int, classes: int, shape: tuple[int, ...], *, voxel_mm: tuple[float, float, float], seed: int
+    ) -> Linear:
+        """A module for vectors of channels * voxels values, `shape` being (voxels,); it has no random start."""
+        ...
+
+
+class GramMatrix(Protocol):
+    """`gram_matrix` of a linear classifier."""
+
+    def __call__(
+        self, training: NDArray[Any], held_out: NDArray[Any], *, voxel_grid: VoxelGrid | None = None
+    ) -> dict[str, Floats]:
+        """All that `decision_function` needs of samples (n, voxels) in training and (m, voxels) held out."""
+        ...
+
+
+DecisionFunction = Callable[[SampleStatistics, NDArray[np.int_]], Floats]
+
+
+def linear_contract(solver: Solver, *, sets: tuple[str, ...] = ()) -> tuple[Build, GramMatrix, DecisionFunction]:
+    """The functions `build`, `gram_matrix` and `decision_function` of a linear classifier's file.
+
+    `sets`: the sets of voxel groups whose means the solver gets.
+    """
+
+    def build(
+        channels: int, classes: int, shape: tuple[int, ...], *, voxel_mm: tuple[float, float, float], seed: int
+    ) -> Linear:
+        del voxel_mm, seed
+        return Linear(channels * prod(shape), classes, solver, sets=sets)
+
+    return build, partial(gram_matrix, sets=sets), partial(decision_function, solver)
+
+
+def gram_matrix(
     training: NDArray[Any],
     held_out: NDArray[Any],
     *,
-    places: Places | None,
+    voxel_grid: VoxelGrid | None = None,
     sets: tuple[str, ...] = (),
 ) -> dict[str, Floats]:
-    """All that `decide` needs of people (n, voxels) who train and (m, voxels) who are held out."""
+    """All that `decision_function` needs of samples (n, voxels) in training and (m, voxels) held out."""
     centre = training.mean(axis=0, dtype=np.float64)
-    return _inner(training, held_out, centre, _labels(sets, places, training.shape[1]))
+    return _statistics(training, held_out, centre, _group_labels(sets, voxel_grid, training.shape[1]))
 
 
-def decide(machine: Machine, inner: Inner, labellings: NDArray[np.int_]) -> Floats:
-    """Decisions (labellings, m, classes) on people held out, up to the slope, had the training people the classes of
-    each of labellings (labellings, n).
+def decision_function(solver: Solver, statistics: SampleStatistics, labellings: NDArray[np.int_]) -> Floats:
+    """Decisions (labellings, m, classes) on held-out samples, up to the slope, under each of labellings (labellings, n)
+    of the training samples.
 
-    `inner` is of `products`: what is true of the voxels whatever the classes. Raises DataError where all people are the
-    same.
+    `statistics` is the output of `gram_matrix`, which depends on no labels. Raises DataError if all samples are equal.
     """
     n = labellings.shape[1]
-    scaled = {**inner, GRAM: inner[GRAM] / _size(inner[GRAM][:n])}
-    training, held_out = ({name: each[rows] for name, each in scaled.items()} for rows in (slice(n), slice(n, None)))
-    solutions = _solve(machine, training, labellings, int(labellings.max()) + 1)
-    return np.stack([one.decisions(held_out) for one in solutions], axis=-1)
+    scaled = {**statistics, GRAM: statistics[GRAM] / _mean_diagonal(statistics[GRAM][:n])}
+    training, held_out = (_rows(scaled, rows) for rows in (slice(n), slice(n, None)))
+    solutions = _solve_classes(solver, training, labellings, int(labellings.max()) + 1)
+    return np.stack([solution.decisions(held_out) for solution in solutions], axis=-1)
 
 
-def one_by_one(solve: Callable[[Floats, NDArray[np.bool_]], tuple[Floats, float]]) -> Machine:
-    """A machine of a solver that takes products of people (n, n) and one labelling (n,) and returns coefficients (n,)
-    and an intercept.
+def solver_per_labelling(solve: Callable[[Floats, NDArray[np.bool_]], tuple[Floats, float]]) -> Solver:
+    """A solver made of one that takes a Gram matrix (n, n) and one labelling (n,) and returns coefficients (n,) and an
+    intercept.
     """
-    return partial(_one_by_one, solve)
+    return partial(_solve_per_labelling, solve)
 
 
-def _one_by_one(
-    solve: Callable[[Floats, NDArray[np.bool_]], tuple[Floats, float]], inner: Inner, positive: NDArray[np.bool_]
+def _solve_per_labelling(
+    solve: Callable[[Floats, NDArray[np.bool_]], tuple[Floats, float]],
+    statistics: SampleStatistics,
+    positive: NDArray[np.bool_],
 ) -> Solution:
-    solved = [solve(inner[GRAM], one) for one in positive]
-    return Solution(np.stack([people for people, _ in solved]), np.array([intercept for _, intercept in solved]), {})
+    solutions = [solve(statistics[GRAM], labelling) for labelling in positive]
+    intercepts = np.array([intercept for _, intercept in solutions])
+    return Solution(np.stack([coefficients for coefficients, _ in solutions]), intercepts, {})
 
 
-def _labels(sets: tuple[str, ...], places: Places | None, values: int) -> dict[str, NDArray[np.int_]]:
-    """The group of each value, by set; a set without any group is left out. Raises DataError where none is left."""
+def _rows(statistics: SampleStatistics, rows: slice | NDArray[np.int_]) -> dict[str, Floats]:
+    return {name: array[rows] for name, array in statistics.items()}
+
+
+def _group_labels(sets: tuple[str, ...], voxel_grid: VoxelGrid | None, values: int) -> dict[str, NDArray[np.int_]]:
+    """The group of each value, by set; sets without groups are left out. Raises DataError if no set remains."""
     if not sets:
         return {}
-    if places is None:
-        raise DataError("this classifier has to know where the voxels lie")
-    labels = {name: places.labels(name, values) for name in sets}
-    kept = {name: each for name, each in labels.items() if each.max(initial=-1) > 0}
-    if not kept:
+    if voxel_grid is None:
+        raise DataError("this classifier needs the positions of the voxels")
+    labels = {name: voxel_grid.labels(name, values) for name in sets}
+    several = {name: groups for name, groups in labels.items() if groups.max(initial=-1) > 0}
+    if not several:
         raise DataError("the parcellation has no two regions within the mask of the maps; choose another classifier")
-    return kept
+    return several
 
 
-def _inner(
+def _statistics(
     training: NDArray[Any], held_out: NDArray[Any], centre: Floats, labels: Mapping[str, NDArray[np.int_]]
 ) -> dict[str, Floats]:
-    both = (training, held_out)
-    own = gram(training, centre)
-    inner = {GRAM: np.concatenate([own, gram(training, centre, others=held_out)]) if len(held_out) else own}
-    for name, each in labels.items():
-        inner[name] = np.concatenate([_places.means(x, each, centre) for x in both])
-    return inner
+    gram = inner_products(training, centre)
+    if len(held_out):
+        gram = np.concatenate([gram, inner_products(training, centre, others=held_out)])
+    statistics = {GRAM: gram}
+    for name, groups in labels.items():
+        statistics[name] = np.concatenate([group_means(x, groups, centre) for x in (training, held_out)])
+    return statistics
 
 
-def _size(kernel: Floats) -> float:
-    """The mean of the diagonal, which the solver wants to be 1."""
+def _mean_diagonal(kernel: Floats) -> float:
+    """The mean of the diagonal, which solvers expect to be 1."""
     size = float(np.diag(kernel).mean())
     if size == 0:
-        raise DataError("all training people have the same values in every voxel; look at the maps")
+        raise DataError("all training participants have the same values in every voxel; look at the maps")
     return size
 
 
-def _solve(machine: Machine, inner: Inner, labellings: NDArray[np.int_], classes: int) -> list[Solution]:
+def _solve_classes(
+    solver: Solver, statistics: SampleStatistics, labellings: NDArray[np.int_], classes: int
+) -> list[Solution]:
     """The solutions of each class against the rest.
 
-    Two classes share one machine, half of it each with opposite signs, so that the difference of their decisions is
-    the machine's own.
+    Two classes share one solution, half of it each with opposite signs, so that the difference of their decisions is
+    that solution's decision.
     """
     if classes == 2:
-        whole = machine(inner, labellings == 1)
+        whole = solver(statistics, labellings == 1)
         return [whole.times(half) for half in (-0.5, 0.5)]
-    return [machine(inner, labellings == one) for one in range(classes)]
+    return [solver(statistics, labellings == label) for label in range(classes)]
 
 
 def _inner_folds(
     y: NDArray[np.int_], groups: Sequence[str] | range, classes: int, *, seed: int
 ) -> list[tuple[NDArray[np.int_], NDArray[np.int_]]]:
-    """Stratified (train, test) rows with no group on both sides; none where a training side would lack a class."""
+    """Stratified (train, test) rows with no group on both sides; none if a training side would lack a class."""
     names = np.asarray(groups)
-    folds = min(INNER_FOLDS, *(len(np.unique(names[y == one])) for one in range(classes)))
+    folds = min(INNER_FOLDS, *(len(np.unique(names[y == label])) for label in range(classes)))
     if folds < 2:
         return []
     if len(np.unique(names)) == len(names):
@@ -215,20 +266,19 @@ def _inner_folds(
 
 
 def _inner_decisions(
-    machine: Machine,
-    inner: Inner,
+    solver: Solver,
+    statistics: SampleStatistics,
     y: NDArray[np.int_],
     classes: int,
     splits: list[tuple[NDArray[np.int_], NDArray[np.int_]]],
 ) -> Floats:
-    """Decisions (n, classes) on every training person by machines that had not seen them; parts of the one set of
-    products, no voxel is read again.
+    """Decisions (n, classes) on every training sample by solutions fitted without it, from parts of the same
+    statistics: no voxel is read again.
     """
     decisions = np.empty((len(y), classes))
     for train, test in splits:
-        fitted, held_out = ({**inner, GRAM: inner[GRAM][:, train]} for _ in range(2))
-        fitted = {name: each[train] for name, each in fitted.items()}
-        held_out = {name: each[test] for name, each in held_out.items()}
-        solutions = _solve(machine, fitted, y[train][None], classes)
-        decisions[test] = np.stack([one.decisions(held_out)[0] for one in solutions], axis=-1)
+        columns = {**statistics, GRAM: statistics[GRAM][:, train]}
+        solutions = _solve_classes(solver, _rows(columns, train), y[train][None], classes)
+        held_out = _rows(columns, test)
+        decisions[test] = np.stack([solution.decisions(held_out)[0] for solution in solutions], axis=-1)
     return decisions

@@ -1,7 +1,7 @@
-"""Slices of a volume as the images of a 2D network, and the way from them back to the volume.
+"""Slices of a volume as the images of a 2D network, and the mapping from images back to the volume.
 
-A network of slices takes volumes as any other: it cuts them itself, by operations that are differentiable, so that
-whoever explains it sees voxels.
+A network of slices has the same input as a 3D network: it cuts the volumes itself, by differentiable operations, so
+that it can be explained in voxels.
 """
 
 import math
@@ -14,18 +14,21 @@ from bids_app.errors import UsageError
 
 NEIGHBOURS, REPEATED = "neighbours", "repeated"
 LOGITS, PROBABILITIES = "logits", "probabilities"
+# of every network of slices; axial ones show both hemispheres, so that lateralised effects can be learnt
+OPTIONS = {"size": 224, "axis": 2, "first": None, "last": None, "step": 3, "content": "neighbours"}
 
 
 class Slices(nn.Module):
     """Cuts volumes (batch, channels, X, Y, Z) into images (batch * slices, 3 * channels, size, size).
 
-    Slices lie across `axis`, at `first`, `first + step`, ... up to `last`; the other two axes are rows and columns, in
-    their order. `content`: "neighbours", a slice between the two beside it as the three channels of an image, or
-    "repeated", the same slice three times; maps follow one another, three channels each. Beyond the volume is 0.
+    Slices lie perpendicular to `axis`, at `first`, `first + step`, ... up to `last`; the other two axes are rows and
+    columns, in that order. `content`: "neighbours", a slice and the two adjacent ones as the three channels of an
+    image, or "repeated", the same slice three times; maps follow one another, three channels each. Outside the volume
+    is 0.
 
-    Unless told otherwise the slices are three apart and centred, so that with their neighbours they stand side by side
-    and each slice of the volume is seen once. Images are padded to a square, the volume in the middle, and resized to
-    `size` (bilinear; shrunk ones smoothed before).
+    By default slices are three apart and centred, so that with their neighbours they cover each slice of the volume
+    once. Images are padded to a square with the volume in the centre and resized to `size` (bilinear, with
+    anti-aliasing if shrunk).
     """
 
     def __init__(
@@ -50,57 +53,57 @@ class Slices(nn.Module):
             raise UsageError(f"the content of a slice is {NEIGHBOURS} or {REPEATED}, not {content!r}")
         self.axis, self.step, self.size, self.content = axis, step, size, content
         self.positions = range(first, last + 1, step)
-        self.plane = tuple(edge for one, edge in enumerate(shape) if one != axis)
+        self.plane = tuple(edge for number, edge in enumerate(shape) if number != axis)
         self.side = max(self.plane)
         self.before = tuple((self.side - edge) // 2 for edge in self.plane)
 
     def forward(self, volumes: torch.Tensor) -> torch.Tensor:
-        """Images (batch * slices, 3 * channels, size, size), one person's slices after one another."""
+        """Images (batch * slices, 3 * channels, size, size), with the slices of a sample adjacent."""
         planes = volumes.movedim(2 + self.axis, 2)
         if self.content == NEIGHBOURS:
             planes = pad(planes, (0, 0, 0, 0, 1, 1))
         offsets = (0, 1, 2) if self.content == NEIGHBOURS else (0, 0, 0)
         ends = self.positions[0], self.positions[-1] + 1
-        shown = [planes[:, :, ends[0] + offset : ends[1] + offset : self.step] for offset in offsets]
+        channels = [planes[:, :, ends[0] + offset : ends[1] + offset : self.step] for offset in offsets]
         # (batch, channels, three, slices, rows, columns) -> (batch, slices, channels, three, rows, columns)
-        images = torch.stack(shown, dim=2).permute(0, 3, 1, 2, 4, 5).flatten(2, 3).flatten(0, 1)
-        room = [(low, self.side - edge - low) for low, edge in zip(self.before, self.plane, strict=True)]
-        images = pad(images, (*room[1], *room[0]))
+        images = torch.stack(channels, dim=2).permute(0, 3, 1, 2, 4, 5).flatten(2, 3).flatten(0, 1)
+        margins = [(low, self.side - edge - low) for low, edge in zip(self.before, self.plane, strict=True)]
+        images = pad(images, (*margins[1], *margins[0]))
         if self.side == self.size:
             return images
         smaller = self.size < self.side
         return interpolate(images, (self.size, self.size), mode="bilinear", align_corners=False, antialias=smaller)
 
-    def place(
+    def to_volume(
         self, start: tuple[float, ...], step: tuple[float, ...]
     ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """Where cells of the images lie in the volume: voxel of the first one and voxels between them, by X, Y, Z.
+        """Start and step in voxels (X, Y, Z) of a feature grid of the images; `start` and `step`: in pixels (rows,
+        columns).
 
-        start, step: the same in pixels of an image, by rows and columns. Pixels are taken as areas, as the resizing
-        does: pixel p has its centre at (p + 1/2) side / size - 1/2.
+        Pixels are areas, as in resizing: pixel p is centred on (p + 1/2) side / size - 1/2.
         """
         scale = self.side / self.size
-        starts = [(one + 0.5) * scale - 0.5 - low for one, low in zip(start, self.before, strict=True)]
-        steps = [one * scale for one in step]
+        starts = [(pixel + 0.5) * scale - 0.5 - low for pixel, low in zip(start, self.before, strict=True)]
+        steps = [pixels * scale for pixels in step]
         starts.insert(self.axis, self.positions[0])
         steps.insert(self.axis, self.step)
         return (starts[0], starts[1], starts[2]), (steps[0], steps[1], steps[2])
 
-    def seen(self) -> range:
-        """The places along the axis from the first slice that an image shows to the last."""
+    def covered(self) -> range:
+        """The voxels along the axis from the first to the last slice that an image contains."""
         beside = 1 if self.content == NEIGHBOURS else 0
         return range(max(self.positions[0] - beside, 0), self.positions[-1] + 1 + beside)
 
 
-class OfSlices(nn.Module):
-    """Logits (batch, classes) of volumes (batch, channels, X, Y, Z): the mean of those of their slices.
+class SliceNetwork(nn.Module):
+    """Logits (batch, classes) of volumes (batch, channels, X, Y, Z): the mean over their slices.
 
-    `backbone` gives logits (images, classes) of what `slices` cuts; `cam` is the name of its last spatial layer, `last`
-    that of the linear layer after a mean over space, where it ends so. `pool`: "logits", or "probabilities", whose
-    mean over slices is the person's (multiple-instance averaging); the logits then are that mean's logarithm.
+    `backbone` maps images from `slices` to logits (images, classes); `cam` is the name of its last spatial layer,
+    `last` that of the linear layer after global average pooling, if it ends in one. `pool`: "logits", or
+    "probabilities", which are averaged over slices (multiple-instance averaging); the logits are then the logarithm.
     """
 
-    takes = "volumes"
+    input_format = "volumes"
 
     def __init__(
         self, slices: Slices, backbone: nn.Module, *, cam: str, last: str | None = None, pool: str = LOGITS
@@ -110,12 +113,12 @@ class OfSlices(nn.Module):
 
     @property
     def cam_layer(self) -> nn.Module:
-        """A name for a layer of the backbone, not a second one: the state holds it once."""
+        """A layer of the backbone; an alias, so that the state holds it once."""
         return self.backbone.get_submodule(self.cam)
 
     @property
     def head(self) -> nn.Module | None:
-        """The linear layer after the mean over space, None where there is no such mean."""
+        """The linear layer after global average pooling, None if there is no such pooling."""
         return None if self.last is None else self.backbone.get_submodule(self.last)
 
     def instances(self, x: torch.Tensor) -> torch.Tensor:
@@ -131,5 +134,5 @@ class OfSlices(nn.Module):
         return log_softmax(each, dim=-1).logsumexp(dim=1) - math.log(each.shape[1])
 
     def grid(self, values: torch.Tensor) -> torch.Tensor:
-        """What a layer gives, as (images, channels, rows, columns); here it is so already."""
+        """The output of a layer as (images, channels, rows, columns), which it is already."""
         return values

@@ -1,22 +1,22 @@
-"""Transformers on slices: what their tokens are, and where a heatmap can be read from."""
+"""Vision transformers on slices: their tokens, and the layer that heatmaps are computed on."""
 
 from typing import Any
 
 import torch
 from torch import nn
 
-from bids_app.classifiers._slices import LOGITS, OfSlices, Slices
+from bids_app.classifiers._slices import LOGITS, SliceNetwork, Slices
 
 
-class OfTokens(OfSlices):
+class TokenNetwork(SliceNetwork):
     """Logits (batch, classes) of volumes (batch, channels, X, Y, Z), through a timm transformer with a class token.
 
-    `trunk` is its name in the backbone, nothing where it is the backbone itself.
+    `trunk` is its name in the backbone, empty if it is the backbone itself.
     """
 
     def __init__(self, slices: Slices, backbone: nn.Module, *, trunk: str = "", pool: str = LOGITS) -> None:
         transformer: Any = backbone.get_submodule(trunk)
-        # the output of the last block has no gradient but at the class token
+        # the output of the last block has a gradient at the class token only
         last = f"blocks.{len(transformer.blocks) - 1}.norm1"
         super().__init__(slices, backbone, cam=f"{trunk}.{last}" if trunk else last, pool=pool)
         self.trunk = trunk

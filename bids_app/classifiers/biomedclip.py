@@ -1,14 +1,14 @@
 """The image tower of BiomedCLIP on slices: a vision transformer, ViT-B/16, and its projection to 512 numbers, then a
-linear head; a person's probabilities are the mean over slices.
+linear head; probabilities are averaged over slices.
 
-Slices are sagittal, three neighbours an image, side by side, padded to a square and resized to 224 x 224 pixels;
-several maps are more channels of the first layer. `load_weights` takes what BiomedCLIP learnt from pictures of the
-biomedical literature; without it the tower starts from nothing. Its pictures were scaled by a mean and SD a colour; the
-values here come scaled voxel by voxel already, and are taken as they are: deviations from the training people, which
-look less like its pictures than an unscaled slice does. All weights are trained further.
+Slices are sagittal, three adjacent ones per image, padded to a square and resized to 224 x 224 pixels; several maps add
+channels to the first layer. `load_weights` loads what BiomedCLIP learnt from figures of the biomedical literature;
+without it the tower is trained from scratch. Those figures were scaled by a mean and SD per colour; the values here are
+scaled voxel by voxel and used as they are: deviations from the training mean, which resemble its figures less than an
+unscaled slice does. All weights are fine-tuned.
 
 Zhang et al. 2025, NEJM AI 2:AIoa2400640, doi:10.1056/AIoa2400640; fine-tuned on slices of brains: Rafsani et al. 2025,
-Scientific Reports. Names as open_clip writes them (src/open_clip/timm_model.py: `trunk`, `head.proj`); widths by the
+Scientific Reports. Names are those of open_clip (src/open_clip/timm_model.py: `trunk`, `head.proj`); widths by the
 model's open_clip_config.json.
 """
 
@@ -22,11 +22,12 @@ import timm
 import torch
 from torch import nn
 
+from bids_app.classifiers import _slices
 from bids_app.classifiers._slices import PROBABILITIES, Slices
-from bids_app.classifiers._tokens import OfTokens
+from bids_app.classifiers._tokens import TokenNetwork
 from bids_app.errors import DataError, MissingInputError
 
-TAKES = "volumes"
+INPUT_FORMAT = "volumes"
 EPOCHS = 20
 LEARNING_RATE = 1e-5
 WEIGHT_DECAY = 0.05
@@ -36,7 +37,7 @@ OVERSAMPLE = True
 PATIENCE = 5
 VALIDATION = 0.2
 
-OPTIONS = {"size": 224, "axis": 0, "first": None, "last": None, "step": 3, "content": "neighbours"}
+OPTIONS = _slices.OPTIONS | {"axis": 0}
 ARCHITECTURE = "vit_base_patch16_224"
 PROJECTION = 512
 PREFIX = "visual."
@@ -45,7 +46,7 @@ HUB = "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
 
 
 class Tower(nn.Module):
-    """What open_clip calls `visual`: 512 numbers (images, 512) of images (images, 3 * channels, rows, columns)."""
+    """What open_clip calls `visual`: embeddings (images, 512) of images (images, 3 * channels, rows, columns)."""
 
     def __init__(self, trunk: nn.Module, width: int, projection: int) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class Tower(nn.Module):
         self.head = nn.Sequential(OrderedDict(proj=nn.Linear(width, projection, bias=False)))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """What the class token says in the end, projected."""
+        """The class token of the last layer, projected."""
         projected: torch.Tensor = self.head(self.trunk(images))
         return projected
 
@@ -80,15 +81,15 @@ def build(
     voxel_mm: tuple[float, float, float],
     seed: int,
     **options: Any,
-) -> OfTokens:
-    """A network for images of `shape` (X, Y, Z), of any voxel size: slices are resized. Options are those of slices;
-    `size` has to be divided by 16.
+) -> TokenNetwork:
+    """A network for images of `shape` (X, Y, Z), of any voxel size, as slices are resized. `options`: those of slices;
+    `size` has to be a multiple of 16.
     """
     del voxel_mm
-    return of_size(channels, classes, shape, seed=seed, slices=options)
+    return build_architecture(channels, classes, shape, seed=seed, slices=options)
 
 
-def of_size(
+def build_architecture(
     channels: int,
     classes: int,
     shape: tuple[int, ...],
@@ -97,9 +98,9 @@ def of_size(
     slices: Mapping[str, Any] = OPTIONS,
     projection: int = PROJECTION,
     **architecture: Any,
-) -> OfTokens:
-    """The same with other numbers: projection, and patch_size, embed_dim, depth, num_heads as timm names them."""
-    own = OPTIONS | dict(slices)
+) -> TokenNetwork:
+    """The network with another projection and transformer (patch_size, embed_dim, depth, num_heads, as in timm)."""
+    slice_options = OPTIONS | dict(slices)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trunk: Any = timm.create_model(
@@ -107,19 +108,19 @@ def of_size(
             pretrained=False,
             in_chans=3 * channels,
             num_classes=0,
-            img_size=own["size"],
+            img_size=slice_options["size"],
             **architecture,
         )
         backbone = Classified(Tower(trunk, trunk.embed_dim, projection), projection, classes)
-    return OfTokens(Slices(shape, **own), backbone, trunk="visual.trunk", pool=PROBABILITIES)
+    return TokenNetwork(Slices(shape, **slice_options), backbone, trunk="visual.trunk", pool=PROBABILITIES)
 
 
 def load_weights(module: nn.Module, folder: Path) -> None:
-    """Put the weights of `folder` into the tower; the linear head stays as it is.
+    """Load the weights of `folder` into the tower; the linear head is unchanged.
 
     The folder holds a file as open_clip names it: `open_clip_model.safetensors` or `open_clip_pytorch_model.bin`, of
-    which only tensors are read. With several maps each gets the first layer's weights over their number. Raises
-    MissingInputError where there is no such file, and DataError where it is not of this tower.
+    which only tensors are read. With several maps, the first layer's weights are divided by their number. Raises
+    MissingInputError if there is no such file, and DataError if it is not of this tower.
     """
     file = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if file is None:
@@ -128,27 +129,27 @@ def load_weights(module: nn.Module, folder: Path) -> None:
             f"hf download {HUB} {FILES[-1]} --local-dir {folder}"
         )
     tower = module.get_submodule("backbone.visual")
-    wanted = tower.state_dict()
-    state = {name.removeprefix(PREFIX): one for name, one in _read(file).items() if name.startswith(PREFIX)}
+    expected = tower.state_dict()
+    state = {name.removeprefix(PREFIX): tensor for name, tensor in _read(file).items() if name.startswith(PREFIX)}
     first = "trunk.patch_embed.proj.weight"
-    if first in state and (maps := wanted[first].shape[1] // max(state[first].shape[1], 1)) > 1:
+    if first in state and (maps := expected[first].shape[1] // max(state[first].shape[1], 1)) > 1:
         state[first] = state[first].repeat(1, maps, 1, 1) / maps
-    strange = sorted(name for name in {*wanted, *state} if _shape(wanted.get(name)) != _shape(state.get(name)))
-    if strange:
-        one = strange[0]
+    different = sorted(name for name in {*expected, *state} if _shape(expected.get(name)) != _shape(state.get(name)))
+    if different:
+        name = different[0]
         raise DataError(
-            f"{file.name} is not of BiomedCLIP's image tower: of {len(strange)} tensors that differ, {PREFIX}{one} in "
-            f"the file is {_shape(state.get(one))} and in the tower {_shape(wanted.get(one))}"
+            f"{file.name} is not of BiomedCLIP's image tower: of {len(different)} tensors that differ, {PREFIX}{name} "
+            f"in the file is {_shape(state.get(name))} and in the tower {_shape(expected.get(name))}"
         )
     tower.load_state_dict(state)
 
 
 def _read(file: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a file by name; nothing else of it is run or read."""
+    """The tensors of a file by name; no other object is unpickled."""
     if file.suffix == ".safetensors":
         return safetensors.torch.load_file(file)
-    found: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-    return found
+    state: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+    return state
 
 
 def _shape(tensor: torch.Tensor | None) -> str:

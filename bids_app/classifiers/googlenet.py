@@ -1,14 +1,14 @@
-"""GoogLeNet on slices: nine modules of parallel convolutions of several sizes, a mean over the image, a linear head; a
-person's logits are the mean over slices.
+"""GoogLeNet on slices: nine modules of parallel convolutions of several sizes, global average pooling, a linear
+head; logits are averaged over slices.
 
-Slices are axial, three neighbours an image, side by side, resized to 224 x 224 pixels; several maps are more channels
-of the first layer. It starts from nothing here. torchvision's network, with batch normalisation and without the two
-auxiliary heads, which its own weights leave untrained; its ReLUs are modules, each used once, so that guided
-backpropagation and relevance see them. Weights start as He et al. have them: of torchvision's own, much smaller start
-nothing is left after twenty layers until the moments of batch normalisation are learnt, which takes many batches.
+Slices are axial, three adjacent ones per image, resized to 224 x 224 pixels; several maps add channels to the first
+layer. It is trained from scratch. torchvision's network, with batch normalisation and without the two auxiliary heads,
+which its pretrained weights leave untrained; its ReLUs are modules, each used once, as guided backpropagation and
+relevance propagation require. Weights are initialised as by He et al.: with torchvision's much smaller initial weights,
+signals vanish over twenty layers until the moments of batch normalisation are learnt, which takes many batches.
 
 Szegedy et al. 2015, CVPR, 1-9, doi:10.1109/CVPR.2015.7298594; batch normalisation: Ioffe & Szegedy 2015, ICML, PMLR
-37:448-456; start: He et al. 2015, ICCV, 1026-1034, doi:10.1109/ICCV.2015.123.
+37:448-456; initialisation: He et al. 2015, ICCV, 1026-1034, doi:10.1109/ICCV.2015.123.
 """
 
 from functools import partial
@@ -18,24 +18,24 @@ import torch
 from torch import nn
 from torchvision.models.googlenet import BasicConv2d, GoogLeNet, Inception, InceptionAux
 
-from bids_app.classifiers._slices import OfSlices, Slices
+from bids_app.classifiers import _slices
+from bids_app.classifiers._slices import SliceNetwork, Slices
 
-TAKES = "volumes"
+INPUT_FORMAT = "volumes"
 EPOCHS = 30
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-2
 BATCH_SIZE = 4
 INSTANCES = True
 
-# axial slices show both sides: what is found on one side only can be told from the other
-OPTIONS = {"size": 224, "axis": 2, "first": None, "last": None, "step": 3, "content": "neighbours"}
+OPTIONS = _slices.OPTIONS
 
 
 class Convolution(BasicConv2d):
     """Convolution, batch normalisation and ReLU, with torchvision's names in the state."""
 
-    def __init__(self, *given: int, **options: int) -> None:
-        super().__init__(*given, **options)
+    def __init__(self, *args: int, **kwargs: int) -> None:
+        super().__init__(*args, **kwargs)
         self.relu = nn.ReLU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -52,8 +52,8 @@ def build(
     voxel_mm: tuple[float, float, float],
     seed: int,
     **options: Any,
-) -> OfSlices:
-    """A network for images of `shape` (X, Y, Z), of any voxel size: slices are resized. Options are those of slices."""
+) -> SliceNetwork:
+    """A network for images of `shape` (X, Y, Z), of any voxel size, as slices are resized. Options: those of slices."""
     del voxel_mm
     blocks = [Convolution, partial(Inception, conv_block=Convolution), InceptionAux]
     with torch.random.fork_rng(devices=[]):
@@ -64,4 +64,4 @@ def build(
         for module in backbone.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    return OfSlices(Slices(shape, **OPTIONS | options), backbone, cam="inception5b", last="fc")
+    return SliceNetwork(Slices(shape, **OPTIONS | options), backbone, cam="inception5b", last="fc")

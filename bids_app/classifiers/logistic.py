@@ -1,58 +1,32 @@
-"""Logistic regression on all voxels, one class against the rest, with a penalty on the squared length of the weights,
-solved on the people-by-people Gram matrix.
+"""Logistic regression on all voxels, one class against the rest, with a penalty on the squared norm of the weights,
+solved on the samples' Gram matrix.
 
-C = 1 once the mean diagonal of that matrix is 1; classes weigh the same. How sure it is of people comes from inner
-folds, as of the support vector machine: with more voxels than people it can part any two classes, and its own
-probabilities of those it has seen say little.
+C = 1 after scaling that matrix to a mean diagonal of 1; classes have equal weight. Probabilities are calibrated in
+inner folds, as for the support vector machine: with more voxels than samples any two classes are separable, and the
+probabilities of training samples are uninformative.
 
 Hoerl & Kennard 1970, Technometrics 12:55-67 (the penalty); le Cessie & van Houwelingen 1992, Applied Statistics
-41:191-201 (in logistic regression); Zhu & Hastie 2005, Journal of Computational and Graphical Statistics 14:185-205 (on
-products of people); solver: scikit-learn.
+41:191-201 (in logistic regression); Zhu & Hastie 2005, Journal of Computational and Graphical Statistics 14:185-205
+(kernel form); solver: scikit-learn.
 """
-
-from math import prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from bids_app.classifiers import _linear
-from bids_app.classifiers._places import Places
+from bids_app.classifiers._linear import linear_contract, solver_per_labelling
 
-TAKES = "vectors"
+INPUT_FORMAT = "vectors"
 
 C = 1.0
 TOLERANCE = 1e-8
 
 
-def build(
-    channels: int, classes: int, shape: tuple[int, ...], *, voxel_mm: tuple[float, float, float], seed: int
-) -> _linear.Linear:
-    """A machine for vectors of channels * voxels values, `shape` being (voxels,); it knows nothing of space and has
-    no random start.
-    """
-    del voxel_mm, seed
-    return _linear.Linear(channels * prod(shape), classes, machine)
-
-
-def products(
-    training: NDArray[Any], held_out: NDArray[Any], *, places: Places | None = None
-) -> dict[str, NDArray[np.float64]]:
-    """As `_linear.products`."""
-    return _linear.products(training, held_out, places=places)
-
-
-def decide(inner: _linear.Inner, labellings: NDArray[np.int_]) -> NDArray[np.float64]:
-    """As `_linear.decide`."""
-    return _linear.decide(machine, inner, labellings)
-
-
 def solve(kernel: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
-    """Coefficients of the people (n,) and the intercept of one class against the rest.
+    """Coefficients of the samples (n,) and the intercept of one class against the rest.
 
-    The matrix is that of people who have n values in place of their voxels, and the same inner products. At the
-    optimum a person's coefficient is C times their weight times what their probability misses.
+    The samples are represented by n features with the same Gram matrix as their voxels. At the optimum, a sample's
+    coefficient is C times its class weight times its residual probability.
     """
     values, vectors = np.linalg.eigh(kernel)
     features = vectors * np.sqrt(np.clip(values, 0, None))
@@ -62,4 +36,4 @@ def solve(kernel: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[NDA
     return C * weight * (positive - fitted.predict_proba(features)[:, 1]), float(fitted.intercept_[0])
 
 
-machine = _linear.one_by_one(solve)
+build, gram_matrix, decision_function = linear_contract(solver_per_labelling(solve))

@@ -1,9 +1,8 @@
 """Three 3D convolutions of 20, 10 and 5 channels and two dense layers of 300 and 100 units: the network of Ng et al.
 
-Kernels of 3 x 3 x 3 voxels, zero padding, ReLU; maxima over 2 x 2 x 2 voxels after the second and the third
-convolution; weights start as Glorot and Bengio have them. All is dense in space after that: 48.6 million weights in
-the first dense layer at 121 x 145 x 121 voxels (`--whole-grid`), fewer for the box round a mask. Its own map is
-`mean_activation`.
+Kernels of 3 x 3 x 3 voxels, zero padding, ReLU; max pooling over 2 x 2 x 2 voxels after the second and the third
+convolution; weights are initialised as by Glorot and Bengio. The first dense layer has 48.6 million weights at 121 x
+145 x 121 voxels (`--whole-grid`), fewer for the bounding box of a mask. The study's heatmap is `mean_activation`.
 
 Ng et al. 2018, Cephalalgia 38:1496, doi:10.1177/0333102417743562, and ICANN; Glorot & Bengio 2010, AISTATS, PMLR
 9:249-256.
@@ -15,9 +14,9 @@ from math import prod
 import torch
 from torch import nn
 
-from bids_app.classifiers import _chain
+from bids_app.classifiers._min_input_size import output_shape
 
-TAKES = "volumes"
+INPUT_FORMAT = "volumes"
 EPOCHS = 50
 LEARNING_RATE = 1e-4
 WEIGHT_DECAY = 0.0
@@ -33,7 +32,7 @@ STEPS = ((0, 1), (0, 2), (0, 2))
 class Ng2018(nn.Module):
     """Logits (batch, classes) of volumes (batch, channels, X, Y, Z)."""
 
-    takes = TAKES
+    input_format = INPUT_FORMAT
 
     def __init__(self, channels: int, classes: int, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -41,10 +40,10 @@ class Ng2018(nn.Module):
         for width, (_, pool) in zip(WIDTHS, STEPS, strict=True):
             blocks += [nn.Conv3d(channels, width, 3, padding=1), nn.ReLU(), *([nn.MaxPool3d(pool)] if pool > 1 else [])]
             channels = width
-        # the maps of the last convolution, before they are pooled
+        # the maps of the last convolution, before pooling
         self.cam_layer = nn.Sequential(*blocks[:-1])
         self.pool = blocks[-1]
-        units = (channels * prod(_chain.left(shape, STEPS, name="ng2018")), *DENSE)
+        units = (channels * prod(output_shape(shape, STEPS, name="ng2018")), *DENSE)
         first, second = (nn.Linear(*pair) for pair in pairwise(units))
         self.dense = nn.Sequential(nn.Flatten(), first, nn.ReLU(), second, nn.ReLU(), nn.Linear(units[-1], classes))
         for module in self.modules():
@@ -63,7 +62,7 @@ class Ng2018(nn.Module):
 def build(
     channels: int, classes: int, shape: tuple[int, ...], *, voxel_mm: tuple[float, float, float], seed: int
 ) -> Ng2018:
-    """A network for images of `shape` (X, Y, Z), each axis of 4 voxels or more. Raises DataError for smaller ones."""
+    """A network for images of `shape` (X, Y, Z), at least 4 voxels per axis. Raises DataError for smaller ones."""
     del voxel_mm
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,9 +1,9 @@
-"""ResNet18 on slices: eight blocks of two convolutions, each added to what it was given, a mean over the image, and a
-linear head; a person's logits are the mean over slices.
+"""ResNet18 on slices: eight blocks of two convolutions, with skip connections, global average pooling, and a linear
+head; logits are averaged over slices.
 
-Slices are axial, three neighbours an image, side by side, resized to 224 x 224 pixels; several maps are more channels
-of the first layer. It starts from nothing here. torchvision's network; its ReLUs are modules, each used once, so that
-guided backpropagation and relevance see them.
+Slices are axial, three adjacent ones per image, resized to 224 x 224 pixels; several maps add channels to the first
+layer. It is trained from scratch. torchvision's network; its ReLUs are modules, each used once, as guided
+backpropagation and relevance propagation require.
 
 He et al. 2016, CVPR, 770-778, doi:10.1109/CVPR.2016.90.
 """
@@ -14,30 +14,30 @@ import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from bids_app.classifiers._slices import OfSlices, Slices
+from bids_app.classifiers import _slices
+from bids_app.classifiers._slices import SliceNetwork, Slices
 
-TAKES = "volumes"
+INPUT_FORMAT = "volumes"
 EPOCHS = 30
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-2
 BATCH_SIZE = 4
 INSTANCES = True
 
-# axial slices show both sides: what is found on one side only can be told from the other
-OPTIONS = {"size": 224, "axis": 2, "first": None, "last": None, "step": 3, "content": "neighbours"}
+OPTIONS = _slices.OPTIONS
 
 
 class Block(BasicBlock):
-    """torchvision's block with its names in the state, and a ReLU for each of its two places."""
+    """torchvision's block with its names in the state, and two separate ReLUs."""
 
-    def __init__(self, *given: Any, **options: Any) -> None:
-        super().__init__(*given, **options)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.relu, self.relu_after = nn.ReLU(), nn.ReLU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Features (images, channels, rows, columns)."""
-        beside = x if self.downsample is None else self.downsample(x)
-        added: torch.Tensor = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x))))) + beside
+        skip = x if self.downsample is None else self.downsample(x)
+        added: torch.Tensor = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x))))) + skip
         features: torch.Tensor = self.relu_after(added)
         return features
 
@@ -50,8 +50,8 @@ def build(
     voxel_mm: tuple[float, float, float],
     seed: int,
     **options: Any,
-) -> OfSlices:
-    """A network for images of `shape` (X, Y, Z), of any voxel size: slices are resized. Options are those of slices."""
+) -> SliceNetwork:
+    """A network for images of `shape` (X, Y, Z), of any voxel size, as slices are resized. Options: those of slices."""
     del voxel_mm
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -60,4 +60,4 @@ def build(
         if channels > 1:
             backbone.conv1 = nn.Conv2d(3 * channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
             nn.init.kaiming_normal_(backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
-    return OfSlices(Slices(shape, **OPTIONS | options), backbone, cam="layer4", last="fc")
+    return SliceNetwork(Slices(shape, **OPTIONS | options), backbone, cam="layer4", last="fc")

@@ -1,12 +1,12 @@
-"""ResNet18 of volumes: eight blocks of two 3D convolutions, each added to what it was given, a mean over space, and a
-linear head.
+"""ResNet18 of volumes: eight blocks of two 3D convolutions, with skip connections, global average pooling, and a linear
+head.
 
-MONAI's network, whose cells are 16 voxels wide in the last layer; voxels finer than 2 mm are taken two at a time by the
-first convolution, as in the 2D network, which makes it 32 and needs an eighth of the memory. Its ReLUs are modules,
-each used once, so that guided backpropagation and relevance see them.
+MONAI's network, whose units are 16 voxels wide in the last layer; for voxels finer than 2 mm the first convolution has
+a stride of 2, as in the 2D network, which makes them 32 wide and needs an eighth of the memory. Its ReLUs are modules,
+each used once, as guided backpropagation and relevance propagation require.
 
 He et al. 2016, CVPR, 770-778, doi:10.1109/CVPR.2016.90; in 3D: Hara et al. 2018, CVPR, 6546-6555,
-doi:10.1109/CVPR.2018.00685; from nothing on T1w images of headache: Siddiquee et al. 2022, Brain Communications
+doi:10.1109/CVPR.2018.00685; from scratch on T1w images of headache: Siddiquee et al. 2022, Brain Communications
 4:fcac311.
 """
 
@@ -16,7 +16,7 @@ import torch
 from monai.networks.nets.resnet import ResNet, ResNetBlock
 from torch import nn
 
-TAKES = "volumes"
+INPUT_FORMAT = "volumes"
 EPOCHS = 50
 LEARNING_RATE = 1e-4
 WEIGHT_DECAY = 1e-2
@@ -27,16 +27,16 @@ COARSE_MM = 2.0
 
 
 class Block(ResNetBlock):
-    """MONAI's block with its names in the state, and a ReLU for each of its two places."""
+    """MONAI's block with its names in the state, and two separate ReLUs."""
 
-    def __init__(self, *given: Any, **options: Any) -> None:
-        super().__init__(*given, **options)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.act, self.act_after = nn.ReLU(), nn.ReLU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Features (batch, channels, X, Y, Z)."""
-        beside = x if self.downsample is None else self.downsample(x)
-        added: torch.Tensor = self.bn2(self.conv2(self.act(self.bn1(self.conv1(x))))) + beside
+        skip = x if self.downsample is None else self.downsample(x)
+        added: torch.Tensor = self.bn2(self.conv2(self.act(self.bn1(self.conv1(x))))) + skip
         features: torch.Tensor = self.act_after(added)
         return features
 
@@ -44,29 +44,31 @@ class Block(ResNetBlock):
 class ResNet3D(ResNet):
     """Logits (batch, classes) of volumes (batch, channels, X, Y, Z)."""
 
-    takes = TAKES
+    input_format = INPUT_FORMAT
 
     @property
     def cam_layer(self) -> nn.Module:
-        """A name for a layer, not a second one: the state holds it once."""
+        """The last stage; an alias, so that the state holds it once."""
         return self.layer4
 
     @property
     def head(self) -> nn.Module | None:
-        """The linear layer after the mean over space."""
+        """The linear layer after global average pooling."""
         return self.fc
 
 
 def build(
     channels: int, classes: int, shape: tuple[int, ...], *, voxel_mm: tuple[float, float, float], seed: int
 ) -> ResNet3D:
-    """A network for images of any shape, as space is averaged in the end."""
+    """A network for images of any shape, because of global average pooling."""
     del shape
-    return of_size(channels, classes, seed=seed, stride=1 if min(voxel_mm) > COARSE_MM - 0.01 else 2)
+    return build_architecture(channels, classes, seed=seed, stride=1 if min(voxel_mm) > COARSE_MM - 0.01 else 2)
 
 
-def of_size(channels: int, classes: int, *, seed: int, stride: int, widths: tuple[int, ...] = WIDTHS) -> ResNet3D:
-    """The same with a first stride and numbers of channels in its four stages as they are given."""
+def build_architecture(
+    channels: int, classes: int, *, seed: int, stride: int, widths: tuple[int, ...] = WIDTHS
+) -> ResNet3D:
+    """The network with another first stride and other numbers of channels in its four stages."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = ResNet3D(

@@ -1,4 +1,4 @@
-"""Self-attention of timm's transformers, opened: their weights can be read and changed while the network runs."""
+"""Self-attention of timm's transformers: its weights can be read and changed in the forward pass."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,57 +9,57 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bids_app.classifiers._slices import OfSlices
-from bids_app.classifiers._tokens import OfTokens
-from bids_app.explainers._state import evaluating
+from bids_app.classifiers._slices import SliceNetwork
+from bids_app.classifiers._tokens import TokenNetwork
+from bids_app.explainers._state import evaluation_mode
 
 
 def attentions(classifier: nn.Module) -> list[Any]:
-    """The self-attentions of a network in their order, as timm makes them: weights go through `attn_drop`."""
-    return [one for one in classifier.modules() if hasattr(one, "fused_attn") and hasattr(one, "attn_drop")]
+    """The self-attention modules of a network in order, as timm builds them: weights go through `attn_drop`."""
+    return [module for module in classifier.modules() if hasattr(module, "fused_attn") and hasattr(module, "attn_drop")]
 
 
-def why_not(classifier: nn.Module, method: str) -> str | None:
-    """Why a method of transformers does not suit a classifier; None where slices have tokens and a class token."""
-    if isinstance(classifier, OfTokens):
+def refuse_without_class_token(classifier: nn.Module, method: str) -> str | None:
+    """Why a method of transformers does not suit a classifier; None if slices have patch tokens and a class token."""
+    if isinstance(classifier, TokenNetwork):
         return None
     return f"{method} needs a transformer with a class token; for a convolutional network use gradcam, else weights"
 
 
 @contextmanager
-def opened(classifier: nn.Module, hook: Callable[..., torch.Tensor | None]) -> Iterator[None]:
-    """Each self-attention computes its weights (images, heads, queries, keys), and hands them to `hook`, a forward hook
-    whose output, if any, takes their place. All is as before afterwards.
+def open_attention(classifier: nn.Module, hook: Callable[..., torch.Tensor | None]) -> Iterator[None]:
+    """Each self-attention computes its weights (images, heads, queries, keys) and passes them to `hook`, a forward hook
+    whose output, if any, replaces them. Everything is restored afterwards.
     """
-    parts = attentions(classifier)
-    fused = [one.fused_attn for one in parts]
-    hooks = [one.attn_drop.register_forward_hook(hook) for one in parts]
+    modules = attentions(classifier)
+    fused = [module.fused_attn for module in modules]
+    hooks = [module.attn_drop.register_forward_hook(hook) for module in modules]
     try:
-        for one in parts:
-            one.fused_attn = False
+        for module in modules:
+            module.fused_attn = False
         yield
     finally:
-        for one, before in zip(parts, fused, strict=True):
-            one.fused_attn = before
+        for module, before in zip(modules, fused, strict=True):
+            module.fused_attn = before
         for handle in hooks:
             handle.remove()
 
 
-def weights(classifier: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
-    """Attention (slices, queries, keys) of every block in their order, mean over heads, for x (channels, X, Y, Z).
+def attention_weights(classifier: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    """Attention (slices, queries, keys) of every block in order, mean over heads, for x (channels, X, Y, Z).
 
-    The class token is the first query and key; each query's weights sum up to 1.
+    The class token is the first query and key; the weights of each query sum to 1.
     """
-    seen: list[torch.Tensor] = []
+    weights: list[torch.Tensor] = []
 
-    def keep(*given: Any) -> None:
-        seen.append(given[2].mean(dim=1))
+    def record(*args: Any) -> None:
+        weights.append(args[2].mean(dim=1))
 
-    with evaluating(classifier), opened(classifier, keep), torch.no_grad():
+    with evaluation_mode(classifier), open_attention(classifier, record), torch.no_grad():
         classifier(x[None])
-    return seen
+    return weights
 
 
-def of_patches(tokens: torch.Tensor, classifier: OfSlices) -> NDArray[np.float32]:
-    """A value for each token (slices, tokens) on the cells of the patches (slices, rows, columns)."""
+def patch_values(tokens: torch.Tensor, classifier: SliceNetwork) -> NDArray[np.float32]:
+    """Values of tokens (slices, tokens) on the grid of the patches (slices, rows, columns)."""
     return classifier.grid(tokens[..., None])[:, 0].cpu().numpy()

@@ -3,10 +3,10 @@
 from torch import nn
 
 
-def why_not(classifier: nn.Module, method: str) -> str | None:
-    """Why a method of gradients does not suit a classifier; None where it takes volumes or vectors and is no forest."""
-    if not hasattr(classifier, "takes"):
+def refuse_without_gradient(classifier: nn.Module, method: str) -> str | None:
+    """Why a gradient method does not suit a classifier; None if it has a gradient with respect to its input."""
+    if not hasattr(classifier, "input_format"):
         return f"{method} needs a classifier of this catalogue"
     if not getattr(classifier, "differentiable", True):
-        return f"{method} needs a gradient, and trees have none: their answer is flat between thresholds; use occlusion"
+        return f"{method} needs a gradient, and trees have none: they are step functions; use occlusion"
     return None

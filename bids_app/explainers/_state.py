@@ -1,4 +1,4 @@
-"""A classifier is handed back as it was lent."""
+"""Explaining leaves a classifier unchanged."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +7,8 @@ import torch
 
 
 @contextmanager
-def evaluating(classifier: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode with gradients on; the mode of every module and the stored gradients are put back."""
+def evaluation_mode(classifier: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode with gradients on; the mode of every module and the stored gradients are restored."""
     modes = [(module, module.training) for module in classifier.modules()]
     gradients = [(parameter, parameter.grad) for parameter in classifier.parameters()]
     classifier.eval()

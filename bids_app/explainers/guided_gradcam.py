@@ -1,7 +1,6 @@
 """Guided Grad-CAM: guided backpropagation times the positive part of Grad-CAM.
 
-Fine in place where the coarse map says that the class is spoken for. It inherits the faults of both: see
-guided_backprop.
+Fine detail within the area of a positive coarse map. It inherits the limitations of both: see guided_backprop.
 
 Selvaraju et al. 2017, ICCV, 618-626, doi:10.1109/ICCV.2017.74.
 """
@@ -14,14 +13,14 @@ from bids_app.explainers import gradcam, guided_backprop
 
 SIGN = "both"
 UNIT = "guided gradient times Grad-CAM (arbitrary scale)"
-OF = "person"
-SLOPE = True
+SCOPE = "sample"
+SENSITIVITY = True
 
 
 def check(classifier: torch.nn.Module) -> str | None:
-    """Why it does not suit a classifier: one of its two parts does not."""
-    for part in (guided_backprop, gradcam):
-        if reason := part.check(classifier):
+    """Why it does not suit a classifier: one of its two methods does not."""
+    for method in (guided_backprop, gradcam):
+        if reason := method.check(classifier):
             return f"guided_gradcam: {reason}"
     return None
 
@@ -36,5 +35,5 @@ def explain(
 
 
 def checks(classifier: torch.nn.Module, x: torch.Tensor, target: int, values: NDArray[np.float32]) -> dict[str, float]:
-    """`relus_guided`: how many ReLU modules let positive gradients pass alone."""
+    """`relus_guided`: the number of ReLU modules that let only positive gradients pass."""
     return guided_backprop.checks(classifier, x, target, values)

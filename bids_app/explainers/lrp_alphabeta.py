@@ -1,9 +1,9 @@
-"""Layer-wise relevance propagation by the alpha-beta rule: what speaks for and against a unit is handed on apart.
+"""Layer-wise relevance propagation by the alpha-beta rule: positive and negative contributions propagate separately.
 
-Of the relevance of a unit 1.5 times goes to the inputs that raise it, in proportion to what each adds, and -0.5 times
-to those that lower it. Batch normalisation is one layer with the convolution before it; pools, sums, and other scales,
-which are held as they are, follow rule 0. Biases keep their share: the sum over voxels is the logit less that. Where
-group normalisation takes a mean off, large relevances of both signs may arise that cancel.
+The inputs that raise a unit get 1.5 times its relevance, in proportion to their contributions, and those that lower it
+-0.5 times. Batch normalisation is merged with the preceding convolution; pools, sums and other scales, which are
+constant, follow rule 0. Biases absorb their share: the sum over voxels is the logit minus that. Group normalisation
+subtracts a mean, so that large relevances of opposite sign may arise that cancel.
 
 Bach et al. 2015, PLoS ONE 10:e0130140, doi:10.1371/journal.pone.0130140, equation 60; alpha 1.5, beta 0.5 for
 networks of brains: Wang et al. 2023, NeuroImage 269:119929, doi:10.1016/j.neuroimage.2023.119929.
@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import conv1d, conv2d, conv3d, linear
 
-from bids_app.explainers import _held, lrp0
-from bids_app.explainers._features import has_cells
-from bids_app.explainers._state import evaluating
-from bids_app.explainers._voxels import summed
+from bids_app.explainers import lrp0
+from bids_app.explainers._activations import has_cam_layer
+from bids_app.explainers._frozen_nonlinearities import freeze_scales
+from bids_app.explainers._state import evaluation_mode
+from bids_app.explainers._voxels import sum_over_channels
 
 SIGN = "both"
 UNIT = "relevance (contribution to the logit)"
-OF = "person"
+SCOPE = "sample"
 ALPHA, BETA = 1.5, 0.5
 
 CONVOLUTIONS: dict[type[nn.Module], Any] = {nn.Conv1d: conv1d, nn.Conv2d: conv2d, nn.Conv3d: conv3d}
@@ -37,37 +38,37 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 def check(classifier: nn.Module) -> str | None:
     """Why the rule does not suit a classifier: it is no network of convolutions, or rule 0 does not suit it either."""
-    if not has_cells(classifier):
+    if not has_cam_layer(classifier):
         return "lrp_alphabeta needs a convolutional network; for a linear model use weights or pattern"
     if reason := lrp0.check(classifier):
         return reason.replace("lrp0", "lrp_alphabeta", 1)
     layers = [module for module in classifier.modules() if type(module) in CONVOLUTIONS]
     if any(getattr(module, "padding_mode", "zeros") != "zeros" for module in layers):
-        return "lrp_alphabeta has no rule for convolutions that pad with anything but zeros"
+        return "lrp_alphabeta has no rule for convolutions that pad other than with zeros"
     return None
 
 
 def explain(classifier: nn.Module, x: torch.Tensor, target: int, *, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Relevances (X, Y, Z), zero outside the mask, for x (channels, X, Y, Z)."""
     batch = x[None].detach().clone().requires_grad_()
-    with evaluating(classifier), _held.scales(classifier), _parted(classifier):
+    with evaluation_mode(classifier), freeze_scales(classifier), _alpha_beta_rule(classifier):
         (gradient,) = torch.autograd.grad(classifier(batch)[0, target], batch)
-    return summed((gradient * batch)[0], mask)
+    return sum_over_channels((gradient * batch)[0], mask)
 
 
 def checks(classifier: nn.Module, x: torch.Tensor, target: int, values: NDArray[np.float32]) -> dict[str, float]:
-    """`conservation_error`: what the relevances miss of the logit, as a share of it; biases keep that much."""
+    """`conservation_error`: the sum of the relevances minus the logit, as a share of it; biases absorb the rest."""
     return lrp0.checks(classifier, x, target, values)
 
 
 @contextmanager
-def _parted(classifier: nn.Module) -> Iterator[None]:
-    """Convolutions and linear layers give what they give, with a gradient that times the input is the rule."""
+def _alpha_beta_rule(classifier: nn.Module) -> Iterator[None]:
+    """Outputs of convolutions and linear layers are unchanged; their gradient times the input follows the rule."""
     leaves = [module for module in classifier.modules() if not list(module.children())]
     handles = [
-        one.register_forward_hook(partial(_rule, after if isinstance(after, BATCH_NORMS) else None))
-        for one, after in pairwise([*leaves, nn.Identity()])
-        if type(one) in CONVOLUTIONS or isinstance(one, nn.Linear)
+        layer.register_forward_hook(partial(_rule, after if isinstance(after, BATCH_NORMS) else None))
+        for layer, after in pairwise([*leaves, nn.Identity()])
+        if type(layer) in CONVOLUTIONS or isinstance(layer, nn.Linear)
     ]
     try:
         yield
@@ -77,14 +78,14 @@ def _parted(classifier: nn.Module) -> Iterator[None]:
 
 
 def _rule(
-    norm: nn.Module | None, module: nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor
+    norm: nn.Module | None, module: nn.Module, inputs: tuple[torch.Tensor, ...], out: torch.Tensor
 ) -> torch.Tensor:
-    """A forward hook of one layer, and of the batch normalisation after it, if any: the same values as `out`.
+    """A forward hook of one layer and the batch normalisation after it, if any: the values of `out`, another gradient.
 
-    The unit is y = scale * out + shift, and y (1 + alpha dp / p - beta dn / n) is what the norm is to make of it:
-    p and n are the sums of what raises and lowers y, dp and dn nought but for their gradients.
+    The unit is y = scale * out + shift, and the output of the norm is y (1 + alpha dp / p - beta dn / n): p and n are
+    the sums of positive and negative contributions to y; dp and dn are zero, with the gradients of p and n.
     """
-    (x,) = given
+    (x,) = inputs
     weight = module.get_parameter("weight").detach()
     bias = weight.new_zeros(len(weight)) if module.bias is None else module.get_parameter("bias").detach()
     scale, shift = _affine(norm, bias)
@@ -100,7 +101,7 @@ def _rule(
 
 
 def _affine(norm: nn.Module | None, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scale and shift (channels,) of batch normalisation by its running moments; one and nought where there is none."""
+    """Scale and shift (channels,) of batch normalisation by its running moments; one and zero without a norm."""
     if norm is None:
         return torch.ones_like(like), torch.zeros_like(like)
     assert isinstance(norm, BATCH_NORMS)
@@ -117,11 +118,11 @@ def _apply(module: nn.Module, x: torch.Tensor, weight: torch.Tensor, bias: torch
     if isinstance(module, nn.Linear):
         return linear(x, weight, bias)
     settings = (getattr(module, name) for name in ("stride", "padding", "dilation", "groups"))
-    found: torch.Tensor = CONVOLUTIONS[type(module)](x, weight, bias, *settings)
-    return found
+    output: torch.Tensor = CONVOLUTIONS[type(module)](x, weight, bias, *settings)
+    return output
 
 
 def _relative(part: torch.Tensor) -> torch.Tensor:
-    """Nought, with the gradient of the logarithm of a sum's size; none where there is nothing to be shared."""
+    """Zero, with the gradient of the logarithm of a sum's absolute value; no gradient if the sum is zero."""
     value = part.detach()
     return (part - value) / torch.where(value == 0, 1, value)

@@ -1,7 +1,7 @@
 """Mean activation: the mean over channels of the last spatial layer, whatever the class.
 
-It shows where the network responds, not for which class it does: the maps of all classes are the same. Linear between
-cell centres, which are placed by the network's strides and paddings.
+It shows where the network responds, not for which class: the maps of all classes are identical. Interpolated linearly
+between the layer's units, whose positions follow from the network's strides and paddings.
 
 Ng et al. 2018, Cephalalgia 38:1496, doi:10.1177/0333102417743562 (feature maps of the last layer, averaged).
 """
@@ -10,27 +10,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bids_app.explainers._features import at_voxels, features, has_cells, weighed
+from bids_app.explainers._activations import activations_and_logits, explain_by, has_cam_layer, weighted_sum
 
 SIGN = "both"
 UNIT = "mean activation (arbitrary scale)"
-OF = "person"
-CELLS = True
+SCOPE = "sample"
+COARSE = True
 
 
 def check(classifier: torch.nn.Module) -> str | None:
-    """Why there is no mean activation of a classifier: it has no layer of cells, or their mean is set to nought."""
-    if not has_cells(classifier):
+    """Why there is no mean activation of a classifier: it has no spatial layer, or the mean over channels is zero."""
+    if not has_cam_layer(classifier):
         return "mean_activation needs a network with a spatial layer before its head"
     if isinstance(classifier.get_submodule("cam_layer"), torch.nn.LayerNorm):
-        return "mean_activation says nothing where a layer sets the mean over channels to 0, as LayerNorm does"
+        return "mean_activation is zero in a layer that sets the mean over channels to 0, as LayerNorm does"
     return None
 
 
-def explain(
-    classifier: torch.nn.Module, x: torch.Tensor, target: int, *, mask: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """The map (X, Y, Z) of one person's x (channels, X, Y, Z), zero outside the mask (X, Y, Z); the same for every
-    class."""
-    values, _ = features(classifier, x)
-    return at_voxels(weighed(values, np.full((1, values.shape[1]), 1 / values.shape[1])), classifier, mask)
+def activation_map(classifier: torch.nn.Module, x: torch.Tensor, target: int) -> NDArray[np.float32]:
+    """The map on the layer's feature grid; the same for every class."""
+    del target
+    values, _ = activations_and_logits(classifier, x)
+    return weighted_sum(values, np.full((1, values.shape[1]), 1 / values.shape[1]))
+
+
+explain = explain_by(activation_map)

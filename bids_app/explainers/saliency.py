@@ -1,7 +1,7 @@
 """Saliency: the gradient of the class's logit with respect to each voxel, signed, summed over channels.
 
-How much the logit would change if the voxel were one training SD larger, all else the same; for a linear classifier its
-weights, for every person the same.
+The change of the logit if the voxel were one training SD larger, all else equal; for a linear classifier its weights,
+identical for every participant.
 
 Simonyan et al. 2014, ICLR workshop, doi:10.48550/arXiv.1312.6034; captum's Saliency, without its absolute value.
 """
@@ -11,19 +11,19 @@ import torch
 from captum.attr import Saliency
 from numpy.typing import NDArray
 
-from bids_app.explainers import _gradients
-from bids_app.explainers._state import evaluating
-from bids_app.explainers._voxels import summed
+from bids_app.explainers._gradients import refuse_without_gradient
+from bids_app.explainers._state import evaluation_mode
+from bids_app.explainers._voxels import sum_over_channels
 
 SIGN = "both"
 UNIT = "change of the logit per training SD"
-OF = "person"
-SLOPE = True
+SCOPE = "sample"
+SENSITIVITY = True
 
 
 def check(classifier: torch.nn.Module) -> str | None:
     """Why a classifier has no gradient; all but forests have one."""
-    return _gradients.why_not(classifier, "saliency")
+    return refuse_without_gradient(classifier, "saliency")
 
 
 def explain(
@@ -31,6 +31,6 @@ def explain(
 ) -> NDArray[np.float32]:
     """The gradient: (X, Y, Z), zero outside the mask, of x (channels, X, Y, Z); (voxels,) of x (channels * voxels,)."""
     batch = x[None].detach().clone().requires_grad_()
-    with evaluating(classifier):
-        found = Saliency(classifier).attribute(batch, target=target, abs=False)
-    return summed(found[0], mask)
+    with evaluation_mode(classifier):
+        attribution = Saliency(classifier).attribute(batch, target=target, abs=False)
+    return sum_over_channels(attribution[0], mask)

@@ -1,9 +1,9 @@
-"""Weights of a linear classifier times a person's deviation from the training mean: what a voxel adds to the logit.
+"""Weights of a linear classifier times the deviation from the training mean: each voxel's contribution to the logit.
 
-The sum over voxels is the person's logit less the logit at the training mean, exactly. Large weights may also cancel
-noise that other voxels share: read them beside `pattern`.
+The sum over voxels is exactly the participant's logit minus the logit at the training mean. Large weights may also
+suppress noise shared with other voxels: interpret them together with `pattern`.
 
-Haufe et al. 2014, NeuroImage 87:96-110, doi:10.1016/j.neuroimage.2013.10.067 (why weights are no map of an effect);
+Haufe et al. 2014, NeuroImage 87:96-110, doi:10.1016/j.neuroimage.2013.10.067 (why weights do not map an effect);
 Kohoutova et al. 2020, Nature Protocols 15:1399-1435, doi:10.1038/s41596-019-0289-5.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 SIGN = "both"
 UNIT = "contribution to the logit"
-OF = "both"
+SCOPE = "both"
 
 
 def check(classifier: torch.nn.Module) -> str | None:
@@ -33,12 +33,12 @@ def explain(
     """
     with torch.no_grad():
         weights = classifier.get_submodule("linear").get_parameter("weight")[target]
-        parts = weights * (x.flatten() - classifier.get_buffer("centre"))
-    return np.asarray(parts.cpu().numpy().reshape(-1, int(mask.sum())).sum(axis=0), np.float32)
+        contributions = weights * (x.flatten() - classifier.get_buffer("centre"))
+    return np.asarray(contributions.cpu().numpy().reshape(-1, int(mask.sum())).sum(axis=0), np.float32)
 
 
 def describe(classifier: torch.nn.Module, x_train: NDArray[Any]) -> NDArray[np.float32]:
-    """The weights (classes, channels * voxels): change of each logit with a training SD of a voxel."""
+    """The weights (classes, channels * voxels): change of each logit per training SD of a voxel."""
     del x_train
     weights = classifier.get_submodule("linear").get_parameter("weight").detach()
     return np.array(weights.cpu().numpy(), np.float32)

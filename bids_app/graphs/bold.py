@@ -110,5 +110,5 @@ def _map_node(number: int, name: str, run: BoldRun, settings: Settings) -> Node:
         mem_gb=1 + run["gb"],
         connected=("run", "parcels"),
         map_name=name,
-        parameters=bold_runs.map_options(settings),
+        parameters=bold_runs.map_options(settings, name),
     )

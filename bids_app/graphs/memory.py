@@ -42,7 +42,7 @@ def memory_by_cell(analysis: GroupPlan, settings: Settings, *, preload: list[str
     networks = {
         cell.name: _network_request(analysis, cell)
         for cell in analysis.cells
-        if catalogue.offers("classifiers", cell.classifier, "EPOCHS")
+        if catalogue.has("classifiers", cell.classifier, "EPOCHS")
     }
     if not networks:
         return values

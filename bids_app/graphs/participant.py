@@ -20,6 +20,7 @@ from bids_app.nodes.anatomical import (
 from bids_app.nodes.excluded_regions import resample_excluded_regions
 from bids_app.nodes.participant_outputs import write_participant
 from bids_app.nodes.template import prepare_template
+from bids_app.options.maps import map_parameters
 from bids_app.planning import excluded_regions
 from bids_app.planning.bold_runs import output_settings
 from bids_app.planning.participant_records import ParticipantJob, ParticipantPlan
@@ -97,7 +98,7 @@ def _participant_workflow(
                 mem_gb=1,
                 connected=("sources", *(("excluded",) if excluded else ())),
                 map_name=name,
-                parameters={"intensity": settings.participant.intensity},
+                parameters=map_parameters(settings.participant, name),
             )
             person.connect([(sources, node, [("out", "sources")]), (node, finish, [("out", f"map_{name}")])])
             if excluded:
@@ -181,7 +182,7 @@ def _outputs_node(job: ParticipantJob, planned: ParticipantPlan, settings: Setti
         job=asdict(job),
         settings={
             "output_space": options.output_space,
-            "intensity": options.intensity,
+            "parameters": {name: map_parameters(options, name) for name in job.kinds},
             "sloppy": options.sloppy,
             "bounding_box": options.bounding_box,
             "resolution": planned.resolution,

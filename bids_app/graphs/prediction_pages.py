@@ -39,10 +39,11 @@ def run_prediction_pages(
     graph = Workflow("pages", base_dir=str(work_dir.path))
     context = _page_context(analysis, settings, work_dir)
     for number, (person, predicted) in enumerate(sorted(predictions.items())):
+        visit = "" if parse_session(person[1]) is None else f"_ses_{person[1]}"
         graph.add_nodes(
             [
                 make_node(
-                    f"page_{number}",
+                    f"page_{number}_sub_{person[0]}{visit}",
                     write_prediction_page,
                     mem_gb=1.5,
                     participant=person[0],
@@ -77,7 +78,7 @@ def _predictions_of_fold(
     claim: the text of the verdict, and the calibration slope.
     """
     methods = json.loads(files.heatmaps.read_text())
-    of_people = (name for name in settings.group.explainers if methods[name].get("of") in ("person", "both"))
+    of_people = (name for name in settings.group.explainers if methods[name].get("scope") in ("sample", "both"))
     method = next(of_people, None)
     if method is None:
         return []

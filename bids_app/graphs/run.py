@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import shutil
-import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from nipype import logging as nipype_logging
 from nipype.pipeline.engine import Node, Workflow
 from tqdm import tqdm
 
-from bids_app import environment
+from bids_app import environment, run_log
 from bids_app.bids import outputs
 from bids_app.errors import MissingInputError, UsageError
 from bids_app.graphs.multiproc import OneProcessEach, make_plugin, memory_gb
@@ -54,14 +54,9 @@ def anonymise_crash_files(folder: Path, settings: Settings) -> None:
 
     nipype names them crash-DATE-TIME-LOGIN-NODE-ID.txt.
     """
-    named = {"BIDS_DIR": settings.bids_dir, "OUT_DIR": settings.output_dir, "WORK_DIR": settings.work_dir}
-    named |= {"PYTHON": Path(sys.prefix), "PELLUCID": Path(__file__).parents[2], "~": Path.home()}
-    places = sorted(((str(path), name) for name, path in named.items()), key=lambda place: -len(place[0]))
+    paths = run_log.private_paths(settings)
     for file in folder.glob("crash-*.txt"):
-        text = file.read_text(errors="replace")
-        for path, name in places:
-            text = text.replace(path, name)
-        file.write_text(text)
+        file.write_text(run_log.anonymise(file.read_text(errors="replace"), paths))
         file.rename(file.with_name(CRASH_LOGIN.sub(r"\1", file.name)))
 
 
@@ -69,6 +64,7 @@ def run_graph(
     graph: Workflow, settings: Settings, *, last: tuple[str, ...], total: int, what: str, preload: list[str]
 ) -> None:
     """Run the graph; a bar counts the nodes whose names begin with one of `last`. Failed nodes leave crash files."""
+    run_log.open_files()
     config.update_config({"logging": dict.fromkeys(("workflow_level", "interface_level", "utils_level"), "CRITICAL")})
     if settings.other.verbose < 2:
         nipype_logging.update_logging(config)
@@ -85,11 +81,12 @@ def run_graph(
         graph.write_graph(dotfilename=str(settings.work_dir / f"{graph.name}.dot"), graph2use="orig", format="dot")
     copy_compiled_kernels(settings.work_dir)
     with tqdm(total=total, desc=what, unit="", disable=None, leave=False) as bar:
-        runner = _build_plugin(settings, _progress(bar, last, what, total), preload)
+        since = " after it was submitted" if settings.compute.use_plugin else ""
+        runner = _build_plugin(settings, _follow_nodes(bar, last, what, total, since=since), preload)
         try:
             graph.run(plugin=runner)
         except RuntimeError as error:  # nipype's way to say at the end that nodes failed; their crash files say why
-            log.debug("%s", error)
+            log.debug("%s", str(error).strip().rpartition("\n")[2].strip())
         finally:
             if isinstance(runner, OneProcessEach | Slurm):
                 runner.stop()
@@ -115,16 +112,27 @@ def failure_reason(*folders: Path) -> str:
     return f"{text.strip()} [log/{files[-1].name}]"
 
 
-def _progress(bar: tqdm, last: tuple[str, ...], what: str, total: int) -> Callable[[Any, str], None]:
+def _follow_nodes(bar: tqdm, last: tuple[str, ...], what: str, total: int, *, since: str) -> Callable[[Any, str], None]:
+    """What nipype calls when a node starts and ends: it logs the seconds between, and counts the last nodes."""
+    starts: dict[str, float] = {}
     ended = itertools.count(1)
 
-    def count(node: Any, status: str) -> None:
-        log.debug("%s: %s", node.fullname, status)
+    def follow(node: Any, status: str) -> None:
+        context = run_log.node_context(node.fullname)
+        start = starts.pop(node.fullname, None)
+        if status == "start":
+            starts[node.fullname] = time.monotonic()
+            log.debug("started", extra=context)
+        elif start is None:
+            log.debug("already computed" if status == "end" else "failed", extra=context)
+        else:
+            outcome = "done" if status == "end" else "failed"
+            log.debug("%s, %.1f s%s", outcome, time.monotonic() - start, since, extra=context)
         if status == "end" and node.name.startswith(last):
             bar.update()
-            log.info("%s: %d of %d", what, next(ended), total)
+            log.info("%s: %d of %d", what, next(ended), total, extra=context)
 
-    return count
+    return follow
 
 
 def _build_plugin(settings: Settings, callback: Callable[[Any, str], None], preload: list[str]) -> Any:

@@ -1,9 +1,82 @@
-"""Voxelwise maps: one file a map, pure functions on arrays.
+"""Voxelwise maps: one map per file, pure functions on arrays.
 
-A map states `SOURCE` (what `compute` takes: an array (X, Y, Z) in template space such as `gm`, or the series of a BOLD
-run, (voxels, time), `denoised` or also `filtered`), `UNIT`, `ENTITIES` and `SUFFIX` (BIDS), and for the group level
-`REGION` (prior whose territory is analysed), `FORM` (raw, mean or zscore: how a person's image is scaled by its own
-values), `SMOOTHING_MM`, `ADJUST_FOR`, `ATLASES`. `REGISTRATION` is what it needs by default. The keyword-only names of
-`compute` say what else it takes; the workflow supplies that. A map with `FITTED` is computed at the group level, with
-what is fitted on the training people of each fold: the participant level writes the series that it takes.
+Each file has a docstring with the citation (printed into reports and sidecars: its first line describes the map) and
+`compute`, which takes the array that `INPUT` names and, as keywords without defaults, whatever else it needs: names of
+`KEYWORDS` and of its own `OPTIONS`. It returns one float32 array like its input's voxels, or several by name.
+
+Constants: `INPUT` (one of `INPUTS`), `UNIT`, `ENTITIES` and `SUFFIX` (BIDS; `{name}` of an option or of one of several
+arrays is filled in), and defaults: `REGISTRATION`; for the group level `ANALYSIS_MASK` (the prior whose territory is
+analysed), `SCALING` (raw, mean or zscore: how an image is scaled by its own values), `SMOOTHING_MM`, `ADJUST_FOR`,
+`ATLASES`. `caption(mask, *, ...)`, with names of `OPTIONS`, may return a sentence about a map for the report.
+
+`OPTIONS` declares what a user may set, by keyword of `compute`: a literal dictionary of `default`, `summary` (a line of
+--help) and, if needed, `choices`, `minimum`, `details` (for the documentation), `metavar`, `setting`, the name on the
+command line and in settings files if it is not the keyword, and `former`, names of earlier versions. The command line,
+settings, documentation, sidecars (`MapParameters`) and the application of models follow from it. Maps may share options
+(`OPTIONS = _strength.OPTIONS`).
+
+A map with `FITTED` is computed at the group level from what is fitted on the training participants of each fold; the
+participant level writes its input series.
 """
+
+import inspect
+from types import ModuleType
+
+from bids_app.errors import UsageError
+
+# by datatype (BIDS): arrays that INPUT may name, and keywords that compute may ask for
+INPUTS = {
+    "anat": {
+        "t1w": "bias-corrected intensities, in template space (X, Y, Z)",
+        "gm": "probability of grey matter, 0 to 1, in template space (X, Y, Z)",
+        "wm": "probability of white matter, 0 to 1, in template space (X, Y, Z)",
+        "csf": "probability of CSF, 0 to 1, in template space (X, Y, Z)",
+    },
+    "func": {
+        "denoised": "series without confounds, not band-passed, without censored volumes (voxels, time)",
+        "filtered": "the same series, band-passed (voxels, time)",
+    },
+}
+KEYWORDS = {
+    "anat": INPUTS["anat"]
+    | {
+        "mask": "the participant's brain in template space, without the regions of --without-regions (X, Y, Z)",
+        "jacobian": "determinant of the composed affine and warp (X, Y, Z)",
+        "affine": "from voxel indices to mm (4, 4)",
+    },
+    "func": {
+        "mask": "the voxels of the series on their grid (X, Y, Z)",
+        "affine": "from voxel indices to mm (4, 4)",
+        "tr": "repetition time, s",
+        "band": "edges of the band-pass filter in Hz, None without one",
+        "sample_mask": "volumes that were not censored (all volumes,)",
+        "parcels": "region of each voxel in the map's first atlas, 0 for none (voxels,)",
+        "network_maps": "network templates on the voxels of the series (voxels, networks)",
+        "network_names": "their names (networks,)",
+    },
+}
+
+
+def datatype(module: ModuleType) -> str:
+    """`anat` or `func`, the BIDS datatype of a map's input."""
+    return next(name for name, inputs in INPUTS.items() if module.INPUT in inputs)
+
+
+def keywords(module: ModuleType) -> list[str]:
+    """What a map's `compute` asks for beside its input."""
+    return list(inspect.signature(module.compute).parameters)[1:]
+
+
+def check_contract(name: str, module: ModuleType) -> None:
+    """Raise UsageError for an INPUT, a keyword of `compute` or an option that does not exist; each is named."""
+    inputs = [*INPUTS["anat"], *INPUTS["func"]]
+    if getattr(module, "INPUT", None) not in inputs or not hasattr(module, "compute"):
+        raise UsageError(f"maps/{name}.py needs a function compute, and INPUT, one of {', '.join(inputs)}")
+    options, supplied = getattr(module, "OPTIONS", {}), KEYWORDS[datatype(module)]
+    if unknown := [key for key in keywords(module) if key not in {*supplied, *options}]:
+        raise UsageError(
+            f"maps/{name}.py: compute asks for {', '.join(unknown)}, which is neither one of its OPTIONS nor one of "
+            f"{', '.join(supplied)}"
+        )
+    if unused := [key for key in options if key not in keywords(module) or key in supplied]:
+        raise UsageError(f"maps/{name}.py: OPTIONS declares {', '.join(unused)}, which compute does not take as such")

@@ -28,15 +28,15 @@ class Jitted(Generic[P, R]):
         """The compiled loops, from numba's cache where it has them."""
         import numba
 
-        found: Callable[P, R]
+        compiled: Callable[P, R]
         try:
-            found = numba.njit(cache=True, nogil=True, fastmath=self.fastmath)(self.loops)
+            compiled = numba.njit(cache=True, nogil=True, fastmath=self.fastmath)(self.loops)
         except RuntimeError as error:
             if "cannot cache" not in str(error):
                 raise
             # numba found no folder to write to (a read-only image): compiled anew in each process
-            found = numba.njit(nogil=True, fastmath=self.fastmath)(self.loops)
-        return found
+            compiled = numba.njit(nogil=True, fastmath=self.fastmath)(self.loops)
+        return compiled
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """What the loops return."""

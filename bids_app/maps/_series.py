@@ -1,20 +1,20 @@
-"""What every functional map asks of its series before it computes."""
+"""Requirements of every BOLD map on its series."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_app.errors import DataError
 
-FEWEST = 3
+MIN_VOLUMES = 3
 
 
-def check(
-    series: NDArray[np.float32], *, mask: NDArray[np.bool_] | None = None, kept: NDArray[np.bool_] | None = None
+def check_series(
+    series: NDArray[np.float32], *, mask: NDArray[np.bool_] | None = None, sample_mask: NDArray[np.bool_] | None = None
 ) -> None:
-    """Raise DataError unless `series` (voxels, time) can be computed with.
+    """Raise DataError unless a map can be computed from `series` (voxels, time).
 
-    It must have voxels, as many as `mask` (X, Y, Z) where that is given, and 3 volumes at least, as many as `kept` (all
-    volumes,) says were kept.
+    It must have voxels, as many as in `mask` (X, Y, Z) if that is given, and at least 3 volumes, as many as are true in
+    `sample_mask` (all volumes,).
     """
     if series.ndim != 2:
         raise DataError(f"series have {series.ndim} axes in place of 2 (voxels, time): is the image 4D?")
@@ -23,7 +23,7 @@ def check(
         raise DataError("the brain mask is empty: no voxel to compute a map of; look at the mask of the BOLD image")
     if mask is not None and np.count_nonzero(mask) != voxels:
         raise DataError(f"the mask has {np.count_nonzero(mask)} voxels, the series {voxels}: they are of two grids")
-    if kept is not None and np.count_nonzero(kept) != volumes:
-        raise DataError(f"{np.count_nonzero(kept)} volumes were kept, and the series have {volumes}")
-    if volumes < FEWEST:
-        raise DataError(f"{volumes} volumes are left, and a map needs {FEWEST} at least; raise --fd-threshold")
+    if sample_mask is not None and np.count_nonzero(sample_mask) != volumes:
+        raise DataError(f"{np.count_nonzero(sample_mask)} volumes are uncensored, and the series have {volumes}")
+    if volumes < MIN_VOLUMES:
+        raise DataError(f"{volumes} volumes are left, and a map needs {MIN_VOLUMES} at least; raise --fd-threshold")

@@ -1,4 +1,4 @@
-"""Amplitudes of each series at the frequencies of its scan, and what the definitions of ALFF and fALFF make of them.
+"""Amplitudes of each series at the frequencies of its scan, and their sums by the definitions of ALFF and fALFF.
 
 Without gaps they are those of the Fourier transform; with censored volumes those of the Lomb-Scargle periodogram, a
 least-squares sine and cosine at each frequency (Lomb 1976, Astrophys Space Sci 39:447; Scargle 1982, ApJ 263:835).
@@ -15,19 +15,27 @@ from bids_app.errors import DataError, UsageError
 
 Array = NDArray[np.float32]
 DEFINITIONS = ("mean", "dpabi", "afni", "cpac", "xcpd")
+OPTIONS = {
+    "alff_definition": {
+        "default": "mean",
+        "choices": DEFINITIONS,
+        "summary": "definition of `alff` and `falff`: {choices} ({default})",
+        "details": "`mean` is the mean amplitude over the band; the others follow the software of that name",
+    }
+}
 WITHOUT_GAPS = ("dpabi", "cpac")
 BAND = (0.01, 0.08)
-CHUNK = 512  # series that are transformed together: they stay in the processor's cache
-EDGE = 1e-6  # in bins: a frequency that is the band's edge but for rounding is in the band
+CHUNK = 512  # series transformed at once, so that they stay in the processor's cache
+EDGE_BINS = 1e-6  # bins: a frequency at the band's edge up to rounding is in the band
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is summed. Weights (bins,) are of twice the amplitude of the transform, so of one-sided amplitudes.
+class SpectralSum:
+    """Weights (bins,) of one-sided amplitudes (twice those of the transform), and how they are summed.
 
     ALFF = `scale` * sum(inside * amplitude), fALFF = sum(inside * amplitude) / sum(whole * amplitude); with `squared`
-    the roots of such sums of squared amplitudes. `length`: volumes of the transform, zeros added. `basis` (time,
-    2 * bins): Lomb-Scargle's cosines and sines, side by side; None where there is no gap.
+    the roots of such sums of squared amplitudes. `length`: volumes of the zero-padded transform. `basis` (time,
+    2 * bins): Lomb-Scargle's cosines and sines, side by side; None without gaps.
     """
 
     length: int
@@ -40,7 +48,7 @@ class Plan:
 
 
 def check_band(band: tuple[float, float] | None, *, tr: float) -> tuple[float, float]:
-    """The band in Hz, 0.01-0.08 where none is given. Raises DataError for a TR that is not positive or too long."""
+    """The band in Hz, by default 0.01-0.08. Raises DataError for a TR that is not positive or too long."""
     low, high = band or BAND
     if not (math.isfinite(tr) and tr > 0):
         raise DataError(f"the repetition time is {tr} s: give RepetitionTime in the sidecar of the BOLD image")
@@ -48,14 +56,16 @@ def check_band(band: tuple[float, float] | None, *, tr: float) -> tuple[float, f
         raise UsageError(f"--band {low:g} {high:g}: give the lower frequency first, in Hz, none of them below 0")
     if high > (1 + 1e-9) / (2 * tr):
         raise DataError(
-            f"--band {low:g} {high:g} goes above {1 / (2 * tr):.4g} Hz, the highest frequency that volumes {tr:g} s "
-            "apart can show; choose a lower band"
+            f"--band {low:g} {high:g} goes above {1 / (2 * tr):.4g} Hz, the Nyquist frequency of volumes {tr:g} s "
+            "apart; choose a lower band"
         )
     return low, high
 
 
-def plan(definition: str, *, tr: float, kept: NDArray[np.bool_], band: tuple[float, float] | None) -> Plan:
-    """How a definition sums the amplitudes of a scan of `kept.size` volumes, `tr` seconds apart; `kept` (time,).
+def plan_spectral_sum(
+    definition: str, *, tr: float, sample_mask: NDArray[np.bool_], band: tuple[float, float] | None
+) -> SpectralSum:
+    """How a definition sums the amplitudes of a scan of `sample_mask.size` volumes, `tr` seconds apart.
 
     Raises UsageError for an unknown definition; DataError for a band that the scan is too short for or that is above
     the highest frequency, and for gaps where the definition has no meaning over gaps.
@@ -63,40 +73,42 @@ def plan(definition: str, *, tr: float, kept: NDArray[np.bool_], band: tuple[flo
     low, high = check_band(band, tr=tr)
     if definition not in DEFINITIONS:
         raise UsageError(f"--alff-definition: there is no {definition}; choose from {', '.join(DEFINITIONS)}")
-    gaps = kept.size - np.count_nonzero(kept)
+    gaps = sample_mask.size - np.count_nonzero(sample_mask)
     if gaps and definition in WITHOUT_GAPS:
         raise DataError(
-            f"--alff-definition {definition} has no meaning over the gaps that {gaps} censored volumes leave; choose "
-            "mean, afni or xcpd, or --fd-threshold 0, which drops none"
+            f"--alff-definition {definition} needs a series without gaps, and {gaps} volumes are censored; choose "
+            "mean, afni or xcpd, or --fd-threshold 0, which censors none"
         )
-    length = 1 << (kept.size - 1).bit_length() if definition == "dpabi" else kept.size
+    length = 1 << (sample_mask.size - 1).bit_length() if definition == "dpabi" else sample_mask.size
     bins = np.arange(length // 2 + 1)
-    inside = _inside(definition, bins, length * tr * low, length * tr * high)
+    inside = _bins_in_band(definition, bins, length * tr * low, length * tr * high)
     if not inside.any():
         raise DataError(
-            f"{kept.size} volumes {tr:g} s apart show frequencies {1 / (kept.size * tr):.3g} Hz apart, and none of "
-            f"them is in the band {low:g}-{high:g} Hz; choose a wider band or leave this scan out"
+            f"{sample_mask.size} volumes {tr:g} s apart resolve frequencies {1 / (sample_mask.size * tr):.3g} Hz "
+            f"apart, and none of them is in the band {low:g}-{high:g} Hz; choose a wider band or leave this scan out"
         )
-    whole = (bins > 0) & (bins < kept.size // 2) if definition == "afni" else bins > 0
+    whole = (bins > 0) & (bins < sample_mask.size // 2) if definition == "afni" else bins > 0
     weights = (bins > 0).astype(np.float64)  # XCP-D counts a bin 0 that is nearest to its edge, but the mean is gone
     if length % 2 == 0 and definition != "dpabi":
         weights[-1] = 0.5  # the highest frequency has no mirror image; DPABI doubles it like the others
-    scale = _scale(definition, count=int(inside.sum()), volumes=int(np.count_nonzero(kept)))
-    basis = _lomb_scargle(kept, trend=definition != "xcpd", power=definition == "xcpd") if gaps else None
-    return Plan(length, weights * inside, weights * whole, scale, definition != "xcpd", definition == "cpac", basis)
+    scale = _scale(definition, count=int(inside.sum()), volumes=int(np.count_nonzero(sample_mask)))
+    basis = _lomb_scargle(sample_mask, trend=definition != "xcpd", power=definition == "xcpd") if gaps else None
+    return SpectralSum(
+        length, weights * inside, weights * whole, scale, definition != "xcpd", definition == "cpac", basis
+    )
 
 
-def _inside(definition: str, bins: NDArray[np.int_], low: float, high: float) -> NDArray[np.bool_]:
+def _bins_in_band(definition: str, bins: NDArray[np.int_], low: float, high: float) -> NDArray[np.bool_]:
     """Which bins are in the band, whose edges are given in bins; the mean (bin 0) is in no band but XCP-D's."""
-    first, last = low - EDGE, high + EDGE
+    first, last = low - EDGE_BINS, high + EDGE_BINS
     if definition in ("afni", "cpac"):
         first, last = np.rint(low), np.rint(high)
     if definition == "xcpd":
         first, last = np.abs(bins - low).argmin(), np.abs(bins - high).argmin() - 1
     elif definition == "afni":
         last = min(last, bins.size - 2)
-    found: NDArray[np.bool_] = (bins >= max(first, definition != "xcpd")) & (bins <= last)
-    return found
+    inside: NDArray[np.bool_] = (bins >= max(first, definition != "xcpd")) & (bins <= last)
+    return inside
 
 
 def _scale(definition: str, *, count: int, volumes: int) -> float:
@@ -107,51 +119,51 @@ def _scale(definition: str, *, count: int, volumes: int) -> float:
     return math.sqrt(2) / count if definition == "xcpd" else 1 / count
 
 
-def _lomb_scargle(kept: NDArray[np.bool_], *, trend: bool, power: bool) -> Array:
+def _lomb_scargle(sample_mask: NDArray[np.bool_], *, trend: bool, power: bool) -> Array:
     """Columns whose products with a series are the amplitudes' cosine and sine parts, side by side (time, 2 * bins).
 
-    They are scaled as a least-squares fit is; with `power` as the periodogram is, so that noise counts alike at each
-    frequency. At the highest frequency they are twice the amplitude's, as those of the Fourier transform.
+    They are scaled as a least-squares fit; with `power` as the periodogram, so that noise has equal weight at each
+    frequency. At the highest frequency they are doubled, as those of the Fourier transform are.
     """
-    times = np.flatnonzero(kept).astype(np.float64)
-    angle = 2 * np.pi * np.arange(kept.size // 2 + 1) / kept.size * times[:, None]
+    times = np.flatnonzero(sample_mask).astype(np.float64)
+    angle = 2 * np.pi * np.arange(sample_mask.size // 2 + 1) / sample_mask.size * times[:, None]
     shift = np.arctan2(np.sin(2 * angle).sum(axis=0), np.cos(2 * angle).sum(axis=0)) / 2
     waves = np.stack([np.cos(angle - shift), np.sin(angle - shift)], axis=2)
     norms = (waves**2).sum(axis=0)
-    there = norms > 1e-9 * len(times)  # at frequency 0 and at the highest one there is a cosine only
+    there = norms > 1e-9 * len(times)  # frequency 0 and the highest one have only a cosine
     scale = np.sqrt(2 / (len(times) * norms.clip(1e-9))) if power else 1 / norms.clip(1e-9)
-    if kept.size % 2 == 0:
+    if sample_mask.size % 2 == 0:
         scale[-1] = (math.sqrt(2) if power else 2) * scale[-1]
     columns = np.where(there, waves * scale, 0).reshape(len(times), -1)
-    known = np.vander(times / kept.size, 2 if trend else 1)
-    basis = np.linalg.qr(known)[0]
+    trends = np.vander(times / sample_mask.size, 2 if trend else 1)
+    basis = np.linalg.qr(trends)[0]
     return np.ascontiguousarray(columns - basis @ (basis.T @ columns), dtype=np.float32)
 
 
-def sums(series: Array, how: Plan, weights: NDArray[np.float64]) -> Array:
+def sum_amplitudes(series: Array, spectral_sum: SpectralSum, weights: NDArray[np.float64]) -> Array:
     """Weighted sums of each series' amplitudes (voxels, sums); `series` (voxels, time), `weights` (bins, sums)."""
     voxels, volumes = series.shape
-    unit = 1 if how.basis is not None else 2 / volumes
-    factors = np.ascontiguousarray(weights * (unit**2 if how.squared else unit), dtype=np.float32)
-    found = np.empty((voxels, factors.shape[1]), np.float32)
+    unit = 1 if spectral_sum.basis is not None else 2 / volumes
+    factors = np.ascontiguousarray(weights * (unit**2 if spectral_sum.squared else unit), dtype=np.float32)
+    totals = np.empty((voxels, factors.shape[1]), np.float32)
     for start in range(0, voxels, CHUNK):
-        amplitudes = _amplitudes(series[start : start + CHUNK], how)
-        if how.squared:
+        amplitudes = _amplitudes(series[start : start + CHUNK], spectral_sum)
+        if spectral_sum.squared:
             amplitudes *= amplitudes
-        np.matmul(amplitudes, factors, out=found[start : start + CHUNK])
-    return np.sqrt(found) if how.squared else found
+        np.matmul(amplitudes, factors, out=totals[start : start + CHUNK])
+    return np.sqrt(totals) if spectral_sum.squared else totals
 
 
-def _amplitudes(series: Array, how: Plan) -> Array:
-    # the first volume is taken off, not the mean: that is exact, and what is constant becomes 0
+def _amplitudes(series: Array, spectral_sum: SpectralSum) -> Array:
+    # the first volume is subtracted, not the mean: that is exact, and constant series become 0
     part = series - series[:, :1]
-    if how.basis is not None:
-        return np.abs((part @ how.basis).view(np.complex64))
-    if how.trend:
+    if spectral_sum.basis is not None:
+        return np.abs((part @ spectral_sum.basis).view(np.complex64))
+    if spectral_sum.trend:
         ramp = np.arange(part.shape[1]) - (part.shape[1] - 1) / 2
         ramp = (ramp / np.linalg.norm(ramp)).astype(np.float32)
         part -= (part @ ramp)[:, None] * ramp
-    if how.length > part.shape[1]:
-        part -= part.mean(axis=1, keepdims=True)  # with zeros added a mean is no longer at frequency 0 alone
-    found: Array = np.abs(scipy.fft.rfft(part, n=how.length, axis=1))
-    return found
+    if spectral_sum.length > part.shape[1]:
+        part -= part.mean(axis=1, keepdims=True)  # after zero-padding a mean leaks beyond frequency 0
+    amplitudes: Array = np.abs(scipy.fft.rfft(part, n=spectral_sum.length, axis=1))
+    return amplitudes

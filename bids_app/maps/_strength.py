@@ -1,4 +1,4 @@
-"""Strength of connectivity: each series' correlations with all others, summed up in one number.
+"""Functional connectivity strength: a summary of each series' correlations with all others.
 
 The mean correlation needs no matrix: with z the series at mean 0 and length 1, the sum over j of <z_i, z_j> is
 <z_i, sum of z>. The other strengths go through the matrix in square tiles of its upper triangle.
@@ -8,27 +8,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_app.errors import UsageError
-from bids_app.maps import _jit, _series
+from bids_app.maps import _jit
+from bids_app.maps._series import check_series
 
 Array = NDArray[np.float32]
 STRENGTHS = ("mean-r", "mean-z", "abs", "positive-squared", "weighted-degree", "binary-degree")
+OPTIONS = {
+    "strength": {
+        "setting": "fcs_measure",
+        "former": ("strength",),
+        "default": "mean-r",
+        "choices": STRENGTHS,
+        "summary": "connectivity measure of `fcs` and `rfcs`: {choices} ({default})",
+    }
+}
 DEGREES = ("weighted-degree", "binary-degree")
 THRESHOLD = 0.25
-SURE = 1 - 2**-20  # Fisher's z of a correlation of 1 is infinite: above this one it stays at 7.28
+MAX_R = 1 - 2**-20  # Fisher's z of a correlation of 1 is infinite: it is limited to 7.28
 TILE = 768
 CHUNK = 1024
 
 
-def strength(series: Array, *, kind: str) -> Array:
+def connectivity_strength(series: Array, *, kind: str) -> Array:
     """One number for each series (n,), from its correlations r with all others that are not constant; 0 if it is.
 
     `series` (n, time). `mean-r`; `mean-z`: of Fisher's z; `abs`: mean |r|; `positive-squared`: mean of r^2 where r > 0,
     0 elsewhere; `weighted-degree`: sum of the r above 0.25; `binary-degree`: their number.
     Raises UsageError for another kind, DataError for no series or under 3 volumes.
     """
-    _series.check(series)
+    check_series(series)
     if kind not in STRENGTHS:
-        raise UsageError(f"--strength: there is no {kind}; choose from {', '.join(STRENGTHS)}")
+        raise UsageError(f"--fcs-measure: there is no {kind}; choose from {', '.join(STRENGTHS)}")
     series = np.ascontiguousarray(series, np.float32)
     shifts, scales = np.empty(len(series), np.float32), np.empty(len(series), np.float32)
     total = np.zeros(series.shape[1])
@@ -37,17 +47,17 @@ def strength(series: Array, *, kind: str) -> Array:
     if others < 1:
         return np.zeros(len(series), np.float32)
     if kind == "mean-r":
-        found = np.empty(len(series), np.float32)
+        totals = np.empty(len(series), np.float32)
         along = _along if _jit.available() else _along_by_numpy
-        along(series, scales, (total - total.mean()).astype(np.float32), found)
-        return np.where(scales > 0, (found - 1) / np.float32(others), 0).astype(np.float32)
-    found = _tiled(_standardised(series, shifts, scales), kind)
-    return found if kind in DEGREES else found / np.float32(others)
+        along(series, scales, (total - total.mean()).astype(np.float32), totals)
+        return np.where(scales > 0, (totals - 1) / np.float32(others), 0).astype(np.float32)
+    totals = _tiled(_standardised(series, shifts, scales), kind)
+    return totals if kind in DEGREES else totals / np.float32(others)
 
 
 @_jit.jitted("(f4[:, ::1], f4[::1], f4[::1], f8[::1])", fastmath=True)
 def _standards(series: Array, shifts: Array, scales: Array, total: NDArray[np.float64]) -> None:
-    """What must be taken off each series beyond its first volume, and 1 / its length then; sum of the standardised."""
+    """Each series' mean after subtraction of its first volume, 1 / its norm, and the sum of the standardised series."""
     volumes = series.shape[1]
     part = np.empty(volumes, np.float32)
     for start in range(0, len(series), 256):
@@ -79,18 +89,18 @@ def _standards_by_numpy(series: Array, shifts: Array, scales: Array, total: NDAr
 
 
 @_jit.jitted("(f4[:, ::1], f4[::1], f4[::1], f4[::1])", fastmath=True)
-def _along(series: Array, scales: Array, total: Array, found: Array) -> None:
+def _along(series: Array, scales: Array, total: Array, totals: Array) -> None:
     for row in range(len(series)):
         first, product = series[row, 0], np.float32(0)
         for time in range(series.shape[1]):
             product += (series[row, time] - first) * total[time]
-        found[row] = product * scales[row]
+        totals[row] = product * scales[row]
 
 
-def _along_by_numpy(series: Array, scales: Array, total: Array, found: Array) -> None:
+def _along_by_numpy(series: Array, scales: Array, total: Array, totals: Array) -> None:
     for start in range(0, len(series), CHUNK):
         part = slice(start, start + CHUNK)
-        found[part] = ((series[part] - series[part, :1]) @ total) * scales[part]
+        totals[part] = ((series[part] - series[part, :1]) @ total) * scales[part]
 
 
 def _standardised(series: Array, shifts: Array, scales: Array) -> Array:
@@ -102,7 +112,7 @@ def _standardised(series: Array, shifts: Array, scales: Array) -> Array:
 
 def _tiled(z: Array, kind: str) -> Array:
     """Sums over j != i of what `kind` makes of the correlations; `z` (n, time) at mean 0 and length 1."""
-    found = np.zeros(len(z))
+    totals = np.zeros(len(z))
     buffer = np.empty((TILE, TILE), np.float32)
     for top in range(0, len(z), TILE):
         rows = z[top : top + TILE]
@@ -113,10 +123,10 @@ def _tiled(z: Array, kind: str) -> Array:
             if left == top:
                 np.fill_diagonal(tile, 0)
             down, across = _tallied(tile, kind)
-            found[top : top + TILE] += across
+            totals[top : top + TILE] += across
             if left > top:
-                found[left : left + TILE] += down
-    return found.astype(np.float32)
+                totals[left : left + TILE] += down
+    return totals.astype(np.float32)
 
 
 def _tallied(tile: Array, kind: str) -> tuple[Array, Array]:
@@ -129,7 +139,7 @@ def _tallied(tile: Array, kind: str) -> tuple[Array, Array]:
         above = tile > np.float32(THRESHOLD)
         np.multiply(tile, above, out=tile) if kind == "weighted-degree" else np.copyto(tile, above)
     elif kind == "mean-z":
-        np.arctanh(tile.clip(-SURE, SURE, out=tile), out=tile)
+        np.arctanh(tile.clip(-MAX_R, MAX_R, out=tile), out=tile)
     elif kind == "abs":
         np.abs(tile, out=tile)
     else:

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-SOURCE = "gm"
+INPUT = "gm"
 UNIT = "mL of grey matter per mL of template"
 ENTITIES = {"label": "GM", "desc": "modulated"}
 SUFFIX = "probseg"
 REGISTRATION = "syn"
-REGION = "gm"
-FORM = "raw"
+ANALYSIS_MASK = "gm"
+SCALING = "raw"
 SMOOTHING_MM = 8.0
 ADJUST_FOR = ("tiv",)
 ATLASES = ("aal", "harvard_oxford")

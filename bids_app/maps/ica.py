@@ -1,6 +1,6 @@
-"""Network maps by ICA: group components, fitted on the training people of each fold, and dual regression on them.
+"""Network maps by ICA: group components, fitted on the training participants of each fold, and dual regression on them.
 
-The participant level writes each run's series; components and their networks' names are those of `dataset/ica.py`.
+The participant level writes each run's series; `dataset/ica.py` fits the components and names their networks.
 
 Varoquaux et al. 2010; Beckmann et al. 2009; Nickerson et al. 2017.
 """
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from bids_app.maps import networks
 
-SOURCE = "filtered"
+INPUT = "filtered"
 UNIT = "beta: unit of the BOLD signal per SD of the component's time course"
 ENTITIES = {"stat": "{stat}", "desc": "{name}"}
 SUFFIX = "boldmap"
 REGISTRATION = "syn"
-REGION = "brain"
-FORM = "raw"
+ANALYSIS_MASK = "brain"
+SCALING = "raw"
 SMOOTHING_MM = 6.0
 ADJUST_FOR = ()
 ATLASES = ("aal", "harvard_oxford")
@@ -32,5 +32,5 @@ def compute(series: Array, *, network_maps: Array, network_names: tuple[str, ...
     Raises as `networks.compute`. Beckmann et al. 2009, NeuroImage 47:S148; Nickerson et al. 2017, Front Neurosci
     11:115.
     """
-    made = networks.compute(series, network_maps=network_maps, network_names=network_names)
-    return {name: values for name, values in made.items() if name.startswith("beta_")}
+    betas = networks.compute(series, network_maps=network_maps, network_names=network_names)
+    return {name: values for name, values in betas.items() if name.startswith("beta_")}

@@ -1,6 +1,6 @@
-"""Regional functional connectivity strength: how strongly a voxel's region goes along with all other regions.
+"""Regional functional connectivity strength: how strongly a voxel's region correlates with all other regions.
 
-S_i = mean over j != i of r_ij, between the mean series of an atlas's regions, painted back on their voxels.
+S_i = mean over j != i of r_ij, between the mean series of an atlas's regions; each voxel has its region's value.
 """
 
 import numpy as np
@@ -8,47 +8,50 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from bids_app.errors import DataError
-from bids_app.maps import _series, _strength
+from bids_app.maps import _strength
+from bids_app.maps._series import check_series
+from bids_app.maps._strength import connectivity_strength
 
-SOURCE = "filtered"
+INPUT = "filtered"
 UNIT = "strength of connectivity (mean correlation, or degree)"
 ENTITIES = {"stat": "rfcs"}
 SUFFIX = "boldmap"
 REGISTRATION = "syn"
-REGION = "gm"
-FORM = "zscore"
+ANALYSIS_MASK = "gm"
+SCALING = "zscore"
 SMOOTHING_MM = 0.0
 ADJUST_FOR = ()
 ATLASES = ("aal", "harvard_oxford")
+OPTIONS = _strength.OPTIONS
 CHUNK = 1024
 
 
 def compute(series: NDArray[np.float32], *, parcels: NDArray[np.int32], strength: str) -> NDArray[np.float32]:
     """Strength of each voxel's region (voxels,); 0 where there is no region, or its mean series is constant.
 
-    `series` (voxels, time), in any unit: band-passed, censored volumes taken out. `parcels` (voxels,): the region of
+    `series` (voxels, time), in any unit: band-passed, without censored volumes. `parcels` (voxels,): the region of
     each voxel, 0 for none. `strength`: as for fcs, between regions. Raises UsageError for another strength; DataError
     for parcels of another size, under 2 regions in the mask, no voxel or under 3 volumes.
     Liang et al. 2013, PNAS 110:1929.
     """
-    _series.check(series)
+    check_series(series)
     if parcels.shape != series.shape[:1]:
         raise DataError(f"the atlas has {parcels.size} voxels in the mask, the series {len(series)}: two grids")
     labels, region = np.unique(parcels, return_inverse=True)
     here = labels != 0
     if here.sum() < 2:
         raise DataError(f"{here.sum()} regions of the atlas lie in the brain mask, and rfcs needs 2; look at the atlas")
-    found = np.zeros(len(labels), np.float32)
-    found[here] = _strength.strength(_means(series, region, len(labels))[here], kind=strength)
-    return found[region]
+    values = np.zeros(len(labels), np.float32)
+    values[here] = connectivity_strength(_means(series, region, len(labels))[here], kind=strength)
+    return values[region]
 
 
 def _means(series: NDArray[np.float32], region: NDArray[np.intp], regions: int) -> NDArray[np.float32]:
-    """Mean series of each region but for a constant (regions, time); `region` (voxels,) counts from 0."""
+    """Mean series of each region up to a constant (regions, time); `region` (voxels,) counts from 0."""
     total = np.zeros((regions, series.shape[1]))
     for start in range(0, len(series), CHUNK):
         part = series[start : start + CHUNK]
-        # the first volume is taken off, which no correlation sees: large means would cost digits
+        # the first volume is subtracted, which leaves correlations unchanged: large means would cost precision
         away = part - part[:, :1]
         at = (region[start : start + CHUNK], np.arange(len(part)))
         total += sparse.csr_array((np.ones(len(part), np.float32), at), shape=(regions, len(part))) @ away

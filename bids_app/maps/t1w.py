@@ -1,27 +1,36 @@
-"""The brain in template space, its intensity scaled within the mask; affine by default, so that atrophy stays."""
+"""The brain in template space, its intensity scaled within the mask; affine by default, which preserves atrophy."""
 
 import numpy as np
 
 from bids_app.errors import DataError
 
-SOURCE = "t1w"
+INPUT = "t1w"
 UNIT = "scaled intensity"
 ENTITIES = {"desc": "{intensity}"}
 SUFFIX = "T1w"
 REGISTRATION = "affine"
-REGION = "brain"
-FORM = "raw"
+ANALYSIS_MASK = "brain"
+SCALING = "raw"
 SMOOTHING_MM = 0.0
 ADJUST_FOR = ()
 ATLASES = ("aal", "harvard_oxford")
+OPTIONS = {
+    "intensity": {
+        "setting": "t1w_scaling",
+        "former": ("intensity",),
+        "default": "zscore",
+        "choices": ("zscore", "minmax"),
+        "summary": "scaling of `t1w` within the brain mask ({default})",
+    }
+}
 
 
 def compute(t1w: np.ndarray, *, mask: np.ndarray, intensity: str) -> np.ndarray:
     """Brain scaled over the mask's voxels: `zscore` (mean 0, SD 1) or `minmax` (0 to 1); 0 outside.
 
     `t1w` (X, Y, Z): bias-corrected intensities in template space. `mask` (X, Y, Z): the person's own brain there,
-    less the regions of --without-regions.
-    Raises DataError where the brain has one intensity only, or no voxel.
+    without the regions of --without-regions.
+    Raises DataError if the brain has only one intensity, or no voxels.
     """
     inside = mask > 0
     values = t1w[inside].astype(np.float64)

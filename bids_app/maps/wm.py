@@ -2,13 +2,13 @@
 
 import numpy as np
 
-SOURCE = "wm"
+INPUT = "wm"
 UNIT = "mL of white matter per mL of template"
 ENTITIES = {"label": "WM", "desc": "modulated"}
 SUFFIX = "probseg"
 REGISTRATION = "syn"
-REGION = "wm"
-FORM = "raw"
+ANALYSIS_MASK = "wm"
+SCALING = "raw"
 SMOOTHING_MM = 8.0
 ADJUST_FOR = ("tiv",)
 ATLASES = ("juelich", "harvard_oxford")

@@ -5,7 +5,6 @@ ANTs is imported by the functions that use it: the process that builds the graph
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from bids_app import catalogue
 from bids_app.errors import DataError
+from bids_app.maps import keywords
 from bids_app.planning.participant_records import Anatomy, ExcludedMask, TemplateFiles, Transforms, WarpedAnatomy
 from bids_app.preprocess import conform, skull
 from bids_app.preprocess.conform import read_image
@@ -141,20 +141,21 @@ def warp_to_template(*, kind: str, anat: Anatomy, templates: TemplateFiles) -> W
 def make_map(
     *, map_name: str, sources: WarpedAnatomy, parameters: dict[str, Any], excluded: ExcludedMask | None = None
 ) -> str:
-    """One map of the catalogue; what `compute` names is taken from the sources or the parameters. Returns its file.
+    """One map of the catalogue -> its file; `maps.KEYWORDS` says what `compute` may ask for. `parameters`: its options.
 
     excluded: regions that the mask is to lack.
     """
     part = catalogue.load("maps", map_name)
-    names = list(inspect.signature(part.compute).parameters)[1:]
+    names = keywords(part)
     files = {name: str(file) for name, file in sources.items()}
-    images = {name: read_image(files[name]) for name in (part.SOURCE, *names) if name in files}
+    images = {name: read_image(files[name]) for name in (part.INPUT, *names) if name in files}
     arrays = {name: np.asarray(image.dataobj, dtype=np.float32) for name, image in images.items()}
     if excluded is not None:
         arrays["mask"] = arrays["mask"] * (np.asarray(read_image(excluded["mask"]).dataobj) == 0)
-    arguments = {name: arrays[name] if name in arrays else parameters[name] for name in names}
-    values = part.compute(arrays[part.SOURCE], **arguments)
-    conform.to_nifti(values, images[part.SOURCE].affine).to_filename(f"{map_name}.nii.gz")
+    affine = images[part.INPUT].affine
+    supplied = {**parameters, **arrays, "affine": affine}
+    values = part.compute(arrays[part.INPUT], **{name: supplied[name] for name in names})
+    conform.to_nifti(values, affine).to_filename(f"{map_name}.nii.gz")
     return _output_path(map_name)
 
 

@@ -87,11 +87,11 @@ def stage_anatomy(
 
 
 def map_stem(
-    name: str, session: tuple[str | None, str | None], *, space: str, resolution: float, intensity: str
+    name: str, session: tuple[str | None, str | None], *, space: str, resolution: float, parameters: dict[str, Any]
 ) -> str:
-    """File name of a map without extension."""
+    """File name of a map without extension; `parameters`: the values of the map's options by keyword."""
     part = catalogue.load("maps", name)
-    entities = {key: value.format(intensity=intensity) for key, value in part.ENTITIES.items()}
+    entities = {key: value.format(**parameters) for key, value in part.ENTITIES.items()}
     return outputs.filename(*session, part.SUFFIX, "", space=space, res=resolution_label(resolution), **entities)
 
 
@@ -114,8 +114,7 @@ def _map_parameters(anatomy: ProcessedAnatomy, name: str) -> dict[str, Any]:
     if settings["bounding_box"]:
         parameters["BoundingBoxMm"] = list(settings["bounding_box"])
     parameters |= {"Sloppy": settings["sloppy"], "Version": __version__}
-    if "{intensity}" in str(catalogue.load("maps", name).ENTITIES):
-        parameters["Intensity"] = settings["intensity"]
+    parameters |= {outputs.camel(keyword): value for keyword, value in settings["parameters"][name].items()}
     if name == excluded_regions.MAP:
         parameters |= excluded_regions.map_parameters(anatomy.job.excluded_regions)
     return parameters
@@ -155,7 +154,7 @@ def _stage_map(
         anatomy.session,
         space=parameters["Space"],
         resolution=parameters["ResolutionMm"],
-        intensity=parameters.get("Intensity", ""),
+        parameters=anatomy.settings["parameters"][name],
     )
     folder = make_folder(stage, anatomy.session, "anat")
     shutil.copyfile(anatomy.maps[name], folder / f"{stem}.nii.gz")

@@ -1,6 +1,5 @@
 """The steps of a BOLD run as nodes call them: files in, files out; the mathematics is in other rooms."""
 
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from bids_app import catalogue
 from bids_app.errors import DataError
+from bids_app.maps import keywords
 from bids_app.nodes.atlas import ResampledAtlas, resample_atlas
 from bids_app.planning import network_templates
 from bids_app.planning.participant_records import CleanedRun, DenoisingSettings, PreprocessedRun, TemplateFiles
@@ -88,26 +88,30 @@ def resample_atlas_to_run(
 
 
 def make_bold_map(*, map_name: str, run: CleanedRun, parameters: dict[str, Any], parcels: str) -> dict[str, str]:
-    """A map of the catalogue, or the several named ones that it gives: file by name. `parcels`: a resampled atlas."""
+    """A map of the catalogue, or its several named ones: file by name; `maps.KEYWORDS` says what `compute` may ask for.
+
+    `parameters`: the values of its options; `parcels`: the folder of an atlas on the grid of the run.
+    """
     part = catalogue.load("maps", map_name)
     mask = read_image(run["mask"])
     inside = np.asarray(mask.dataobj) > 0.5
-    names = list(inspect.signature(part.compute).parameters)[1:]
-    arguments = {
+    names = keywords(part)
+    supplied = {
+        **parameters,
         "mask": inside,
+        "affine": mask.affine,
         "tr": run["tr"],
         "band": run["band"],
-        "kept": np.load(run["sample_mask"]),
-        **parameters,
+        "sample_mask": np.load(run["sample_mask"]),
     }
     if "parcels" in names:
-        arguments["parcels"] = ResampledAtlas.read(parcels).labels[inside].astype(np.int32)
+        supplied["parcels"] = ResampledAtlas.read(parcels).labels[inside].astype(np.int32)
     if "network_maps" in names:
         file = Path(parameters["network_maps"])
-        arguments["network_maps"] = network_templates.resample_networks(file, mask, inside)
-        arguments["network_names"] = network_templates.read_names(file)
+        supplied["network_maps"] = network_templates.resample_networks(file, mask, inside)
+        supplied["network_names"] = network_templates.read_names(file)
     files = {"series": run["series"], "denoised": run["denoised"], "filtered": run["filtered"]}
-    values = part.compute(np.load(files[part.SOURCE]), **{name: arguments[name] for name in names})
+    values = part.compute(np.load(files[part.INPUT]), **{name: supplied[name] for name in names})
     maps = values if isinstance(values, dict) else {map_name: values}
     paths = {}
     for name, voxels in maps.items():

@@ -71,21 +71,23 @@ def stage_run(
     fields = _sidecar_fields(run)
     maps = []
     for name, files in run.maps.items():
-        part = catalogue.load("maps", name)
+        part, parameters = catalogue.load("maps", name), settings["parameters"][name]
         for key, file in files.items():
             stat, _, network = key.partition("_")
-            entities = {entity: value.format(stat=stat, name=network) for entity, value in part.ENTITIES.items()}
+            entities = {
+                entity: value.format(stat=stat, name=network, **parameters) for entity, value in part.ENTITIES.items()
+            }
             stem = outputs.filename(*session, part.SUFFIX, "", **{**space, **entities})
             (folder / f"{stem}.nii.gz").write_bytes(Path(file).read_bytes())
             sidecar = {"Description": (part.__doc__ or "").splitlines()[0], "Units": part.UNIT, **fields}
             sidecar["MapParameters"] = _map_parameters(name, settings, run.resolution)
             write_json(folder / f"{stem}.json", sidecar)
-            caption = f"{sidecar['Description']} {_describe_map(part, run.mask, settings['parameters'])}".strip()
+            caption = f"{sidecar['Description']} {_describe_map(part, run.mask, parameters)}".strip()
             maps.append(drawing.Map(key, read_image(file), part.UNIT, caption=caption))
             _write_region_tables(folder, session, run, entities, part.SUFFIX, file)
     if settings["save_series"]:
-        parameters = _series_parameters("series", settings, run.resolution)
-        _write_series(folder, session, space, run, {**fields, "MapParameters": parameters})
+        fields["MapParameters"] = _series_parameters("series", settings, run.resolution)
+        _write_series(folder, session, space, run, fields)
     if run.plan["source"] == "pellucid":
         _write_preprocessing(folder, session, run)
     return _draw(stage, session, run, maps, templates, settings, tissues)
@@ -93,7 +95,7 @@ def stage_run(
 
 def describe_runs(runs: list[ProcessedRun], settings: BoldSettings) -> str:
     """How the maps of a person's runs were made, in words."""
-    parameters, first = settings["parameters"], runs[0]
+    first = runs[0]
     options = methods_bold.Options(
         denoise=settings["denoise"],
         band=first.cleaned["band"],
@@ -104,9 +106,7 @@ def describe_runs(runs: list[ProcessedRun], settings: BoldSettings) -> str:
         resampled=settings["resampled"],
         parcellation=next(iter(settings["atlases"]), ""),
         network_names=[name.partition("_")[2] for name in first.maps.get("networks", {}) if "beta" in name],
-        alff_definition=parameters["alff_definition"],
-        strength=parameters["strength"],
-        neighbours=parameters["neighbours"],
+        **methods_bold.map_options(settings["parameters"].values()),
     )
     return methods_bold.participant(
         settings["maps"], options, source=first.plan["source"], space=settings["space"], resolution=first.resolution
@@ -159,7 +159,7 @@ def _list_steps(run: ProcessedRun) -> list[str]:
 def _map_parameters(name: str, settings: BoldSettings, resolution: float) -> dict[str, Any]:
     """All that has to be the same in every person of an analysis."""
     names = inspect.signature(catalogue.load("maps", name).compute).parameters
-    options = {outputs.camel(key): value for key, value in settings["parameters"].items() if key in names}
+    options = {outputs.camel(key): value for key, value in settings["parameters"][name].items() if key in names}
     if "NetworkMaps" in options:
         maps = Path(options["NetworkMaps"])
         options |= {"NetworkMaps": maps.name, "NetworkMapsSha256": hashlib.sha256(maps.read_bytes()).hexdigest()}

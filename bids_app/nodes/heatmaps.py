@@ -29,7 +29,7 @@ def write_participant_heatmaps(files: FoldFiles, plan: TrainingPlan, grid: Grid,
     shutil.rmtree(files.participant_heatmaps, ignore_errors=True)
     rows = []
     for method, about in methods.items():
-        if "refused" in about or about["of"] == "model":
+        if "refused" in about or about["scope"] == "model":
             continue
         maps = np.load(files.heatmap(method), mmap_mode="r")
         for row, person in enumerate(predictions.to_dict("records")):

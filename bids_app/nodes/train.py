@@ -41,7 +41,7 @@ def stack_maps(
     """
     image = read_image(template["mask"])
     inside = np.asarray(image.dataobj) > 0.5
-    region = catalogue.load("maps", map_name).REGION
+    region = catalogue.load("maps", map_name).ANALYSIS_MASK
     if region != "brain":
         # A prior, not the people, says which voxels are looked at: nothing is chosen on those who are held out.
         inside &= np.asarray(read_image(template[region]).dataobj) > TISSUE_THRESHOLD

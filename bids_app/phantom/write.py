@@ -106,7 +106,7 @@ def _plan_bold(
 def _write_in_base(
     out: Path, base: Path, region: regions.Region, truth: dict[str, object], *, effect: float, random_seed: int
 ) -> Path:
-    from bids_app.phantom import base as real  # antspyx takes seconds to import, and invented people need none of it
+    from bids_app.phantom import base as real
 
     dataset, scans = real.find(base)
     with _stage(out) as folder:

@@ -6,6 +6,7 @@ from types import ModuleType
 from bids_app import catalogue
 from bids_app.bids.names import BidsFile, resolution_label
 from bids_app.errors import UsageError
+from bids_app.options.maps import map_parameters
 from bids_app.planning import network_templates
 from bids_app.preprocess.conform import read_image
 from bids_app.settings import Settings
@@ -37,7 +38,7 @@ def map_names(settings: Settings) -> tuple[str, ...]:
 
 def is_fitted(name: str) -> bool:
     """Whether a map is computed at the group level, by components fitted to the training participants of each fold."""
-    return catalogue.offers("maps", name, "FITTED")
+    return catalogue.has("maps", name, "FITTED")
 
 
 def _fitted_names(name: str, settings: Settings) -> list[str]:
@@ -84,7 +85,7 @@ def read_grid(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
 
 def _find_files(settings: Settings, name: str, part: ModuleType) -> list[Path]:
     options = settings.participant
-    known = {"intensity": options.intensity, "stat": "beta", "name": name.partition("-")[2] or "*"}
+    known = {**map_parameters(options, name), "stat": "beta", "name": name.partition("-")[2] or "*"}
     part_entities = {key: value.format(**known) for key, value in part.ENTITIES.items()}
     res = resolution_label(options.resolution) if options.resolution else "*"
     run = f"*_task-{settings.select.task_id or '*'}_*" if datatype(part) == "func" else "*_"

@@ -10,6 +10,7 @@ from bids_app.bids import derivatives_bold, inputs, outputs
 from bids_app.bids import functional as bids_functional
 from bids_app.bids.metadata import BOLD_FIELDS, read_metadata
 from bids_app.errors import MissingInputError, UsageError
+from bids_app.options.maps import map_parameters
 from bids_app.planning import available_maps, network_templates
 from bids_app.planning.participant_records import BoldRun, BoldSettings, DenoisingSettings, PreprocessedRun
 from bids_app.preprocess import series, strategies
@@ -56,15 +57,10 @@ def _band(words: tuple[str, ...]) -> list[float] | None:
     return [low, high]
 
 
-def map_options(settings: Settings) -> dict[str, Any]:
-    """The options of single maps, by the names that their `compute` takes."""
-    options = settings.participant
-    return {
-        "alff_definition": options.alff_definition,
-        "strength": options.strength,
-        "neighbours": options.reho_neighbours,
-        "network_maps": None if options.network_maps is None else str(options.network_maps),
-    }
+def map_options(settings: Settings, map_name: str) -> dict[str, Any]:
+    """The values of a map's options, by keyword of its `compute`, and the file `network_maps`."""
+    file = settings.participant.network_maps
+    return {**map_parameters(settings.participant, map_name), "network_maps": None if file is None else str(file)}
 
 
 def atlas_names(atlases: tuple[str, ...], map_name: str) -> tuple[str, ...]:
@@ -215,7 +211,7 @@ def output_settings(settings: Settings) -> BoldSettings:
     return {
         **denoising_settings(settings),
         "maps": list(bold_maps(settings)),
-        "parameters": map_options(settings),
+        "parameters": {name: map_options(settings, name) for name in bold_maps(settings)},
         "atlases": atlases_by_label(settings),
         "space": settings.participant.output_space,
         "sloppy": settings.participant.sloppy,

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from bids_app.dataset.folds import Split
 from bids_app.errors import DataError, UsageError
 from bids_app.planning import available_maps, cohort, hyperparameters, pretrained_weights
 from bids_app.planning import ica as plan_ica
-from bids_app.settings import Settings
+from bids_app.settings import Settings, to_first_names
 
 LINEAR = "svm"
 
@@ -73,7 +73,7 @@ class GroupPlan:
 def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
     """Plan and check the run. Raises UsageError, DataError or MissingInputError, each with what to do."""
     group = settings.group
-    for room in catalogue.ROOMS:
+    for room in catalogue.KINDS:
         catalogue.check(room, getattr(settings.participant if room == "maps" else group, room))
     pretrained_weights.find_weights(settings)
     options = hyperparameters.classifier_options(settings)
@@ -117,7 +117,7 @@ def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
         smoothing={
             name: part.SMOOTHING_MM if group.smoothing is None else group.smoothing for name, part in parts.items()
         },
-        forms={name: group.map_form or part.FORM for name, part in parts.items()},
+        forms={name: group.map_form or part.SCALING for name, part in parts.items()},
         atlases=atlases,
         space=settings.participant.output_space,
         map_parameters=map_parameters,
@@ -148,7 +148,7 @@ def atlases_by_grid(analysis: GroupPlan) -> list[tuple[str, str]]:
 def parcellation(name: str, analysis: GroupPlan) -> str | None:
     """The atlas over whose regions a classifier of this map takes means, if one does."""
     for cell in analysis.cells:
-        if name in cell.maps and catalogue.offers("classifiers", cell.classifier, "ATLAS"):
+        if name in cell.maps and catalogue.has("classifiers", cell.classifier, "ATLAS"):
             return str(catalogue.constant("classifiers", cell.classifier, "ATLAS"))
     return None
 
@@ -238,7 +238,7 @@ def _cells(
 def _with_linear(classifiers: tuple[str, ...]) -> tuple[str, ...]:
     """The classifiers, with a linear one added unless one of them is dense and linear."""
     dense = any(
-        catalogue.offers("classifiers", name, "decide") and not catalogue.offers("classifiers", name, "SETS")
+        catalogue.has("classifiers", name, "decision_function") and not catalogue.has("classifiers", name, "SETS")
         for name in classifiers
     )
     return classifiers if dense else (*classifiers, LINEAR)
@@ -274,7 +274,7 @@ def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings, networks
         for path in files
     ]
     relevant_settings = [
-        asdict(settings.group)
+        to_first_names(settings.group)
         # these change no trained model
         | dict.fromkeys(("permutations", "power", "inner_folds", "reference_map", "voxelwise_test")),
         settings.participant.sloppy,

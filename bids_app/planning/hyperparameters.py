@@ -31,12 +31,12 @@ def explainer_options(settings: Settings) -> dict[str, dict[str, Any]]:
 
 def _options_of(name: str, tuned: dict[str, dict[str, Any]]) -> dict[str, Any]:
     base, dash, variant = name.partition("-")
-    network = catalogue.offers("classifiers", base, "EPOCHS")
+    network = catalogue.has("classifiers", base, "EPOCHS")
     options = {**(tuned.get(ALL, {}) if network else {}), **tuned.get(base, {}), **tuned.get(name, {})}
     if dash:
-        if not catalogue.offers("classifiers", base, "VARIANT"):
+        if not catalogue.has("classifiers", base, "NAME_SUFFIX"):
             raise UsageError(f"--classifiers: {base} has no variants, so there is no {name}")
-        options[catalogue.constant("classifiers", base, "VARIANT")] = int(variant) if variant.isdigit() else variant
+        options[catalogue.constant("classifiers", base, "NAME_SUFFIX")] = int(variant) if variant.isdigit() else variant
     options = _typed_options("classifiers", base, options, network=network)
     if network:
         _check_training(base, options)
@@ -58,7 +58,7 @@ def _option_types(room: str, base: str, *, network: bool) -> dict[str, tuple[typ
     kinds = {
         option: (kind, False) if isinstance(kind, type) else (kind.__args__[0], True) for option, kind in hints.items()
     }
-    if catalogue.offers(room, base, "OPTIONS"):
+    if catalogue.has(room, base, "OPTIONS"):
         defaults = catalogue.constant(room, base, "OPTIONS")
         kinds |= {option: (int if value is None else type(value), value is None) for option, value in defaults.items()}
     return kinds
@@ -81,7 +81,7 @@ def _check_training(base: str, options: dict[str, Any]) -> None:
     defaults = {
         option: catalogue.constant("classifiers", base, option.upper())
         for option in TRAINING_KEYS
-        if catalogue.offers("classifiers", base, option.upper())
+        if catalogue.has("classifiers", base, option.upper())
     }
     try:
         TrainingConfig(**defaults | {option: value for option, value in options.items() if option in TRAINING_KEYS})

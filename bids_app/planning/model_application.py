@@ -13,9 +13,10 @@ from bids_app import __version__
 from bids_app.bids import inputs, outputs
 from bids_app.dataset import covariates, training_list
 from bids_app.errors import DataError, UsageError
+from bids_app.options.evidence import Group
 from bids_app.planning import available_maps, cohort, group, ica, settings_from_model
 from bids_app.planning.settings_from_model import ModelMap
-from bids_app.settings import Group, Settings
+from bids_app.settings import Settings
 from bids_app.training.feature_pipeline import SITE_COLUMN
 from bids_app.training.model_metadata import find_models, read_cell_metadata
 from bids_app.values import option

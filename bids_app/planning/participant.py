@@ -16,7 +16,7 @@ from bids_app.errors import DataError, MissingInputError, NothingSelectedError, 
 from bids_app.planning import bold_runs, excluded_regions
 from bids_app.planning.participant_records import BoldRun, ExcludedRegions, ParticipantJob, ParticipantPlan
 from bids_app.preprocess import conform, skull
-from bids_app.settings import Settings
+from bids_app.settings import Settings, to_first_names
 
 log = logging.getLogger("pellucid")
 
@@ -187,7 +187,7 @@ def _find_anatomy(scan: inputs.Scan, settings: Settings) -> tuple[str, dict[str,
 
 def _settings_of_outputs(settings: Settings) -> dict[str, object]:
     """Every setting that an output of a person depends on."""
-    return asdict(settings.participant) | {
+    return to_first_names(settings.participant) | {
         "maps": sorted(settings.participant.maps),
         "atlas": settings.both.atlas if bold_runs.bold_maps(settings) else (),
         "seed": settings.compute.random_seed,

@@ -107,7 +107,7 @@ class BoldSettings(DenoisingSettings):
     """What the outputs of BOLD state of the settings; `atlases` by a label that nodes can have."""
 
     maps: list[str]
-    parameters: dict[str, Any]
+    parameters: dict[str, dict[str, Any]]
     atlases: dict[str, str]
     space: str
     sloppy: bool
@@ -118,10 +118,10 @@ class BoldSettings(DenoisingSettings):
 
 
 class AnatomySettings(TypedDict):
-    """What the outputs of the anatomy state of the settings."""
+    """What the outputs of the anatomy state of the settings; `parameters`: of each map, by keyword of its `compute`."""
 
     output_space: str
-    intensity: str
+    parameters: dict[str, dict[str, Any]]
     sloppy: bool
     bounding_box: tuple[float, ...]
     resolution: float

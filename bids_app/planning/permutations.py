@@ -12,7 +12,7 @@ from bids_app.settings import Settings
 
 def is_linear(cell: ModelSpec) -> bool:
     """Whether a model needs only the Gram matrix of participants, so that a thousand permutations take seconds."""
-    return catalogue.offers("classifiers", cell.classifier, "decide")
+    return catalogue.has("classifiers", cell.classifier, "decision_function")
 
 
 def count_labellings(cell: ModelSpec, settings: Settings) -> int:

@@ -25,7 +25,7 @@ def check_power(analysis: GroupPlan, settings: Settings) -> None:
 
 def is_linear_classifier(classifier: str) -> bool:
     """Whether a classifier can be trained on a simulated study: a linear one."""
-    return catalogue.offers("classifiers", classifier, "decide")
+    return catalogue.has("classifiers", classifier, "decision_function")
 
 
 def linear_cells_by_map(analysis: GroupPlan) -> Iterator[tuple[str, list[ModelSpec]]]:

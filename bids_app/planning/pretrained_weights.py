@@ -16,7 +16,7 @@ def find_weights(settings: Settings) -> dict[str, str]:
     the command that gets them, UsageError where nobody takes what was given.
     """
     weights = settings.group.weights
-    takers = [name for name in settings.group.classifiers if catalogue.offers("classifiers", name, "load_weights")]
+    takers = [name for name in settings.group.classifiers if catalogue.has("classifiers", name, "load_weights")]
     if weights not in (None, NONE) and not takers:
         raise UsageError("--weights: none of the chosen classifiers takes pretrained weights; leave the option out")
     return {} if weights == NONE else {name: str(_folder(name, weights)) for name in takers}

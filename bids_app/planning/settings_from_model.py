@@ -8,18 +8,19 @@ import numpy as np
 
 from bids_app import catalogue
 from bids_app.atlases import templates
+from bids_app.bids import outputs
 from bids_app.errors import DataError, UsageError
+from bids_app.options.maps import read_map_options
+from bids_app.options.participant import Participant
 from bids_app.planning.group_records import IcaSettings
-from bids_app.settings import Participant, Settings
+from bids_app.settings import Settings
 from bids_app.training.model_metadata import find_models
 from bids_app.values import option
 
-# how the sidecars of maps spell settings of the participant level
+# how the sidecars of maps spell settings of the participant level, beside the options that maps declare
 SETTINGS_BY_KEY = {
-    "Space": "output_space", "ResolutionMm": "resolution", "Intensity": "intensity", "Sloppy": "sloppy",
-    "Denoise": "denoise", "Band": "band", "FdThreshold": "fd_threshold", "AlffDefinition": "alff_definition",
-    "Strength": "strength", "Neighbours": "reho_neighbours", "BoundingBoxMm": "bounding_box",
-    "WithoutRegions": "without_regions",
+    "Space": "output_space", "ResolutionMm": "resolution", "Sloppy": "sloppy", "Denoise": "denoise", "Band": "band",
+    "FdThreshold": "fd_threshold", "BoundingBoxMm": "bounding_box", "WithoutRegions": "without_regions",
 }  # fmt: skip
 
 
@@ -106,7 +107,9 @@ def _check_registration(map_parameters: dict[str, Any], settings: Settings) -> N
 def _participant_settings(name: str, model_map: ModelMap) -> dict[str, Any]:
     """Settings of the participant level that make a map with these parameters."""
     parameters = model_map["map_parameters"]
-    settings = {field: parameters[key] for key, field in SETTINGS_BY_KEY.items() if key in parameters}
+    options = read_map_options(name.partition("-")[0]).items()
+    fields = SETTINGS_BY_KEY | {outputs.camel(keyword): option["setting"] for keyword, option in options}
+    settings = {field: parameters[key] for key, field in fields.items() if key in parameters}
     settings |= {field: tuple(settings[field]) for field in ("bounding_box", "without_regions") if field in settings}
     shape, affine = templates.grid(parameters["Space"], parameters["ResolutionMm"], settings.get("bounding_box", ()))
     grid = model_map["grid"]

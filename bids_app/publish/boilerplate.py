@@ -36,7 +36,7 @@ def write_boilerplate(planned: ParticipantPlan, settings: Settings) -> None:
 def _bold(source: str, settings: Settings) -> str:
     """What holds for the runs of all people; each person's page says what is particular to it."""
     bold = output_settings(settings)
-    band, parameters = bold["band"], bold["parameters"]
+    band = bold["band"]
     options = methods_bold.Options(
         denoise=bold["denoise"],
         band=None if band is None else (band[0], band[1]),
@@ -45,9 +45,7 @@ def _bold(source: str, settings: Settings) -> str:
         resampled=bold["resampled"],
         slice_timing=None,
         parcellation=next(iter(bold["atlases"]), ""),
-        alff_definition=parameters["alff_definition"],
-        strength=parameters["strength"],
-        neighbours=parameters["neighbours"],
+        **methods_bold.map_options(bold["parameters"].values()),
     )
     mm = bold_runs.resolution(settings) if source == "pellucid" else settings.participant.resolution
     return methods_bold.participant(bold["maps"], options, source=source, space=bold["space"], resolution=mm)

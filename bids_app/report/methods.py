@@ -1,6 +1,5 @@
 """The methods in words, and the references that they cite."""
 
-import ast
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -261,8 +260,7 @@ def about(room: str, name: str) -> str:
     """The first paragraph of a part's docstring with what the last one cites: by key where known, else whole."""
     # read, not imported: the process that writes reports must not load torch
     catalogue.check(room, (name,))
-    source = (Path(catalogue.__file__).parent / room / f"{name.partition('-')[0]}.py").read_text(encoding="utf-8")
-    first, *others = (ast.get_docstring(ast.parse(source)) or name).strip().split("\n\n")
+    first, *others = catalogue.docstring(room, name).strip().split("\n\n")
     rest = others[-1] if others else ""  # the last paragraph has the sources
     first, rest = " ".join(first.split()), " ".join(rest.split())
     already = _keys(first)

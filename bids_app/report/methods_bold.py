@@ -1,7 +1,8 @@
 """The methods of the resting-state maps in words: where series came from, how they were cleaned, what each map is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bids_app.errors import UsageError
 from bids_app.report.methods import about
@@ -49,6 +50,9 @@ STRENGTHS = {
 UNTHRESHOLDED = ("mean-r", "mean-z")
 
 
+MAP_OPTIONS = ("alff_definition", "strength", "neighbours")  # of maps: those that have words of their own
+
+
 @dataclass(frozen=True)
 class Options:
     """What was chosen, and what it came to.
@@ -75,6 +79,11 @@ class Options:
     def bridged(self) -> bool:
         """Whether volumes were dropped, as far as is known."""
         return self.dropped is None or self.dropped > 0
+
+
+def map_options(parameters: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The options of maps, of several maps together, that `Options` has words for."""
+    return {key: value for of_map in parameters for key, value in of_map.items() if key in MAP_OPTIONS}
 
 
 def participant(maps: Sequence[str], options: Options, *, source: str, space: str, resolution: float | None) -> str:
@@ -232,7 +241,7 @@ def _spectrum(definitions: dict[str, str], options: Options) -> str:
 
 def _strength(options: Options) -> str:
     if options.strength not in STRENGTHS:
-        raise UsageError(f"--strength {options.strength}: choose from {', '.join(STRENGTHS)}")
+        raise UsageError(f"--fcs-measure {options.strength}: choose from {', '.join(STRENGTHS)}")
     return STRENGTHS[options.strength]
 
 

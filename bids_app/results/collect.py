@@ -42,7 +42,7 @@ def collect_heatmaps(analysis: GroupPlan, work_dir: WorkDir) -> list[Heatmap]:
         ]
         p_sizes = iter(size_matched_p(requests, grid.mask, grid.voxel_mm, seed=SEED) if requests else ())
         for mean in means:
-            resolution, regions, fold_means = max(finest, mean.cell_mm or 0.0), {}, []
+            resolution, regions, fold_means = max(finest, mean.unit_mm or 0.0), {}, []
             for labels, about in atlases:
                 people = None if mean.people is None else results.iterate_heatmaps(folders, mean, analysis.classes)
                 regions[about["name"]], means_of_folds = tabulate_regions(

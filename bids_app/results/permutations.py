@@ -40,7 +40,7 @@ def permutation_table(
 
 
 def site_prediction_scores(cell: ModelSpec, work_dir: WorkDir) -> dict[str, Any]:
-    """How well maps predict the site: `products` as the classifier sees them, `products_of_sites` before ComBat."""
+    """How well maps predict the site: `gram_matrix` as the model sees them, `gram_matrix_of_sites` before ComBat."""
     file = work_dir.site_scores(cell.name)
     scores_by_input = json.loads(file.read_text()) if file.exists() else {}
     return {name: row for name, row in scores_by_input.items() if row}

@@ -82,7 +82,7 @@ def _audit(
         "baselines_left_out": baselines.describe_omitted(label),
         "site_told_from_maps": {
             cell.name: {
-                ("harmonised" if analysis.keep is not None and name == "products" else "as they are"): row
+                ("harmonised" if analysis.keep is not None and name == "gram_matrix" else "as they are"): row
                 for name, row in site_scores.items()
             }
             for cell in analysis.cells

@@ -47,7 +47,7 @@ class SimulatedFold:
         self.scale, self.floor = fitted.step_arrays("scale", name), scale.floor(self.values[:n].std(axis=0, ddof=1))
         places = models.places(grid)
         scaled = scale.transform(self.values, self.scale)
-        self.base = _linear.products(scaled[:n], scaled[n:], places=places, sets=sets)
+        self.base = _linear.gram_matrix(scaled[:n], scaled[n:], voxel_grid=places, sets=sets)
         self.labels = {group_set: places.labels(group_set, grid.voxels) for group_set in self.base if group_set != GRAM}
 
     def planted(self, shifted: NDArray[np.bool_], shift: NDArray[np.float32]) -> "PlantedEffect":
@@ -79,7 +79,7 @@ class PlantedEffect:
         self.shares = {name: self._shares(labels) for name, labels in fold.labels.items()}
 
     def products(self, size: float) -> dict[str, Floats]:
-        """Return the matrices of `_linear.products` at a size."""
+        """Return the matrices of `_linear.gram_matrix` at a size."""
         n = len(self.fold.train)
         changed = self.values + self.people[:, None] * (np.float32(size) * self.shift)
         sd = np.maximum(changed[:n].std(axis=0, ddof=1), np.float32(self.fold.floor))
@@ -152,7 +152,7 @@ def score_simulated_studies(
                 for size, d in enumerate(sizes[pattern]):
                     products = difference.products(d)
                     for at, part in enumerate(parts):
-                        decisions = part.decide(products, labels[fold.train].astype(int)[None])[0]
+                        decisions = part.decision_function(products, labels[fold.train].astype(int)[None])[0]
                         np.add.at(
                             decided[study, pattern, size, at], person[fold.test], decisions[:, 1] - decisions[:, 0]
                         )

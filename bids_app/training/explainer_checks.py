@@ -107,7 +107,7 @@ def compute_null_maps(
     that class; zero for a class without samples.
     """
     for kind in NULL_MODELS:
-        if kind in against and explainer.OF == "model":
+        if kind in against and explainer.SCOPE == "model":
             yield kind, heatmaps.describe(explainer, against[kind], training)
         elif kind in against:
             other = against[kind]

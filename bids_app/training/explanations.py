@@ -44,17 +44,17 @@ def write_explanations(
     x = model.pipeline.transform(training)
     held_out_checks = None if against is None else HeldOutChecks(model, held_out, true, parcels)
     for name, explainer in applicable.items():
-        metadata[name] = {"sign": explainer.SIGN, "unit": explainer.UNIT, "of": explainer.OF}
+        metadata[name] = {"sign": explainer.SIGN, "unit": explainer.UNIT, "scope": explainer.SCOPE}
         metadata[name]["options"] = getattr(explainer, "options", {})
-        if explainer.OF in ("model", "both"):
+        if explainer.SCOPE in ("model", "both"):
             described = heatmaps.describe(explainer, model, x)
             np.save(FoldFiles(folder).model_heatmap(name), described)
             metadata[name]["model_sd"] = float(described.std(dtype=np.float64))
-            if against is not None and explainer.OF == "model":
+            if against is not None and explainer.SCOPE == "model":
                 metadata[name] |= check_model_explainer(explainer, model, x, against)
-        if explainer.OF in ("person", "both"):
+        if explainer.SCOPE in ("sample", "both"):
             file = FoldFiles(folder).heatmap(name)
-            metadata[name]["cell_mm"] = heatmaps.cell_mm(explainer, model)
+            metadata[name]["unit_mm"] = heatmaps.unit_mm(explainer, model)
             metadata[name]["checks"] = heatmaps.write_heatmaps(explainer, model, held_out, path=file, parcels=parcels)
             metadata[name]["person_sd"] = heatmaps.heatmap_sd(explainer, model, training, parcels=parcels)
             if against is not None and held_out_checks is not None:

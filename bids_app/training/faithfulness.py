@@ -50,13 +50,13 @@ class OccludedSample:
         """
         mask, places = self.model.pipeline.grid.seen.mask, self.places.cpu().numpy()
         at = places[mask] if places.ndim > 1 else places
-        if getattr(explainer, "SLOPE", False):
+        if getattr(explainer, "SENSITIVITY", False):
             voxels = self.x.reshape(-1, *places.shape).cpu().numpy()
             if len(voxels) > 1:
                 return None
             values = values * (voxels[0][mask] if places.ndim > 1 else voxels[0])
         sums = np.bincount(at, weights=values, minlength=self.count + 1)[1:]
-        if getattr(explainer, "WHOLE", False):
+        if getattr(explainer, "REGIONWISE", False):
             sums = sums / np.maximum(np.bincount(at, minlength=self.count + 1)[1:], 1)
         return np.asarray(sums, np.float64)
 

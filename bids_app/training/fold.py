@@ -112,7 +112,7 @@ def _fit(
     x, pipeline = model.pipeline.transform(training), model.pipeline
     if hasattr(model.module, "fit"):
         fit: Any = model.module.fit
-        fit(x, y, seed=model.seed, groups=groups, places=models.places(pipeline.grid))
+        fit(x, y, seed=model.seed, groups=groups, voxel_grid=models.places(pipeline.grid))
         return {"loss": []}
     config = config_from_module(catalogue.load("classifiers", model.classifier), options)
     start = [tensor.numpy() for tensor in model.module.state_dict().values()]
@@ -146,21 +146,23 @@ def _save_outputs(
 def _save_gram_matrices(model: models.Model, training: Samples, held_out: Samples, folder: Path) -> None:
     """Save the Gram matrices of the first repeat, with which permutations and site prediction need no retraining.
 
-    `products.npz`, for classifiers that decide by Gram matrices; with ComBat also those without it,
-    `products_of_sites.npz`.
+    `gram_matrix.npz`, for classifiers that decide by Gram matrices; with ComBat also those without it,
+    `gram_matrix_of_sites.npz`.
     """
     part = catalogue.load("classifiers", model.classifier)
-    if model.repeat > 1 or not hasattr(part, "decide"):
+    if model.repeat > 1 or not hasattr(part, "decision_function"):
         return
     fitted = model.pipeline
-    pipelines = {"products": fitted}
+    pipelines = {"gram_matrix": fitted}
     if fitted.keep is not None:
-        pipelines["products_of_sites"] = fit_pipeline(
+        pipelines["gram_matrix_of_sites"] = fit_pipeline(
             training, maps=fitted.maps, columns=fitted.columns, grid=fitted.grid
         )
     for name, pipeline in pipelines.items():
         both = (pipeline.transform(training), pipeline.transform(held_out))
-        np.savez(FoldFiles(folder).gram_matrix(name), **part.products(*both, places=models.places(pipeline.grid)))
+        np.savez(
+            FoldFiles(folder).gram_matrix(name), **part.gram_matrix(*both, voxel_grid=models.places(pipeline.grid))
+        )
 
 
 def _read_table(people: Path, classes: tuple[str, ...], labelling: Sequence[int] | None) -> pd.DataFrame:

@@ -64,5 +64,5 @@ class FoldFiles:
         return self.folder / "losses.tsv"
 
     def gram_matrix(self, name: str) -> Path:
-        """Inner products of people: `products` as the model sees them, `products_of_sites` without ComBat."""
+        """Inner products of people: `gram_matrix` as the model sees them, `gram_matrix_of_sites` without ComBat."""
         return self.folder / f"{name}.npz"

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from bids_app import catalogue
-from bids_app.explainers._features import placed
+from bids_app.explainers._activations import feature_grid
 from bids_app.training.feature_pipeline import Samples
 from bids_app.training.models import Model
 
@@ -108,9 +108,9 @@ def describe(explainer: Explainer, model: Model, x_train: NDArray[np.float32]) -
     return summed
 
 
-def cell_mm(explainer: Explainer, model: Model) -> float | None:
+def unit_mm(explainer: Explainer, model: Model) -> float | None:
     """Return the longest edge of a method's units in mm, or None where its units are voxels."""
-    if not getattr(explainer, "CELLS", False):
+    if not getattr(explainer, "COARSE", False):
         return None
     box = model.pipeline.grid.seen
-    return float(max(np.multiply(placed(model.module, box.mask.shape).step, box.voxel_mm)))
+    return float(max(np.multiply(feature_grid(model.module, box.mask.shape).step, box.voxel_mm)))

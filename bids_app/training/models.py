@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
 from bids_app import __version__, catalogue
-from bids_app.classifiers._places import Places
+from bids_app.classifiers._voxel_grid import VoxelGrid
 from bids_app.dataset.grid import Grid
 from bids_app.training.feature_pipeline import FeaturePipeline, Samples
 from bids_app.training.model_metadata import METADATA_FILE, MODEL_FORMAT, WEIGHTS_FILE, file_sha256, read_metadata
@@ -51,7 +51,7 @@ class Model:
     def tensor(self, samples: Samples, row: int) -> torch.Tensor:
         """Return a sample's features on the device: (channels, X, Y, Z) or (channels * voxels,)."""
         prepared = self.pipeline.transform(samples.select(slice(row, row + 1)))
-        if self.module.takes == "volumes":
+        if self.module.input_format == "volumes":
             prepared = self.pipeline.to_volumes(prepared)
         return torch.from_numpy(prepared[0]).to(self.device)
 
@@ -62,15 +62,15 @@ def build(
     """Build an untrained module of the catalogue for the pipeline's features; options: those of its `build`."""
     part = catalogue.load("classifiers", classifier)
     box = pipeline.grid.seen
-    shape = (box.voxels,) if part.TAKES == "vectors" else box.mask.shape
+    shape = (box.voxels,) if part.INPUT_FORMAT == "vectors" else box.mask.shape
     arguments: dict[str, Any] = {"voxel_mm": box.voxel_mm, "seed": seed, **(options or {})}
     module: torch.nn.Module = part.build(len(pipeline.maps), classes, shape, **arguments)
     return module
 
 
-def places(grid: Grid) -> Places:
+def places(grid: Grid) -> VoxelGrid:
     """Return where the voxels of a feature vector lie, as classifiers take it."""
-    return Places(np.argwhere(grid.mask), grid.voxel_mm, grid.regions)
+    return VoxelGrid(np.argwhere(grid.mask), grid.voxel_mm, grid.regions)
 
 
 def save(model: Model, folder: Path) -> None:

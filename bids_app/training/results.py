@@ -20,7 +20,7 @@ class MeanHeatmap:
     """A mean heatmap of one cell, method and class, (voxels,); `people` is None for maps of the models themselves.
 
     `folds`: the mean of each fold that has such participants. `right`, `wrong`: the mean over correctly and incorrectly
-    classified participants, None where there are none; `calls`: how many of each (once per repeat). `cell_mm`: the
+    classified participants, None where there are none; `calls`: how many of each (once per repeat). `unit_mm`: the
     longest edge of the method's units, None for methods with a value per voxel. `checks`: each check over the averaged
     maps; `measured`: the results of --explain-checks (`explainer_checks`), the mean over folds; `nulls`: the same map
     of untrained or label-shuffled models, by kind.
@@ -37,7 +37,7 @@ class MeanHeatmap:
     right: NDArray[np.float32] | None = None
     wrong: NDArray[np.float32] | None = None
     calls: tuple[int, int] = (0, 0)
-    cell_mm: float | None = None
+    unit_mm: float | None = None
     checks: Mapping[str, float] = field(default_factory=dict)
     measured: Mapping[str, float] = field(default_factory=dict)
     nulls: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
@@ -63,7 +63,7 @@ def average_heatmaps(folders: Sequence[Path], cell: str, classes: Sequence[str])
     for method, metadata in about[0].items():
         if "refused" in metadata:
             continue
-        of_people = metadata["of"] in ("person", "both")
+        of_people = metadata["scope"] in ("sample", "both")
         average = _average_samples if of_people else _average_models
         for index, name in enumerate(classes):
             of_method = [fold_metadata[method] for fold_metadata in about]
@@ -115,7 +115,7 @@ def _average_samples(
         right=by_outcome[True],
         wrong=by_outcome[False],
         calls=(calls[True], calls[False]),
-        cell_mm=about[0]["cell_mm"],
+        unit_mm=about[0]["unit_mm"],
         checks=_summarise_checks(checks),
     )
 

@@ -1,0 +1,112 @@
+"""Options of the group level about participants: labels, sites, covariates and how their maps are prepared."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from bids_app import values
+from bids_app.options.declaration import declare
+
+cohort = partial(declare, topic="group: participants")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Which participants are learnt from, and what is done to their maps. None means what each map asks for."""
+
+    analysis: str | None = cohort(
+        None, "name of the analysis and of its folder (the label column unless given)", metavar="NAME"
+    )
+    label: str | None = cohort(None, "column of `participants.tsv` with the diagnosis", metavar="COLUMN")
+    classes: dict[str, tuple[str, ...]] = cohort(
+        {},
+        "classes and their values of the label; the first is the reference",
+        "`control=HC patient=MA,MO`; a bare value is a class of that name",
+        metavar="NAME=VALUE,VALUE",
+        parse=values.classes,
+    )
+    people_per_class: int | None = cohort(
+        None,
+        "maximum number of participants per class, drawn at random, for testing",
+        "The others are listed in `samples.tsv`",
+        metavar="N",
+        minimum=2,
+    )
+    label_from_id: str | None = cohort(
+        None,
+        "regular expression that finds the diagnosis in the participant label",
+        "It is applied to the label without `sub-`. The class is what the group `(?P<label>...)`, the only group, or "
+        "the whole expression matches; or the name of the one group that matches, as in "
+        r"`^(?P<patient>P\d+)$|^(?P<control>C\d+)$`. `participants.tsv` may then be missing",
+        metavar="REGEX",
+    )
+    phenotype: Path | None = cohort(
+        None,
+        "TSV with `participant_id` and the diagnosis",
+        "With a column `session_id` values may differ between sessions. Its columns are added to those of "
+        "`participants.tsv`; `sub-*/sub-*_sessions.tsv` are always read",
+        metavar="FILE",
+    )
+    keep_together: str | None = cohort(
+        None,
+        "column of groups (families, say) that are never divided between training and test set",
+        metavar="COLUMN",
+    )
+    sessions: str | None = cohort(
+        None,
+        "which sessions of a participant to use",
+        "Several sessions of a participant are an error unless it is given",
+        metavar="first|all|mean",
+        choices=("first", "all", "mean"),
+    )
+    site: str | None = cohort(
+        None,
+        "column of the site or scanner",
+        "Unless given, a column of such a name, or else the scanner named in the sidecars. Where it is given, labels "
+        "are permuted within sites",
+        metavar="COLUMN",
+    )
+    adjust_for: tuple[str, ...] | None = cohort(
+        None,
+        "covariates to regress out (`tiv` for `gm` and `wm`); `none` for none",
+        "The regression is fitted on training participants. Categorical columns (`sex`) are dummy-coded; participants "
+        "without a value are left out and listed",
+        metavar="COLUMN",
+    )
+    combat_keep: tuple[str, ...] = cohort(
+        (),
+        "covariates whose effects ComBat preserves",
+        "The label cannot be one",
+        metavar="COLUMN",
+    )
+    harmonize: str | None = cohort(
+        None,
+        "remove site effects",
+        "ComBat removes differences of location and scale between sites in each voxel; it is fitted on the training "
+        "participants of each fold. Participants of a site without training participants stay unchanged, and the "
+        "report names the site",
+        metavar="combat",
+        choices=("combat",),
+    )
+    map_form: str | None = cohort(
+        None,
+        "scaling of each participant's map by its own values; unless given, each map has its own",
+        "`mean` divides by the mean, `zscore` makes z-scores. Defaults: `mean` for `alff`, `falff` and `reho`, "
+        "`zscore` for `fcs` and `rfcs`, else `raw`",
+        metavar="raw|mean|zscore",
+        choices=("raw", "mean", "zscore"),
+    )
+    whole_grid: bool = cohort(
+        False,
+        "do not crop maps to the box around the brain before they enter a network",
+        "Outside the mask they are zero. A published network then has all its weights, at the cost of memory and time",
+    )
+    smoothing: float | None = cohort(
+        None,
+        "full width at half maximum of the smoothing kernel; unless given, each map has its own",
+        metavar="MM",
+        minimum=0,
+    )
+    ica_components: int = cohort(
+        20, "for `ica`: components of the ICA that is fitted in each fold ({default})", metavar="N", minimum=2
+    )

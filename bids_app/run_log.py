@@ -1,0 +1,164 @@
+"""Log files in OUT_DIR/logs: one a run, one a participant; every line has a time, a participant and a step."""
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bids_app import __version__
+from bids_app.settings import OPTIONS, Settings, to_dict
+
+LINE = "%(asctime)s %(levelname)s %(participant)s %(step)s: %(message)s"
+TIME = "%Y-%m-%d %H:%M:%S"
+NOBODY = "-"  # a line about no participant in particular
+PARTICIPANT = re.compile(r"sub-[0-9A-Za-z]+(?:_ses-[0-9A-Za-z]+)?(?![0-9A-Za-z_])")
+NODE = re.compile(r"(?:^|[._])sub_([0-9A-Za-z]+)(?:_ses_([0-9A-Za-z]+))?(?=[._]|$)")
+ABSOLUTE_PATH = re.compile(r"(?<![\w./~])~?/(?:[^\s/:,;'\"]+/)*(?=[^\s/:,;'\"])")
+
+log = logging.getLogger("pellucid")
+
+
+class LogFiles(logging.Handler):
+    """Appends each record to the file of the run and, where it is about a participant, to that participant's.
+
+    Records wait until `open`, since nothing is written into OUT_DIR before a run has been checked. A line is written at
+    once and whole, so that runs that share OUT_DIR do not mix theirs. Folders of this machine are left out.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(logging.DEBUG)
+        self.setFormatter(logging.Formatter(LINE, TIME))
+        self.addFilter(add_context)
+        self._folder = settings.output_dir / "logs"
+        self._name = f"pellucid_{settings.level}_{time.strftime('%Y%m%d-%H%M%S')}"
+        self._paths = private_paths(settings)
+        self._file: Path | None = None
+        self._waiting: list[logging.LogRecord] = []
+
+    @property
+    def is_open(self) -> bool:
+        """Whether records are written."""
+        return self._file is not None
+
+    def open(self) -> None:
+        """Create the file of this run, under a name that no other run has, and write what has waited."""
+        if self._file is not None:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._file = _create(self._folder, self._name)
+        for record in self._waiting:
+            self.emit(record)
+        self._waiting.clear()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line, or keep the record until there is a file."""
+        if self._file is None:
+            self._waiting.append(record)
+            return
+        line = ABSOLUTE_PATH.sub("", anonymise(" ".join(self.format(record).splitlines()), self._paths)) + "\n"
+        participant = record.__dict__["participant"]
+        files = [self._file, *([] if participant == NOBODY else [self._folder / f"{participant}.log"])]
+        try:
+            for file in files:
+                with file.open("ab", buffering=0) as stream:
+                    stream.write(line.encode())
+        except OSError:
+            self.handleError(record)
+
+
+@contextmanager
+def record_run(settings: Settings) -> Iterator[None]:
+    """Write what is logged meanwhile into OUT_DIR/logs; how a run ended, too, once it has begun to compute."""
+    files = LogFiles(settings)
+    log.addHandler(files)
+    log.debug("%s", _describe(settings))
+    try:
+        yield
+        files.open()
+    except BaseException as error:
+        if files.is_open:
+            message = f"ended by {type(error).__name__}: {error}"
+            files.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, message, (), None))
+        raise
+    finally:
+        log.removeHandler(files)
+
+
+def open_files() -> None:
+    """Open the log files of the present run, if it has any: it begins to write into OUT_DIR."""
+    for handler in log.handlers:
+        if isinstance(handler, LogFiles):
+            handler.open()
+
+
+def show_on_screen(verbose: int) -> None:
+    """Print the lines of the log on stderr as well: the main ones, and with `verbose` all of them.
+
+    Where messages have a handler already, as in tests, they are left to it.
+    """
+    root = logging.getLogger()
+    log.setLevel(logging.DEBUG)
+    if root.handlers:
+        return
+    root.setLevel(logging.WARNING)
+    screen = logging.StreamHandler(sys.stderr)
+    screen.setLevel(logging.DEBUG if verbose else logging.INFO)
+    screen.setFormatter(logging.Formatter(LINE, TIME))
+    screen.addFilter(add_context)
+    root.addHandler(screen)
+
+
+def add_context(record: logging.LogRecord) -> bool:
+    """Give a record the participant that its message begins with, and the module as its step, unless it has them."""
+    match = PARTICIPANT.match(record.getMessage())
+    record.__dict__.setdefault("participant", match[0] if match else NOBODY)
+    record.__dict__.setdefault("step", record.module)
+    return True
+
+
+def node_context(fullname: str) -> dict[str, Any]:
+    """The participant and the step of a node, by its name in the graph: `participants.sub_01_ses_1_HASH.native`."""
+    match = NODE.search(fullname)
+    session = f"_ses-{match[2]}" if match and match[2] else ""
+    return {"participant": f"sub-{match[1]}{session}" if match else NOBODY, "step": fullname.rpartition(".")[2]}
+
+
+def private_paths(settings: Settings) -> list[tuple[str, str]]:
+    """Folders of this machine and what stands for them in a file that may be shared, the longest first."""
+    names = {"BIDS_DIR": settings.bids_dir, "OUT_DIR": settings.output_dir, "WORK_DIR": settings.work_dir}
+    names |= {"PYTHON": Path(sys.prefix), "PELLUCID": Path(__file__).parents[1], "~": Path.home()}
+    pairs = [(str(path), name) for name, path in names.items() if path != Path("/")]  # a home in a container
+    return sorted(pairs, key=lambda pair: -len(pair[0]))
+
+
+def anonymise(text: str, paths: list[tuple[str, str]]) -> str:
+    """The text with the names of `private_paths` in place of the folders; /data is not part of /database."""
+    for path, name in paths:
+        text = re.sub(rf"{re.escape(path)}(?![\w-])", name, text)
+    return text
+
+
+def _create(folder: Path, name: str) -> Path:
+    """A new, empty file; a number follows its name where another run has begun in the same second."""
+    number = 1
+    while True:
+        file = folder / (f"{name}.log" if number == 1 else f"{name}-{number}.log")
+        try:
+            file.touch(exist_ok=False)
+        except FileExistsError:
+            number += 1
+        else:
+            return file
+
+
+def _describe(settings: Settings) -> str:
+    """The version, the level and the settings that differ from the defaults, in one line."""
+    values = {name: value for section in to_dict(settings).values() for name, value in section.items()}
+    defaults = {name: list(item.default) if isinstance(item.default, tuple) else item.default
+                for name, item in OPTIONS.items()}  # fmt: skip
+    changed = [f"{name} = {value!r}" for name, value in values.items() if value is not None and value != defaults[name]]
+    return f"pellucid {__version__}, {settings.level} level; settings: {'; '.join(changed) or 'defaults'}"
