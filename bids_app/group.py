@@ -29,7 +29,7 @@ log = logging.getLogger("pellucid")
 
 def run(settings: Settings) -> int:
     """Train, judge and explain every cell, or apply those of --model; returns 0."""
-    if settings.both.model is not None:
+    if settings.shared.model is not None:
         return apply.run(settings)
     if cohort.is_planning(settings):
         return power_only.run(settings)

@@ -8,7 +8,7 @@ from typing import Any
 from bids_app.errors import MissingInputError, UsageError
 
 FILE = "recipe.toml"
-FORMER_SECTIONS: dict[str, str] = {}  # sections of settings files of earlier versions
+FORMER_SECTIONS = {"both": "shared"}  # sections of settings files of earlier versions
 
 
 def folder() -> Path:
@@ -61,16 +61,15 @@ def read(
 def _flatten(
     tables: Mapping[str, Any], file: str, sections: Mapping[str, Sequence[str]], former: Mapping[str, str]
 ) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, value in tables.items():
-        section = FORMER_SECTIONS.get(key, key)
-        if section in sections and isinstance(value, dict):
-            table = _rename(value, file, former)
+    """The values of all sections in one table; keys may also stand outside a section."""
+    names = {key: FORMER_SECTIONS.get(key, key) for key, value in tables.items() if isinstance(value, dict)}
+    values = _rename({key: value for key, value in tables.items() if names.get(key) not in sections}, file, former)
+    for key, section in names.items():
+        if section in sections:
+            table = _rename(tables[key], file, former)
             if unknown := sorted(set(table) - set(sections[section])):
                 raise UsageError(f"unknown setting in [{key}] of {file}: {', '.join(unknown)}")
             values.update(table)
-        else:
-            values.update(_rename({key: value}, file, former))
     return values
 
 
@@ -83,8 +82,8 @@ def _rename(table: Mapping[str, Any], file: str, former: Mapping[str, str]) -> d
 
 def merge(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
     """The upper values, and the lower ones that they do not name; hyperparameters are merged one by one."""
-    below, above = (values.get("tune", {}) for values in (lower, upper))
+    below, above = (values.get("set", {}) for values in (lower, upper))
     if not isinstance(below, dict) or not isinstance(above, dict):
         return {**lower, **upper}  # not a table, which is refused with the other values
     tables = {name: {**below.get(name, {}), **above.get(name, {})} for name in {**below, **above}}
-    return {**lower, **upper, **({"tune": tables} if tables else {})}
+    return {**lower, **upper, **({"set": tables} if tables else {})}

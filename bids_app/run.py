@@ -65,8 +65,8 @@ def _run_level(options: dict[str, Any]) -> int:
     if level not in cli.LEVELS:
         print(f"pellucid: unknown analysis level {level!r}; choose from {', '.join(cli.LEVELS)}", file=sys.stderr)
         return UNKNOWN_LEVEL
-    runs = settings.each(level, bids_dir.absolute(), output_dir.absolute(), given=options)
-    if runs[0].both.write_config:
+    runs = settings.each(level, bids_dir.absolute(), output_dir.absolute(), options=options)
+    if runs[0].shared.write_config:
         print("\n".join(settings.to_toml(run) for run in runs), end="")
         return 0
     _prepare_process(runs[0].other.verbose, runs[0].compute.omp_nthreads)

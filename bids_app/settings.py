@@ -16,7 +16,7 @@ from bids_app.values import coerce, listed, option
 
 SECTIONS = {
     "select": Select,
-    "both": Shared,
+    "shared": Shared,
     "participant": Participant,
     "group": Group,
     "compute": Compute,
@@ -32,7 +32,7 @@ class Settings:
     output_dir: Path
     level: str
     select: Select = Select()
-    both: Shared = Shared()
+    shared: Shared = Shared()
     participant: Participant = Participant()
     group: Group = Group()
     compute: Compute = Compute()
@@ -47,22 +47,22 @@ class Settings:
 NAMES = {section: tuple(read_options(kind)) for section, kind in SECTIONS.items()}
 OPTIONS: dict[str, Option] = {name: item for kind in SECTIONS.values() for name, item in read_options(kind).items()}
 FORMER = {former: name for name, item in OPTIONS.items() for former in item.former}
-SPLITS = {"folds_file", "leave_site_out", "hold_out", "test_per_class"}  # at most one of them divides participants
+SPLITS = {"folds_file", "leave_site_out", "test_size", "n_test_per_class"}  # at most one of them divides participants
 NOT_IN_A_FILE = {"write_config", "config_file"}  # they say what to read and what to do
 
 
-def build(level: str, bids_dir: Path, output_dir: Path, *, given: Mapping[str, Any]) -> Settings:
+def build(level: str, bids_dir: Path, output_dir: Path, *, options: Mapping[str, Any]) -> Settings:
     """Merge the options of the command line over the settings file, and that over the recipe; check every value.
 
     With several recipes there are as many runs, `each`. Raises UsageError for an unknown key or a bad value,
     MissingInputError for a settings file that does not exist.
     """
-    values = recipes.merge(given, _read_file(given))
+    values = recipes.merge(options, _read_file(options))
     for name in listed(values.get("recipe", ())):
         recipe, if_sloppy = recipes.read("--recipe", recipes.find(name), NAMES, FORMER)
         recipe = recipes.merge(if_sloppy, recipe) if values.get("sloppy") else recipe
         values = recipes.merge(values, {"analysis": recipes.title(name), **recipe})
-    if splits := SPLITS & set(given):  # those of the command line replace those of a file
+    if splits := SPLITS & set(options):  # those of the command line replace those of a file
         values = {name: value for name, value in values.items() if name in splits or name not in SPLITS}
     if unknown := sorted(set(values) - set(OPTIONS)):
         raise UsageError(f"unknown setting: {', '.join(unknown)}")
@@ -77,21 +77,21 @@ def build(level: str, bids_dir: Path, output_dir: Path, *, given: Mapping[str, A
     return Settings(bids_dir=bids_dir, output_dir=output_dir, level=level, **sections)
 
 
-def each(level: str, bids_dir: Path, output_dir: Path, *, given: Mapping[str, Any]) -> list[Settings]:
+def each(level: str, bids_dir: Path, output_dir: Path, *, options: Mapping[str, Any]) -> list[Settings]:
     """The settings of every recipe, each of which is a run, or those of the one run without a recipe.
 
     Raises as `build`, and UsageError where several recipes would share a name.
     """
-    names = listed({**_read_file(given), **given}.get("recipe", ()))
-    runs = [{**given, "recipe": (name,)} for name in names] or [dict(given)]
-    if len(runs) > 1 and "analysis" in given:
+    names = listed({**_read_file(options), **options}.get("recipe", ()))
+    runs = [{**options, "recipe": (name,)} for name in names] or [dict(options)]
+    if len(runs) > 1 and "analysis" in options:
         raise UsageError("--analysis names one analysis; several recipes are named after themselves")
-    return [build(level, bids_dir, output_dir, given=options) for options in runs]
+    return [build(level, bids_dir, output_dir, options=options) for options in runs]
 
 
-def _read_file(given: Mapping[str, Any]) -> dict[str, Any]:
+def _read_file(options: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the settings file, none without one."""
-    file = given.get("config_file")
+    file = options.get("config_file")
     return {} if file is None else recipes.read("--config-file", Path(file), NAMES, FORMER)[0]
 
 

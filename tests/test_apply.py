@@ -36,7 +36,7 @@ def trained(phantom_maps, tmp_path_factory):
     people["sex"] = ["F", "F", "M", "M", "F", "M", "F", "M"]
     _dataset(copy / "bids", bids, people)
     options = [*LABEL, "--analysis", "trained", "--folds", "2", "--permutations", "0", "--explainers", "weights"]
-    options += ["--adjust-for", "tiv", "sex", "--harmonize", "combat", "--classifiers", "svm", "cnn3d"]
+    options += ["--covariates", "tiv", "sex", "--harmonize", "combat", "--classifiers", "svm", "cnn3d"]
     assert main([str(copy / "bids"), str(out), "group", *options, *SLOPPY]) == 0
     return copy / "bids", out, out / "group" / "trained" / "models"
 
@@ -284,25 +284,25 @@ def test_settings_of_bold_maps_are_taken_from_the_model(tmp_path, monkeypatch):
     }
     monkeypatch.setattr(settings_from_model.cards, "find", lambda _: {"svm/reho": {tmp_path: card}})
     given = {"model": tmp_path, "fd_threshold": 0.3}
-    whole = settings_from_model.apply_model_settings(settings.build("participant", tmp_path, tmp_path, given=given))
+    whole = settings_from_model.apply_model_settings(settings.build("participant", tmp_path, tmp_path, options=given))
     assert whole.select.task_id == "rest"
     chosen = whole.participant
     assert (chosen.maps, chosen.denoise, chosen.band, chosen.reho_neighbours) == (("reho",), "simple", ("none",), 19)
     assert (chosen.resolution, chosen.fd_threshold, chosen.registration) == (3.0, 0.3, None)
     with pytest.raises(UsageError, match="--task-id: the model was trained on rest"):
         settings_from_model.apply_model_settings(
-            settings.build("participant", tmp_path, tmp_path, given={**given, "task_id": "nback"})
+            settings.build("participant", tmp_path, tmp_path, options={**given, "task_id": "nback"})
         )
     card["grid"]["affine"][0][3] += 1.0  # a grid of fMRIPrep's: its series are taken as they are
     assert (
         settings_from_model.apply_model_settings(
-            settings.build("participant", tmp_path, tmp_path, given=given)
+            settings.build("participant", tmp_path, tmp_path, options=given)
         ).participant.resolution
         is None
     )
     with pytest.raises(UsageError, match="--denoise: the model was trained with simple"):
         settings_from_model.apply_model_settings(
-            settings.build("participant", tmp_path, tmp_path, given={**given, "denoise": "compcor"})
+            settings.build("participant", tmp_path, tmp_path, options={**given, "denoise": "compcor"})
         )
 
 
@@ -343,7 +343,7 @@ def test_classes_that_look_like_numbers_and_people_of_unknown_age_are_taken_as_t
     )
     _dataset(tmp_path / "plain", bids, people)
     options = ["--label", "dx", "--analysis", "numbers", "--folds", "2", "--classifiers", "svm", "--permutations", "0"]
-    options += ["--explainers", "weights", "--adjust-for", "scanner", "hand"]
+    options += ["--explainers", "weights", "--covariates", "scanner", "hand"]
     assert main([str(tmp_path / "plain"), str(out), "group", *options, *SLOPPY]) == 0
     card = json.loads((out / "group" / "numbers" / "model_card.json").read_text())
     assert "ages" not in json.dumps(card["facts"]["people"])

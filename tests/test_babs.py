@@ -17,7 +17,7 @@ WORK = "/scratch/job/.git/tmp/wkdir"
 def chosen(*words: str) -> settings.Settings:
     given = cli.parse(["/scratch/job/inputs/data/BIDS", "/scratch/job/outputs/pellucid", "participant", *words])
     bids_dir, output_dir, level = (given.pop(name) for name in ("bids_dir", "output_dir", "level"))
-    return settings.build(level, bids_dir, output_dir, given=given)
+    return settings.build(level, bids_dir, output_dir, options=given)
 
 
 def passed(stated: dict[str, str], person: str) -> list[str]:

@@ -262,12 +262,12 @@ def test_a_class_with_too_few_people_for_the_folds_says_how_many_can_be(group):
 
 
 def test_keep_together_equal_to_the_label(group):
-    code, told = group(*TWO, "--keep-together", "group")
+    code, told = group(*TWO, "--groups", "group")
     assert code == 64
-    assert "--keep-together names the label column" in told
+    assert "--groups names the label column" in told
 
 
-@pytest.mark.parametrize("option", ["--keep-together", "--site"])
+@pytest.mark.parametrize("option", ["--groups", "--site"])
 def test_a_column_that_does_not_exist_lists_those_that_do(group, option):
     code, told = group(*TWO, "--folds", "2", option, "scanner")
     assert code == 65

@@ -16,7 +16,7 @@ from bids_app.training.sampling import train_validation_split
 from bids_app.training.training_config import TrainingConfig
 
 QUICK = ["--label", "group", "--classes", "control", "patient", "--sloppy", "--classifiers", "svm"]
-ASKED = ["--folds", "2", "--test-per-class", "1", "--analysis", "balanced"]
+ASKED = ["--folds", "2", "--n-test-per-class", "1", "--analysis", "balanced"]
 
 
 def families(seed):
@@ -57,19 +57,19 @@ def test_the_seed_and_the_repeat_decide_and_everybody_is_drawn_equally_often():
 
 
 def test_too_few_people_are_told_what_would_do():
-    with pytest.raises(DataError, match=r"class b has 20 people, .*--test-per-class 4 or --folds 3"):
+    with pytest.raises(DataError, match=r"class b has 20 people, .*--n-test-per-class 4 or --folds 3"):
         folds.balanced_folds([*"a" * 40, *"b" * 20], number=6, folds=5)
     with pytest.raises(DataError, match="without class b: all its people are held out"):
         folds.balanced_folds([*"aaaabb"], number=2, folds=1)
-    with pytest.raises(DataError, match=r"no 2 folds were found that hold out 1 people.*--keep-together"):
+    with pytest.raises(DataError, match=r"no 2 folds were found that hold out 1 people.*--groups"):
         folds.balanced_folds([*"aaaabbbb"], [*"xxyyzzww"], [*"12345678"], number=1, folds=2)
 
 
-@pytest.mark.parametrize("other", [["--hold-out", "0.2"], ["--leave-site-out"], ["--folds-file", "folds.tsv"]])
+@pytest.mark.parametrize("other", [["--test-size", "0.2"], ["--leave-site-out"], ["--folds-file", "folds.tsv"]])
 def test_another_way_to_split_beside_it_is_refused(phantom_maps, capsys, other):
     bids, out = phantom_maps
     assert main([str(bids), str(out), "group", *QUICK, *ASKED, *other]) == 64
-    assert f"{other[0]} and --test-per-class each say how people are split" in capsys.readouterr().err
+    assert f"{other[0]} and --n-test-per-class each say how people are split" in capsys.readouterr().err
 
 
 def test_validation_of_whole_people_is_as_many_of_each_class():

@@ -60,7 +60,7 @@ def test_the_command_that_boutiques_makes_of_it_says_what_was_asked(descriptor):
     (line,) = (line for line in done.stdout.splitlines() if "pellucid" in line)
     given = cli.parse(line[line.index("pellucid ") :].split()[1:])
     level, bids_dir, output_dir = (given.pop(name) for name in ("level", "bids_dir", "output_dir"))
-    chosen = settings.build(level, bids_dir, output_dir, given=given)
+    chosen = settings.build(level, bids_dir, output_dir, options=given)
     assert (level, str(bids_dir), str(output_dir)) == ("group", "bids", "out")
     assert chosen.select.participant_label == ("01", "02")
     assert chosen.group.classes == {"control": ("HC",), "patient": ("MA", "MO")}

@@ -106,7 +106,7 @@ def test_the_commands_for_brainlife_are_ones_that_can_be_given():
     for words in script("stage").commands(asked):
         given = cli.parse(["bids", "output", *words])
         bids_dir, output_dir, level = (given.pop(name) for name in ("bids_dir", "output_dir", "level"))
-        chosen.append(settings.build(level, bids_dir, output_dir, given=given))
+        chosen.append(settings.build(level, bids_dir, output_dir, options=given))
     people, group = chosen
     assert (people.level, people.participant.maps, people.participant.sloppy) == ("participant", ("gm",), True)
     assert (group.level, group.group.label, group.group.analysis) == ("group", "group", "my study")

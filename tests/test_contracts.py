@@ -143,7 +143,7 @@ from bids_app.planning import settings_from_model
 def build(*words):
     given = cli.parse(["IN", "OUT", "participant", *words])
     given = {name: value for name, value in given.items() if name not in ("bids_dir", "output_dir", "level")}
-    return settings.build("participant", Path("/IN"), Path("/OUT"), given=given)
+    return settings.build("participant", Path("/IN"), Path("/OUT"), options=given)
 
 chosen = build("--maps", "toy", "--toy-edge", "6")
 values = map_parameters(chosen.participant, "toy")

@@ -162,7 +162,7 @@ class TestHoldOut:
         assert min(outcomes[True], outcomes[False]) > 10
 
     def test_three_classes_chained_by_their_families_are_refused_by_name(self):
-        with pytest.raises(DataError, match=r"class [abc] cannot be both.*--keep-together"):
+        with pytest.raises(DataError, match=r"class [abc] cannot be both.*--groups"):
             folds.hold_out([*"abbcca"], [*"xxyyzz"], share=0.3, repeats=1, seed=0)
 
     @pytest.mark.parametrize("share", [0, 1, -0.1, 20, float("nan")])

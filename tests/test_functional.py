@@ -190,7 +190,7 @@ def test_runs_that_cannot_be_used_fail_by_name_and_the_others_are_finished(ran, 
         (["--band", "0.01", "0.3"], "the highest frequency that"),
         (["--band", "0.0001", "0.0002"], "none lies in"),
         (["--dummy-scans", "120"], "leaves out 120"),
-        (["--maps", "networks", "--network-maps", "{}"], "alike"),
+        (["--maps", "networks", "--network-templates", "{}"], "alike"),
     ],
 )
 def test_settings_that_a_run_cannot_bear_are_told(ran, tmp_path, caplog, words, told):
@@ -230,7 +230,7 @@ def test_people_who_moved_more_or_have_less_are_left_out_with_the_reason(ran, ca
     ("words", "code", "told"),
     [
         (["--maps", "alff", "--denoise", "ica_aroma"], 64, "-d fmriprep=PATH"),
-        (["--maps", "networks", "-d", "{}"], 66, "--network-maps FILE"),
+        (["--maps", "networks", "-d", "{}"], 66, "--network-templates FILE"),
         (["--maps", "alff", "--band", "0.08", "0.01", "-d", "{}"], 64, "the first has to be below the second"),
         (["--maps", "alff", "--denoise", "magic", "-d", "{}"], 64, "24p-wm-csf"),
         (["--maps", "reho", "--reho-neighbours", "8", "-d", "{}"], 64, "7, 19, 27"),

@@ -96,7 +96,7 @@ def test_what_is_stated_is_what_was_done(out):
 
 def planned(data, out, **given):
     words = {"maps": ["alff"], "sloppy": True, "participant_label": ["01"], **given}
-    return participant.plan_participants(inputs.open_dataset(data), build("participant", data, out, given=words))
+    return participant.plan_participants(inputs.open_dataset(data), build("participant", data, out, options=words))
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_steps_ask_for_more_memory_for_longer_runs(copied, tmp_path):
     (job,) = planned(copied, tmp_path / "out").jobs
     image = nib.load(copied / "sub-01" / "func" / f"{BOLD}.nii.gz")
     assert job.runs[0]["gb"] == pytest.approx(np.prod(image.shape) * 4 / 1e9)
-    settings = build("participant", copied, tmp_path / "out", given={"maps": ["alff"]})
+    settings = build("participant", copied, tmp_path / "out", options={"maps": ["alff"]})
     asked = {}
     for factor in (1, 10):
         runs = [{**run, "gb": factor * run["gb"]} for run in job.runs]

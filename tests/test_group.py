@@ -165,7 +165,7 @@ def test_words_can_be_adjusted_for_and_people_without_one_are_listed(phantom_map
     table = pd.read_csv(copy / "participants.tsv", sep="\t", dtype=str)
     table.loc[1, "sex"] = "n/a"
     table.to_csv(copy / "participants.tsv", sep="\t", index=False)
-    options = ["--analysis", "sex", "--classifiers", "svm", "--adjust-for", "sex", *QUICK]
+    options = ["--analysis", "sex", "--classifiers", "svm", "--covariates", "sex", *QUICK]
     assert main([str(copy), str(out), "group", *options]) == 0
     samples = pd.read_csv(out / "group" / "sex" / "samples.tsv", sep="\t", dtype=str).set_index("participant_id")
     left_out = samples[samples["used"] == "False"]["reason"].to_dict()
@@ -178,7 +178,7 @@ def test_words_can_be_adjusted_for_and_people_without_one_are_listed(phantom_map
 def test_a_covariate_that_cannot_be_used_is_refused_before_anything_is_computed(phantom_maps, capsys, column, why):
     bids, out = phantom_maps
     work = out / f".work-{column}"
-    assert main([str(bids), str(out), "group", "--adjust-for", column, *QUICK, "-w", str(work)]) == 65
+    assert main([str(bids), str(out), "group", "--covariates", column, *QUICK, "-w", str(work)]) == 65
     assert why in capsys.readouterr().err
     assert not work.exists()
 

@@ -165,7 +165,7 @@ def test_every_command_of_the_readme_is_one_that_can_be_given():
     assert [name for name in scripts if not os.access(ROOT / name, os.X_OK)] == []
     for program, *words in lines:
         if program == "pellucid":
-            settings.build(words[2], Path(words[0]), Path(words[1]), given=without_positions(cli.parse(words)))
+            settings.build(words[2], Path(words[0]), Path(words[1]), options=without_positions(cli.parse(words)))
         if program == "pellucid-phantom":
             cli.phantom(words)
 

@@ -165,7 +165,7 @@ def test_every_network_that_was_not_found_is_named_with_its_fold_in_one_message(
     with pytest.raises(DataError) as told:
         check_components(plan=PLAN, work=str(work), **folders)
     for words in ("A in repeat 1, fold 1 (|r| = 0.", "D in repeat 2, fold 3", "inner fold 4 of repeat 1, fold 2",
-                  "--network-maps", "--ica-components"):  # fmt: skip
+                  "--network-templates", "--ica-components"):  # fmt: skip
         assert words in str(told.value)
     assert str(told.value).count("|r|") == 6
     assert "\n" not in str(told.value)

@@ -43,7 +43,7 @@ def reference(folder: Path, names=NAMES) -> Path:
 
 
 def settings(tmp_path, **given):
-    return build("group", tmp_path / "bids", tmp_path / "out", given={"maps": ["ica"], **given})
+    return build("group", tmp_path / "bids", tmp_path / "out", options={"maps": ["ica"], **given})
 
 
 def used(*files: tuple[Path, ...]) -> pd.DataFrame:
@@ -53,35 +53,36 @@ def used(*files: tuple[Path, ...]) -> pd.DataFrame:
 
 def test_ica_is_a_map_of_each_named_network_and_one_can_be_chosen(tmp_path):
     file = reference(tmp_path)
-    assert available_maps.map_names(settings(tmp_path, network_maps=file)) == ("ica-SMN", "ica-VIS", "ica-DMN")
-    assert available_maps.map_names(settings(tmp_path, network_maps=file, maps=["ica-VIS"])) == ("ica-VIS",)
+    assert available_maps.map_names(settings(tmp_path, network_templates=file)) == ("ica-SMN", "ica-VIS", "ica-DMN")
+    assert available_maps.map_names(settings(tmp_path, network_templates=file, maps=["ica-VIS"])) == ("ica-VIS",)
     with pytest.raises(UsageError, match="no AUD; it has SMN, VIS, DMN"):
-        available_maps.map_names(settings(tmp_path, network_maps=file, maps=["ica-AUD"]))
+        available_maps.map_names(settings(tmp_path, network_templates=file, maps=["ica-AUD"]))
     series = invented(tmp_path / "out", "01")
     more = invented(tmp_path / "out", "01", run="2")
-    there = available_maps.find_maps(settings(tmp_path, network_maps=file), ("ica-SMN", "ica-VIS"), None)
+    there = available_maps.find_maps(settings(tmp_path, network_templates=file), ("ica-SMN", "ica-VIS"), None)
     assert set(there["01", None]["ica-SMN"]) == {series, more}
     assert there["01", None]["ica-SMN"] == there["01", None]["ica-VIS"]
 
 
 def test_without_network_maps_or_with_two_of_one_name_it_says_so(tmp_path):
-    with pytest.raises(MissingInputError, match="--maps ica needs --network-maps FILE"):
+    with pytest.raises(MissingInputError, match="--maps ica needs --network-templates FILE"):
         available_maps.map_names(settings(tmp_path))
     with pytest.raises(DataError, match="'SMN1'"):
-        available_maps.map_names(settings(tmp_path, network_maps=reference(tmp_path, ("SMN1", "SMN-1"))))
+        available_maps.map_names(settings(tmp_path, network_templates=reference(tmp_path, ("SMN1", "SMN-1"))))
 
 
 def test_series_on_several_grids_too_few_volumes_and_too_many_networks_are_told_before_anything_runs(tmp_path):
     file, out = reference(tmp_path), tmp_path / "out"
     first, second = invented(out, "01"), invented(out, "02", volumes=12)
-    chosen = settings(tmp_path, network_maps=file, ica_components=10)
+    chosen = settings(tmp_path, network_templates=file, ica_components=10)
     plan = ica.plan_ica(used((first,), (second,)), ("gm", "ica-SMN"), chosen)
     assert (plan.maps, plan.networks, plan.components, plan.runs) == (("ica-SMN",), NAMES, 10, 2)
     assert ica.plan_ica(used((first,)), ("gm",), chosen) is None
+    many = settings(tmp_path, network_templates=file, ica_components=11)
     with pytest.raises(DataError, match=r"13 volumes, and these have fewer: sub-02 \(12\)"):
-        ica.plan_ica(used((first,), (second,)), ("ica-SMN",), settings(tmp_path, network_maps=file, ica_components=11))
+        ica.plan_ica(used((first,), (second,)), ("ica-SMN",), many)
     with pytest.raises(DataError, match="3 networks, and an ICA of 2 components"):
-        ica.plan_ica(used((first,)), ("ica-SMN",), settings(tmp_path, network_maps=file, ica_components=2))
+        ica.plan_ica(used((first,)), ("ica-SMN",), settings(tmp_path, network_templates=file, ica_components=2))
     odd = invented(out, "03", shape=(5, 5, 5))
     with pytest.raises(DataError, match="the series of sub-02 do not lie on the grid"):
         ica.plan_ica(used((first,), (odd,)), ("ica-SMN",), chosen)
@@ -107,7 +108,7 @@ def ran(tmp_path_factory, with_template):
     with_template(out / ".work")
     people = ["--maps", "ica", "-d", f"fmriprep={home / 'fmriprep'}", "--denoise", "none", "--sloppy"]
     assert main([str(bids), str(out), "participant", *people, "--resolution", "4", "--nprocs", "2"]) == 0
-    words = ["--maps", *(f"ica-{name}" for name in ASKED), "--network-maps", str(file), "--ica-components", "6",
+    words = ["--maps", *(f"ica-{name}" for name in ASKED), "--network-templates", str(file), "--ica-components", "6",
              "--label", "group", "--classes",
              "control", "patient", "--folds", "2", "--repeats", "2", "--classifiers", "svm", "--explainers", "pattern",
              "--atlas", "aal", "--analysis", "one", "--nprocs", "2", "--inner-folds", "2",
@@ -198,8 +199,9 @@ def test_networks_that_are_nowhere_end_the_run_and_all_are_named(ran, tmp_path, 
         file
     )
     (tmp_path / "noise.tsv").write_text("name\nONE\nTWO\n")
-    words = ["--maps", "ica", "--network-maps", str(file), "--ica-components", "3", "--label", "group", "--classes",
-             "control", "patient", "--folds", "2", "--classifiers", "svm", "--analysis", "none"]  # fmt: skip
+    words = ["--maps", "ica", "--network-templates", str(file), "--ica-components", "3", "--label", "group",
+             "--classes", "control", "patient", "--folds", "2", "--classifiers", "svm",
+             "--analysis", "none"]  # fmt: skip
     copied = shutil.copytree(out, tmp_path / "out", ignore=shutil.ignore_patterns("analysis-*", "nodes"))
     assert main([str(bids), str(copied), "group", *words]) != 0
     told = capsys.readouterr().err

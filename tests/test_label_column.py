@@ -24,7 +24,7 @@ SEXES = ("F", "M")
 
 
 def chosen(tmp_path, **given):
-    return settings.build("group", tmp_path / "bids", tmp_path / "out", given=given)
+    return settings.build("group", tmp_path / "bids", tmp_path / "out", options=given)
 
 
 def people(number=PEOPLE):
@@ -72,8 +72,8 @@ def test_neither_the_label_nor_what_stands_beside_it_in_a_baseline_counts_as_unk
 @pytest.mark.parametrize("label", ["sex", "gender"])
 def test_combat_may_not_keep_the_label_by_another_name(tmp_path, label):
     table = with_synonyms(people().rename(columns={"sex": "gender"}).drop(columns="age"))
-    with pytest.raises(UsageError, match="--combat-keep sex: that is the label"):
-        cohort.read_classes(table, chosen(tmp_path, label=label, harmonize="combat", combat_keep=["sex"]))
+    with pytest.raises(UsageError, match="--combat-covariates sex: that is the label"):
+        cohort.read_classes(table, chosen(tmp_path, label=label, harmonize="combat", combat_covariates=["sex"]))
 
 
 def test_labels_are_not_shuffled_within_a_site_that_is_the_label(tmp_path):

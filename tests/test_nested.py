@@ -28,7 +28,7 @@ def test_inner_scores_are_those_of_an_analysis_of_the_training_people_alone(phan
     """Fold 1's inner score of the SVM is what the group level finds for its training people and its inner folds."""
     bids, out = phantom_maps
     options = ["--label", "group", "--classes", "control", "patient", "--sloppy", "--nprocs", "2"]
-    options += ["--adjust-for", "none", "--permutations", "0", "--explainers", "weights"]
+    options += ["--covariates", "none", "--permutations", "0", "--explainers", "weights"]
     given = ["--analysis", "nested", "--folds", "2", "--inner-folds", "2"]
     assert main([str(bids), str(out), "group", *options, *given]) == 0
     folder = out / "group" / "nested"

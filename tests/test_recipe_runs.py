@@ -32,7 +32,7 @@ def words(name, folder, level):
     more = MORE.get(name, {}).get(level, [])
     if "bold" in PLANTED[name]:
         more = [*more, "-d", f"fmriprep={folder / 'fmriprep'}"]
-        more += ["--network-maps", str(folder / "bids" / "sourcedata" / "network-maps.nii.gz")]
+        more += ["--network-templates", str(folder / "bids" / "sourcedata" / "network-maps.nii.gz")]
     if level == "group":
         more = [*more, "--label", "group", "--classes", "control", "patient"]
     asked = [str(folder / "bids"), str(folder / "out"), level, "--recipe", name, "--sloppy"]
@@ -72,4 +72,4 @@ def test_a_recipe_runs_on_invented_people_and_reports_every_cell_of_its_grid(nam
 
 
 def built(name):
-    return settings.each("group", Path("/B"), Path("/O"), given={"recipe": (name,), "sloppy": True})
+    return settings.each("group", Path("/B"), Path("/O"), options={"recipe": (name,), "sloppy": True})

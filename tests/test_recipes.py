@@ -18,7 +18,7 @@ def recipe(tmp_path):
 
 
 def built(tmp_path, **given):
-    return settings.each("group", tmp_path / "BIDS", tmp_path / "OUT", given=given)
+    return settings.each("group", tmp_path / "BIDS", tmp_path / "OUT", options=given)
 
 
 def test_a_recipe_lies_beneath_the_settings_file_and_the_command_line(tmp_path, recipe):
@@ -36,15 +36,15 @@ def test_an_analysis_is_named_after_its_recipe_unless_it_is_named(tmp_path, reci
 
 def test_another_way_to_split_takes_the_place_of_the_recipe_s(tmp_path):
     (one,) = built(tmp_path, recipe=["rafsani2025"], leave_site_out=True)
-    assert (one.group.leave_site_out, one.group.test_per_class, one.group.folds) == (True, None, 5)
-    (other,) = built(tmp_path, recipe=["rafsani2025"], test_per_class=4)
-    assert (other.group.test_per_class, other.group.hold_out) == (4, None)
+    assert (one.group.leave_site_out, one.group.n_test_per_class, one.group.folds) == (True, None, 5)
+    (other,) = built(tmp_path, recipe=["rafsani2025"], n_test_per_class=4)
+    assert (other.group.n_test_per_class, other.group.test_size) == (4, None)
 
 
 def test_several_recipes_are_runs_of_their_own(tmp_path, recipe):
     (tmp_path / "second.toml").write_text("[group]\nfolds = 3\n")
     runs = built(tmp_path, recipe=[str(recipe), str(tmp_path / "second.toml")])
-    assert [(one.group.analysis, one.group.folds, len(one.both.recipe)) for one in runs] == [
+    assert [(one.group.analysis, one.group.folds, len(one.shared.recipe)) for one in runs] == [
         ("study", 7, 1), ("second", 3, 1),
     ]  # fmt: skip
     with pytest.raises(UsageError, match="--analysis names one analysis"):

@@ -23,7 +23,7 @@ def test_overlap_is_that_of_the_mean_maps_and_every_heatmap_says_how_its_checks_
     number = next(key for key, name in found.names.items() if name == "Putamen_L")
     nib.Nifti1Image((found.labels == number).astype(np.float32), found.affine).to_filename(tmp_path / "putamen.nii.gz")
     given = ["--analysis", "against", "--folds", "2", "--classifiers", "svm", "--explainers", "weights", "occlusion"]
-    given += ["--reference-map", str(tmp_path / "putamen.nii.gz"), "--explain-checks"]
+    given += ["--reference-map", str(tmp_path / "putamen.nii.gz"), "--explainer-checks"]
     assert main([str(bids), str(out), "group", *LABEL, *given]) == 0
     folder = out / "group" / "against"
     table = pd.read_csv(folder / "overlap.tsv", sep="\t", keep_default_na=False)

@@ -28,7 +28,7 @@ def fail(*, label: str) -> str:
 
 def chosen(folder: Path, **options: object) -> settings.Settings:
     options = {"work_dir": folder / "work", "nprocs": 2, "verbose": 1, **options}
-    return settings.build("participant", folder / "bids", folder / "out", given=options)
+    return settings.build("participant", folder / "bids", folder / "out", options=options)
 
 
 def run_participants(folder: Path, functions: dict[str, str]) -> None:

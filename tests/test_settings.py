@@ -17,7 +17,7 @@ def built(*words: str, level: str = "group") -> settings.Settings:
     given = cli.parse(["BIDS", "OUT", level, *words])
     for name in ("bids_dir", "output_dir", "level"):
         given.pop(name)
-    return settings.build(level, Path("/BIDS"), Path("/OUT"), given=given)
+    return settings.build(level, Path("/BIDS"), Path("/OUT"), options=given)
 
 
 def spelled(action: argparse.Action) -> list[str]:
@@ -126,13 +126,14 @@ def test_an_option_whose_part_is_not_there_yet_says_so_and_exits_64(name, capsys
 @pytest.mark.parametrize("name", NOT_IMPLEMENTED)
 def test_an_option_whose_part_is_not_there_yet_may_stand_at_its_default(name):
     default = settings.OPTIONS[name].default
-    made = settings.build("group", Path("/BIDS"), Path("/OUT"), given={name: default})
-    assert made == settings.build("group", Path("/BIDS"), Path("/OUT"), given={})
+    made = settings.build("group", Path("/BIDS"), Path("/OUT"), options={name: default})
+    assert made == settings.build("group", Path("/BIDS"), Path("/OUT"), options={})
 
 
 def test_underscores_and_dashes_are_one_spelling_and_values_are_left_alone():
-    assert built("--keep_together", "mother_id").group.keep_together == "mother_id"
-    assert built("--keep-together=mother_id").group.keep_together == "mother_id"
+    assert built("--max_mean_fd", "0.5").group.max_mean_fd == 0.5
+    assert built("--groups", "mother_id").group.groups == "mother_id"
+    assert built("--groups=mother_id").group.groups == "mother_id"
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,7 @@ def test_paths_are_absolute_because_nodes_run_in_folders_of_their_own(option, se
 def test_the_settings_that_are_written_give_the_same_settings_when_read(tmp_path, capsys):
     words = [
         "--label", "dx", "--classes", "control=HC", "patient=MA,MO", "--maps", "gm", "wm", "--mem", "8G", "--sloppy",
-        "-d", "fmriprep=/D", "--adjust-for", "none", "--smoothing", "6", "--participant-label", "01", "sub-02",
+        "-d", "fmriprep=/D", "--covariates", "none", "--smoothing", "6", "--participant-label", "01", "sub-02",
     ]  # fmt: skip
     assert run.main(["BIDS", "OUT", "group", *words, "--write-config"]) == 0
     file = toml(tmp_path, capsys.readouterr().out)

@@ -52,7 +52,7 @@ def run(folder: Path, *, mem_gb: dict[str, float], function: str = "tell", mem_m
     export = f"--export=ALL,PYTHONPATH={Path(__file__).parent}"
     plugin.write_text(yaml.safe_dump({"plugin": "SLURM", "plugin_args": {"sbatch_args": f"{export} {sbatch}"}}))
     given = {"work_dir": folder / "work", "use_plugin": plugin, "mem_mb": mem_mb}
-    chosen = settings.build("participant", folder / "bids", folder / "out", given=given)
+    chosen = settings.build("participant", folder / "bids", folder / "out", options=given)
     graph = Workflow("jobs", base_dir=str(folder / "work"))
     graph.add_nodes(
         [

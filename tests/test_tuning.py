@@ -1,4 +1,4 @@
-"""What --tune changes: checked before anything is computed, put together from recipe, file and command line, kept."""
+"""What --set changes: checked before anything is computed, put together from recipe, file and command line, kept."""
 
 import inspect
 import tomllib
@@ -22,7 +22,7 @@ def built(*words: str) -> settings.Settings:
     given = cli.parse(["BIDS", "OUT", "group", *words])
     for name in ("bids_dir", "output_dir", "level"):
         given.pop(name)
-    return settings.build("group", Path("/BIDS"), Path("/OUT"), given=given)
+    return settings.build("group", Path("/BIDS"), Path("/OUT"), options=given)
 
 
 def options(*words: str) -> dict:
@@ -30,7 +30,7 @@ def options(*words: str) -> dict:
 
 
 def test_options_of_all_networks_of_one_and_of_its_variant_are_put_together_the_narrowest_winning():
-    words = ["--classifiers", "svm", "wang_a-24", "wang_a", "vit_b16", "--tune", "epochs=3", "wang_a.epochs=5"]
+    words = ["--classifiers", "svm", "wang_a-24", "wang_a", "vit_b16", "--set", "epochs=3", "wang_a.epochs=5"]
     assert options(*words, "wang_a-24.patience=none", "vit_b16.size=64", "vit_b16.learning_rate=1") == {
         "wang_a-24": {"epochs": 5, "patience": None, "width": 24},
         "wang_a": {"epochs": 5},
@@ -41,14 +41,14 @@ def test_options_of_all_networks_of_one_and_of_its_variant_are_put_together_the_
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--classifiers", "svm", "--tune", "resnet.size=3"), "there is no resnet; choose from"),
-        (("--classifiers", "cnn3d", "--tune", "cnn3d.size=3"), "cnn3d has no size; choose from accumulate, "),
-        (("--classifiers", "svm", "--tune", "svm.C=3"), "svm has no C; nothing of it can be tuned"),
-        (("--classifiers", "vit_b16", "--tune", "vit_b16.size=big"), "'big' is not of the kind int"),
-        (("--classifiers", "cnn3d", "--tune", "epochs=2.5"), "2.5 is not of the kind int"),
-        (("--classifiers", "cnn3d", "--tune", "epochs=0"), "EPOCHS, .* are at least 1"),
-        (("--classifiers", "wang_a", "--tune", "wang_a.validation=0.0"), "VALIDATION is a share below 1"),
-        (("--tune", "saliency.steps=3"), "saliency has no steps; nothing of it"),
+        (("--classifiers", "svm", "--set", "resnet.size=3"), "there is no resnet; choose from"),
+        (("--classifiers", "cnn3d", "--set", "cnn3d.size=3"), "cnn3d has no size; choose from accumulate, "),
+        (("--classifiers", "svm", "--set", "svm.C=3"), "svm has no C; nothing of it can be tuned"),
+        (("--classifiers", "vit_b16", "--set", "vit_b16.size=big"), "'big' is not of the kind int"),
+        (("--classifiers", "cnn3d", "--set", "epochs=2.5"), "2.5 is not of the kind int"),
+        (("--classifiers", "cnn3d", "--set", "epochs=0"), "EPOCHS, .* are at least 1"),
+        (("--classifiers", "wang_a", "--set", "wang_a.validation=0.0"), "VALIDATION is a share below 1"),
+        (("--set", "saliency.steps=3"), "saliency has no steps; nothing of it"),
         (("--classifiers", "svm-3"), "svm has no variants, so there is no svm-3"),
         (("--classifiers", "wang_a-wide"), "'wide' is not of the kind int"),
     ],
@@ -60,12 +60,12 @@ def test_what_cannot_be_tuned_is_told_before_anything_is_computed(words, told):
 
 def test_what_is_tuned_of_recipe_file_and_command_line_is_merged_option_by_option(tmp_path):
     (tmp_path / "study.toml").write_text(
-        "[group]\ntune.cnn3d = {epochs = 1, batch_size = 2, learning_rate = 0.5}\n"
-        "[sloppy]\nfolds = 2\ntune.cnn3d.epochs = 9\n"
+        "[group]\nset.cnn3d = {epochs = 1, batch_size = 2, learning_rate = 0.5}\n"
+        "[sloppy]\nfolds = 2\nset.cnn3d.epochs = 9\n"
     )
-    (tmp_path / "own.toml").write_text("[group.tune.cnn3d]\nbatch_size = 3\n")
+    (tmp_path / "own.toml").write_text("[group.set.cnn3d]\nbatch_size = 3\n")
     words = ["--recipe", str(tmp_path / "study.toml"), "--config-file", str(tmp_path / "own.toml")]
-    words += ["--tune", "cnn3d.learning_rate=0.25", "--classifiers", "cnn3d"]
+    words += ["--set", "cnn3d.learning_rate=0.25", "--classifiers", "cnn3d"]
     assert options(*words)["cnn3d"] == {"epochs": 1, "batch_size": 3, "learning_rate": 0.25}
     assert built(*words).group.folds == 5
     assert options(*words, "--sloppy")["cnn3d"] == {"epochs": 9, "batch_size": 3, "learning_rate": 0.25}
@@ -74,14 +74,14 @@ def test_what_is_tuned_of_recipe_file_and_command_line_is_merged_option_by_optio
 
 
 def test_the_written_settings_name_and_explain_every_setting_without_a_data_set(capsys):
-    assert run.main(["--recipe", "li2025", "--write-config", "--tune", "vit_b16.size=64"]) == 0
+    assert run.main(["--recipe", "li2025", "--write-config", "--set", "vit_b16.size=64"]) == 0
     told = capsys.readouterr().out
     lines = told.splitlines()
     for section, names in settings.NAMES.items():
         for name in set(names) - {"write_config", "config_file"}:
             at = [n for n, line in enumerate(lines) if line == f"# {settings.OPTIONS[name].help}"]
             assert any(lines[n + 1].startswith((f"{name} =", f"# {name} =", f"[{section}.{name}")) for n in at), name
-    assert tomllib.loads(told)["group"]["tune"] == {"vit_b16": {"size": 64}}
+    assert tomllib.loads(told)["group"]["set"] == {"vit_b16": {"size": 64}}
 
 
 @pytest.mark.parametrize("name", catalogue.names("classifiers"))
@@ -120,7 +120,7 @@ def test_so_many_people_a_class_are_drawn_whole_and_the_others_say_why_not():
     assert used.groupby("class")["participant_id"].nunique().to_dict() == {"a": 3, "b": 3}
     assert used.groupby("participant_id").size().eq(2).all()
     left = drawn[~drawn["used"] & (drawn["participant_id"] != "01")]
-    assert set(left["reason"]) == {"not drawn: --people-per-class 3"}
+    assert set(left["reason"]) == {"not drawn: --max-per-class 3"}
     pd.testing.assert_frame_equal(
         drawn, samples.limit_per_class(table.sample(frac=1, random_state=0), most=3, seed=1).sort_index()
     )

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 def tested(phantom_maps):
     """The folder of an analysis with 24 permutations, adjusted for nothing, over eight people at 4 mm."""
     bids, out = phantom_maps
-    given = [*QUICK, "--voxelwise-test", "24", "--adjust-for", "none"]
+    given = [*QUICK, "--voxelwise-test", "24", "--covariates", "none"]
     assert main([str(bids), str(out), "group", *given]) == 0
     return bids, out, given, out / "group" / "voxels"
 
@@ -99,7 +99,7 @@ def test_a_second_run_takes_the_permutations_from_the_first_and_writes_the_same(
     ("given", "code", "words"),
     [
         (["--voxelwise-test", "5"], 64, "19 permutations or more"),
-        (["--voxelwise-test", "99", "--adjust-for", "group"], 65, "determine the class"),
+        (["--voxelwise-test", "99", "--covariates", "group"], 65, "determine the class"),
     ],
 )
 def test_a_test_that_cannot_be_made_is_refused_before_anything_is_computed(phantom_maps, capsys, given, code, words):

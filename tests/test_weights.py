@@ -19,7 +19,7 @@ from bids_app.training import fold
 def chosen(tmp_path, *words):
     given = cli.parse([str(tmp_path), str(tmp_path / "out"), "group", *words])
     places = [given.pop(name) for name in ("level", "bids_dir", "output_dir")]
-    return settings.build(*places, given=given)
+    return settings.build(*places, options=given)
 
 
 def test_without_a_classifier_that_takes_weights_none_are_looked_for_and_a_folder_is_refused(tmp_path):

@@ -65,7 +65,7 @@ def ran(tmp_path_factory, with_template):
     only = ["--participant-label", "01", "02", "-w", str(home / "work")]
     assert main([str(bids), str(home / "plain"), "participant", *COARSE, *only]) == 0
     words = [str(bids), str(home / "less"), "participant", *COARSE, *only]
-    words += ["-d", f"freesurfer={home / 'subjects'}", "--without-regions", *REGIONS]
+    words += ["-d", f"freesurfer={home / 'subjects'}", "--exclude-regions", *REGIONS]
     assert main([*words, "--fallback-preprocessing"]) == 0
     return home, planted
 
@@ -160,7 +160,7 @@ def test_the_sidecar_the_page_and_the_citations_say_which_regions_by_what_and_wh
 @pytest.mark.slow
 def test_whom_freesurfers_folder_lacks_fails_by_name_unless_the_atlas_may_stand_in(ran, tmp_path):
     home = ran[0]
-    given = {"without_regions": REGIONS, "derivatives": {"freesurfer": str(home / "subjects")}, "sloppy": True}
+    given = {"exclude_regions": REGIONS, "derivatives": {"freesurfer": str(home / "subjects")}, "sloppy": True}
     dataset = inputs.open_dataset(home / "bids")
     planned = participant.plan_participants(dataset, chosen(tmp_path, participant_label=["01", "02"], **given))
     assert [(job.name, job.excluded_regions["source"]) for job in planned.jobs] == [("sub-01", "wmparc")]
@@ -182,22 +182,22 @@ def test_maps_of_both_sources_are_refused_by_the_group_level_with_what_to_do(ran
 
 
 def chosen(tmp_path, **given):
-    return settings.build("participant", tmp_path, tmp_path / "out", given={"maps": ["t1w"], **given})
+    return settings.build("participant", tmp_path, tmp_path / "out", options={"maps": ["t1w"], **given})
 
 
 def test_what_cannot_be_is_told_before_anything_is_computed(tmp_path):
     with pytest.raises(UsageError, match="there is no Left-Ventricle; choose from Left-Lateral-Ventricle, "):
-        excluded_regions.check(chosen(tmp_path, without_regions=["CSF", "Left-Ventricle"]))
+        excluded_regions.check(chosen(tmp_path, exclude_regions=["CSF", "Left-Ventricle"]))
     with pytest.raises(UsageError, match="taken out of t1w, which is not among --maps"):
-        excluded_regions.check(chosen(tmp_path, maps=["gm"], without_regions=["CSF"]))
-    only = chosen(tmp_path, without_regions=["Left-choroid-plexus"])
+        excluded_regions.check(chosen(tmp_path, maps=["gm"], exclude_regions=["CSF"]))
+    only = chosen(tmp_path, exclude_regions=["Left-choroid-plexus"])
     with pytest.raises(UsageError, match=r"Neuromorphometrics has none of Left-choroid-plexus; .*-d freesurfer="):
         excluded_regions.find_source("01", None, only, alone=True)
 
 
 def test_fmripreps_own_place_is_looked_at_and_none_takes_the_atlas(tmp_path):
     place = tmp_path / "fmriprep" / "sourcedata" / "freesurfer"
-    given = {"without_regions": ["CSF"], "derivatives": {"fmriprep": str(tmp_path / "fmriprep")}}
+    given = {"exclude_regions": ["CSF"], "derivatives": {"fmriprep": str(tmp_path / "fmriprep")}}
     assert (
         excluded_regions.find_source("01", None, chosen(tmp_path, **given), alone=True)["source"]
         == "Neuromorphometrics"
@@ -251,9 +251,9 @@ def test_every_equivalent_is_a_region_of_the_atlas():
 
 
 def test_the_recipe_takes_out_the_14_regions_of_the_paper(tmp_path):
-    (one,) = settings.each("participant", tmp_path, tmp_path, given={"recipe": ["rafsani2025"]})
-    names = one.participant.without_regions
+    (one,) = settings.each("participant", tmp_path, tmp_path, options={"recipe": ["rafsani2025"]})
+    names = one.participant.exclude_regions
     assert dict(zip(names, freesurfer.numbers(names), strict=True)) == PAPER
     excluded_regions.check(one)
-    assert (one.group.folds, one.group.test_per_class) == (5, 6)
+    assert (one.group.folds, one.group.n_test_per_class) == (5, 6)
     assert "not there yet" not in (recipes.folder() / "rafsani2025" / "README.md").read_text()

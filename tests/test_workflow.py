@@ -58,7 +58,7 @@ def wait(*, folder: str, who: str) -> str:
 
 def chosen(folder: Path, *words: tuple[str, object]) -> settings.Settings:
     given = {"work_dir": folder / "work", "nprocs": 2, "verbose": 2, **dict(words)}
-    return settings.build("participant", folder / "bids", folder / "out", given=given)
+    return settings.build("participant", folder / "bids", folder / "out", options=given)
 
 
 def person(folder: Path, name: str, function: str) -> Workflow:

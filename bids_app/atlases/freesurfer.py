@@ -15,7 +15,7 @@ def check(names: Sequence[str]) -> None:
     """Raise UsageError, with the names that there are, for a region that is not known."""
     unknown = [name for name in names if name not in _table()]
     if unknown:
-        raise UsageError(f"--without-regions: there is no {', '.join(unknown)}; choose from {', '.join(_table())}")
+        raise UsageError(f"--exclude-regions: there is no {', '.join(unknown)}; choose from {', '.join(_table())}")
 
 
 def numbers(names: Sequence[str]) -> list[int]:

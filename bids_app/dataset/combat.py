@@ -98,7 +98,7 @@ def is_harmonised(sites: NDArray[np.integer], arrays: Mapping[str, NDArray[np.ge
 
 def _check_finite(keep: Floats) -> None:
     if not np.isfinite(keep).all():
-        raise DataError("a covariate of --combat-keep has missing values; --exclude those participants or drop it")
+        raise DataError("a covariate of --combat-covariates has missing values; --exclude participants or drop it")
 
 
 def _identity(voxels: int, columns: int) -> dict[str, NDArray[np.generic]]:
@@ -121,7 +121,7 @@ def _least_squares(
     if columns >= people:
         raise DataError(f"{columns} sites and covariates are too many for ComBat on {people} training participants")
     if np.linalg.matrix_rank(design) < columns:
-        raise DataError("covariates of --combat-keep are collinear with the sites or each other; keep fewer")
+        raise DataError("covariates of --combat-covariates are collinear with the sites or each other; keep fewer")
     solver = np.linalg.pinv(design)
     coefficients, squares = np.empty((columns, x.shape[1])), np.empty((sites, x.shape[1]))
     step = max(VALUES_AT_ONCE // people, 1)

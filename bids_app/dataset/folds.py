@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from bids_app.errors import DataError, UsageError
 
-FEW_GROUPS = "few groups hold all of it; use fewer folds or another --keep-together column"
+FEW_GROUPS = "few groups hold all of it; use fewer folds or another --groups column"
 MAX_TRIES = 1000  # orders of groups
 
 
@@ -38,7 +38,7 @@ class Split:
         if shared:
             raise DataError(
                 f"repeat {self.repeat}, fold {self.fold}: {', '.join(sorted(shared)[:5])} are in training and test; "
-                "keep every person, and every --keep-together group, on one side"
+                "keep every person, and every group of --groups, on one side"
             )
 
 
@@ -138,7 +138,7 @@ def balanced_folds(
     if count < number * folds:
         raise DataError(
             f"class {fewest} has {count} people, too few for {folds} folds that each hold out {number} of every class: "
-            f"enough for --test-per-class {count // folds} or --folds {count // number}; or merge classes"
+            f"enough for --n-test-per-class {count // folds} or --folds {count // number}; or merge classes"
         )
     splits = []
     for repeat in range(repeats):
@@ -238,7 +238,7 @@ def _assign_folds(sizes: NDArray[np.int_], number: int, folds: int, seed: int) -
             return place
     raise DataError(
         f"no {folds} folds were found that hold out {number} people of each class with groups whole: "
-        "use another number, fewer folds, or another --keep-together column"
+        "use another number, fewer folds, or another --groups column"
     )
 
 
@@ -288,7 +288,7 @@ def _choose_held_out(counts: NDArray[np.int_], kinds: Sequence[str], share: floa
         if rows in (0, whole):
             raise DataError(
                 f"class {name} cannot be both in training and held out: few groups hold all of it; "
-                "use another --keep-together column or --random-seed"
+                "use another --groups column or --random-seed"
             )
     return held
 

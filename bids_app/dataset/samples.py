@@ -91,7 +91,7 @@ def limit_per_class(table: pd.DataFrame, *, most: int | None, seed: int) -> pd.D
     people = table[table["used"]].drop_duplicates("participant_id").sort_values("participant_id")
     sampled = people.sample(frac=1, random_state=seed).groupby("class")["participant_id"].head(most)
     over = table["used"] & ~table["participant_id"].isin(sampled)
-    reason = f"not drawn: --people-per-class {most}"
+    reason = f"not drawn: --max-per-class {most}"
     return table.assign(used=table["used"] & ~over, reason=table["reason"].mask(over, reason))
 
 

@@ -39,7 +39,7 @@ def shuffle_labels(
 ) -> Codes:
     """Return labellings (count, rows): y (rows,) with the labels of whole units exchanged.
 
-    folds: the fold that holds each row out; units: the person or --keep-together group of each row; sites: its site, a
+    folds: the fold that holds each row out; units: the person, or the --groups value, of each row; sites: its site, a
     single name where sites are ignored. Two units are exchangeable if the same fold holds both out and their rows have
     the same sites.
     """

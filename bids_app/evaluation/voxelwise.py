@@ -129,7 +129,7 @@ def check_design(tested: Values, others: Values) -> None:
             f"--voxelwise-test: {len(tested)} people are too few for {others.shape[1]} columns beside a class"
         )
     if _residual_share(tested[:, None], np.column_stack([np.ones(len(tested)), others]))[0] <= MIN_RESIDUAL_SHARE:
-        raise DataError("--voxelwise-test: the columns of --adjust-for determine the class; adjust for fewer")
+        raise DataError("--voxelwise-test: the columns of --covariates determine the class; adjust for fewer")
 
 
 def _standardise_varying(others: Values) -> Values:

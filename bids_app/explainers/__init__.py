@@ -11,7 +11,7 @@ last), `SIGN` ("both", or "positive" if only positive values speak for the class
 - Of a model: `describe(classifier, x_train) -> float32 array (classes, channels * voxels)`, with x_train (n, channels *
   voxels) the scaled training samples.
 
-`OPTIONS`, a dictionary of names and defaults, are further keywords of `explain`, set by `--tune NAME.OPTION=VALUE`.
+`OPTIONS`, a dictionary of names and defaults, are further keywords of `explain`, set by `--set NAME.OPTION=VALUE`.
 
 `COARSE = True`: the values belong to units of `cam_layer`, which are larger than voxels. `SENSITIVITY = True`: they are
 changes of the logit per change of a voxel, not contributions to it. `REGIONWISE = True`: all voxels of a region have

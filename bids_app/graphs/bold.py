@@ -43,7 +43,7 @@ def connect_runs(
             needing.append(node.name)
         for name in bold_runs.participant_level_maps(settings):
             node = _map_node(number, name, run, settings)
-            first_atlas = bold_runs.atlas_names(settings.both.atlas, name)[0]
+            first_atlas = bold_runs.atlas_names(settings.shared.atlas, name)[0]
             parcels = atlases[outputs.label(atlas.name(first_atlas))]
             person.connect([(series, node, [("out", "run")]), (parcels, node, [("out", "parcels")])])
             person.connect([(node, finish, [("out", f"bold_{number}_{name}")])])

@@ -219,7 +219,7 @@ def _training_plan(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) -
         "classes": list(analysis.classes),
         "explainers": hyperparameters.explainer_options(settings),
         "target": settings.group.explain_target,
-        "explain_checks": settings.group.explain_checks,
+        "explain_checks": settings.group.explainer_checks,
         "adjust": {name: list(columns) for name, columns in analysis.adjust.items()},
         "keep": None if analysis.keep is None else list(analysis.keep),
         "sites": list(analysis.sites),

@@ -20,7 +20,7 @@ BRAIN_MM3, BRAIN_MM = 1.9e6, (148.0, 184.0, 158.0)  # of the templates' masks, a
 LIBRARIES_GB, COPIES = 1.5, 4
 REMEDY = (
     "use coarser maps (--resolution of the participant level), give more by --mem-mb, leave the classifier out of "
-    "--classifiers, or raise --tune NAME.accumulate, so that fewer people go through at once"
+    "--classifiers, or raise --set NAME.accumulate, so that fewer people go through at once"
 )
 
 

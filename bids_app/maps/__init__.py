@@ -40,7 +40,7 @@ INPUTS = {
 KEYWORDS = {
     "anat": INPUTS["anat"]
     | {
-        "mask": "the participant's brain in template space, without the regions of --without-regions (X, Y, Z)",
+        "mask": "the participant's brain in template space, without the regions of --exclude-regions (X, Y, Z)",
         "jacobian": "determinant of the composed affine and warp (X, Y, Z)",
         "affine": "from voxel indices to mm (4, 4)",
     },

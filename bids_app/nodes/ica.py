@@ -129,7 +129,7 @@ def check_components(*, plan: ComponentPlan, work: str, **fits: str) -> dict[str
         each = "; ".join(f"{row['network']} in {_describe_fit(row['place'])} (|r| = {row['r']:.2f})" for row in weak)
         raise DataError(
             f"the ICA found no component for: {each}. At least {ica.MIN_R:g} is asked for: leave such a network out "
-            "of --network-maps (and of its .tsv), or try another --ica-components"
+            "of --network-templates (and of its .tsv), or try another --ica-components"
         )
     WorkDir(Path(work)).component_matches.write_text(json.dumps(rows))
     return {name: plan["networks"].index(name.partition("-")[2]) for name in plan["maps"]}

@@ -25,12 +25,13 @@ class Cohort:
         metavar="NAME=VALUE,VALUE",
         parse=values.classes,
     )
-    people_per_class: int | None = cohort(
+    max_per_class: int | None = cohort(
         None,
         "maximum number of participants per class, drawn at random, for testing",
         "The others are listed in `samples.tsv`",
         metavar="N",
         minimum=2,
+        former=("people_per_class",),
     )
     label_from_id: str | None = cohort(
         None,
@@ -47,10 +48,11 @@ class Cohort:
         "`participants.tsv`; `sub-*/sub-*_sessions.tsv` are always read",
         metavar="FILE",
     )
-    keep_together: str | None = cohort(
+    groups: str | None = cohort(
         None,
         "column of groups (families, say) that are never divided between training and test set",
         metavar="COLUMN",
+        former=("keep_together",),
     )
     sessions: str | None = cohort(
         None,
@@ -66,18 +68,20 @@ class Cohort:
         "are permuted within sites",
         metavar="COLUMN",
     )
-    adjust_for: tuple[str, ...] | None = cohort(
+    covariates: tuple[str, ...] | None = cohort(
         None,
         "covariates to regress out (`tiv` for `gm` and `wm`); `none` for none",
         "The regression is fitted on training participants. Categorical columns (`sex`) are dummy-coded; participants "
         "without a value are left out and listed",
         metavar="COLUMN",
+        former=("adjust_for",),
     )
-    combat_keep: tuple[str, ...] = cohort(
+    combat_covariates: tuple[str, ...] = cohort(
         (),
         "covariates whose effects ComBat preserves",
         "The label cannot be one",
         metavar="COLUMN",
+        former=("combat_keep",),
     )
     harmonize: str | None = cohort(
         None,
@@ -88,18 +92,20 @@ class Cohort:
         metavar="combat",
         choices=("combat",),
     )
-    map_form: str | None = cohort(
+    map_scaling: str | None = cohort(
         None,
         "scaling of each participant's map by its own values; unless given, each map has its own",
         "`mean` divides by the mean, `zscore` makes z-scores. Defaults: `mean` for `alff`, `falff` and `reho`, "
         "`zscore` for `fcs` and `rfcs`, else `raw`",
         metavar="raw|mean|zscore",
         choices=("raw", "mean", "zscore"),
+        former=("map_form",),
     )
-    whole_grid: bool = cohort(
+    no_crop: bool = cohort(
         False,
         "do not crop maps to the box around the brain before they enter a network",
         "Outside the mask they are zero. A published network then has all its weights, at the cost of memory and time",
+        former=("whole_grid",),
     )
     smoothing: float | None = cohort(
         None,

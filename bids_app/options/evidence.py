@@ -30,13 +30,14 @@ class Evidence:
     explain_target: str = evidence(
         "predicted", "class that a heatmap explains ({default})", metavar="true|predicted|CLASS"
     )
-    explain_checks: bool = evidence(
+    explainer_checks: bool = evidence(
         False,
         "sanity checks of the explainers",
         "Their maps after randomising parameters from the head downwards, after training on permuted labels and from "
         "another initialisation; deletion and insertion of regions in the order of the map against random orders; "
         "infidelity; sensitivity to noise. [What passes](explaining.md). Each fold is trained twice more, and the "
         "maps of four held-out participants are computed some twenty times more",
+        former=("explain_checks",),
     )
     permutations: int | None = evidence(
         None,

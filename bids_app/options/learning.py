@@ -35,18 +35,20 @@ class Learning:
         minimum=1,
     )
     leave_site_out: bool = classification(False, "leave-one-site-out cross-validation")
-    hold_out: float | None = classification(
+    test_size: float | None = classification(
         None,
         "fraction of every class to hold out, in place of folds, drawn anew in each repeat",
         metavar="FRACTION",
+        former=("hold_out",),
     )
-    test_per_class: int | None = classification(
+    n_test_per_class: int | None = classification(
         None,
         "number of participants of every class that each fold holds out",
         "They are drawn at random, nobody twice in a repeat; participants drawn in no fold are only trained on. Groups "
-        "(`--keep-together`) and the sessions of a participant are not divided",
+        "(`--groups`) and the sessions of a participant are not divided",
         metavar="N",
         minimum=1,
+        former=("test_per_class",),
     )
     inner_folds: int | None = classification(
         None,
@@ -63,12 +65,13 @@ class Learning:
         "The Hugging Face cache unless given",
         metavar="DIR|none",
     )
-    tune: dict[str, dict[str, Any]] = classification(
+    set: dict[str, dict[str, Any]] = classification(
         {},
         "hyperparameters of a classifier, its training or an explainer; without NAME, of all networks",
         "See [which there are](#what-can-be-tuned)",
         metavar="NAME.OPTION=VALUE",
         parse=values.hyperparameters,
+        former=("tune",),
     )
     maps_from: dict[str, Path] = classification(
         {}, "maps of several sites", metavar="SITE=OUT_DIR", parse=values.pairs, implemented=False

@@ -52,7 +52,7 @@ class Participant:
         "path of each participant's mask, with {participant} and {session} in it",
         metavar="PATTERN",
     )
-    without_regions: tuple[str, ...] = anatomy(
+    exclude_regions: tuple[str, ...] = anatomy(
         (),
         "regions in which `t1w` is set to 0, by FreeSurfer's names",
         "These voxels are also left out of its scaling. Regions come from `sub-XX[_ses-Y]/mri/wmparc.mgz` in the "
@@ -60,6 +60,7 @@ class Participant:
         "participants with `-d freesurfer=none`, from the atlas Neuromorphometrics, as far as it has them. The group "
         "level accepts maps of one source only",
         metavar="NAME",
+        former=("without_regions",),
     )
     fallback_preprocessing: bool = anatomy(
         False,
@@ -95,11 +96,12 @@ class Participant:
         metavar="MM",
         minimum=0,
     )
-    network_maps: Path | None = bold(
+    network_templates: Path | None = bold(
         None,
         "4D image of network templates, for `networks` and `ica`",
         "For `networks` they are the spatial maps of dual regression; for `ica`, at the group level, components are "
         "matched to them. The column `name` of a table `FILE.tsv` beside the image names them",
         metavar="FILE",
+        former=("network_maps",),
     )
     save_series: bool = bold(False, "write the denoised series, `desc-denoised_bold`, with its mask")

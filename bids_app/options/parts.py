@@ -27,7 +27,7 @@ def _summary(kind: str, name: str) -> str:
 
 
 def _options(kind: str, name: str) -> str:
-    """Of a map the options of the command line, else those of --tune with their defaults."""
+    """Of a map the options of the command line, else those of --set with their defaults."""
     if kind == "maps":
         settings = [properties["setting"] for properties in read_map_options(name).values()]
         return ", ".join(f"`--{setting.replace('_', '-')}`" for setting in settings)

@@ -33,7 +33,7 @@ class Select:
         {},
         "folders of existing derivatives: `fmriprep=PATH`, `freesurfer=PATH`",
         "`fmriprep=PATH` (or a bare path): use fMRIPrep's outputs in place of Pellucid's own preprocessing. "
-        "`freesurfer=PATH`: FreeSurfer's subjects, for `--without-regions`",
+        "`freesurfer=PATH`: FreeSurfer's subjects, for `--exclude-regions`",
         metavar="NAME=PATH",
         aliases=("-d", "--datasets"),
         parse=values.derivatives,

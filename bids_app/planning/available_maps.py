@@ -42,11 +42,11 @@ def is_fitted(name: str) -> bool:
 
 
 def _fitted_names(name: str, settings: Settings) -> list[str]:
-    """A map of each network of --network-maps, or the one that is named. Raises UsageError for a name not there."""
+    """A map of each network of --network-templates, or the one named. Raises UsageError for a name not there."""
     base, _, wanted = name.partition("-")
-    there = network_templates.read_labels(settings.participant.network_maps, base)
+    there = network_templates.read_labels(settings.participant.network_templates, base)
     if wanted and wanted not in there:
-        raise UsageError(f"--maps {name}: --network-maps has no {wanted}; it has {', '.join(there)}")
+        raise UsageError(f"--maps {name}: --network-templates has no {wanted}; it has {', '.join(there)}")
     return [name] if wanted else [f"{base}-{label}" for label in there]
 
 

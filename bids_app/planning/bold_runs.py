@@ -59,7 +59,7 @@ def _band(words: tuple[str, ...]) -> list[float] | None:
 
 def map_options(settings: Settings, map_name: str) -> dict[str, Any]:
     """The values of a map's options, by keyword of its `compute`, and the file `network_maps`."""
-    file = settings.participant.network_maps
+    file = settings.participant.network_templates
     return {**map_parameters(settings.participant, map_name), "network_maps": None if file is None else str(file)}
 
 
@@ -76,9 +76,9 @@ def check(settings: Settings) -> None:
     if settings.participant.denoise == "ica_aroma" and "fmriprep" not in settings.select.derivatives:
         raise UsageError("--denoise ica_aroma: only fMRIPrep's own series serve; give -d fmriprep=PATH")
     if "networks" in bold_maps(settings):
-        network_templates.check(settings.participant.network_maps, "networks")
+        network_templates.check(settings.participant.network_templates, "networks")
     for name in bold_maps(settings):
-        atlas.check(atlas_names(settings.both.atlas, name))
+        atlas.check(atlas_names(settings.shared.atlas, name))
 
 
 def find_sessions(
@@ -225,5 +225,5 @@ def output_settings(settings: Settings) -> BoldSettings:
 def atlases_by_label(settings: Settings) -> dict[str, str]:
     """The atlases of all maps that are made, by a name that nodes can have."""
     maps = participant_level_maps(settings)
-    names = [name for map_name in maps for name in atlas_names(settings.both.atlas, map_name)]
+    names = [name for map_name in maps for name in atlas_names(settings.shared.atlas, map_name)]
     return {outputs.label(atlas.name(name)): name for name in dict.fromkeys(names)}

@@ -18,7 +18,7 @@ HALVES = ("unchanged", "lowered")  # of people whose study is planned
 def participant_table(dataset: inputs.Dataset, settings: Settings) -> pd.DataFrame:
     """The table of participants, indexed by participant and session."""
     group = settings.group
-    if group.label_from_id is None and group.phenotype is None and (group.label or not settings.both.model):
+    if group.label_from_id is None and group.phenotype is None and (group.label or not settings.shared.model):
         table = participants.read(dataset.root / "participants.tsv")
     else:
         table = labels.people(dataset.root, dataset.participants)
@@ -65,23 +65,25 @@ def read_classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
         raise UsageError(
             f"--label: name the diagnosis column of participants.tsv; it has {', '.join(map(str, frame.columns))}"
         )
-    if group.keep_together is not None and group.keep_together == column:
-        raise UsageError("--keep-together names the label column: every class would lie whole on one side of each fold")
-    if keeps := {column, label_column(frame, settings)} & set(group.combat_keep):
-        raise UsageError(f"--combat-keep {keeps.pop()}: that is the label, and harmonising would leak it; keep others")
-    if tells := {column, label_column(frame, settings)} & set(group.adjust_for or ()):
-        raise UsageError(f"--adjust-for {tells.pop()}: that is the label, and regressing it out would leak it")
+    if group.groups is not None and group.groups == column:
+        raise UsageError("--groups names the label column: every class would lie whole on one side of each fold")
+    if keeps := {column, label_column(frame, settings)} & set(group.combat_covariates):
+        raise UsageError(
+            f"--combat-covariates {keeps.pop()}: that is the label, and harmonising would leak it; keep others"
+        )
+    if tells := {column, label_column(frame, settings)} & set(group.covariates or ()):
+        raise UsageError(f"--covariates {tells.pop()}: that is the label, and regressing it out would leak it")
     return participants.classes(frame, column=column, mapping=group.classes)
 
 
 def fold_groups(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> list[str]:
-    """The group of each sample that stays on one side of a fold: a participant, or a value of --keep-together."""
-    column = settings.group.keep_together
+    """The group of each sample that stays on one side of a fold: a participant, or a value of --groups."""
+    column = settings.group.groups
     if column is None:
         return used["participant_id"].tolist()
     if column not in frame:
         raise DataError(
-            f"--keep-together: participants.tsv has no column {column}; it has {', '.join(map(str, frame.columns))}"
+            f"--groups: participants.tsv has no column {column}; it has {', '.join(map(str, frame.columns))}"
         )
     group_values = used["participant_id"].map(frame.xs(labels.WHOLE, level=1)[column])
     return [
@@ -96,8 +98,8 @@ def make_splits(used: pd.DataFrame, groups: list[str], settings: Settings) -> li
     schemes = {
         "--folds-file": group.folds_file is not None,
         "--leave-site-out": group.leave_site_out,
-        "--hold-out": group.hold_out is not None,
-        "--test-per-class": group.test_per_class is not None,
+        "--test-size": group.test_size is not None,
+        "--n-test-per-class": group.n_test_per_class is not None,
     }
     if sum(schemes.values()) > 1:
         options = " and ".join(name for name, is_set in schemes.items() if is_set)
@@ -107,12 +109,12 @@ def make_splits(used: pd.DataFrame, groups: list[str], settings: Settings) -> li
     if group.leave_site_out:
         return folds.leave_site_out(names, used["site"].tolist(), groups)
     repeats, seed = group.repeats, settings.compute.random_seed
-    if group.hold_out is not None:
-        return folds.hold_out(names, groups, share=group.hold_out, repeats=repeats, seed=seed)
-    if group.test_per_class is not None:
+    if group.test_size is not None:
+        return folds.hold_out(names, groups, share=group.test_size, repeats=repeats, seed=seed)
+    if group.n_test_per_class is not None:
         people = used["participant_id"].tolist()
         return folds.balanced_folds(
-            names, groups, people, number=group.test_per_class, folds=group.folds, repeats=repeats, seed=seed
+            names, groups, people, number=group.n_test_per_class, folds=group.folds, repeats=repeats, seed=seed
         )
     return folds.stratified_folds(names, groups, folds=group.folds, repeats=repeats, seed=seed)
 
@@ -124,12 +126,12 @@ def describe_splits(settings: Settings) -> str:
         return f"Folds were those of {group.folds_file.name}."
     if group.leave_site_out:
         return "Each fold held out the people of one site."
-    if group.hold_out is not None:
-        return f"{group.hold_out:.0%} of each class were held out, drawn at random {_times(group.repeats)}."
-    if group.test_per_class is not None:
+    if group.test_size is not None:
+        return f"{group.test_size:.0%} of each class were held out, drawn at random {_times(group.repeats)}."
+    if group.n_test_per_class is not None:
         return (
-            f"Each of {group.folds} folds held out {group.test_per_class} people of each class, nobody twice, drawn at "
-            f"random {_times(group.repeats)}."
+            f"Each of {group.folds} folds held out {group.n_test_per_class} people of each class, nobody twice, drawn "
+            f"at random {_times(group.repeats)}."
         )
     return f"They were split into {group.folds} folds, with the classes in like proportion, {_times(group.repeats)}."
 
@@ -176,8 +178,8 @@ def check_confounded(
 def number_sites(used: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The table with `site_number`, and the names of the sites in that order, where ComBat needs them; else none."""
     if settings.group.harmonize is None:
-        if settings.group.combat_keep:
-            raise UsageError("--combat-keep needs --harmonize combat")
+        if settings.group.combat_covariates:
+            raise UsageError("--combat-covariates needs --harmonize combat")
         return used, ()
     sites = sorted(used["site"].astype(str).unique())
     if len(sites) < 2:

@@ -16,23 +16,23 @@ SWITCHED_OFF = "none"  # -d freesurfer=none: the atlas for everybody
 
 def check(settings: Settings) -> None:
     """Raise UsageError for a region that is not known, or where there is no map that regions are taken out of."""
-    names = settings.participant.without_regions
+    names = settings.participant.exclude_regions
     if not names:
         return
     if MAP not in settings.participant.maps:
-        raise UsageError(f"--without-regions: they are taken out of {MAP}, which is not among --maps")
+        raise UsageError(f"--exclude-regions: they are taken out of {MAP}, which is not among --maps")
     freesurfer.check(names)
     atlas.check((freesurfer.ATLAS,))
 
 
 def find_source(participant: str, session: str | None, settings: Settings, *, alone: bool) -> ExcludedRegions | None:
     """What says where a person's regions are: wmparc where FreeSurfer's folder is given or lies in fMRIPrep's, else
-    the atlas; None without --without-regions.
+    the atlas; None without --exclude-regions.
 
     `alone`: whether a folder `sub-XX` without a session is of this one. Raises MissingInputError for a person whom the
     folder lacks, UsageError where the atlas has none of the regions.
     """
-    names = sorted(settings.participant.without_regions)
+    names = sorted(settings.participant.exclude_regions)
     if not names:
         return None
     if (root := find_freesurfer(settings)) is not None:
@@ -48,7 +48,7 @@ def find_source(participant: str, session: str | None, settings: Settings, *, al
     known = freesurfer.equivalents(names)
     if not known:
         raise UsageError(
-            f"--without-regions: the atlas {atlas.name(freesurfer.ATLAS)} has none of {', '.join(names)}; "
+            f"--exclude-regions: the atlas {atlas.name(freesurfer.ATLAS)} has none of {', '.join(names)}; "
             "give FreeSurfer's with -d freesurfer=SUBJECTS_DIR"
         )
     lacking = [name for name in names if name not in known]

@@ -39,7 +39,7 @@ class ModelSpec:
 class GroupPlan:
     """One run of the group level. `samples` has everyone; `used` who takes part, in the row order of all arrays.
 
-    `options`: what --tune changes, by classifier. `map_parameters`: those of each map's sidecar that are not null;
+    `options`: what --set changes, by classifier. `map_parameters`: those of each map's sidecar that are not null;
     `levels`: the words of covariates that are words. `resolutions` (mm) and `grids` are by map; a grid is named after
     the first map that lies on it. `keep`: what ComBat preserves, None without ComBat; `sites`: their names, by number,
     with it; `ica`: where maps are fitted. `label_column`: the column of `used` that is the label itself, or None.
@@ -80,13 +80,13 @@ def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
     hyperparameters.explainer_options(settings)  # a wrong one stops the run here
     maps = available_maps.map_names(settings)
     parts = {name: catalogue.load("maps", name) for name in maps}
-    atlases = {name: settings.both.atlas or part.ATLASES for name, part in parts.items()}
+    atlases = {name: settings.shared.atlas or part.ATLASES for name, part in parts.items()}
     atlas.check(tuple(dict.fromkeys(itertools.chain(*atlases.values()))))
     frame = cohort.participant_table(dataset, settings)
     labelled, label_column = cohort.read_classes(frame, settings), cohort.label_column(frame, settings)
     names = tuple(group.classes) or tuple(sorted(labelled.dropna().unique()))
-    columns_by_map = {name: _columns(group.adjust_for, part.ADJUST_FOR) for name, part in parts.items()}
-    covariate_columns = tuple(dict.fromkeys([*itertools.chain(*columns_by_map.values()), *group.combat_keep]))
+    columns_by_map = {name: _columns(group.covariates, part.ADJUST_FOR) for name, part in parts.items()}
+    covariate_columns = tuple(dict.fromkeys([*itertools.chain(*columns_by_map.values()), *group.combat_covariates]))
     needed = (*covariate_columns, *(["site"] if group.harmonize and "site" not in covariate_columns else []))
     everyone = collect_samples(dataset, frame, labelled, settings, maps, needed)
     if cohort.is_planning(settings):
@@ -112,12 +112,12 @@ def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
         used=used,
         splits=cohort.make_splits(used, cohort.fold_groups(used, frame, settings), settings),
         adjust=adjust,
-        keep=tuple(itertools.chain(*(coded[column] for column in group.combat_keep))) if group.harmonize else None,
+        keep=tuple(itertools.chain(*(coded[name] for name in group.combat_covariates))) if group.harmonize else None,
         sites=sites,
         smoothing={
             name: part.SMOOTHING_MM if group.smoothing is None else group.smoothing for name, part in parts.items()
         },
-        forms={name: group.map_form or part.SCALING for name, part in parts.items()},
+        forms={name: group.map_scaling or part.SCALING for name, part in parts.items()},
         atlases=atlases,
         space=settings.participant.output_space,
         map_parameters=map_parameters,
@@ -125,7 +125,7 @@ def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
         resolutions={name: parameters["ResolutionMm"] for name, parameters in map_parameters.items()},
         grids=_grids(used, maps),
         sloppy=any(parameters["Sloppy"] for parameters in map_parameters.values()),
-        whole_grid=group.whole_grid,
+        whole_grid=group.no_crop,
         ica=ica,
         label_column=label_column,
         key=_key(used, maps, settings, ica.sha256 if ica else ""),
@@ -171,7 +171,7 @@ def collect_samples(
     for name, column in known.items():
         if name in needed and (column not in frame or frame[column].isna().all()):
             there = ", ".join(map(str, frame.columns))
-            raise DataError(f"--adjust-for {name}: no such column in participants.tsv with a value; it has {there}")
+            raise DataError(f"--covariates {name}: no such column in participants.tsv with a value; it has {there}")
     collected = samples.collect_samples(
         frame,
         labelled,
@@ -185,7 +185,7 @@ def collect_samples(
         max_mean_fd=settings.group.max_mean_fd,
         min_minutes=settings.group.min_minutes,
     )
-    return samples.limit_per_class(collected, most=settings.group.people_per_class, seed=settings.compute.random_seed)
+    return samples.limit_per_class(collected, most=settings.group.max_per_class, seed=settings.compute.random_seed)
 
 
 def _grids(used: pd.DataFrame, maps: tuple[str, ...]) -> dict[str, str]:

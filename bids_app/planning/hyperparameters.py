@@ -1,4 +1,4 @@
-"""The options of --tune for classifiers and explainers, checked before anything is computed."""
+"""The options of --set for classifiers and explainers, checked before anything is computed."""
 
 from typing import Any, get_type_hints
 
@@ -14,18 +14,17 @@ def classifier_options(settings: Settings) -> dict[str, dict[str, Any]]:
 
     Raises UsageError for a name, an option or a value that cannot be.
     """
-    tuned, classifiers = settings.group.tune, settings.group.classifiers
+    tuned, classifiers = settings.group.set, settings.group.classifiers
     known = {ALL, *classifiers, *catalogue.names("classifiers"), *catalogue.names("explainers")}
     if strange := sorted(set(tuned) - known):
-        raise UsageError(f"--tune: there is no {', '.join(strange)}; choose from {', '.join(sorted(known))}")
+        raise UsageError(f"--set: there is no {', '.join(strange)}; choose from {', '.join(sorted(known))}")
     return {name: options for name in classifiers if (options := _options_of(name, tuned))}
 
 
 def explainer_options(settings: Settings) -> dict[str, dict[str, Any]]:
     """The options of each chosen explainer, by name. Raises UsageError for those that cannot be."""
     return {
-        name: _typed_options("explainers", name, settings.group.tune.get(name, {}))
-        for name in settings.group.explainers
+        name: _typed_options("explainers", name, settings.group.set.get(name, {})) for name in settings.group.explainers
     }
 
 
@@ -48,7 +47,7 @@ def _typed_options(room: str, base: str, options: dict[str, Any], *, network: bo
     kinds = _option_types(room, base, network=network)
     if strange := sorted(set(options) - set(kinds)):
         choice = f"choose from {', '.join(sorted(kinds))}" if kinds else "nothing of it can be tuned"
-        raise UsageError(f"--tune: {base} has no {', '.join(strange)}; {choice}")
+        raise UsageError(f"--set: {base} has no {', '.join(strange)}; {choice}")
     return {option: _typed_value(f"{base}.{option}", value, *kinds[option]) for option, value in options.items()}
 
 
@@ -71,7 +70,7 @@ def _typed_value(key: str, value: Any, kind: type, optional: bool) -> Any:
         return float(value)
     if type(value) is not kind:
         raise UsageError(
-            f"--tune {key}: {value!r} is not of the kind {kind.__name__}" + (", or none" if optional else "")
+            f"--set {key}: {value!r} is not of the kind {kind.__name__}" + (", or none" if optional else "")
         )
     return value
 
@@ -86,4 +85,4 @@ def _check_training(base: str, options: dict[str, Any]) -> None:
     try:
         TrainingConfig(**defaults | {option: value for option, value in options.items() if option in TRAINING_KEYS})
     except ValueError as error:
-        raise UsageError(f"--tune {base}: {error}") from error
+        raise UsageError(f"--set {base}: {error}") from error

@@ -49,13 +49,13 @@ def plan_ica(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> I
     fitted = tuple(name for name in maps if available_maps.is_fitted(name))
     if not fitted:
         return None
-    file, components = settings.participant.network_maps, settings.group.ica_components
+    file, components = settings.participant.network_templates, settings.group.ica_components
     networks = network_templates.read_labels(file, "ica")
     assert file is not None  # `labels` refuses that
     if len(networks) > components:
         raise DataError(
-            f"--network-maps {file.name} has {len(networks)} networks, and an ICA of {components} components cannot "
-            "have one for each: raise --ica-components, or give fewer networks"
+            f"--network-templates {file.name} has {len(networks)} networks, and an ICA of {components} components "
+            "cannot have one for each: raise --ica-components, or give fewer networks"
         )
     gb = check_series(used, fitted[0], components)
     runs = sum(map(len, used[fitted[0]]))

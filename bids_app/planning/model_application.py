@@ -57,8 +57,8 @@ class ApplicationPlan:
 def plan_application(dataset: inputs.Dataset, settings: Settings) -> ApplicationPlan:
     """Plan and check the run. Raises UsageError, DataError or MissingInputError, each with what to do."""
     _check_options(settings)
-    assert settings.both.model is not None  # without it the group level trains
-    cells = find_models(settings.both.model)
+    assert settings.shared.model is not None  # without it the group level trains
+    cells = find_models(settings.shared.model)
     first_cards = [next(iter(models.values())) for models in cells.values()]
     maps, classes = settings_from_model.maps_of_models(cells), _common_value(cells, "classes")
     cell_facts = {cell: read_cell_metadata(models) for cell, models in cells.items()}

@@ -1,4 +1,4 @@
-"""The file of --network-maps: networks in 4D, with their names in a table beside it."""
+"""The file of --network-templates: networks in 4D, with their names in a table beside it."""
 
 import warnings
 from pathlib import Path
@@ -14,13 +14,13 @@ from bids_app.preprocess.conform import read_image
 def check(path: Path | None, map_name: str) -> Path:
     """The file, if it is a 4D image of network maps; only its header is read. Raises MissingInputError or DataError."""
     if path is None or not path.is_file():
-        raise MissingInputError(f"--maps {map_name} needs --network-maps FILE, a 4D image; there is no {path}")
+        raise MissingInputError(f"--maps {map_name} needs --network-templates FILE, a 4D image; there is no {path}")
     try:
         shape = read_image(path).shape
     except nib.filebasedimages.ImageFileError as error:
-        raise DataError(f"--network-maps {path.name} is no image: {error}") from error
+        raise DataError(f"--network-templates {path.name} is no image: {error}") from error
     if len(shape) != 4:
-        raise DataError(f"--network-maps {path.name} has {len(shape)} axes in place of 4")
+        raise DataError(f"--network-templates {path.name} has {len(shape)} axes in place of 4")
     return path
 
 
@@ -46,7 +46,7 @@ def read_labels(path: Path | None, map_name: str) -> tuple[str, ...]:
     labels = tuple(map(outputs.label, read_names(file)))
     if repeated := sorted({label for label in labels if labels.count(label) > 1 or not label}):
         raise DataError(
-            f"--network-maps {file.name}: several networks are called {repeated[0]!r}; give each its own name"
+            f"--network-templates {file.name}: several networks are called {repeated[0]!r}; give each its own name"
         )
     return labels
 

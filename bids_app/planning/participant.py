@@ -189,7 +189,7 @@ def _settings_of_outputs(settings: Settings) -> dict[str, object]:
     """Every setting that an output of a person depends on."""
     return to_first_names(settings.participant) | {
         "maps": sorted(settings.participant.maps),
-        "atlas": settings.both.atlas if bold_runs.bold_maps(settings) else (),
+        "atlas": settings.shared.atlas if bold_runs.bold_maps(settings) else (),
         "seed": settings.compute.random_seed,
         "threads": settings.compute.omp_nthreads,
         "radiological": settings.other.radiological,

@@ -20,7 +20,7 @@ from bids_app.values import option
 # how the sidecars of maps spell settings of the participant level, beside the options that maps declare
 SETTINGS_BY_KEY = {
     "Space": "output_space", "ResolutionMm": "resolution", "Sloppy": "sloppy", "Denoise": "denoise", "Band": "band",
-    "FdThreshold": "fd_threshold", "BoundingBoxMm": "bounding_box", "WithoutRegions": "without_regions",
+    "FdThreshold": "fd_threshold", "BoundingBoxMm": "bounding_box", "WithoutRegions": "exclude_regions",
 }  # fmt: skip
 
 
@@ -40,9 +40,9 @@ def apply_model_settings(settings: Settings) -> Settings:
 
     Raises UsageError for an option that contradicts the model.
     """
-    if settings.both.model is None:
+    if settings.shared.model is None:
         return settings
-    maps = maps_of_models(find_models(settings.both.model))
+    maps = maps_of_models(find_models(settings.shared.model))
     wanted: dict[str, list[Any]] = {"maps": [tuple(dict.fromkeys(name.partition("-")[0] for name in maps))]}
     for name, model_map in maps.items():
         for field, value in _participant_settings(name, model_map).items():
@@ -110,7 +110,7 @@ def _participant_settings(name: str, model_map: ModelMap) -> dict[str, Any]:
     options = read_map_options(name.partition("-")[0]).items()
     fields = SETTINGS_BY_KEY | {outputs.camel(keyword): option["setting"] for keyword, option in options}
     settings = {field: parameters[key] for key, field in fields.items() if key in parameters}
-    settings |= {field: tuple(settings[field]) for field in ("bounding_box", "without_regions") if field in settings}
+    settings |= {field: tuple(settings[field]) for field in ("bounding_box", "exclude_regions") if field in settings}
     shape, affine = templates.grid(parameters["Space"], parameters["ResolutionMm"], settings.get("bounding_box", ()))
     grid = model_map["grid"]
     if list(shape) != grid["shape"] or not np.allclose(affine, grid["affine"], rtol=0, atol=1e-3):

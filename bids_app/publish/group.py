@@ -176,7 +176,7 @@ def _methods_text(analysis: GroupPlan, settings: Settings, audit: dict[str, Any]
         forms=analysis.forms,
         adjust=analysis.adjust,
         explainers=settings.group.explainers,
-        checked=settings.group.explain_checks,
+        checked=settings.group.explainer_checks,
         reference=None if settings.group.reference_map is None else settings.group.reference_map.name,
         voxelwise=settings.group.voxelwise_test,
         ica=describe_ica(analysis),

@@ -35,7 +35,7 @@ FIXED: dict[str, str | list[str]] = {
     "people's ages, scanners or maps are marked; who lacks a covariate that is adjusted for is left out, by name.",
     "privacy": "Models name nobody, and tell ages to five years; pictures show only what lies in the brain mask.",
     "sharing": "Models, tables of people, and pages are private; share/ holds aggregates.",
-    "disjoint": "People, and whatever --keep-together joins: no image of anybody is on both sides.",
+    "disjoint": "People, and whatever --groups joins: no image of anybody is on both sides.",
     "measures": methods.MEASURES,
 }
 LIMITS = (

@@ -34,7 +34,7 @@ def overlap_table(
     """A row a heatmap and smoothing, and rows for each map's group mean and its t-map; None without a reference.
 
     `p`: the share of 99 surrogates, as smooth as the heatmap, whose AUPRC reaches the heatmap's, without smoothing.
-    With --explain-checks also rows for each method's maps of models that learnt nothing.
+    With --explainer-checks also rows for each method's maps of models that learnt nothing.
     """
     file = settings.group.reference_map
     if file is None:

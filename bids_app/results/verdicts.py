@@ -130,7 +130,7 @@ def _unharmonised_sites(analysis: GroupPlan) -> list[str]:
 def _describe_copies(cell: ModelSpec, work_dir: WorkDir) -> list[str]:
     """Sentences on the pairs of participants whose maps look like one person's."""
     return [
-        f"the {name} maps of {' and '.join(pair)} look like one person's ({measure}): --exclude one or --keep-together"
+        f"the {name} maps of {' and '.join(pair)} look like one person's ({measure}): --exclude one or --groups"
         for name in cell.maps
         for pair, measure in json.loads(work_dir.copies(name).read_text())
     ]

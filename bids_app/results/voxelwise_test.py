@@ -120,15 +120,15 @@ def _limitations(analysis: GroupPlan, settings: Settings) -> list[str]:
             f"The maps of {', '.join(analysis.ica.maps)} tested here are of one ICA of everybody, whose labels it "
             "did not know; each classifier saw those of an ICA of its own training people."
         )
-    if settings.group.keep_together and len(set(analysis.splits[0].groups)) < used["participant_id"].nunique():
+    if settings.group.groups and len(set(analysis.splits[0].groups)) < used["participant_id"].nunique():
         sentences.append(
-            f"Labels were shuffled as if people who share a value of {settings.group.keep_together} were strangers, so "
+            f"Labels were shuffled as if people who share a value of {settings.group.groups} were strangers, so "
             "that p can be too small."
         )
     adjusted = {column.partition("[")[0] for columns in analysis.adjust.values() for column in columns}
     if analysis.label_column != "site" and used["site"].nunique() > 1 and not adjusted & {"site", settings.group.site}:
         sentences.append(
-            "People are of several sites, and labels were shuffled across them: --adjust-for site takes what sites "
+            "People are of several sites, and labels were shuffled across them: --covariates site takes what sites "
             f"shift out of the test{', which ComBat did not touch' if settings.group.harmonize else ''}."
         )
     return sentences

@@ -1,4 +1,4 @@
-"""The measures that --explain-checks computes for each method in one fold.
+"""The measures that --explainer-checks computes for each method in one fold.
 
 Maps are compared with those of models that learnt nothing, and of a retrained model: the tests of Adebayo et al. 2018,
 NeurIPS, doi:10.48550/arXiv.1810.03292, and of Arun et al. 2021, Radiology: Artificial Intelligence 3:e200267.

@@ -22,7 +22,7 @@ class MeanHeatmap:
     `folds`: the mean of each fold that has such participants. `right`, `wrong`: the mean over correctly and incorrectly
     classified participants, None where there are none; `calls`: how many of each (once per repeat). `unit_mm`: the
     longest edge of the method's units, None for methods with a value per voxel. `checks`: each check over the averaged
-    maps; `measured`: the results of --explain-checks (`explainer_checks`), the mean over folds; `nulls`: the same map
+    maps; `measured`: the results of --explainer-checks (`explainer_checks`), the mean over folds; `nulls`: the same map
     of untrained or label-shuffled models, by kind.
     """
 
