@@ -30,9 +30,9 @@ np.save("gm.npy", random.normal(size=(8, grid.voxels)).astype(np.float32))
 classes = ["control", "patient"] * 4
 people = pd.DataFrame({"participant_id": list("abcdefgh"), "session_id": "n/a", "class": classes})
 people.to_csv("people.tsv", sep="\\t", index=False)
-fold.run(
+fold.train_fold(
     cell="toy/gm", classifier="toy", maps=("gm",), arrays={"gm": here / "gm.npy"}, grid_file=here / "grid.npz",
-    people=here / "people.tsv", classes=("control", "patient"), split=folds.stratified(classes, folds=2)[0],
+    people=here / "people.tsv", classes=("control", "patient"), split=folds.stratified_folds(classes, folds=2)[0],
     explainers=("toy",), adjust={}, seed=1, device="cpu", options={"epochs": 1}, folder=here / "fold", settings={},
 )
 print(np.load("fold/heatmap_toy.npy").shape)
