@@ -20,11 +20,14 @@ def run(settings: Settings) -> int:
     application = model_application.plan_application(dataset, settings)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
-    log.info("%d samples to predict; %d left out", len(application.used), (~application.samples["used"]).sum())
+    log.info("%d samples to predict; %d excluded", len(application.used), (~application.samples["used"]).sum())
     if application.listed is None:
-        log.warning("whether any of these people trained the model is not checked: give --training-list")
+        log.warning("without --training-list, it is not checked whether participants were in the training set")
     elif application.listed.any():
-        log.warning("%d samples are of people who trained: only models that held them out", application.listed.sum())
+        log.warning(
+            "%d samples are of training participants: predicted only by fold models that held them out",
+            application.listed.sum(),
+        )
 
     table = prediction_table(application, run_application_graph(application, settings))
     scored = score_predictions(application, table, settings)

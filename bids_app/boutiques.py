@@ -32,7 +32,7 @@ def descriptor(parser: Any, levels: tuple[str, ...]) -> dict[str, Any]:
             {
                 "id": "where",
                 "name": "Output folder",
-                "description": "where the results go: a folder to be made, or one that is there",
+                "description": "output folder; created if it does not exist",
                 "members": ["output_dir", "output_dir_there"],
                 "mutually-exclusive": True,
                 "one-is-required": True,

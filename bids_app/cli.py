@@ -57,18 +57,18 @@ def parser(*, alone: bool = False) -> Parser:
     """
     whole = Parser(
         prog="pellucid",
-        description="Classify participants by diagnosis from MRI, show where the evidence lies, and judge it.",
+        description="Classify participants by diagnosis from MRI, and show and evaluate the evidence.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
     optional: dict[str, Any] = {"nargs": "?"} if alone else {}
     whole.add_argument("bids_dir", type=Path, help="BIDS data set", **optional)
-    whole.add_argument("output_dir", type=Path, help="where the results go", **optional)
+    whole.add_argument("output_dir", type=Path, help="output folder", **optional)
     level = "from scans to maps, or from maps to classifiers and report"
     whole.add_argument("level", metavar="{participant,group}", help=level, **optional)
     groups = _add_options(whole, OPTIONS)
     groups["other"].add_argument(
-        "--bids-exec-spec", action=Describe, nargs=0, help="print the Boutiques descriptor and stop"
+        "--bids-exec-spec", action=Describe, nargs=0, help="print the Boutiques descriptor and exit"
     )
     groups["other"].add_argument("--version", action="version", version=f"pellucid {__version__}")
     return whole
@@ -82,15 +82,13 @@ def phantom(argv: Sequence[str]) -> dict[str, Any]:
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    whole.add_argument("out", type=Path, help="a folder that does not exist yet")
+    whole.add_argument("out", type=Path, help="output folder, which must not exist yet")
     options = read_options(Phantom)
     _add_options(whole, options)
     whole.add_argument("--version", action="version", version=f"pellucid {__version__}")
     values = vars(whole.parse_args([_normalise(word, {}) for word in argv]))
     if "bold" not in values and (idle := sorted({"bold_effect", "bold_volumes", "tr", "derivatives"} & set(values))):
-        raise UsageError(
-            f"--{idle[0].replace('_', '-')} is about BOLD: give --bold EFFECT_SIZE as well (0 plants nothing)"
-        )
+        raise UsageError(f"--{idle[0].replace('_', '-')} requires --bold EFFECT_SIZE (0 plants no effect)")
     return {**{name: item.default for name, item in options.items() if item.default is not None}, **values}
 
 

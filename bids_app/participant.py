@@ -7,7 +7,7 @@ from bids_app.bids.names import parse_session_name
 from bids_app.graphs.participant import run_participant_graph
 from bids_app.planning import participant, settings_from_model
 from bids_app.publish.boilerplate import write_boilerplate
-from bids_app.report import index
+from bids_app.report.index import qc_table, write_index
 from bids_app.results.participants import participant_rows
 from bids_app.settings import Settings
 
@@ -24,7 +24,7 @@ def run(settings: Settings) -> int:
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     write_boilerplate(planned, settings)
     log.info(
-        "%d to do, %d done before, %d that cannot be used", len(planned.jobs), len(planned.done), len(planned.failed)
+        "%d to process, %d already complete, %d unusable", len(planned.jobs), len(planned.done), len(planned.failed)
     )
 
     failed = {**planned.failed, **run_participant_graph(planned, settings)}
@@ -35,8 +35,8 @@ def run(settings: Settings) -> int:
         log.warning("%s failed: %s", name, reason)
         outputs.mark_failed(settings.output_dir, *parse_session_name(name), reason)
     rows = participant_rows(settings.output_dir)
-    index.write(settings.output_dir / "index.html", rows)
-    outputs.write_root(settings.output_dir, "qc.tsv", index.qc(rows))
+    write_index(settings.output_dir / "index.html", rows)
+    outputs.write_root(settings.output_dir, "qc.tsv", qc_table(rows))
     finished = len(planned.jobs) + len(planned.failed) + len(planned.done) - len(failed)
     log.info("%d done, %d failed; see %s", finished, len(failed), settings.output_dir / "index.html")
     return 1 if failed else 0

@@ -19,7 +19,7 @@ log = logging.getLogger("pellucid")
 def run(settings: Settings) -> int:
     """Plan a study before any label is looked at; returns 0. Raises UsageError where nothing can be planted."""
     if settings.group.permutations == 0:
-        raise UsageError("--power needs permutations to say what is found; leave --permutations 0 out")
+        raise UsageError("--power requires permutations to determine what is detected; remove --permutations 0")
     outputs.check_output(settings.output_dir, settings.bids_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
     linear = tuple(name for name in settings.group.classifiers if is_linear_classifier(name))

@@ -29,7 +29,7 @@ def find(name: str) -> Path:
         return file
     if Path(name).is_file():
         return Path(name)
-    raise UsageError(f"--recipe: there is no {name}; choose from {', '.join(names())}, or give a file")
+    raise UsageError(f"--recipe: there is no {name}; choose from {', '.join(names())}, or specify a file")
 
 
 def title(name: str) -> str:

@@ -53,9 +53,9 @@ def power(argv: Sequence[str] | None = None) -> int:
 def _add_power(options: dict[str, Any]) -> dict[str, Any]:
     """The options of the group level, with --power 100 unless given. Raises UsageError where a position is missing."""
     if "output_dir" not in options:
-        raise UsageError("pellucid-power BIDS_DIR OUT_DIR: both are needed, and any option of the group level")
+        raise UsageError("pellucid-power requires BIDS_DIR and OUT_DIR, and accepts all options of the group level")
     if options.setdefault("level", "group") != "group":
-        raise UsageError("pellucid-power plans at the group level; leave the level out")
+        raise UsageError("pellucid-power runs at the group level; omit the level")
     return {"power": 100, **options}
 
 

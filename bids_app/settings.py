@@ -85,7 +85,9 @@ def each(level: str, bids_dir: Path, output_dir: Path, *, options: Mapping[str, 
     names = listed({**_read_file(options), **options}.get("recipe", ()))
     runs = [{**options, "recipe": (name,)} for name in names] or [dict(options)]
     if len(runs) > 1 and "analysis" in options:
-        raise UsageError("--analysis names one analysis; several recipes are named after themselves")
+        raise UsageError(
+            "--analysis names a single analysis; with several recipes, each analysis has the name of its recipe"
+        )
     return [build(level, bids_dir, output_dir, options=options) for options in runs]
 
 
@@ -131,15 +133,15 @@ def to_toml(settings: Settings) -> str:
 def _check(item: Option, value: Any) -> None:
     """Raise UsageError for a value beyond the limits of its option."""
     if not item.implemented and value != item.default:
-        raise UsageError(f"{option(item.name)} is not implemented in this version; leave it out")
+        raise UsageError(f"{option(item.name)} is not implemented in this version")
     if value is None:
         return
     if item.choices and value not in item.choices:
         raise UsageError(f"{option(item.name)}: choose from {', '.join(map(str, item.choices))}, not {value!r}")
     if item.name == "bounding_box" and value and not _is_box(value):
-        raise UsageError("--bounding-box: six numbers in mm, X Y Z of the least corner, then of the greatest")
+        raise UsageError("--bounding-box requires six numbers in mm: X Y Z of the lowest corner, then of the highest")
     if item.minimum is not None and not value >= item.minimum:
-        raise UsageError(f"{option(item.name)} has to be at least {item.minimum}, not {value}")
+        raise UsageError(f"{option(item.name)} must be at least {item.minimum}, not {value}")
 
 
 def _is_box(corners: tuple[float, ...]) -> bool:

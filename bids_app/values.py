@@ -50,10 +50,10 @@ def megabytes(size: object) -> int:
     text = str(size)
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MG]?)B?", text.strip(), flags=re.IGNORECASE)
     if match is None:
-        raise UsageError(f"--mem-mb: {text!r} is not a size; say 32000 or 32G")
+        raise UsageError(f"--mem-mb: {text!r} is not a size; use 32000 or 32G")
     number, unit = float(match[1]), match[2].upper()
     if not unit and number < 512:
-        raise UsageError(f"--mem-mb {text} means {text} MB, which is too little; for gigabytes say {text}G")
+        raise UsageError(f"--mem-mb {text} means {text} MB, which is too little; for gigabytes use {text}G")
     return int(number * 1000 if unit == "G" else number)
 
 
@@ -93,6 +93,6 @@ def classes(words: Sequence[str]) -> dict[str, list[str]]:
     for word in words:
         name, _, values = word.partition("=")
         if name in named:
-            raise UsageError(f"--classes names {name} twice")
+            raise UsageError(f"--classes contains {name} twice")
         named[name] = values.split(",") if values else [name]
     return named

@@ -87,8 +87,8 @@ def test_people_who_trained_get_the_very_numbers_of_training_from_the_model_that
 def test_people_who_trained_count_in_no_score(again):
     assert not (again / "scores.tsv").exists()
     text = (again / "report.html").read_text()
-    assert "Not every class has people here who did not train" in text
-    assert "8 samples are of people on the training list" in text
+    assert "not every class has participants here" in text
+    assert "8 samples are of participants on the training list" in text
 
 
 def test_without_a_list_the_mean_over_all_models_is_given_and_the_report_says_that_nothing_was_checked(trained):
@@ -106,7 +106,7 @@ def test_without_a_list_the_mean_over_all_models_is_given_and_the_report_says_th
     assert np.allclose(told["probability_patient"].astype(float), np.mean(each, axis=0), atol=2e-6)
     text = (out / "group" / "unlisted" / "report.html").read_text()
     assert "could not be checked" in text
-    assert "When it was trained: " in text
+    assert "Verdict in training: " in text
     assert "control 50%, patient 50%" in text
 
 
@@ -143,7 +143,7 @@ def test_people_unlike_those_of_training_are_marked_and_people_without_labels_ar
     assert not others["outside"].str.contains("age|site").any()
     samples = pd.read_csv(out / "group" / "unlike" / "samples.tsv", sep="\t", dtype=str).set_index("participant_id")
     assert samples.loc[people.loc[1, "participant_id"], "reason"] == (
-        "sex O did not occur in training, and is adjusted for"
+        "covariate sex has the value O, which did not occur in training"
     )
     assert "No true classes were given" in (out / "group" / "unlike" / "report.html").read_text()
 
@@ -188,7 +188,7 @@ def test_the_model_card_says_what_the_run_knows_leaves_the_rest_blank_and_names_
     scores = pd.read_csv(models.parent / "scores.tsv", sep="\t").set_index("cell")
     assert f"svm/gm, repeat 1: balanced accuracy {scores.loc['svm/gm', 'balanced_accuracy']:.2f} (" in tripod["23a"]
     text = (models.parent / "model_card.md").read_text()
-    assert "Weights can hold more of the training people than is meant" in text
+    assert "Weights can reveal more about the training participants than intended" in text
     assert "not for diagnosis" in text
     assert "| 18a | Funding |  |" in text
     people = pd.read_csv(bids / "participants.tsv", sep="\t")["participant_id"]
@@ -198,9 +198,9 @@ def test_the_model_card_says_what_the_run_knows_leaves_the_rest_blank_and_names_
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--folds", "3"], 64, "--folds: not with --model"),
-        (["--analysis", "trained"], 64, "that is a trained analysis"),
-        (["--label", "sex"], 65, "say which is which with --classes"),
+        (["--folds", "3"], 64, "--folds cannot be used with --model"),
+        (["--analysis", "trained"], 64, "is a trained analysis"),
+        (["--label", "sex"], 65, "assign them with --classes"),
         (["--label", "group", "--classes", "control", "migraine=patient"], 64, "not migraine"),
         (["--maps", "wm"], 64, "--maps: the model was trained with gm"),
     ],
@@ -225,7 +225,7 @@ def test_changed_weights_other_formats_and_half_a_model_are_refused(trained, tmp
     weights = copy / "gm" / "repeat-1_fold-2" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
     assert _apply(bids, out, copy) == 65
-    assert "not the file that model.toml describes" in capsys.readouterr().err
+    assert "not the file described in model.toml" in capsys.readouterr().err
     assert _apply(bids, out, tmp_path / "nothing") == 66
 
 
@@ -236,7 +236,7 @@ def test_a_training_list_of_another_analysis_is_refused(trained, tmp_path, capsy
     table["fold"] = table["fold"].map({"1": "2", "2": "1"})
     table.to_csv(tmp_path / "l.tsv", sep="\t", index=False)
     assert _apply(bids, out, models, "--training-list", str(tmp_path / "l.tsv")) == 65
-    assert "give the folds.tsv of the analysis" in capsys.readouterr().err
+    assert "unchanged folds.tsv of the analysis" in capsys.readouterr().err
 
 
 def test_maps_made_in_another_way_or_on_another_grid_are_refused(trained, tmp_path, capsys):
@@ -259,7 +259,7 @@ def test_the_participant_level_makes_the_maps_that_the_model_was_trained_on(trai
     bids, out = phantom_maps
     with caplog.at_level("INFO", logger="pellucid"):
         assert main([str(bids), str(out), "participant", "--model", str(trained[2])]) == 0
-    assert "0 to do, 8 done before" in caplog.text
+    assert "0 to process, 8 already complete" in caplog.text
     assert main([str(bids), str(out), "participant", "--model", str(trained[2]), "--resolution", "2"]) == 64
     assert "--resolution: the model was trained with 4.0" in capsys.readouterr().err
 
@@ -328,7 +328,7 @@ def test_two_analyses_below_one_folder_are_refused(trained, tmp_path, capsys):
     for name in ("one", "two"):
         shutil.copytree(models / "svm", tmp_path / name / "svm")
     assert _apply(bids, out, tmp_path) == DataError.code
-    assert "several models of one fold" in capsys.readouterr().err
+    assert "several models of the same fold" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -285,9 +285,9 @@ def test_a_truncated_file_is_refused(tmp_path):
     labels = np.random.default_rng(0).integers(0, 9, (20, 20, 20)).astype(np.int16)
     path = image(tmp_path / "cut.nii.gz", labels)
     path.write_bytes(path.read_bytes()[:4000])
-    with pytest.raises(DataError, match=r"cut\.nii\.gz cannot be read to its end"):
+    with pytest.raises(DataError, match=r"cut\.nii\.gz cannot be read completely"):
         atlas.load(str(path))
-    with pytest.raises(DataError, match=r"cut\.nii\.gz cannot be read to its end"):
+    with pytest.raises(DataError, match=r"cut\.nii\.gz cannot be read completely"):
         templates.read(path)
     path.write_bytes(b"not an image")
     with pytest.raises(DataError, match=r"cut\.nii\.gz is not a readable NIfTI image"):
@@ -303,7 +303,7 @@ def test_a_users_atlas_is_told_by_its_content_and_two_of_one_name_are_refused(tm
     (tmp_path / "a/atlas-Own_dseg.tsv").write_text("index\tname\n1\tall\n")
     assert atlas.stamp(str(one)) != before
     assert atlas.stamp("Harvard-Oxford") == atlas.stamp("harvard_oxford")
-    with pytest.raises(UsageError, match="two are called own"):
+    with pytest.raises(UsageError, match="two atlases are named own"):
         atlas.check((str(one), str(two)))
-    with pytest.raises(UsageError, match="two are called aal"):
+    with pytest.raises(UsageError, match="two atlases are named aal"):
         atlas.check(("AAL", "aal"))

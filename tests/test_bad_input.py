@@ -258,13 +258,13 @@ def test_one_class_is_too_few(group):
 def test_a_class_with_too_few_people_for_the_folds_says_how_many_can_be(group):
     code, told = group(*TWO, "--folds", "5")
     assert code == 65
-    assert "class control has 4 people, --folds 5 needs at least 5: use --folds 4" in told
+    assert "class control has 4 participants; --folds 5 requires at least 5: use --folds 4" in told
 
 
 def test_keep_together_equal_to_the_label(group):
     code, told = group(*TWO, "--groups", "group")
     assert code == 64
-    assert "--groups names the label column" in told
+    assert "--groups is the label column" in told
 
 
 @pytest.mark.parametrize("option", ["--groups", "--site"])
@@ -314,7 +314,7 @@ def test_several_sessions_are_refused_and_listed_unless_it_is_said_which_count(g
     code, told = group(*TWO, out=out)
     assert code == 64
     assert "(1, 2)" in told
-    assert "and 5 more people" in told
+    assert "and 5 more participants" in told
     assert "--sessions" in told
     assert not (out / "group").exists()
 

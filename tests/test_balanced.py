@@ -57,11 +57,11 @@ def test_the_seed_and_the_repeat_decide_and_everybody_is_drawn_equally_often():
 
 
 def test_too_few_people_are_told_what_would_do():
-    with pytest.raises(DataError, match=r"class b has 20 people, .*--n-test-per-class 4 or --folds 3"):
+    with pytest.raises(DataError, match=r"class b has 20 participants, .*--n-test-per-class 4 or --folds 3"):
         folds.balanced_folds([*"a" * 40, *"b" * 20], number=6, folds=5)
-    with pytest.raises(DataError, match="without class b: all its people are held out"):
+    with pytest.raises(DataError, match="without class b: all its participants are held out"):
         folds.balanced_folds([*"aaaabb"], number=2, folds=1)
-    with pytest.raises(DataError, match=r"no 2 folds were found that hold out 1 people.*--groups"):
+    with pytest.raises(DataError, match=r"no 2 folds were found that hold out 1 participants.*--groups"):
         folds.balanced_folds([*"aaaabbbb"], [*"xxyyzzww"], [*"12345678"], number=1, folds=2)
 
 
@@ -69,7 +69,7 @@ def test_too_few_people_are_told_what_would_do():
 def test_another_way_to_split_beside_it_is_refused(phantom_maps, capsys, other):
     bids, out = phantom_maps
     assert main([str(bids), str(out), "group", *QUICK, *ASKED, *other]) == 64
-    assert f"{other[0]} and --n-test-per-class each say how people are split" in capsys.readouterr().err
+    assert f"{other[0]} and --n-test-per-class each define how participants are split" in capsys.readouterr().err
 
 
 def test_validation_of_whole_people_is_as_many_of_each_class():
@@ -78,10 +78,10 @@ def test_validation_of_whole_people_is_as_many_of_each_class():
     rows, aside = train_validation_split(y, groups, share=6, seed=1)
     assert sorted([*rows, *aside]) == list(range(38))
     assert [len({groups[row] for row in aside if y[row] == one}) for one in (0, 1)] == [6, 6]
-    with pytest.raises(DataError, match="9 people of each class cannot be set aside for validation"):
+    with pytest.raises(DataError, match="9 participants of each class cannot be set aside for validation"):
         train_validation_split(np.array([0, 1] * 8), None, share=9, seed=1)
     assert TrainingConfig(epochs=1, validation=6).validation == 6
-    with pytest.raises(ValueError, match="VALIDATION is a share below 1 or a whole number"):
+    with pytest.raises(ValueError, match="VALIDATION must be a proportion below 1 or a whole number"):
         TrainingConfig(epochs=1, validation=1.5)
 
 
@@ -110,8 +110,8 @@ def test_who_is_tested_and_nobody_else_is_scored_and_the_words_say_of_how_many(h
     assert np.load(work / "nulls" / "svm" / "gm" / "all.npy")[0] == pytest.approx(right.mean())
     for name in ("methods.md", "report.html"):
         text = " ".join((folder / name).read_text().split())
-        assert "Each of 2 folds held out 1 people of each class, nobody twice, drawn at random once." in text
-        assert "Tested were 2 of 4 control, 2 of 4 patient; the others trained only." in text
+        assert "Each of 2 folds held out 1 participants of each class, none twice, drawn at random once." in text
+        assert "Tested: 2 of 4 control, 2 of 4 patient; the others were used for training only." in text
     assert len(list(out.glob("sub-*/anat/*_stat-weights_desc-balancedSvmGm*_statmap.json"))) == 4
 
 

@@ -64,7 +64,7 @@ def test_a_text_file_whose_object_is_there_is_not_called_unfetched(root):
     (root / OBJECT).parent.mkdir(parents=True)
     (root / OBJECT).write_bytes(b"\x1f\x8b\x08 some image")
     (root / IMAGE).write_text(f"../../{OBJECT}")
-    assert "stands for a link" in reason(root)
+    assert "in place of a link" in reason(root)
     assert "datalad get" not in reason(root)
 
 
@@ -77,7 +77,7 @@ def test_an_annex_outside_is_told_from_an_object_that_is_not_fetched(root, tmp_p
     else:
         link(root, target)
     assert reason(root) == (
-        f"its annex at {tmp_path / 'super/.git/annex'} is not mounted here: mount (bind) it too, at the same place."
+        f"its annex at {tmp_path / 'super/.git/annex'} is not mounted here: mount (bind) it too, at the same path."
     )
     (tmp_path / "super/.git/annex/objects").mkdir(parents=True)
     assert reason(root).startswith("not fetched: run `datalad get")

@@ -57,9 +57,9 @@ def test_exactly_what_is_lacking_is_named(root):
     with pytest.raises(MissingInputError) as caught:
         find_fmriprep_anatomy(root, "01", None)
     message = str(caught.value)
-    assert message.startswith(f"sub-01: fmriprep lacks {PARTS[4]}, {PARTS[5]} (looked in sub-01/anat)")
+    assert message.startswith(f"sub-01: fmriprep lacks {PARTS[4]}, {PARTS[5]} (searched in sub-01/anat)")
     assert "--fallback-preprocessing" in message
-    with pytest.raises(MissingInputError, match="looked in sub-02/ses-a/anat and sub-02/anat"):
+    with pytest.raises(MissingInputError, match="searched in sub-02/ses-a/anat and sub-02/anat"):
         find_fmriprep_anatomy(root, "02", "a")
 
 

@@ -61,12 +61,12 @@ def test_one_image_stands_for_a_run_that_is_there_twice(root, caplog):
     with caplog.at_level(logging.WARNING, "pellucid"):
         (run,) = bold_scans(open_dataset(root), "01")
     assert run.path.name == "sub-01_task-rest_bold.nii"
-    assert "not used: sub-01_task-rest_bold.nii.gz" in caplog.text
+    assert "not using sub-01_task-rest_bold.nii.gz" in caplog.text
 
 
 def test_several_tasks_want_a_choice_that_is_listed(root):
     touch(root, "sub-01/func/sub-01_task-nback_bold.nii.gz")
-    with pytest.raises(UsageError, match=r"sub-01 has BOLD runs of 2 tasks: nback, rest; choose one with --task-id"):
+    with pytest.raises(UsageError, match=r"sub-01 has BOLD runs of 2 tasks: nback, rest; select one with --task-id"):
         labels(root)
     assert labels(root, task="rest") == labels(root, task="task-rest") == [(None, "task-rest")]
     assert labels(root, task="movie") == []
@@ -96,7 +96,7 @@ def test_filters_choose_runs(root, filters, expected):
 
 
 def test_an_unknown_entity_of_a_filter_is_named(root):
-    with pytest.raises(UsageError, match="filter for bold names an unknown entity, colour"):
+    with pytest.raises(UsageError, match="filter for bold contains an unknown entity, colour"):
         labels(root, filters={"colour": "red"})
 
 
@@ -159,7 +159,7 @@ def test_of_several_resolutions_one_is_taken_and_the_choice_is_told(derived, cap
     with caplog.at_level(logging.WARNING, "pellucid"):
         (run,) = find_fmriprep_runs(derived, "01", None, space=SPACE)
     assert run.bold.name == f"sub-01_task-rest_{PARTS[0]}"
-    assert "not used: sub-01_task-rest_space-MNI152NLin2009cAsym_res-1_desc-preproc_bold.nii.gz" in caplog.text
+    assert "not using sub-01_task-rest_space-MNI152NLin2009cAsym_res-1_desc-preproc_bold.nii.gz" in caplog.text
     (run,) = find_fmriprep_runs(derived, "01", None, space=SPACE, resolution="2")
     assert "_res-2_" in run.bold.name
     assert "_res-2_" in run.mask.name
@@ -169,13 +169,13 @@ def test_exactly_what_is_lacking_is_named(derived):
     write(derived / "sub-01/func", "sub-01_task-rest_run-2", PARTS[:1])
     with pytest.raises(MissingInputError) as caught:
         find_fmriprep_runs(derived, "01", None, space=SPACE)
-    lacking = f"task-rest_run-2_{PARTS[1]}, task-rest_run-2_{TABLE} (looked in sub-01/func)"
+    lacking = f"task-rest_run-2_{PARTS[1]}, task-rest_run-2_{TABLE} (searched in sub-01/func)"
     assert str(caught.value).startswith(f"sub-01: fmriprep lacks {lacking}")
     with pytest.raises(MissingInputError, match=rf"task-\*_space-T1w_desc-preproc.*there is task-rest in {SPACE}"):
         find_fmriprep_runs(derived, "01", None, space="T1w")
     with pytest.raises(MissingInputError, match=r"task-movie_space.*there is task-rest in"):
         find_fmriprep_runs(derived, "01", None, space=SPACE, task="movie")
-    with pytest.raises(MissingInputError, match="looked in sub-02/ses-a/func; there is no such image of any task"):
+    with pytest.raises(MissingInputError, match="searched in sub-02/ses-a/func; there is no such image for any task"):
         find_fmriprep_runs(derived, "02", "a", space=SPACE)
 
 

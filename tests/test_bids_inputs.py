@@ -71,7 +71,7 @@ def test_selection_takes_labels_with_and_without_prefix(root):
 
 
 def test_selection_of_unknown_people_names_them_and_those_that_exist(root):
-    with pytest.raises(NothingSelectedError, match=r"lacks: 1, 99\. It has: 01, 02, 10"):
+    with pytest.raises(NothingSelectedError, match=r"not in the data set: 1, 99\. It has: 01, 02, 10"):
         select(open_dataset(root), ["01", "sub-99", "1"])
 
 
@@ -85,7 +85,7 @@ def test_one_scan_a_session_the_first_by_name_and_the_rest_is_logged(root, caplo
             ("a", "sub-01_ses-a_run-01_T1w.nii"),
             ("b", "sub-01_ses-b_run-01_T1w.nii"),
         ]
-    assert "not used: sub-01_ses-a_run-02_T1w.nii" in caplog.text
+    assert "not using sub-01_ses-a_run-02_T1w.nii" in caplog.text
     assert scans(root, sessions=("ses-b",)) == [("b", "sub-01_ses-b_run-01_T1w.nii")]
     assert scans(root, sessions=("c",)) == []
     assert scans(root, person="nobody") == []

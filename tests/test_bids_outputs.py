@@ -46,7 +46,7 @@ def test_names_are_spelled_in_the_order_of_bids(arguments, entities, expected):
 
 
 def test_names_refuse_what_bids_does_not_know():
-    with pytest.raises(ValueError, match="no BIDS entity: colour"):
+    with pytest.raises(ValueError, match="not a BIDS entity: colour"):
         outputs.filename("01", None, "T1w", ".nii", colour="red")
     with pytest.raises(ValueError, match="desc-a_b is not alphanumeric"):
         outputs.filename("01", None, "T1w", ".nii", desc="a_b")
@@ -177,7 +177,7 @@ def test_an_output_folder_in_the_input_is_refused_but_for_its_derivatives(tmp_pa
     (tmp_path / "alias").symlink_to(bids)
     inside = [bids / name for name in ("out", "sub-01", "derivatives", "derivatives/../x")]
     for bad in (bids, *inside, tmp_path / "alias/out"):
-        with pytest.raises(CannotWriteError, match=r"lies in the input.*derivatives/pellucid"):
+        with pytest.raises(CannotWriteError, match=r"is inside the input.*derivatives/pellucid"):
             outputs.check_output(bad, bids)
     for good in (bids / "derivatives/pellucid", tmp_path / "out", tmp_path / "a/b/c"):
         outputs.check_output(good, bids)

@@ -66,10 +66,10 @@ def test_our_spelling_wins_over_a_synonym(table):
     ("text", "message"),
     [
         ("subject\tgroup\n01\ta\n", "no participant_id column; it has: subject, group"),
-        ("participant_id,group\n01,a\n", "separated by tabs"),
+        ("participant_id,group\n01,a\n", "tab-separated"),
         ("participant_id\tgroup\nsub-01\ta\n01\tb\n02\ta\n", "more than once: 01"),
         ("participant_id\tgroup\nsub-01\ta\nn/a\tb\n", "no participant_id in line 3"),
-        ("participant_id\tgroup\tgroup \n01\ta\tb\n", "columns of one name: group"),
+        ("participant_id\tgroup\tgroup \n01\ta\tb\n", "columns with the same name: group"),
         ("participant_id\tgroup\n01\ta\tb\tc\n02\ta\n03\ta\tb\tc\td\te\n", "not a table"),
         ("", "not a table"),
     ],
@@ -114,10 +114,10 @@ def test_what_is_not_there_is_named_beside_what_is(frame):
 
 
 def test_a_value_in_two_classes_and_too_many_values_are_refused(frame, table):
-    with pytest.raises(UsageError, match="HC into two classes, a and b"):
+    with pytest.raises(UsageError, match="HC to two classes, a and b"):
         classes(frame, column="group", mapping={"a": ("HC",), "b": ("MA", "HC")})
     many = table("participant_id\tscore\n" + "".join(f"{i}\t{i}\n" for i in range(11)))
-    with pytest.raises(UsageError, match="11 values: say with --classes"):
+    with pytest.raises(UsageError, match="11 values: define the classes with --classes"):
         classes(many, column="score", mapping={})
 
 

@@ -14,8 +14,8 @@ from bids_app.atlases import templates
 from bids_app.dataset.grid import Grid
 from bids_app.graphs.prediction_pages import _t1w_and_transforms
 from bids_app.nodes.prediction_page import _t1w_in_template_space
-from bids_app.report import called as page
-from bids_app.report.page import number
+from bids_app.report.page import format_number
+from bids_app.report.prediction_page import rescale_to_prevalence
 from bids_app.run import main
 from bids_app.training.feature_pipeline import Samples, fit_pipeline
 from bids_app.training.region_zscores import compute_region_zscores
@@ -25,10 +25,10 @@ SPACE = "MNI152NLin2009cAsym"
 
 def test_prevalence_changes_the_odds_as_counting_people_does():
     """Of 1000 people with the second class 900 look so, of 1000 without it 100: 0.9 where both are as many."""
-    assert page.at_prevalence(0.9, 0.5) == pytest.approx(0.9)
+    assert rescale_to_prevalence(0.9, 0.5) == pytest.approx(0.9)
     with_it, without = 0.9 * 100, 0.1 * 900  # of 1000 people of whom a tenth have it
-    assert page.at_prevalence(0.9, 0.1) == pytest.approx(with_it / (with_it + without))
-    assert page.at_prevalence(1.0, 0.01) == 1
+    assert rescale_to_prevalence(0.9, 0.1) == pytest.approx(with_it / (with_it + without))
+    assert rescale_to_prevalence(1.0, 0.01) == 1
 
 
 def test_a_region_s_z_is_its_distance_from_the_training_people_of_the_reference_class():
@@ -87,9 +87,9 @@ def _regions_on_pages_are_those_of_the_person_s_fold(out, folder, told):
         means = np.array([values[labels == one].mean(dtype=float) for one in index])
         first = int(np.abs(means).argmax())
         text = (folder / "people" / f"{person}.html").read_text()
-        table = text[text.index("mean of the heatmap") :]
+        table = text[text.index("heatmap, mean") :]
         cells = re.findall(r'<td class="w">([^<]*)</td>', table)
-        assert cells[1:3] == [number(means[first]), number(z[first])]
+        assert cells[1:3] == [format_number(means[first]), format_number(z[first])]
 
 
 @pytest.mark.slow
@@ -119,9 +119,9 @@ def test_pages_are_made_where_the_verdict_allows_it_and_nowhere_else(tmp_path, w
     for person, row in told.iterrows():
         text = (folder / "people" / f"{person}.html").read_text()
         assert f"svm/gm: {row['predicted']}" in text
-        assert f"The person's class in the study: <strong>{row['true']}</strong>" in text
+        assert f"Class of the participant in the study: <strong>{row['true']}</strong>" in text
         assert "Research use only; not for diagnosis." in text
-        assert "no T1w of this person with transforms" in text
+        assert "no T1w image of this participant with transforms" in text
         assert f">{row['probability_patient']:.2f}<" in text
         for file in re.findall(r'<img src="([^"]+)"', text):
             assert (folder / "people" / file).is_file()
@@ -133,4 +133,4 @@ def test_pages_are_made_where_the_verdict_allows_it_and_nowhere_else(tmp_path, w
     assert {"mean", "p_size", "person_rank"} <= set(shared)
     assert main([*common, "--analysis", "chance", "--label", "other"]) == 0
     assert not (out / "group" / "chance" / "people").exists()
-    assert "Why each person was called so" not in (out / "group" / "chance" / "report.html").read_text()
+    assert "Explanations of individual predictions" not in (out / "group" / "chance" / "report.html").read_text()

@@ -164,13 +164,14 @@ class TestFolds:
 
     def test_a_class_with_too_few_people_is_told_what_would_do(self):
         with pytest.raises(
-            DataError, match=r"class b has 3 people, --folds 5 needs at least 5: use --folds 3 or merge classes"
+            DataError,
+            match=r"class b has 3 participants; --folds 5 requires at least 5: use --folds 3, or merge classes",
         ):
             folds.stratified_folds(["a"] * 9 + ["b"] * 3, folds=5)
         # six sessions of two people are two people
-        with pytest.raises(DataError, match="class b has 2 people"):
+        with pytest.raises(DataError, match="class b has 2 participants"):
             folds.stratified_folds(["a"] * 9 + ["b"] * 6, [*"012345678", *"xxxyyy"], folds=3)
-        with pytest.raises(DataError, match=r"class b has 1 people.*leave it out"):
+        with pytest.raises(DataError, match=r"class b has 1 participants.*remove it"):
             folds.stratified_folds(["a"] * 9 + ["b"], folds=2)
 
     def test_one_class_or_one_fold_is_refused(self):
@@ -334,7 +335,7 @@ class TestSamples:
         table = samples.collect_samples(*frame, images, maps=("gm",), label="group", needed=("age", "tiv"))
         table = table.set_index("participant_id")
         assert table["used"].to_dict() == {"a": True, "b": True, "c": False, "d": False, "e": False}
-        assert table.loc["e", "reason"] == "age is n/a, and is adjusted for"
+        assert table.loc["e", "reason"] == "covariate age is n/a"
 
     def test_who_moved_more_or_has_less_is_left_out_with_the_number(self, frame, found):
         images = found([("a", None)], MeanFramewiseDisplacement=0.2, MinutesLeft=7.0)
@@ -376,7 +377,7 @@ class TestCovariates:
         assert coded["age"].tolist() == ["31", "42", "50"]
 
     def test_words_that_nobody_shares_are_refused(self):
-        with pytest.raises(DataError, match="differ between all 2 people"):
+        with pytest.raises(DataError, match="differ between all 2 participants"):
             covariates.encode_covariates(pd.DataFrame({"name": ["x", "y"]}), ("name",))
 
 

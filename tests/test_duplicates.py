@@ -204,7 +204,7 @@ class TestSlices:
         images = volumes(8, 9)
         block = tuple(slice(8, 15) if one == axis else slice(None) for one in range(3))
         images[(6, *block)] = images[(2, *block)]
-        told = f"7 {plane} slices are equal, 8 to 14 along axis {axis} of the grid"
+        told = f"7 {plane} slices are identical, 8 to 14 along axis {axis} of the grid"
         assert find(grid, images) == [duplicates.Pair(2, 6, "slices", told)]
 
     def test_two_blocks_are_two_findings_and_four_slices_are_none(self, grid):

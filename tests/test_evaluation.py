@@ -173,10 +173,10 @@ class TestVerdict:
             "svm on gm distinguished patient from control above chance and better than age and sex"
         )
         assert (
-            f"{table['balanced_accuracy'][0]:.2f} (95 % interval {table['balanced_accuracy_low'][0]:.2f}" in told.text
+            f"{table['balanced_accuracy'][0]:.2f} [95 % interval {table['balanced_accuracy_low'][0]:.2f}" in told.text
         )
         assert "p = 0.004, 1000 permutations" in told.text
-        assert "60 people" in told.text
+        assert "60 participants" in told.text
 
     @pytest.mark.parametrize(
         ("given", "kind", "says"),
@@ -191,7 +191,7 @@ class TestVerdict:
                 "chance",
                 "svm on gm did not distinguish patient from control above chance",
             ),
-            ({"unknown": ["motion is not known"]}, "unjudged", "cannot be judged, because motion is not known"),
+            ({"unknown": ["motion is unknown"]}, "unjudged", "cannot be judged, because motion is unknown"),
             ({"rivals": BEATEN | {"site": (0.1, (0.0, 0.2))}}, "no better", "better than site alone (difference"),
         ],
     )
@@ -207,15 +207,15 @@ class TestVerdict:
 
     def test_the_first_rule_that_applies_is_taken(self):
         chance = {"p_corrected": 0.2}
-        assert judge(chance=chance, unknown=["the site is not known"])[0].kind == "chance"
+        assert judge(chance=chance, unknown=["the site is unknown"])[0].kind == "chance"
         bad = {"site": (-0.1, (-0.2, 0.1))}
-        assert judge(unknown=["the site is not known"], rivals=bad)[0].kind == "unjudged"
+        assert judge(unknown=["the site is unknown"], rivals=bad)[0].kind == "unjudged"
         assert judge(chance=chance | {"permutations": 3}, rivals=bad)[0].kind == "unjudged"
 
     def test_the_first_repeat_is_judged_and_the_range_of_all_is_told(self):
         told, table = judge(repeats=3)
         every = table["balanced_accuracy"]
-        assert f"the first of 3 repeats, of {every.min():.2f} to {every.max():.2f}" in told.text
+        assert f"first of 3 repeats, which range from {every.min():.2f} to {every.max():.2f}" in told.text
         assert f"balanced accuracy {every[0]:.2f}" in told.text
 
     def test_chance_is_one_in_the_number_of_classes(self):
@@ -224,7 +224,7 @@ class TestVerdict:
         assert "chance 0.33" in told.text
 
     def test_the_words_say_what_was_measured(self):
-        for given in ({}, {"chance": {"p_corrected": 0.5}}, {"unknown": ["age is not known"]}):
+        for given in ({}, {"chance": {"p_corrected": 0.5}}, {"unknown": ["age is unknown"]}):
             text = judge(**given)[0].text
             assert not any(word in text for word in ("disease", "diagnos", "significant", "affected", "damage"))
 
@@ -312,8 +312,8 @@ class TestBaselines:
     @pytest.mark.parametrize(
         ("label", "left", "sentences"),
         [
-            ("sex", {"site", "brain size"}, ["The baseline 'age and sex' was left out, since sex is what"]),
-            ("site", {"age and sex", "brain size"}, ["The baseline 'site' was left out, since site is what"]),
+            ("sex", {"site", "brain size"}, ["The baseline 'age and sex' was excluded because sex is what"]),
+            ("site", {"age and sex", "brain size"}, ["The baseline 'site' was excluded because site is what"]),
             (None, {"age and sex", "site", "brain size"}, []),
         ],
     )
@@ -336,22 +336,22 @@ class TestAudit:
         assert rows["age"]["p"] == pytest.approx(kruskal(*ages).pvalue)
         assert rows["age"]["uneven"]
         assert rows["age"]["by_class"]["patient"]["mean"] == pytest.approx(ages[1].mean())
-        assert rows["brain size (TIV)"]["test"] == "none: one value"
+        assert rows["brain size (TIV)"]["test"] == "none (one value)"
         assert not rows["brain size (TIV)"]["uneven"]
 
     def test_who_was_left_out_is_compared_too(self):
         everyone = people()
         everyone.loc[everyone["class"] == "patient", "used"] = np.arange(30) < 15
         used = everyone[everyone["used"]]
-        (row,) = (row for row in audit.audit_classes(used, everyone, CLASSES) if row["what"] == "left out")
+        (row,) = (row for row in audit.audit_classes(used, everyone, CLASSES) if row["what"] == "exclusion")
         assert row["uneven"]
-        assert row["by_class"]["patient"] == {"left out": 15, "used": 15}
+        assert row["by_class"]["patient"] == {"excluded": 15, "included": 15}
 
     def test_a_class_that_one_of_two_sites_has_is_named(self):
         table = people()
         assert audit.list_single_site_classes(table, CLASSES) == []
         table["site"] = np.where(table["class"] == "patient", "A", table["site"])
-        assert audit.list_single_site_classes(table, CLASSES) == ["all people of class patient are of site A"]
+        assert audit.list_single_site_classes(table, CLASSES) == ["all participants of class patient are from site A"]
         assert audit.list_single_site_classes(table.assign(site="A"), CLASSES) == []
 
     def test_the_label_is_not_compared_with_itself(self):

@@ -135,7 +135,7 @@ def test_cubes_have_edges_of_about_6_mm_whatever_the_voxels(mm, edges):
 def test_without_two_regions_in_the_mask_regional_is_refused_and_averaging_does_without():
     x, y = people()
     bare = VoxelGrid(INDEX, MM, np.zeros(len(INDEX), int))
-    with pytest.raises(DataError, match="no two regions"):
+    with pytest.raises(DataError, match="fewer than two regions"):
         regional.build(1, 2, (x.shape[1],), voxel_mm=MM, seed=0).fit(x, y, seed=0, voxel_grid=bare)
     inner = model_averaging.gram_matrix(x, x[:4], voxel_grid=bare)
     assert set(inner) == {"gram", "cubes"}

@@ -394,7 +394,7 @@ def test_cam_and_the_bias_sum_up_to_the_logit_and_another_head_is_refused():
         def forward(self, x):
             return self.head(self.features(x).amax((2, 3, 4)))
 
-    with pytest.raises(DataError, match="does not sum up to the logit"):
+    with pytest.raises(DataError, match="does not sum to the logit"):
         cam.cam_map(Largest().eval(), x, 1)
 
 

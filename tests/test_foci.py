@@ -85,7 +85,7 @@ def test_who_does_not_say_how_many_people_there_were_is_taken_for_twenty(tmp_pat
     assert [(one.people, one.foci.tolist()) for one in studies] == [
         (20, [[1, 2, 3]]), (20, [[1, 2, 3], [4, 5, 6]]), (9, [[1, 2, 3]]),
     ]  # fmt: skip
-    assert words.endswith("4 coordinates of 3 studies (20 people assumed in 2)")
+    assert words.endswith("4 coordinates of 3 studies (20 participants assumed in 2)")
 
 
 @pytest.mark.parametrize(
@@ -95,16 +95,16 @@ def test_who_does_not_say_how_many_people_there_were_is_taken_for_twenty(tmp_pat
         ("x\ty\tz\n", "has no coordinates"),
         ("x\ty\n1\t2\n", "has no column z; its columns: x, y"),
         ("x,y,z\n1,2,3\n", "has no column x, y, z"),
-        ("x\ty\tz\n1\t2\t3\n1\tleft\t3\n", "coordinate 2: y is 'left', which is no number"),
-        ("x\ty\tz\n1\t\t3\n", "coordinate 1: y is '', which is no number"),
+        ("x\ty\tz\n1\t2\t3\n1\tleft\t3\n", "coordinate 2: y is 'left', which is not a number"),
+        ("x\ty\tz\n1\t\t3\n", "coordinate 1: y is '', which is not a number"),
         ("x\ty\tz\n1\tinf\t3\n", "y is 'inf'"),
         ("x\ty\tz\n1\t2\t3\t4\n", "more values than the header"),
         ("x\ty\tz\tX\n1\t2\t3\t4\n", "there are two columns x"),
-        ("x\ty\tz\n1\t2\t300\n", "over 150 mm away"),
+        ("x\ty\tz\n1\t2\t300\n", "more than 150 mm from the origin"),
         ("x\ty\tz\tn\n1\t2\t3\tmany\n", "n is 'many'"),
-        ("x\ty\tz\tn\n1\t2\t3\t0\n", "n is how many people a study had, and 0 is none"),
-        ("study\tx\ty\tz\tn\nA\t2\t3\t4\t9\nA\t2\t3\t4\t8\n", "study A has several n"),
-        ("study\tx\ty\tz\n\t2\t3\t4\n", "a line without study"),
+        ("x\ty\tz\tn\n1\t2\t3\t0\n", "n must be the number of participants of a study, not 0"),
+        ("study\tx\ty\tz\tn\nA\t2\t3\t4\t9\nA\t2\t3\t4\t8\n", "study A has several values of n"),
+        ("study\tx\ty\tz\n\t2\t3\t4\n", "a row without study"),
         ("x\ty\tz\tspace\n1\t2\t3\tTAL\n", "coordinates in TAL"),
     ],
 )
@@ -158,5 +158,5 @@ def test_pain_studies_have_the_likelihood_that_nimare_gives(shared_data):
 
 def test_a_study_set_of_neurosynth_is_read(shared_data):
     studies, words = foci.read_foci(shared_data / "maps" / "meta_coordinates" / "neurosynth_laird_studyset.json")
-    assert words == "activation likelihood of 1117 coordinates of 17 studies (20 people assumed in 17)"
+    assert words == "activation likelihood of 1117 coordinates of 17 studies (20 participants assumed in 17)"
     assert sum(len(one.foci) for one in studies) == 1117

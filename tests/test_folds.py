@@ -101,15 +101,15 @@ class TestLeaveSiteOut:
             folds.leave_site_out([*"abab"], [*"XXYY"], ["p1", "p3", "p3", "p4"])
 
     def test_people_without_a_site_are_counted(self):
-        with pytest.raises(DataError, match="3 of 4 people have no site"):
+        with pytest.raises(DataError, match="3 of 4 participants have no site"):
             folds.leave_site_out([*"ababb"], ["X", None, pd.NA, "", ""], [*"pqrss"])
 
     def test_a_class_of_one_site_is_refused_with_both_names(self):
-        with pytest.raises(DataError, match="without class c: only site Y has it"):
+        with pytest.raises(DataError, match="without class c: it occurs at site Y only"):
             folds.leave_site_out([*"abcabc"], [*"XXYYYY"])
 
     def test_one_site_or_one_class_is_refused(self):
-        with pytest.raises(UsageError, match="site X, and two are needed"):
+        with pytest.raises(UsageError, match="two sites, and all participants are from X"):
             folds.leave_site_out([*"abab"], [*"XXXX"])
         with pytest.raises(UsageError, match="--classes"):
             folds.leave_site_out([*"aaaa"], [*"XXYY"])
@@ -157,7 +157,7 @@ class TestHoldOut:
             if possible:
                 check(folds.hold_out(classes, groups, share=0.3, repeats=2, seed=seed), classes, groups)
             else:
-                with pytest.raises(DataError, match="1 person, who cannot both"):
+                with pytest.raises(DataError, match="1 participant, too few for training and test"):
                     folds.hold_out(classes, groups, share=0.3, repeats=2, seed=seed)
         assert min(outcomes[True], outcomes[False]) > 10
 
@@ -186,7 +186,7 @@ class TestInner:
         classes = [*"aaaaabbbbb"]
         groups = [*"01234567", "8", "8"]
         outer = folds.Split(2, 3, (0, 1, 2, 7, 8, 9), (3, 4, 5, 6), tuple(groups))
-        with pytest.raises(DataError, match=r"repeat 2, fold 3: class b has 2 people to train on.*use 2 inner folds"):
+        with pytest.raises(DataError, match=r"repeat 2, fold 3: class b has 2 training participants.*2 inner folds"):
             folds.inner_folds(outer, classes, folds=3, seed=0)
 
 
@@ -242,17 +242,17 @@ class TestFile:
 
         with caplog.at_level(logging.WARNING, "pellucid"):
             assert written(more) == made("hold-out", samples)
-        assert "ignoring 2 of its 14 people, who are not in this analysis" in caplog.text
+        assert "ignoring 2 of its 14 participants, who are not in this analysis" in caplog.text
 
     @pytest.mark.parametrize(
         ("change", "told"),
         [
             (lambda table: table.drop(columns=["role", "fold"]), "no column fold, role"),
             (lambda table: table.head(0), "is empty; it needs"),
-            (lambda table: table.replace({"role": {"test": "held"}}), r"line \d+: role .* train or test, and is held"),
-            (lambda table: table.assign(fold=0), "line 2: fold .* whole number above 0, and is 0"),
-            (lambda table: table.assign(repeat=1.5), "line 2: repeat .* whole number above 0, and is 1.5"),
-            (lambda table: table.assign(participant_id=""), "line 2: participant_id .* is empty"),
+            (lambda table: table.replace({"role": {"test": "held"}}), r"line \d+: role .* train or test, not held"),
+            (lambda table: table.assign(fold=0), "line 2: fold .* whole number above 0, not 0"),
+            (lambda table: table.assign(repeat=1.5), "line 2: repeat .* whole number above 0, not 1.5"),
+            (lambda table: table.assign(participant_id=""), "line 2: participant_id .* not empty"),
             (lambda table: pd.concat([table, table.tail(1)]), "is listed twice in repeat 3, fold 1"),
             (
                 lambda table: pd.concat([table, table.tail(1).assign(role="train")]),
@@ -271,10 +271,10 @@ class TestFile:
                 lambda table: table.assign(role=table["session_id"].eq("2").map({True: "test", False: "train"})),
                 "01, 02",
             ),
-            (lambda table: table.assign(role="train"), "need people"),
+            (lambda table: table.assign(role="train"), "need participants"),
             (
                 lambda table: table.assign(role=(table["participant_id"].astype(int) % 2).map({1: "test", 0: "train"})),
-                "without class a: put people of it",
+                "without class a: add training participants",
             ),
             (lambda table: table.assign(fold=table["repeat"], repeat=1), r"held out in folds \d and \d of repeat 1"),
         ],

@@ -56,7 +56,7 @@ def test_every_map_stands_in_func_and_its_sidecar_says_how_it_was_made(ran, name
     bins = np.arange(1, 60) / (2 * (120 - about["NumberOfVolumesDropped"]))
     inside = ((bins > 0.01 - 1e-9) & (bins < 0.08 + 1e-9)).sum()
     assert about["DegreesOfFreedomInBand"] == 2 * inside - len(about["Confounds"])
-    assert "degrees of freedom are left in the band" in (ran[2] / "sub-01.html").read_text()
+    assert "degrees of freedom remain in the band" in (ran[2] / "sub-01.html").read_text()
     assert about["MinutesLeft"] == pytest.approx((120 - about["NumberOfVolumesDropped"]) * 2 / 60, abs=1e-3)
     assert np.isfinite(nib.load(image).get_fdata()).all()
 
@@ -187,9 +187,9 @@ def test_runs_that_cannot_be_used_fail_by_name_and_the_others_are_finished(ran, 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--band", "0.01", "0.3"], "the highest frequency that"),
+        (["--band", "0.01", "0.3"], "the Nyquist frequency"),
         (["--band", "0.0001", "0.0002"], "none lies in"),
-        (["--dummy-scans", "120"], "leaves out 120"),
+        (["--dummy-scans", "120"], "removes 120"),
         (["--maps", "networks", "--network-templates", "{}"], "alike"),
     ],
 )
@@ -231,7 +231,7 @@ def test_people_who_moved_more_or_have_less_are_left_out_with_the_reason(ran, ca
     [
         (["--maps", "alff", "--denoise", "ica_aroma"], 64, "-d fmriprep=PATH"),
         (["--maps", "networks", "-d", "{}"], 66, "--network-templates FILE"),
-        (["--maps", "alff", "--band", "0.08", "0.01", "-d", "{}"], 64, "the first has to be below the second"),
+        (["--maps", "alff", "--band", "0.08", "0.01", "-d", "{}"], 64, "the first must be below the second"),
         (["--maps", "alff", "--denoise", "magic", "-d", "{}"], 64, "24p-wm-csf"),
         (["--maps", "reho", "--reho-neighbours", "8", "-d", "{}"], 64, "7, 19, 27"),
     ],

@@ -81,15 +81,15 @@ def test_what_is_stated_is_what_was_done(out):
     about = json.loads(file.read_text())
     assert about["PreprocessingSource"] == "pellucid"
     assert about["NumberOfVolumes"] == VOLUMES
-    first = ["volumes before the steady state cut off", "slice times corrected"]
+    first = ["non-steady-state volumes removed", "slice timing corrected"]
     assert about["Steps"][:2] == first
     assert about["Steps"][-2:] == ["trend and confounds regressed out", "band-pass (not for alff and falff)"]
     assert about["NumberOfVolumesDiscardedByUser"] == 2
     assert about["MinutesLeft"] == pytest.approx((VOLUMES - 2 - about["NumberOfVolumesDropped"]) * 2 / 60, abs=1e-3)
     page = (out / "sub-01.html").read_text()
-    for words in ("Susceptibility distortion was not corrected", "Slices were brought to one time", "was steady: 2."):
+    for words in ("Susceptibility distortion was not corrected", "Slice timing was corrected", "steady state: 2."):
         assert words in page
-    assert 0.85 < float(re.search(r"overlap by (0\.\d\d) \(Dice\)", page)[1]) < 1
+    assert 0.85 < float(re.search(r"T1w image: (0\.\d\d)", page)[1]) < 1
     assert list((out / "sub-01" / "func").glob("*_from-boldref_to-T1w_mode-image_xfm.mat"))
     assert "Friston" in (out / "logs" / "CITATION.md").read_text()
 
@@ -127,7 +127,7 @@ def test_a_session_without_t1w_takes_that_of_another(copied, tmp_path):
 
 def test_raw_bold_without_any_t1w_fails_by_name(copied, tmp_path):
     shutil.rmtree(copied / "sub-01" / "anat")
-    with pytest.raises(MissingInputError, match="sub-01 has BOLD and no T1w"):
+    with pytest.raises(MissingInputError, match="sub-01 has raw BOLD but no T1w"):
         planned(copied, tmp_path / "out")
 
 

@@ -105,7 +105,7 @@ def test_region_shares_sum_to_one_with_what_lies_outside_the_atlas(analysed):
 def test_report_says_first_what_was_found_and_holds_no_path_of_the_machine(analysed):
     bids, out, folder = analysed
     text = (folder / "report.html").read_text()
-    assert text.index("What was found") < text.index("Scores") < text.index("Heatmaps")
+    assert text.index("Main findings") < text.index("Scores") < text.index("Heatmaps")
     for name in ("report.html", "settings.toml", "methods.md", "samples.tsv"):
         assert str(out) not in (folder / name).read_text()
         assert str(bids) not in (folder / name).read_text()
@@ -169,7 +169,7 @@ def test_words_can_be_adjusted_for_and_people_without_one_are_listed(phantom_map
     assert main([str(copy), str(out), "group", *options]) == 0
     samples = pd.read_csv(out / "group" / "sex" / "samples.tsv", sep="\t", dtype=str).set_index("participant_id")
     left_out = samples[samples["used"] == "False"]["reason"].to_dict()
-    assert left_out == {table.loc[1, "participant_id"]: "sex is n/a, and is adjusted for"}
+    assert left_out == {table.loc[1, "participant_id"]: "covariate sex is n/a"}
     cards = [tomllib.loads(file.read_text()) for file in (out / "group" / "sex" / "models").rglob("model.toml")]
     assert [card["adjust"] for card in cards] == [{"gm": ["sex[M]"]}] * 2
 
@@ -224,7 +224,7 @@ def test_folds_and_classes_can_come_from_tables_and_the_same_people_get_the_same
     shown = ["participant_id", "fold", "true", "predicted", "probability_patient"]
     assert first[shown].reset_index(drop=True).equals(second[shown].reset_index(drop=True))
     assert "no permutations were run; at least 19 are required" in (again / "report.html").read_text()
-    assert "Folds were those of folds.tsv." in (again / "methods.md").read_text()
+    assert "Folds were read from folds.tsv." in (again / "methods.md").read_text()
 
 
 def test_what_was_judged_is_told_by_cell_with_its_permutations_and_beside_it_what_sees_no_image(analysed):
@@ -262,14 +262,14 @@ def test_a_class_that_one_of_two_sites_has_stops_the_run(phantom_maps, tmp_path,
     people.to_csv(copy / "participants.tsv", sep="\t", index=False)
     assert main([str(copy), str(out), "group", "--analysis", "confounded", *QUICK]) == 65
     told = capsys.readouterr().err
-    assert "all people of class patient are of site A" in told
+    assert "all participants of class patient are from site A" in told
     assert "--allow-confounded" in told
 
 
 def test_of_classes_under_ten_people_nothing_but_the_methods_is_shared(analysed):
     share = analysed[2] / "share"
     assert sorted(path.name for path in share.iterdir()) == ["README.md", "methods.md"]
-    assert "fewer than 10 people were tested of class control, patient" in (share / "README.md").read_text()
+    assert "fewer than 10 participants of class control, patient were tested" in (share / "README.md").read_text()
 
 
 @pytest.mark.slow
@@ -286,8 +286,8 @@ def test_one_scan_under_two_names_is_told(phantom_maps, tmp_path):
     assert main([str(bids), str(other), "group", *QUICK, *given]) == 0
     told = json.loads((other / "group" / "copies" / "audit.json").read_text())["copies"]["gm"]
     assert len(told) == 1
-    assert "sub-01 and sub-03 look like one person's (alike" in told[0]
-    assert "One scan under two names?" in (other / "group" / "copies" / "report.html").read_text()
+    assert "sub-01 and sub-03 appear to be from the same participant (alike" in told[0]
+    assert "Possible duplicate scan:" in (other / "group" / "copies" / "report.html").read_text()
     assert "sub-" not in (other / "group" / "copies" / "models" / "svm" / "gm" / "cell.toml").read_text()
 
 

@@ -14,7 +14,7 @@ from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, MissingInputError, UsageError
 from bids_app.maps import networks
 from bids_app.planning import available_maps, ica
-from bids_app.report import methods
+from bids_app.report.methods import describe_part
 from bids_app.run import main
 from bids_app.settings import build
 
@@ -65,7 +65,7 @@ def test_ica_is_a_map_of_each_named_network_and_one_can_be_chosen(tmp_path):
 
 
 def test_without_network_maps_or_with_two_of_one_name_it_says_so(tmp_path):
-    with pytest.raises(MissingInputError, match="--maps ica needs --network-templates FILE"):
+    with pytest.raises(MissingInputError, match="--maps ica requires --network-templates FILE"):
         available_maps.map_names(settings(tmp_path))
     with pytest.raises(DataError, match="'SMN1'"):
         available_maps.map_names(settings(tmp_path, network_templates=reference(tmp_path, ("SMN1", "SMN-1"))))
@@ -81,16 +81,16 @@ def test_series_on_several_grids_too_few_volumes_and_too_many_networks_are_told_
     many = settings(tmp_path, network_templates=file, ica_components=11)
     with pytest.raises(DataError, match=r"13 volumes, and these have fewer: sub-02 \(12\)"):
         ica.plan_ica(used((first,), (second,)), ("ica-SMN",), many)
-    with pytest.raises(DataError, match="3 networks, and an ICA of 2 components"):
+    with pytest.raises(DataError, match="3 networks, more than the 2 components"):
         ica.plan_ica(used((first,)), ("ica-SMN",), settings(tmp_path, network_templates=file, ica_components=2))
     odd = invented(out, "03", shape=(5, 5, 5))
-    with pytest.raises(DataError, match="the series of sub-02 do not lie on the grid"):
+    with pytest.raises(DataError, match="the series of sub-02 are not on the grid"):
         ica.plan_ica(used((first,), (odd,)), ("ica-SMN",), chosen)
 
 
 def test_a_map_of_one_network_is_described_as_its_kind():
     for name in ("ica", "networks"):
-        assert methods.about("maps", f"{name}-SMN") == methods.about("maps", name)
+        assert describe_part("maps", f"{name}-SMN") == describe_part("maps", name)
 
 
 @pytest.fixture(scope="module")
@@ -134,11 +134,11 @@ def test_every_network_is_a_cell_and_every_fold_says_how_well_it_was_found(ran):
     scores = pd.read_csv(group / "scores.tsv", sep="\t")
     assert {f"svm/ica-{name}" for name in ASKED} < set(scores["cell"])
     page = (group / "report.html").read_text()
-    assert "Networks found by ICA" in page
+    assert "Networks from ICA" in page
     for name in ASKED:
         assert (group / "figures" / f"ica-{name}.png").is_file()
     assert "Varoquaux G" in page
-    assert "one ICA of everybody, whose labels it did not know" in page
+    assert "one ICA of all participants, which did not use the labels" in page
     assert "CanICA" in (group / "methods.md").read_text()
     overlap = pd.read_csv(group / "overlap.tsv", sep="\t")
     assert {f"ica-{name}" for name in ASKED} < set(overlap["cell"])
@@ -205,5 +205,5 @@ def test_networks_that_are_nowhere_end_the_run_and_all_are_named(ran, tmp_path, 
     copied = shutil.copytree(out, tmp_path / "out", ignore=shutil.ignore_patterns("analysis-*", "nodes"))
     assert main([str(bids), str(copied), "group", *words]) != 0
     told = capsys.readouterr().err
-    for what in ("ONE in repeat 1, fold 1", "TWO in repeat 1, fold 2", "leave such a network out"):
+    for what in ("ONE in repeat 1, fold 1", "TWO in repeat 1, fold 2", "remove such a network"):
         assert what in told

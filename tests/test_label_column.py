@@ -53,10 +53,10 @@ def test_a_run_goes_on_where_sites_are_the_label_and_not_where_something_else_go
     table = people()
     used = table.assign(**{"class": table["site"]})
     cohort.check_confounded(used, ("A", "B"), chosen(tmp_path, label="site"), label_column="site")
-    with pytest.raises(DataError, match="class and site cannot be told apart"):
+    with pytest.raises(DataError, match="class and site are confounded"):
         cohort.check_confounded(used, ("A", "B"), chosen(tmp_path, label="side"), label_column=None)
     harmonised = chosen(tmp_path, label="site", harmonize="combat")
-    with pytest.raises(UsageError, match="harmonising would take away what is to be learnt"):
+    with pytest.raises(UsageError, match="harmonisation would remove the effect of interest"):
         cohort.check_confounded(used, ("A", "B"), harmonised, label_column="site")
 
 
@@ -66,13 +66,13 @@ def test_neither_the_label_nor_what_stands_beside_it_in_a_baseline_counts_as_unk
     planned = SimpleNamespace(used=used, classes=tuple(sorted(used["class"].unique())), label_column=label)
     assert _unexamined_confounds(planned, ModelSpec("svm", ("gm",))) == []
     planned.used = used.assign(age=np.nan)  # that is not known, whatever the label is
-    assert _unexamined_confounds(planned, ModelSpec("svm", ("gm",))) == ["age is not known"]
+    assert _unexamined_confounds(planned, ModelSpec("svm", ("gm",))) == ["age is unknown"]
 
 
 @pytest.mark.parametrize("label", ["sex", "gender"])
 def test_combat_may_not_keep_the_label_by_another_name(tmp_path, label):
     table = with_synonyms(people().rename(columns={"sex": "gender"}).drop(columns="age"))
-    with pytest.raises(UsageError, match="--combat-covariates sex: that is the label"):
+    with pytest.raises(UsageError, match="--combat-covariates sex is the label"):
         cohort.read_classes(table, chosen(tmp_path, label=label, harmonize="combat", combat_covariates=["sex"]))
 
 
@@ -110,8 +110,8 @@ def study(tmp_path_factory, with_template, invented_gm):
 @pytest.mark.parametrize(
     ("label", "classes", "rivals", "left_out"),
     [
-        ("sex", "M from F", "site or brain size", "The baseline 'age and sex' was left out, since sex"),
-        ("site", "B from A", "age and sex or brain size", "The baseline 'site' was left out, since site"),
+        ("sex", "M from F", "site or brain size", "The baseline 'age and sex' was excluded because sex"),
+        ("site", "B from A", "age and sex or brain size", "The baseline 'site' was excluded because site"),
     ],
 )
 def test_a_label_that_is_a_column_of_a_baseline_is_judged_by_the_others(study, label, classes, rivals, left_out):

@@ -71,10 +71,10 @@ def test_the_label_is_what_the_pattern_finds_in_the_id(frame, pattern, values):
     ("pattern", "message"),
     [
         ("CTL(", r"--label-from-id CTL\( is not a regular expression: missing \)"),
-        ("([A-Z]+)([0-9]+)", r"2 groups, and does not say which is the label of CTL01: name it \(\?P<label>"),
-        ("(?P<group>[A-Z]+)(?P<number>[0-9]+)", "2 groups, and does not say which"),
-        ("(X?)", "matches nobody"),  # or with nothing
-        ("^sub-CTL", r"matches nobody; it is searched in labels without sub-: CTL01, ODN01, ODP01\.$"),
+        ("([A-Z]+)([0-9]+)", r"2 groups, and it is ambiguous which is the label of CTL01: name it \(\?P<label>"),
+        ("(?P<group>[A-Z]+)(?P<number>[0-9]+)", "2 groups, and it is ambiguous which"),
+        ("(X?)", "matches no participant"),  # or with nothing
+        ("^sub-CTL", r"matches no participant; it is searched in labels without sub-: CTL01, ODN01, ODP01\.$"),
     ],
 )
 def test_patterns_that_say_nothing_are_refused(pattern, message):
@@ -215,18 +215,18 @@ def test_values_that_differ_are_refused(joined, ours, theirs, message):
     [
         (
             "participant_id,dx\nsub-01,AD\n",
-            r"tool\.tsv is separated by commas or semicolons \(CSV\): save it with tabs",
+            r"tool\.tsv is separated by commas or semicolons \(CSV\): save it as TSV",
         ),
         ('"participant_id";"dx"\nsub-01;AD\n', "separated by commas or semicolons"),
         ("BIDS_ID\tdx\nsub-01\tAD\n", "no participant_id column; it has: BIDS_ID, dx. Rename"),
         ("participant_id\tdx\n01\tAD\nn/a\tHC\n", "no participant_id in line 3: fill in or delete"),
-        ("participant_id\tdx\nsub-01\tAD\n02\tHC\n01\tAD\n", r"more than once: sub-01\. Keep one line .*session_id"),
+        ("participant_id\tdx\nsub-01\tAD\n02\tHC\n01\tAD\n", r"more than once: sub-01\. Keep one row .*session_id"),
         ("participant_id\tdx\n" + "".join(f"{i}\ta\n" for i in range(8)) * 2, "sub-3, sub-4 and 3 more. Keep"),
         (
             "participant_id\tsession_id\n1\tses-2\n1\t2\n2\t1\n",
-            r"more than once: sub-1 ses-2\. Keep one line for each\.$",
+            r"more than once: sub-1 ses-2\. Keep one row for each\.$",
         ),
-        ("participant_id\tdx\tdx \n01\ta\tb\n", "columns of one name: dx"),
+        ("participant_id\tdx\tdx \n01\ta\tb\n", "columns with the same name: dx"),
         ("", "not a table"),
     ],
 )

@@ -180,7 +180,7 @@ def test_t1w_does_not_depend_on_the_scanners_scale(supplied, intensity):
 @pytest.mark.parametrize("value", [0.0, 0.1, 1000.0])
 def test_t1w_of_one_intensity_is_refused(supplied, intensity, value):
     constant = np.full(SHAPE, value, dtype=np.float32)
-    with pytest.raises(DataError, match="one intensity"):
+    with pytest.raises(DataError, match="single intensity"):
         computed(catalogue.load("maps", "t1w"), supplied, intensity=intensity, t1w=constant)
 
 

@@ -89,7 +89,7 @@ def test_z_has_the_tail_of_students_t(freedom):
 def test_collinear_maps_are_refused_and_the_two_most_alike_named():
     values, maps, _ = planted(k=4)
     maps[:, 2] = 3 * maps[:, 0] - 1
-    with pytest.raises(DataError, match=r"most alike are SMN and DMN \(r = 1\.000000\)"):
+    with pytest.raises(DataError, match=r"most similar are SMN and DMN \(r = 1\.000000\)"):
         networks.compute(values, network_maps=maps, network_names=(*NAMES, "ECN"))
     maps[:, 2] = maps[:, 0] + maps[:, 1] - maps[:, 3]
     with pytest.raises(DataError, match="collinear"):
@@ -108,7 +108,7 @@ def test_maps_that_overlap_much_are_no_reason_to_refuse():
 def test_a_map_that_is_flat_in_the_brain_is_named(value):
     values, maps, _ = planted()
     maps[:, 1] = value
-    with pytest.raises(DataError, match="VIS is flat"):
+    with pytest.raises(DataError, match="VIS is constant"):
         networks.compute(values, network_maps=maps, network_names=NAMES)
 
 
@@ -116,7 +116,7 @@ def test_what_does_not_fit_together_is_refused():
     values, maps, _ = planted()
     with pytest.raises(DataError, match="not on the grid"):
         networks.compute(values, network_maps=maps[:-1], network_names=NAMES)
-    with pytest.raises(DataError, match="4 volumes are too few for 3 networks: 5 are needed"):
+    with pytest.raises(DataError, match="4 volumes are too few for 3 networks: 5 are required"):
         networks.compute(values[:, :4], network_maps=maps, network_names=NAMES)
     with pytest.raises(DataError, match="mask is empty"):
         networks.compute(values[:0], network_maps=maps[:0], network_names=NAMES)

@@ -158,9 +158,9 @@ def test_without_a_band_it_is_that_of_the_literature():
     [
         ({"tr": 0.0}, "repetition time is 0"),
         ({"tr": float("nan")}, "repetition time is nan"),
-        ({"band": (0.01, 0.3)}, "above 0.25 Hz"),
+        ({"band": (0.01, 0.3)}, "exceeds 0.25 Hz"),
         ({"band": (0.001, 0.002)}, "none of them is in the band"),
-        ({"values": np.zeros((4, 2), np.float32)}, "2 volumes are left"),
+        ({"values": np.zeros((4, 2), np.float32)}, "2 volumes are retained"),
         ({"sample_mask": np.ones(79, bool)}, "79 volumes are uncensored, and the series have 80"),
         ({"values": np.zeros((0, 80), np.float32)}, "mask is empty"),
         ({"values": np.zeros((4, 4, 80), np.float32)}, "3 axes"),
@@ -181,7 +181,11 @@ def test_definitions_without_a_meaning_over_gaps_are_refused(definition):
 
 @pytest.mark.parametrize(
     ("part", "definition", "band", "told"),
-    [(falff, "xcpd", BAND, "no falff"), (alff, "sum", BAND, "choose from"), (alff, "mean", (0.1, 0.01), "lower")],
+    [
+        (falff, "xcpd", BAND, "does not define falff"),
+        (alff, "sum", BAND, "choose from"),
+        (alff, "mean", (0.1, 0.01), "lower"),
+    ],
 )
 def test_what_nobody_defined_is_a_usage_error(part, definition, band, told):
     with pytest.raises(UsageError, match=told):

@@ -119,7 +119,7 @@ def test_on_a_real_scan_it_is_what_the_matrix_gives(shared_data, kind):
     ("values", "told"),
     [
         (np.zeros((0, 20), np.float32), "mask is empty"),
-        (np.zeros((9, 2), np.float32), "2 volumes are left"),
+        (np.zeros((9, 2), np.float32), "2 volumes are retained"),
         (np.zeros((3, 3, 20), np.float32), "3 axes"),
     ],
 )

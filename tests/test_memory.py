@@ -64,7 +64,7 @@ def test_a_network_that_does_not_fit_is_told_before_anything_is_computed(phantom
     words = [str(bids), str(out), "group", "--label", "group", "--analysis", "toolarge", "--folds", "2"]
     assert main([*words, "--classifiers", "cnn3d", "--mem-mb", "1000", "--resolution", "4"]) == 65
     told = capsys.readouterr().err
-    assert "cnn3d/gm needs about 1.6 GB, 0.1 of it for a step" in told
+    assert "cnn3d/gm requires about 1.6 GB, 0.1 GB of it for one training step" in told
     assert "1.0 GB" in told
     assert "--resolution" in told
     assert not list((out / ".work").glob("analysis-toolarge-*"))

@@ -196,7 +196,7 @@ def test_a_second_run_computes_nothing(bids, ran):
     begun = time.monotonic()
     code, stderr = pellucid(bids, out, "participant", "--maps", "gm", "wm", "t1w", *COARSE, "-w", work)
     assert code == 0
-    assert "0 to do, 4 done before" in stderr
+    assert "0 to process, 4 already complete" in stderr
     assert time.monotonic() - begun < 20
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
 
@@ -205,7 +205,7 @@ def test_done_people_are_known_without_the_work_folder(bids, ran, tmp_path):
     words = (bids, ran[0], "participant", "--maps", "gm", "wm", "t1w", *COARSE, "-w", tmp_path / "other")
     code, stderr = pellucid(*words)
     assert code == 0
-    assert "0 to do, 4 done before" in stderr
+    assert "0 to process, 4 already complete" in stderr
 
 
 def test_what_is_lost_is_published_again_from_the_work_folder(bids, ran):
@@ -215,7 +215,7 @@ def test_what_is_lost_is_published_again_from_the_work_folder(bids, ran):
     lost.unlink()
     code, stderr = pellucid(bids, out, "participant", "--maps", "gm", "wm", "t1w", *COARSE, "-w", work)
     assert code == 0, stderr
-    assert "1 to do, 3 done before" in stderr
+    assert "1 to process, 3 already complete" in stderr
     assert lost.read_bytes() == before
 
 
@@ -241,11 +241,11 @@ def test_another_setting_or_a_changed_scan_is_computed_again(bids, ran, work, tm
     shutil.copyfile(small / "sub-02/anat/sub-02_T1w.nii.gz", small / "sub-01/anat/sub-01_T1w.nii.gz")
     code, stderr = pellucid(*words, "--maps", "gm")
     assert code == 0
-    assert "1 to do, 1 done before" in stderr
+    assert "1 to process, 1 already complete" in stderr
     assert correlation(map_file(out, "01", GM), map_file(out, "02", GM)) > 0.9999
     code, stderr = pellucid(*words, "--maps", "gm", "wm")
     assert code == 0
-    assert "2 to do, 0 done before" in stderr
+    assert "2 to process, 0 already complete" in stderr
     np.testing.assert_allclose(values(map_file(out, "02", WM)), values(map_file(ran[0], "02", WM)), atol=1e-3)
 
 

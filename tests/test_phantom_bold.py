@@ -306,7 +306,7 @@ def test_the_checksum_is_that_of_its_author():
     [
         ({"bold": float("nan")}, UsageError, "--bold nan"),
         ({"bold": -1.5}, UsageError, "--bold -1.5"),
-        ({"bold": 1.5, "bold_effect": "coherence"}, UsageError, "from -1 to 1"),
+        ({"bold": 1.5, "bold_effect": "coherence"}, UsageError, "choose -1 to 1"),
         ({"bold": 0.5, "bold_effect": "phase"}, UsageError, "amplitude, coherence, connectivity"),
         ({"bold": 0.5, "tr": 0.0}, UsageError, "--tr"),
         ({"bold": 0.5, "bold_volumes": 10}, UsageError, "--bold-volumes 10"),
@@ -325,5 +325,5 @@ def test_options_of_bold_need_bold():
     given = cli.phantom(["out", "--bold", "0.5", "--bold_effect", "coherence", "--tr=1.5"])
     assert (given["bold"], given["bold_effect"], given["tr"]) == (0.5, "coherence", 1.5)
     assert set(cli.phantom(["out"])) == {"out", "people", "region", "atlas", "resolution", "random_seed"}
-    with pytest.raises(UsageError, match="give --bold"):
+    with pytest.raises(UsageError, match="requires --bold"):
         cli.phantom(["out", "--bold-volumes", "80"])

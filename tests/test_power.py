@@ -13,7 +13,7 @@ from bids_app.dataset import folds
 from bids_app.dataset.effect_patterns import draw_pattern
 from bids_app.dataset.grid import Grid
 from bids_app.evaluation import permutation, power
-from bids_app.report import power as section
+from bids_app.report.power import power_rows, power_sentences
 from bids_app.training import models
 from bids_app.training.effect_simulation import MIN_RELATIVE_SHIFT, SimulatedFold, score_simulated_studies, unit_shift
 from bids_app.training.feature_pipeline import Samples, fit_pipeline
@@ -145,18 +145,21 @@ def tabled(shares, cells=("x/gm", "svm/gm")):
 def test_the_sentence_says_what_would_be_found_and_the_table_by_whom():
     rising, flat = [0.04, 0.1, 0.4, 0.8, 0.9, 1.0, 1.0], [0.05] * 7
     table, planted = tabled((rising, flat))
-    (sentence,) = section.sentences(table, [20, 20])
+    (sentence,) = power_sentences(table, [20, 20])
     assert "In 80 % of studies like this one (40 people, 20 and 20)" in sentence
     assert f"in one region by d = {planted['regional'][3]:.2f} (95 % interval" in sentence
     assert f"about {10 * planted['regional'][3]:.0f} % of the mean there" in sentence
     assert f"in 20 regions at once by d = {planted['diffuse'][3]:.2f} each" in sentence
-    rows = section.rows(table)
-    assert {row["found by"] for row in rows} == {"any linear cell", "x/gm", "svm/gm"}
-    (missed,) = (row for row in rows if row["found by"] == "svm/gm" and row["what differs"] == "one region")
-    assert missed["d found in 80 %"] == f"> {planted['regional'][-1]:.1f}"
-    (sentence,) = section.sentences(tabled((flat, flat))[0], [20, 20])
+    rows = power_rows(table)
+    assert {row["detected by"] for row in rows} == {"any linear model", "x/gm", "svm/gm"}
+    (missed,) = (
+        row for row in rows if row["detected by"] == "svm/gm" and row["location of the difference"] == "one region"
+    )
+    assert missed["d detected in 80 %"] == f"> {planted['regional'][-1]:.1f}"
+    (sentence,) = power_sentences(tabled((flat, flat))[0], [20, 20])
     assert (
-        f"one region by more than d = {planted['regional'][-1]:.1f}, the largest difference that was tried" in sentence
+        f"one region by more than d = {planted['regional'][-1]:.1f}, the largest difference that was simulated"
+        in sentence
     )
 
 
@@ -164,9 +167,9 @@ def test_the_options_are_refused_where_nothing_can_be_planted(phantom_maps, caps
     bids, out = phantom_maps
     given = [str(bids), str(out), "group", "--label", "group", "--folds", "2", "--power", "20"]
     assert run.main([*given, "--permutations", "0"]) == 64
-    assert "leave --permutations 0 out" in capsys.readouterr().err
+    assert "remove --permutations 0" in capsys.readouterr().err
     assert run.main([*given[:-1], "5"]) == 64
-    assert "--power has to be at least 20" in capsys.readouterr().err
+    assert "--power must be at least 20" in capsys.readouterr().err
     assert run.power([str(bids)]) == 64
     assert "pellucid-power BIDS_DIR OUT_DIR" in capsys.readouterr().err
 
@@ -188,9 +191,9 @@ def test_a_study_is_planned_without_looking_at_a_label(phantom_maps, tmp_path):
     assert (table["studies"] == 20).all()
     assert table["share"].between(0, 1).all()
     page = (folder / "report.html").read_text()
-    assert "No diagnosis was looked at" in page
+    assert "No diagnosis was used" in page
     assert (folder / "figures" / "power.png").stat().st_size > 5000
-    assert "Made with Pellucid" in (folder / "methods.md").read_text()
+    assert "run with Pellucid" in (folder / "methods.md").read_text()
 
 
 @pytest.mark.slow

@@ -198,7 +198,7 @@ def test_the_table_is_written_as_fmriprep_writes_it(made, tmp_path):
     np.testing.assert_allclose(pd.read_csv(path, sep="\t"), frame, rtol=1e-7, atol=1e-12)
     sidecar = json.loads(path.with_suffix(".json").read_text())
     assert set(sidecar) == set(frame)
-    assert sidecar["rot_z_derivative1"]["Description"] == "rotation (z), rad, its change from the volume before"
+    assert sidecar["rot_z_derivative1"]["Description"] == "rotation (z), rad, its change from the previous volume"
 
 
 @pytest.mark.parametrize("name", ["simple", "scrubbing", "compcor"])

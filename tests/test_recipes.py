@@ -47,7 +47,7 @@ def test_several_recipes_are_runs_of_their_own(tmp_path, recipe):
     assert [(one.group.analysis, one.group.folds, len(one.shared.recipe)) for one in runs] == [
         ("study", 7, 1), ("second", 3, 1),
     ]  # fmt: skip
-    with pytest.raises(UsageError, match="--analysis names one analysis"):
+    with pytest.raises(UsageError, match="--analysis names a single analysis"):
         built(tmp_path, recipe=[str(recipe), str(tmp_path / "second.toml")], analysis="both")
 
 

@@ -47,7 +47,7 @@ def test_overlap_is_that_of_the_mean_maps_and_every_heatmap_says_how_its_checks_
     assert all(json.loads(file.read_text())["Checks"] == {"Finite": 1.0, "NotAllZero": 1.0} for file in sidecars)
     page = (folder / "report.html").read_text()
     assert "Overlap with a reference map" in page
-    assert "similarity to maps after shuffling all parameters" in page
+    assert "similarity to heatmaps after shuffling all parameters" in page
     checks = pd.read_csv(folder / "checks.tsv", sep="\t").set_index(["method", "explained", "check"])["value"]
     assert checks["weights", "patient", "infidelity"] < 1e-5
     assert checks["occlusion", "control", "infidelity"] < 1e-5
@@ -75,7 +75,7 @@ def test_overlap_is_that_of_the_mean_maps_and_every_heatmap_says_how_its_checks_
 
 
 @pytest.mark.parametrize(
-    ("shape", "code", "message"), [(None, 66, "there is no file"), ((4, 4, 4, 2), 65, "has 4 axes in place of 3")]
+    ("shape", "code", "message"), [(None, 66, "there is no file"), ((4, 4, 4, 2), 65, "has 4 axes instead of 3")]
 )
 def test_a_reference_that_is_no_map_is_refused_before_anything_is_computed(
     phantom_maps, tmp_path, capsys, shape, code, message
@@ -95,7 +95,7 @@ def test_a_reference_that_is_no_map_is_refused_before_anything_is_computed(
         (None, 66, "there is no file"),
         ("x\ty\n1\t2\n", 65, "has no column z"),
         ("x\ty\tz\n", 65, "has no coordinates"),
-        ("x\ty\tz\n1\t2\tup\n", 65, "z is 'up', which is no number"),
+        ("x\ty\tz\n1\t2\tup\n", 65, "z is 'up', which is not a number"),
     ],
 )
 def test_coordinates_that_are_none_are_refused_before_anything_is_computed(

@@ -15,9 +15,24 @@ from bids_app import catalogue
 from bids_app.errors import DataError, UsageError
 from bids_app.evaluation import audit, checks
 from bids_app.evaluation.verdict import BETTER, NO_BETTER, UNJUDGED, Verdict
-from bids_app.report import audit as report_audit
-from bids_app.report import citation, curves, figures, group, index, methods, page, person, viewer
-from bids_app.report.mosaic import Mosaic, dilated, only
+from bids_app.report.audit import format_audit
+from bids_app.report.citation import citation_files
+from bids_app.report.curves import draw_confusion, draw_roc
+from bids_app.report.figures import draw_heatmap, draw_map, draw_registration, draw_segmentation, heatmap_limits
+from bids_app.report.group import NO_CLAIM, NO_IMAGE, _findings, write_group_report
+from bids_app.report.heatmap import Heatmap
+from bids_app.report.index import qc_table, write_index
+from bids_app.report.methods import (
+    REFERENCES,
+    cited_references,
+    describe_group,
+    describe_participant,
+    describe_permutations,
+)
+from bids_app.report.mosaic import Mosaic, crop_to_mask, dilate_mask
+from bids_app.report.page import RESEARCH_USE, format_number, save_page
+from bids_app.report.participant import Figure, write_participant_report
+from bids_app.report.viewer import write_viewer
 
 HOSTILE = '<script>alert("x")</script>'
 
@@ -62,10 +77,10 @@ def test_every_figure_of_a_brain_is_written_and_not_blank(template, mask, blob, 
     dseg = nib.Nifti1Image(
         np.where(np.asarray(blob.dataobj) > 0, 2, np.asarray(mask.dataobj)).astype(np.uint8), mask.affine
     )
-    figures.segmentation(template, mask, dseg, tmp_path / "segmentation.png")
-    figures.registration(template, mask, tmp_path / "registration.png", template_gm=blob)
-    figures.map_panel(blob, template, mask, tmp_path / "map.png", title="gm", unit="mL per mL")
-    figures.heatmap(blob, template, mask, tmp_path / "heat.png", title="a heatmap", unit="logit")
+    draw_segmentation(template, mask, dseg, tmp_path / "segmentation.png")
+    draw_registration(template, mask, tmp_path / "registration.png", template_gm=blob)
+    draw_map(blob, template, mask, tmp_path / "map.png", title="gm", unit="mL per mL")
+    draw_heatmap(blob, template, mask, tmp_path / "heat.png", title="a heatmap", unit="logit")
     written = sorted(tmp_path.glob("*.png"))
     assert len(written) == 4
     for picture in written:
@@ -110,7 +125,7 @@ def test_each_cut_keeps_to_its_place_also_where_the_image_is_smaller_than_the_br
 
 def test_a_long_unit_stays_in_the_picture(template, mask):
     mosaic = Mosaic(template, mask, margin_mm=2.0, bar=True)
-    unit = "guided gradient times Grad-CAM (arbitrary scale) (in SDs of its model)"
+    unit = "guided gradient times Grad-CAM (arbitrary scale) (in SDs of the fold model)"
     mosaic.scale(label=unit, colormap="viridis", limits=(0, 1), extend="max")
     (drawn,) = (text for text in mosaic.figure.findobj(Text) if text.get_text() == unit)
     extent = drawn.get_window_extent()
@@ -119,8 +134,8 @@ def test_a_long_unit_stays_in_the_picture(template, mask):
 
 
 def test_a_saved_heatmap_shows_a_left_blob_in_the_left_half_of_each_cut(template, mask, blob, tmp_path):
-    figures.heatmap(blob, template, mask, tmp_path / "left.png", title="", unit="u")
-    figures.heatmap(blob, template, mask, tmp_path / "right.png", title="", unit="u", radiological=True)
+    draw_heatmap(blob, template, mask, tmp_path / "left.png", title="", unit="u")
+    draw_heatmap(blob, template, mask, tmp_path / "right.png", title="", unit="u", radiological=True)
     left, right = (colored(tmp_path / name)[:230, :1090] for name in ("left.png", "right.png"))
     assert left.any()
     assert right.any()
@@ -128,19 +143,19 @@ def test_a_saved_heatmap_shows_a_left_blob_in_the_left_half_of_each_cut(template
 
 
 def test_no_intensity_outside_the_dilated_mask_is_drawn(template, mask, tmp_path):
-    outside = np.asarray(dilated(mask).dataobj) == 0
+    outside = np.asarray(dilate_mask(mask).dataobj) == 0
     head = np.asarray(template.dataobj, dtype=np.float32).copy()
     plain = nib.Nifti1Image(np.where(outside, 0, head), template.affine)
     head[outside] = 50 * head.max()  # a bright face, and all else round the brain
-    figures.segmentation(nib.Nifti1Image(head, template.affine), mask, None, tmp_path / "face.png")
-    figures.segmentation(plain, mask, None, tmp_path / "none.png")
+    draw_segmentation(nib.Nifti1Image(head, template.affine), mask, None, tmp_path / "face.png")
+    draw_segmentation(plain, mask, None, tmp_path / "none.png")
     np.testing.assert_array_equal(imread(tmp_path / "face.png"), imread(tmp_path / "none.png"))
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "AIR"])
 def test_a_blanked_image_keeps_every_voxel_at_its_place_and_none_outside(template, mask, codes):
-    image, near = reoriented(template, codes), reoriented(dilated(mask, margin_mm=6.0), codes)
-    cut = only(image, near)
+    image, near = reoriented(template, codes), reoriented(dilate_mask(mask, margin_mm=6.0), codes)
+    cut = crop_to_mask(image, near)
     voxels = np.rint((world(cut) - image.affine[:3, 3]) @ np.linalg.inv(image.affine[:3, :3]).T).astype(int)
     expected = np.where(np.asarray(near.dataobj) > 0, np.asarray(image.dataobj), 0)
     np.testing.assert_allclose(np.asarray(cut.dataobj), expected[tuple(np.moveaxis(voxels, -1, 0))], rtol=1e-6)
@@ -151,12 +166,12 @@ def test_the_dilated_mask_is_every_voxel_within_the_margin():
     mask = nib.Nifti1Image(np.zeros((11, 9, 7), np.uint8), np.diag([2.0, 3.0, 4.0, 1.0]))
     mask.dataobj[5, 4, 3] = 1
     away = np.linalg.norm((np.moveaxis(np.indices(mask.shape), 0, -1) - [5, 4, 3]) * [2.0, 3.0, 4.0], axis=-1)
-    np.testing.assert_array_equal(np.asarray(dilated(mask, margin_mm=6.0).dataobj) > 0, away <= 6.0)
+    np.testing.assert_array_equal(np.asarray(dilate_mask(mask, margin_mm=6.0).dataobj) > 0, away <= 6.0)
 
 
 def test_an_empty_mask_is_refused(template, mask, tmp_path):
     with pytest.raises(DataError, match="brain mask is empty"):
-        figures.segmentation(
+        draw_segmentation(
             template, nib.Nifti1Image(np.zeros(mask.shape, np.uint8), mask.affine), None, tmp_path / "x.png"
         )
 
@@ -165,7 +180,7 @@ def test_oblique_images_are_drawn_without_a_warning(template, mask, tmp_path):
     turn = np.eye(4)
     turn[:3, :3] = [[0.94, -0.34, 0], [0.34, 0.94, 0], [0, 0, 1]]
     turned = [nib.Nifti1Image(np.asarray(one.dataobj), turn @ one.affine) for one in (template, mask)]
-    figures.segmentation(*turned, turned[1], tmp_path / "oblique.png")
+    draw_segmentation(*turned, turned[1], tmp_path / "oblique.png")
     assert imread(tmp_path / "oblique.png")[..., :3].var() > 0.005
 
 
@@ -174,38 +189,36 @@ def test_a_heatmap_shows_the_strongest_tenth_of_the_brain(mask):
     inside = np.asarray(mask.dataobj) > 0
     values[inside] = np.random.default_rng(0).normal(size=inside.sum())
     values[~inside] = 1e6  # what lies outside the mask does not count
-    low, threshold, high = figures.heat_limits(nib.Nifti1Image(values, mask.affine), mask, sign="both")
+    low, threshold, high = heatmap_limits(nib.Nifti1Image(values, mask.affine), mask, sign="both")
     assert (np.abs(values[inside]) >= threshold).mean() == pytest.approx(0.10, abs=0.002)
     assert low == -high
     assert threshold < high < 4
-    low, threshold, _ = figures.heat_limits(nib.Nifti1Image(values, mask.affine), mask, sign="positive")
+    low, threshold, _ = heatmap_limits(nib.Nifti1Image(values, mask.affine), mask, sign="positive")
     assert low == 0
     assert (values[inside] >= threshold).mean() == pytest.approx(0.10, abs=0.002)
 
 
 def test_heatmaps_that_are_zero_or_nearly_so_are_drawn_and_say_so(template, mask, tmp_path):
     zero = nib.Nifti1Image(np.zeros(mask.shape, np.float32), mask.affine)
-    assert figures.heatmap(zero, template, mask, tmp_path / "zero.png", title="z", unit="u") == 0.0
+    assert draw_heatmap(zero, template, mask, tmp_path / "zero.png", title="z", unit="u") == 0.0
     assert not colored(tmp_path / "zero.png").any()
     one = np.zeros(mask.shape, np.float32)
     one[tuple(np.argwhere(np.asarray(mask.dataobj) > 0)[500])] = 2.0
     assert (
-        0
-        < figures.heatmap(nib.Nifti1Image(one, mask.affine), template, mask, tmp_path / "o.png", title="", unit="u")
-        <= 2
+        0 < draw_heatmap(nib.Nifti1Image(one, mask.affine), template, mask, tmp_path / "o.png", title="", unit="u") <= 2
     )
 
 
 def test_a_heatmap_that_is_not_finite_is_refused(template, mask, tmp_path):
     values = np.where(np.asarray(mask.dataobj) > 0, np.nan, 0).astype(np.float32)
-    with pytest.raises(DataError, match="not finite"):
-        figures.heatmap(nib.Nifti1Image(values, mask.affine), template, mask, tmp_path / "x.png", title="", unit="u")
+    with pytest.raises(DataError, match="non-finite"):
+        draw_heatmap(nib.Nifti1Image(values, mask.affine), template, mask, tmp_path / "x.png", title="", unit="u")
 
 
 def test_no_figure_stays_open(template, mask, tmp_path):
     from matplotlib import pyplot
 
-    figures.segmentation(template, mask, None, tmp_path / "x.png")
+    draw_segmentation(template, mask, None, tmp_path / "x.png")
     assert pyplot.get_fignums() == []
 
 
@@ -228,8 +241,8 @@ def predictions(cells=("svm/gm", "cnn3d/gm"), repeats=1):
 @pytest.mark.parametrize("repeats", [1, 3])
 def test_roc_and_confusion_have_a_panel_for_every_cell(tmp_path, repeats):
     table = predictions(repeats=repeats)
-    curves.roc(table, ("control", "patient"), tmp_path / "roc.png")
-    curves.confusion(table, ("control", "patient"), tmp_path / "confusion.png")
+    draw_roc(table, ("control", "patient"), tmp_path / "roc.png")
+    draw_confusion(table, ("control", "patient"), tmp_path / "confusion.png")
     for name in ("roc.png", "confusion.png"):
         picture = imread(tmp_path / name)[..., :3]
         left, right = np.array_split(picture, 2, axis=1)
@@ -249,8 +262,8 @@ def report(template, mask, blob, tmp_path_factory):
     })  # fmt: skip
     shown, values = {"image": blob, "regions": {"AAL": regions}}, np.zeros(3, np.float32)
     heatmaps = [
-        group.Heatmap("svm/gm", "weights", "patient", 6, "SD", "both", values, **shown, resolution_mm=4.0),
-        group.Heatmap(
+        Heatmap("svm/gm", "weights", "patient", 6, "SD", "both", values, **shown, resolution_mm=4.0),
+        Heatmap(
             "cnn3d/gm",
             "gradcam",
             HOSTILE,
@@ -282,13 +295,13 @@ def report(template, mask, blob, tmp_path_factory):
         "by_class": audit.audit_classes(used, samples, ("control", "patient")),
         "confounded": ["all at site <A>"],
     }
-    group.write(
+    write_group_report(
         folder / "report.html", analysis="migraine", audit=audited,
         verdicts={"svm/gm": Verdict(BETTER, "The first finding."), "cnn3d/gm": Verdict(NO_BETTER, "The second.")},
         samples=samples, scores=scores, pairs=pd.DataFrame(), predictions=predictions(),
         heatmaps=heatmaps, checks=checks.tabulate_checks(heatmaps), atlas_notes={"AAL": "declares MNIColin27"},
         settings_toml='label = "group"\n',
-        methods="Words (Good 2001).", references=methods.cited("Good 2001"), template=template, mask=mask,
+        methods="Words (Good 2001).", references=cited_references("Good 2001"), template=template, mask=mask,
     )  # fmt: skip
     return folder
 
@@ -296,30 +309,30 @@ def report(template, mask, blob, tmp_path_factory):
 def test_the_group_report_says_what_was_found_before_all_else(report):
     text = (report / "report.html").read_text()
     order = [
-        "The first finding.", "Research use only; not for diagnosis.", 'id="people"', 'id="audit"',
-        "all at site &lt;A&gt;", "preprocessing source", ">left out<",
-        'id="scores"', "no better than a confound", group.BLIND, "roc.png",
-        "confusion.png", 'id="heatmaps"', 'id="settings"', 'id="methods"', 'id="references"', 'id="words"',
+        "The first finding.", "Research use only; not for diagnosis.", 'id="participants"', 'id="audit"',
+        "all at site &lt;A&gt;", "preprocessing source", ">exclusion<",
+        'id="scores"', "no better than a confound", NO_IMAGE, "roc.png",
+        "confusion.png", 'id="heatmaps"', 'id="settings"', 'id="methods"', 'id="references"', 'id="glossary"',
     ]  # fmt: skip
     places = [text.index(one) for one in order]
     assert places == sorted(places)
     assert "not where the disease is" in text
-    assert "declares MNIColin27" in text
+    assert "Declares MNIColin27." in text
     assert "n/a for 1" in text
 
 
 def test_a_cell_without_a_claim_says_so_before_its_maps_and_no_other_does(report):
     text = (report / "report.html").read_text()
-    assert text.count(group.NOT_A_FINDING) == 1
-    svm, box, cnn = text.index("heatmap-01"), text.index(group.NOT_A_FINDING), text.index("heatmap-02")
+    assert text.count(NO_CLAIM) == 1
+    svm, box, cnn = text.index("heatmap-01"), text.index(NO_CLAIM), text.index("heatmap-02")
     assert svm < box < cnn
 
 
 def test_a_map_that_fails_a_check_says_so_beside_its_picture_and_unresolved_regions_are_marked(report):
     text = (report / "report.html").read_text().replace("<wbr>", "")
-    failed = "similarity to maps trained on shuffled labels 0.75, where 0.7 or less passes"
-    assert text.count(f"This map fails a check: {failed}.") == 1
-    assert text.index("heatmap-01") < text.index("This map fails a check") < text.index("heatmap-02")
+    failed = "similarity to heatmaps trained on shuffled labels: 0.75 (criterion: 0.7 or less)"
+    assert text.count(f"This heatmap fails a check: {failed}.") == 1
+    assert text.index("heatmap-01") < text.index("This heatmap fails a check") < text.index("heatmap-02")
     assert "1 of 2 passed" in text  # finite, and of shuffled labels; infidelity has no limit
     assert "infidelity (0: best, 1: nothing explained)" in text
     assert text.count("Region_00 \N{DAGGER}") == 2
@@ -364,22 +377,22 @@ def test_viewers_need_no_network(report):
 
 def test_a_viewer_of_a_heatmap_that_is_zero_is_written(template, mask, tmp_path):
     zero = nib.Nifti1Image(np.zeros(mask.shape, np.float32), mask.affine)
-    viewer.interactive(zero, template, tmp_path / "zero.html", mask=mask, threshold=0.0, title="z", unit="u")
+    write_viewer(zero, template, tmp_path / "zero.html", mask=mask, threshold=0.0, title="z", unit="u")
     assert (tmp_path / "zero.html").stat().st_size > 10_000
 
 
 def test_the_person_report_holds_what_it_must(tmp_path):
     (tmp_path / "sub-01" / "figures").mkdir(parents=True)
     (tmp_path / "sub-01" / "figures" / "mask.png").write_bytes(b"")
-    person.write(
+    write_participant_report(
         tmp_path / "sub-01.html", participant="01", session="2",
-        figures=[person.Figure("Mask", "A caption.", "sub-01/figures/mask.png")],
+        figures=[Figure("Mask", "A caption.", "sub-01/figures/mask.png")],
         volumes={"GM": 600.0, "WM": 500.0, "CSF": 300.0, "TIV": 1400.0}, facts={"site": HOSTILE},
         checks=["the mask is small"], methods="One.\n\n- two\n- three", references=["A. https://doi.org/10.1/x."],
         version="9.9",
     )  # fmt: skip
     text = (tmp_path / "sub-01.html").read_text()
-    for must in ("sub-01, ses-2", "600.0", "42.9 %", "the mask is small", "<li>two</li>", "9.9", page.RESEARCH_USE):
+    for must in ("sub-01, ses-2", "600.0", "42.9 %", "the mask is small", "<li>two</li>", "9.9", RESEARCH_USE):
         assert must in text
     assert '<a href="https://doi.org/10.1/x">https://doi.org/10.1/x</a>.' in text
     assert HOSTILE not in text
@@ -393,41 +406,41 @@ def test_the_index_lists_failures_first_and_the_table_keeps_to_its_columns(tmp_p
         {"participant_id": "01", "session_id": None, "status": "done", "report": "sub-01.html", "GM": 601.25},
         {"participant_id": "02", "session_id": "a", "status": f"the image\tis {HOSTILE}", "report": None},
     ]
-    index.write(tmp_path / "index.html", rows)
+    write_index(tmp_path / "index.html", rows)
     text = (tmp_path / "index.html").read_text()
     assert text.index("<td>02</td>") < text.index("<td>01</td>")
     assert HOSTILE not in text
     assert 'href="sub-01.html"' in text
-    table = index.qc(rows).splitlines()
+    table = qc_table(rows).splitlines()
     assert table[0].split("\t") == ["participant_id", "session_id", "status", "GM"]
     assert [len(line.split("\t")) for line in table] == [4, 4, 4]
     assert table[1].split("\t") == ["sub-01", "n/a", "done", "601.25"]
 
 
 def test_what_a_paper_is_to_cite_is_written_three_ways_with_the_same_references():
-    given = {"resolution": 2, "space": "MNI152NLin2009cAsym", "mask_method": "given by --brain-mask", "sloppy": False}
-    text = methods.participant(maps=["gm"], registration="syn", source="pellucid", **given)
-    made = citation.files([text], version="0.0")
-    dois = [one.rpartition("https://doi.org/")[2] for one in methods.cited(text)]
+    given = {"resolution": 2, "space": "MNI152NLin2009cAsym", "mask_method": "from --brain-mask", "sloppy": False}
+    text = describe_participant(maps=["gm"], registration="syn", source="pellucid", **given)
+    made = citation_files([text], version="0.0")
+    dois = [one.rpartition("https://doi.org/")[2] for one in cited_references(text)]
     assert len(dois) > 5
     for content in made.values():
         assert not [doi for doi in dois if doi not in content]
     entries = re.findall(r"@misc\{(\w+),\n  author = \{(.+)\},\n  year = \{(\d{4})\}", made["CITATION.bib"])
     assert len({key for key, _, _ in entries}) == len(dois)
     assert ("Tustison2010", "Tustison, NJ and others", "2010") in entries
-    two = citation.files(["as by Zou & Donner 2008"], version="0.0")["CITATION.bib"]
+    two = citation_files(["as by Zou & Donner 2008"], version="0.0")["CITATION.bib"]
     assert "author = {Zou, GY and Donner, A}" in two
 
 
 def test_methods_cite_what_was_done_and_nothing_else():
-    given = {"resolution": 2, "space": "MNI152NLin2009cAsym", "mask_method": "given by --brain-mask", "sloppy": False}
-    syn = methods.participant(maps=["gm"], registration="syn", source="pellucid", **given)
-    affine = methods.participant(maps=["t1w"], registration="affine", source="pellucid", **given)
-    borrowed = methods.participant(maps=["gm"], registration="syn", source="fmriprep", **given)
+    given = {"resolution": 2, "space": "MNI152NLin2009cAsym", "mask_method": "from --brain-mask", "sloppy": False}
+    syn = describe_participant(maps=["gm"], registration="syn", source="pellucid", **given)
+    affine = describe_participant(maps=["t1w"], registration="affine", source="pellucid", **given)
+    borrowed = describe_participant(maps=["gm"], registration="syn", source="fmriprep", **given)
     assert "Avants 2008" in syn
     assert "Avants 2008" not in affine
     assert "Tustison 2010" not in borrowed
-    assert [one.split()[0] for one in methods.cited(borrowed)] == [
+    assert [one.split()[0] for one in cited_references(borrowed)] == [
         "Esteban",
         "Fonov",
         "Good",
@@ -436,33 +449,33 @@ def test_methods_cite_what_was_done_and_nothing_else():
     ]
     for text in (syn, affine, borrowed):
         named = set(re.findall(r"([A-Z]\w+(?:-\w+)?(?: & \w+)?) (?:et al\. )?((?:19|20)\d\d)", text))
-        assert len(methods.cited(text)) == len(named)
+        assert len(cited_references(text)) == len(named)
 
 
 def test_the_methods_of_a_group_name_every_part_that_was_used():
-    text = methods.group(
+    text = describe_group(
         cells=[f"{name}/gm" for name in catalogue.names("classifiers")], classes={"control": 20, "patient": 19},
         split="They were split into 5 folds, 2 times.", smoothing={"gm": 8.0, "t1w": 0.0}, keep=("age",),
         adjust={"gm": ("tiv",), "t1w": ()}, permutations={"svm/gm": 1000, "cnn3d/gm": 40},
         explainers=catalogue.names("explainers"), version="9.9", atlases=["AAL"],
     )  # fmt: skip
     for must in (
-        "39 people (20 control, 19 patient)",
+        "39 participants (20 control, 19 patient)",
         "5 folds",
         "2 times",
         "8 mm",
         "tiv (gm)",
         "Rolls 2015",
         "9.9",
-        "svm/gm 1000",
+        "1000 for svm/gm",
     ):
         assert must in text
     for name in (*catalogue.names("classifiers"), *catalogue.names("explainers")):
         assert re.search(rf"^- {name}\b.*: [A-Z].{{20,}}", text, flags=re.MULTILINE), name
     assert "t1w was smoothed" not in text
-    assert "was judged on the same folds" not in text
+    assert "was evaluated on the same folds" not in text
     with pytest.raises(UsageError, match="there is no tarot"):
-        methods.group(
+        describe_group(
             cells=["tarot/gm"],
             classes={"a": 1},
             split="",
@@ -475,32 +488,32 @@ def test_the_methods_of_a_group_name_every_part_that_was_used():
 
 def test_the_methods_name_the_classifiers_without_images_that_were_judged_and_say_which_was_left_out():
     ran, why = {"svm/gm": 1000, "cnn3d/gm": 0}, "One was left out."
-    three = methods.chance(ran, ["age and sex", "site", "brain size"], [])
-    assert "Logistic regression on age and sex, on site and on brain size alone was judged" in three
-    assert "(svm/gm 1000)" in three
-    one = methods.chance(ran, ["brain size"], [why])
-    assert "Logistic regression on brain size alone was judged" in one
+    three = describe_permutations(ran, ["age and sex", "site", "brain size"], [])
+    assert "Logistic regression on age and sex, on site and on brain size alone was evaluated" in three
+    assert "permutations: 1000 for svm/gm)" in three
+    one = describe_permutations(ran, ["brain size"], [why])
+    assert "Logistic regression on brain size alone was evaluated" in one
     assert one.endswith(f" {why}")
-    assert methods.chance({"svm/gm": 0}, ["site"], [why]) == ""
+    assert describe_permutations({"svm/gm": 0}, ["site"], [why]) == ""
 
 
 def test_papers_of_one_name_and_year_are_told_apart():
     for text, start in (("Zou et al. 2008", "Zou QH"), ("Zou 2008", "Zou QH"), ("Zou & Donner (2008)", "Zou GY")):
-        assert [one.partition(",")[0] for one in methods.cited(text)] == [start]
-    assert len(methods.cited("Ashburner & Friston 2000; Cortes et al. 1995")) == 2
+        assert [one.partition(",")[0] for one in cited_references(text)] == [start]
+    assert len(cited_references("Ashburner & Friston 2000; Cortes et al. 1995")) == 2
 
 
 def test_a_page_that_stays_the_same_is_not_written_again_and_nothing_else_is_left(tmp_path):
     for text, ino_stays in (("a", None), ("a", True), ("b", False)):
         before = (tmp_path / "x.html").stat().st_ino if (tmp_path / "x.html").exists() else None
-        page.save(tmp_path / "x.html", text)
+        save_page(tmp_path / "x.html", text)
         assert ino_stays is None or (before == (tmp_path / "x.html").stat().st_ino) == ino_stays
     assert [one.name for one in tmp_path.iterdir()] == ["x.html"]
     assert (tmp_path / "x.html").read_text() == "b"
 
 
 def test_every_reference_of_the_methods_has_an_address():
-    for key, reference in methods.REFERENCES.items():
+    for key, reference in REFERENCES.items():
         assert "https://doi.org/10." in reference
         assert key.rsplit(" ", 1)[1] in reference
         assert reference.startswith(key.split()[0])
@@ -514,20 +527,20 @@ def test_every_reference_of_the_methods_has_an_address():
 def test_numbers_are_shown_with_three_digits_and_missing_ones_as_such(value, text):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert page.number(value) == text
+        assert format_number(value) == text
 
 
 def test_many_cells_that_cannot_be_judged_are_named_in_one_sentence_with_theirs_below():
     verdicts = {f"net{number}/gm": Verdict(UNJUDGED, f"Why {number}.") for number in range(5)}
     verdicts["svm/gm"] = Verdict(BETTER, "A claim.")
-    found = group._found(verdicts)
+    found = _findings(verdicts)
     assert found["findings"] == ["A claim."]
     assert found["unjudged"] == {
-        "cells": [f"net{number}/gm" for number in range(5)],
+        "models": [f"net{number}/gm" for number in range(5)],
         "sentences": [f"Why {number}." for number in range(5)],
     }
     few = dict(list(verdicts.items())[3:])
-    assert group._found(few) == {"findings": ["Why 3.", "Why 4.", "A claim."], "unjudged": None}
+    assert _findings(few) == {"findings": ["Why 3.", "Why 4.", "A claim."], "unjudged": None}
 
 
 def test_within_sites_a_cell_is_a_row_and_a_site_a_column():
@@ -535,5 +548,8 @@ def test_within_sites_a_cell_is_a_row_and_a_site_a_column():
     none = {"people": 1, "balanced_accuracy": None, "low": None, "high": None}
     each = [{"site": "A", **score}, {"site": "B", **none}]
     told = {"by_class": [], "confounded": [], "within_sites": {"svm/gm": each, "cnn3d/gm": each}}
-    row = {"A, 12 people: balanced accuracy": "0.50 (0.30 to 0.70)", "B, 1 people: balanced accuracy": "n/a"}
-    assert report_audit.shown(told)["within_sites"] == [{"cell": cell, **row} for cell in ("svm/gm", "cnn3d/gm")]
+    row = {
+        "A, 12 participants: balanced accuracy": "0.50 (0.30 to 0.70)",
+        "B, 1 participants: balanced accuracy": "n/a",
+    }
+    assert format_audit(told)["within_sites"] == [{"model": cell, **row} for cell in ("svm/gm", "cnn3d/gm")]

@@ -11,11 +11,35 @@ from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 from scipy import signal, stats
 
 from bids_app.errors import DataError
-from bids_app.report import carpet, functional, person
-from bids_app.report.mosaic import dilated
+from bids_app.report.bold_section import (
+    HEADINGS,
+    RunData,
+    RunMap,
+    TemplateImages,
+    draw_registration,
+    draw_run,
+    draw_run_map,
+    label_tissues,
+    run_measures,
+    run_warnings,
+)
+from bids_app.report.carpet import (
+    CENSORED_COLOR,
+    EMPTY_COLOR,
+    MAX_ROWS,
+    MIN_SHARE,
+    TISSUES,
+    censored_segments,
+    draw_carpet,
+    insert_dropped,
+    select_rows,
+    standardise_rows,
+)
+from bids_app.report.mosaic import dilate_mask
+from bids_app.report.participant import write_participant_report
 
 GM_COLOR, WM_COLOR, DROPPED = (np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)]) / 255 for c in (
-    carpet.TISSUES[1][1], carpet.TISSUES[2][1], carpet.DROPPED))  # fmt: skip
+    TISSUES[1][1], TISSUES[2][1], CENSORED_COLOR))  # fmt: skip
 HOSTILE = '<script>alert("x")</script>'
 
 
@@ -32,7 +56,7 @@ def template():
     brain, mask = load_mni152_template(resolution=4), load_mni152_brain_mask(resolution=4)
     mask = nib.Nifti1Image(np.asarray(mask.dataobj).astype(np.uint8), mask.affine)
     gm = nib.Nifti1Image(np.asarray(brain.dataobj, dtype=np.float32), brain.affine)
-    return functional.Template(brain, mask, functional.tissues({1: gm}), "the template's")
+    return TemplateImages(brain, mask, label_tissues({1: gm}), "the template's")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +69,7 @@ def run(template):
     series = np.random.default_rng(0).normal(1000, 10, (inside.sum(), 40)).astype(np.float32)
     mask = nib.Nifti1Image(inside.astype(np.uint8), template.mask.affine)
     entities = {"task": "rest", "run": "1"}
-    return functional.Run("01", "a", entities, series, mask, 2.0, ~(fd > 0.5), fd, fd + 1, dummy_scans=3)
+    return RunData("01", "a", entities, series, mask, 2.0, ~(fd > 0.5), fd, fd + 1, dummy_scans=3)
 
 
 @pytest.fixture(scope="module")
@@ -56,26 +80,26 @@ def drawn(run, template, tmp_path_factory):
     positive = nib.Nifti1Image(rng.uniform(0.2, 1, inside.shape).astype(np.float32), run.mask.affine)
     signed = nib.Nifti1Image(rng.normal(size=inside.shape).astype(np.float32), run.mask.affine)
     maps = [
-        functional.Map("reho", positive, "Kendall's W", HOSTILE),
-        functional.Map("beta_SMN", signed, "beta: u; z: Z"),
+        RunMap("reho", positive, "Kendall's W", HOSTILE),
+        RunMap("beta_SMN", signed, "beta: u; z: Z"),
     ]
     root = tmp_path_factory.mktemp("page")
-    return root, functional.draw(run, root, template=template, maps=maps, fd_threshold=0.5)
+    return root, draw_run(run, root, template=template, maps=maps, fd_threshold=0.5)
 
 
 def test_rows_are_sorted_by_tissue_in_its_share_and_small_ones_keep_room():
     tissue = np.repeat([2, 1, 3, 9], [3000, 6900, 50, 50])
-    chosen, bounds = carpet.rows(tissue)
+    chosen, bounds = select_rows(tissue)
     assert [label for label, _, _ in bounds] == [1, 2, 3, 0]
     assert len(chosen) == len(set(chosen)) == bounds[-1][2]
     for label, first, after in bounds:
         assert (np.where(tissue == 9, 0, tissue)[chosen[first:after]] == label).all()
-        expected = max(np.mean(np.where(tissue == 9, 0, tissue) == label), carpet.LEAST_SHARE) * carpet.MOST_ROWS
+        expected = max(np.mean(np.where(tissue == 9, 0, tissue) == label), MIN_SHARE) * MAX_ROWS
         assert after - first == pytest.approx(expected, abs=1)
 
 
 def test_fewer_voxels_than_rows_are_all_drawn():
-    chosen, bounds = carpet.rows(np.array([2, 1, 1]))
+    chosen, bounds = select_rows(np.array([2, 1, 1]))
     assert sorted(chosen) == [0, 1, 2]
     assert bounds == [(1, 0, 2), (2, 2, 3)]
 
@@ -84,18 +108,18 @@ def test_standardised_rows_are_detrended_z_scores_and_straight_lines_are_zero():
     rng = np.random.default_rng(0)
     series = (rng.normal(12000, 30, (6, 90)) + np.linspace(0, 200, 90)).astype(np.float32)
     expected = stats.zscore(signal.detrend(series.astype(np.float64), axis=1), axis=1)
-    np.testing.assert_allclose(carpet.standardised(series), expected, atol=2e-3)
+    np.testing.assert_allclose(standardise_rows(series), expected, atol=2e-3)
     lines = np.outer([0, 1, -3], np.arange(90)).astype(np.float32) + np.float32(12000)
-    assert not carpet.standardised(lines).any()
+    assert not standardise_rows(lines).any()
 
 
 def test_dropped_volumes_leave_gaps_where_they_were():
     kept = np.random.default_rng(3).uniform(size=50) > 0.3
-    whole = carpet.spread(np.ones((4, kept.sum()), np.float32), kept)
+    whole = insert_dropped(np.ones((4, kept.sum()), np.float32), kept)
     np.testing.assert_array_equal(np.isnan(whole), np.broadcast_to(~kept, (4, 50)))
-    covered = {volume for first, after in carpet.stretches(~kept) for volume in range(first, after)}
+    covered = {volume for first, after in censored_segments(~kept) for volume in range(first, after)}
     assert covered == set(np.flatnonzero(~kept))
-    assert all(kept[after] for _, after in carpet.stretches(~kept) if after < 50)
+    assert all(kept[after] for _, after in censored_segments(~kept) if after < 50)
 
 
 def test_the_carpet_shows_each_tissue_and_each_dropped_volume_in_its_place(tmp_path):
@@ -105,7 +129,7 @@ def test_the_carpet_shows_each_tissue_and_each_dropped_volume_in_its_place(tmp_p
     noise = np.random.default_rng(0).normal(0, 0.1, (1000, 100))
     series = np.where(tissue[:, None] == 1, step, -step) + noise
     kept = np.isin(np.arange(100) // 10, (0, 4, 9), invert=True)
-    carpet.draw(series.astype(np.float32), tmp_path / "c.png", tr=2.0, kept=kept, tissue=tissue)
+    draw_carpet(series.astype(np.float32), tmp_path / "c.png", tr=2.0, sample_mask=kept, tissue=tissue)
     picture = imread(tmp_path / "c.png")
     strip = near(picture, DROPPED)
     strip[int(0.9 * len(picture)) :] = False  # the legend
@@ -126,12 +150,12 @@ def test_the_carpet_shows_each_tissue_and_each_dropped_volume_in_its_place(tmp_p
 def test_what_was_denoised_has_no_picture_where_volumes_were_dropped(tmp_path):
     rng = np.random.default_rng(0)
     series, kept = rng.normal(size=(300, 60)).astype(np.float32), np.arange(60) % 6 > 0
-    drawing = {"tr": 1.0, "kept": kept, "fd": np.ones(60), "dvars": np.ones(60), "fd_threshold": 0.5}
-    carpet.draw(series, tmp_path / "one.png", **drawing)
-    carpet.draw(series, tmp_path / "nan.png", **{**drawing, "fd": None, "dvars": np.full(60, np.nan)})
+    drawing = {"tr": 1.0, "sample_mask": kept, "fd": np.ones(60), "dvars": np.ones(60), "fd_threshold": 0.5}
+    draw_carpet(series, tmp_path / "one.png", **drawing)
+    draw_carpet(series, tmp_path / "nan.png", **{**drawing, "fd": None, "dvars": np.full(60, np.nan)})
     assert imread(tmp_path / "nan.png").shape[0] < imread(tmp_path / "one.png").shape[0] - 150
-    carpet.draw(series, tmp_path / "two.png", denoised=series[:, kept], **drawing)
-    without = np.array([int(carpet.WITHOUT[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    draw_carpet(series, tmp_path / "two.png", denoised=series[:, kept], **drawing)
+    without = np.array([int(EMPTY_COLOR[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     shares = [near(imread(tmp_path / name), without).sum() for name in ("one.png", "two.png")]
     assert shares[0] == 0
     plot = near(imread(tmp_path / "two.png"), without)
@@ -141,52 +165,56 @@ def test_what_was_denoised_has_no_picture_where_volumes_were_dropped(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"kept": np.ones(9, bool)}, "list of kept volumes has 9 entries where 10"),
-        ({"fd": np.ones(11)}, "FD has 11 entries where 10"),
+        ({"sample_mask": np.ones(9, bool)}, "sample mask has 9 entries, expected 10"),
+        ({"fd": np.ones(11)}, "FD has 11 entries, expected 10"),
         ({"dvars": np.ones(3)}, "DVARS has 3"),
-        ({"tissue": np.ones(4, int)}, "map of tissues has 4 entries where 5"),
-        ({"denoised": np.ones((5, 9), np.float32)}, "denoised series has 9 entries where 10"),
-        ({"kept": np.zeros(10, bool)}, "all volumes of the run were dropped"),
-        ({"series": np.ones((0, 10), np.float32)}, "no carpet"),
+        ({"tissue": np.ones(4, int)}, "tissue segmentation has 4 entries, expected 5"),
+        ({"denoised": np.ones((5, 9), np.float32)}, "denoised series has 9 entries, expected 10"),
+        ({"sample_mask": np.zeros(10, bool)}, "all volumes of the run were censored"),
+        ({"series": np.ones((0, 10), np.float32)}, "no carpet plot"),
     ],
 )
 def test_a_carpet_of_arrays_that_do_not_belong_together_is_refused(change, words, tmp_path):
-    given = {"series": np.ones((5, 10), np.float32), "kept": np.ones(10, bool), **change}
+    given = {"series": np.ones((5, 10), np.float32), "sample_mask": np.ones(10, bool), **change}
     with pytest.raises(DataError, match=words):
-        carpet.draw(given.pop("series"), tmp_path / "x.png", tr=2.0, **given)
+        draw_carpet(given.pop("series"), tmp_path / "x.png", tr=2.0, **given)
 
 
 def test_real_bold_has_a_carpet(shared_data, tmp_path):
     inside = np.asarray(nib.load(shared_data / "feeds" / "mask.nii.gz").dataobj) > 0
     series = nib.load(shared_data / "feeds" / "bold.nii.gz").get_fdata(dtype=np.float32)[inside]
-    carpet.draw(series, tmp_path / "c.png", tr=3.0, kept=np.ones(series.shape[1], bool))
+    draw_carpet(series, tmp_path / "c.png", tr=3.0, sample_mask=np.ones(series.shape[1], bool))
     assert imread(tmp_path / "c.png")[100:200, 200:1000, 0].std() > 0.1
 
 
 def test_the_numbers_of_a_run(run, template):
-    found = functional.measures(run, template)
+    found = run_measures(run, template)
     assert found == {
         "volumes": 43, "dummy_scans": 3, "dropped": 3, "minutes": pytest.approx(37 * 2 / 60),
         "mean_fd": pytest.approx((36 * 0.1 + 0.9 + 0.7 + 0.6) / 39), "max_fd": 0.9,
         "covered": pytest.approx(100 * len(run.series) / (np.asarray(template.mask.dataobj) > 0).sum()),
     }  # fmt: skip
-    assert set(found) == set(functional.HEADINGS)
-    still = functional.measures(dataclasses.replace(run, fd=None))
+    assert set(found) == set(HEADINGS)
+    still = run_measures(dataclasses.replace(run, fd=None))
     assert np.isnan(still["mean_fd"])
     assert "covered" not in still
 
 
 def test_what_should_be_looked_at_is_said_and_nothing_else(run, template):
-    said = functional.checks(run, template)
-    assert [re.sub(r"^task-rest_run-1: ", "", one)[:16] for one in said] == ["1.2 minutes are ", "BOLD covers 50 %"]
+    said = run_warnings(run, template)
+    assert [re.sub(r"^task-rest_run-1: ", "", one)[:16] for one in said] == ["1.2 minutes reta", "BOLD covers 50 %"]
     inside = np.asarray(template.mask.dataobj) > 0
     long = dataclasses.replace(
-        run, mask=template.mask, series=np.ones((inside.sum(), 400), np.float32), kept=np.ones(400, bool), fd=None
+        run,
+        mask=template.mask,
+        series=np.ones((inside.sum(), 400), np.float32),
+        sample_mask=np.ones(400, bool),
+        fd=None,
     )
-    assert functional.checks(long, template) == []
-    moving = dataclasses.replace(long, fd=np.full(400, 0.8), kept=np.arange(400) % 5 < 2)
-    dropped, motion = functional.checks(moving, template)
-    assert "240 of 400 volumes were dropped" in dropped
+    assert run_warnings(long, template) == []
+    moving = dataclasses.replace(long, fd=np.full(400, 0.8), sample_mask=np.arange(400) % 5 < 2)
+    dropped, motion = run_warnings(moving, template)
+    assert "240 of 400 volumes were censored" in dropped
     assert "mean FD is 0.80 mm" in motion
 
 
@@ -198,7 +226,7 @@ def test_a_section_names_its_pictures_as_bids_does_and_they_are_there(drawn):
     for figure in section.figures:
         assert figure.file.startswith("sub-01/figures/")
         assert imread(root / figure.file)[..., :3].var() > 0.005
-    assert "FD over 0.5 mm" in section.figures[0].caption
+    assert "FD above 0.5 mm" in section.figures[0].caption
     assert "without the first 3" in section.figures[0].caption
 
 
@@ -215,30 +243,28 @@ def test_maps_are_drawn_where_the_run_has_data_and_in_both_colours_only_if_signe
 
 def test_nothing_outside_the_brain_is_drawn_of_a_mean_image_without_mask(run, template, tmp_path):
     head = np.full(template.brain.shape, 100, np.float32)
-    outside = np.asarray(dilated(template.mask).dataobj) == 0
+    outside = np.asarray(dilate_mask(template.mask).dataobj) == 0
     for name, value in (("face", 5000), ("none", 0)):
         mean = nib.Nifti1Image(np.where(outside, np.float32(value), head), template.brain.affine)
-        functional.registration(dataclasses.replace(run, mean=mean), tmp_path / f"{name}.png", template)
+        draw_registration(dataclasses.replace(run, mean=mean), tmp_path / f"{name}.png", template)
     np.testing.assert_array_equal(imread(tmp_path / "face.png"), imread(tmp_path / "none.png"))
 
 
 def test_a_map_or_a_series_of_another_grid_is_refused(run, template, tmp_path):
-    other = functional.Map("alff", nib.Nifti1Image(np.ones((3, 3, 3), np.float32), np.eye(4)), "u")
+    other = RunMap("alff", nib.Nifti1Image(np.ones((3, 3, 3), np.float32), np.eye(4)), "u")
     with pytest.raises(DataError, match=r"alff .* is not on the grid"):
-        functional.panel(other, run, tmp_path / "x.png", template)
-    with pytest.raises(DataError, match="are they of the same run"):
-        functional.draw(dataclasses.replace(run, series=run.series[1:]), tmp_path, template=template)
+        draw_run_map(other, run, tmp_path / "x.png", template)
+    with pytest.raises(DataError, match="are they from the same run"):
+        draw_run(dataclasses.replace(run, series=run.series[1:]), tmp_path, template=template)
 
 
 def test_a_tissue_is_the_most_probable_one_of_a_half_or_more_and_csf_is_the_rest_of_the_mask():
     grid = [nib.Nifti1Image(np.array(one, np.float32).reshape(2, 2, 1), np.eye(4)) for one in (
         [0.6, 0.2, 0.4, 0.5], [0.3, 0.8, 0.4, 0.5], [0.1, 0.0, 0.2, 0.0])]  # fmt: skip
-    found = functional.tissues({1: grid[0], 2: grid[1], 3: grid[2]})
+    found = label_tissues({1: grid[0], 2: grid[1], 3: grid[2]})
     np.testing.assert_array_equal(np.asarray(found.dataobj).ravel(), [1, 2, 0, 1])
     mask = nib.Nifti1Image(np.array([1, 1, 1, 0], np.uint8).reshape(2, 2, 1), np.eye(4))
-    rest = functional.tissues(
-        {1: grid[2], 2: nib.Nifti1Image(np.float32(0.3) * mask.get_fdata(), np.eye(4))}, mask=mask
-    )
+    rest = label_tissues({1: grid[2], 2: nib.Nifti1Image(np.float32(0.3) * mask.get_fdata(), np.eye(4))}, mask=mask)
     np.testing.assert_array_equal(np.asarray(rest.dataobj).ravel(), [3, 3, 3, 0])
 
 
@@ -246,16 +272,16 @@ def test_a_page_shows_its_runs_escaped_with_warnings_first_and_only_if_there_are
     root, section = drawn
     page = {"participant": "01", "session": "a", "figures": [], "volumes": {}, "facts": {}, "checks": ["first"],
             "methods": "m", "references": [], "version": "9"}  # fmt: skip
-    person.write(root / "with.html", functional=[section], **page)
+    write_participant_report(root / "with.html", functional=[section], **page)
     text = (root / "with.html").read_text()
     assert (
-        text.index("first") < text.index("1.2 minutes are left") < text.index('id="rest"') < text.index('id="methods"')
+        text.index("first") < text.index("1.2 minutes retained") < text.index('id="rest"') < text.index('id="methods"')
     )
     for value in ("43", "1.2", "0.149", "0.90"):
         assert f'<td class="n">{value}</td>' in text
     assert HOSTILE not in text
     assert len(re.findall('<img src="([^"]+)"', text)) == 4
-    person.write(root / "without.html", **page)
+    write_participant_report(root / "without.html", **page)
     assert "rest" not in re.sub(
         "(?i)research|interest|<style>.*</style>", "", (root / "without.html").read_text(), flags=re.S
     )

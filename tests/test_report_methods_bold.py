@@ -6,28 +6,29 @@ import re
 import pytest
 
 from bids_app.errors import UsageError
-from bids_app.report import methods, methods_bold
+from bids_app.report.methods import REFERENCES, cited_references
+from bids_app.report.methods_bold import FALFF, STRATEGIES, STRENGTHS, BoldOptions, describe_bold
 
-CHOSEN = methods_bold.Options(denoise="24p-wm-csf", band=(0.01, 0.08), fd_threshold=0.5, dropped=4)
+CHOSEN = BoldOptions(denoise="24p-wm-csf", band=(0.01, 0.08), fd_threshold=0.5, dropped=4)
 MAPS = ("alff", "falff", "reho", "fcs", "rfcs", "networks-SMN", "networks-DMN")
 PLACE = {"space": "MNI152NLin2009cAsym", "resolution": 3.0}
 
 
 def words(maps=MAPS, source="fmriprep", **changed):
-    return methods_bold.participant(maps, dataclasses.replace(CHOSEN, **changed), source=source, **PLACE)
+    return describe_bold(maps, dataclasses.replace(CHOSEN, **changed), source=source, **PLACE)
 
 
 def test_methods_of_raw_bold_say_that_distortion_was_not_corrected_and_recommend_fmriprep():
     raw = words(source="pellucid", dummy_scans=4, slice_timing=True)
     for must in (
         "distortion was not corrected",
-        "recommended to preprocess with fMRIPrep",
-        "was steady: 4",
+        "preprocessing with fMRIPrep",
+        "steady state: 4",
         "SliceTiming",
     ):
         assert must in raw
     assert "not corrected" not in words()
-    assert "The times of the slices were not corrected" in words(source="pellucid")
+    assert "Slice timing was not corrected" in words(source="pellucid")
 
 
 @pytest.mark.parametrize(("strength", "told"), [("mean-r", "is a form of"), ("mean-z", "is nearly a form of")])
@@ -40,11 +41,11 @@ def test_methods_say_that_a_strength_without_threshold_is_a_form_of_the_global_s
 
 def test_methods_say_what_was_chosen_and_nothing_that_was_not():
     plain = words(["reho"], denoise="none", band=None, fd_threshold=None, dropped=0, neighbours=19)
-    for must in ("No confounds were taken out", "were not band-passed", "19 voxels"):
+    for must in ("No confounds were removed", "were not band-pass filtered", "19 voxels"):
         assert must in plain
-    for never in ("Butterworth", "dropped", "spline", "ALFF", "trend", "global"):
+    for never in ("Butterworth", "ensored", "spline", "ALFF", "trend", "global"):
         assert never not in plain
-    assert "dropped" not in words(denoise="none", dropped=0)
+    assert "ensored" not in words(denoise="none", dropped=0)
     assert words().count("- networks:") == 1
     assert "cubic spline" in words()
     assert "Lomb" in words(["alff"])
@@ -54,9 +55,9 @@ def test_methods_say_what_was_chosen_and_nothing_that_was_not():
 
 def test_every_choice_has_its_words_and_unknown_ones_are_refused():
     choices = {
-        "denoise": methods_bold.STRATEGIES,
-        "strength": methods_bold.STRENGTHS,
-        "alff_definition": methods_bold.FALFF,
+        "denoise": STRATEGIES,
+        "strength": STRENGTHS,
+        "alff_definition": FALFF,
     }
     for field, known in choices.items():
         texts = {words(**{field: one}) for one in known}
@@ -70,14 +71,10 @@ def test_every_choice_has_its_words_and_unknown_ones_are_refused():
 
 
 def test_methods_cite_what_they_name():
-    every = [
-        words(source=source, denoise=one) for source in ("pellucid", "fmriprep") for one in methods_bold.STRATEGIES
-    ]
-    every += [words(alff_definition=one) for one in methods_bold.FALFF] + [words(["alff"], alff_definition="xcpd")]
+    every = [words(source=source, denoise=one) for source in ("pellucid", "fmriprep") for one in STRATEGIES]
+    every += [words(alff_definition=one) for one in FALFF] + [words(["alff"], alff_definition="xcpd")]
     for text in every:
         named = set(re.findall(r"([A-Z]\w+(?:-\w+)?(?: & \w+)?) ((?:19|20)\d\d)", text))
         assert {(one.split()[0], year) for one, year in named} <= {
-            (key.split()[0], key[-4:])
-            for key, reference in methods.REFERENCES.items()
-            if reference in methods.cited(text)
+            (key.split()[0], key[-4:]) for key, reference in REFERENCES.items() if reference in cited_references(text)
         }

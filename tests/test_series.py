@@ -187,7 +187,7 @@ def test_the_repetition_time_is_the_sidecars_and_agrees_with_the_header(tmp_path
     assert repetition_time(bold(tmp_path, data, tr=1, unit="unknown"), sidecar_tr=3) == 3.0
     with pytest.raises(DataError, match=r"of 2 s in its header and of 2\.2 s in its sidecar"):
         repetition_time(bold(tmp_path, data), sidecar_tr=2.2)
-    with pytest.raises(DataError, match="no repetition time: its header says 0 s and no sidecar"):
+    with pytest.raises(DataError, match="no repetition time: its header states 0 s and no sidecar"):
         repetition_time(bold(tmp_path, data, tr=0))
     for wrong in (0, -2, "2", True, float("nan"), [2]):
         with pytest.raises(DataError, match="states RepetitionTime"):

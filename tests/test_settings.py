@@ -165,7 +165,7 @@ def test_memory_is_in_megabytes_or_as_written(text, megabytes):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("32", "for gigabytes say 32G"), ("much", "'much' is not a size"), ("0.1G", "at least 512")]
+    ("text", "told"), [("32", "for gigabytes use 32G"), ("much", "'much' is not a size"), ("0.1G", "at least 512")]
 )
 def test_memory_that_cannot_be_meant_is_refused_with_a_hint(text, told):
     with pytest.raises(UsageError, match=told):
@@ -187,7 +187,7 @@ def test_classes_are_named_and_the_first_is_the_reference():
 
 
 def test_a_class_named_twice_is_refused():
-    with pytest.raises(UsageError, match="names HC twice"):
+    with pytest.raises(UsageError, match="contains HC twice"):
         built("--classes", "HC", "HC=MA")
 
 

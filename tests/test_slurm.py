@@ -92,7 +92,7 @@ def test_no_more_is_asked_for_at_once_than_mem_mb(tmp_path, mem_mb, most):
 def test_a_job_that_was_killed_fails_and_names_memory(tmp_path):
     assert run(tmp_path, mem_gb={"a": 0.5}, function="die") == {}
     said = failure_reason(tmp_path / "log")
-    assert "memory ran out: it was planned with 0.5 GB" in said
+    assert "ran out of memory (0.5 GB were planned)" in said
     assert "job_a" in said
 
 

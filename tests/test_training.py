@@ -177,7 +177,7 @@ class TestFold:
     def test_a_table_of_other_people_than_the_array_is_refused(self, study, tmp_path):
         common, splits, _ = study()
         pd.read_csv(common["people"], **TSV).iloc[1:].to_csv(common["people"], sep="\t", index=False)
-        with pytest.raises(DataError, match="24 rows, the table of people 23"):
+        with pytest.raises(DataError, match="24 rows and the table of participants 23"):
             train(common, splits[0], tmp_path / "out")
 
 
@@ -214,7 +214,7 @@ class TestModels:
         content = bytearray(weights.read_bytes())
         content[-1] ^= 1
         weights.write_bytes(content)
-        with pytest.raises(DataError, match=r"not the file that model\.toml describes"):
+        with pytest.raises(DataError, match=r"not the file described in model\.toml"):
             models.load(folder)
         weights.unlink()
         with pytest.raises(MissingInputError, match=r"weights\.safetensors"):

@@ -256,7 +256,7 @@ def test_what_looks_into_transformers_refuses_others_with_a_hint(name, kind):
     part = catalogue.load("classifiers", kind)
     shape = SHAPE if part.INPUT_FORMAT == "volumes" else (60,)
     classifier = part.build(1, 2, shape, voxel_mm=(3.0,) * 3, seed=0)
-    assert explainer(name).check(classifier).startswith(f"{name} needs a transformer")
+    assert explainer(name).check(classifier).startswith(f"{name} requires a transformer")
 
 
 @pytest.mark.parametrize("name", ["cam", "guided_backprop", "guided_gradcam", "mean_activation", "lrp0", "weights"])

@@ -43,14 +43,14 @@ def test_options_of_all_networks_of_one_and_of_its_variant_are_put_together_the_
     [
         (("--classifiers", "svm", "--set", "resnet.size=3"), "there is no resnet; choose from"),
         (("--classifiers", "cnn3d", "--set", "cnn3d.size=3"), "cnn3d has no size; choose from accumulate, "),
-        (("--classifiers", "svm", "--set", "svm.C=3"), "svm has no C; nothing of it can be tuned"),
-        (("--classifiers", "vit_b16", "--set", "vit_b16.size=big"), "'big' is not of the kind int"),
-        (("--classifiers", "cnn3d", "--set", "epochs=2.5"), "2.5 is not of the kind int"),
-        (("--classifiers", "cnn3d", "--set", "epochs=0"), "EPOCHS, .* are at least 1"),
-        (("--classifiers", "wang_a", "--set", "wang_a.validation=0.0"), "VALIDATION is a share below 1"),
-        (("--set", "saliency.steps=3"), "saliency has no steps; nothing of it"),
+        (("--classifiers", "svm", "--set", "svm.C=3"), "svm has no C; it has no options"),
+        (("--classifiers", "vit_b16", "--set", "vit_b16.size=big"), "'big' is not of type int"),
+        (("--classifiers", "cnn3d", "--set", "epochs=2.5"), "2.5 is not of type int"),
+        (("--classifiers", "cnn3d", "--set", "epochs=0"), "EPOCHS, .* must be at least 1"),
+        (("--classifiers", "wang_a", "--set", "wang_a.validation=0.0"), "VALIDATION must be a proportion below 1"),
+        (("--set", "saliency.steps=3"), "saliency has no steps; it has no options"),
         (("--classifiers", "svm-3"), "svm has no variants, so there is no svm-3"),
-        (("--classifiers", "wang_a-wide"), "'wide' is not of the kind int"),
+        (("--classifiers", "wang_a-wide"), "'wide' is not of type int"),
     ],
 )
 def test_what_cannot_be_tuned_is_told_before_anything_is_computed(words, told):
@@ -120,7 +120,7 @@ def test_so_many_people_a_class_are_drawn_whole_and_the_others_say_why_not():
     assert used.groupby("class")["participant_id"].nunique().to_dict() == {"a": 3, "b": 3}
     assert used.groupby("participant_id").size().eq(2).all()
     left = drawn[~drawn["used"] & (drawn["participant_id"] != "01")]
-    assert set(left["reason"]) == {"not drawn: --max-per-class 3"}
+    assert set(left["reason"]) == {"not sampled: --max-per-class 3"}
     pd.testing.assert_frame_equal(
         drawn, samples.limit_per_class(table.sample(frac=1, random_state=0), most=3, seed=1).sort_index()
     )

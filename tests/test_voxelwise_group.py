@@ -74,7 +74,7 @@ def test_heatmaps_are_held_against_the_test_and_the_report_says_what_that_is_wor
     assert overlap["voxels"].iloc[0] == (significant or pytest.approx(row["voxels"] / 10, rel=0.01))
     page = (folder / "report.html").read_text()
     assert "Voxelwise test of the maps" in page
-    assert "rest on the same people" in page
+    assert "are based on the same participants" in page
     assert (folder / "figures" / "voxelwise-01-gmpatient.png").is_file()
     methods = (folder / "methods.md").read_text()
     assert "permuted 24 times after Freedman and Lane (Winkler 2014)" in methods
@@ -98,7 +98,7 @@ def test_a_second_run_takes_the_permutations_from_the_first_and_writes_the_same(
 @pytest.mark.parametrize(
     ("given", "code", "words"),
     [
-        (["--voxelwise-test", "5"], 64, "19 permutations or more"),
+        (["--voxelwise-test", "5"], 64, "at least 19 permutations"),
         (["--voxelwise-test", "99", "--covariates", "group"], 65, "determine the class"),
     ],
 )

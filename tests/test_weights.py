@@ -24,7 +24,7 @@ def chosen(tmp_path, *words):
 
 def test_without_a_classifier_that_takes_weights_none_are_looked_for_and_a_folder_is_refused(tmp_path):
     assert pretrained_weights.find_weights(chosen(tmp_path, "--classifiers", "svm")) == {}
-    with pytest.raises(UsageError, match="none of the chosen classifiers takes pretrained weights"):
+    with pytest.raises(UsageError, match="none of the selected classifiers uses pretrained weights"):
         pretrained_weights.find_weights(chosen(tmp_path, "--classifiers", "svm", "--weights", str(tmp_path)))
 
 
@@ -39,7 +39,7 @@ def test_a_folder_with_weights_is_taken_and_one_without_names_the_command(tmp_pa
 
 def test_unless_given_the_hub_s_cache_is_looked_through_and_none_starts_from_scratch(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    with pytest.raises(MissingInputError, match="the hub's cache has none"):
+    with pytest.raises(MissingInputError, match="the cache of the hub has none"):
         pretrained_weights.find_weights(chosen(tmp_path, "--classifiers", "biomedclip"))
     repository = tmp_path / "hub" / "models--microsoft--BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
     snapshot = repository / "snapshots" / "abc"

@@ -149,12 +149,12 @@ def test_the_sidecar_the_page_and_the_citations_say_which_regions_by_what_and_wh
         .with_name(f"sub-01_{T1W}".replace(".nii.gz", ".json"))
         .read_text()
     )
-    lacking = "The atlas has no Left-choroid-plexus, Right-UnsegmentedWhiteMatter, which stayed."
+    lacking = "The atlas has no Left-choroid-plexus, Right-UnsegmentedWhiteMatter, so these regions were not removed."
     citations = " ".join((home / "less" / "logs" / "CITATION.md").read_text().split())
     assert lacking in " ".join((home / "less" / "sub-02.html").read_text().split())
     assert lacking in citations
-    assert "those of FreeSurfer's wmparc of the person" in citations
-    assert "which stayed" not in (home / "less" / "sub-01.html").read_text()
+    assert "those of the participant's FreeSurfer wmparc" in citations
+    assert "were not removed" not in (home / "less" / "sub-01.html").read_text()
 
 
 @pytest.mark.slow
@@ -177,7 +177,7 @@ def test_maps_of_both_sources_are_refused_by_the_group_level_with_what_to_do(ran
     assert main([str(home / "bids"), str(home / "less"), "group", *words]) == 65
     told = capsys.readouterr().err
     assert 'WithoutRegionsFrom is "' in told
-    assert "could go with the diagnosis" in told
+    assert "could be correlated with the diagnosis" in told
     assert "-d freesurfer=none" in told
 
 
@@ -188,7 +188,7 @@ def chosen(tmp_path, **given):
 def test_what_cannot_be_is_told_before_anything_is_computed(tmp_path):
     with pytest.raises(UsageError, match="there is no Left-Ventricle; choose from Left-Lateral-Ventricle, "):
         excluded_regions.check(chosen(tmp_path, exclude_regions=["CSF", "Left-Ventricle"]))
-    with pytest.raises(UsageError, match="taken out of t1w, which is not among --maps"):
+    with pytest.raises(UsageError, match="applies to t1w, which is not among --maps"):
         excluded_regions.check(chosen(tmp_path, maps=["gm"], exclude_regions=["CSF"]))
     only = chosen(tmp_path, exclude_regions=["Left-choroid-plexus"])
     with pytest.raises(UsageError, match=r"Neuromorphometrics has none of Left-choroid-plexus; .*-d freesurfer="):
@@ -236,7 +236,7 @@ def test_a_wmparc_that_lies_elsewhere_or_is_none_is_refused(ran, tmp_path, monke
     nib.save(nib.MGHImage(np.asarray(moved.dataobj), affine), tmp_path / "wmparc.mgz")
     asked = {"source": "wmparc", "regions": ["CSF"], "file": str(tmp_path / "wmparc.mgz"), "lacking": []}
     given = {"kind": "affine", "anat": anat, "templates": {"brain": anat["native"]["mask"]}, "cache": str(tmp_path)}
-    with pytest.raises(DataError, match=r"wmparc.mgz does not lie where the T1w's brain does \(Dice 0\.\d\d\)"):
+    with pytest.raises(DataError, match=r"wmparc.mgz does not overlap the brain of the T1w image \(Dice 0\.\d\d\)"):
         resample_excluded_regions(excluded=asked, space=SPACE, seed=1, sloppy=True, **given)
     (tmp_path / "wmparc.mgz").write_bytes(file.read_bytes()[:5000])
     with pytest.raises(DataError, match="cannot be read"):
@@ -256,4 +256,4 @@ def test_the_recipe_takes_out_the_14_regions_of_the_paper(tmp_path):
     assert dict(zip(names, freesurfer.numbers(names), strict=True)) == PAPER
     excluded_regions.check(one)
     assert (one.group.folds, one.group.n_test_per_class) == (5, 6)
-    assert "not there yet" not in (recipes.folder() / "rafsani2025" / "README.md").read_text()
+    assert "not implemented" not in (recipes.folder() / "rafsani2025" / "README.md").read_text()

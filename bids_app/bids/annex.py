@@ -19,13 +19,13 @@ def why_unreadable(path: Path, root: Path) -> str | None:
         with path.open("rb") as file:
             beginning = file.read(_LONGEST_POINTER + 1)
     except FileNotFoundError:
-        return f"missing: {_relative_path(path, root)} is not there; look for it, or fetch the data set anew."
+        return f"missing: {_relative_path(path, root)} does not exist; restore it, or fetch the data set again."
     except PermissionError:
-        return f"no permission to read {_relative_path(path, root)}: ask its owner, or run as a user who may."
+        return f"no permission to read {_relative_path(path, root)}: ask its owner, or run as a user with permission."
     except OSError as error:
-        return f"{_relative_path(path, root)} cannot be read ({error.strerror}): check the disk or mount it lies on."
+        return f"{_relative_path(path, root)} cannot be read ({error.strerror}): check the disk or mount that holds it."
     if not beginning:
-        return f"empty: {_relative_path(path, root)} has no bytes; fetch or copy it again."
+        return f"empty: {_relative_path(path, root)} has no content; fetch or copy it again."
     pointer = _pointer(beginning)
     return None if pointer is None else _explain_pointer(path, pointer, root)
 
@@ -45,9 +45,9 @@ def _explain_pointer(path: Path, pointer: str, root: Path) -> str:
     if not os.path.exists(target):  # noqa: PTH110
         return _explain_target(path, target, root)
     return (
-        f"{_relative_path(path, root)} is a text file that stands for a link: its content was fetched, but the link "
-        "was lost on this file system; run `git annex unlock` on it in the data set, or copy the data set, links "
-        "resolved."
+        f"{_relative_path(path, root)} is a text file in place of a link: its content was fetched, but this file "
+        "system did not preserve the link; run `git annex unlock` on it in the data set, or copy the data set "
+        "with links resolved."
     )
 
 
@@ -56,8 +56,8 @@ def _explain_link(path: Path, root: Path) -> str:
     if _OBJECTS in target:
         return _explain_target(path, target, root)
     return (
-        f"{_relative_path(path, root)} is a broken link to {os.readlink(path)}: mount (bind) the place that it points "  # noqa: PTH115
-        "to, or put the file itself there."
+        f"{_relative_path(path, root)} is a broken link to {os.readlink(path)}: mount (bind) its target, or "  # noqa: PTH115
+        "replace the link by the file."
     )
 
 
@@ -67,7 +67,7 @@ def _explain_target(path: Path, target: str, root: Path) -> str:
     inside = Path(target).is_relative_to(os.path.realpath(root))
     if inside or (annex / "objects").is_dir():
         return _explain_not_fetched(path, root)
-    return f"its annex at {annex} is not mounted here: mount (bind) it too, at the same place."
+    return f"its annex at {annex} is not mounted here: mount (bind) it too, at the same path."
 
 
 def _explain_not_fetched(path: Path, root: Path) -> str:

@@ -49,8 +49,8 @@ def find_fmriprep_anatomy(
     if missing := [like.name for part, like in patterns.items() if part not in paths]:
         places = " and ".join(candidate.relative_to(root).as_posix() for candidate in folders)
         raise MissingInputError(
-            f"sub-{participant}: {root.name} lacks {', '.join(missing)} (looked in {places}): run fMRIPrep for this "
-            f"person with --output-spaces {space}, or add --fallback-preprocessing."
+            f"sub-{participant}: {root.name} lacks {', '.join(missing)} (searched in {places}): run fMRIPrep for "
+            f"this participant with --output-spaces {space}, or add --fallback-preprocessing."
         )
     return FmriprepAnatomy(**paths)
 
@@ -67,8 +67,8 @@ def find_wmparc(root: Path, participant: str, session: str | None, *, alone: boo
         if file.is_file() or file.is_symlink():
             return file
     raise MissingInputError(
-        f"{person}: {root.name} has no {' nor '.join(f'{name}/mri/wmparc.mgz' for name in names)}: run FreeSurfer's "
-        "recon-all for this person."
+        f"{person}: {root.name} has no {' nor '.join(f'{name}/mri/wmparc.mgz' for name in names)}: run "
+        "FreeSurfer's recon-all for this participant."
     )
 
 

@@ -70,16 +70,16 @@ def find_fmriprep_runs(
     where = folder.relative_to(root).as_posix()
     if not copies:
         raise MissingInputError(
-            f"sub-{participant}: {root.name} lacks "
-            f"task-{selected_task or '*'}_space-{space}_desc-{desc}_bold.nii.gz (looked in {where}; "
-            f"{_describe_images(images)}): run fMRIPrep for this person with --output-spaces {space}."
+            f"sub-{participant}: {root.name} lacks task-{selected_task or '*'}_space-{space}_desc-{desc}_bold.nii.gz "
+            f"(searched in {where}; {_describe_images(images)}): run fMRIPrep for this participant with "
+            f"--output-spaces {space}."
         )
     runs = [_choose_resolution(copies[label], resolution, participant) for label in sorted(copies)]
     companions = [_find_companions(run, files) for run in runs]
     if lacking := [name for _, names in companions for name in names]:
         raise MissingInputError(
-            f"sub-{participant}: {root.name} lacks {', '.join(lacking)} (looked in {where}): "
-            "fetch the missing files, or run fMRIPrep again for this person."
+            f"sub-{participant}: {root.name} lacks {', '.join(lacking)} (searched in {where}): fetch the missing "
+            "files, or run fMRIPrep again for this participant."
         )
     return [
         FmriprepRun(
@@ -111,7 +111,7 @@ def _describe_images(images: Sequence[BidsFile]) -> str:
     """What else is there, which is most often what went wrong."""
     fields = [file.entities for file in images]
     pairs = sorted({f"task-{labels['task']} in {labels.get('space', 'native space')}" for labels in fields})
-    return f"there is {'; '.join(pairs)}" if pairs else "there is no such image of any task or space"
+    return f"there is {'; '.join(pairs)}" if pairs else "there is no such image for any task or space"
 
 
 def _choose_resolution(copies: list[BidsFile], resolution: str | None, participant: str) -> BidsFile:
@@ -121,7 +121,7 @@ def _choose_resolution(copies: list[BidsFile], resolution: str | None, participa
     copies = sorted(copies, key=rank)
     if len(copies) > 1:
         others = ", ".join(file.name for file in copies[1:])
-        log.warning("sub-%s: %s is used; not used: %s", participant, copies[0].name, others)
+        log.warning("sub-%s: using %s; not using %s", participant, copies[0].name, others)
     return copies[0]
 
 
@@ -146,5 +146,5 @@ def _find_companions(bold: BidsFile, files: Sequence[BidsFile]) -> tuple[dict[st
 def _repetition_time(root: Path, bold: Path) -> float | None:
     tr = read_metadata(root, bold, ("RepetitionTime",)).get("RepetitionTime")
     if tr is not None and (isinstance(tr, bool) or not isinstance(tr, int | float)):
-        raise DataError(f"the sidecar of {bold.name} states RepetitionTime {tr!r}; a number of seconds is needed")
+        raise DataError(f"the sidecar of {bold.name} states RepetitionTime {tr!r}; a number of seconds is required")
     return None if tr is None else float(tr)

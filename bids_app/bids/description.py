@@ -17,29 +17,29 @@ BIDSIGNORE = (
 
 README = """# Outputs of Pellucid {version}
 
-Made from: {name}.{derivatives}
+Input: {name}.{derivatives}
 
-Pellucid classifies people by diagnosis from MRI and shows what the classifiers used. Research use only; not for
-diagnosis. Start with `index.html`; each person has a page `sub-<label>.html`, each analysis one in
+Pellucid classifies participants by diagnosis from MRI and shows what the classifiers used. Research use only; not for
+diagnosis. Start with `index.html`; each participant has a page `sub-<label>.html`, and each analysis a report
 `group/<analysis>/report.html`.
 
 ## What is private
 
-Everything here but `group/<analysis>/share/` is data about single people or can be traced to them, and must be handled
-like the input data set: images and tables under `sub-*`, the pages about people, `qc.tsv`, and in `group/<analysis>/`
-the lists of people, folds and predictions, the audit and the trained models. A model, or a mean over few people, can
-tell who took part. Pictures show only what lies inside the brain mask, so that no face can be recognised; the images
-themselves are not de-faced.
+Everything except `group/<analysis>/share/` is data about individual participants or can be traced to them, and must be
+handled like the input data set: images and tables under `sub-*`, the pages of participants, `qc.tsv`, and in
+`group/<analysis>/` the lists of participants, folds and predictions, the audit and the trained models. A model, or a
+mean over few participants, can reveal who took part. Figures show only the inside of the brain mask, so that faces
+cannot be recognised; the images themselves are not defaced.
 
 ## What may be shared
 
-`group/<analysis>/share/` holds aggregates only, and groups of fewer than 10 people are left out of it. That folder is
-meant to be sent to a colleague, as far as the terms of the input data set allow.
+`group/<analysis>/share/` contains aggregates only and excludes groups of fewer than 10 participants. This folder may be
+sent to colleagues, as far as the terms of the input data set permit.
 
 ## How to read it
 
-Names follow BIDS Derivatives. Maps are in the space named by `space-`, unsmoothed and unscaled; the `.json` files
-beside them say how each was made. What BIDS does not know yet is listed in `.bidsignore`.
+File names follow BIDS Derivatives. Maps are in the space given by `space-`, without smoothing or scaling; the `.json`
+sidecars describe how each map was computed. Files that BIDS does not define yet are listed in `.bidsignore`.
 """
 
 

@@ -24,7 +24,7 @@ def read(path: Path | None) -> Exclusions:
     if "participant_id" not in table:
         raise DataError(f"--exclude {path.name} has no column participant_id; it has {', '.join(table.columns)}")
     if table["participant_id"].isna().any():
-        raise DataError(f"--exclude {path.name} has a line without participant_id")
+        raise DataError(f"--exclude {path.name} has a row without participant_id")
     table = table.reindex(columns=["participant_id", "session_id", "reason"]).astype(object)
     return {
         (person.removeprefix("sub-"), None if pd.isna(session) else session.removeprefix("ses-")): (

@@ -47,7 +47,7 @@ def bold_scans(
                 continue
             label = file.run_label
             if label in runs:
-                log.warning("sub-%s: %s is used; not used: %s", participant, runs[label][0].name, file.name)
+                log.warning("sub-%s: using %s; not using %s", participant, runs[label][0].name, file.name)
                 continue
             task_label, run = file.entities["task"], file.entities.get("run")
             runs[label] = (file, BoldScan(participant, session, task_label, run, folder / file.name, label))
@@ -68,7 +68,7 @@ def choose_task(tasks: Collection[str], wanted: str | None, participant: str) ->
     names = sorted(set(tasks))
     if len(names) > 1:
         raise UsageError(
-            f"{participant} has BOLD runs of {len(names)} tasks: {', '.join(names)}; choose one with --task-id."
+            f"{participant} has BOLD runs of {len(names)} tasks: {', '.join(names)}; select one with --task-id."
         )
     return names[0] if names else None
 
@@ -78,9 +78,9 @@ def _refuse_echoes(files: Sequence[BidsFile], participant: str) -> None:
     echoes = sorted({file.entities["echo"] for file in files if "echo" in file.entities})
     if len(echoes) > 1:
         raise UsageError(
-            f"{participant} has multi-echo BOLD (echoes {', '.join(echoes)}), which is not combined here: run "
-            "fMRIPrep, which combines echoes, and give its output with --derivatives fmriprep=PATH; or choose one echo "
-            'in --bids-filter-file, as in {"bold": {"echo": 2}}.'
+            f"{participant} has multi-echo BOLD (echoes {', '.join(echoes)}), which Pellucid does not combine: "
+            "run fMRIPrep, which combines echoes, and pass its output with --derivatives fmriprep=PATH; or "
+            'select one echo in --bids-filter-file, as in {"bold": {"echo": 2}}.'
         )
 
 

@@ -63,7 +63,9 @@ def open_dataset(root: Path, *, validate: bool = True) -> Dataset:
     root = Path(root)
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "does not exist"
-        raise NotBidsError(f"{root} {what}: give the folder that holds dataset_description.json and the sub-* folders.")
+        raise NotBidsError(
+            f"{root} {what}: specify the folder that contains dataset_description.json and the sub-* folders."
+        )
     name = _name(root, required=validate)
     try:
         with os.scandir(root) as entries:
@@ -72,9 +74,9 @@ def open_dataset(root: Path, *, validate: bool = True) -> Dataset:
         raise NotBidsError(f"{root} cannot be listed ({error.strerror}): check its permissions.") from error
     people = tuple(match[1] for folder in folders if (match := _PERSON.fullmatch(folder)))
     if odd := [folder for folder in folders if not _PERSON.fullmatch(folder)]:
-        log.warning("folders left out, as their names are no BIDS labels (letters and digits only): %s", ", ".join(odd))
+        log.warning("ignoring folders whose names are not BIDS labels (letters and digits only): %s", ", ".join(odd))
     if not people:
-        raise NotBidsError(f"{root} has no sub-* folder: give the top folder of a BIDS data set.")
+        raise NotBidsError(f"{root} has no sub-* folder: specify the top folder of a BIDS data set.")
     return Dataset(root, name, people)
 
 
@@ -84,16 +86,16 @@ def _name(root: Path, *, required: bool) -> str:
     try:
         description = json.loads(file.read_bytes())
         if not isinstance(description, dict):
-            raise ValueError("it holds no JSON object")
+            raise ValueError("it is not a JSON object")
     except (OSError, ValueError) as error:
         if not required:
             return root.resolve().name
         if not file.exists():
             raise NotBidsError(
-                f"{root} has no dataset_description.json, so it is not a BIDS data set: give its top folder, "
+                f"{root} has no dataset_description.json, so it is not a BIDS data set: specify its top folder, "
                 "or add --skip-bids-validation if the rest follows BIDS."
             ) from error
-        raise NotBidsError(f"{file} cannot be read ({error}): mend it, or add --skip-bids-validation.") from error
+        raise NotBidsError(f"{file} cannot be read ({error}): correct it, or add --skip-bids-validation.") from error
     return str(description.get("Name") or root.resolve().name)
 
 
@@ -109,7 +111,7 @@ def select(dataset: Dataset, labels: Iterable[str]) -> tuple[str, ...]:
         participants = dataset.participants
         shown = ", ".join(participants[:10]) + (f", ... ({len(participants)} in all)" if len(participants) > 10 else "")
         raise NothingSelectedError(
-            f"--participant-label names people that the data set lacks: {', '.join(unknown)}. It has: {shown}."
+            f"--participant-label: participants not in the data set: {', '.join(unknown)}. It has: {shown}."
         )
     return tuple(label for label in dataset.participants if label in requested)
 
@@ -132,7 +134,7 @@ def anatomical_scans(
         if not names:
             continue
         if len(names) > 1:
-            log.warning("sub-%s: %s is used; not used: %s", participant, names[0], ", ".join(names[1:]))
+            log.warning("sub-%s: using %s; not using %s", participant, names[0], ", ".join(names[1:]))
         scans.append(Scan(participant, session, folder / names[0]))
     return scans
 
@@ -186,8 +188,8 @@ def _passes_all(file: BidsFile, datatype: str, filters: Mapping[str, object]) ->
         short = known.get(entity, entity)
         if short not in known.values():
             raise UsageError(
-                f"the BIDS filter for {file.suffix.lower()} names an unknown entity, {entity}; known: "
-                f"{', '.join(known)}."
+                f"the BIDS filter for {file.suffix.lower()} contains an unknown entity, {entity}; known "
+                f"entities: {', '.join(known)}."
             )
         if not passes(fields.get(short), value):
             return False

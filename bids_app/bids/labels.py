@@ -42,7 +42,9 @@ def from_ids(frame: pd.DataFrame, pattern: str) -> pd.DataFrame:
     labels = [_label(compiled.search(person)) for person in frame.index]
     if not any(labels):
         shown = ", ".join(frame.index[:3])
-        raise UsageError(f"--label-from-id {pattern} matches nobody; it is searched in labels without sub-: {shown}.")
+        raise UsageError(
+            f"--label-from-id {pattern} matches no participant; it is searched in labels without sub-: {shown}."
+        )
     return frame.assign(**{LABEL: pd.Series(labels, index=frame.index, dtype="string")})
 
 
@@ -56,8 +58,9 @@ def _label(match: re.Match[str] | None) -> str | None:
     names = [name for name in match.re.groupindex if match[name] is not None]
     if len(names) != 1:
         raise UsageError(
-            f"--label-from-id {match.re.pattern} has {match.re.groups} groups, and does not say which is the label of "
-            f"{match.string}: name it (?P<label>...), or name alternatives by class: (?P<patient>...)|(?P<control>...)."
+            f"--label-from-id {match.re.pattern} has {match.re.groups} groups, and it is ambiguous which is the "
+            f"label of {match.string}: name it (?P<label>...), or name alternatives by class: "
+            "(?P<patient>...)|(?P<control>...)."
         )
     return names[0]
 
@@ -113,7 +116,7 @@ def _sessions(root: Path, person: str) -> pd.DataFrame | None:
     table = _table(path, "session_id")
     sessions = table.pop("session_id").str.removeprefix("ses-")
     if twice := sorted(set(sessions[sessions.duplicated()])):
-        raise DataError(f"{path.name} lists sessions more than once: {', '.join(twice)}. Keep one line for each.")
+        raise DataError(f"{path.name} lists sessions more than once: {', '.join(twice)}. Keep one row for each.")
     return table.set_axis(pd.Index(sessions.astype(object))).drop(columns="participant_id", errors="ignore")
 
 
@@ -128,8 +131,8 @@ def _phenotype(path: Path) -> pd.DataFrame:
     table.index = pd.MultiIndex.from_arrays([labels, sessions], names=KEYS)
     if twice := [_describe_row(key) for key in table.index[table.index.duplicated()].unique()]:
         shown = ", ".join(twice[:5]) + (f" and {len(twice) - 5} more" if len(twice) > 5 else "")
-        todo = "" if has_sessions else ", or say in a column session_id which session each line is about"
-        raise DataError(f"{path.name} lists people more than once: {shown}. Keep one line for each{todo}.")
+        todo = "" if has_sessions else ", or add a column session_id with the session of each row"
+        raise DataError(f"{path.name} lists participants more than once: {shown}. Keep one row for each{todo}.")
     return table
 
 
@@ -139,8 +142,8 @@ def _table(path: Path, key: str) -> pd.DataFrame:
     if key not in table:
         columns = ", ".join(map(str, table))
         if len(table.columns) == 1 and re.search("[,;]", columns):
-            raise DataError(f"{path.name} is separated by commas or semicolons (CSV): save it with tabs (TSV).")
-        raise DataError(f"{path.name} has no {key} column; it has: {columns}. Rename the one that is meant.")
+            raise DataError(f"{path.name} is separated by commas or semicolons (CSV): save it as TSV (tab-separated).")
+        raise DataError(f"{path.name} has no {key} column; it has: {columns}. Rename the corresponding column.")
     if rows := [str(row + 2) for row in table.index[table[key].isna()]]:
         raise DataError(f"{path.name} has no {key} in line {', '.join(rows)}: fill in or delete it.")
     return table

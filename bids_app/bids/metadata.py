@@ -74,7 +74,7 @@ def _read(sidecar: Path, image: str) -> dict[str, object]:
     try:
         content = json.loads(sidecar.read_bytes())
         if not isinstance(content, dict):
-            raise ValueError("it holds no JSON object")
+            raise ValueError("it is not a JSON object")
     except (OSError, ValueError) as error:
         raise DataError(f"the sidecar {sidecar.name} of {image} cannot be read: {error}") from error
     return content

@@ -51,7 +51,7 @@ class BidsFile:
         """
         labels = {name.removesuffix("_"): value for name, value in entities.items() if value is not None}
         if unknown := set(labels) - set(ORDER):
-            raise ValueError(f"no BIDS entity: {', '.join(sorted(unknown))}")
+            raise ValueError(f"not a BIDS entity: {', '.join(sorted(unknown))}")
         ordered = {name: labels[name] for name in ORDER if name in labels}
         for name, value in {"sub": participant, "ses": session, **ordered}.items():
             if value is not None and not re.fullmatch(r"[0-9A-Za-z+]+", value):

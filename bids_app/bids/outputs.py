@@ -22,7 +22,9 @@ def label(text: str) -> str:
     """Drop what a BIDS label may not hold: a_b-c -> abc. Raises DataError where nothing is left."""
     characters = re.sub(r"[^0-9A-Za-z]", "", text)
     if not characters:
-        raise DataError(f"{text!r} has no letter (a to z) or digit, so no file can be named after it: rename it.")
+        raise DataError(
+            f"{text!r} contains no letter (a to z) or digit, so it cannot be part of a file name: rename it."
+        )
     return characters
 
 
@@ -50,16 +52,20 @@ def check_output(out: Path, bids_dir: Path) -> None:
     target, source = out.resolve(), bids_dir.resolve()
     if target == source or (target.is_relative_to(source) and source / "derivatives" not in target.parents):
         better = bids_dir / "derivatives" / "pellucid"
-        raise CannotWriteError(f"the output folder {out} lies in the input data set: choose one outside, or {better}.")
+        raise CannotWriteError(
+            f"the output folder {out} is inside the input data set: choose one outside it, or {better}."
+        )
     existing = next(parent for parent in (target, *target.parents) if os.path.lexists(parent))
     if not existing.is_dir():
-        raise CannotWriteError(f"{out} cannot be made: {existing} is a file. Choose another output folder.")
+        raise CannotWriteError(f"{out} cannot be created: {existing} is a file. Choose another output folder.")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise CannotWriteError(
             f"{existing} cannot be written: change its permissions, or choose another output folder."
         )
     if _is_foreign(target / "dataset_description.json"):
-        raise CannotWriteError(f"{out} holds another data set, not Pellucid's outputs: choose another output folder.")
+        raise CannotWriteError(
+            f"{out} contains another data set, not outputs of Pellucid: choose another output folder."
+        )
 
 
 def _is_foreign(description: Path) -> bool:

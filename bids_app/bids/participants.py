@@ -40,17 +40,19 @@ def read(path: Path) -> pd.DataFrame:
     `age_as_written` and so on. Raises MissingInputError, and DataError for a file without unique participant_id.
     """
     if not path.is_file():
-        raise MissingInputError(f"{path.name} is not in {path.parent}: the group level reads people's classes from it.")
+        raise MissingInputError(
+            f"{path.name} is not in {path.parent}: the group level reads the classes of participants from it."
+        )
     frame = strings(path)
     if "participant_id" not in frame:
         columns = ", ".join(map(str, frame))
-        raise DataError(f"{path.name} has no participant_id column; it has: {columns}. Is it separated by tabs?")
+        raise DataError(f"{path.name} has no participant_id column; it has: {columns}. Is it tab-separated?")
     frame = frame.dropna(how="all")
     if rows := [int(row) + 2 for row in frame.index[frame["participant_id"].isna()]]:
         raise DataError(f"{path.name} has no participant_id in line {', '.join(map(str, rows))}: fill in or delete it.")
     labels = frame.pop("participant_id").str.removeprefix("sub-")
     if twice := sorted(set(labels[labels.duplicated()])):
-        raise DataError(f"{path.name} lists people more than once: {', '.join(twice)}. Keep one line for each.")
+        raise DataError(f"{path.name} lists participants more than once: {', '.join(twice)}. Keep one row for each.")
     frame.index = pd.Index(labels.astype(object), name="participant_id")
     return with_synonyms(frame)
 
@@ -63,7 +65,9 @@ def strings(path: Path) -> pd.DataFrame:
         raise DataError(f"{path.name} is not a table of tab-separated UTF-8 text: {error}") from error
     frame.columns = pd.Index([str(column).strip() for column in frame.columns])
     if twice := sorted(set(frame.columns[frame.columns.duplicated()])):
-        raise DataError(f"{path.name} has columns of one name: {', '.join(twice)}. Rename or delete one of them.")
+        raise DataError(
+            f"{path.name} has several columns with the same name: {', '.join(twice)}. Rename or delete one of them."
+        )
     for column in frame:
         values = frame[column].astype("string").str.strip()
         frame[column] = values.mask(values.isin(_MISSING))
@@ -110,7 +114,7 @@ def _years(written: "pd.Series[str]") -> "pd.Series[float]":
     """Turn ages as people write them into years; what is no number of years is n/a and logged."""
     matches = {value: _AGE.fullmatch(value) for value in written.dropna().unique()}
     if odd := sorted(value for value, match in matches.items() if match is None):
-        log.warning("ages that are not a number of years count as n/a: %s", ", ".join(odd[:10]))
+        log.warning("ages that are not a number of years are treated as n/a: %s", ", ".join(odd[:10]))
     years = {value: float(match[1]) for value, match in matches.items() if match}
     return written.map(years).astype(float)
 
@@ -128,20 +132,20 @@ def classes(frame: pd.DataFrame, *, column: str, mapping: Mapping[str, Sequence[
     """
     if column not in frame:
         columns = ", ".join(str(name) for name in frame if not str(name).endswith(WRITTEN))
-        raise DataError(f"participants.tsv has no column {column}; it has: {columns}. Name one of them with --label.")
+        raise DataError(f"participants.tsv has no column {column}; it has: {columns}. Choose one of them with --label.")
     values = frame[column + WRITTEN] if column + WRITTEN in frame else frame[column]
     values = values.astype("string")
     counts = Counter(sorted(values.dropna()))
-    shown = ", ".join(f"{value} ({count})" for value, count in list(counts.items())[:20]) or "nothing but n/a"
+    shown = ", ".join(f"{value} ({count})" for value, count in list(counts.items())[:20]) or "only n/a"
     if not mapping:
         if len(counts) > MOST_CLASSES:
-            raise UsageError(f"column {column} has {len(counts)} values: say with --classes which of them are classes.")
+            raise UsageError(f"column {column} has {len(counts)} values: define the classes with --classes.")
         return values.rename("class")
     classed: dict[str, str] = {}
     for name, members in mapping.items():
         for value in members:
             if classed.setdefault(value, name) != name:
-                raise UsageError(f"--classes puts {value} into two classes, {classed[value]} and {name}.")
+                raise UsageError(f"--classes assigns {value} to two classes, {classed[value]} and {name}.")
     if unknown := [value for value in classed if value not in counts]:
-        raise DataError(f"column {column} has no value {', '.join(unknown)}; it has: {shown}. Mend --classes.")
+        raise DataError(f"column {column} has no value {', '.join(unknown)}; it has: {shown}. Correct --classes.")
     return values.map(classed).astype("string").rename("class")

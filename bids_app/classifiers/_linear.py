@@ -208,11 +208,13 @@ def _group_labels(sets: tuple[str, ...], voxel_grid: VoxelGrid | None, values: i
     if not sets:
         return {}
     if voxel_grid is None:
-        raise DataError("this classifier needs the positions of the voxels")
+        raise DataError("this classifier requires the positions of the voxels")
     labels = {name: voxel_grid.labels(name, values) for name in sets}
     several = {name: groups for name, groups in labels.items() if groups.max(initial=-1) > 0}
     if not several:
-        raise DataError("the parcellation has no two regions within the mask of the maps; choose another classifier")
+        raise DataError(
+            "fewer than two regions of the parcellation are within the mask of the maps; choose another classifier"
+        )
     return several
 
 
@@ -232,7 +234,7 @@ def _mean_diagonal(kernel: Floats) -> float:
     """The mean of the diagonal, which solvers expect to be 1."""
     size = float(np.diag(kernel).mean())
     if size == 0:
-        raise DataError("all training participants have the same values in every voxel; look at the maps")
+        raise DataError("all training participants have the same values in every voxel; check the maps")
     return size
 
 

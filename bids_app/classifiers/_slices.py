@@ -50,7 +50,7 @@ class Slices(nn.Module):
         if not 0 <= first <= last < shape[axis]:
             raise UsageError(f"there are no slices {first} to {last} of {shape[axis]} along axis {axis}")
         if content not in (NEIGHBOURS, REPEATED):
-            raise UsageError(f"the content of a slice is {NEIGHBOURS} or {REPEATED}, not {content!r}")
+            raise UsageError(f"the content of a slice must be {NEIGHBOURS} or {REPEATED}, not {content!r}")
         self.axis, self.step, self.size, self.content = axis, step, size, content
         self.positions = range(first, last + 1, step)
         self.plane = tuple(edge for number, edge in enumerate(shape) if number != axis)

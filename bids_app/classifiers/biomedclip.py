@@ -125,8 +125,8 @@ def load_weights(module: nn.Module, folder: Path) -> None:
     file = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if file is None:
         raise MissingInputError(
-            f"no weights of BiomedCLIP in {folder} (wanted: {' or '.join(FILES)}); get them with: "
-            f"hf download {HUB} {FILES[-1]} --local-dir {folder}"
+            f"no weights of BiomedCLIP in {folder} (expected: {' or '.join(FILES)}); download them with: hf "
+            f"download {HUB} {FILES[-1]} --local-dir {folder}"
         )
     tower = module.get_submodule("backbone.visual")
     expected = tower.state_dict()
@@ -138,8 +138,8 @@ def load_weights(module: nn.Module, folder: Path) -> None:
     if different:
         name = different[0]
         raise DataError(
-            f"{file.name} is not of BiomedCLIP's image tower: of {len(different)} tensors that differ, {PREFIX}{name} "
-            f"in the file is {_shape(state.get(name))} and in the tower {_shape(expected.get(name))}"
+            f"{file.name} is not the image tower of BiomedCLIP: of {len(different)} tensors that differ, "
+            f"{PREFIX}{name} is {_shape(state.get(name))} in the file and {_shape(expected.get(name))} in the tower"
         )
     tower.load_state_dict(state)
 

@@ -1,4 +1,4 @@
-"""Three 3D convolutions of 20, 10 and 5 channels and two dense layers of 300 and 100 units: the network of Ng et al.
+"""The network of Ng et al.: three 3D convolutions of 20, 10 and 5 channels and two dense layers of 300 and 100 units.
 
 Kernels of 3 x 3 x 3 voxels, zero padding, ReLU; max pooling over 2 x 2 x 2 voxels after the second and the third
 convolution; weights are initialised as by Glorot and Bengio. The first dense layer has 48.6 million weights at 121 x

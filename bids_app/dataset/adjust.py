@@ -44,7 +44,7 @@ def transform(
     """
     away = (covariates - np.asarray(arrays["mean"], float)).astype(np.float32)
     if not np.isfinite(away[:, arrays["kept"].astype(bool)]).all():
-        raise DataError("a participant lacks the value of a covariate that is adjusted for")
+        raise DataError("a participant has no value of a covariate")
     adjusted = np.array(x, dtype=np.float32)
     for column in np.flatnonzero(arrays["kept"]):
         # column by column, without a matrix product, whose rounding would depend on the other samples in x

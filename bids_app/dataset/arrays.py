@@ -60,7 +60,7 @@ def _read_values(path: Path, grid: Grid, smoothing_mm: float, form: str) -> NDAr
         volume = np.asarray(image.dataobj, dtype=np.float32)
     except (OSError, EOFError, nib.filebasedimages.ImageFileError) as problem:
         raise DataError(
-            f"{path.name} cannot be read ({problem}); run the participant level again for this person"
+            f"{path.name} cannot be read ({problem}); run the participant level again for this participant"
         ) from problem
     if not grid.same_place(volume.shape, image.affine):
         raise DataError(

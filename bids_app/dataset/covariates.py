@@ -27,7 +27,9 @@ def encode_covariates(
         words = table[column].astype(str)
         values = sorted_levels(table, column) if known is None else known[column]
         if known is None and len(values) == len(words):
-            raise DataError(f"--covariates {column}: its values differ between all {len(words)} people; choose another")
+            raise DataError(
+                f"--covariates {column}: its values differ between all {len(words)} participants; choose another"
+            )
         names[column] = tuple(f"{column}[{value}]" for value in values[1:])
         for value in values[1:]:
             coded[f"{column}[{value}]"] = words.eq(value).astype(float)

@@ -48,23 +48,24 @@ def _group_studies(table: pd.DataFrame, name: str) -> tuple[list[Study], str]:
     foci = np.column_stack([_numbers(table[axis], axis, name) for axis in AXES])
     if np.abs(foci).max() > MAX_DISTANCE_MM:
         raise DataError(
-            f"--reference-map {name}: a coordinate lies over {MAX_DISTANCE_MM:.0f} mm away; they are mm MNI"
+            f"--reference-map {name}: a coordinate is more than {MAX_DISTANCE_MM:.0f} mm from the origin; "
+            "coordinates must be in mm (MNI)"
         )
     for space in table["space"].unique() if "space" in table else ():
         if space not in ("", "n/a") and not str(space).upper().startswith("MNI"):
-            raise DataError(f"--reference-map {name} has coordinates in {space}; bring them to MNI space first")
+            raise DataError(f"--reference-map {name} has coordinates in {space}; convert them to MNI space first")
     of_study = table["study"] if "study" in table else table.index.astype(str)
     if (of_study == "").any():
-        raise DataError(f"--reference-map {name} has a line without study")
+        raise DataError(f"--reference-map {name} has a row without study")
     people = _people_per_line(table, name)
     studies, silent = [], 0
     for study, rows in table.groupby(of_study, sort=False).indices.items():
         sizes = np.unique(people[rows])
         if len(sizes) > 1:
-            raise DataError(f"--reference-map {name}: study {study} has several n")
+            raise DataError(f"--reference-map {name}: study {study} has several values of n")
         silent += bool(np.isnan(sizes[0]))
         studies.append(Study(foci[rows], float(np.nan_to_num(sizes[0], nan=DEFAULT_PEOPLE))))
-    assumed = f" ({DEFAULT_PEOPLE} people assumed in {silent})" if silent else ""
+    assumed = f" ({DEFAULT_PEOPLE} participants assumed in {silent})" if silent else ""
     counted = f"{len(studies)} {'study' if len(studies) == 1 else 'studies'}"
     return studies, f"activation likelihood of {len(foci)} coordinates of {counted}{assumed}"
 
@@ -77,7 +78,9 @@ def _people_per_line(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
     said = ~table["n"].isin(["", "n/a"]).to_numpy()
     people[said] = _numbers(table["n"][said], "n", name)
     if (people < 1).any():
-        raise DataError(f"--reference-map {name}: n is how many people a study had, and {np.nanmin(people):g} is none")
+        raise DataError(
+            f"--reference-map {name}: n must be the number of participants of a study, not {np.nanmin(people):g}"
+        )
     return people
 
 
@@ -87,7 +90,7 @@ def _numbers(column: "pd.Series[Any]", title: str, name: str) -> NDArray[np.floa
     if not np.isfinite(values).all():
         wrong = int((~np.isfinite(values)).argmax())
         line, value = column.index[wrong] + 1, column.iloc[wrong]
-        raise DataError(f"--reference-map {name}, coordinate {line}: {title} is {value!r}, which is no number")
+        raise DataError(f"--reference-map {name}, coordinate {line}: {title} is {value!r}, which is not a number")
     return values
 
 
@@ -95,7 +98,7 @@ def _read_tsv(path: Path) -> pd.DataFrame:
     """Read all columns as text, with lower-case names; empty lines are dropped."""
     table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig", quoting=3)
     if not isinstance(table.index, pd.RangeIndex):
-        raise ValueError("there are lines with more values than the header")
+        raise ValueError("some rows have more values than the header")
     table.columns = table.columns.str.strip().str.lower()
     if table.columns.has_duplicates:
         raise ValueError(f"there are two columns {table.columns[table.columns.duplicated()][0]}")

@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from bids_app.errors import DataError, UsageError
 
-FEW_GROUPS = "few groups hold all of it; use fewer folds or another --groups column"
+FEW_GROUPS = "a few groups contain the whole class; use fewer folds or another --groups column"
 MAX_TRIES = 1000  # orders of groups
 
 
@@ -31,14 +31,14 @@ class Split:
 
     def __post_init__(self) -> None:
         if not self.train or not self.test:
-            raise DataError(f"repeat {self.repeat}, fold {self.fold}: training and test both need people")
+            raise DataError(f"repeat {self.repeat}, fold {self.fold}: training and test set both need participants")
         if len(set(self.train + self.test)) != len(self.train) + len(self.test):
             raise DataError(f"repeat {self.repeat}, fold {self.fold}: a row of the samples is twice in the split")
         shared = {self.groups[row] for row in self.train} & {self.groups[row] for row in self.test}
         if shared:
             raise DataError(
-                f"repeat {self.repeat}, fold {self.fold}: {', '.join(sorted(shared)[:5])} are in training and test; "
-                "keep every person, and every group of --groups, on one side"
+                f"repeat {self.repeat}, fold {self.fold}: {', '.join(sorted(shared)[:5])} are in training and "
+                "test; keep every participant, and every group of --groups, on one side"
             )
 
 
@@ -81,7 +81,7 @@ def leave_site_out(
         train = tuple(row for row, row_site in enumerate(known) if row_site != site)
         test = tuple(row for row, row_site in enumerate(known) if row_site == site)
         split = Split(1, fold, train, test, names)
-        check_training(split, classes, why=f"only site {site} has it; leave it out of --classes, or use --folds")
+        check_training(split, classes, why=f"it occurs at site {site} only; remove it from --classes, or use --folds")
         splits.append(split)
     return splits
 
@@ -95,12 +95,14 @@ def hold_out(
     share or one class, DataError where a class has too few groups.
     """
     if not 0 < share < 1:
-        raise UsageError(f"the share that is held out has to lie between 0 and 1, such as 0.2, and is {share}")
+        raise UsageError(f"the proportion that is held out must be between 0 and 1, such as 0.2, not {share}")
     names = _group_names(classes, groups)
     _check_classes(classes, names)
     count, fewest = _smallest_class(classes, names)
     if count < 2:
-        raise DataError(f"class {fewest} has 1 person, who cannot both train and be held out: merge it or leave it out")
+        raise DataError(
+            f"class {fewest} has 1 participant, too few for training and test: merge the class or remove it"
+        )
     group = np.unique(names, return_inverse=True)[1]
     kinds, kind = np.unique(classes, return_inverse=True)
     counts = np.zeros((group.max() + 1, len(kinds)), int)
@@ -137,8 +139,8 @@ def balanced_folds(
     count, fewest = min(zip(sizes.sum(axis=0).tolist(), kinds, strict=True))
     if count < number * folds:
         raise DataError(
-            f"class {fewest} has {count} people, too few for {folds} folds that each hold out {number} of every class: "
-            f"enough for --n-test-per-class {count // folds} or --folds {count // number}; or merge classes"
+            f"class {fewest} has {count} participants, too few for {folds} folds that each hold out {number} of "
+            f"every class: use --n-test-per-class {count // folds} or --folds {count // number}, or merge classes"
         )
     splits = []
     for repeat in range(repeats):
@@ -146,7 +148,7 @@ def balanced_folds(
         for fold in range(1, folds + 1):
             train, test = ([row for row, name in enumerate(names) if (place[name] == fold) == held] for held in (0, 1))
             split = Split(repeat + 1, fold, tuple(train), tuple(test), names)
-            check_training(split, classes, why="all its people are held out; hold out fewer")
+            check_training(split, classes, why="all its participants are held out; hold out fewer")
             splits.append(split)
     return splits
 
@@ -159,10 +161,10 @@ def inner_folds(split: Split, classes: Sequence[str], *, folds: int, seed: int) 
     train_classes, names = [classes[row] for row in split.train], [split.groups[row] for row in split.train]
     count, fewest = _smallest_class(train_classes, names)
     if count < folds:
-        way_out = f"use {count} inner folds or merge classes" if count > 1 else "merge it or leave it out"
+        way_out = f"use {count} inner folds, or merge classes" if count > 1 else "merge the class or remove it"
         raise DataError(
-            f"repeat {split.repeat}, fold {split.fold}: class {fewest} has {count} people to train on, "
-            f"too few for {folds} inner folds: {way_out}"
+            f"repeat {split.repeat}, fold {split.fold}: class {fewest} has {count} training participants, too "
+            f"few for {folds} inner folds: {way_out}"
         )
     parts = stratified_folds(train_classes, names, folds=folds, seed=_derive_state(seed, split.repeat, split.fold))
     return [
@@ -200,21 +202,21 @@ def _group_names(classes: Sequence[str], groups: Sequence[str] | None) -> tuple[
 def _check_fold_count(classes: Sequence[str], groups: tuple[str, ...], folds: int) -> None:
     if folds < 2:
         raise UsageError(
-            f"--folds {folds}: at least 2 are needed, since people are tested by a model that has not seen them"
+            f"--folds {folds}: at least 2 are required, so that no model is tested on its training participants"
         )
     _check_classes(classes, groups)
     count, name = _smallest_class(classes, groups)
     if count < folds:
-        way_out = f"use --folds {count} or merge classes" if count > 1 else "merge it or leave it out"
-        raise DataError(f"class {name} has {count} people, --folds {folds} needs at least {folds}: {way_out}")
+        way_out = f"use --folds {count}, or merge classes" if count > 1 else "merge the class or remove it"
+        raise DataError(f"class {name} has {count} participants; --folds {folds} requires at least {folds}: {way_out}")
 
 
 def _check_classes(classes: Sequence[str], groups: tuple[str, ...]) -> None:
     if len(groups) != len(classes):
-        raise DataError(f"{len(classes)} samples have {len(groups)} group names; each needs one")
+        raise DataError(f"{len(classes)} samples have {len(groups)} group names; each sample needs one")
     if len(set(classes)) < 2:
         raise UsageError(
-            f"only class {', '.join(set(classes)) or '(none)'} has people to be used; name two with --classes"
+            f"only class {', '.join(set(classes)) or '(none)'} has participants; specify two with --classes"
         )
 
 
@@ -237,8 +239,8 @@ def _assign_folds(sizes: NDArray[np.int_], number: int, folds: int, seed: int) -
         if (filled == number).all():
             return place
     raise DataError(
-        f"no {folds} folds were found that hold out {number} people of each class with groups whole: "
-        "use another number, fewer folds, or another --groups column"
+        f"no {folds} folds were found that hold out {number} participants of each class without splitting "
+        "groups: use another number, fewer folds, or another --groups column"
     )
 
 
@@ -251,17 +253,17 @@ def _check_sites(sites: Sequence[str | None], groups: tuple[str, ...]) -> list[s
     lacking = sum("" in group_sites for group_sites in sites_by_group.values())
     if lacking:
         raise DataError(
-            f"--leave-site-out: {lacking} of {len(sites_by_group)} people have no site; "
-            "fill it in in participants.tsv, or leave them out with --exclude"
+            f"--leave-site-out: {lacking} of {len(sites_by_group)} participants have no site; fill it in in "
+            "participants.tsv, or exclude them with --exclude"
         )
     if len(set(known)) < 2:
-        raise UsageError(f"--leave-site-out: all people are from site {known[0]}, and two are needed; use --folds")
+        raise UsageError(f"--leave-site-out requires two sites, and all participants are from {known[0]}; use --folds")
     several = [(name, sorted(seen)) for name, seen in sorted(sites_by_group.items()) if len(seen) > 1]
     if several:
         listed = "; ".join(f"{name} ({', '.join(seen)})" for name, seen in several[:5])
         raise DataError(
-            f"--leave-site-out: {listed} would be in training and test; leave out all of them but "
-            "one site with --exclude, or give sites that share people one name"
+            f"--leave-site-out: {listed} would be in training and test; keep one site of each and --exclude the "
+            "others, or give the same name to sites that share participants"
         )
     return known
 
@@ -287,7 +289,7 @@ def _choose_held_out(counts: NDArray[np.int_], kinds: Sequence[str], share: floa
     for name, rows, whole in zip(kinds, tested, total, strict=True):
         if rows in (0, whole):
             raise DataError(
-                f"class {name} cannot be both in training and held out: few groups hold all of it; "
+                f"class {name} cannot be both in training and held out: a few groups contain the whole class; "
                 "use another --groups column or --random-seed"
             )
     return held

@@ -29,7 +29,9 @@ def read_folds(path: Path, samples: pd.DataFrame, groups: Sequence[str]) -> list
     table, file = read_table(path, OPTION), f"{OPTION} {path.name}"
     people = set(table["participant_id"])
     if strange := people - set(samples["participant_id"]):
-        log.warning("%s: ignoring %d of its %d people, who are not in this analysis", file, len(strange), len(people))
+        log.warning(
+            "%s: ignoring %d of its %d participants, who are not in this analysis", file, len(strange), len(people)
+        )
     rows = list(zip(samples["participant_id"], _normalise_sessions(samples["session_id"]), strict=True))
     classes = samples["class"].tolist()
     splits = []
@@ -38,7 +40,7 @@ def read_folds(path: Path, samples: pd.DataFrame, groups: Sequence[str]) -> list
         roles = _roles_of_samples(part, rows, f"{file}: repeat {repeat}, fold {fold}")
         train, test = (tuple(row for row, role in enumerate(roles) if role == side) for side in ROLES)
         split = Split(repeat, fold, train, test, tuple(groups))
-        check_training(split, classes, why=f"put people of it into training in {path.name}")
+        check_training(split, classes, why=f"add training participants of this class in {path.name}")
         splits.append(split)
     _check_held_out_once(splits, rows, file)
     return splits
@@ -70,7 +72,7 @@ def _read_strings(path: Path, file: str) -> pd.DataFrame:
     if lacking:
         raise DataError(f"{file} has no column {', '.join(lacking)}; it has {', '.join(map(str, table))}")
     if not isinstance(table.index, pd.RangeIndex):
-        raise DataError(f"{file} has lines with more values than its header; delete the tabs at their ends")
+        raise DataError(f"{file} has rows with more values than its header; delete trailing tabs")
     table.index += 2
     table = table[(table != "").any(axis=1)].reindex(columns=[*COLUMNS, "session_id"], fill_value=NONE)
     for column in table:
@@ -89,14 +91,14 @@ def _check_values(table: pd.DataFrame, file: str) -> None:
         raise DataError(f"{file} is empty; it needs a line for every participant in every fold")
     whole = r"0*[1-9][0-9]{0,8}"
     for column, wrong, wanted in (
-        ("participant_id", table["participant_id"].isin(["", NONE]), "a person"),
+        ("participant_id", table["participant_id"].isin(["", NONE]), "a participant"),
         ("role", ~table["role"].isin(ROLES), "train or test"),
         ("repeat", ~table["repeat"].str.fullmatch(whole), "a whole number above 0"),
         ("fold", ~table["fold"].str.fullmatch(whole), "a whole number above 0"),
     ):
         if wrong.any():
             line, value = next(table.loc[wrong, column].items())
-            raise DataError(f"{file}, line {line}: {column} has to be {wanted}, and is {value or 'empty'}")
+            raise DataError(f"{file}, line {line}: {column} must be {wanted}, not {value or 'empty'}")
 
 
 def _check_duplicate_lines(table: pd.DataFrame, file: str) -> None:
@@ -106,7 +108,7 @@ def _check_duplicate_lines(table: pd.DataFrame, file: str) -> None:
     twice = table[table.duplicated([*key, "session_id"]) | whole]
     if len(twice):
         repeat, fold, person = twice.iloc[0][key]
-        raise DataError(f"{file}: sub-{person} is listed twice in repeat {repeat}, fold {fold}; keep one line")
+        raise DataError(f"{file}: sub-{person} is listed twice in repeat {repeat}, fold {fold}; keep one row")
 
 
 def _roles_of_samples(part: pd.DataFrame, rows: list[tuple[str, str]], where: str) -> list[str]:
@@ -132,7 +134,7 @@ def _check_held_out_once(splits: list[Split], rows: list[tuple[str, str]], file:
             if first != split.fold:
                 raise DataError(
                     f"{file}: {_sample_name(rows[row])} is held out in folds {first} and {split.fold} of repeat "
-                    f"{split.repeat}; give folds whose test people overlap different repeats"
+                    f"{split.repeat}; assign folds with overlapping test sets to different repeats"
                 )
 
 

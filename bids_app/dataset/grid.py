@@ -29,7 +29,7 @@ class Grid:
     def __post_init__(self) -> None:
         if self.mask.ndim != 3 or self.mask.dtype != np.bool_ or not self.mask.any():
             raise DataError(
-                "the analysis mask must be 3D, true or false, with at least one voxel; check the maps' space"
+                "the analysis mask must be 3D and boolean, with at least one voxel; check the space of the maps"
             )
 
     @cached_property

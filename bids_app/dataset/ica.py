@@ -95,12 +95,12 @@ def match_networks(
     k, n = len(components), references.shape[1]
     if n > k:
         raise DataError(
-            f"{n} networks are in --network-templates, and --ica-components is {k}: raise it, or give fewer"
+            f"--network-templates has {n} networks and --ica-components is {k}: use more components or fewer networks"
         )
     standard = [x - x.mean(axis=1, keepdims=True) for x in (components.astype(float), references.T.astype(float))]
     sizes = [np.linalg.norm(x, axis=1, keepdims=True) for x in standard]
     if not all((size > 0).all() for size in sizes):
-        raise DataError("--network-templates has a map that is flat, or not a number, in the brain; leave it out")
+        raise DataError("--network-templates has a map that is constant or not a number in the brain; remove it")
     r = (standard[1] / sizes[1]) @ (standard[0] / sizes[0]).T
     _, component = linear_sum_assignment(-np.abs(r))
     return component.astype(np.int64), r[np.arange(n), component]

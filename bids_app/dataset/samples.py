@@ -19,8 +19,9 @@ SCANNER = ("Manufacturer", "ManufacturersModelName", "ManufacturerModelName", "M
 CLASS, PERSON = "class of the analysis", ""
 SIDECAR_SCANNER = "scanner_of_sidecar"  # `scanner` may be a column of people
 ONE_SOURCE = (
-    "where its regions are from could go with the diagnosis: take one source for everybody, and run the participant "
-    "level again with -d freesurfer=SUBJECTS_DIR that has them all, or with -d freesurfer=none (an atlas)"
+    "the source of the excluded regions could be correlated with the diagnosis: use one source for all "
+    "participants, and run the participant level again with -d freesurfer=SUBJECTS_DIR that contains all of "
+    "them, or with -d freesurfer=none (an atlas)"
 )
 COVARIATES = {"age": "age", "sex": "sex", "site": "site"}
 
@@ -91,7 +92,7 @@ def limit_per_class(table: pd.DataFrame, *, most: int | None, seed: int) -> pd.D
     people = table[table["used"]].drop_duplicates("participant_id").sort_values("participant_id")
     sampled = people.sample(frac=1, random_state=seed).groupby("class")["participant_id"].head(most)
     over = table["used"] & ~table["participant_id"].isin(sampled)
-    reason = f"not drawn: --max-per-class {most}"
+    reason = f"not sampled: --max-per-class {most}"
     return table.assign(used=table["used"] & ~over, reason=table["reason"].mask(over, reason))
 
 
@@ -137,7 +138,7 @@ def _drop_unknown(table: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:
     """Exclude samples with n/a in a needed column."""
     for column in needed:
         lacking = table["used"] & table[column].isna()
-        table.loc[lacking, "reason"] = f"{column} is n/a, and is adjusted for"
+        table.loc[lacking, "reason"] = f"covariate {column} is n/a"
         table.loc[lacking, "used"] = False
     return table
 
@@ -201,10 +202,10 @@ def _check_sessions(rows: list[dict[str, Any]], sessions: str | None) -> None:
         for person in several[:3]:
             names = [str(row["session_id"]) for row in rows if row["participant_id"] == person]
             listed.append(f"{person} ({', '.join(names)})")
-        more = f" and {len(several) - 3} more people" if len(several) > 3 else ""
+        more = f" and {len(several) - 3} more participants" if len(several) > 3 else ""
         raise UsageError(
-            f"several sessions: {'; '.join(listed)}{more}; say with --sessions which count: first, all (a sample each, "
-            "kept on one side of a split) or mean"
+            f"several sessions: {'; '.join(listed)}{more}; choose with --sessions: first, all (one sample each, "
+            "on the same side of a split) or mean"
         )
 
 
@@ -269,7 +270,7 @@ def _check_parameters(used: pd.DataFrame, maps: tuple[str, ...]) -> None:
                 odd, other = others[0]
                 todo = f"run the participant level again with {key} {usual} for {odd}"
                 raise DataError(
-                    f"the {map_name} maps were made with different parameters: "
-                    f"{key} is {usual} for {same} and {other} for {odd} ({len(others)} of {len(values)} maps differ); "
+                    f"the {map_name} maps were computed with different parameters: {key} is {usual} for {same} "
+                    f"and {other} for {odd} ({len(others)} of {len(values)} maps differ); "
                     f"{ONE_SOURCE if key == 'WithoutRegionsFrom' else todo}"
                 )

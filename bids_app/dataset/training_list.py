@@ -25,8 +25,8 @@ def eligible_models(
     rows = table[["participant_id", "repeat", "fold", "role"]].itertuples(index=False, name=None)
     if folds.digest(rows) != digest:
         raise DataError(
-            f"{OPTION} {path.name} is not the list of the people who trained this model; give the folds.tsv of the "
-            "analysis that the model is from, unchanged"
+            f"{OPTION} {path.name} is not the list of the training participants of this model; provide the "
+            "unchanged folds.tsv of the analysis that trained it"
         )
     train = table[table["role"] == "train"]
     members = {place: set(rows["participant_id"]) for place, rows in train.groupby(["repeat", "fold"])}

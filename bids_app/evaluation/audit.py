@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 CATEGORIES = {"site": "site", "sex": "sex", "source": "preprocessing source"}
-NUMBERS = {"age": "age", "mean_fd": "motion (mean FD)", "minutes": "minutes of BOLD", "tiv": "brain size (TIV)"}
+NUMBERS = {"age": "age", "mean_fd": "motion (mean FD)", "minutes": "BOLD duration (minutes)", "tiv": "brain size (TIV)"}
 UNEVEN_P = 0.05
 
 
@@ -32,8 +32,8 @@ def audit_classes(
         rows.append({"what": what, "people": len(known), "lacking": len(people) - len(known), **test})
     labelled = everyone[everyone["class"].notna()].drop_duplicates("participant_id")
     if not labelled["used"].all():
-        spelled = labelled.assign(used=np.where(labelled["used"], "used", "left out"))
-        rows.append({"what": "left out", "people": len(labelled), "lacking": 0, **_test_categories(spelled, "used")})
+        spelled = labelled.assign(used=np.where(labelled["used"], "included", "excluded"))
+        rows.append({"what": "exclusion", "people": len(labelled), "lacking": 0, **_test_categories(spelled, "used")})
     return [{**row, "uneven": row["p"] is not None and row["p"] < UNEVEN_P} for row in rows]
 
 
@@ -48,7 +48,7 @@ def list_single_site_classes(people: pd.DataFrame, classes: Sequence[str], *, la
     for name in classes:
         where = sorted(people.loc[people["class"] == name, "site"].dropna().astype(str).unique())
         if len(where) == 1:
-            sentences.append(f"all people of class {name} are of site {where[0]}")
+            sentences.append(f"all participants of class {name} are from site {where[0]}")
     return sentences
 
 
@@ -60,12 +60,12 @@ def _test_categories(known: pd.DataFrame, column: str) -> dict[str, Any]:
         }
     }
     if min(counts.shape) < 2:
-        return {**distribution, "test": "none: one value", "p": None, "effect": 0.0}
+        return {**distribution, "test": "none (one value)", "p": None, "effect": 0.0}
     chi2 = stats.chi2_contingency(counts, correction=False)
     effect = math.sqrt(chi2.statistic / (counts.to_numpy().sum() * (min(counts.shape) - 1)))
     exact = counts.shape == (2, 2)
     p = stats.fisher_exact(counts.to_numpy()).pvalue if exact else chi2.pvalue
-    return {**distribution, "test": "Fisher's exact" if exact else "chi squared", "p": float(p), "effect": effect}
+    return {**distribution, "test": "Fisher's exact" if exact else "chi-squared", "p": float(p), "effect": effect}
 
 
 def _test_numbers(known: pd.DataFrame, column: str, classes: Sequence[str]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _test_numbers(known: pd.DataFrame, column: str, classes: Sequence[str]) -> d
     groups = [class_values for class_values in values.values() if class_values.size]
     everything = np.concatenate(groups)
     if len(groups) < 2 or np.ptp(everything) == 0:
-        return {**distribution, "test": "none: one value", "p": None, "effect": 0.0}
+        return {**distribution, "test": "none (one value)", "p": None, "effect": 0.0}
     test = stats.kruskal(*groups)
     effect = float(test.statistic) / (len(everything) - 1)
     return {**distribution, "test": "Kruskal-Wallis", "p": float(test.pvalue), "effect": effect}

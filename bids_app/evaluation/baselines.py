@@ -29,7 +29,7 @@ def available_baselines(people: pd.DataFrame, *, label: str | None = None) -> di
 def describe_omitted(label: str | None) -> list[str]:
     """Return a sentence for each baseline that is omitted because it contains `label`, the predicted column."""
     return [
-        f"The baseline '{name}' was left out, since {label} is what the classifiers predict."
+        f"The baseline '{name}' was excluded because {label} is what the classifiers predict."
         for name, columns in COLUMNS.items()
         if label in columns
     ]

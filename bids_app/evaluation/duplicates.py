@@ -83,7 +83,7 @@ def _similar_pairs(x: NDArray[np.float32], grid: Grid, apart: NDArray[np.bool_])
         return
     product = _residuals(x, grid)
     power = np.diag(product)
-    for columns, how in ((slice(people), ""), (slice(people, None), ", one of them mirrored left to right")):
+    for columns, how in ((slice(people), ""), (slice(people, None), ", one of them flipped left-right")):
         total = (power[:people, None] + power[columns])[apart]
         difference = np.maximum(total - 2 * product[:people, columns][apart], 0)
         # two copies pull the mean towards themselves, which shrinks their sums of squares by this factor
@@ -94,7 +94,7 @@ def _similar_pairs(x: NDArray[np.float32], grid: Grid, apart: NDArray[np.bool_])
         ratio = difference / np.maximum(np.minimum(total, usual), np.finfo(float).tiny)
         similar = ratio <= min(1 - MIN_LIKENESS, max(_chance_limit(np.sort(ratio), rank), ROUNDING))
         for (i, j), share in zip(np.argwhere(apart)[similar].tolist(), ratio[similar], strict=True):
-            yield Pair(i, j, "alike", f"likeness {1 - share:.3f}{how} (the same scan 1, unrelated people 0)")
+            yield Pair(i, j, "alike", f"likeness {1 - share:.3f}{how} (1: same scan, 0: unrelated participants)")
 
 
 def _chance_limit(ratios: NDArray[np.float64], rank: int) -> float:
@@ -178,6 +178,7 @@ def _pairs_with_equal_slices(x: NDArray[np.float32], grid: Grid, apart: NDArray[
         for run in np.split(positions, np.flatnonzero(np.diff(positions) != 1) + 1):
             if len(run) >= MIN_SLICES:
                 measure = (
-                    f"{len(run)} {planes[axis]} slices are equal, {run[0]} to {run[-1]} along axis {axis} of the grid"
+                    f"{len(run)} {planes[axis]} slices are identical, {run[0]} to {run[-1]} along axis {axis} of "
+                    "the grid"
                 )
                 yield Pair(i, j, "slices", measure)

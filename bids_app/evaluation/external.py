@@ -33,6 +33,6 @@ def describe_performance(row: "pd.Series[float]", classes: Sequence[str], *, che
     else:
         outcome = f"distinguished {class_words(classes)} above chance"
     return (
-        f"On {int(row['n'])} people {whose}, {cell_words(str(row['cell']))} {outcome} ({numbers}). "
-        "Whether age, sex, site, motion or brain size alone could do as well was not tested here."
+        f"In {int(row['n'])} participants {whose}, {cell_words(str(row['cell']))} {outcome} ({numbers}). Whether "
+        "age, sex, site, motion or brain size alone could do as well was not tested here."
     )

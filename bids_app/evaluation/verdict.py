@@ -64,8 +64,10 @@ def judge_model(
         gains = "; ".join(f"{name}: {_format_gain(rivals[name])}" for name in stronger)
         return Verdict(
             NO_BETTER,
-            f"{model} distinguished {labels} above chance ({numbers}), but is not shown to do better than "
-            f"{_join_names(stronger)} alone (difference in balanced accuracy, {gains}); {UNINTERPRETABLE}.",
+            (
+                f"{model} distinguished {labels} above chance ({numbers}), but was not shown to perform better than "
+                f"{_join_names(stronger)} alone (difference in balanced accuracy, {gains}); {UNINTERPRETABLE}."
+            ),
         )
     beaten = f" and better than {_join_names(list(rivals))} alone" if rivals else ""
     return Verdict(BETTER, f"{model} distinguished {labels} above chance{beaten} ({numbers}).")
@@ -77,14 +79,14 @@ def _describe_scores(
     phrases = [
         f"balanced accuracy {format_interval(first, 'balanced_accuracy')}, chance {1 / len(classes):.2f}",
         f"AUROC {format_interval(first, 'auroc')}, chance 0.50",
-        f"{int(first['n'])} people",
+        f"{int(first['n'])} participants",
     ]
     if not math.isnan(chance["p_corrected"]):
-        several = " over all cells" if chance["p_corrected"] != chance["p"] else ""
+        several = " corrected over all models" if chance["p_corrected"] != chance["p"] else ""
         phrases.insert(1, f"p = {chance['p_corrected']:.3g}{several}, {int(chance['permutations'])} permutations")
     if len(rows) > 1:
         every = rows["balanced_accuracy"]
-        phrases.append(f"the first of {len(rows)} repeats, of {every.min():.2f} to {every.max():.2f}")
+        phrases.append(f"first of {len(rows)} repeats, which range from {every.min():.2f} to {every.max():.2f}")
     return "; ".join(phrases)
 
 
@@ -123,5 +125,5 @@ def cell_words(cell: str) -> str:
 def format_interval(row: "pd.Series[float]", name: str) -> str:
     """Return a score of a row of the table with its interval, as text."""
     if pd.isna(row[name]):
-        return "not computable (no fold held out both classes)"
-    return f"{row[name]:.2f} (95 % interval {row[f'{name}_low']:.2f} to {row[f'{name}_high']:.2f})"
+        return "not computable [no fold held out both classes]"
+    return f"{row[name]:.2f} [95 % interval {row[f'{name}_low']:.2f} to {row[f'{name}_high']:.2f}]"

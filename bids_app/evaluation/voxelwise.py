@@ -83,7 +83,7 @@ def permute_tfce(
     others, values = _standardise_varying(others), np.asarray(x, np.float64)
     usable = _residual_share(values, np.column_stack([np.ones(len(x)), tested, others])) > MIN_RESIDUAL_SHARE
     if not usable.any():
-        raise DataError("no voxel varies between people beyond what classes and covariates explain: nothing to test")
+        raise DataError("no voxel varies between participants beyond classes and covariates: nothing to test")
     box = grid.cropped
     image = Nifti1Image(box.volume(usable).astype(np.uint8), box.affine)
     statistics = permuted_ols(
@@ -126,7 +126,8 @@ def check_design(tested: Values, others: Values) -> None:
     rest = len(tested) - 2 - np.linalg.matrix_rank(others) if others.size else len(tested) - 2
     if rest < 1:
         raise DataError(
-            f"--voxelwise-test: {len(tested)} people are too few for {others.shape[1]} columns beside a class"
+            f"--voxelwise-test: {len(tested)} participants are too few for {others.shape[1]} columns in addition "
+            "to the class"
         )
     if _residual_share(tested[:, None], np.column_stack([np.ones(len(tested)), others]))[0] <= MIN_RESIDUAL_SHARE:
         raise DataError("--voxelwise-test: the columns of --covariates determine the class; adjust for fewer")

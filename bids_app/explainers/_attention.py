@@ -23,7 +23,10 @@ def refuse_without_class_token(classifier: nn.Module, method: str) -> str | None
     """Why a method of transformers does not suit a classifier; None if slices have patch tokens and a class token."""
     if isinstance(classifier, TokenNetwork):
         return None
-    return f"{method} needs a transformer with a class token; for a convolutional network use gradcam, else weights"
+    return (
+        f"{method} requires a transformer with a class token; use gradcam for a convolutional network, "
+        "otherwise weights"
+    )
 
 
 @contextmanager

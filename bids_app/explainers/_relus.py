@@ -10,12 +10,12 @@ OTHER_ACTIVATIONS = (nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh
 def refuse_unguidable(classifier: nn.Module, method: str) -> str | None:
     """Why a guided method does not suit a classifier; None if every activation function is an nn.ReLU module."""
     if getattr(classifier, "input_format", None) != "volumes":
-        return f"{method} needs a network with ReLU modules; for a linear model use weights or pattern"
+        return f"{method} requires a network with ReLU modules; use weights or pattern for a linear model"
     modules = list(classifier.modules())
     if not any(isinstance(module, nn.ReLU) for module in modules):
-        return f"{method} needs ReLU modules, and this network has none: it would equal saliency"
+        return f"{method} requires ReLU modules, and this network has none: it would be equal to saliency"
     if other := next((module for module in modules if isinstance(module, OTHER_ACTIVATIONS)), None):
-        return f"{method} does not suit {type(other).__name__}, which this network has beside its ReLUs"
+        return f"{method} does not support {type(other).__name__}, which this network has in addition to ReLUs"
     return None
 
 

@@ -19,7 +19,7 @@ from bids_app.explainers._activations import explain_by
 from bids_app.explainers._attention import attention_weights, patch_values, refuse_without_class_token
 
 SIGN = "positive"
-UNIT = "attention of the class token (share of a slice)"
+UNIT = "attention of the class token (proportion of a slice)"
 SCOPE = "sample"
 COARSE = True
 

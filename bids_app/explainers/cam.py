@@ -15,7 +15,7 @@ from bids_app.errors import DataError
 from bids_app.explainers._activations import activations_and_logits, explain_by, has_cam_layer, weighted_sum
 
 SIGN = "both"
-UNIT = "class activation (the logit is its mean over cells, and a constant)"
+UNIT = "class activation (the logit is its mean over activation units plus a constant)"
 SCOPE = "sample"
 COARSE = True
 TOLERANCE = 1e-3  # of the logit, in float32
@@ -25,7 +25,7 @@ def check(classifier: torch.nn.Module) -> str | None:
     """Why a classifier has no class activation map: no spatial layer, or no single linear layer after its mean."""
     if has_cam_layer(classifier) and isinstance(getattr(classifier, "head", None), torch.nn.Linear):
         return None
-    return "cam needs a network that ends in a mean over space and one linear layer; use gradcam for others"
+    return "cam requires a network that ends in a spatial mean and one linear layer; use gradcam for others"
 
 
 def cam_map(classifier: torch.nn.Module, x: torch.Tensor, target: int) -> NDArray[np.float32]:
@@ -40,7 +40,7 @@ def cam_map(classifier: torch.nn.Module, x: torch.Tensor, target: int) -> NDArra
     bias = 0.0 if head.bias is None else float(head.get_parameter("bias")[target].detach())
     error = abs(activations.mean(dtype=np.float64) + bias - logits[target])
     if error > TOLERANCE * max(1.0, abs(float(logits[target]))):
-        raise DataError("the class activation map does not sum up to the logit, so there is no cam; use gradcam")
+        raise DataError("the class activation map does not sum to the logit, so cam is not defined; use gradcam")
     return activations
 
 

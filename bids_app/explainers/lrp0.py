@@ -32,7 +32,7 @@ def check(classifier: nn.Module) -> str | None:
         return reason
     unsupported = (*OTHER_ACTIVATIONS, *OTHER_NORMS, nn.MultiheadAttention)
     if other := next((module for module in classifier.modules() if isinstance(module, unsupported)), None):
-        hint = "; for a transformer use lrp_ahln" if isinstance(other, nn.LayerNorm) else ""
+        hint = "; use lrp_ahln for a transformer" if isinstance(other, nn.LayerNorm) else ""
         return f"lrp0 has no rule for {type(other).__name__}{hint}"
     return None
 

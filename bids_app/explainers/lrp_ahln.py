@@ -30,7 +30,7 @@ SCOPE = "sample"
 def check(classifier: nn.Module) -> str | None:
     """Why the rules do not suit a classifier: it is no transformer, or has layers without a rule."""
     if not attentions(classifier):
-        return "lrp_ahln needs a transformer; for other networks use lrp0"
+        return "lrp_ahln requires a transformer; use lrp0 for other networks"
     supported = (nn.GELU, nn.LayerNorm)
     others = (*OTHER_ACTIVATIONS, *lrp0.OTHER_NORMS, nn.MultiheadAttention)
     unsupported = tuple(layer for layer in others if layer not in supported)

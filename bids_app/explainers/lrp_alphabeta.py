@@ -39,7 +39,7 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 def check(classifier: nn.Module) -> str | None:
     """Why the rule does not suit a classifier: it is no network of convolutions, or rule 0 does not suit it either."""
     if not has_cam_layer(classifier):
-        return "lrp_alphabeta needs a convolutional network; for a linear model use weights or pattern"
+        return "lrp_alphabeta requires a convolutional network; use weights or pattern for a linear model"
     if reason := lrp0.check(classifier):
         return reason.replace("lrp0", "lrp_alphabeta", 1)
     layers = [module for module in classifier.modules() if type(module) in CONVOLUTIONS]

@@ -21,7 +21,7 @@ COARSE = True
 def check(classifier: torch.nn.Module) -> str | None:
     """Why there is no mean activation of a classifier: it has no spatial layer, or the mean over channels is zero."""
     if not has_cam_layer(classifier):
-        return "mean_activation needs a network with a spatial layer before its head"
+        return "mean_activation requires a network with a spatial layer before its head"
     if isinstance(classifier.get_submodule("cam_layer"), torch.nn.LayerNorm):
         return "mean_activation is zero in a layer that sets the mean over channels to 0, as LayerNorm does"
     return None

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from bids_app.explainers._state import evaluation_mode
 
 SIGN = "both"
-UNIT = "fall of the logit without the region"
+UNIT = "decrease of the logit without the region"
 SCOPE = "sample"
 REGIONWISE = True
 
 
 def check(classifier: torch.nn.Module) -> str | None:
     """None for every classifier of the catalogue: regions of both volumes and vectors can be occluded."""
-    return None if hasattr(classifier, "input_format") else "occlusion needs a classifier of this catalogue"
+    return None if hasattr(classifier, "input_format") else "occlusion requires a classifier of this catalogue"
 
 
 def explain(

@@ -39,5 +39,7 @@ def describe(classifier: torch.nn.Module, x_train: NDArray[Any]) -> NDArray[np.f
     logits -= logits.mean(axis=0)
     squares = (logits**2).sum(axis=0)
     if squares.min() <= np.finfo(np.float32).tiny:
-        raise DataError("all training participants get the same decision, so there is no pattern; look at the scores")
+        raise DataError(
+            "all training participants have the same decision value, so there is no pattern; check the scores"
+        )
     return combine_samples(logits.T / squares[:, None], x_train, centre).astype(np.float32)

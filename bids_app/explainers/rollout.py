@@ -17,7 +17,7 @@ from bids_app.explainers._activations import explain_by
 from bids_app.explainers._attention import attention_weights, patch_values, refuse_without_class_token
 
 SIGN = "positive"
-UNIT = "attention rolled out (share of a slice)"
+UNIT = "attention rollout (proportion of a slice)"
 SCOPE = "sample"
 COARSE = True
 

@@ -22,7 +22,7 @@ def check(classifier: torch.nn.Module) -> str | None:
     """Why a classifier has no weights of voxels: it is not linear."""
     if isinstance(getattr(classifier, "linear", None), torch.nn.Linear):
         return None
-    return "weights needs a linear classifier, such as svm; for a network use gradcam, for a forest occlusion"
+    return "weights requires a linear classifier such as svm; use gradcam for a network, occlusion for a forest"
 
 
 def explain(

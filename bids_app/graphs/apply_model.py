@@ -65,10 +65,10 @@ def run_application_graph(application: ApplicationPlan, settings: Settings) -> p
             graph.connect([(refitted[key], node, [("out", f"fitted_{key}")]) for key in places])
     set_crash_folder(graph, work_dir.logs)
     preload = ["bids_app.training.apply"]
-    run_graph(graph, settings, last=("apply_",), total=len(application.cells), what="cells applied", preload=preload)
+    run_graph(graph, settings, last=("apply_",), total=len(application.cells), what="models applied", preload=preload)
     anonymise_crash_files(work_dir.logs, settings)
     if any(work_dir.logs.glob("crash-*")):
-        raise FailedError(f"the model was not applied: {failure_reason(work_dir.logs)}")
+        raise FailedError(f"the model could not be applied: {failure_reason(work_dir.logs)}")
     text = dict.fromkeys(("participant_id", "session_id", "cell", "predicted"), str)
     return pd.concat(
         [

@@ -59,7 +59,7 @@ def make_node(
     node's name becomes `_`, since nipype takes none.
     """
     if "<" in function.__qualname__:
-        raise ValueError(f"{function.__qualname__} does not stand at the top of its module")
+        raise ValueError(f"{function.__qualname__} is not defined at the top level of its module")
     interface = FunctionCall([*arguments, *connected], function=f"{function.__module__}:{function.__qualname__}")
     node = Node(interface, name=name.replace("-", "_"), mem_gb=mem_gb, n_procs=n_procs)
     for key, value in arguments.items():

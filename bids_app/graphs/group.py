@@ -73,7 +73,7 @@ def run_group_graph(analysis: GroupPlan, settings: Settings) -> WorkDir:
     total = len(analysis.cells) * len(analysis.splits)
     n_permutations = sum(count_labellings(cell, settings) for cell in analysis.cells if not is_linear(cell))
     inner = total if settings.group.inner_folds else 0
-    what = "folds, permutations and simulated studies" if n_permutations or n_voxelwise or n_power else "folds trained"
+    what = "folds, permutations and simulated studies" if n_permutations or n_voxelwise or n_power else "folds"
     networks = [cell.classifier.replace("-", "_") for cell in analysis.cells if not is_linear(cell)]
     last = ("train_", "inner_", "voxelwise_", "power_", *(f"null_{name}" for name in networks))
     run_graph(
@@ -87,7 +87,7 @@ def run_group_graph(analysis: GroupPlan, settings: Settings) -> WorkDir:
     anonymise_crash_files(work_dir.logs, settings)
     if any(work_dir.logs.glob("crash-*")):
         raise FailedError(
-            f"the analysis stopped: {failure_reason(work_dir.logs)}; what is finished is kept in the work folder"
+            f"the analysis failed: {failure_reason(work_dir.logs)}; completed steps are kept in the work folder"
         )
     return work_dir
 

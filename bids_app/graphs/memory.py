@@ -19,8 +19,8 @@ from bids_app.training.training_config import config_from_module, select_model_o
 BRAIN_MM3, BRAIN_MM = 1.9e6, (148.0, 184.0, 158.0)  # of the templates' masks, and the box round them and a voxel
 LIBRARIES_GB, COPIES = 1.5, 4
 REMEDY = (
-    "use coarser maps (--resolution of the participant level), give more by --mem-mb, leave the classifier out of "
-    "--classifiers, or raise --set NAME.accumulate, so that fewer people go through at once"
+    "use coarser maps (--resolution at the participant level), allow more memory with --mem-mb, remove the "
+    "classifier from --classifiers, or raise --set NAME.accumulate, which processes fewer participants at once"
 )
 
 
@@ -56,7 +56,10 @@ def memory_by_cell(analysis: GroupPlan, settings: Settings, *, preload: list[str
     most = memory_gb(settings.compute)
     if most is not None:
         _check_memory(
-            {name: needed[name] for name in steps}, steps, most, "what may be used (--mem-mb, or this machine's) is"
+            {name: needed[name] for name in steps},
+            steps,
+            most,
+            ("the available memory (--mem-mb, or that of this machine) is"),
         )
     return needed
 
@@ -98,9 +101,12 @@ def _check_memory(needed: dict[str, float], steps: dict[str, float], most: float
     large = [name for name, gb in needed.items() if gb > most]
     if large:
         each = "; ".join(
-            f"{name} needs about {needed[name]:.1f} GB, {steps[name]:.1f} of it for a step" for name in large
+            f"{name} requires about {needed[name]:.1f} GB, {steps[name]:.1f} GB of it for one training step"
+            for name in large
         )
-        raise NotEnoughMemoryError(f"too large to be trained: {each}; {where} {most:.1f} GB. To mend it, {REMEDY}")
+        raise NotEnoughMemoryError(
+            f"not enough memory for training: {each}; {where} {most:.1f} GB. To solve this, {REMEDY}"
+        )
 
 
 def _values_gb(analysis: GroupPlan, cell: ModelSpec) -> float:

@@ -80,8 +80,8 @@ def _death_message(node: Any, code: int | None) -> str:
     """One line about a worker that ended without an answer."""
     how = f"by signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
     return (
-        f"MemoryError: the process of {node.fullname} ended {how}; if nobody stopped it, memory ran out: "
-        f"it was planned with {node.mem_gb:g} GB. Lower --nprocs, or give more memory\n"
+        f"MemoryError: the process of {node.fullname} ended {how}; unless it was stopped by hand, it ran out of "
+        f"memory ({node.mem_gb:g} GB were planned). Lower --nprocs, or provide more memory\n"
     )
 
 

@@ -61,12 +61,12 @@ def run_prediction_pages(
         settings,
         last=("page_",),
         total=len(predictions),
-        what="pages of people",
+        what="prediction pages",
         preload=[write_prediction_page.__module__],
     )
     anonymise_crash_files(work_dir.logs, settings)
     if any(work_dir.logs.glob("crash-*")):
-        raise FailedError(f"the pages of people were not made: {failure_reason(work_dir.logs)}")
+        raise FailedError(f"the prediction pages could not be written: {failure_reason(work_dir.logs)}")
     return work_dir.prediction_pages
 
 

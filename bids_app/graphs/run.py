@@ -105,7 +105,7 @@ def failure_reason(*folders: Path) -> str:
     files_by_folder = [sorted(folder.glob("crash-*"), key=lambda file: file.stat().st_mtime) for folder in folders]
     files = next((files for files in files_by_folder if files), [])
     if not files:
-        return "it was not computed, and no crash file says why"
+        return "it was not computed, and there is no crash file"
     errors = ERROR_LINE.findall(files[-1].read_text(errors="replace"))
     kind, message = errors[-1] if errors else ("Error", "see the file")
     text = message if kind in ("DataError", "MissingInputError", "MemoryError") else f"{kind}: {message}"
@@ -145,7 +145,7 @@ def _build_plugin(settings: Settings, callback: Callable[[Any, str], None], prel
         raise MissingInputError(f"--use-plugin: there is no file {file}")
     content = yaml.safe_load(file.read_text())
     if not isinstance(content, dict) or "plugin" not in content:
-        raise UsageError(f"--use-plugin {file.name}: it has to state `plugin:` and, if wanted, `plugin_args:`")
+        raise UsageError(f"--use-plugin {file.name}: it must contain `plugin:` and, optionally, `plugin_args:`")
     arguments = {**(content.get("plugin_args") or {}), "status_callback": callback}
     name = content["plugin"]
     if name == "SLURM":

@@ -66,8 +66,10 @@ class Slurm(SLURMPlugin):
         result: dict[str, Any] | None = super()._get_result(taskid)
         if result and "results file does not exist" in str(result["traceback"]):
             result["traceback"] = [
-                f"MemoryError: job {taskid} of SLURM ended without an answer; if nobody stopped it and its time was "
-                f"not up, memory ran out: it was planned with {self._job_gb[taskid]:g} GB. `sacct -j {taskid}` may "
-                "say more; --mem in the sbatch_args of --use-plugin gives more\n"
+                (
+                    f"MemoryError: SLURM job {taskid} ended without a result; unless it was cancelled or reached its "
+                    f"time limit, it ran out of memory ({self._job_gb[taskid]:g} GB were planned). `sacct -j {taskid}` "
+                    "may show more; --mem in the sbatch_args of --use-plugin provides more memory\n"
+                )
             ]
         return result

@@ -17,13 +17,17 @@ def check_series(
     `sample_mask` (all volumes,).
     """
     if series.ndim != 2:
-        raise DataError(f"series have {series.ndim} axes in place of 2 (voxels, time): is the image 4D?")
+        raise DataError(f"series have {series.ndim} axes instead of 2 (voxels, time); is the image 4D?")
     voxels, volumes = series.shape
     if voxels == 0:
-        raise DataError("the brain mask is empty: no voxel to compute a map of; look at the mask of the BOLD image")
+        raise DataError("the brain mask is empty, so no map can be computed; check the mask of the BOLD image")
     if mask is not None and np.count_nonzero(mask) != voxels:
-        raise DataError(f"the mask has {np.count_nonzero(mask)} voxels, the series {voxels}: they are of two grids")
+        raise DataError(
+            f"the mask has {np.count_nonzero(mask)} voxels and the series {voxels}: they are on different grids"
+        )
     if sample_mask is not None and np.count_nonzero(sample_mask) != volumes:
         raise DataError(f"{np.count_nonzero(sample_mask)} volumes are uncensored, and the series have {volumes}")
     if volumes < MIN_VOLUMES:
-        raise DataError(f"{volumes} volumes are left, and a map needs {MIN_VOLUMES} at least; raise --fd-threshold")
+        raise DataError(
+            f"{volumes} volumes are retained, and a map requires at least {MIN_VOLUMES}; raise --fd-threshold"
+        )

@@ -51,9 +51,9 @@ def check_band(band: tuple[float, float] | None, *, tr: float) -> tuple[float, f
     """The band in Hz, by default 0.01-0.08. Raises DataError for a TR that is not positive or too long."""
     low, high = band or BAND
     if not (math.isfinite(tr) and tr > 0):
-        raise DataError(f"the repetition time is {tr} s: give RepetitionTime in the sidecar of the BOLD image")
+        raise DataError(f"the repetition time is {tr} s; set RepetitionTime in the sidecar of the BOLD image")
     if not 0 <= low < high:
-        raise UsageError(f"--band {low:g} {high:g}: give the lower frequency first, in Hz, none of them below 0")
+        raise UsageError(f"--band {low:g} {high:g}: specify the lower frequency first, in Hz, both at least 0")
     if high > (1 + 1e-9) / (2 * tr):
         raise DataError(
             f"--band {low:g} {high:g} goes above {1 / (2 * tr):.4g} Hz, the Nyquist frequency of volumes {tr:g} s "
@@ -76,8 +76,8 @@ def plan_spectral_sum(
     gaps = sample_mask.size - np.count_nonzero(sample_mask)
     if gaps and definition in WITHOUT_GAPS:
         raise DataError(
-            f"--alff-definition {definition} needs a series without gaps, and {gaps} volumes are censored; choose "
-            "mean, afni or xcpd, or --fd-threshold 0, which censors none"
+            f"--alff-definition {definition} requires a series without gaps, and {gaps} volumes are censored; "
+            "choose mean, afni or xcpd, or --fd-threshold 0, which censors none"
         )
     length = 1 << (sample_mask.size - 1).bit_length() if definition == "dpabi" else sample_mask.size
     bins = np.arange(length // 2 + 1)
@@ -85,7 +85,8 @@ def plan_spectral_sum(
     if not inside.any():
         raise DataError(
             f"{sample_mask.size} volumes {tr:g} s apart resolve frequencies {1 / (sample_mask.size * tr):.3g} Hz "
-            f"apart, and none of them is in the band {low:g}-{high:g} Hz; choose a wider band or leave this scan out"
+            f"apart, and none of them is in the band {low:g}-{high:g} Hz; choose a wider band or exclude this "
+            "scan"
         )
     whole = (bins > 0) & (bins < sample_mask.size // 2) if definition == "afni" else bins > 0
     weights = (bins > 0).astype(np.float64)  # XCP-D counts a bin 0 that is nearest to its edge, but the mean is gone

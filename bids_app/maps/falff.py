@@ -13,7 +13,7 @@ from bids_app.maps._series import check_series
 from bids_app.maps._spectrum import plan_spectral_sum, sum_amplitudes
 
 INPUT = "denoised"
-UNIT = "share of the amplitude (0 to 1)"
+UNIT = "proportion of the amplitude (0 to 1)"
 ENTITIES = {"stat": "falff"}
 SUFFIX = "boldmap"
 REGISTRATION = "syn"
@@ -41,7 +41,7 @@ def compute(
     which defines none, and DataError as ALFF does. Zou et al. 2008, J Neurosci Methods 172:137.
     """
     if alff_definition == "xcpd":
-        raise UsageError("--alff-definition xcpd defines no falff: leave falff out of --maps, or choose mean")
+        raise UsageError("--alff-definition xcpd does not define falff: remove falff from --maps, or choose mean")
     check_series(series, sample_mask=sample_mask)
     spectral_sum = plan_spectral_sum(alff_definition, tr=tr, sample_mask=sample_mask, band=band)
     inside, whole = sum_amplitudes(series, spectral_sum, np.column_stack([spectral_sum.inside, spectral_sum.whole])).T

@@ -11,7 +11,7 @@ from bids_app.maps import _strength
 from bids_app.maps._strength import connectivity_strength
 
 INPUT = "filtered"
-UNIT = "strength of connectivity (mean correlation, or degree)"
+UNIT = "connectivity strength (mean correlation, or degree)"
 ENTITIES = {"stat": "fcs"}
 SUFFIX = "boldmap"
 REGISTRATION = "syn"

@@ -40,14 +40,14 @@ def compute(series: Array, *, network_maps: Array, network_names: tuple[str, ...
     check_series(series)
     if network_maps.shape != (len(series), len(network_names)):
         raise DataError(
-            f"network maps of {network_maps.shape} voxels and networks for {len(series)} voxels and "
+            f"network maps have {network_maps.shape} voxels and networks, for {len(series)} voxels and "
             f"{len(network_names)} names: --network-templates is not on the grid of the BOLD image"
         )
     freedom = series.shape[1] - len(network_names) - 1
     if freedom < 1:
         raise DataError(
-            f"{series.shape[1]} volumes are too few for {len(network_names)} networks: {len(network_names) + 2} are "
-            "needed; give fewer maps in --network-templates or raise --fd-threshold"
+            f"{series.shape[1]} volumes are too few for {len(network_names)} networks: {len(network_names) + 2} "
+            "are required; use fewer maps in --network-templates or raise --fd-threshold"
         )
     courses = _courses(series, *_orthogonal(network_maps, network_names))
     betas, z = _regressed(series, courses, freedom)
@@ -62,14 +62,14 @@ def _orthogonal(maps: Array, names: tuple[str, ...]) -> tuple[Array, NDArray[np.
     lengths = np.sqrt(np.diag(products))
     flat = [name for name, length in zip(names, lengths, strict=True) if not length > 0]
     if flat:
-        raise DataError(f"--network-templates: {', '.join(flat)} is flat, or not a number, in the brain; leave it out")
+        raise DataError(f"--network-templates: {', '.join(flat)} is constant or not a number in the brain; remove it")
     correlations = products / np.outer(lengths, lengths)
     values, vectors = np.linalg.eigh(correlations)
     if values[-1] > CONDITION**2 * values[0]:
         first, second = np.unravel_index(np.abs(np.triu(correlations, 1)).argmax(), correlations.shape)
         raise DataError(
             f"--network-templates are collinear: the most similar are {names[first]} and {names[second]} (r = "
-            f"{correlations[first, second]:.6f}); leave one of them out"
+            f"{correlations[first, second]:.6f}); remove one of them"
         )
     back = vectors / np.sqrt(values) / lengths[:, None]
     return (centred @ back).astype(np.float32), back

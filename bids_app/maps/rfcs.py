@@ -13,7 +13,7 @@ from bids_app.maps._series import check_series
 from bids_app.maps._strength import connectivity_strength
 
 INPUT = "filtered"
-UNIT = "strength of connectivity (mean correlation, or degree)"
+UNIT = "connectivity strength (mean correlation, or degree)"
 ENTITIES = {"stat": "rfcs"}
 SUFFIX = "boldmap"
 REGISTRATION = "syn"
@@ -36,11 +36,15 @@ def compute(series: NDArray[np.float32], *, parcels: NDArray[np.int32], strength
     """
     check_series(series)
     if parcels.shape != series.shape[:1]:
-        raise DataError(f"the atlas has {parcels.size} voxels in the mask, the series {len(series)}: two grids")
+        raise DataError(
+            f"the atlas has {parcels.size} voxels in the mask and the series {len(series)}: they are on different grids"
+        )
     labels, region = np.unique(parcels, return_inverse=True)
     here = labels != 0
     if here.sum() < 2:
-        raise DataError(f"{here.sum()} regions of the atlas lie in the brain mask, and rfcs needs 2; look at the atlas")
+        raise DataError(
+            f"{here.sum()} regions of the atlas are in the brain mask, and rfcs requires 2; check the atlas"
+        )
     values = np.zeros(len(labels), np.float32)
     values[here] = connectivity_strength(_means(series, region, len(labels))[here], kind=strength)
     return values[region]

@@ -35,7 +35,7 @@ def compute(t1w: np.ndarray, *, mask: np.ndarray, intensity: str) -> np.ndarray:
     inside = mask > 0
     values = t1w[inside].astype(np.float64)
     if values.size == 0 or values.min() == values.max():
-        raise DataError("the brain has one intensity only, or no voxel; its T1w cannot be scaled")
+        raise DataError("the brain has a single intensity, or no voxel, so the T1w image cannot be scaled")
     centre, spread = (values.mean(), values.std()) if intensity == "zscore" else (values.min(), np.ptp(values))
     scaled = np.zeros(t1w.shape, dtype=np.float32)
     scaled[inside] = (values - centre) / spread

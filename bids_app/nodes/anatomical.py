@@ -187,16 +187,16 @@ def _find_brain(
         given_mask: nib.Nifti1Image = nib.as_closest_canonical(read_image(mask_file))
         if given_mask.shape != image.shape or not np.allclose(given_mask.affine, image.affine, atol=1e-2):
             raise DataError(f"--brain-mask {Path(mask_file).name} is not on the grid of its T1w")
-        return np.asarray(given_mask.dataobj) > 0, "given by --brain-mask"
+        return np.asarray(given_mask.dataobj) > 0, "from --brain-mask"
     stripped_mask = skull.find_stripped_brain(values, voxel_ml=float(np.prod(image.header.get_zooms())) / 1000)
     if stripped_mask is not None:
-        return stripped_mask, "the image came skull-stripped"
+        return stripped_mask, "the input image is skull-stripped"
     if template is None:
-        raise DataError("a whole head, and no template with a head was planned for it")
+        raise DataError("the image shows a whole head, and no template with a head was prepared for it")
     template_head, template_mask = (_read_ants(path) for path in template)
     head_image = _read_ants("conformed.nii.gz")
     mask = head.brain_mask(head_image, template_head, template_mask, folder=str(Path.cwd()), seed=seed, sloppy=sloppy)
-    return mask.numpy() > 0, f"by registration to {Path(template[0]).name.split('_')[0].removeprefix('tpl-')}"
+    return mask.numpy() > 0, f"from registration to {Path(template[0]).name.split('_')[0].removeprefix('tpl-')}"
 
 
 def _mask_brain(anat: Anatomy) -> ants.ANTsImage:

@@ -26,14 +26,14 @@ from bids_app.planning.participant_records import (
     WarpedAnatomy,
 )
 from bids_app.preprocess.conform import read_image
-from bids_app.report import methods
-from bids_app.report.person import Figure
+from bids_app.report.methods import describe_participant
+from bids_app.report.participant import Figure
 
 TOLERANCE = 0.01
 
 
 class PageContent(TypedDict):
-    """What a person's page says of the anatomy, by the names that `report.person.write` takes."""
+    """What a page says of the anatomy, by the arguments of `report.participant.write_participant_report`."""
 
     figures: list[Figure]
     volumes: dict[str, float]
@@ -186,7 +186,7 @@ def _stage_volumes(stage: Path, anatomy: ProcessedAnatomy) -> None:
 
 def _draw(stage: Path, anatomy: ProcessedAnatomy, templates: TemplateFiles, *, radiological: bool) -> list[Figure]:
     """Every picture shows the brain only."""
-    from bids_app.report import figures
+    from bids_app.report.figures import draw_map, draw_registration, draw_segmentation
 
     folder = make_folder(stage, anatomy.session, "figures")
     native = anatomy.anat["native"]
@@ -198,20 +198,21 @@ def _draw(stage: Path, anatomy: ProcessedAnatomy, templates: TemplateFiles, *, r
         shown.append(Figure(title, caption, file.relative_to(stage).as_posix()))
         return file
 
-    file = add("Brain mask and tissues", "Outlines on the bias-corrected T1w in native space.", "tissues")
+    file = add("Brain mask and tissues", "Outlines on the bias-corrected T1w image in native space.", "tissues")
     native_mask, segmentation = read_image(native["mask"]), read_image(anatomy.tissues["dseg"])
-    figures.segmentation(read_image(native["t1w"]), native_mask, segmentation, file, radiological=radiological)
+    draw_segmentation(read_image(native["t1w"]), native_mask, segmentation, file, radiological=radiological)
     for kind, files in anatomy.sources.items():
         caption = (
-            "The person's brain in template space under the template's outline and its grey matter (50 % probability)."
+            "The participant's brain in template space, with the outlines of the template brain and its grey "
+            "matter (50 % probability)."
         )
         file = add(f"Registration to the template ({kind})", caption, outputs.label(f"registration{kind}"))
         grey = read_image(templates["gm"])
-        figures.registration(read_image(files["t1w"]), mask, file, template_gm=grey, radiological=radiological)
+        draw_registration(read_image(files["t1w"]), mask, file, template_gm=grey, radiological=radiological)
     for name, path in anatomy.maps.items():
         part = catalogue.load("maps", name)
         file = add(f"Map {name}", (part.__doc__ or "").splitlines()[0], outputs.label(f"map{name}"))
-        figures.map_panel(read_image(path), brain, mask, file, title=name, unit=part.UNIT, radiological=radiological)
+        draw_map(read_image(path), brain, mask, file, title=name, unit=part.UNIT, radiological=radiological)
     return shown
 
 
@@ -219,18 +220,18 @@ def _page_content(anatomy: ProcessedAnatomy, totals: dict[str, dict[str, float]]
     job, settings, native = anatomy.job, anatomy.settings, anatomy.anat["native"]
     facts = {"Preprocessed by": job.source, **native["facts"]}
     if not job.own_t1w:
-        facts["Session"] = "another one, as this one has no T1w image"
+        facts["Session"] = "T1w image from another session, as this one has none"
     checks = [
-        f"The modulated total of {tissue} ({kind}) is {share:.3f} of its native volume: look at the registration"
+        f"The modulated total of {tissue} ({kind}) is {share:.3f} of its native volume: check the registration"
         for kind, shares in totals.items()
         for tissue, share in shares.items()
         if tissue != "CSF" and abs(share - 1) > TOLERANCE
     ]
     for kind, shares in totals.items():
-        facts[f"Modulated total over native volume ({kind})"] = ", ".join(
+        facts[f"Modulated total / native volume ({kind})"] = ", ".join(
             f"{name} {share:.4f}" for name, share in shares.items()
         )
-    text = methods.participant(
+    text = describe_participant(
         maps=list(job.kinds),
         registration={**dict(zip(job.registrations, job.registrations, strict=True)), **job.kinds},
         resolution=settings["resolution"],

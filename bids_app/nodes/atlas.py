@@ -76,17 +76,18 @@ def _labels_on_grid(
     """Labels (X, Y, Z), and in words how they came to the space."""
     x, y, z = grid.shape
     if source.space == space:
-        return resample_to_grid(source, (x, y, z), grid.affine), f"declares {space}, the space of the maps"
+        return resample_to_grid(source, (x, y, z), grid.affine), (f"declared space: {space}, that of the maps")
     try:
         brain = templates.brain(source.space)
     except MissingInputError:
         note = (
-            f"declares {source.space}; shown on {space} without a transform, so borders may be off by some millimetres"
+            f"declared space: {source.space}; shown in {space} without a transform, so borders may be off by "
+            "some millimetres"
         )
         return resample_to_grid(source, (x, y, z), grid.affine), note
     return (
         _register_and_warp(source, brain, template, folder, seed=seed, sloppy=sloppy),
-        f"declares {source.space}; transformed to {space} by registering the two templates' brains",
+        f"declared space: {source.space}; transformed to {space} by registration of the two template brains",
     )
 
 

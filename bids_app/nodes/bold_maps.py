@@ -41,7 +41,7 @@ def clean_series(*, run: PreprocessedRun, settings: DenoisingSettings, grid: lis
     band = None if settings["band"] is None else (float(settings["band"][0]), float(settings["band"][1]))
     first = max(run["skipped"], strategies.count_non_steady_state(frame) if denoises else 0)
     if first >= len(sample_mask):
-        raise DataError(f"{bold.name} has {len(sample_mask)} volumes, and --dummy-scans leaves out {first}")
+        raise DataError(f"{bold.name} has {len(sample_mask)} volumes, and --dummy-scans removes {first}")
     if first:
         values, sample_mask, fd, dvars = values[:, first:].copy(), sample_mask[first:], fd[first:], dvars[first:]
         table = None if table is None else table[first:]

@@ -20,11 +20,11 @@ from bids_app.bids.outputs import write_json
 from bids_app.nodes.atlas import ResampledAtlas
 from bids_app.planning.participant_records import BoldRun, BoldSettings, CleanedRun, TemplateFiles, WarpedAnatomy
 from bids_app.preprocess.conform import read_image, to_nifti
-from bids_app.report import methods_bold
-from bids_app.report.person import Section
+from bids_app.report.methods_bold import BoldOptions, describe_bold, map_options
+from bids_app.report.participant import RunSection
 
 if TYPE_CHECKING:
-    from bids_app.report import functional as drawing
+    from bids_app.report.bold_section import RunMap
 
 Session = tuple[str, str | None]  # participant and session, without their prefixes
 
@@ -61,9 +61,9 @@ def stage_run(
     templates: TemplateFiles,
     settings: BoldSettings,
     tissues: WarpedAnatomy | None,
-) -> Section:
+) -> RunSection:
     """Stage one run's outputs and return its part of the page; tissues: the person's at the template, if known."""
-    from bids_app.report import functional as drawing
+    from bids_app.report.bold_section import RunMap
 
     space = {**run.entities, "space": settings["space"], "res": resolution_label(run.resolution)}
     folder = outputs.folder(stage, *session, "func")
@@ -83,7 +83,7 @@ def stage_run(
             sidecar["MapParameters"] = _map_parameters(name, settings, run.resolution)
             write_json(folder / f"{stem}.json", sidecar)
             caption = f"{sidecar['Description']} {_describe_map(part, run.mask, parameters)}".strip()
-            maps.append(drawing.Map(key, read_image(file), part.UNIT, caption=caption))
+            maps.append(RunMap(key, read_image(file), part.UNIT, caption=caption))
             _write_region_tables(folder, session, run, entities, part.SUFFIX, file)
     if settings["save_series"]:
         fields["MapParameters"] = _series_parameters("series", settings, run.resolution)
@@ -96,7 +96,7 @@ def stage_run(
 def describe_runs(runs: list[ProcessedRun], settings: BoldSettings) -> str:
     """How the maps of a person's runs were made, in words."""
     first = runs[0]
-    options = methods_bold.Options(
+    options = BoldOptions(
         denoise=settings["denoise"],
         band=first.cleaned["band"],
         fd_threshold=settings["fd_threshold"],
@@ -106,9 +106,9 @@ def describe_runs(runs: list[ProcessedRun], settings: BoldSettings) -> str:
         resampled=settings["resampled"],
         parcellation=next(iter(settings["atlases"]), ""),
         network_names=[name.partition("_")[2] for name in first.maps.get("networks", {}) if "beta" in name],
-        **methods_bold.map_options(settings["parameters"].values()),
+        **map_options(settings["parameters"].values()),
     )
-    return methods_bold.participant(
+    return describe_bold(
         settings["maps"], options, source=first.plan["source"], space=settings["space"], resolution=first.resolution
     )
 
@@ -146,14 +146,14 @@ def _sidecar_fields(run: ProcessedRun) -> dict[str, Any]:
 def _list_steps(run: ProcessedRun) -> list[str]:
     """What was done to the series, in order."""
     cleaned = run.cleaned
-    steps = ["volumes before the steady state cut off"] if cleaned["dummies"] else []
+    steps = ["non-steady-state volumes removed"] if cleaned["dummies"] else []
     if run.plan["source"] == "pellucid":
-        steps += ["slice times corrected"] if cleaned["slice_time"] is not None else []
-        steps.append("motion, alignment to the T1w and to the template in one interpolation")
-    steps.append("read in the mask")
-    steps += ["volumes of much motion dropped"] if not np.load(cleaned["sample_mask"]).all() else []
+        steps += ["slice timing corrected"] if cleaned["slice_time"] is not None else []
+        steps.append("motion correction, coregistration to the T1w image and normalisation in one interpolation")
+    steps.append("masked")
+    steps += ["high-motion volumes censored"] if not np.load(cleaned["sample_mask"]).all() else []
     steps += ["trend and confounds regressed out"] if cleaned["confound_columns"] else []
-    return [*steps, *(["band-pass (not for alff and falff)"] if cleaned["band"] is not None else [])]
+    return [*steps, *(["band-pass filtered (not for alff and falff)"] if cleaned["band"] is not None else [])]
 
 
 def _map_parameters(name: str, settings: BoldSettings, resolution: float) -> dict[str, Any]:
@@ -225,23 +225,23 @@ def _draw(
     stage: Path,
     session: Session,
     run: ProcessedRun,
-    maps: list[drawing.Map],
+    maps: list[RunMap],
     templates: TemplateFiles,
     settings: BoldSettings,
     tissues: WarpedAnatomy | None,
-) -> Section:
-    from bids_app.report import functional as drawing
+) -> RunSection:
+    from bids_app.report.bold_section import RunData, TemplateImages, draw_run, label_tissues
 
     cleaned = run.cleaned
     fd = np.load(cleaned["fd"])
-    drawn_run = drawing.Run(
+    drawn_run = RunData(
         participant=session[0],
         session=session[1],
         entities=run.entities,
         series=np.load(cleaned["series"], mmap_mode="r"),
         mask=run.mask,
         tr=cleaned["tr"],
-        kept=np.load(cleaned["sample_mask"]),
+        sample_mask=np.load(cleaned["sample_mask"]),
         fd=fd if np.isfinite(fd).any() else None,
         dvars=np.load(cleaned["dvars"]),
         denoised=np.load(cleaned["filtered"], mmap_mode="r"),
@@ -251,12 +251,12 @@ def _draw(
     )
     brain, mask = read_image(templates["brain"]), read_image(templates["mask"])
     files = templates if tissues is None else tissues
-    segmentation = drawing.tissues({1: read_image(files["gm"]), 2: read_image(files["wm"])}, mask=mask)
-    whose = "the template's" if tissues is None else "the person's"
-    return drawing.draw(
+    segmentation = label_tissues({1: read_image(files["gm"]), 2: read_image(files["wm"])}, mask=mask)
+    whose = "the template's" if tissues is None else "the participant's"
+    return draw_run(
         drawn_run,
         stage,
-        template=drawing.Template(brain, mask, segmentation, whose=whose),
+        template=TemplateImages(brain, mask, segmentation, whose=whose),
         maps=maps,
         fd_threshold=None if settings["denoise"] == "none" else settings["fd_threshold"] or None,
         radiological=settings["radiological"],

@@ -36,7 +36,7 @@ def resample_excluded_regions(
     if excluded["file"] is not None:
         numbers = freesurfer.numbers(excluded["regions"])
         inside = _warp_wmparc(Path(excluded["file"]), anat, templates["brain"], kind, numbers)
-        note = f"brought to {space} by nearest neighbour with the person's transform ({kind})"
+        note = f"transformed to {space} with the participant's transform ({kind}), nearest neighbour"
     else:
         name, stamp = freesurfer.ATLAS, atlas.stamp(freesurfer.ATLAS)
         folder = resample_atlas(
@@ -64,8 +64,8 @@ def _warp_wmparc(file: Path, anat: Anatomy, grid: str, kind: str, numbers: list[
     dice = 2 * (brain & labelled).sum() / max(brain.sum() + labelled.sum(), 1)
     if dice < MIN_DICE:
         raise DataError(
-            f"{'/'.join(file.parts[-3:])} does not lie where the T1w's brain does (Dice {dice:.2f}): "
-            "give the FreeSurfer folder that was made from this T1w"
+            f"{'/'.join(file.parts[-3:])} does not overlap the brain of the T1w image (Dice {dice:.2f}): use the "
+            "FreeSurfer folder that was computed from this T1w image"
         )
     to_nifti(np.isin(values, numbers).astype(np.float32), labels.affine).to_filename("native.nii.gz")
     moving = ants.image_read("native.nii.gz")

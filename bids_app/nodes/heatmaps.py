@@ -72,7 +72,9 @@ def _sidecar(
 ) -> dict[str, Any]:
     """The sidecar of one heatmap; about: what heatmaps.json says of its method."""
     return {
-        "Description": f"What {metadata['Cell']} used of this held-out person for {explained}; not where a disease is",
+        "Description": (
+            f"What {metadata['Cell']} used for class {explained} in this held-out participant; not where a disease is"
+        ),
         **metadata,
         "Parameters": {outputs.camel(key): value for key, value in about["options"].items()},
         "Units": about["unit"],

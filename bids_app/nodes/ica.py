@@ -128,8 +128,8 @@ def check_components(*, plan: ComponentPlan, work: str, **fits: str) -> dict[str
     if weak := [row for row in rows if row["network"] in wanted and row["r"] < ica.MIN_R]:
         each = "; ".join(f"{row['network']} in {_describe_fit(row['place'])} (|r| = {row['r']:.2f})" for row in weak)
         raise DataError(
-            f"the ICA found no component for: {each}. At least {ica.MIN_R:g} is asked for: leave such a network out "
-            "of --network-templates (and of its .tsv), or try another --ica-components"
+            f"no component of the ICA matches: {each}. |r| of at least {ica.MIN_R:g} is required: remove such a "
+            "network from --network-templates (and from its .tsv), or try another --ica-components"
         )
     WorkDir(Path(work)).component_matches.write_text(json.dumps(rows))
     return {name: plan["networks"].index(name.partition("-")[2]) for name in plan["maps"]}
@@ -138,7 +138,7 @@ def check_components(*, plan: ComponentPlan, work: str, **fits: str) -> dict[str
 def _describe_fit(place: str) -> str:
     """2_1 -> repeat 2, fold 1; inner_2_1_1_3 -> inner fold 3 of repeat 2, fold 1."""
     if place == EVERYBODY:
-        return "the ICA of everybody"
+        return "the ICA of all participants"
     numbers = place.removeprefix(f"{INNER}_").split("_")
     inside = f"inner fold {numbers[-1]} of " if place.startswith(INNER) else ""
     return f"{inside}repeat {numbers[0]}, fold {numbers[1]}"

@@ -8,9 +8,8 @@ from bids_app.bids import outputs
 from bids_app.nodes.anatomical_outputs import PageContent, ProcessedAnatomy, stage_anatomy
 from bids_app.nodes.bold_outputs import ProcessedRun, describe_runs, stage_run
 from bids_app.planning.participant_records import Anatomy, AnatomySettings, BoldSettings, ParticipantJob, TemplateFiles
-from bids_app.report import methods
-from bids_app.report import person as page
-from bids_app.report.person import Section
+from bids_app.report.methods import cited_references
+from bids_app.report.participant import RunSection, write_participant_report
 
 
 def write_participant(
@@ -34,7 +33,7 @@ def write_participant(
     planned, out = ParticipantJob(**job), Path(output_dir)
     session = (planned.participant, planned.session)
     content = _empty_content(planned)
-    sections: list[Section] = []
+    sections: list[RunSection] = []
     with outputs.staging(out) as stage:
         if anat is not None:
             anatomy = _collect_anatomy(planned, settings, anat, results)
@@ -83,13 +82,13 @@ def _empty_content(job: ParticipantJob) -> PageContent:
     return {"figures": [], "volumes": {}, "facts": {"Preprocessed by": job.source}, "checks": [], "methods": ""}
 
 
-def _write_page(stage: Path, job: ParticipantJob, content: PageContent, sections: list[Section]) -> None:
-    page.write(
+def _write_page(stage: Path, job: ParticipantJob, content: PageContent, sections: list[RunSection]) -> None:
+    write_participant_report(
         stage / f"{job.name}.html",
         participant=job.participant,
         session=job.session,
         **content,
-        references=methods.cited(content["methods"]),
+        references=cited_references(content["methods"]),
         version=__version__,
         functional=sections,
     )

@@ -17,7 +17,7 @@ from bids_app.regions import tables
 from bids_app.training.fold_files import FoldFiles
 
 if TYPE_CHECKING:
-    from bids_app.report.called import Call
+    from bids_app.report.prediction_page import Prediction
 
 
 def write_prediction_page(
@@ -34,28 +34,28 @@ def write_prediction_page(
     t1w: the participant's T1w and its transforms to the template, as ANTs takes them, each with the time when it was
     written; empty where there is none.
     """
-    from bids_app.report import called
+    from bids_app.report.prediction_page import save_prediction_page
 
     name = session_name(participant, parse_session(session))
     file = Path(folder) / f"{name}.html"
-    called.write(
+    save_prediction_page(
         file,
         name=name.replace("_", ", "),
         true=predictions[0]["prediction"]["true"],
         classes=context["classes"],
-        calls=[_page_section(prediction, context) for prediction in predictions],
+        predictions=[_page_section(prediction, context) for prediction in predictions],
         template=read_image(context["brain"]),
         mask=read_image(context["mask"]),
-        own=_t1w_in_template_space([str(path) for path, _ in t1w], context["brain"]) if t1w else None,
+        native=_t1w_in_template_space([str(path) for path, _ in t1w], context["brain"]) if t1w else None,
         radiological=context["radiological"],
         version=__version__,
     )
     return str(file)
 
 
-def _page_section(prediction: PagePrediction, context: PageContext) -> "Call":
+def _page_section(prediction: PagePrediction, context: PageContext) -> "Prediction":
     """What the page shows of one cell."""
-    from bids_app.report.called import Call
+    from bids_app.report.prediction_page import Prediction
 
     files, row, first = FoldFiles(Path(prediction["folder"])), prediction["prediction"], prediction["maps"][0]
     grid = Grid.read(WorkDir(Path(context["work"])).grid(first))
@@ -65,7 +65,7 @@ def _page_section(prediction: PagePrediction, context: PageContext) -> "Call":
     heatmap = np.asarray(maps[prediction["row"], context["classes"].index(explained)])
     with np.load(files.region_zscores) as stored:
         zscores = dict(stored)
-    return Call(
+    return Prediction(
         cell=prediction["cell"],
         words=prediction["verdict"],
         predicted=row["predicted"],

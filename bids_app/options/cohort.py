@@ -71,8 +71,10 @@ class Cohort:
     covariates: tuple[str, ...] | None = cohort(
         None,
         "covariates to regress out (`tiv` for `gm` and `wm`); `none` for none",
-        "The regression is fitted on training participants. Categorical columns (`sex`) are dummy-coded; participants "
-        "without a value are left out and listed",
+        (
+            "The regression is fitted on training participants. Categorical columns (`sex`) are dummy-coded; "
+            "participants without a value are excluded and listed"
+        ),
         metavar="COLUMN",
         former=("adjust_for",),
     )

@@ -28,8 +28,10 @@ class Compute:
     mem_mb: int | None = compute(
         None,
         "memory of all processes together; `32G` works too",
-        "A bare number under 512 is refused. A network whose training would need more is named before anything is "
-        "computed, with what it needs (exit code 65)",
+        (
+            "A bare number under 512 is rejected. A network whose training would exceed it is reported with its "
+            "requirement before any computation (exit code 65)"
+        ),
         metavar="MB",
         minimum=512,
         aliases=("--mem",),

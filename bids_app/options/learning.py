@@ -37,15 +37,17 @@ class Learning:
     leave_site_out: bool = classification(False, "leave-one-site-out cross-validation")
     test_size: float | None = classification(
         None,
-        "fraction of every class to hold out, in place of folds, drawn anew in each repeat",
+        "fraction of every class to hold out, instead of folds, drawn again in each repeat",
         metavar="FRACTION",
         former=("hold_out",),
     )
     n_test_per_class: int | None = classification(
         None,
         "number of participants of every class that each fold holds out",
-        "They are drawn at random, nobody twice in a repeat; participants drawn in no fold are only trained on. Groups "
-        "(`--groups`) and the sessions of a participant are not divided",
+        (
+            "They are drawn at random, none twice in a repeat; participants drawn in no fold are used for training "
+            "only. Groups (`--groups`) and the sessions of a participant are not divided"
+        ),
         metavar="N",
         minimum=1,
         former=("test_per_class",),

@@ -26,7 +26,7 @@ class Phantom:
     resolution: float = phantom(3.0, "voxel size ({default})", metavar="MM")
     random_seed: int = phantom(1, "the same seed writes the same files ({default})", metavar="N")
     base: Path | None = phantom(
-        None, "plant the effect in the controls of this data set in place of the template", metavar="BIDS"
+        None, "plant the effect in the controls of this data set instead of the template", metavar="BIDS"
     )
     bold: float | None = functional(
         None,

@@ -35,7 +35,9 @@ def find(base: Path) -> tuple[inputs.Dataset, list[inputs.Scan]]:
     of_each = (inputs.anatomical_scans(dataset, person)[:1] for person in dataset.participants)
     scans = [scan for of_participant in of_each for scan in of_participant]
     if len(scans) < MIN_PEOPLE:
-        raise DataError(f"--base has {len(scans)} people with a T1w image; two groups need at least {MIN_PEOPLE}")
+        raise DataError(
+            f"--base has {len(scans)} participants with a T1w image; two groups require at least {MIN_PEOPLE}"
+        )
     reasons = [why for scan in scans if (why := annex.why_unreadable(scan.path, dataset.root))]
     if reasons:
         raise MissingInputError(f"{len(reasons)} images of --base cannot be read; the first: {reasons[0]}")
@@ -96,7 +98,7 @@ def warp_region(region: Region, image: nibabel.Nifti1Image, brain: NDArray[np.bo
     voxels = here.numpy() > 0.5
     if not voxels.any():
         raise DataError(
-            f"the region {region.name} was not found in an image of --base: is it a T1w image of an adult's brain?"
+            f"the region {region.name} was not found in an image of --base; is it a T1w image of an adult brain?"
         )
     return Region(region.name, voxels, image.affine)
 
@@ -136,7 +138,7 @@ def _mask_head(whole: ants.ANTsImage, folder: str, seed: int) -> ants.ANTsImage:
     pair = templates.head()
     if pair is None:
         raise MissingInputError(
-            "--base holds whole heads, and TEMPLATEFLOW_HOME no template with a head; get one with\n  "
+            ("--base contains whole heads, and TEMPLATEFLOW_HOME has no template with a head; download one with\n  ")
             + templates.HEAD_COMMAND
         )
     template, template_mask = (_to_ants(templates.read(path)) for path in pair)

@@ -26,7 +26,7 @@ def describe(folder: Path) -> None:
     write_json(
         folder / "dataset_description.json",
         {
-            "Name": "Phantom, in the form of fMRIPrep's outputs",
+            "Name": "Phantom in the format of fMRIPrep derivatives",
             "BIDSVersion": "1.10.0",
             "DatasetType": "derivative",
             "Authors": ["Pellucid phantom"],
@@ -34,7 +34,7 @@ def describe(folder: Path) -> None:
             "GeneratedBy": [made_by],
         },
     )
-    text = "Made from the truth of a phantom, and named as fMRIPrep names its outputs. fMRIPrep was not run."
+    text = "Computed from the ground truth of a phantom, with the file names of fMRIPrep. fMRIPrep was not run."
     (folder / "README").write_text(f"# Phantom, preprocessed\n\n{STATEMENT}\n\n{text}\n", encoding="utf-8")
     (folder / ".bidsignore").write_text("\n".join(BIDSIGNORE) + "\n", encoding="utf-8")
 

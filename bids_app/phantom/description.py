@@ -12,19 +12,19 @@ STATEMENT = "A check of the software, not an estimate of statistical power."
 
 COLUMNS: dict[str, dict[str, object]] = {
     "group": {
-        "Description": "Whether the effect was planted in the person's image",
+        "Description": "Whether the effect was planted in the participant's image",
         "Levels": {"control": "Nothing planted", "patient": "The region named in sourcedata/phantom.json lacks volume"},
     },
-    "age": {"Description": "Invented age, which shows in no image", "Units": "year"},
-    "sex": {"Description": "Invented sex, which shows in no image", "Levels": {"F": "female", "M": "male"}},
+    "age": {"Description": "Simulated age, not reflected in any image", "Units": "year"},
+    "sex": {"Description": "Simulated sex, not reflected in any image", "Levels": {"F": "female", "M": "male"}},
     "site": {
-        "Description": "Invented site, which shows in no image",
+        "Description": "Simulated site, not reflected in any image",
         "Levels": {"siteA": "First site", "siteB": "Second site"},
     },
 }
 
 WITH_BOLD: dict[str, object] = {
-    "Description": "Whether the effect was planted in the person's images",
+    "Description": "Whether the effect was planted in the participant's images",
     "Levels": {"control": "Nothing planted", "patient": "The region named in sourcedata/phantom.json differs"},
 }
 
@@ -34,42 +34,43 @@ README = """# {name}
 
 {source}
 {planted} Nothing else differs between the
-groups. The region is taken where the coordinates of the atlas put it, in whatever space that was drawn. The truth is in
-`sourcedata/phantom.json`.
+groups. The region is located by the coordinates of the atlas, in whatever space the atlas was drawn. The ground truth
+is in `sourcedata/phantom.json`.
 
-Real effects of a disease are smaller, wider and unlike each other in different people, and real scanners add more than
-this. A method that finds this region works as it should; how many people a study needs cannot be learned from it.
+Real disease effects are smaller, more widespread and more variable between participants, and real scanners add further
+variation. A method that detects this region works as intended; the sample size that a study requires cannot be
+inferred from it.
 """
 
 SHRUNK = (
     "In the images of patients one region, {region} of the atlas {atlas}, has {percent:g} % less volume than without "
-    "the\neffect: it is contracted, keeps its intensities, and the tissue round it moves in."
+    "the\neffect: it is contracted with unchanged intensities, and the surrounding tissue moves inwards."
 )
 
-RUNS = """Everybody has a BOLD run too, made of the same brain: slow fluctuations (0.01 to 0.08 Hz) of grey matter,
-shared within five networks, within the regions of the atlas AAL and between neighbours; smooth and white noise, drift,
-pulsation of white matter and CSF, a head that moves and what that adds, slices measured one after the other. It is not
-distorted. The networks are in `sourcedata/network-maps.nii.gz`.
+RUNS = """All participants also have a BOLD run, simulated from the same brain: slow fluctuations (0.01 to 0.08 Hz)
+of grey matter, shared within five networks, within the regions of the atlas AAL and between neighbours; smooth and
+white noise, drift, pulsation of white matter and CSF, head motion and its artefacts, and sequential slice timing. There
+is no distortion. The networks are in `sourcedata/network-maps.nii.gz`.
 
 In patients the {kind} of the fluctuations differs, by {size:g}, in one region, {region} of the atlas {atlas}:
 {meaning}."""
 
 MEANINGS = {
-    "amplitude": "they are 1 + that number times as large",
-    "coherence": "that part of each voxel's own variance becomes its neighbours' too (below 0: the other way)",
-    "connectivity": "that part of the region's own variance becomes its network's too (below 0: the other way)",
+    "amplitude": "their amplitude is multiplied by 1 + that number",
+    "coherence": "this proportion of each voxel's own variance is shared with its neighbours (below 0: the reverse)",
+    "connectivity": "this proportion of the region's own variance is shared with its network (below 0: the reverse)",
 }
 
-INVENTED = """Synthetic T1-weighted images of people who do not exist. Each is the skull-stripped template
-MNI152NLin2009cAsym (ICBM 152; Fonov et al. 2011, doi:10.1016/j.neuroimage.2010.07.033) in a random smooth deformation,
-size and pose, with shading, noise and a random scale of intensities. Age, sex and site are invented, and independent of
-the images and of the group.
+INVENTED = """Synthetic T1-weighted images of simulated participants. Each is the skull-stripped template
+MNI152NLin2009cAsym (ICBM 152; Fonov et al. 2011, doi:10.1016/j.neuroimage.2010.07.033) with a random smooth
+deformation, size and pose, shading, noise and a random scaling of intensities. Age, sex and site are simulated, and
+independent of the images and of the group.
 """
 
-FROM_BASE = """Real T1-weighted images, of the data set "{base}", all taken as controls; half of the people, drawn at
-random, are called patients here. They are images of real people: the terms of that data set hold for them. Every image,
-of patients and controls, was moved by a random part of a voxel and interpolated once, so that the groups do not differ
-in blur.
+FROM_BASE = """Real T1-weighted images of the data set "{base}", all treated as controls; half of the participants,
+drawn at random, are labelled patients here. They are images of real people: the terms of that data set apply. Every
+image was shifted by a random fraction of a voxel and interpolated once, in patients and controls alike, so that the
+groups do not differ in blur.
 """
 
 
@@ -121,7 +122,7 @@ def write_participants(
         table = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n", restval="n/a")
         table.writeheader()
         table.writerows(rows)
-    person = {"participant_id": {"Description": "Unique label of the person"}}
+    person = {"participant_id": {"Description": "Unique participant label"}}
     write_json(
         folder / "participants.json", person | {name: dict(described[name]) for name in columns if name in described}
     )
@@ -140,6 +141,6 @@ def read_participants(root: Path) -> tuple[dict[str, dict[str, str]], dict[str, 
             described = dict(json.loads(sidecar.read_text(encoding="utf-8")))
     except (KeyError, ValueError) as error:
         raise DataError(
-            f"participants.tsv or .json of --base cannot be read ({error}); mend them, or leave them out"
+            f"participants.tsv or .json of --base cannot be read ({error}); correct or remove them"
         ) from error
     return rows, described

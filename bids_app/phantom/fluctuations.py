@@ -66,8 +66,8 @@ def bins(volumes: int, tr: float) -> NDArray[np.intp]:
     in_band = np.flatnonzero((frequencies >= BAND_HZ[0]) & (frequencies <= BAND_HZ[1]))
     if len(in_band) < FEWEST_BINS:
         raise UsageError(
-            f"--bold-volumes {volumes} with --tr {tr:g}: {volumes * tr:g} s hold {len(in_band)} frequencies from "
-            f"{BAND_HZ[0]} to {BAND_HZ[1]} Hz, and {FEWEST_BINS} are needed; give more volumes"
+            f"--bold-volumes {volumes} with --tr {tr:g}: {volumes * tr:g} s contain {len(in_band)} frequencies "
+            f"from {BAND_HZ[0]} to {BAND_HZ[1]} Hz, and {FEWEST_BINS} are required; use more volumes"
         )
     return in_band
 

@@ -92,7 +92,9 @@ def prepare(brain: Brain, tissues: Array, region: Region, *, template_mm: float,
     network = np.array([network_of(source.names[label]) for label in order])
     there = ndimage.map_coordinates(labelled, _region_voxels(region, source.affine), order=0)
     if not there.any():
-        raise UsageError(f"--region {region.name}: it lies outside the cortex and the nuclei, where no BOLD is planted")
+        raise UsageError(
+            f"--region {region.name} lies outside the cortex and the nuclei, where no BOLD effect is simulated"
+        )
     network_of_region = np.bincount(network[there[there > 0] - 1]).argmax()
     return Function(
         tissues=smooth_tissues(tissues, template_mm=template_mm, resolution_mm=resolution_mm),

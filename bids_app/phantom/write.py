@@ -93,11 +93,11 @@ def _plan_bold(
 ) -> Plan | None:
     """What BOLD is to be made, if any. Raises UsageError for options that do not go together."""
     if size is None and derivatives is not None:
-        raise UsageError("--derivatives: they are written with BOLD only; add --bold EFFECT_SIZE")
+        raise UsageError("--derivatives requires BOLD; add --bold EFFECT_SIZE")
     if size is None:
         return None
     if base:
-        raise UsageError("--bold: BOLD is made of invented people only; leave out --base or --bold")
+        raise UsageError("--bold is available for simulated participants only; remove --base or --bold")
     plan = Plan(effect, size, volumes, tr, max(resolution, FINEST_BOLD_MM))
     _check_plan(plan)
     return plan
@@ -117,15 +117,16 @@ def _write_in_base(
 
 def _check_numbers(*, people: int, effect: float, resolution: float, random_seed: int) -> None:
     if people < MIN_PEOPLE:
-        raise UsageError(f"--people {people}: two groups need at least {MIN_PEOPLE} people")
+        raise UsageError(f"--people {people}: two groups require at least {MIN_PEOPLE} participants")
     if not 0 <= effect < 1:
         raise UsageError(
-            f"--effect {effect}: the share of the region's volume that patients lack is from 0 to below 1, as 0.3"
+            f"--effect {effect}: the proportion of the region's volume that patients lack must be at least 0 and "
+            "below 1, such as 0.3"
         )
     if not FINEST_MM <= resolution <= COARSEST_MM:
-        raise UsageError(f"--resolution {resolution}: voxels of {FINEST_MM} to {COARSEST_MM} mm can be made")
+        raise UsageError(f"--resolution {resolution}: choose {FINEST_MM} to {COARSEST_MM} mm")
     if random_seed < 0:
-        raise UsageError(f"--random-seed {random_seed}: a seed is 0 or more")
+        raise UsageError(f"--random-seed {random_seed}: a seed must be 0 or more")
 
 
 def _check_plan(plan: Plan) -> None:
@@ -133,12 +134,13 @@ def _check_plan(plan: Plan) -> None:
         raise UsageError(f"--bold-effect {plan.kind}: choose from {', '.join(fluctuations.KINDS)}")
     if plan.kind == "amplitude" and not -1 <= plan.size <= LARGEST_FACTOR:
         raise UsageError(
-            f"--bold {plan.size}: fluctuations are 1 + this number times as large; give -1 to {LARGEST_FACTOR}, as 0.5"
+            f"--bold {plan.size}: the amplitude of fluctuations is multiplied by 1 + this number; choose -1 to "
+            f"{LARGEST_FACTOR}, such as 0.5"
         )
     if plan.kind != "amplitude" and not -1 <= plan.size <= 1:
-        raise UsageError(f"--bold {plan.size}: a part of the variance is moved, from -1 to 1; give one, as 0.5")
+        raise UsageError(f"--bold {plan.size}: a proportion of the variance is moved; choose -1 to 1, such as 0.5")
     if not TR_S[0] <= plan.tr <= TR_S[1]:
-        raise UsageError(f"--tr {plan.tr}: {TR_S[0]} to {TR_S[1]} seconds can be made")
+        raise UsageError(f"--tr {plan.tr}: choose {TR_S[0]} to {TR_S[1]} seconds")
     fluctuations.bins(plan.volumes, plan.tr)
 
 
@@ -146,7 +148,9 @@ def _check_tree(tree: Path, out: Path) -> None:
     """Raise CannotWriteError unless `tree` is free, and not `out` or round it."""
     _check_folder(tree, None)
     if out.resolve().is_relative_to(tree.resolve()):
-        raise CannotWriteError(f"{tree} would hold the data set; give --derivatives a place beside it or within it")
+        raise CannotWriteError(
+            f"{tree} would contain the data set; choose a folder beside or within it for --derivatives"
+        )
 
 
 @contextmanager
@@ -164,9 +168,9 @@ def _stage_derivatives(tree: Path | None, out: Path, folder: Path) -> Iterator[P
 def _check_folder(out: Path, base: Path | None) -> None:
     """Raise CannotWriteError unless `out` is free, and outside of the data set that it is made from."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CannotWriteError(f"{out} is there already and not an empty folder; give another name or remove it")
+        raise CannotWriteError(f"{out} already exists and is not an empty folder; choose another name or remove it")
     if base and out.resolve().is_relative_to(base.resolve()):
-        raise CannotWriteError(f"{out} lies in the data set given as --base; give a place outside of it")
+        raise CannotWriteError(f"{out} is inside the data set of --base; choose a folder outside it")
 
 
 @contextmanager
@@ -181,6 +185,8 @@ def _stage(out: Path) -> Iterator[Path]:
             out.rmdir()
         folder.rename(out)
     except OSError as error:
-        raise CannotWriteError(f"{out} cannot be written ({error}); give a place with room and permission") from error
+        raise CannotWriteError(
+            f"{out} cannot be written ({error}); choose a folder with free space and write permission"
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -71,9 +71,11 @@ def find_maps(settings: Settings, names: tuple[str, ...], people: set[str] | Non
             files_by_map = files_by_session.setdefault(key, {})
             files_by_map[name] = (*files_by_map.get(name, ()), path)
         if len(tasks) > 1:
-            raise UsageError(f"{name} was made of several tasks ({', '.join(map(str, tasks))}); choose with --task-id")
+            raise UsageError(
+                f"{name} was computed for several tasks ({', '.join(map(str, tasks))}); select one with --task-id"
+            )
         if len(sizes) > 1:
-            raise UsageError(f"{name} stands in several voxel sizes in OUT_DIR; choose one with --resolution")
+            raise UsageError(f"{name} has several voxel sizes in OUT_DIR; select one with --resolution")
     return files_by_session
 
 

@@ -53,7 +53,7 @@ def _band(words: tuple[str, ...]) -> list[float] | None:
     except ValueError as error:
         raise UsageError(f"--band: two frequencies in Hz, or none, not {' '.join(words)}") from error
     if not 0 <= low < high:
-        raise UsageError(f"--band {low:g} {high:g}: the first has to be below the second")
+        raise UsageError(f"--band {low:g} {high:g}: the first must be below the second")
     return [low, high]
 
 
@@ -74,7 +74,7 @@ def check(settings: Settings) -> None:
         return
     denoising_settings(settings)
     if settings.participant.denoise == "ica_aroma" and "fmriprep" not in settings.select.derivatives:
-        raise UsageError("--denoise ica_aroma: only fMRIPrep's own series serve; give -d fmriprep=PATH")
+        raise UsageError("--denoise ica_aroma requires series from fMRIPrep; use -d fmriprep=PATH")
     if "networks" in bold_maps(settings):
         network_templates.check(settings.participant.network_templates, "networks")
     for name in bold_maps(settings):
@@ -103,7 +103,7 @@ def find_runs(
             return _fmriprep_runs(dataset, participant, session, settings)
         except MissingInputError as error:
             if not settings.participant.fallback_preprocessing:
-                raise MissingInputError(f"{error} (--fallback-preprocessing preprocesses such people here)") from error
+                raise MissingInputError(f"{error} (--fallback-preprocessing uses Pellucid in such cases)") from error
     scans = [scan for scan in _raw_scans(dataset, participant, settings, filters) if scan.session == session]
     if not scans:
         raise MissingInputError(f"sub-{participant} has no BOLD run")

@@ -63,16 +63,16 @@ def read_classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
         return pd.Series(HALVES[0], frame.index, dtype="string")
     if column is None:
         raise UsageError(
-            f"--label: name the diagnosis column of participants.tsv; it has {', '.join(map(str, frame.columns))}"
+            f"--label: specify the diagnosis column of participants.tsv; it has {', '.join(map(str, frame.columns))}"
         )
     if group.groups is not None and group.groups == column:
-        raise UsageError("--groups names the label column: every class would lie whole on one side of each fold")
+        raise UsageError("--groups is the label column: each class would be on one side of every fold")
     if keeps := {column, label_column(frame, settings)} & set(group.combat_covariates):
         raise UsageError(
-            f"--combat-covariates {keeps.pop()}: that is the label, and harmonising would leak it; keep others"
+            f"--combat-covariates {keeps.pop()} is the label, and harmonisation would leak it; choose other columns"
         )
     if tells := {column, label_column(frame, settings)} & set(group.covariates or ()):
-        raise UsageError(f"--covariates {tells.pop()}: that is the label, and regressing it out would leak it")
+        raise UsageError(f"--covariates {tells.pop()} is the label, and regressing it out would leak it")
     return participants.classes(frame, column=column, mapping=group.classes)
 
 
@@ -103,7 +103,7 @@ def make_splits(used: pd.DataFrame, groups: list[str], settings: Settings) -> li
     }
     if sum(schemes.values()) > 1:
         options = " and ".join(name for name, is_set in schemes.items() if is_set)
-        raise UsageError(f"{options} each say how people are split; choose one")
+        raise UsageError(f"{options} each define how participants are split; choose one")
     if group.folds_file is not None:
         return folds_file.read_folds(group.folds_file, used, groups)
     if group.leave_site_out:
@@ -123,17 +123,17 @@ def describe_splits(settings: Settings) -> str:
     """A sentence on how the folds were made."""
     group = settings.group
     if group.folds_file is not None:
-        return f"Folds were those of {group.folds_file.name}."
+        return f"Folds were read from {group.folds_file.name}."
     if group.leave_site_out:
-        return "Each fold held out the people of one site."
+        return "Each fold held out the participants of one site."
     if group.test_size is not None:
-        return f"{group.test_size:.0%} of each class were held out, drawn at random {_times(group.repeats)}."
+        return f"{group.test_size:.0%} of each class was held out, drawn at random {_times(group.repeats)}."
     if group.n_test_per_class is not None:
         return (
-            f"Each of {group.folds} folds held out {group.n_test_per_class} people of each class, nobody twice, drawn "
-            f"at random {_times(group.repeats)}."
+            f"Each of {group.folds} folds held out {group.n_test_per_class} participants of each class, none "
+            f"twice, drawn at random {_times(group.repeats)}."
         )
-    return f"They were split into {group.folds} folds, with the classes in like proportion, {_times(group.repeats)}."
+    return f"Participants were split into {group.folds} folds, stratified by class, {_times(group.repeats)}."
 
 
 def count_tested(used: pd.DataFrame, splits: list[Split]) -> "pd.Series[int]":
@@ -150,11 +150,11 @@ def describe_tested(used: pd.DataFrame, splits: list[Split], names: tuple[str, .
         return ""
     counts = ", ".join(f"{held[name]} of {whole[name]} {name}" for name in names)
     when = " in the first repeat" if any(split.repeat > 1 for split in splits) else ""
-    return f"Tested{when} were {counts}; the others trained only."
+    return f"Tested{when}: {counts}; the others were used for training only."
 
 
 def _times(repeats: int) -> str:
-    return "once" if repeats == 1 else f"{repeats} times, anew each time"
+    return "once" if repeats == 1 else f"{repeats} times, with a new split each time"
 
 
 def check_confounded(
@@ -165,13 +165,13 @@ def check_confounded(
     UsageError where sites are the label and are to be harmonised.
     """
     if label_column == "site" and settings.group.harmonize:
-        raise UsageError("--harmonize: the label is the site, and harmonising would take away what is to be learnt")
+        raise UsageError("--harmonize: the label is the site, so harmonisation would remove the effect of interest")
     problems = audit.list_single_site_classes(used, names, label=label_column)
     if problems and not settings.group.allow_confounded:
         raise DataError(
-            f"class and site cannot be told apart: {'; '.join(problems)}. A classifier could know the scanner and "
-            "nothing else. Use sites that have people of every class (--exclude the others), or go on with "
-            "--allow-confounded; no cell is claimed to tell classes apart then"
+            f"class and site are confounded: {'; '.join(problems)}. A classifier could rely on the scanner "
+            "alone. Use sites that have participants of every class (--exclude the others), or continue with "
+            "--allow-confounded, in which case no model is reported to distinguish the classes"
         )
 
 
@@ -183,5 +183,5 @@ def number_sites(used: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, 
         return used, ()
     sites = sorted(used["site"].astype(str).unique())
     if len(sites) < 2:
-        raise UsageError("--harmonize combat: all people are of one site; say with --site which column names the sites")
+        raise UsageError("--harmonize combat: all participants are from one site; specify the site column with --site")
     return used.assign(**{SITE_COLUMN: [sites.index(str(site)) for site in used["site"]]}), tuple(sites)

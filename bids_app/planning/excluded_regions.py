@@ -20,7 +20,7 @@ def check(settings: Settings) -> None:
     if not names:
         return
     if MAP not in settings.participant.maps:
-        raise UsageError(f"--exclude-regions: they are taken out of {MAP}, which is not among --maps")
+        raise UsageError(f"--exclude-regions applies to {MAP}, which is not among --maps")
     freesurfer.check(names)
     atlas.check((freesurfer.ATLAS,))
 
@@ -42,14 +42,14 @@ def find_source(participant: str, session: str | None, settings: Settings, *, al
         except MissingInputError as error:
             if not settings.participant.fallback_preprocessing:
                 raise MissingInputError(
-                    f"{error} Or give --fallback-preprocessing, which takes the atlas for such people, or "
-                    f"-d freesurfer={SWITCHED_OFF}, which takes it for everybody"
+                    f"{error} Or add --fallback-preprocessing, which uses the atlas for such participants, or -d "
+                    f"freesurfer={SWITCHED_OFF}, which uses it for all"
                 ) from error
     known = freesurfer.equivalents(names)
     if not known:
         raise UsageError(
-            f"--exclude-regions: the atlas {atlas.name(freesurfer.ATLAS)} has none of {', '.join(names)}; "
-            "give FreeSurfer's with -d freesurfer=SUBJECTS_DIR"
+            f"--exclude-regions: the atlas {atlas.name(freesurfer.ATLAS)} has none of {', '.join(names)}; use "
+            "FreeSurfer's segmentation with -d freesurfer=SUBJECTS_DIR"
         )
     lacking = [name for name in names if name not in known]
     return {"source": atlas.name(freesurfer.ATLAS), "regions": names, "file": None, "lacking": lacking}
@@ -86,10 +86,14 @@ def describe_in_methods(excluded: ExcludedRegions | None, note: str = "") -> str
     if excluded is None:
         return ""
     source = excluded["source"]
-    origin = "FreeSurfer's wmparc of the person" if source == WMPARC else f"the atlas {source}"
+    origin = "the participant's FreeSurfer wmparc" if source == WMPARC else f"the atlas {source}"
     method = f" ({note})" if note else ""
-    lacking = f" The atlas has no {', '.join(excluded['lacking'])}, which stayed." if excluded["lacking"] else ""
+    lacking = (
+        f" The atlas has no {', '.join(excluded['lacking'])}, so these regions were not removed."
+        if excluded["lacking"]
+        else ""
+    )
     return (
-        f"{MAP} was set to 0 in {', '.join(excluded['regions'])}, which did not count for its scaling either; the "
+        f"{MAP} was set to 0 in {', '.join(excluded['regions'])}, which were also excluded from its scaling; the "
         f"regions are those of {origin}{method}.{lacking}"
     )

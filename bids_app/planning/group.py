@@ -136,7 +136,7 @@ def count_participants(analysis: GroupPlan) -> str:
     """A phrase: the number of participants of each class, and of those left out."""
     people = analysis.used.groupby("class")["participant_id"].nunique()
     classes = ", ".join(f"{people[name]} {name}" for name in analysis.classes)
-    return f"{classes}; {(~analysis.samples['used']).sum()} left out"
+    return f"{classes}; {(~analysis.samples['used']).sum()} excluded"
 
 
 def atlases_by_grid(analysis: GroupPlan) -> list[tuple[str, str]]:
@@ -171,7 +171,9 @@ def collect_samples(
     for name, column in known.items():
         if name in needed and (column not in frame or frame[column].isna().all()):
             there = ", ".join(map(str, frame.columns))
-            raise DataError(f"--covariates {name}: no such column in participants.tsv with a value; it has {there}")
+            raise DataError(
+                f"--covariates {name}: participants.tsv has no such column, or it has no value; columns: {there}"
+            )
     collected = samples.collect_samples(
         frame,
         labelled,
@@ -196,17 +198,17 @@ def _grids(used: pd.DataFrame, maps: tuple[str, ...]) -> dict[str, str]:
 
 def _check_people(used: pd.DataFrame, everyone: pd.DataFrame, names: tuple[str, ...], maps: tuple[str, ...]) -> None:
     if len(names) < 2:
-        raise UsageError(f"--classes: at least two classes are needed, not {', '.join(names) or 'none'}")
+        raise UsageError(f"--classes: at least two classes are required, not {', '.join(names) or 'none'}")
     counts = used.groupby("class")["participant_id"].nunique()
     lacking = [name for name in names if counts.get(name, 0) < 2]
     if lacking:
         reasons = everyone.loc[~everyone["used"], "reason"].value_counts().head(3)
-        why = "; ".join(f"{count} people: {reason}" for reason, count in reasons.items())
-        todo = "merge classes, or leave this one out of --classes"
+        why = "; ".join(f"{count} participants: {reason}" for reason, count in reasons.items())
+        todo = "merge classes, or remove this one from --classes"
         if used.empty:
             wanted = " ".join(_participant_level_maps(maps))
-            todo = f"make the maps first with\n  pellucid BIDS_DIR OUT_DIR participant --maps {wanted}"
-        few = f"the class {lacking[0]} has {counts.get(lacking[0], 0)} people with maps, too few to train on"
+            todo = f"compute the maps first with\n  pellucid BIDS_DIR OUT_DIR participant --maps {wanted}"
+        few = f"class {lacking[0]} has {counts.get(lacking[0], 0)} participants with maps, too few for training"
         raise DataError(f"{few} ({why}); {todo}")
 
 
@@ -231,7 +233,7 @@ def _cells(
     cells = [ModelSpec(classifier, (name,)) for classifier in classifiers for name in maps]
     labels = [heatmap_label(analysis, cell.name, explained) for cell in cells for explained in classes]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        raise UsageError(f"two outputs would share the name desc-{twice[0]}; rename the classes or the analysis")
+        raise UsageError(f"two outputs would have the same name, desc-{twice[0]}; rename the classes or the analysis")
     return cells
 
 
@@ -260,7 +262,9 @@ def read_map_parameters(path: Path) -> dict[str, Any]:
     """The parameters and the task in a map's sidecar, without those that are null, which TOML cannot hold."""
     sidecar = json.loads(path.with_name(path.name.removesuffix(".nii.gz") + ".json").read_text())
     if "MapParameters" not in sidecar:
-        raise DataError(f"the sidecar of {path.name} does not say how it was made; run the participant level again")
+        raise DataError(
+            f"the sidecar of {path.name} does not state how the map was computed; run the participant level again"
+        )
     parameters = sidecar["MapParameters"] | {"TaskName": sidecar.get("TaskName")}
     return {name: value for name, value in parameters.items() if value is not None}
 

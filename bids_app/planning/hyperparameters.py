@@ -46,7 +46,7 @@ def _typed_options(room: str, base: str, options: dict[str, Any], *, network: bo
     """The options, converted to their types."""
     kinds = _option_types(room, base, network=network)
     if strange := sorted(set(options) - set(kinds)):
-        choice = f"choose from {', '.join(sorted(kinds))}" if kinds else "nothing of it can be tuned"
+        choice = f"choose from {', '.join(sorted(kinds))}" if kinds else "it has no options"
         raise UsageError(f"--set: {base} has no {', '.join(strange)}; {choice}")
     return {option: _typed_value(f"{base}.{option}", value, *kinds[option]) for option, value in options.items()}
 
@@ -69,9 +69,7 @@ def _typed_value(key: str, value: Any, kind: type, optional: bool) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise UsageError(
-            f"--set {key}: {value!r} is not of the kind {kind.__name__}" + (", or none" if optional else "")
-        )
+        raise UsageError(f"--set {key}: {value!r} is not of type {kind.__name__}" + (", or none" if optional else ""))
     return value
 
 

@@ -54,8 +54,8 @@ def plan_ica(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> I
     assert file is not None  # `labels` refuses that
     if len(networks) > components:
         raise DataError(
-            f"--network-templates {file.name} has {len(networks)} networks, and an ICA of {components} components "
-            "cannot have one for each: raise --ica-components, or give fewer networks"
+            f"--network-templates {file.name} has {len(networks)} networks, more than the {components} components of "
+            "the ICA: raise --ica-components, or use fewer networks"
         )
     gb = check_series(used, fitted[0], components)
     runs = sum(map(len, used[fitted[0]]))
@@ -77,13 +77,13 @@ def check_series(used: pd.DataFrame, name: str, components: int) -> float:
             most = max(most, math.prod(shape) * 4e-9)
     if odd:
         raise DataError(
-            f"the series of {_name_some(odd)} do not lie on the grid of the others; run the participant level again "
+            f"the series of {_name_some(odd)} are not on the grid of the others; run the participant level again "
             "with one --resolution and --output-space"
         )
     if short:
         raise DataError(
-            f"{components} components need {components + 2} volumes, and these have fewer: {_name_some(short)}; lower "
-            "--ica-components, raise --fd-threshold at the participant level, or --exclude them"
+            f"{components} components require {components + 2} volumes, and these have fewer: {_name_some(short)}; "
+            "lower --ica-components, raise --fd-threshold at the participant level, or --exclude them"
         )
     return most
 

@@ -71,7 +71,7 @@ def plan_application(dataset: inputs.Dataset, settings: Settings) -> Application
     eligible, listed = _eligible_models(used, folds, settings)
     predictable = np.asarray(eligible.any(axis=1))
     if listed is not None and not predictable.all():
-        samples = _exclude(samples, used[~predictable], "every model was trained on this person")
+        samples = _exclude(samples, used[~predictable], "every fold model was trained on this participant")
         used, eligible, listed = used[predictable].reset_index(drop=True), eligible[predictable], listed[predictable]
         _check_used(used, samples, maps)
     used, _ = covariates.encode_covariates(used, needed, levels)
@@ -81,7 +81,7 @@ def plan_application(dataset: inputs.Dataset, settings: Settings) -> Application
         used = used.assign(**{SITE_COLUMN: numbers})
     name = outputs.label(settings.group.analysis or DEFAULT_NAME)
     if (settings.output_dir / "group" / name / "models").exists():
-        raise UsageError(f"--analysis {name}: that is a trained analysis in OUT_DIR; give the new one another name")
+        raise UsageError(f"--analysis {name} is a trained analysis in OUT_DIR; choose another name")
     key = _key(cells, used, maps, settings)
     return ApplicationPlan(name, cells, cell_facts, tuple(classes), maps, samples, used, eligible, listed, sites, key)
 
@@ -92,14 +92,16 @@ def _check_options(settings: Settings) -> None:
         field.name for field in fields(Group) if getattr(settings.group, field.name) != getattr(unset, field.name)
     ]
     if wrong := [option(name) for name in changed if name not in APPLICABLE_OPTIONS]:
-        raise UsageError(f"{', '.join(wrong)}: not with --model, which applies what was trained; leave it out")
+        raise UsageError(f"{', '.join(wrong)} cannot be used with --model, which applies trained models; remove it")
 
 
 def _common_value(cells: dict[str, Models], key: str) -> Any:
     """The value of a key that all models of all cells share."""
     values = [card[key] for models in cells.values() for card in models.values()]
     if any(value != values[0] for value in values):
-        raise DataError(f"--model: cells differ in {key}; give the models of one analysis, or one cell's folder")
+        raise DataError(
+            f"--model: models differ in {key}; specify the models of one analysis, or the folder of one model"
+        )
     return values[0]
 
 
@@ -113,7 +115,9 @@ def _folds(cells: dict[str, Models]) -> tuple[list[tuple[int, int]], str]:
         for models in cells.values()
     ]
     if any(folds != folds_by_cell[0] for folds in folds_by_cell):
-        raise DataError("--model: cells have different folds; give the models of one analysis, or one cell's folder")
+        raise DataError(
+            "--model: models have different folds; specify the models of one analysis, or the folder of one model"
+        )
     return folds_by_cell[0]
 
 
@@ -150,13 +154,13 @@ def _true_classes(frame: pd.DataFrame, classes: list[str], settings: Settings) -
     if cohort.label(settings) is None:
         return None
     if strange := sorted(set(settings.group.classes) - set(classes)):
-        raise UsageError(f"--classes: the model knows {', '.join(classes)}, and not {', '.join(strange)}")
+        raise UsageError(f"--classes: the classes of the model are {', '.join(classes)}, not {', '.join(strange)}")
     labelled = cohort.read_classes(frame, settings)
     if not labelled.isin(classes).any():
         there = ", ".join(sorted(labelled.dropna().unique())[:10])
         raise DataError(
-            f"--label: the values are {there or 'n/a'}, and the model tells {', '.join(classes)} apart; say which is "
-            f"which with --classes {classes[0]}=VALUE {classes[1]}=VALUE"
+            f"--label: the values are {there or 'n/a'}, and the classes of the model are {', '.join(classes)}; "
+            f"assign them with --classes {classes[0]}=VALUE {classes[1]}=VALUE"
         )
     return labelled.where(labelled.isin(classes))
 
@@ -179,7 +183,9 @@ def _exclude_new_levels(samples: pd.DataFrame, levels: dict[str, list[str]]) -> 
     for column, words in levels.items():
         strange = samples[samples["used"] & ~samples[column].astype(str).isin(words)]
         for value, rows in strange.groupby(column):
-            samples = _exclude(samples, rows, f"{column} {value} did not occur in training, and is adjusted for")
+            samples = _exclude(
+                samples, rows, (f"covariate {column} has the value {value}, which did not occur in training")
+            )
     return samples
 
 
@@ -193,8 +199,12 @@ def _check_used(used: pd.DataFrame, samples: pd.DataFrame, maps: dict[str, Model
     command = "pellucid BIDS_DIR OUT_DIR participant --model DIR"
     if used.empty:
         reasons = samples["reason"].value_counts().head(3)
-        why = "; ".join(f"{count} people: {reason}" for reason, count in reasons.items()) or "there is nobody"
-        raise DataError(f"the model can be applied to nobody ({why}); make the maps first with\n  {command}")
+        why = "; ".join(f"{count} participants: {reason}" for reason, count in reasons.items()) or (
+            "there are no participants"
+        )
+        raise DataError(
+            f"the model cannot be applied to any participant ({why}); compute the maps first with\n  {command}"
+        )
     for name, model_map in maps.items():
         _check_map(name, used, model_map, command)
 
@@ -207,17 +217,17 @@ def _check_map(name: str, used: pd.DataFrame, model_map: ModelMap, command: str)
         differences = "; ".join(
             f"{key} is {here.get(key)} here and {trained.get(key)} in training" for key in differing
         )
-        todo = f"make them again with\n  {command}"
+        todo = f"compute them again with\n  {command}"
         if differing == ["WithoutRegionsFrom"]:
             todo = f"{todo}, and -d freesurfer=SUBJECTS_DIR (wmparc) or =none (the atlas)"
         if differing == ["Version"]:
-            todo = f"use Pellucid {trained['Version']}, or train anew"
-        raise DataError(f"the {name} maps are not made as those of the model: {differences}; {todo}")
+            todo = f"use Pellucid {trained['Version']}, or train again"
+        raise DataError(f"the {name} maps were not computed like those of the model: {differences}; {todo}")
     if "ica" in model_map:
         ica.check_series(used, name, model_map["ica"]["components"])
     (shape, affine), grid = available_maps.read_grid(first), model_map["grid"]
     if list(shape) != grid["shape"] or not np.allclose(affine, np.array(grid["affine"]).ravel(), rtol=0, atol=1e-3):
-        raise DataError(f"the {name} maps do not lie on the model's grid; make them again with\n  {command}")
+        raise DataError(f"the {name} maps are not on the grid of the model; compute them again with\n  {command}")
 
 
 def _eligible_models(

@@ -14,13 +14,13 @@ from bids_app.preprocess.conform import read_image
 def check(path: Path | None, map_name: str) -> Path:
     """The file, if it is a 4D image of network maps; only its header is read. Raises MissingInputError or DataError."""
     if path is None or not path.is_file():
-        raise MissingInputError(f"--maps {map_name} needs --network-templates FILE, a 4D image; there is no {path}")
+        raise MissingInputError(f"--maps {map_name} requires --network-templates FILE, a 4D image; there is no {path}")
     try:
         shape = read_image(path).shape
     except nib.filebasedimages.ImageFileError as error:
-        raise DataError(f"--network-templates {path.name} is no image: {error}") from error
+        raise DataError(f"--network-templates {path.name} is not an image: {error}") from error
     if len(shape) != 4:
-        raise DataError(f"--network-templates {path.name} has {len(shape)} axes in place of 4")
+        raise DataError(f"--network-templates {path.name} has {len(shape)} axes instead of 4")
     return path
 
 
@@ -33,7 +33,7 @@ def read_names(path: Path) -> tuple[str, ...]:
         rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()]
         names = [row[rows[0].index("name")] for row in rows[1:] if any(row)]
     if len(names) != count:
-        raise DataError(f"{table.name} names {len(names)} networks, and the image holds {count}")
+        raise DataError(f"{table.name} lists {len(names)} networks, and the image contains {count}")
     return tuple(names)
 
 
@@ -46,7 +46,7 @@ def read_labels(path: Path | None, map_name: str) -> tuple[str, ...]:
     labels = tuple(map(outputs.label, read_names(file)))
     if repeated := sorted({label for label in labels if labels.count(label) > 1 or not label}):
         raise DataError(
-            f"--network-templates {file.name}: several networks are called {repeated[0]!r}; give each its own name"
+            f"--network-templates {file.name}: several networks are named {repeated[0]!r}; use unique names"
         )
     return labels
 

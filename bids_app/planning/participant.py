@@ -48,10 +48,10 @@ def plan_participants(dataset: inputs.Dataset, settings: Settings) -> Participan
     for participant in labels:
         sessions = _find_sessions(dataset, participant, settings)
         if not sessions:
-            log.info("sub-%s has no image that is wanted and is left out", participant)
+            log.info("sub-%s: no matching image, skipping", participant)
         for session, scan in sessions.items():
             if why := exclusions.reason(excluded, participant, session):
-                log.info("%s is excluded: %s", session_name(participant, session), why)
+                log.info("%s: excluded (%s)", session_name(participant, session), why)
                 continue
             try:
                 jobs.append(_plan_session(dataset, participant, session, scan, settings))
@@ -69,7 +69,7 @@ def plan_participants(dataset: inputs.Dataset, settings: Settings) -> Participan
 def _check_derivatives(settings: Settings) -> None:
     unknown = sorted(set(settings.select.derivatives) - {"fmriprep", "freesurfer"})
     if unknown:
-        raise UsageError(f"--derivatives {unknown[0]}: only fmriprep=PATH and freesurfer=PATH are understood")
+        raise UsageError(f"--derivatives {unknown[0]}: only fmriprep=PATH and freesurfer=PATH are supported")
     for name, path in settings.select.derivatives.items():
         if not path.is_dir() and not excluded_regions.is_switched_off(name, path):
             raise MissingInputError(f"--derivatives {name}: there is no folder {path}")
@@ -112,7 +112,9 @@ def _plan_session(
     raw = any(map(bold_runs.is_raw, runs))
     registrations = sorted({*kinds.values(), *([bold_runs.registration(settings)] if raw else [])})
     if scan is None and raw:
-        raise MissingInputError(f"{session_name(participant, session)} has BOLD and no T1w, which raw BOLD needs")
+        raise MissingInputError(
+            f"{session_name(participant, session)} has raw BOLD but no T1w image, which it requires"
+        )
     if scan is None or not registrations:
         return ParticipantJob(participant, session, None, None, "fmriprep", *_hashes(bold, runs, settings), runs=runs)
     source, borrowed, t1w = _find_anatomy(scan, settings)
@@ -181,7 +183,7 @@ def _find_anatomy(scan: inputs.Scan, settings: Settings) -> tuple[str, dict[str,
             t1w = anatomy.t1w
         except MissingInputError as error:
             if not settings.participant.fallback_preprocessing:
-                raise MissingInputError(f"{error} (--fallback-preprocessing preprocesses such people here)") from error
+                raise MissingInputError(f"{error} (--fallback-preprocessing uses Pellucid in such cases)") from error
     return source, borrowed, t1w
 
 
@@ -207,7 +209,7 @@ def _find_brain_mask(scan: inputs.Scan, pattern: str | None) -> str | None:
     try:
         path = Path(pattern.format(participant=scan.participant, session=scan.session or "")).absolute()
     except (KeyError, IndexError, ValueError) as error:
-        raise UsageError(f"--brain-mask {pattern}: only {{participant}} and {{session}} are filled in") from error
+        raise UsageError(f"--brain-mask {pattern}: only {{participant}} and {{session}} are placeholders") from error
     if not path.is_file():
         raise MissingInputError(
             f"--brain-mask: there is no {path.name} for {session_name(scan.participant, scan.session)}"
@@ -225,8 +227,8 @@ def _find_head_template(jobs: list[ParticipantJob]) -> list[str] | None:
     if whole:
         raise MissingInputError(
             f"{len(whole)} images show a whole head ({', '.join(whole[:5])}{', ...' if len(whole) > 5 else ''}), "
-            f"and no template with a head is in TEMPLATEFLOW_HOME. Get it with\n  {templates.HEAD_COMMAND}\n"
-            "or give --brain-mask"
+            f"and TEMPLATEFLOW_HOME has no template with a head. Download it with\n  {templates.HEAD_COMMAND}\nor "
+            "use --brain-mask"
         )
     return None
 
@@ -257,8 +259,8 @@ def _read_filters(settings: Settings, kind: str) -> dict[str, object]:
 
 def _raise_nothing_selected(failed: dict[str, DataError | MissingInputError]) -> None:
     if not failed:
-        raise NothingSelectedError("nobody who is selected, and not excluded, has a T1w image in sub-*/[ses-*/]anat")
+        raise NothingSelectedError("no participant selected and not excluded has a T1w image in sub-*/[ses-*/]anat")
     lines = [f"  {name}: {error}" for name, error in list(failed.items())[:5]]
     more = f"\n  and {len(failed) - 5} more" if len(failed) > 5 else ""
     bad = all(isinstance(error, DataError) for error in failed.values())
-    raise (DataError if bad else MissingInputError)("no person can be used:\n" + "\n".join(lines) + more)
+    raise (DataError if bad else MissingInputError)("no participant can be processed:\n" + "\n".join(lines) + more)

@@ -16,11 +16,11 @@ def check_power(analysis: GroupPlan, settings: Settings) -> None:
     if settings.group.power is None:
         return
     if len(analysis.classes) != 2:
-        raise UsageError("--power plants a difference between two classes; name two by --classes")
+        raise UsageError("--power simulates a difference between two classes; specify two with --classes")
     if not list(linear_cells_by_map(analysis)):
-        raise UsageError("--power needs a linear classifier on a map that is not fitted within folds (ica)")
+        raise UsageError("--power requires a linear classifier on a map that is not fitted within folds (ica)")
     if settings.group.permutations == 0:
-        raise UsageError("--power needs permutations to say what is found; leave --permutations 0 out")
+        raise UsageError("--power requires permutations to determine what is detected; remove --permutations 0")
 
 
 def is_linear_classifier(classifier: str) -> bool:

@@ -18,7 +18,7 @@ def find_weights(settings: Settings) -> dict[str, str]:
     weights = settings.group.weights
     takers = [name for name in settings.group.classifiers if catalogue.has("classifiers", name, "load_weights")]
     if weights not in (None, NONE) and not takers:
-        raise UsageError("--weights: none of the chosen classifiers takes pretrained weights; leave the option out")
+        raise UsageError("--weights: none of the selected classifiers uses pretrained weights; remove the option")
     return {} if weights == NONE else {name: str(_folder(name, weights)) for name in takers}
 
 
@@ -35,8 +35,8 @@ def _folder(name: str, weights: str | None) -> Path:
         for file in files:
             if isinstance(cached := try_to_load_from_cache(hub, file), str):
                 return Path(cached).parent
-        where = "the hub's cache has none"
+        where = "the cache of the hub has none"
     raise MissingInputError(
-        f"{name} starts from pretrained weights, and {where}. Get them with\n  hf download {hub} {files[-1]}\n"
-        "or train from scratch with --weights none"
+        f"{name} uses pretrained weights, and {where}. Download them with\n  hf download {hub} {files[-1]}\nor "
+        "train from scratch with --weights none"
     )

@@ -21,6 +21,6 @@ def check_reference_map(settings: Settings) -> None:
     try:
         shape = read_image(file).shape
     except nib.filebasedimages.ImageFileError as error:
-        raise DataError(f"--reference-map {file.name} is no image: {error}") from error
+        raise DataError(f"--reference-map {file.name} is not an image: {error}") from error
     if len(shape) != 3:
-        raise DataError(f"--reference-map {file.name} has {len(shape)} axes in place of 3")
+        raise DataError(f"--reference-map {file.name} has {len(shape)} axes instead of 3")

@@ -53,7 +53,7 @@ def apply_model_settings(settings: Settings) -> Settings:
     agreed = {field: values[0] for field, values in wanted.items() if all(value == values[0] for value in values)}
     for field, value in agreed.items():
         if getattr(settings.participant, field) not in (getattr(unset, field), value):
-            raise UsageError(f"{option(field)}: the model was trained with {_to_text(value)}; leave the option out")
+            raise UsageError(f"{option(field)}: the model was trained with {_to_text(value)}; remove the option")
     return replace(
         settings,
         select=replace(settings.select, task_id=_task(maps, settings.select.task_id)),
@@ -69,7 +69,7 @@ def _task(maps: dict[str, ModelMap], task_id: str | None) -> str | None:
         if "TaskName" in model_map["map_parameters"]
     }
     if task_id is not None and tasks and tasks != {task_id.removeprefix("task-")}:
-        raise UsageError(f"--task-id: the model was trained on {', '.join(sorted(tasks))}; leave the option out")
+        raise UsageError(f"--task-id: the model was trained on {', '.join(sorted(tasks))}; remove the option")
     return task_id or (tasks.pop() if len(tasks) == 1 else None)
 
 
@@ -91,7 +91,9 @@ def maps_of_models(cells: dict[str, dict[Path, Any]]) -> dict[str, ModelMap]:
                 model_map["ica"] = settings["ica"]
             known = maps.setdefault(name, model_map)
             if {**known, "folder": folder} != model_map:
-                raise DataError(f"--model: cells differ in how {name} was made or prepared; give one analysis alone")
+                raise DataError(
+                    f"--model: models differ in how {name} was computed or prepared; specify a single analysis"
+                )
     return maps
 
 
@@ -100,7 +102,7 @@ def _check_registration(map_parameters: dict[str, Any], settings: Settings) -> N
     registration = settings.participant.registration
     if registration is not None and map_parameters.get("Registration", registration) != registration:
         raise UsageError(
-            f"--registration: the model was trained with {map_parameters['Registration']}; leave the option out"
+            f"--registration: the model was trained with {map_parameters['Registration']}; remove the option"
         )
 
 

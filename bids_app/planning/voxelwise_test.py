@@ -33,7 +33,7 @@ def check_voxelwise_test(analysis: GroupPlan, settings: Settings) -> None:
         voxelwise.check_design(*design_columns(analysis.used, analysis.classes, explained, analysis.adjust[name]))
     contrasts = [contrast_label(name, explained) for name, explained in list_contrasts(analysis)]
     if twice := sorted({label for label in contrasts if contrasts.count(label) > 1}):
-        raise UsageError(f"two outputs would share the name desc-{twice[0]}; rename the classes")
+        raise UsageError(f"two outputs would have the same name, desc-{twice[0]}; rename the classes")
 
 
 def count_voxelwise_nodes(count: int) -> int:

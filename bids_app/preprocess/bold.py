@@ -49,7 +49,7 @@ def load(path: Path, *, tr: float | None = None) -> nib.Nifti1Image:
         raise DataError(f"{path.name} has a repetition time of {seconds:g} s; are these milliseconds?")
     stored = conform.read_image(path)
     if min(stored.shape[:3]) < MIN_VOXELS:
-        raise DataError(f"{path.name} has the shape {stored.shape}; a 4D series of whole brains is needed")
+        raise DataError(f"{path.name} has the shape {stored.shape}; a 4D series of whole-brain volumes is required")
     try:
         values = np.asarray(stored.dataobj, dtype=np.float32)
     except (OSError, EOFError, zlib.error, ValueError) as error:
@@ -91,7 +91,9 @@ def drop_dummy_scans(run: nib.Nifti1Image, count: int | None = None) -> tuple[ni
     values = np.asarray(run.dataobj)
     dropped = count_dummy_scans(values) if count is None else count
     if not 0 <= dropped <= values.shape[3] - 2:
-        raise UsageError(f"--dummy-scans {dropped}: the run has {values.shape[3]} volumes, and two at least must stay")
+        raise UsageError(
+            f"--dummy-scans {dropped}: the run has {values.shape[3]} volumes, and at least two must remain"
+        )
     return make_image(values[..., dropped:], run.affine, tr=float(run.header.get_zooms()[3])), dropped
 
 
@@ -182,8 +184,8 @@ def _check_values(name: str, values: NDArray[np.float32]) -> None:
         raise DataError(f"{name} has {bad} values that are NaN or infinite; replace them (by 0 in the background)")
     if all(np.array_equal(values[..., number], values[..., 0]) for number in range(1, values.shape[3])):
         what = "0" if not values[..., 0].any() else "constant in time"
-        raise DataError(f"{name} is {what} everywhere; there is no signal in it")
+        raise DataError(f"{name} is {what} everywhere and contains no signal")
     empty = [number + 1 for number in range(values.shape[3]) if np.ptp(values[..., number]) == 0]
     if empty:
         shown = ", ".join(str(number) for number in empty[:5])
-        raise DataError(f"{name} has {len(empty)} empty volumes of {values.shape[3]} (volume {shown}); cut them off")
+        raise DataError(f"{name} has {len(empty)} empty volumes of {values.shape[3]} (volume {shown}); remove them")

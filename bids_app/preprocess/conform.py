@@ -51,7 +51,8 @@ def to_nifti(values: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
 def _check_values(name: str, values: np.ndarray) -> None:
     if values.ndim != 3 or min(values.shape) < MIN_VOXELS:
         raise DataError(
-            f"{name} has the shape {values.shape}; a 3D head of at least {MIN_VOXELS} voxels a side is needed"
+            f"{name} has the shape {values.shape}; a 3D image of at least {MIN_VOXELS} voxels along each axis is "
+            "required"
         )
     bad = int(values.size - np.isfinite(values).sum())
     if bad:
@@ -59,7 +60,7 @@ def _check_values(name: str, values: np.ndarray) -> None:
             f"{name} has {bad} voxels that are NaN or infinite; replace them (by 0 where they are background)"
         )
     if values.min() == values.max():
-        raise DataError(f"{name} is {values.min():g} everywhere; there is no brain in it")
+        raise DataError(f"{name} is {values.min():g} everywhere and contains no brain")
 
 
 def check_header(name: str, image: nib.Nifti1Image) -> None:
@@ -67,7 +68,7 @@ def check_header(name: str, image: nib.Nifti1Image) -> None:
     header = image.header
     if isinstance(header, nib.Nifti1Header) and not (header["qform_code"] or header["sform_code"]):
         raise DataError(
-            f"{name} has neither a qform nor a sform: left and right are unknown; convert it again from DICOM"
+            f"{name} has neither qform nor sform, so left and right are unknown; convert it again from DICOM"
         )
     axes = image.affine[:3, :3] / np.linalg.norm(image.affine[:3, :3], axis=0)
     if np.abs(axes.T @ axes - np.eye(3)).max() > MAX_SHEAR:

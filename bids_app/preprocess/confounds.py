@@ -35,7 +35,7 @@ KNOWN = {
     "csf": "mean signal of eroded cerebrospinal fluid",
     "white_matter": "mean signal of eroded white matter",
     "dvars": "root mean square over the brain of the change from one volume to the next, median signal 1000",
-    "std_dvars": "DVARS over what noise of the same variance and autocorrelation would give",
+    "std_dvars": "DVARS divided by its expected value for noise of the same variance and autocorrelation",
     "framewise_displacement": "sum of the changes of six motion parameters, mm, rotations on a sphere of 50 mm",
 }
 
@@ -60,8 +60,8 @@ def masks(probabilities: Mapping[str, NDArray[np.float32]], brain: NDArray[np.bo
                 break
         else:
             raise DataError(
-                f"only {int(pure.sum())} voxels of the BOLD run are {name}, and {FEWEST} are needed for its signal; "
-                "look at the T1w's segmentation and whether BOLD and T1w lie on one another"
+                f"only {int(pure.sum())} voxels of the BOLD run are {name}, and {FEWEST} are required for its "
+                "signal; check the segmentation of the T1w image and the coregistration of BOLD and T1w"
             )
         eroded[name] = pure
     return eroded
@@ -126,7 +126,7 @@ def dvars(series: NDArray[np.float32]) -> tuple[Array, Array]:
     spread = (upper - lower) / SD_OF_QUARTILES
     varying = spread > 0
     if not varying.any():
-        raise DataError("no voxel of the brain varies in time; there is no signal in the BOLD run")
+        raise DataError("no voxel of the brain varies in time: the BOLD run contains no signal")
     scaled, spread = scaled[varying], spread[varying]
     steps = np.sqrt(np.square(np.diff(scaled, axis=1)).mean(axis=0, dtype=np.float64))
     centred = scaled - scaled.mean(axis=1, keepdims=True)
@@ -202,7 +202,7 @@ def _describe(column: str) -> str:
         return f"cosine of a period above {SLOWEST_S:g} s"
     for name in (*PARAMETERS, *KNOWN):
         if column == name or column.startswith((f"{name}_derivative1", f"{name}_power2")):
-            terms = ", its change from the volume before" * ("derivative1" in column) + ", squared" * (
+            terms = ", its change from the previous volume" * ("derivative1" in column) + ", squared" * (
                 "power2" in column
             )
             unit = "mm" if name.startswith("trans") else "rad"

@@ -65,8 +65,9 @@ def register(
     overlap = dice(brain, bright)
     if overlap < LEAST_OVERLAP:
         raise DataError(
-            f"the BOLD run and the T1w do not lie on one another: their brains overlap by {overlap:.2f} (Dice; "
-            f"{LEAST_OVERLAP} is needed); look whether both are of one person, and whether their orientations are right"
+            "coregistration of the BOLD run and the T1w image failed: Dice overlap of their brains is "
+            f"{overlap:.2f} (at least {LEAST_OVERLAP} is required); check that both are from the same "
+            "participant, and their orientations"
         )
     return Coregistration(file, brain & (reference > 0), overlap)
 

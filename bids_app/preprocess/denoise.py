@@ -65,34 +65,36 @@ def check(
     """Raise DataError, with the numbers, for what `clean` would refuse before it looks at any value."""
     if not (np.isfinite(tr) and tr > 0):
         raise DataError(f"the repetition time is {tr:g} s; it must be above 0")
-    lengths = {} if confounds is None else {"the table of confounds": len(confounds)}
+    lengths = {} if confounds is None else {"the confounds table": len(confounds)}
     for name, rows in (lengths | {"the sample mask": len(sample_mask)}).items():
         if rows != volumes:
-            raise DataError(f"{name} has {rows} rows and the BOLD image {volumes} volumes; they are of different runs")
+            raise DataError(
+                f"{name} has {rows} rows and the BOLD image {volumes} volumes; they are from different runs"
+            )
     count = int(sample_mask.sum())
     if count < 3:
-        raise DataError(f"{count} of {volumes} volumes are kept, too few for anything; raise --fd-threshold")
+        raise DataError(f"{count} of {volumes} volumes are retained, too few for any analysis; raise --fd-threshold")
     if band is None:
         return
     low, high = band
     nyquist = 0.5 / tr
     if not 0 <= low < high:
-        raise DataError(f"--band {low:g} {high:g}: the first must be 0 or more, and below the second")
+        raise DataError(f"--band {low:g} {high:g}: the first must be at least 0 and below the second")
     if high >= nyquist:
         raise DataError(
-            f"--band {low:g} {high:g} reaches to or above {nyquist:g} Hz, the highest frequency that a repetition time "
-            f"of {tr:g} s can show; lower it"
+            f"--band {low:g} {high:g} reaches or exceeds {nyquist:g} Hz, the Nyquist frequency at a repetition "
+            f"time of {tr:g} s; lower it"
         )
     if bins(count, tr=tr, band=band) == 0:
         raise DataError(
-            f"{count} kept volumes of {tr:g} s show frequencies {1 / (count * tr):.3g} Hz apart, and none lies in "
-            f"--band {low:g} {high:g}; widen it, or leave this run out"
+            f"{count} retained volumes of {tr:g} s resolve frequencies {1 / (count * tr):.3g} Hz apart, and none "
+            f"lies in --band {low:g} {high:g}; widen it, or exclude this run"
         )
     span = int(np.ptp(np.flatnonzero(sample_mask))) + 1
     if span <= _padding(_sos(tr, band)):
         raise DataError(
-            f"{span} volumes are too few for the filter of --band {low:g} {high:g}, which needs more than "
-            f"{_padding(_sos(tr, band))}; leave this run out, or use --band none"
+            f"{span} volumes are too few for the filter of --band {low:g} {high:g}, which requires more than "
+            f"{_padding(_sos(tr, band))}; exclude this run, or use --band none"
         )
 
 
@@ -110,8 +112,9 @@ def _check_confounds(confounds: "pd.DataFrame", sample_mask: NDArray[np.bool_]) 
     if bad.any():
         row, column = np.argwhere(bad)[0]
         raise DataError(
-            f"the confound {confounds.columns[column]} is missing in {int(bad[:, column].sum())} kept volumes "
-            f"(first: volume {np.flatnonzero(sample_mask)[row] + 1}); mend the table, or choose another --denoise"
+            f"the confound {confounds.columns[column]} is missing in {int(bad[:, column].sum())} retained "
+            f"volumes (first: volume {np.flatnonzero(sample_mask)[row] + 1}); correct the table, or choose "
+            "another --denoise"
         )
     return table
 
@@ -121,7 +124,7 @@ def _regress_out(series: NDArray[np.float32], times: NDArray[np.intp], table: Ma
     trend = np.column_stack([np.ones(len(times)), times - times.mean()])
     trend /= np.linalg.norm(trend, axis=0)
     fitted = _basis(table - trend @ (trend.T @ table), np.abs(table).max(axis=0, initial=0))
-    _check_left(len(times) - 2, fitted.shape[1], table.shape[1], f"{len(times)} kept volumes")
+    _check_left(len(times) - 2, fitted.shape[1], table.shape[1], f"{len(times)} retained volumes")
     design = np.hstack([trend, fitted]).astype(np.float32)
 
     def apply(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -145,7 +148,7 @@ def _filter_and_regress(
         passed = _pass(table.T, times, sos).T
         design = _basis(passed - passed.mean(axis=0), np.abs(table).max(axis=0, initial=0))
         frequencies = bins(len(times), tr=tr, band=band)
-        what = f"{len(times)} kept volumes with {frequencies} frequencies in --band {band[0]:g} {band[1]:g}"
+        what = f"{len(times)} retained volumes with {frequencies} frequencies in --band {band[0]:g} {band[1]:g}"
         _check_left(2 * frequencies, design.shape[1], table.shape[1], what)
     if len(times) > LONG:
 
@@ -199,9 +202,9 @@ def _check_left(freedom: int, fitted: int, columns: int, what: str) -> None:
     """Raise DataError where as many confounds are fitted as the series have degrees of freedom."""
     if fitted >= freedom:
         raise DataError(
-            f"{columns} confounds ({fitted} of them independent) leave nothing of {what} ({max(freedom, 0)} degrees "
-            "of freedom); use a --denoise with fewer confounds, drop fewer volumes, widen the band, or leave this run "
-            "out"
+            f"{columns} confounds ({fitted} of them independent) leave no degrees of freedom in {what} "
+            f"({max(freedom, 0)}); use a --denoise with fewer confounds, censor fewer volumes, widen the band, or "
+            "exclude this run"
         )
 
 

@@ -64,18 +64,20 @@ def repetition_time(bold: Path, *, sidecar_tr: object = None) -> float:
     if sidecar_tr is None:
         if not _is_positive(written):
             raise DataError(
-                f"{bold.name} has no repetition time: its header says {written:g} s and no sidecar states "
+                f"{bold.name} has no repetition time: its header states {written:g} s and no sidecar states "
                 "RepetitionTime; add it to the sidecar, in seconds"
             )
         return written
     if isinstance(sidecar_tr, bool) or not isinstance(sidecar_tr, int | float) or not _is_positive(sidecar_tr):
-        raise DataError(f"the sidecar of {bold.name} states RepetitionTime {sidecar_tr!r}; seconds above 0 are needed")
+        raise DataError(
+            f"the sidecar of {bold.name} states RepetitionTime {sidecar_tr!r}; a number of seconds above 0 is required"
+        )
     # libraries write 1 without a unit, or 0, where nobody has set a TR
     unset = written == 0 or (written == 1 and unit == "unknown")
     if not unset and not abs(written - sidecar_tr) <= TR_TOLERANCE * sidecar_tr:
         raise DataError(
-            f"{bold.name} has a repetition time of {written:g} s in its header and of {sidecar_tr:g} s in its sidecar; "
-            "mend the wrong one"
+            f"{bold.name} has a repetition time of {written:g} s in its header and of {sidecar_tr:g} s in its "
+            "sidecar; correct the wrong one"
         )
     return float(sidecar_tr)
 
@@ -93,14 +95,14 @@ def _header(bold: Path) -> nib.Nifti1Image:
             f"{bold.name} cannot be read ({type(error).__name__}: {error}); it may be truncated: fetch it again"
         ) from error
     if not isinstance(image, nib.Nifti1Image):
-        raise DataError(f"{bold.name} is no NIfTI image; convert it")
+        raise DataError(f"{bold.name} is not a NIfTI image; convert it")
     if len(image.shape) != 4 or image.shape[3] < 2:
         raise DataError(
-            f"{bold.name} has the shape {image.shape}; a 4D series of volumes is needed, and this is a "
+            f"{bold.name} has the shape {image.shape}; a 4D series of volumes is required, and this is a "
             f"{'single volume' if len(image.shape) < 5 else 'file of more dimensions'}"
         )
     if image.get_data_dtype().kind not in BOLD_KINDS:
-        raise DataError(f"{bold.name} holds {image.get_data_dtype()} values; real numbers are needed")
+        raise DataError(f"{bold.name} contains {image.get_data_dtype()} values; real numbers are required")
     return image
 
 
@@ -114,8 +116,7 @@ def _mask(mask: Path, image: nib.Nifti1Image, name: str) -> NDArray[np.bool_]:
     if not _is_same_grid(grid, (image.shape[:3], image.affine)):
         raise DataError(
             f"{mask.name} has the grid {_describe_grid(*grid)} and {name} the grid "
-            f"{_describe_grid(image.shape[:3], image.affine)}; give "
-            "the mask that was made with this image"
+            f"{_describe_grid(image.shape[:3], image.affine)}; use the mask that was computed from this image"
         )
     if not inside.any():
         raise DataError(f"{mask.name} is empty: no voxel is inside the brain")
@@ -154,7 +155,7 @@ def _linear_weights(
     sources, weights = np.stack(corners, axis=1), np.stack(parts, axis=1)
     covered = (weights * inside.ravel()[sources]).sum(axis=1) > 0.5
     if not covered.any():
-        raise DataError("the BOLD mask has no voxel on the grid that --resolution asks for; check its space")
+        raise DataError("the BOLD mask has no voxel on the grid of --resolution; check its space")
     new = np.zeros(int(np.prod(shape)), dtype=bool)
     new[np.flatnonzero(within)[covered]] = True
     needed, column = np.unique(sources[covered], return_inverse=True)
@@ -232,7 +233,7 @@ def _check_values(name: str, series: NDArray[np.float32]) -> None:
     """Raise DataError for values that are not finite in the mask, or for a series that never changes."""
     bad = int((~np.isfinite(series.sum(axis=1, dtype=np.float64))).sum())
     if bad:
-        raise DataError(f"{name} has {bad} voxels in its mask that are NaN or infinite at some time; mend the image")
+        raise DataError(f"{name} has {bad} voxels in its mask that are NaN or infinite at some time; correct the image")
     if (series == series[:, :1]).all():
         what = "0" if not series.any() else "constant in time"
-        raise DataError(f"{name} is {what} everywhere in its mask; there is no signal in it")
+        raise DataError(f"{name} is {what} everywhere in its mask and contains no signal")

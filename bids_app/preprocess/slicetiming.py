@@ -25,7 +25,7 @@ def slice_axis(direction: str | None) -> tuple[int, bool]:
     """
     word = "k" if direction is None else str(direction)
     if word.removesuffix("-") not in AXES:
-        raise DataError(f"SliceEncodingDirection is {direction!r}; it has to be one of i, j, k, i-, j-, k-")
+        raise DataError(f"SliceEncodingDirection is {direction!r}; it must be one of i, j, k, i-, j-, k-")
     return AXES[word.removesuffix("-")], word.endswith("-")
 
 
@@ -67,11 +67,11 @@ def correct(
 
 def _check(times: NDArray[np.float64], shape: tuple[int, ...], tr: float, axis: int) -> None:
     if times.shape != (shape[axis],):
-        raise DataError(f"SliceTiming has {times.size} times for {shape[axis]} slices; mend the sidecar")
+        raise DataError(f"SliceTiming has {times.size} times for {shape[axis]} slices; correct the sidecar")
     if not (np.isfinite(times).all() and times.min() >= 0 and times.max() <= tr * LATEST):
         raise DataError(
-            f"SliceTiming goes from {times.min():g} to {times.max():g} s, and the repetition time is {tr:g} s; times "
-            "are in seconds after the volume begins: mend the sidecar"
+            f"SliceTiming ranges from {times.min():g} to {times.max():g} s, and the repetition time is {tr:g} s; "
+            "times are in seconds from the start of the volume: correct the sidecar"
         )
     if shape[3] <= ORDER:
-        raise DataError(f"{shape[3]} volumes are too few for slice-time correction; {ORDER + 1} are needed")
+        raise DataError(f"{shape[3]} volumes are too few for slice-timing correction; {ORDER + 1} are required")

@@ -35,7 +35,7 @@ def read_confounds(path: Path) -> "pd.DataFrame":
         table = pd.read_csv(path, sep="\t")
         return table.astype(np.float64)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path.name} cannot be read as a table of confounds: {error}") from error
+        raise DataError(f"{path.name} cannot be read as a confounds table: {error}") from error
 
 
 def choose(
@@ -49,7 +49,7 @@ def choose(
     Raises UsageError for an unknown name, DataError for a table that lacks what the strategy needs.
     """
     if name not in STRATEGIES:
-        raise UsageError(f"--denoise {name}: known are {', '.join(STRATEGIES)}")
+        raise UsageError(f"--denoise {name}: choose from {', '.join(STRATEGIES)}")
     table = read_confounds(confounds)
     sample_mask = np.ones(len(table), dtype=bool)
     if name == "none":
@@ -58,8 +58,8 @@ def choose(
         return _by_nilearn(name, confounds, sample_mask, bold=bold, fd_threshold=fd_threshold)
     if missing := [column for column in COLUMNS[name] if column not in table]:
         raise DataError(
-            f"{confounds.name} lacks {len(missing)} of the {len(COLUMNS[name])} columns that --denoise {name} needs: "
-            f"{', '.join(missing[:6])}{', ...' if len(missing) > 6 else ''}; choose another --denoise"
+            f"{confounds.name} lacks {len(missing)} of the {len(COLUMNS[name])} columns that --denoise {name} "
+            f"requires: {', '.join(missing[:6])}{', ...' if len(missing) > 6 else ''}; choose another --denoise"
         )
     sample_mask[: count_non_steady_state(table)] = False
     columns = table[list(COLUMNS[name])].copy()
@@ -77,8 +77,8 @@ def _by_nilearn(
     desc = "smoothAROMAnonaggr" if name == "ica_aroma" else "preproc"
     if name == "ica_aroma" and (bold is None or f"_desc-{desc}_" not in bold.name):
         raise DataError(
-            f"--denoise ica_aroma needs fMRIPrep's desc-{desc}_bold, which {bold.name if bold else 'is not here'} is "
-            "not; choose another --denoise"
+            f"--denoise ica_aroma requires fMRIPrep's desc-{desc}_bold, which "
+            f"{bold.name if bold else 'is not here'} is not; choose another --denoise"
         )
     options = {"fd_threshold": fd_threshold if fd_threshold > 0 else np.inf} if name == "scrubbing" else {}
     image = confounds.with_name(f"{confounds.name.split('_desc-confounds')[0]}_desc-{desc}_bold.nii.gz")
@@ -88,7 +88,7 @@ def _by_nilearn(
             warnings.filterwarnings("ignore", "All volumes were marked as motion outliers", RuntimeWarning)
             table, steady = load_confounds_strategy(str(image), name, **options)
     except (ValueError, KeyError) as error:
-        raise DataError(f"{confounds.name} cannot serve --denoise {name}: {error}") from error
+        raise DataError(f"{confounds.name} cannot be used for --denoise {name}: {error}") from error
     if steady is not None:
         sample_mask = np.isin(np.arange(len(sample_mask)), steady)
     return table, sample_mask
@@ -113,8 +113,8 @@ def sample_mask(fd: NDArray[np.float64], *, threshold: float) -> NDArray[np.bool
         return np.ones(len(fd), dtype=bool)
     if len(unknown):
         raise DataError(
-            f"framewise_displacement is missing in {len(unknown)} rows after the first (first: row {unknown[0] + 1}); "
-            "mend the table of confounds, or switch dropping off with --fd-threshold 0"
+            f"framewise_displacement is missing in {len(unknown)} rows after the first (first: row "
+            f"{unknown[0] + 1}); correct the confounds table, or disable censoring with --fd-threshold 0"
         )
     return ~(fd > threshold)
 

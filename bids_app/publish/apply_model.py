@@ -7,7 +7,7 @@ import pandas as pd
 from bids_app import __version__
 from bids_app.planning.model_application import ApplicationPlan
 from bids_app.publish.group import add_bids_prefixes, settings_to_toml
-from bids_app.report import applied as page
+from bids_app.report.model_application import AppliedModel, describe_application, write_application_report
 from bids_app.settings import Settings
 from bids_app.training.covariate_ranges import class_prevalence, list_unknown_covariates
 
@@ -27,7 +27,7 @@ def stage_application(
     settings_toml = settings_to_toml(settings)
     (folder / "settings.toml").write_text(settings_toml)
     cells = {
-        cell: page.Cell(
+        cell: AppliedModel(
             verdict=application.cell_facts[cell]["verdict"]["text"],
             claim=application.cell_facts[cell]["verdict"]["claim"],
             models=len(models),
@@ -37,7 +37,7 @@ def stage_application(
         )
         for cell, models in application.cells.items()
     }
-    page.write(
+    write_application_report(
         folder / "report.html",
         analysis=application.name,
         cells=cells,
@@ -51,5 +51,5 @@ def stage_application(
         version=__version__,
     )
     (folder / "methods.md").write_text(
-        page.methods(cells, checked=application.listed is not None, version=__version__) + "\n"
+        describe_application(cells, checked=application.listed is not None, version=__version__) + "\n"
     )

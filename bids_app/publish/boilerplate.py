@@ -5,7 +5,9 @@ from bids_app.bids import outputs
 from bids_app.planning import bold_runs, excluded_regions, participant
 from bids_app.planning.bold_runs import output_settings
 from bids_app.planning.participant_records import ParticipantPlan
-from bids_app.report import citation, methods, methods_bold
+from bids_app.report.citation import citation_files
+from bids_app.report.methods import describe_participant
+from bids_app.report.methods_bold import BoldOptions, describe_bold, map_options
 from bids_app.settings import Settings
 
 
@@ -16,12 +18,12 @@ def write_boilerplate(planned: ParticipantPlan, settings: Settings) -> None:
     raw = any(bold_runs.is_raw(run) for job in jobs for run in job.runs)
     sources = {(job.source, excluded_regions.describe_in_methods(job.excluded_regions)) for job in jobs if job.t1w}
     texts = [
-        methods.participant(
+        describe_participant(
             maps=list(kinds),
             registration={**({"BOLD": bold_runs.registration(settings)} if raw else {}), **kinds},
             resolution=planned.resolution,
             space=settings.participant.output_space,
-            mask_method="as each person's page says",
+            mask_method="as stated on the page of each participant",
             source=source,
             sloppy=settings.participant.sloppy,
             without=excluded,
@@ -29,7 +31,7 @@ def write_boilerplate(planned: ParticipantPlan, settings: Settings) -> None:
         for source, excluded in sorted(sources)
     ]
     texts += [_bold(source, settings) for source in sorted({run["source"] for job in jobs for run in job.runs})]
-    for name, text in citation.files(texts, version=__version__).items():
+    for name, text in citation_files(texts, version=__version__).items():
         outputs.write_root(settings.output_dir, f"logs/{name}", text)
 
 
@@ -37,7 +39,7 @@ def _bold(source: str, settings: Settings) -> str:
     """What holds for the runs of all people; each person's page says what is particular to it."""
     bold = output_settings(settings)
     band = bold["band"]
-    options = methods_bold.Options(
+    options = BoldOptions(
         denoise=bold["denoise"],
         band=None if band is None else (band[0], band[1]),
         fd_threshold=bold["fd_threshold"],
@@ -45,7 +47,7 @@ def _bold(source: str, settings: Settings) -> str:
         resampled=bold["resampled"],
         slice_timing=None,
         parcellation=next(iter(bold["atlases"]), ""),
-        **methods_bold.map_options(bold["parameters"].values()),
+        **map_options(bold["parameters"].values()),
     )
     mm = bold_runs.resolution(settings) if source == "pellucid" else settings.participant.resolution
-    return methods_bold.participant(bold["maps"], options, source=source, space=bold["space"], resolution=mm)
+    return describe_bold(bold["maps"], options, source=source, space=bold["space"], resolution=mm)

@@ -26,13 +26,13 @@ from bids_app.publish.model_card import model_card_facts
 from bids_app.publish.participant_heatmaps import remove_participant_heatmaps, stage_participant_heatmaps
 from bids_app.publish.sharing import write_share
 from bids_app.publish.voxelwise_test import write_voxelwise_test
-from bids_app.report import card as model_card
-from bids_app.report import group as page
-from bids_app.report import methods
+from bids_app.report.group import write_group_report
 from bids_app.report.heatmap import Heatmap
-from bids_app.report.ica import Matched, section
-from bids_app.report.power import section as detected
-from bids_app.report.voxelwise import Compared
+from bids_app.report.ica import MatchedComponent, ica_section
+from bids_app.report.methods import SIMULATIONS, cited_references, describe_group
+from bids_app.report.model_card import write_model_card
+from bids_app.report.power import power_section
+from bids_app.report.voxelwise_test import VoxelwiseTest
 from bids_app.results.collect import atlas_notes, region_table
 from bids_app.results.ica import matched_components
 from bids_app.results.verdicts import Judgement
@@ -51,7 +51,7 @@ class GroupResults:
     judgement: Judgement
     heatmaps: list[Heatmap]
     pages: Path | None
-    voxelwise: Compared | None
+    voxelwise: VoxelwiseTest | None
 
 
 def stage_group(
@@ -76,7 +76,7 @@ def stage_group(
     if results.voxelwise is not None:
         write_voxelwise_test(folder, results.voxelwise.tested, analysis, results.voxelwise.limits)
     _write_report(folder, analysis, settings, replace(results, tables=tables), work_dir)
-    model_card.write(folder, analysis.name, model_card_facts(analysis, judgement, settings))
+    write_model_card(folder, analysis.name, model_card_facts(analysis, judgement, settings))
     facts = model_card_facts(analysis, judgement, settings, shared=True)
     write_share(folder, analysis, judgement.audit, images, facts)
 
@@ -121,7 +121,7 @@ def _write_report(
     )
     template, mask = read_image(files["brain"]), read_image(files["mask"])
     background: dict[str, Any] = {"template": template, "mask": mask, "radiological": settings.other.radiological}
-    page.write(
+    write_group_report(
         folder / "report.html",
         analysis=analysis.name,
         verdicts=judgement.verdicts,
@@ -134,7 +134,7 @@ def _write_report(
         atlas_notes=notes,
         settings_toml=settings_to_toml(settings),
         methods=text,
-        references=methods.cited(text),
+        references=cited_references(text),
         **background,
         checks=tables["checks"],
         overlap=tables.get("overlap"),
@@ -150,13 +150,13 @@ def _sections(
     folder: Path,
     analysis: GroupPlan,
     tables: dict[str, pd.DataFrame],
-    matched: list[Matched],
+    matched: list[MatchedComponent],
     background: dict[str, Any],
 ) -> dict[str, Any]:
     """The sections of the report that only some options add, by name."""
-    sections: dict[str, Any] = {"ica": section(folder, tables["ica"], matched, **background)} if matched else {}
+    sections: dict[str, Any] = {"ica": ica_section(folder, tables["ica"], matched, **background)} if matched else {}
     if "power" in tables:
-        sections["power"] = detected(tables["power"], class_counts(analysis), folder)
+        sections["power"] = power_section(tables["power"], class_counts(analysis), folder)
     return sections
 
 
@@ -164,7 +164,7 @@ def _methods_text(analysis: GroupPlan, settings: Settings, audit: dict[str, Any]
     """The text of methods.md."""
     counts = analysis.used.groupby("class")["participant_id"].nunique()
     split = [cohort.describe_splits(settings), cohort.describe_tested(analysis.used, analysis.splits, analysis.classes)]
-    text = methods.group(
+    text = describe_group(
         cells=[cell.name for cell in analysis.cells],
         classes={name: int(counts[name]) for name in analysis.classes},
         split=" ".join(part for part in split if part),
@@ -184,7 +184,7 @@ def _methods_text(analysis: GroupPlan, settings: Settings, audit: dict[str, Any]
         atlases=list(notes),
         sloppy=analysis.sloppy,
     )
-    return text if settings.group.power is None else f"{text}\n\n{methods.SIMULATED}"
+    return text if settings.group.power is None else f"{text}\n\n{SIMULATIONS}"
 
 
 def _write_mean_heatmap(folder: Path, heatmap: Heatmap, analysis: GroupPlan) -> Path:
@@ -200,7 +200,7 @@ def _write_mean_heatmap(folder: Path, heatmap: Heatmap, analysis: GroupPlan) -> 
         desc=outputs.camel(heatmap.cell) + outputs.camel(heatmap.explained),
     )
     heatmap.image.to_filename(folder / f"{stem}.nii.gz")
-    averaged = "the models of all folds" if heatmap.people is None else f"{heatmap.people} held-out people"
+    averaged = "the models of all folds" if heatmap.people is None else f"{heatmap.people} held-out participants"
     content = f"what {heatmap.cell} used for the class {heatmap.explained}; not where a disease is"
     sidecar = {
         "Description": f"mean over {averaged}: {content}",

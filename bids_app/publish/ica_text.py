@@ -2,7 +2,7 @@
 
 from bids_app.dataset import ica
 from bids_app.planning.group import GroupPlan
-from bids_app.report import ica as report
+from bids_app.report.ica import describe_group_ica
 
 
 def describe_ica(analysis: GroupPlan) -> str | None:
@@ -11,4 +11,4 @@ def describe_ica(analysis: GroupPlan) -> str | None:
     if plan is None:
         return None
     fixed = {"smoothing_mm": ica.FWHM_MM, "least_r": ica.MIN_R}
-    return report.words(components=plan.components, networks=plan.file.name, **fixed)
+    return describe_group_ica(components=plan.components, networks=plan.file.name, **fixed)

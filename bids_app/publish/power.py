@@ -9,9 +9,10 @@ from bids_app.planning.group import GroupPlan
 from bids_app.planning.permutations import count_labellings, first_repeat, is_linear
 from bids_app.planning.power import class_counts
 from bids_app.publish.group import add_bids_prefixes, settings_to_toml
-from bids_app.report import methods, people
-from bids_app.report import power as section
-from bids_app.report.page import render, save
+from bids_app.report.methods import cited_references, describe_power, describe_preparation
+from bids_app.report.page import render_page, save_page
+from bids_app.report.participants import tabulate_excluded
+from bids_app.report.power import power_section
 from bids_app.settings import Settings
 
 
@@ -27,27 +28,27 @@ def stage_power(staged: Path, analysis: GroupPlan, table: pd.DataFrame, *, setti
     settings_toml = settings_to_toml(settings)
     (folder / "settings.toml").write_text(settings_toml)
     counts = class_counts(analysis)
-    shown = section.section(table, counts, folder)
+    shown = power_section(table, counts, folder)
     cells = {cell.name: count_labellings(cell, settings) for cell in analysis.cells if is_linear(cell)}
-    text = methods.power(
+    text = describe_power(
         cells,
         sum(counts),
-        preparation=methods.preparation(analysis.smoothing, analysis.adjust, analysis.forms, analysis.keep),
+        preparation=describe_preparation(analysis.smoothing, analysis.adjust, analysis.forms, analysis.keep),
         folds=len(first_repeat(analysis)),
         version=__version__,
         sloppy=analysis.sloppy,
     )
     (folder / "methods.md").write_text(text + "\n")
-    page = render(
-        "plan.html",
+    page = render_page(
+        "power_report.html",
         title=f"{analysis.name} - Pellucid",
         analysis=analysis.name,
         power=shown,
-        left_out=people.left_out(samples),
+        excluded=tabulate_excluded(samples),
         settings=settings_toml,
         methods=text,
-        references=methods.cited(text),
+        references=cited_references(text),
         version=__version__,
     )
-    save(folder / "report.html", page)
+    save_page(folder / "report.html", page)
     return list(shown["sentences"])

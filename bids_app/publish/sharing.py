@@ -10,16 +10,17 @@ import pandas as pd
 from bids_app.planning import cohort
 from bids_app.planning.disclosure import MIN_PEOPLE, SMALL, suppress_small_count
 from bids_app.planning.group import GroupPlan
-from bids_app.report import card
 from bids_app.report.heatmap import Heatmap
+from bids_app.report.model_card import write_model_card
 from bids_app.results.region_tables import SMALL_GROUP_COLUMNS
 
 TABLES = ("scores.tsv", "comparisons.tsv")
 README = """# {analysis}: what may be shared
 
-Aggregates over people: scores, mean heatmaps with their regions, how the classes differ. No row is about a person, and
-no number about a group of fewer than {fewest} people: such numbers are left out, or given as "{small}". Trained
-models, tables of people, and pages are not here: they can tell who took part. The terms of the input data still hold.
+Aggregates over participants: scores, mean heatmaps with their regions, and differences between the classes. No row
+describes a single participant, and no number a group of fewer than {fewest} participants: such numbers are omitted, or
+given as "{small}". Trained models, tables of participants and pages are not included, because they can reveal who took
+part. The terms of the input data still apply.
 {left_out}"""
 
 
@@ -42,7 +43,8 @@ def write_share(
     tested = cohort.count_tested(analysis.used, analysis.splits)
     small = [name for name in analysis.classes if tested[name] < MIN_PEOPLE]
     notice = (
-        f"\nNothing but the methods is here: fewer than {MIN_PEOPLE} people were tested of class {', '.join(small)}.\n"
+        f"\nOnly the methods are included: fewer than {MIN_PEOPLE} participants of class {', '.join(small)} were "
+        "tested.\n"
     )
     text = README.format(analysis=analysis.name, fewest=MIN_PEOPLE, small=SMALL, left_out=notice if small else "")
     (share / "README.md").write_text(text)
@@ -61,7 +63,7 @@ def write_share(
     regions[known].drop(columns=[*SMALL_GROUP_COLUMNS], errors="ignore").to_csv(
         share / "regions.tsv", sep="\t", index=False
     )
-    card.write(share, analysis.name, facts)
+    write_model_card(share, analysis.name, facts)
     about = {"classes": {name: int(counts[name]) for name in analysis.classes}, **suppress_small_groups(audit)}
     (share / "audit.json").write_text(json.dumps(about, indent=2, allow_nan=False) + "\n")
 

@@ -25,7 +25,7 @@ def binarise_reference(reference: NDArray[np.floating], mask: NDArray[np.bool_])
         # zero marks voxels that the map does not cover
         limit = np.quantile(np.abs(values), 1 - REFERENCE_SHARE)
         inside = (np.abs(values) >= limit) & (values != 0)
-        words = f"the {REFERENCE_SHARE:.0%} of voxels with its largest absolute values"
+        words = f"the {REFERENCE_SHARE:.0%} of voxels with the largest absolute values"
     if not inside.any() or inside.all():
         raise DataError(f"the reference map marks {'all' if inside.all() else 'none'} of the analysed voxels")
     return inside, words

@@ -36,7 +36,7 @@ def tabulate_regions(
     inside = mask.astype(bool)
     values, inside_labels = heatmap[inside].astype(np.float64), labels[inside]
     if not np.isfinite(values).all():
-        raise DataError(f"the heatmap is not finite in {np.count_nonzero(~np.isfinite(values))} voxels of the mask")
+        raise DataError(f"the heatmap has {np.count_nonzero(~np.isfinite(values))} non-finite voxels in the mask")
     size = int(labels.max(initial=0)) + 1
     frame = _summarise_labels(values, inside_labels, np.bincount(labels.ravel(), minlength=size), both=sign == "both")
     frame["volume_ml"] = frame["voxels"] * voxel_ml

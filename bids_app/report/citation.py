@@ -1,32 +1,34 @@
-"""What a paper is to say of a run: the methods in words with their references, as Markdown, HTML and BibTeX."""
+"""The methods of a run with their references, for use in a paper: Markdown, HTML and BibTeX."""
 
 import re
 
-from bids_app.report import methods
-from bids_app.report.page import render
+from bids_app.report.methods import cited_references
+from bids_app.report.page import render_page
 
-ENTRY = "@misc{{{key},\n  author = {{{author}}},\n  year = {{{year}}},\n  doi = {{{doi}}},\n  note = {{{text}}}\n}}\n"
+BIBTEX_ENTRY = (
+    "@misc{{{key},\n  author = {{{author}}},\n  year = {{{year}}},\n  doi = {{{doi}}},\n  note = {{{text}}}\n}}\n"
+)
 
 
-def files(texts: list[str], *, version: str) -> dict[str, str]:
-    """Content of CITATION.md, CITATION.html and CITATION.bib for one or more texts of methods."""
-    references = sorted({one for text in texts for one in methods.cited(text)})
-    whole = "\n\n".join([*texts, f"Made with Pellucid {version}."])
-    listed = "\n".join(f"- {one}" for one in references)
+def citation_files(texts: list[str], *, version: str) -> dict[str, str]:
+    """Content of CITATION.md, CITATION.html and CITATION.bib for one or more methods texts."""
+    references = sorted({reference for text in texts for reference in cited_references(text)})
+    boilerplate = "\n\n".join([*texts, f"Maps were computed with Pellucid {version}."])
+    bullets = "\n".join(f"- {reference}" for reference in references)
     title = "Methods, for your paper"
     return {
-        "CITATION.md": f"# {title}\n\n{whole}\n\n## References\n\n{listed}\n",
-        "CITATION.html": render("citation.html", title=title, text=whole, references=references),
-        "CITATION.bib": "\n".join(_entry(one) for one in references),
+        "CITATION.md": f"# {title}\n\n{boilerplate}\n\n## References\n\n{bullets}\n",
+        "CITATION.html": render_page("citation.html", title=title, text=boilerplate, references=references),
+        "CITATION.bib": "\n".join(_bibtex_entry(reference) for reference in references),
     }
 
 
-def _entry(reference: str) -> str:
-    """One reference as BibTeX; reference managers complete it by its DOI."""
+def _bibtex_entry(reference: str) -> str:
+    """One reference as BibTeX; reference managers complete it from its DOI."""
     authors, _, rest = reference.partition(". ")
     year = re.findall(r"\b(?:19|20)\d\d\b", rest.partition("https")[0])[-1]
     names = authors.replace(", et al", ", others").split(", ")
     key = f"{re.sub(r'[^A-Za-z]', '', names[0].rpartition(' ')[0])}{year}"
     spelled = [name if name == "others" else ", ".join(name.rsplit(" ", 1)) for name in names]
     doi = reference.rpartition("https://doi.org/")[2]
-    return ENTRY.format(key=key, author=" and ".join(spelled), year=year, doi=doi, text=reference)
+    return BIBTEX_ENTRY.format(key=key, author=" and ".join(spelled), year=year, doi=doi, text=reference)

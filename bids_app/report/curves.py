@@ -1,4 +1,4 @@
-"""The pictures of scores: ROC curves and confusion matrices, one panel a cell."""
+"""Figures of scores: ROC curves, confusion matrices and overlap, one panel per model."""
 
 import itertools
 import math
@@ -15,19 +15,19 @@ from sklearn.metrics import confusion_matrix, roc_curve
 
 COLORS = ("#0b6e99", "#c8501e", "#3a7d34", "#7b4ba0", "#a07b00", "#b0306a")
 ROC_NOTE = (
-    "Scores of different folds are pooled only for this picture; "
-    "the AUROC in the table is computed within each fold's model."
+    "Predictions of different folds are pooled for this figure only; "
+    "the AUROC in the table is computed within each fold."
 )
-OVERLAP_NOTE = "Overlap of each mean heatmap with the reference map, smoothed by as much."
+OVERLAP_NOTE = "Overlap of each mean heatmap with the reference map, by smoothing width of the heatmap."
 MARKERS = ("o", "s", "^", "D")
-CONFUSION_NOTE = "People, out of fold; in brackets the share of their true class."
+CONFUSION_NOTE = "Participants, out of fold; in brackets the proportion of their true class."
 
 
-def roc(predictions: pd.DataFrame, classes: Sequence[str], path: Path, *, note: str = ROC_NOTE) -> None:
-    """Draw the out-of-fold ROC curve of every cell, one thin line a repeat.
+def draw_roc(predictions: pd.DataFrame, classes: Sequence[str], path: Path, *, note: str = ROC_NOTE) -> None:
+    """Draw the out-of-fold ROC curve of every model, one thin line per repeat.
 
     `predictions` has the columns cell, repeat, true and probability_<class>; the first of `classes` is the reference.
-    Two classes give one curve (the second class against the first), more give one against the rest each.
+    With two classes, the second against the first; with more, each class against the rest.
     """
     against = [classes[1]] if len(classes) == 2 else list(classes)
     with _panels(predictions, path, note=note) as panels:
@@ -42,11 +42,13 @@ def roc(predictions: pd.DataFrame, classes: Sequence[str], path: Path, *, note: 
             axes.set(
                 xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel="1 - specificity", ylabel="sensitivity", aspect="equal"
             )
-            axes.legend(loc="lower right", fontsize=8, frameon=False, title="class found", title_fontsize=8)
+            axes.legend(loc="lower right", fontsize=8, frameon=False, title="positive class", title_fontsize=8)
 
 
-def confusion(predictions: pd.DataFrame, classes: Sequence[str], path: Path, *, note: str = CONFUSION_NOTE) -> None:
-    """Draw the confusion matrix of every cell: people (mean over repeats) and the percentage of their true class."""
+def draw_confusion(
+    predictions: pd.DataFrame, classes: Sequence[str], path: Path, *, note: str = CONFUSION_NOTE
+) -> None:
+    """Draw the confusion matrix of every model: participants (mean over repeats) and percentage of the true class."""
     with _panels(predictions, path, note=note) as panels:
         for axes, table in panels:
             repeats = table["repeat"].nunique()
@@ -60,16 +62,16 @@ def confusion(predictions: pd.DataFrame, classes: Sequence[str], path: Path, *, 
                 axes.text(
                     column, row, f"{text}\n({share[row, column]:.0%})", ha="center", va="center", color=ink, fontsize=9
                 )
-            names = [_short(name) for name in classes]
+            names = [_shorten(name) for name in classes]
             axes.set_xticks(range(len(classes)), names, rotation=30 if max(map(len, names)) > 9 else 0)
             axes.set_yticks(range(len(classes)), names)
             axes.set(xlabel="predicted", ylabel="true")
 
 
-def overlap(table: pd.DataFrame, path: Path) -> None:
-    """Draw AUPRC over smoothing, a panel a cell and class explained, a line a method, from the rows of overlap.tsv.
+def draw_overlap(table: pd.DataFrame, path: Path) -> None:
+    """Draw AUPRC by smoothing, one panel per model and explained class, one line per method, from rows of overlap.tsv.
 
-    What knows of no classifier (explained is n/a) is drawn in grey with the cells of its map; nulls are left out.
+    Maps without a classifier (explained is n/a) are grey, in the panels of the same map; nulls are not drawn.
     """
     rows = table[table["smoothing_mm"].str.isdigit() & ~table["method"].str.contains("(", regex=False)]
     first = rows["cell"].str.split("/").str[-1].str.split("+").str[0]
@@ -80,14 +82,14 @@ def overlap(table: pd.DataFrame, path: Path) -> None:
     looks = dict(zip(shown["method"].unique(), itertools.cycle(itertools.product(MARKERS, COLORS)), strict=False))
     looks |= {"group mean": ("", "#777777"), "t-map": (".", "#777777"), "F-map": (".", "#777777")}
     with _panels(shown, path, note=OVERLAP_NOTE, legend=True) as panels:
-        for axes, own in panels:
-            of_map = blind[blind["cell"] == own["map"].iloc[0]]
-            for (name, explained), line in pd.concat([of_map, own]).groupby(["method", "explained"], sort=False):
+        for axes, lines in panels:
+            of_map = blind[blind["cell"] == lines["map"].iloc[0]]
+            for (name, explained), line in pd.concat([of_map, lines]).groupby(["method", "explained"], sort=False):
                 marker, color = looks[str(name)]
                 style = "--" if explained == "n/a" else "-"
                 look = axes.plot(line["smoothing_mm"], line["auprc"], label=name, linestyle=style, linewidth=1.2)[0]
                 look.set(marker=marker, color=color, markersize=4)
-            axes.axhline(float(own["share"].iloc[0]), color="#999999", linewidth=1, linestyle=":", label="chance")
+            axes.axhline(float(lines["share"].iloc[0]), color="#999999", linewidth=1, linestyle=":", label="chance")
             axes.set(xlabel="smoothing (mm FWHM)", ylabel="AUPRC", ylim=(0, None))
 
 
@@ -95,7 +97,7 @@ def overlap(table: pd.DataFrame, path: Path) -> None:
 def _panels(
     predictions: pd.DataFrame, path: Path, *, note: str, legend: bool = False
 ) -> Iterator[list[tuple[Axes, pd.DataFrame]]]:
-    """One panel a cell; with `legend` one of all panels' lines stands below them."""
+    """One panel per model; with `legend`, one legend for the lines of all panels."""
     groups = list(predictions.groupby("cell", sort=False))
     across = min(3, len(groups))
     down = math.ceil(len(groups) / across)
@@ -106,7 +108,7 @@ def _panels(
         axes.set_visible(False)
     panels = []
     for axes, (cell, table) in zip(grid, groups, strict=False):
-        axes.set_title("\n".join(_short(line, 34) for line in str(cell).splitlines()), fontsize=10)
+        axes.set_title("\n".join(_shorten(line, 34) for line in str(cell).splitlines()), fontsize=10)
         axes.tick_params(labelsize=8)
         panels.append((axes, table))
     yield panels
@@ -118,5 +120,5 @@ def _panels(
     figure.savefig(path)
 
 
-def _short(text: str, length: int = 16) -> str:
+def _shorten(text: str, length: int = 16) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,4 +1,4 @@
-"""The report of a group analysis: what was found first, then everything that it rests on."""
+"""The report of a group analysis: the main findings, then everything on which they are based."""
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
@@ -10,46 +10,48 @@ from nibabel.nifti1 import Nifti1Image
 
 from bids_app.evaluation.verdict import UNJUDGED, WORDS, Verdict
 from bids_app.regions.tables import OUTSIDE
-from bids_app.report import audit as audits
-from bids_app.report import curves, figures, people, voxelwise
-from bids_app.report.audit import two
-from bids_app.report.heatmap import Heatmap, caption, shown_checks, shown_overlap
-from bids_app.report.page import number, render, save
-from bids_app.report.viewer import interactive
+from bids_app.report.audit import format_audit, two_decimals
+from bids_app.report.curves import draw_confusion, draw_overlap, draw_roc
+from bids_app.report.figures import draw_heatmap
+from bids_app.report.heatmap import Heatmap, format_checks, format_overlap, heatmap_caption
+from bids_app.report.page import format_number, render_page, save_page
+from bids_app.report.participants import tabulate_excluded, tabulate_used
+from bids_app.report.viewer import write_viewer
+from bids_app.report.voxelwise_test import VoxelwiseTest
 
-MANY = 4
-TOP = 15
-UNITS = {
+MANY_UNJUDGED = 4
+TOP_REGIONS = 15
+REGION_HEADINGS = {
     "rank": "rank",
     "region": "region",
     "volume_ml": "volume (mL)",
-    "coverage": "covered",
+    "coverage": "coverage",
     "mean": "mean",
-    "mean_right": "right",
-    "mean_wrong": "wrong",
+    "mean_right": "mean, correct",
+    "mean_wrong": "mean, incorrect",
     "p95": "p95",
     "maximum": "maximum",
     "share": "share of mass",
     "p_size": "p (size)",
-    "person_rank": "in people",
-    "person_maximum": "maximum in people",
-    "rank_by_person_maximum": "rank by it",
-    "fold_ranks": "in folds",
+    "person_rank": "rank, participants",
+    "person_maximum": "maximum, participants",
+    "rank_by_person_maximum": "rank by maximum",
+    "fold_ranks": "rank, folds",
 }
-NOT_A_FINDING = "these maps show what the model used on these people, not a finding"
-MORE = {
+NO_CLAIM = "these maps show what the model used in these participants; they are not a finding"
+MORE_SCORES = {
     "accuracy": "accuracy",
-    "auprc": "area under precision and recall",
+    "auprc": "area under the precision-recall curve",
     "brier": "Brier score",
     "log_loss": "log loss",
     "calibration_slope": "calibration slope",
     "calibration_intercept": "calibration intercept",
 }
-OTHERS = {"chosen": "the best cell of inner folds, chosen anew in each fold; carries no claim"}
-BLIND = "sees no image"
+OTHER_ROWS = {"chosen": "best model of the inner folds, selected in each fold; no claim"}
+NO_IMAGE = "uses no image"
 
 
-def write(
+def write_group_report(
     path: Path,
     *,
     analysis: str,
@@ -68,39 +70,39 @@ def write(
     mask: Nifti1Image,
     checks: pd.DataFrame | None = None,
     overlap: pd.DataFrame | None = None,
-    compared: voxelwise.Compared | None = None,
+    compared: VoxelwiseTest | None = None,
     sections: Mapping[str, Any] | None = None,
     pages: Sequence[str] = (),
     classes: tuple[str, ...] | None = None,
     radiological: bool = False,
     version: str = "",
 ) -> None:
-    """Write the page, and its pictures and viewers into `figures/` beside it; a cell without a claim says so.
+    """Write the page, and its figures and viewers into `figures/` beside it; models without a claim are marked.
 
-    `verdicts` is by cell, `scores` also of classifiers that see no image; `audit`: that of audit.json; `classes`: the
+    `verdicts` is by model, `scores` also of classifiers that use no image; `audit`: that of audit.json; `classes`: the
     reference first (else as the probability columns); `pages`: names of those in `people/`; `compared`: the voxelwise
-    test; `sections`: by name, `ica` and `power`, what these modules have to show, if they were asked.
+    test; `sections`: by name, the content of `ica` and `power`, where these were requested.
     """
-    order, folder = classes or _classes(predictions), path.parent / "figures"
-    _curves(folder, predictions, order, overlap)
+    order, folder = classes or _class_names(predictions), path.parent / "figures"
+    _draw_curves(folder, predictions, order, overlap)
     view: dict[str, Any] = {"template": template, "mask": mask, "radiological": radiological}
-    drawn = [_draw(one, at, folder, checks, notes=atlas_notes, **view) for at, one in enumerate(heatmaps, start=1)]
-    page = render(
+    panels = _draw_heatmaps(heatmaps, folder, checks, notes=atlas_notes, **view)
+    page = render_page(
         "group.html",
         title=f"{analysis} - Pellucid",
         analysis=analysis,
-        **_found(verdicts),
-        audit=audits.shown(audit),
-        used=people.used(samples, order),
-        left_out=people.left_out(samples),
-        scores=_scores(scores, verdicts),
-        more_scores=_more_scores(scores),
-        pairs=_numbers(pairs),
+        **_findings(verdicts),
+        audit=format_audit(audit),
+        included=tabulate_used(samples, order),
+        excluded=tabulate_excluded(samples),
+        scores=_score_rows(scores, verdicts),
+        more_scores=_more_score_rows(scores),
+        pairs=_pair_rows(pairs),
         classes=order,
-        cells=[_cell(cell, one, drawn) for cell, one in verdicts.items()],
-        not_a_finding=NOT_A_FINDING,
-        overlap=None if overlap is None else shown_overlap(overlap),
-        voxelwise=None if compared is None else compared.shown(folder, **view),
+        models=[_model_section(name, verdict, panels) for name, verdict in verdicts.items()],
+        no_claim=NO_CLAIM,
+        overlap=None if overlap is None else format_overlap(overlap),
+        voxelwise=None if compared is None else compared.section(folder, **view),
         **{"ica": None, "power": None, **(sections or {})},
         pages={page.removesuffix(".html"): f"people/{page}" for page in pages},
         settings=settings_toml,
@@ -108,52 +110,65 @@ def write(
         references=references,
         version=version,
     )
-    save(path, page)
+    save_page(path, page)
 
 
-def _found(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
-    """What stands first: a sentence a cell; where MANY cannot be judged these are named in one, with theirs below."""
-    apart = {cell: one.text for cell, one in verdicts.items() if one.kind == UNJUDGED}
-    if len(apart) < MANY:
-        return {"findings": [one.text for one in verdicts.values()], "unjudged": None}
-    findings = [one.text for cell, one in verdicts.items() if cell not in apart]
-    return {"findings": findings, "unjudged": {"cells": list(apart), "sentences": list(apart.values())}}
+def _findings(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
+    """One sentence per model; if MANY_UNJUDGED or more cannot be judged, these are listed in one sentence instead."""
+    unjudged = {name: verdict.text for name, verdict in verdicts.items() if verdict.kind == UNJUDGED}
+    if len(unjudged) < MANY_UNJUDGED:
+        return {"findings": [verdict.text for verdict in verdicts.values()], "unjudged": None}
+    findings = [verdict.text for name, verdict in verdicts.items() if name not in unjudged]
+    return {"findings": findings, "unjudged": {"models": list(unjudged), "sentences": list(unjudged.values())}}
 
 
-def _classes(predictions: pd.DataFrame) -> tuple[str, ...]:
+def _class_names(predictions: pd.DataFrame) -> tuple[str, ...]:
     return tuple(name.removeprefix("probability_") for name in map(str, predictions) if name.startswith("probability_"))
 
 
-def _numbers(table: pd.DataFrame) -> list[dict[Hashable, str]]:
-    return [{key: number(value) for key, value in row.items()} for row in table.to_dict("records")]
+def _pair_rows(pairs: pd.DataFrame) -> list[dict[Hashable, str]]:
+    """The rows of comparisons.tsv, with the headings of the page."""
+    headings = {"cell": "model", "other": "compared with"}
+    return [
+        {headings.get(str(key), str(key).replace("_", " ")): format_number(value) for key, value in row.items()}
+        for row in pairs.to_dict("records")
+    ]
 
 
-def _curves(folder: Path, predictions: pd.DataFrame, classes: tuple[str, ...], overlap: pd.DataFrame | None) -> None:
-    curves.roc(predictions, classes, folder / "roc.png")
-    curves.confusion(predictions, classes, folder / "confusion.png")
+def _draw_curves(
+    folder: Path, predictions: pd.DataFrame, classes: tuple[str, ...], overlap: pd.DataFrame | None
+) -> None:
+    draw_roc(predictions, classes, folder / "roc.png")
+    draw_confusion(predictions, classes, folder / "confusion.png")
     if overlap is not None:
-        curves.overlap(overlap, folder / "overlap.png")
+        draw_overlap(overlap, folder / "overlap.png")
 
 
-def _cell(name: str, verdict: Verdict, drawn: list[dict[str, Any]]) -> dict[str, Any]:
-    maps = [one for one in drawn if one["cell"] == name]
+def _model_section(name: str, verdict: Verdict, panels: list[dict[str, Any]]) -> dict[str, Any]:
+    maps = [panel for panel in panels if panel["cell"] == name]
     checks = [
-        {"map": one["title"], "checks passed": one["checks"]["passed"], "failed": one["checks"]["failed"] or "none"}
-        for one in maps
-        if one["checks"] is not None
+        {"heatmap": panel["title"], "passed": panel["checks"]["passed"], "failed": panel["checks"]["failed"] or "none"}
+        for panel in maps
+        if panel["checks"] is not None
     ]
     return {"name": name, "claim": verdict.claim, "words": WORDS[verdict.kind], "maps": maps, "checks": checks}
 
 
-def _checks(heatmap: Heatmap, table: pd.DataFrame | None) -> dict[str, Any] | None:
+def _heatmap_checks(heatmap: Heatmap, table: pd.DataFrame | None) -> dict[str, Any] | None:
     if table is None:
         return None
-    named = (heatmap.cell, heatmap.method, heatmap.explained)
-    own = table[[key == named for key in zip(table["cell"], table["method"], table["explained"], strict=True)]]
-    return None if own.empty else shown_checks(own)
+    wanted = (heatmap.cell, heatmap.method, heatmap.explained)
+    rows = table[[key == wanted for key in zip(table["cell"], table["method"], table["explained"], strict=True)]]
+    return None if rows.empty else format_checks(rows)
 
 
-def _draw(
+def _draw_heatmaps(
+    heatmaps: list[Heatmap], folder: Path, checks: pd.DataFrame | None, **view: Any
+) -> list[dict[str, Any]]:
+    return [_draw_heatmap(heatmap, number, folder, checks, **view) for number, heatmap in enumerate(heatmaps, start=1)]
+
+
+def _draw_heatmap(
     heatmap: Heatmap,
     index: int,
     folder: Path,
@@ -169,7 +184,7 @@ def _draw(
         f"heatmap-{index:02d}-"
         + re.sub(r"[^A-Za-z0-9]+", "", f"{heatmap.cell}{heatmap.method}{heatmap.explained}")[:60]
     )
-    threshold = figures.heatmap(
+    threshold = draw_heatmap(
         heatmap.image,
         template,
         mask,
@@ -179,7 +194,7 @@ def _draw(
         sign=heatmap.sign,
         radiological=radiological,
     )
-    interactive(
+    write_viewer(
         heatmap.image,
         template,
         folder / f"{stem}.html",
@@ -193,44 +208,44 @@ def _draw(
     return {
         "cell": heatmap.cell,
         "title": f"{heatmap.method}, explaining {heatmap.explained}",
-        "caption": caption(heatmap, threshold),
+        "caption": heatmap_caption(heatmap, threshold),
         "picture": f"figures/{stem}.png",
         "viewer": f"figures/{stem}.html",
-        "checks": _checks(heatmap, checks),
-        "regions": [_regions(atlas, table, notes.get(atlas, "")) for atlas, table in heatmap.regions.items()],
+        "checks": _heatmap_checks(heatmap, checks),
+        "regions": [_region_table(atlas, table, notes.get(atlas, "")) for atlas, table in heatmap.regions.items()],
     }
 
 
-def _regions(atlas: str, table: pd.DataFrame, note: str) -> dict[str, Any]:
-    table = table.assign(region=_flagged(table))
+def _region_table(atlas: str, table: pd.DataFrame, note: str) -> dict[str, Any]:
+    table = table.assign(region=_flag_small_regions(table))
     if "fold_rank_best" in table:
         both = zip(table["fold_rank_best"], table["fold_rank_worst"], strict=True)
         table["fold_ranks"] = ["-" if pd.isna(best) else f"{best:.0f} to {worst:.0f}" for best, worst in both]
     outside = table["region"].eq(OUTSIDE)
     ranked = table[~outside].sort_values("rank", kind="stable")
-    columns = [c for c in UNITS if c in table]
+    columns = [c for c in REGION_HEADINGS if c in table]
 
     def rows(part: pd.DataFrame) -> list[list[str]]:
-        return [[_region_cell(column, row[column]) for column in columns] for row in part.to_dict("records")]
+        return [[_region_value(column, row[column]) for column in columns] for row in part.to_dict("records")]
 
     return {
         "atlas": atlas,
         "note": note,
-        "columns": [UNITS[column] for column in columns],
-        "top": rows(ranked.head(TOP)),
-        "rest": rows(ranked.iloc[TOP:]),
+        "columns": [REGION_HEADINGS[column] for column in columns],
+        "top": rows(ranked.head(TOP_REGIONS)),
+        "rest": rows(ranked.iloc[TOP_REGIONS:]),
         "outside": rows(table[outside]),
     }
 
 
-def _flagged(table: pd.DataFrame) -> list[str]:
-    """Names of regions, a dagger behind those that the method cannot resolve."""
+def _flag_small_regions(table: pd.DataFrame) -> list[str]:
+    """Names of regions, with a dagger after those below the resolution of the map."""
     small = table.get("below_resolution", pd.Series(False, table.index)).eq(True)
     return [f"{name} \N{DAGGER}" if flag else str(name) for name, flag in zip(table["region"], small, strict=True)]
 
 
-def _region_cell(column: str, value: object) -> str:
-    text = number(value)
+def _region_value(column: str, value: object) -> str:
+    text = format_number(value)
     if text == "n/a" and column != "share":
         return "-"
     if text != "n/a" and column in ("share", "coverage"):
@@ -238,38 +253,38 @@ def _region_cell(column: str, value: object) -> str:
     return text
 
 
-def score_interval(row: Mapping[Any, Any], name: str) -> str:
-    """A score with its interval, n/a where there is none."""
-    middle, low, high = (two(row.get(f"{name}{end}")) for end in ("", "_low", "_high"))
+def format_score(row: Mapping[Any, Any], name: str) -> str:
+    """A score with its interval, or n/a."""
+    middle, low, high = (two_decimals(row.get(f"{name}{end}")) for end in ("", "_low", "_high"))
     return middle if low == "n/a" else f"{middle} ({low} to {high})"
 
 
-def _more_scores(scores: pd.DataFrame) -> list[dict[str, str]]:
-    names = {name: heading for name, heading in MORE.items() if name in scores}
+def _more_score_rows(scores: pd.DataFrame) -> list[dict[str, str]]:
+    names = {name: heading for name, heading in MORE_SCORES.items() if name in scores}
     return [
         {
-            "cell": str(row["cell"]),
-            "repeat": number(row["repeat"]),
-            **{heading: score_interval(row, name) for name, heading in names.items()},
+            "model": str(row["cell"]),
+            "repeat": format_number(row["repeat"]),
+            **{heading: format_score(row, name) for name, heading in names.items()},
         }
         for row in scores.to_dict("records")
     ]
 
 
-def _scores(scores: pd.DataFrame, verdicts: Mapping[str, Verdict]) -> list[dict[str, str]]:
+def _score_rows(scores: pd.DataFrame, verdicts: Mapping[str, Verdict]) -> list[dict[str, str]]:
     return [
         {
-            "cell": str(row["cell"]),
-            "repeat": number(row["repeat"]),
-            "people": number(row["n"]),
-            "balanced accuracy (95 % interval)": score_interval(row, "balanced_accuracy"),
-            "AUROC (95 % interval)": score_interval(row, "auroc"),
-            "sensitivity": score_interval(row, "sensitivity"),
-            "specificity": score_interval(row, "specificity"),
-            "p": number(row["p_corrected"]),
+            "model": str(row["cell"]),
+            "repeat": format_number(row["repeat"]),
+            "participants": format_number(row["n"]),
+            "balanced accuracy (95 % interval)": format_score(row, "balanced_accuracy"),
+            "AUROC (95 % interval)": format_score(row, "auroc"),
+            "sensitivity": format_score(row, "sensitivity"),
+            "specificity": format_score(row, "specificity"),
+            "p": format_number(row["p_corrected"]),
             "verdict": WORDS[verdicts[str(row["cell"])].kind]
             if str(row["cell"]) in verdicts
-            else OTHERS.get(str(row["cell"]), BLIND),
+            else OTHER_ROWS.get(str(row["cell"]), NO_IMAGE),
         }
         for row in scores.to_dict("records")
     ]

@@ -1,4 +1,4 @@
-"""The ICA of each fold in a report: how well components are the networks they are called, and a picture of each."""
+"""The ICA of each fold in a report: how well components match their reference networks, with a figure of each."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 from nibabel.nifti1 import Nifti1Image
 
-from bids_app.report.figures import heat_colors, heat_limits
+from bids_app.report.figures import heatmap_colors, heatmap_limits
 from bids_app.report.mosaic import Mosaic
-from bids_app.report.page import number
+from bids_app.report.page import format_number
 
-OUTLINED = 0.9  # of the brain lies outside the reference's outline
+OUTLINE_QUANTILE = 0.9  # proportion of the brain outside the outline of the reference
 
 
 @dataclass(frozen=True)
-class Matched:
-    """A network's component in one fold, and the reference that it was matched with, on one grid (X, Y, Z)."""
+class MatchedComponent:
+    """A network's component in one fold and the reference with which it was matched, on one grid (X, Y, Z)."""
 
     network: str
     fold: str
@@ -25,60 +25,63 @@ class Matched:
     reference: Nifti1Image
 
 
-def words(*, components: int, networks: str, smoothing_mm: float, least_r: float) -> str:
-    """How the maps were made, for the methods; `networks`: the name of their file."""
+def describe_group_ica(*, components: int, networks: str, smoothing_mm: float, least_r: float) -> str:
+    """How the maps were computed, for the methods; `networks`: the name of their file."""
     return (
-        f"In each fold a group ICA of {components} components (CanICA; Varoquaux 2010) was fitted on the series of "
-        f"the training people alone: smoothed by {number(smoothing_mm)} mm FWHM, each voxel at SD 1, the components "
-        f"not thresholded. Each network of {networks} was given one component, no two the same, so that the sum of "
-        "the absolute spatial correlations was largest, with the sign that makes its correlation positive; an "
-        f"absolute correlation of at least {number(least_r)} was asked for in every fold. Everybody's maps of a fold "
-        "are by dual regression on all of its components (Beckmann 2009; Nickerson 2017): coefficients of time "
-        "courses at SD 1. An ICA of everybody served to look for copies of scans and for maps of groups, and for no "
-        "prediction."
+        f"In each fold a group ICA with {components} components (CanICA; Varoquaux 2010) was fitted to the time series "
+        f"of the training participants only. The series were smoothed by {format_number(smoothing_mm)} mm FWHM and "
+        "each voxel was scaled to SD 1; components were not thresholded. Each network of "
+        f"{networks} was assigned a different component, so that the sum of the absolute spatial correlations was "
+        "largest, and components were flipped where needed to make this correlation positive; an absolute correlation "
+        f"of at least {format_number(least_r)} was required in every fold. The maps of all participants in a fold are "
+        "from dual regression on all of its components (Beckmann 2009; Nickerson 2017): coefficients of time courses "
+        "scaled to SD 1. An ICA of all participants was used only to detect duplicate scans and to compute group maps, "
+        "not for prediction."
     )
 
 
-def section(
+def ica_section(
     folder: Path,
     table: pd.DataFrame,
-    matched: list[Matched],
+    matched: list[MatchedComponent],
     *,
     template: Nifti1Image,
     mask: Nifti1Image,
     radiological: bool,
 ) -> dict[str, Any]:
-    """Rows of a table by network, and pictures, which are written into `folder`/figures."""
+    """Rows of the table by network, and the figures, which are written into `folder`/figures."""
     rows = [
         {
             "network": str(network),
-            "folds": str(len(its)),
-            "least r": f"{its['r'].min():.2f}",
-            "median r": f"{its['r'].median():.2f}",
+            "folds": str(len(matches)),
+            "lowest r": f"{matches['r'].min():.2f}",
+            "median r": f"{matches['r'].median():.2f}",
         }
-        for network, its in table.groupby("network", sort=False)
+        for network, matches in table.groupby("network", sort=False)
     ]
     pictures = []
-    for one in matched:
-        file = f"figures/ica-{one.network}.png"
-        _draw(folder / file, one, template, mask, radiological=radiological)
-        pictures.append({"network": one.network, "file": file, "fold": one.fold})
+    for match in matched:
+        file = f"figures/ica-{match.network}.png"
+        _draw_component(folder / file, match, template, mask, radiological=radiological)
+        pictures.append({"network": match.network, "file": file, "fold": match.fold})
     return {"rows": rows, "pictures": pictures}
 
 
-def _draw(path: Path, one: Matched, template: Nifti1Image, mask: Nifti1Image, *, radiological: bool) -> None:
-    """The strongest tenth of a component, and the outline of the reference's, or of the whole of one without grades."""
-    values = np.asarray(one.component.dataobj)
-    component = Nifti1Image(values / (values[values != 0].std() or 1.0), one.component.affine)
-    low, threshold, high = heat_limits(component, mask, sign="both")
-    colormap = heat_colors(low, threshold, high)
-    title = f"{one.network}: component of {one.fold}"
+def _draw_component(
+    path: Path, match: MatchedComponent, template: Nifti1Image, mask: Nifti1Image, *, radiological: bool
+) -> None:
+    """The strongest 10 % of a component, with the outline of the reference (of its strongest 10 % unless binary)."""
+    values = np.asarray(match.component.dataobj)
+    component = Nifti1Image(values / (values[values != 0].std() or 1.0), match.component.affine)
+    low, threshold, high = heatmap_limits(component, mask, sign="both")
+    colormap = heatmap_colors(low, threshold, high)
+    title = f"{match.network}: component in {match.fold}"
     mosaic = Mosaic(template, mask, margin_mm=2.0, radiological=radiological, title=title, bar=True)
     mosaic.overlay(component, threshold=threshold, colormap=colormap, limits=(low, high))
-    given = np.asarray(one.reference.dataobj)
-    level = float(np.quantile(given[values != 0], OUTLINED))
-    if not given.min() < level < given.max():  # a map of ones and zeros
-        level = float(given.min() + given.max()) / 2
-    mosaic.outline(one.reference, level=level, color="#00c000", label=f"{one.network} as it was given")
+    reference = np.asarray(match.reference.dataobj)
+    level = float(np.quantile(reference[values != 0], OUTLINE_QUANTILE))
+    if not reference.min() < level < reference.max():  # a binary map
+        level = float(reference.min() + reference.max()) / 2
+    mosaic.outline(match.reference, level=level, color="#00c000", label=f"{match.network}, reference")
     mosaic.scale(label="component (SD)", colormap=colormap, limits=(low, high), extend="both")
     mosaic.save(path)

@@ -1,46 +1,47 @@
-"""What was done with heatmaps, in words: regions, checks, and overlap with a reference map."""
+"""The methods of the heatmaps as text: regions, checks, overlap with a reference map, and the voxelwise test."""
 
 REGIONS = (
-    "Regions were ranked by the mean of the mean map. p (size) is the share of 999 compact patches of the region's "
-    "size, round voxels drawn from the brain, whose mean is as strong; it is not corrected for the number of regions. "
-    "Agreement of folds on regions is ICC(2,1) (Shrout & Fleiss 1979) of region means."
+    "Regions were ranked by their mean in the mean heatmap. p (size) is the proportion of 999 compact patches of the "
+    "region's size, around voxels drawn from the brain, whose mean is at least as strong; it is not corrected for the "
+    "number of regions. Agreement of folds on regions is ICC(2,1) (Shrout & Fleiss 1979) of region means."
 )
 CHECKS = (
-    "Each method was checked in each fold, on four people held out and for the class that was called. Maps were made "
-    "again after all parameters had been shuffled, from the head downwards (Adebayo 2018), by a model trained on "
-    "shuffled labels and, of networks, by one from another start; likeness is the rank correlation of absolute values "
-    "over voxels. Regions were set to the training mean in the order of what the map gave them, and in its reverse "
-    "(deletion and insertion; Petsiuk 2018), against 19 random orders. Infidelity is the share of the squared changes "
-    "of the logit, when random halves of the regions go, that the map at its best scale does not foretell, and "
-    "sensitivity the most that a map changes with uniform noise of 0.1 SD, as a share of its norm (Yeh 2019)."
+    "Each method was checked in each fold, in four held-out participants and for the predicted class. Heatmaps were "
+    "recomputed after all parameters had been shuffled, from the head downwards (Adebayo 2018); from a model trained "
+    "on permuted labels; and, for networks, from a model trained from a different initialisation. Similarity is the "
+    "rank correlation of absolute values over voxels. Regions were set to the training mean in the order of their "
+    "heatmap values, and in reverse order (deletion and insertion; Petsiuk 2018), against 19 random orders. Infidelity "
+    "is the proportion of the squared changes of the logit, when random halves of the regions are removed, that is not "
+    "explained by the optimally scaled map. Sensitivity is the largest change of a heatmap under uniform noise of "
+    "0.1 SD, as a proportion of its norm (Yeh 2019)."
 )
 OVERLAP = (
-    "Mean maps, their absolute values or, of methods of one sign, their positive part, were compared with {reference}: "
-    "area under precision and recall (AUPRC), AUROC, the largest Dice over all thresholds and Dice at the region's "
-    "volume, smoothed by 0 to 8 mm; what is reported as smoothed was smoothed as was best for the maps of the other "
-    "folds. p is the share of 99 surrogates of the map's own values and smoothness (after Burt 2020), itself among "
-    "them, whose AUPRC is as large."
+    "Mean heatmaps (their absolute values or, for methods of one sign, their positive part), smoothed by 0 to 8 mm, "
+    "were compared with {reference}: area under the precision-recall curve (AUPRC), AUROC, the maximum Dice "
+    "coefficient over all thresholds, and the Dice coefficient at the region's volume. Results reported as smoothed "
+    "use the smoothing that was best for the heatmaps of the other folds. p is the proportion of 99 surrogates with "
+    "the map's values and smoothness (after Burt 2020), including the map itself, whose AUPRC is at least as high."
 )
-ALE = " The coordinates became a map of activation likelihood (Eickhoff 2009; Turkeltaub 2012)."
+ALE = " The coordinates were converted to a map of activation likelihood (Eickhoff 2009; Turkeltaub 2012)."
 
 
 VOXELWISE = (
-    "Without any classifier, each class was compared with the reference in every voxel of every map, as the maps were"
-    " prepared for the classifiers but not scaled, in a linear model with an intercept, the other classes and the "
-    "covariates that the map was adjusted for. The t of each comparison was enhanced by TFCE (Smith 2009: extent to "
-    "the power of 0.5, height to that of 2, neighbours by faces, 100 steps up to the map's largest |t|), both signs, "
-    "and people were permuted {permutations} times after Freedman and Lane (Winkler 2014), in the same orders for all"
-    " maps. p is corrected for all voxels of all comparisons by the largest |TFCE| of each permutation "
-    "(Nichols 2002), the true order counted in (Phipson & Smyth 2010); nilearn (Abraham 2014) did the computing. A "
-    "person with several images counted once, by their mean. Mean heatmaps were held against the voxels "
-    "with p < 0.05, or the tenth of voxels with the largest |t| where there was none, by the measures and surrogates "
-    "(after Burt 2020) that Pellucid has for reference maps; test and heatmaps rest on the same people, so that "
+    "Without any classifier, each class was compared with the reference at every voxel of every map. The maps were "
+    "prepared as for the classifiers but not scaled; the linear model had an intercept, the other classes and the "
+    "covariates of the map. The t values of each comparison were enhanced by TFCE (Smith 2009: extent exponent 0.5, "
+    "height exponent 2, face connectivity, 100 steps up to the map's largest |t|), for both signs, and participants "
+    "were permuted {permutations} times after Freedman and Lane (Winkler 2014), in the same order for all maps. p is "
+    "corrected for all voxels of all comparisons by the maximum |TFCE| of each permutation (Nichols 2002), including "
+    "the observed order (Phipson & Smyth 2010); computations used nilearn (Abraham 2014). A participant with several "
+    "images was included once, with their mean. Mean heatmaps were compared with the voxels with p < 0.05 or, where "
+    "there were none, with the 10 % of voxels with the largest |t|, using the measures and surrogates (after Burt "
+    "2020) that are used for reference maps. The test and the heatmaps are based on the same participants, so "
     "agreement confirms neither."
 )
 
 
-def paragraphs(*, checked: bool, reference: str | None, voxelwise: int | None = None) -> list[str]:
-    """The paragraphs; reference: the name of the reference's file, None without one; voxelwise: its permutations."""
+def describe_heatmaps(*, checked: bool, reference: str | None, voxelwise: int | None = None) -> list[str]:
+    """The paragraphs; reference: name of the reference file, None without one; voxelwise: number of permutations."""
     parts = [REGIONS, *([CHECKS] if checked else [])]
     if reference is not None:
         coordinates = reference.endswith((".tsv", ".json"))

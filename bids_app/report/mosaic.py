@@ -1,4 +1,4 @@
-"""A mosaic of axial, coronal and sagittal cuts of a brain, and of nothing but the brain."""
+"""A mosaic of axial, coronal and sagittal cuts of a brain, and of the brain only."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,23 +23,23 @@ MARGIN_MM = 6.0
 GAP_MM = 6.0
 LETTERS_MM = 16.0  # under each row, for its coordinates
 WIDTH, HEAD, FOOT = 11.0, 0.28, 0.34  # inch: of the picture, above the cuts, below them
-LETTER = 0.58  # the width of a letter, as a share of its size
-BAR = 0.91  # the share of the width that cuts may take beside a colour bar
+LETTER_WIDTH = 0.58  # the width of a letter, as a share of its size
+BAR_SHARE = 0.91  # the share of the width that cuts may take beside a colour bar
 
 
-def on_grid(image: Nifti1Image, reference: Nifti1Image, *, interpolation: str) -> Nifti1Image:
-    """The image on the grid of a reference; untouched if it is there already."""
+def resample_to(image: Nifti1Image, reference: Nifti1Image, *, interpolation: str) -> Nifti1Image:
+    """The image on the grid of a reference; unchanged if it is there already."""
     if image.shape[:3] == reference.shape[:3] and np.allclose(image.affine, reference.affine, atol=1e-3):
         return image
     resampled: Nifti1Image = resample_to_img(image, reference, interpolation=interpolation)
     return resampled
 
 
-def dilated(mask: Nifti1Image, *, margin_mm: float = MARGIN_MM) -> Nifti1Image:
+def dilate_mask(mask: Nifti1Image, *, margin_mm: float = MARGIN_MM) -> Nifti1Image:
     """Every voxel within some mm of a mask, on the mask's grid. Raises DataError where the mask is empty."""
     inside = np.asarray(mask.dataobj) > 0
     if not inside.any():
-        raise DataError("the brain mask is empty, so there is nothing to draw; look at the mask step")
+        raise DataError("the brain mask is empty, so there is nothing to draw; check the brain mask")
     voxel_mm = mask.header.get_zooms()[:3]
     pad = [int(np.ceil(margin_mm / size)) for size in voxel_mm]
     box = tuple(
@@ -51,24 +51,24 @@ def dilated(mask: Nifti1Image, *, margin_mm: float = MARGIN_MM) -> Nifti1Image:
     return Nifti1Image(near, mask.affine)
 
 
-def only(image: Nifti1Image, keep: Nifti1Image) -> Nifti1Image:
+def crop_to_mask(image: Nifti1Image, keep: Nifti1Image) -> Nifti1Image:
     """The image cropped to a mask and blank outside it, so that no face can be drawn.
 
     `image` is (X, Y, Z) in any orientation; `keep` may lie on another grid of the same space. Voxels
     outside, and those that are not finite, become 0. Raises DataError where the two do not overlap.
     """
-    kept = np.asarray(on_grid(keep, image, interpolation="nearest").dataobj) > 0
-    if not kept.any():
-        raise DataError("an image to be drawn does not overlap its brain mask; look at the registration")
-    box = tuple(slice(int(where.min()), int(where.max()) + 1) for where in np.nonzero(kept))
+    inside = np.asarray(resample_to(keep, image, interpolation="nearest").dataobj) > 0
+    if not inside.any():
+        raise DataError("an image to be drawn does not overlap its brain mask; check the registration")
+    box = tuple(slice(int(where.min()), int(where.max()) + 1) for where in np.nonzero(inside))
     data = np.asarray(image.dataobj[box], dtype=np.float32)
-    data = np.where(kept[box] & np.isfinite(data), data, np.float32(0))
+    data = np.where(inside[box] & np.isfinite(data), data, np.float32(0))
     affine = np.array(image.affine, dtype=float)
     affine[:3, 3] = (image.affine @ [*(part.start for part in box), 1.0])[:3]
     return Nifti1Image(data, affine)
 
 
-def spread(mask: Nifti1Image, axis: int, *, cuts: int) -> list[float]:
+def spread_cuts(mask: Nifti1Image, axis: int, *, cuts: int) -> list[float]:
     """World coordinates (mm) of cuts spread over the mask's extent along an axis, away from its very ends."""
     indices = np.argwhere(np.asarray(mask.dataobj) > 0)
     world = indices @ mask.affine[:3, :3].T + mask.affine[:3, 3]
@@ -118,7 +118,7 @@ class Cut:
         return left, right, bottom, top
 
 
-def arrange(
+def arrange_cuts(
     frame: Nifti1Image, mask: Nifti1Image, *, cuts: int, radiological: bool
 ) -> tuple[list[Cut], tuple[float, float]]:
     """Rows of axial, coronal and sagittal cuts, all of one scale; and the size (mm) of the picture.
@@ -128,16 +128,16 @@ def arrange(
     low = np.diag(frame.affine)[:3] * -0.5 + frame.affine[:3, 3]
     size = np.diag(frame.affine)[:3] * frame.shape[:3]
     column = max(size[0], size[1]) + GAP_MM
-    found, bottom = [], 0.0
+    cut_list, bottom = [], 0.0
     for axis, across, up in ((0, 1, 2), (1, 0, 2), (2, 0, 1)):
         flipped = radiological and across == 0
         start = low[across] + (size[across] if flipped else 0.0)
-        for number, at in enumerate(spread(mask, axis, cuts=cuts)):
+        for number, at in enumerate(spread_cuts(mask, axis, cuts=cuts)):
             left = number * column + (column - size[across]) / 2
             corner, extent = (start, low[up]), (size[across], size[up])
-            found.append(Cut(axis, across, up, at, left, bottom + LETTERS_MM, corner, extent, flipped))
+            cut_list.append(Cut(axis, across, up, at, left, bottom + LETTERS_MM, corner, extent, flipped))
         bottom += size[up] + LETTERS_MM
-    return found, (cuts * column, bottom)
+    return cut_list, (cuts * column, bottom)
 
 
 class Mosaic:
@@ -159,21 +159,21 @@ class Mosaic:
         bar: bool = False,
         cuts: int = 7,
     ) -> None:
-        self.keep = dilated(mask, margin_mm=margin_mm)
+        self.keep = dilate_mask(mask, margin_mm=margin_mm)
         self.legend: list[Line2D] = []
         shown = self._prepare(background)
-        visible = on_grid(mask, shown, interpolation="nearest")  # the image may not reach all of the brain
-        self.cuts, size = arrange(self._prepare(self.keep), visible, cuts=cuts, radiological=radiological)
-        width = BAR if bar else 0.992
+        visible = resample_to(mask, shown, interpolation="nearest")  # the image may not reach all of the brain
+        self.cuts, size = arrange_cuts(self._prepare(self.keep), visible, cuts=cuts, radiological=radiological)
+        width = BAR_SHARE if bar else 0.992
         inner = (width - 0.016) * WIDTH * size[1] / size[0]
         height = inner + HEAD + FOOT
-        # one pair of axes for all cuts: to make a pair for each takes longer than all that is drawn
+        # one Axes for all cuts: one for each takes longer than all drawing
         self.figure = Figure(figsize=(WIDTH, height), dpi=110, facecolor="black")
         FigureCanvasAgg(self.figure)
         self.axes = self.figure.add_axes((0.008, FOOT / height, width - 0.016, inner / height))
         self.axes.set(xlim=(0, size[0]), ylim=(0, size[1]), autoscale_on=False)
         self.axes.set_axis_off()
-        self._paint(shown, limits or contrast(np.asarray(shown.dataobj)), colormap)
+        self._paint(shown, limits or grey_limits(np.asarray(shown.dataobj)), colormap)
         for cut in self.cuts:
             self._letters(cut)
         if title:
@@ -182,7 +182,7 @@ class Mosaic:
         self.figure.text(width, 0.1 / height, note, color="#aaaaaa", fontsize=8, va="bottom", ha="right")
 
     def _prepare(self, image: Nifti1Image) -> Nifti1Image:
-        cropped = only(image, self.keep)
+        cropped = crop_to_mask(image, self.keep)
         values = np.asarray(cropped.dataobj)
         binary = bool(np.isin(values, (values.min(), values.max())).all())  # nilearn warns where it would blur such
         ordered: Nifti1Image = reorder_img(cropped, resample="nearest" if binary else "linear")
@@ -256,7 +256,7 @@ class Mosaic:
         axes = self.figure.add_axes((0.925, 0.12, 0.014, 0.76))
         mappable = ScalarMappable(Normalize(*limits), colormap)
         bar = self.figure.colorbar(mappable, cax=axes, extend=extend)
-        points = 72 * self.figure.get_figheight() / (LETTER * len(label))  # as large as the picture's height lets it be
+        points = 72 * self.figure.get_figheight() / (LETTER_WIDTH * len(label))  # limited by the height
         bar.set_label(label, color="white", fontsize=min(10, points))
         bar.outline.set_edgecolor("white")
         axes.tick_params(colors="white", labelsize=8)
@@ -282,7 +282,7 @@ class Mosaic:
         self.figure.savefig(path, facecolor="black")
 
 
-def contrast(data: np.ndarray, *, quantiles: tuple[float, float] = (0.02, 0.998)) -> tuple[float, float]:
+def grey_limits(data: np.ndarray, *, quantiles: tuple[float, float] = (0.02, 0.998)) -> tuple[float, float]:
     """Limits of the grey scale from the values that are not zero."""
     values = data[np.isfinite(data) & (data != 0)]
     if values.size == 0:

@@ -13,8 +13,8 @@ RESEARCH_USE = "Research use only; not for diagnosis."
 _LINK = re.compile(r"https?://[^\s<>\"']+[^\s<>\"'.,;)]")
 
 
-def render(template: str, **values: object) -> str:
-    """The page that a template under `templates/` makes of some values; all values are escaped."""
+def render_page(template: str, **values: object) -> str:
+    """The page from a template under `templates/` and its values; all values are escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -22,12 +22,12 @@ def render(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, prose=prose, linked=linked, breakable=breakable)
+    environment.filters.update(number=format_number, prose=render_prose, linked=link_addresses, breakable=allow_breaks)
     return environment.get_template(template).render(research_use=RESEARCH_USE, **values)
 
 
-def number(value: object, digits: int = 3) -> str:
-    """A number with some significant digits; 'n/a' where it is missing."""
+def format_number(value: object, digits: int = 3) -> str:
+    """A number with significant digits; 'n/a' where it is missing."""
     if isinstance(value, bool | str):
         return str(value)
     as_float = float(value) if isinstance(value, SupportsFloat) else float("nan")  # None, pandas' NA
@@ -38,23 +38,23 @@ def number(value: object, digits: int = 3) -> str:
     return f"{as_float:.{digits}g}" if abs(as_float) < 10**digits else f"{as_float:.0f}"
 
 
-def linked(text: str) -> Markup:
+def link_addresses(text: str) -> Markup:
     """Text with its web addresses as links, everything else escaped."""
     parts, last = [], 0
-    for found in _LINK.finditer(text):
-        address = escape(found.group())
-        parts += [escape(text[last : found.start()]), Markup('<a href="{0}">{0}</a>').format(address)]
-        last = found.end()
+    for match in _LINK.finditer(text):
+        address = escape(match.group())
+        parts += [escape(text[last : match.start()]), Markup('<a href="{0}">{0}</a>').format(address)]
+        last = match.end()
     return Markup("").join([*parts, escape(text[last:])])
 
 
-def breakable(text: str) -> Markup:
-    """Text whose lines may break after an underscore, as the names of regions have them."""
+def allow_breaks(text: str) -> Markup:
+    """Text whose lines may break after underscores, as in names of regions."""
     return escape(text).replace("_", Markup("_<wbr>"))
 
 
-def prose(text: str) -> Markup:
-    """Paragraphs (set apart by an empty line), `## ` headings and `- ` lists, escaped."""
+def render_prose(text: str) -> Markup:
+    """Paragraphs (separated by empty lines), `## ` headings and `- ` lists as HTML, escaped."""
     blocks = []
     for block in re.split(r"\n\s*\n", text.strip()):
         lines = [line.strip() for line in block.splitlines()]
@@ -62,15 +62,15 @@ def prose(text: str) -> Markup:
             blocks.append(Markup("<h3>{}</h3>").format(lines[0].lstrip("# ")))
             lines = lines[1:]
         if lines and all(line.startswith("- ") for line in lines):
-            items = Markup("").join(Markup("<li>{}</li>").format(linked(line[2:])) for line in lines)
+            items = Markup("").join(Markup("<li>{}</li>").format(link_addresses(line[2:])) for line in lines)
             blocks.append(Markup("<ul>{}</ul>").format(items))
         elif lines and lines[0]:
-            blocks.append(Markup("<p>{}</p>").format(linked(" ".join(lines))))
+            blocks.append(Markup("<p>{}</p>").format(link_addresses(" ".join(lines))))
     return Markup("\n").join(blocks)
 
 
-def save(path: Path, page: str) -> None:
-    """Write a page as UTF-8, with its folder: whole or not at all, and only if it differs from what stands there."""
+def save_page(path: Path, page: str) -> None:
+    """Write a page as UTF-8, with its folder: completely or not at all, and only if its content changes."""
     if path.is_file() and path.read_text(encoding="utf-8") == page:
         return
     path.parent.mkdir(parents=True, exist_ok=True)

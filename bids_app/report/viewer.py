@@ -8,11 +8,11 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Image
 from nilearn import plotting
 
-from bids_app.report.figures import heat_colors, heat_limits
-from bids_app.report.mosaic import dilated, on_grid, only
+from bids_app.report.figures import heatmap_colors, heatmap_limits
+from bids_app.report.mosaic import crop_to_mask, dilate_mask, resample_to
 
 
-def interactive(
+def write_viewer(
     image: Nifti1Image,
     template: Nifti1Image,
     path: Path,
@@ -28,22 +28,22 @@ def interactive(
 
     Voxels below the threshold (absolute value, the heatmap's unit) are clear. Raises DataError as `heatmap` does.
     """
-    low, _, high = heat_limits(image, mask, sign=sign)
-    inside = on_grid(mask, image, interpolation="nearest")
+    low, _, high = heatmap_limits(image, mask, sign=sign)
+    inside = resample_to(mask, image, interpolation="nearest")
     values = np.where(np.asarray(inside.dataobj) > 0, np.asarray(image.dataobj, dtype=np.float32), np.float32(0))
     if sign == "positive":
         values = np.maximum(values, np.float32(0))
-    background = only(on_grid(template, image, interpolation="linear"), dilated(inside, margin_mm=2.0))
-    shown = on_grid(Nifti1Image(values, image.affine), background, interpolation="nearest")
+    background = crop_to_mask(resample_to(template, image, interpolation="linear"), dilate_mask(inside, margin_mm=2.0))
+    shown = resample_to(Nifti1Image(values, image.affine), background, interpolation="nearest")
     view = plotting.view_img(
         shown,
         bg_img=background,
-        cut_coords=_strongest(shown),
+        cut_coords=_peak_coordinates(shown),
         threshold=threshold,
         vmax=high,
         vmin=low,
         symmetric_cmap=low < 0,
-        cmap=heat_colors(low, threshold, high),
+        cmap=heatmap_colors(low, threshold, high),
         black_bg=True,
         resampling_interpolation="nearest",
         radiological=radiological,
@@ -56,7 +56,7 @@ def interactive(
     path.write_text(page.replace("<body>", f"<body>\n{heading}", 1), encoding="utf-8")
 
 
-def _strongest(image: Nifti1Image) -> tuple[float, float, float]:
+def _peak_coordinates(image: Nifti1Image) -> tuple[float, float, float]:
     data = np.abs(np.asarray(image.dataobj))
     voxel = np.unravel_index(int(data.argmax()), data.shape)
     x, y, z, _ = image.affine @ [*voxel, 1.0]

@@ -65,4 +65,6 @@ def _training_status(application: ApplicationPlan) -> list[str]:
 def _describe_unknown_site(application: ApplicationPlan, person: dict[str, Any]) -> list[str]:
     if application.sites is None or str(person["site"]) in application.sites:
         return []
-    return [f"site {'n/a' if pd.isna(person['site']) else person['site']} was not in training: not harmonised"]
+    return [
+        (f"site {'n/a' if pd.isna(person['site']) else person['site']} was not in the training set: not harmonised")
+    ]

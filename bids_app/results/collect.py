@@ -59,7 +59,9 @@ def _is_finite(mean: results.MeanHeatmap) -> bool:
     """Whether a map is finite in every voxel; logs a warning if it is not."""
     if finite := bool(np.isfinite(mean.values).all()):
         return finite
-    log.warning("left out: %s, %s, explaining %s, is not finite everywhere", mean.cell, mean.method, mean.explained)
+    log.warning(
+        "excluded: heatmap of %s, %s, explaining %s, has non-finite values", mean.cell, mean.method, mean.explained
+    )
     return finite
 
 
@@ -95,7 +97,7 @@ def region_table(maps: list[Heatmap]) -> pd.DataFrame:
         for atlas, rows in heatmap.regions.items()
     ]
     if not parts:
-        raise UsageError("--explainers: none of them suits a classifier of this analysis; see the log of refusals")
+        raise UsageError("--explainers: none of them supports a classifier of this analysis; see the log")
     whole = pd.concat(parts, ignore_index=True)
     first = ["cell", "method", "explained", "atlas"]
     return whole[[*first, *(column for column in whole if column not in first)]]

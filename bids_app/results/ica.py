@@ -11,10 +11,10 @@ from bids_app.planning.group import GroupPlan
 from bids_app.planning.ica import fold_key
 from bids_app.planning.work_dir import WorkDir
 from bids_app.preprocess.conform import to_nifti
-from bids_app.report import ica as report
+from bids_app.report.ica import MatchedComponent
 
 
-def matched_components(analysis: GroupPlan, work_dir: WorkDir) -> list[report.Matched]:
+def matched_components(analysis: GroupPlan, work_dir: WorkDir) -> list[MatchedComponent]:
     """Each map's component in the first fold with its reference; empty without ICA."""
     plan, first = analysis.ica, analysis.splits[0]
     if plan is None:
@@ -29,7 +29,7 @@ def matched_components(analysis: GroupPlan, work_dir: WorkDir) -> list[report.Ma
             number = plan.networks.index(network)
             component = fitted["components"][fitted["component"][number]]
         images = (to_nifti(grid.volume(values), grid.affine) for values in (component, references[:, number]))
-        matched.append(report.Matched(network, f"repeat {first.repeat}, fold {first.fold}", *images))
+        matched.append(MatchedComponent(network, f"repeat {first.repeat}, fold {first.fold}", *images))
     return matched
 
 

@@ -82,7 +82,7 @@ def _audit(
         "baselines_left_out": baselines.describe_omitted(label),
         "site_told_from_maps": {
             cell.name: {
-                ("harmonised" if analysis.keep is not None and name == "gram_matrix" else "as they are"): row
+                ("harmonised" if analysis.keep is not None and name == "gram_matrix" else "without harmonisation"): row
                 for name, row in site_scores.items()
             }
             for cell in analysis.cells
@@ -130,7 +130,10 @@ def _unharmonised_sites(analysis: GroupPlan) -> list[str]:
 def _describe_copies(cell: ModelSpec, work_dir: WorkDir) -> list[str]:
     """Sentences on the pairs of participants whose maps look like one person's."""
     return [
-        f"the {name} maps of {' and '.join(pair)} look like one person's ({measure}): --exclude one or --groups"
+        (
+            f"the {name} maps of {' and '.join(pair)} appear to be from the same participant ({measure}): --exclude "
+            "one, or use --groups"
+        )
         for name in cell.maps
         for pair, measure in json.loads(work_dir.copies(name).read_text())
     ]
@@ -139,7 +142,7 @@ def _describe_copies(cell: ModelSpec, work_dir: WorkDir) -> list[str]:
 def _count_copies(cell: ModelSpec, work_dir: WorkDir) -> list[str]:
     """The number of such pairs, without names, for a verdict."""
     pairs = len(_describe_copies(cell, work_dir))
-    return [f"{pairs} pairs of people look like one person each (named in the audit)"] if pairs else []
+    return [f"{pairs} pairs of participants appear to be the same person (listed in the audit)"] if pairs else []
 
 
 def _unexamined_confounds(analysis: GroupPlan, cell: ModelSpec) -> list[str]:
@@ -147,9 +150,9 @@ def _unexamined_confounds(analysis: GroupPlan, cell: ModelSpec) -> list[str]:
     known = baselines.available_baselines(analysis.used)
     reasons = audit.list_single_site_classes(analysis.used, analysis.classes, label=analysis.label_column)
     if "site" not in known:
-        reasons.append("the site is not known (--site COLUMN; a column with one value where there is one site)")
-    reasons += [f"{name} is not known" for name in ("age", "sex") if name not in known.get("age and sex", ())]
+        reasons.append("the site is unknown (--site COLUMN; use a column with one value for a single-site study)")
+    reasons += [f"{name} is unknown" for name in ("age", "sex") if name not in known.get("age and sex", ())]
     bold_maps = [name for name in cell.maps if catalogue.load("maps", name).SUFFIX == "boldmap"]
     if bold_maps and "motion" not in known:
-        reasons.append("motion is not known")
+        reasons.append("motion is unknown")
     return reasons

@@ -14,7 +14,7 @@ from bids_app.planning.voxelwise_test import count_voxelwise_nodes, list_contras
 from bids_app.planning.work_dir import WorkDir
 from bids_app.regions import overlap
 from bids_app.report.heatmap import Heatmap
-from bids_app.report.voxelwise import Compared
+from bids_app.report.voxelwise_test import VoxelwiseTest
 from bids_app.results.reference_map import first_map, overlap_rows
 from bids_app.settings import Settings
 
@@ -23,13 +23,13 @@ SIGNIFICANT = "the voxels with family-wise p < 0.05"
 
 def collect_voxelwise_test(
     analysis: GroupPlan, settings: Settings, maps: Sequence[Heatmap], work_dir: WorkDir
-) -> Compared | None:
+) -> VoxelwiseTest | None:
     """The results of the test, its table, and the overlap of heatmaps with it; None without the test."""
     count = settings.group.voxelwise_test
     if not count:
         return None
     tested = _corrected_contrasts(analysis, count_voxelwise_nodes(count), work_dir)
-    return Compared(
+    return VoxelwiseTest(
         tested=tested,
         table=_table(tested, analysis, work_dir),
         overlap=_overlap(tested, maps, settings),
@@ -117,19 +117,19 @@ def _limitations(analysis: GroupPlan, settings: Settings) -> list[str]:
     sentences, used = [], analysis.used
     if analysis.ica:
         sentences.append(
-            f"The maps of {', '.join(analysis.ica.maps)} tested here are of one ICA of everybody, whose labels it "
-            "did not know; each classifier saw those of an ICA of its own training people."
+            f"The maps of {', '.join(analysis.ica.maps)} tested here are from one ICA of all participants, which did "
+            "not use the labels; each classifier used maps from an ICA of its own training participants."
         )
     if settings.group.groups and len(set(analysis.splits[0].groups)) < used["participant_id"].nunique():
         sentences.append(
-            f"Labels were shuffled as if people who share a value of {settings.group.groups} were strangers, so "
-            "that p can be too small."
+            f"Labels were permuted as if participants with the same value of {settings.group.groups} were "
+            "unrelated, so p may be too small."
         )
     adjusted = {column.partition("[")[0] for columns in analysis.adjust.values() for column in columns}
     if analysis.label_column != "site" and used["site"].nunique() > 1 and not adjusted & {"site", settings.group.site}:
         sentences.append(
-            "People are of several sites, and labels were shuffled across them: --covariates site takes what sites "
-            f"shift out of the test{', which ComBat did not touch' if settings.group.harmonize else ''}."
+            "Participants are from several sites, and labels were permuted across sites: --covariates site removes "
+            f"mean site differences from the test{', which ComBat did not touch' if settings.group.harmonize else ''}."
         )
     return sentences
 

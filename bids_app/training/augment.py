@@ -46,7 +46,7 @@ def load(name: str | None) -> Augment | None:
     if name is None:
         return None
     if name not in KINDS:
-        raise ValueError(f"AUGMENT is one of {', '.join(KINDS)}, not {name!r}")
+        raise ValueError(f"AUGMENT must be one of {', '.join(KINDS)}, not {name!r}")
     from monai.transforms.compose import Compose
     from monai.utils.type_conversion import convert_to_tensor
 

@@ -46,7 +46,7 @@ def list_outside_ranges(person: Mapping[str, Any], distance: float, known: Mappi
             messages.append(f"age {float(person['age']):g} is outside {low:g} to {high:g} years")
     scanner = person.get(SIDECAR_SCANNER)
     if "scanner" in known and not pd.isna(scanner) and str(scanner) not in known["scanner"]:
-        messages.append(f"the scanner {scanner} was not in training")
+        messages.append(f"the scanner {scanner} was not in the training set")
     if distance > known.get("map", math.inf):
         messages.append(
             f"the map is unlike those of training (mean z squared {distance:.3g}, there {known['map']:.3g})"

@@ -149,4 +149,6 @@ def _check_columns(
     lacking = [map_name for map_name in maps if map_name not in samples.values]
     lacking += [name for name in needed if name not in samples.covariates]
     if lacking:
-        raise DataError(f"the classifier needs {', '.join(dict.fromkeys(lacking))}, which these participants lack")
+        raise DataError(
+            f"the classifier requires {', '.join(dict.fromkeys(lacking))}, which is missing for these participants"
+        )

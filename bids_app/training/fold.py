@@ -171,7 +171,7 @@ def _read_table(people: Path, classes: tuple[str, ...], labelling: Sequence[int]
     if labelling is not None:
         return table.assign(**{"class": [classes[code] for code in labelling]})
     if unknown := sorted(set(table["class"].astype(str)) - set(classes)):
-        raise DataError(f"people have the class {', '.join(unknown)}, the analysis knows {', '.join(classes)}")
+        raise DataError(f"participants have the class {', '.join(unknown)}, which is not among {', '.join(classes)}")
     return table
 
 

@@ -27,7 +27,8 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     lacking = [name for name in (WEIGHTS_FILE, METADATA_FILE) if not (folder / name).is_file()]
     if lacking:
         raise MissingInputError(
-            f"{folder} has no {' and no '.join(lacking)}; give the folder of a model that the group level wrote"
+            f"{folder} has no {' and no '.join(lacking)}; specify the folder of a model that was written by the "
+            "group level"
         )
     card = _read_toml(folder / METADATA_FILE)
     if card.get("format") != MODEL_FORMAT:
@@ -55,15 +56,17 @@ def find_models(root: Path) -> dict[str, dict[Path, dict[str, Any]]]:
         models.setdefault(card["cell"], {})[file.parent] = card
     if not models:
         raise MissingInputError(
-            f"--model: no {METADATA_FILE} is below {root}; give group/ANALYSIS/models of a trained analysis"
+            f"--model: there is no {METADATA_FILE} in {root}; specify group/ANALYSIS/models of a trained analysis"
         )
     for cell, cards in models.items():
         first = next(iter(cards.values()))
         for key in ("classes", "maps", "grid", "settings", "adjust"):
             if any(card[key] != first[key] for card in cards.values()):
-                raise DataError(f"--model: the models of {cell} below {root} differ in {key}; give one analysis alone")
+                raise DataError(
+                    f"--model: the fold models of {cell} in {root} differ in {key}; specify a single analysis"
+                )
         if len({(card["repeat"], card["fold"]) for card in cards.values()}) < len(cards):
-            raise DataError(f"--model: {cell} has several models of one fold below {root}; give one analysis alone")
+            raise DataError(f"--model: {cell} has several models of the same fold in {root}; specify a single analysis")
     return {
         cell: dict(sorted(models[cell].items(), key=lambda entry: (entry[1]["repeat"], entry[1]["fold"])))
         for cell in sorted(models)
@@ -77,7 +80,7 @@ def read_cell_metadata(models: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
     """
     file = next(iter(models)).parent / CELL_FILE
     if not file.is_file():
-        raise MissingInputError(f"--model: {CELL_FILE} is not in {file.parent}; copy the whole folder of the cell")
+        raise MissingInputError(f"--model: {CELL_FILE} is not in {file.parent}; copy the complete folder of the model")
     return _read_toml(file)
 
 

@@ -163,4 +163,4 @@ def _float32(values: Any) -> NDArray[np.float32]:
 
 
 def _unit(about: Mapping[str, Any]) -> str:
-    return f"{about['unit']} (in SDs of its model)"
+    return f"{about['unit']} (in SDs of the fold model)"

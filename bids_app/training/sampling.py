@@ -23,7 +23,9 @@ def train_validation_split(
         try:
             (split,) = folds.balanced_folds(classes, groups, number=int(share), folds=1, seed=seed)
         except DataError as error:
-            raise DataError(f"{share:g} people of each class cannot be set aside for validation: {error}") from error
+            raise DataError(
+                f"{share:g} participants of each class cannot be set aside for validation: {error}"
+            ) from error
     else:
         (split,) = folds.hold_out(classes, groups, share=share, repeats=1, seed=seed)
     return np.array(split.train, np.intp), np.array(split.test, np.intp)

@@ -34,7 +34,8 @@ def load_samples(
     for map_name, x in values.items():
         if len(x) != len(table):
             raise DataError(
-                f"the {map_name} array has {len(x)} rows, the table of people {len(table)}; remove the work folder"
+                f"the {map_name} array has {len(x)} rows and the table of participants {len(table)}; remove the "
+                "work folder"
             )
     wanted = [
         *itertools.chain(*(adjust.get(map_name, ()) for map_name in arrays)),

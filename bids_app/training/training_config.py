@@ -36,20 +36,20 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
-            raise ValueError(f"OPTIMISER is one of {', '.join(OPTIMISERS)}, not {self.optimiser!r}")
+            raise ValueError(f"OPTIMISER must be one of {', '.join(OPTIMISERS)}, not {self.optimiser!r}")
         if self.schedule not in SCHEDULES:
-            raise ValueError(f"SCHEDULE is one of {', '.join(SCHEDULES)}, not {self.schedule!r}")
+            raise ValueError(f"SCHEDULE must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}")
         counts = (self.epochs, self.batch_size, self.accumulate, 1 if self.patience is None else self.patience)
         if min(counts) < 1:
-            raise ValueError("EPOCHS, BATCH_SIZE, ACCUMULATE and PATIENCE are at least 1")
+            raise ValueError("EPOCHS, BATCH_SIZE, ACCUMULATE and PATIENCE must be at least 1")
         if (
             self.validation_size < 0
             or (self.validation_size > 1 and self.validation_size % 1)
             or (self.patience is not None and self.validation_size == 0)
         ):
             raise ValueError(
-                f"VALIDATION is a share below 1 or a whole number of people of each class, not {self.validation}; "
-                "with PATIENCE it is above 0"
+                "VALIDATION must be a proportion below 1 or a whole number of participants of each class, not "
+                f"{self.validation}; with PATIENCE it must be above 0"
             )
 
     @property

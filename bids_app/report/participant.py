@@ -1,15 +1,15 @@
-"""The report of one person."""
+"""The report of one participant."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_app.report.page import render, save
+from bids_app.report.page import render_page, save_page
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture with what it shows; `file` is relative to the page."""
+    """A figure with its caption; `file` is relative to the page."""
 
     title: str
     caption: str
@@ -17,8 +17,8 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Section:
-    """What a page shows of one BOLD run: a row of the table by heading, its pictures, and warnings in words."""
+class RunSection:
+    """What a page shows of one BOLD run: its row of the table by heading, its figures, and warnings as sentences."""
 
     title: str
     row: dict[str, str]
@@ -26,7 +26,7 @@ class Section:
     checks: list[str]
 
 
-def write(
+def write_participant_report(
     path: Path,
     *,
     participant: str,
@@ -38,17 +38,17 @@ def write(
     methods: str,
     references: list[str],
     version: str,
-    functional: Sequence[Section] = (),
+    functional: Sequence[RunSection] = (),
 ) -> None:
-    """Write one person's page.
+    """Write the page of one participant.
 
-    `participant` and `session` are labels without their prefix; `volumes` are mL by name (GM, WM, CSF, TIV); `facts`
-    are shown as they are; `checks` are warnings in words, shown first; `methods` are plain paragraphs; `functional`
-    are the BOLD runs, whose warnings stand with the others.
+    `participant` and `session` are labels without prefix; `volumes` are mL by name (GM, WM, CSF, TIV); `facts` are
+    shown as they are; `checks` are warnings as sentences, shown first; `methods` are plain paragraphs; `functional`
+    are the BOLD runs, whose warnings are shown with the others.
     """
     name = f"sub-{participant}" + (f", ses-{session}" if session else "")
-    page = render(
-        "person.html",
+    page = render_page(
+        "participant.html",
         title=f"{name} - Pellucid",
         name=name,
         figures=figures,
@@ -62,4 +62,4 @@ def write(
         functional=functional,
         bold_only=bool(functional) and not volumes and not figures,
     )
-    save(path, page)
+    save_page(path, page)
