@@ -20,8 +20,8 @@ from bids_app.atlases.templates import locate_package_file, open_image
 from bids_app.errors import DataError, MissingInputError, UsageError
 
 UNKNOWN_SPACE = "unknown"
-LEAST_PROBABILITY = 0.25
-LARGEST_LABEL = 1_000_000  # tables count by label
+MIN_PROBABILITY = 0.25
+MAX_LABEL = 1_000_000  # tables count by label
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def most_probable(image: nibabel.Nifti1Image) -> np.ndarray:
     if not 0 < best.max() <= 100:
         raise DataError(f"a 4D atlas holds probabilities up to 1 or 100; the maximum here is {best.max():g}")
     certain = 1 if best.max() <= 1 else 100
-    labels[best < LEAST_PROBABILITY * certain] = 0
+    labels[best < MIN_PROBABILITY * certain] = 0
     return labels
 
 
@@ -206,9 +206,9 @@ def _read_labels(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path.name} cannot be read completely ({error}); fetch it again") from None
     values = np.nan_to_num(values)
-    if values.min() < 0 or not 1 <= values.max() <= LARGEST_LABEL or not np.array_equal(values, values.round()):
+    if values.min() < 0 or not 1 <= values.max() <= MAX_LABEL or not np.array_equal(values, values.round()):
         raise DataError(
-            f"{path.name} holds no labels: whole numbers from 1 to {LARGEST_LABEL} are required, 0 for no region"
+            f"{path.name} holds no labels: whole numbers from 1 to {MAX_LABEL} are required, 0 for no region"
         )
     return *_reorient(values.astype(np.int32), image.affine), False
 

@@ -25,7 +25,7 @@ SYNONYMS = {
     ),
 }  # fmt: skip
 WRITTEN = "_as_written"
-MOST_CLASSES = 10
+MAX_CLASSES = 10
 
 _SEXES = {"f": "F", "female": "F", "woman": "F", "m": "M", "male": "M", "man": "M"}
 _MISSING = ("", "n/a", "N/A", "nan", "NaN")
@@ -138,7 +138,7 @@ def classes(frame: pd.DataFrame, *, column: str, mapping: Mapping[str, Sequence[
     counts = Counter(sorted(values.dropna()))
     shown = ", ".join(f"{value} ({count})" for value, count in list(counts.items())[:20]) or "only n/a"
     if not mapping:
-        if len(counts) > MOST_CLASSES:
+        if len(counts) > MAX_CLASSES:
             raise UsageError(f"column {column} has {len(counts)} values: define the classes with --classes.")
         return values.rename("class")
     classed: dict[str, str] = {}

@@ -7,7 +7,7 @@ from bids_app.maps import _jit
 
 Bits = NDArray[np.uint32]
 Ranks = NDArray[np.int16] | NDArray[np.int32]
-LARGEST = np.iinfo(np.int16).max
+MAX_RANK = np.iinfo(np.int16).max
 CHUNK = 1024  # series that are ranked together: their keys stay in the processor's cache
 
 
@@ -90,7 +90,7 @@ def ranked(series: NDArray[np.float32], *, judges: int) -> tuple[Ranks, NDArray[
     int32 above. Without ties the squares sum to (N^3 - N) / 3; each run of t ties takes (t^3 - t) / 3 away.
     """
     voxels, volumes = series.shape
-    kind = np.int16 if judges * (volumes - 1) <= LARGEST else np.int32
+    kind = np.int16 if judges * (volumes - 1) <= MAX_RANK else np.int32
     ranks, squares = np.empty((voxels, volumes), kind), np.empty(voxels, np.int64)
     rank = _ranked_by_loops if _jit.available() else _ranked_by_numpy
     for start in range(0, voxels, CHUNK):

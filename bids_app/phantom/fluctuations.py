@@ -15,7 +15,7 @@ from bids_app.phantom.deformation import Array
 
 KINDS = ("amplitude", "coherence", "connectivity")
 BAND_HZ = (0.01, 0.08)
-FEWEST_BINS = 3
+MIN_BINS = 3
 LOCAL_MM = 5.0  # SD of the kernel: neighbours at 3 mm share 0.9 of it
 REGIONAL_SPREAD = 0.1
 
@@ -64,10 +64,10 @@ def bins(volumes: int, tr: float) -> NDArray[np.intp]:
     """The frequencies of the band, as multiples of 1 / (volumes * tr); UsageError where they are too few."""
     frequencies = np.arange(volumes // 2 + 1) / (volumes * tr)
     in_band = np.flatnonzero((frequencies >= BAND_HZ[0]) & (frequencies <= BAND_HZ[1]))
-    if len(in_band) < FEWEST_BINS:
+    if len(in_band) < MIN_BINS:
         raise UsageError(
             f"--bold-volumes {volumes} with --tr {tr:g}: {volumes * tr:g} s contain {len(in_band)} frequencies "
-            f"from {BAND_HZ[0]} to {BAND_HZ[1]} Hz, and {FEWEST_BINS} are required; use more volumes"
+            f"from {BAND_HZ[0]} to {BAND_HZ[1]} Hz, and {MIN_BINS} are required; use more volumes"
         )
     return in_band
 

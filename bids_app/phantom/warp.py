@@ -13,7 +13,7 @@ from bids_app.phantom.region import Field
 
 STEP_MM = 4.0
 PRECISE_MM = 0.02
-MOST_STEPS = 200
+MAX_STEPS = 200
 LPS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -48,7 +48,7 @@ def find(brain: Brain, fields: list[Field], posed: Array) -> Warp:
     at = transform(positions(shape).reshape(3, -1), affine)
     there = _apply_fields(at, fields)
     back = 2 * at - there
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         wrong = _apply_fields(back, fields) - at
         if np.abs(wrong).max() < PRECISE_MM:
             break

@@ -15,7 +15,7 @@ MIN_PEOPLE = 4
 FINEST_MM, COARSEST_MM = 0.7, 6.0
 FINEST_BOLD_MM = 3.0
 SHRINKAGE = 0.3  # where nothing else is planted
-LARGEST_FACTOR = 10
+MAX_FACTOR = 10
 TR_S = (0.2, 5.0)
 
 
@@ -132,10 +132,10 @@ def _check_numbers(*, people: int, effect: float, resolution: float, random_seed
 def _check_plan(plan: Plan) -> None:
     if plan.kind not in fluctuations.KINDS:
         raise UsageError(f"--bold-effect {plan.kind}: choose from {', '.join(fluctuations.KINDS)}")
-    if plan.kind == "amplitude" and not -1 <= plan.size <= LARGEST_FACTOR:
+    if plan.kind == "amplitude" and not -1 <= plan.size <= MAX_FACTOR:
         raise UsageError(
             f"--bold {plan.size}: the amplitude of fluctuations is multiplied by 1 + this number; choose -1 to "
-            f"{LARGEST_FACTOR}, such as 0.5"
+            f"{MAX_FACTOR}, such as 0.5"
         )
     if plan.kind != "amplitude" and not -1 <= plan.size <= 1:
         raise UsageError(f"--bold {plan.size}: a proportion of the variance is moved; choose -1 to 1, such as 0.5")

@@ -18,7 +18,7 @@ LONGEST_TR = 30.0
 LOOK_AT = 50  # volumes in which those before the steady state are sought
 BRIGHT_SD = 3.5
 MAD_TO_SD = 0.6745
-LEAST_SPREAD = 1e-4  # of the median: what is steadier than this is invented, and any change would be an outlier
+MIN_SPREAD = 1e-4  # of the median: what is steadier than this is invented, and any change would be an outlier
 MIN_VOXELS = 4
 
 
@@ -78,7 +78,7 @@ def count_dummy_scans(data: NDArray[np.float32]) -> int:
     """
     means = data[..., :LOOK_AT].mean(axis=(0, 1, 2), dtype=np.float64)
     middle = np.median(means)
-    spread = max(float(np.median(np.abs(means - middle))), LEAST_SPREAD * abs(float(middle)))
+    spread = max(float(np.median(np.abs(means - middle))), MIN_SPREAD * abs(float(middle)))
     bright = MAD_TO_SD * (means - middle) > BRIGHT_SD * spread
     return int(bright.argmin())
 

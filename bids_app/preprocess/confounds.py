@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 SLOWEST_S = 128.0
 EXPLAINED = 0.5  # of the variance, by the components that are kept
-FEWEST = 20  # voxels of a mask
+MIN_VOXELS = 20  # voxels of a mask
 # How pure a voxel has to be and how far from others, strict ones first: small brains and large voxels have few.
 STRICTNESS = ((0.99, 2), (0.99, 1), (0.95, 1), (0.9, 1), (0.95, 0), (0.8, 0), (0.5, 0))
 SD_OF_QUARTILES = 1.349
@@ -56,11 +56,11 @@ def masks(probabilities: Mapping[str, NDArray[np.float32]], brain: NDArray[np.bo
                 near = ndimage.binary_dilation(grey, iterations=away)
                 pure &= ~near
                 pure &= ndimage.binary_erosion(brain if name == "CSF" else probabilities[name] > 0.5, iterations=away)
-            if pure.sum() >= FEWEST:
+            if pure.sum() >= MIN_VOXELS:
                 break
         else:
             raise DataError(
-                f"only {int(pure.sum())} voxels of the BOLD run are {name}, and {FEWEST} are required for its "
+                f"only {int(pure.sum())} voxels of the BOLD run are {name}, and {MIN_VOXELS} are required for its "
                 "signal; check the segmentation of the T1w image and the coregistration of BOLD and T1w"
             )
         eroded[name] = pure

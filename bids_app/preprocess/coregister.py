@@ -17,7 +17,7 @@ from bids_app.errors import DataError
 from bids_app.preprocess import motion, tissues
 from bids_app.preprocess.normalise import fix_seed
 
-LEAST_OVERLAP = 0.6
+MIN_OVERLAP = 0.6
 MARGIN_MM = 6.0
 SCHEDULE = {
     "aff_iterations": (500, 250, 100),
@@ -63,10 +63,10 @@ def register(
     motion.write_matrix(np.asarray(np.linalg.inv(best)), Path(file))
     brain = resample_to_bold(rough, t1w_mask, file) > 0.5
     overlap = dice(brain, bright)
-    if overlap < LEAST_OVERLAP:
+    if overlap < MIN_OVERLAP:
         raise DataError(
             "coregistration of the BOLD run and the T1w image failed: Dice overlap of their brains is "
-            f"{overlap:.2f} (at least {LEAST_OVERLAP} is required); check that both are from the same "
+            f"{overlap:.2f} (at least {MIN_OVERLAP} is required); check that both are from the same "
             "participant, and their orientations"
         )
     return Coregistration(file, brain & (reference > 0), overlap)

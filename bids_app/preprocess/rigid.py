@@ -13,7 +13,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 FWHM_MM = 6.0
-MOST_POINTS = 40000
+MAX_POINTS = 40000
 STEPS = 12
 DONE_MM = 1e-3
 RADIUS_MM = 50.0  # turns an angle into mm, to say when it is done
@@ -42,7 +42,7 @@ def prepare(reference: NDArray[np.float32], mask: NDArray[np.bool_], affine: Arr
     inner = np.zeros(mask.shape, bool)
     inner[(slice(EDGE, -EDGE),) * 3] = mask[(slice(EDGE, -EDGE),) * 3]
     voxels = np.argwhere(inner)
-    voxels = voxels[:: max(1, -(-len(voxels) // MOST_POINTS))].T
+    voxels = voxels[:: max(1, -(-len(voxels) // MAX_POINTS))].T
     slopes = np.stack([along[tuple(voxels)] for along in np.gradient(smooth)]).astype(np.float64)
     slopes = np.linalg.inv(affine[:3, :3]).T @ slopes  # per mm in the world
     points = affine[:3, :3] @ voxels + affine[:3, 3:]
