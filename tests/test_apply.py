@@ -282,7 +282,7 @@ def test_settings_of_bold_maps_are_taken_from_the_model(tmp_path, monkeypatch):
         "grid": {"shape": list(shape), "affine": affine.tolist()},
         "settings": {"made": {"reho": made}, "smoothing_mm": {"reho": 6.0}, "map_form": {"reho": "mean"}},
     }
-    monkeypatch.setattr(settings_from_model.cards, "find", lambda _: {"svm/reho": {tmp_path: card}})
+    monkeypatch.setattr(settings_from_model, "find_models", lambda _: {"svm/reho": {tmp_path: card}})
     given = {"model": tmp_path, "fd_threshold": 0.3}
     whole = settings_from_model.apply_model_settings(settings.build("participant", tmp_path, tmp_path, options=given))
     assert whole.select.task_id == "rest"
