@@ -190,7 +190,7 @@ def test_runs_that_cannot_be_used_fail_by_name_and_the_others_are_finished(ran, 
         (["--band", "0.01", "0.3"], "the Nyquist frequency"),
         (["--band", "0.0001", "0.0002"], "none lies in"),
         (["--dummy-scans", "120"], "removes 120"),
-        (["--maps", "networks", "--network-templates", "{}"], "alike"),
+        (["--maps", "networks", "--network-templates", "{}"], "the most similar are"),
     ],
 )
 def test_settings_that_a_run_cannot_bear_are_told(ran, tmp_path, caplog, words, told):

@@ -74,7 +74,6 @@ def model_card_facts(
     counts = left["reason"].str.replace("^excluded: .*", "excluded manually", regex=True).value_counts()
     # of those who are few, reasons may tell of one person
     reasons = "" if shared or left.empty else f": {'; '.join(f'{n} {reason}' for reason, n in counts.items())}"
-    split = cohort.describe_splits(settings)
     site = _describe_sites(analysis)
     rows = [row for row in audit["by_class"] if row["by_class"] != SMALL]
     shown = format_audit({**audit, "by_class": rows})
@@ -98,7 +97,26 @@ def model_card_facts(
             "Nothing was imputed for classifiers of maps: participants without images, class or a "
             f"covariate were excluded{reasons}."
         ),
-        "split": f"{split} All images of one participant are on the same side of each split.",
+        "clusters": site,
+        "differ": site,
+        "flow": f"{count(int(people.sum()))} included, {count(len(left))} excluded{reasons}.",
+        "counts": ", ".join(f"{count(int(people[name]))} {name}" for name in analysis.classes) + ".",
+        "people": [*_describe_ages(known), *(f"{row['variable']}: {row['by class']}" for row in shown["by_class"])],
+        "scores": [_describe_scores(row) for row in judgement.scores.to_dict("records")],
+        "within": [
+            "; ".join(value if key == "model" else f"{key} {value}" for key, value in row.items())
+            for row in shown["within_sites"]
+        ],
+        "verdicts": [verdict.text for verdict in judgement.verdicts.values()],
+        "limits": [*LIMITS, *shown["confounded"]],  # who looks like whom stands in the audit, which is private
+    }
+    return FIXED | facts | _training_facts(analysis, judgement, settings)
+
+
+def _training_facts(analysis: GroupPlan, judgement: Judgement, settings: Settings) -> dict[str, str | list[str]]:
+    """How the models were trained and judged."""
+    return {
+        "split": f"{cohort.describe_splits(settings)} All images of one participant are on the same side of each split.",
         "preparation": describe_preparation(analysis.smoothing, analysis.adjust, analysis.forms, analysis.keep),
         "models": [f"{cell.name}: {describe_part('classifiers', cell.classifier)}" for cell in analysis.cells],
         "training": (
@@ -112,24 +130,11 @@ def model_card_facts(
             f"model, repeat and fold. Threads per process: {settings.compute.omp_nthreads}; device: "
             f"{settings.compute.device}."
         ),
-        "clusters": site,
-        "differ": site,
         "uncertainty": _describe_chance(analysis, settings, judgement.audit),
         "code": f"Pellucid {__version__}, Apache-2.0, with "
         f"{', '.join(f'{name} {version(name)}' for name in LIBRARIES)}.",
-        "flow": f"{count(int(people.sum()))} included, {count(len(left))} excluded{reasons}.",
-        "counts": ", ".join(f"{count(int(people[name]))} {name}" for name in analysis.classes) + ".",
-        "people": [*_describe_ages(known), *(f"{row['variable']}: {row['by class']}" for row in shown["by_class"])],
-        "scores": [_describe_scores(row) for row in judgement.scores.to_dict("records")],
-        "within": [
-            "; ".join(value if key == "model" else f"{key} {value}" for key, value in row.items())
-            for row in shown["within_sites"]
-        ],
-        "verdicts": [verdict.text for verdict in judgement.verdicts.values()],
-        "limits": [*LIMITS, *shown["confounded"]],  # who looks like whom stands in the audit, which is private
         "heatmaps": [f"{name}: {describe_part('explainers', name)}" for name in settings.group.explainers],
     }
-    return FIXED | facts
 
 
 def _describe_ages(known: dict[str, Any]) -> list[str]:
