@@ -116,7 +116,7 @@ def model_card_facts(
 def _training_facts(analysis: GroupPlan, judgement: Judgement, settings: Settings) -> dict[str, str | list[str]]:
     """How the models were trained and judged."""
     return {
-        "split": f"{cohort.describe_splits(settings)} All images of one participant are on the same side of each split.",
+        "split": f"{cohort.describe_splits(settings)} All images of one participant are on the same side of a split.",
         "preparation": describe_preparation(analysis.smoothing, analysis.adjust, analysis.forms, analysis.keep),
         "models": [f"{cell.name}: {describe_part('classifiers', cell.classifier)}" for cell in analysis.cells],
         "training": (
