@@ -175,7 +175,7 @@ def test_an_option_of_a_map_is_declared_in_the_file_of_the_map_alone(tmp_path):
         [sys.executable, "-c", USES.replace("FIELDS", repr(stated_settings()))],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert "--toy-edge has to be at least -50, not -90" in done.stdout, done.stderr
+    assert "--toy-edge must be at least -50, not -90" in done.stdout, done.stderr
 
 
 def stated_settings():

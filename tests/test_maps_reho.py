@@ -112,7 +112,7 @@ def test_it_never_looks_outside_the_mask(way):
 def test_the_count_of_neighbours_is_told(neighbours):
     told = reho.caption(np.ones((5, 5, 5), bool), neighbours=neighbours)
     assert f"all {neighbours} for 22 % of the voxels" in told  # 3 x 3 x 3 of 5 x 5 x 5
-    assert f"least { {7: 4, 19: 7, 27: 8}[neighbours] }" in told
+    assert f"minimum { {7: 4, 19: 7, 27: 8}[neighbours] }" in told
     alone = reho.caption(masks()["apart"], neighbours=neighbours)
     assert "for 0 % of the voxels" in alone
     assert "median 1, minimum 1" in alone
@@ -179,7 +179,7 @@ def test_what_the_install_compiles_is_all_that_the_maps_need(tmp_path):
     ("values", "mask", "told"),
     [
         (np.zeros((0, 20), np.float32), np.zeros(SHAPE, bool), "mask is empty"),
-        (np.zeros((5, 20), np.float32), np.ones(SHAPE, bool), "the mask has 120 voxels, the series 5"),
+        (np.zeros((5, 20), np.float32), np.ones(SHAPE, bool), "the mask has 120 voxels and the series 5"),
         (np.zeros((120, 2), np.float32), np.ones(SHAPE, bool), "2 volumes are retained"),
     ],
 )

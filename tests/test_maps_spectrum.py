@@ -158,7 +158,7 @@ def test_without_a_band_it_is_that_of_the_literature():
     [
         ({"tr": 0.0}, "repetition time is 0"),
         ({"tr": float("nan")}, "repetition time is nan"),
-        ({"band": (0.01, 0.3)}, "exceeds 0.25 Hz"),
+        ({"band": (0.01, 0.3)}, "goes above 0.25 Hz"),
         ({"band": (0.001, 0.002)}, "none of them is in the band"),
         ({"values": np.zeros((4, 2), np.float32)}, "2 volumes are retained"),
         ({"sample_mask": np.ones(79, bool)}, "79 volumes are uncensored, and the series have 80"),
@@ -175,7 +175,7 @@ def test_what_cannot_be_computed_is_refused(part, changed, told):
 def test_definitions_without_a_meaning_over_gaps_are_refused(definition):
     sample_mask = np.ones(80, bool)
     sample_mask[40] = False
-    with pytest.raises(DataError, match="needs a series without gaps, and 1 volumes are censored"):
+    with pytest.raises(DataError, match="requires a series without gaps, and 1 volumes are censored"):
         computed(alff, series(80)[:, sample_mask], definition, sample_mask=sample_mask)
 
 

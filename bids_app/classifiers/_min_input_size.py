@@ -11,7 +11,7 @@ def check_input_size(shape: tuple[int, ...], needed: int, *, name: str) -> None:
     """Raise DataError, which names the network, unless an image has `needed` voxels along each axis."""
     if min(shape) < needed:
         raise DataError(
-            f"{name} needs maps of at least {needed} voxels along each axis, and the bounding box of the mask has "
+            f"{name} requires maps of at least {needed} voxels along each axis, and the bounding box of the mask has "
             f"{' x '.join(map(str, shape))}: make maps of smaller voxels (--resolution), or choose another of "
             "--classifiers"
         )
