@@ -124,10 +124,10 @@ def test_a_label_that_is_a_column_of_a_baseline_is_judged_by_the_others(study, l
     assert f"svm on gm distinguished {classes} above chance and better than {rivals} alone" in page
     assert audit["confounded"] == []
     assert label not in [row["what"] for row in audit["by_class"]]
-    assert [one.startswith(left_out) for one in audit["baselines_left_out"]] == [True]
-    (sentence,) = audit["baselines_left_out"]
+    assert [one.startswith(left_out) for one in audit["baselines_omitted"]] == [True]
+    (sentence,) = audit["baselines_omitted"]
     for name in ("methods.md", "model_card.md", "share/audit.json", "share/methods.md"):
         assert sentence in (folder / name).read_text(), name
     assert f"<p>{sentence}</p>" in page
     assert (audit["within_sites"] == {}) == (label == "site")
-    assert (audit["site_told_from_maps"] == {}) == (label == "site")
+    assert (audit["site_predicted_from_maps"] == {}) == (label == "site")

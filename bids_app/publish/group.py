@@ -171,7 +171,7 @@ def _methods_text(analysis: GroupPlan, settings: Settings, audit: dict[str, Any]
         keep=analysis.keep,
         permutations={cell.name: count_labellings(cell, settings) for cell in analysis.cells},
         baselines=list(audit["baselines"]),
-        left_out=audit["baselines_left_out"],
+        left_out=audit["baselines_omitted"],
         smoothing=analysis.smoothing,
         forms=analysis.forms,
         adjust=analysis.adjust,

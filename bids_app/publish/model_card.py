@@ -158,7 +158,7 @@ def _describe_sites(analysis: GroupPlan) -> str | list[str]:
 
 def _describe_chance(analysis: GroupPlan, settings: Settings, audit: dict[str, Any]) -> str | list[str]:
     permutations = {cell.name: count_labellings(cell, settings) for cell in analysis.cells}
-    return describe_permutations(permutations, list(audit["baselines"]), audit["baselines_left_out"]) or []
+    return describe_permutations(permutations, list(audit["baselines"]), audit["baselines_omitted"]) or []
 
 
 def _describe_selection(settings: Settings) -> str:

@@ -92,6 +92,6 @@ def suppress_small_groups(audit: dict[str, Any]) -> dict[str, Any]:
         "by_class": rows,
         "within_sites": within,
         "confounded": audit.get("confounded", []),
-        "baselines_left_out": audit.get("baselines_left_out", []),
-        "site_told_from_maps": audit.get("site_told_from_maps", {}),
+        "baselines_omitted": audit.get("baselines_omitted", []),
+        "site_predicted_from_maps": audit.get("site_predicted_from_maps", {}),
     }

@@ -11,7 +11,7 @@ def format_audit(audit: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "by_class": [_class_row(row) for row in audit["by_class"]],
         "confounded": audit["confounded"],
-        "excluded_baselines": audit.get("baselines_left_out", []),
+        "excluded_baselines": audit.get("baselines_omitted", []),
         "copies": [text for texts in audit.get("copies", {}).values() for text in texts],
         "site_notes": _site_notes(audit),
         "within_sites": _within_sites(audit),
@@ -40,7 +40,7 @@ def _class_row(row: Mapping[str, Any]) -> dict[str, str]:
 def _site_notes(audit: Mapping[str, Any]) -> list[str]:
     """How well sites can be predicted from the maps, and which sites were not harmonised, in sentences."""
     notes = []
-    for model, scores in audit.get("site_told_from_maps", {}).items():
+    for model, scores in audit.get("site_predicted_from_maps", {}).items():
         accuracies = [
             f"{two_decimals(score['balanced_accuracy'])} ({_interval(score)}) {condition}"
             for condition, score in sorted(scores.items())

@@ -79,8 +79,8 @@ def _audit(
         "by_class": audit.audit_classes(people, analysis.samples, analysis.classes, label=label),
         "confounded": audit.list_single_site_classes(people, analysis.classes, label=label),
         "baselines": {name: list(columns) for name, columns in known.items()},
-        "baselines_left_out": baselines.describe_omitted(label),
-        "site_told_from_maps": {
+        "baselines_omitted": baselines.describe_omitted(label),
+        "site_predicted_from_maps": {
             cell.name: {
                 ("harmonised" if analysis.keep is not None and name == "gram_matrix" else "without harmonisation"): row
                 for name, row in site_scores.items()
