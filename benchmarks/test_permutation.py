@@ -17,14 +17,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from bids_app.classifiers import _places, model_averaging, regional, single_effect, svm
+from bids_app.classifiers import _voxel_grid, model_averaging, regional, single_effect, svm
 from bids_app.dataset import folds, scale
 from bids_app.evaluation import permutation
 
 pytestmark = pytest.mark.slow
 PEOPLE, VOXELS, FOLDS, PERMUTATIONS = 200, 230_000, 5, 1000
 INDEX = np.argwhere(np.ones((61, 62, 61), bool))[:VOXELS]
-PLACES = _places.Places(INDEX, (2.0, 2.0, 2.0), np.ravel_multi_index(tuple((INDEX // 12).T), (6, 6, 6)) + 1)
+PLACES = _voxel_grid.VoxelGrid(INDEX, (2.0, 2.0, 2.0), np.ravel_multi_index(tuple((INDEX // 12).T), (6, 6, 6)) + 1)
 
 
 def seconds(work):

@@ -13,7 +13,7 @@ from bids_app import settings
 from bids_app.atlases import templates
 from bids_app.errors import DataError, UsageError
 from bids_app.planning import settings_from_model
-from bids_app.planning.model_application import _classes_to_collect
+from bids_app.planning.model_application import classes_to_collect
 from bids_app.run import main
 from bids_app.training.covariate_ranges import (
     class_prevalence,
@@ -366,11 +366,11 @@ def test_a_session_with_a_class_stands_for_a_person_as_in_training():
     true = pd.Series([pd.NA, pd.NA, "x", pd.NA, pd.NA], index=index, dtype="string")
     first, every = (SimpleNamespace(group=SimpleNamespace(sessions=name)) for name in ("first", "all"))
     assert (
-        _classes_to_collect(pd.DataFrame(index=index), true, first).fillna("-").tolist()
+        classes_to_collect(pd.DataFrame(index=index), true, first).fillna("-").tolist()
         == ["-", "-", "x"] + ["not known"] * 2
     )
     assert (
-        _classes_to_collect(pd.DataFrame(index=index), true, every).tolist()
+        classes_to_collect(pd.DataFrame(index=index), true, every).tolist()
         == ["not known"] * 2 + ["x"] + ["not known"] * 2
     )
-    assert set(_classes_to_collect(pd.DataFrame(index=index), None, first)) == {"not known"}
+    assert set(classes_to_collect(pd.DataFrame(index=index), None, first)) == {"not known"}

@@ -98,5 +98,5 @@ def test_the_filter_file_that_babs_writes_for_a_session_leaves_that_session(tmp_
     file.write_text(json.dumps(stated))
     one = chosen("--bids-filter-file", str(file))
     dataset = inputs.open_dataset(tmp_path / "bids", validate=False)
-    scans = inputs.anatomical_scans(dataset, "01", filters=participant._read_filters(one, "t1w"))
+    scans = inputs.anatomical_scans(dataset, "01", filters=participant.read_filters(one, "t1w"))
     assert [scan.session for scan in scans] == ["2"]

@@ -82,7 +82,7 @@ def test_several_classes_get_the_mean_of_one_against_the_rest_and_no_slope():
 
 def test_numbers_that_contradict_each_other_are_refused():
     row = {"n": 4, "balanced_accuracy": 0.75, "accuracy": 0.75, "sensitivity": 0.5, "specificity": 1.0}
-    assert scores._check_consistency(row, [(2, 2), (1, 2)]) is row
+    assert scores.check_consistency(row, [(2, 2), (1, 2)]) is row
     for name in row:
         with pytest.raises(AssertionError, match="contradict"):
-            scores._check_consistency(row | {name: row[name] + 0.25}, [(2, 2), (1, 2)])
+            scores.check_consistency(row | {name: row[name] + 0.25}, [(2, 2), (1, 2)])

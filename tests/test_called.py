@@ -12,8 +12,8 @@ from scipy.ndimage import gaussian_filter
 
 from bids_app.atlases import templates
 from bids_app.dataset.grid import Grid
-from bids_app.graphs.prediction_pages import _t1w_and_transforms
-from bids_app.nodes.prediction_page import _t1w_in_template_space
+from bids_app.graphs.prediction_pages import find_t1w_and_transforms
+from bids_app.nodes.prediction_page import warp_t1w_to_template
 from bids_app.report.page import format_number
 from bids_app.report.prediction_page import rescale_to_prevalence
 from bids_app.run import main
@@ -57,9 +57,9 @@ def test_the_own_t1w_lies_on_the_template_by_the_saved_transforms(phantom_maps, 
     _, out = phantom_maps
     (brain,) = out.glob(".work/template-*/brain.nii.gz")
     settings = SimpleNamespace(output_dir=out)
-    files = _t1w_and_transforms("01", "n/a", SPACE, settings)
+    files = find_t1w_and_transforms("01", "n/a", SPACE, settings)
     assert [path.rpartition("_")[2] for path, _ in files] == ["T1w.nii.gz", "xfm.nii.gz", "xfm.mat"]
-    moved, template = _t1w_in_template_space([path for path, _ in files], str(brain)), nib.load(brain)
+    moved, template = warp_t1w_to_template([path for path, _ in files], str(brain)), nib.load(brain)
     inside = template.get_fdata() > 0
     assert moved.shape == template.shape
     assert np.allclose(moved.affine, template.affine)
@@ -70,7 +70,7 @@ def test_the_own_t1w_lies_on_the_template_by_the_saved_transforms(phantom_maps, 
     before = np.corrcoef(raw.get_fdata()[inside], template.get_fdata()[inside])[0, 1]
     assert like > 0.8
     assert like > before + 0.1
-    assert _t1w_and_transforms("99", "n/a", SPACE, settings) == []
+    assert find_t1w_and_transforms("99", "n/a", SPACE, settings) == []
 
 
 def _regions_on_pages_are_those_of_the_person_s_fold(out, folder, told):

@@ -259,7 +259,7 @@ def test_right_and_wrong_calls_are_told_apart(study, tmp_path):
 def test_of_people_s_checks_the_least_counts_where_it_has_to_hold_and_the_median_elsewhere():
     each = [{"finite": 1.0, "convergence_delta": value} for value in (0.01, -0.9, 0.03)]
     each[1]["finite"] = 0.0
-    assert results._summarise_checks(each) == {"finite": 0.0, "convergence_delta": pytest.approx(0.03)}
+    assert results.summarise_checks(each) == {"finite": 0.0, "convergence_delta": pytest.approx(0.03)}
 
 
 def test_a_class_that_no_fold_holds_out_has_no_mean(study, tmp_path):

@@ -183,8 +183,8 @@ def test_bins_are_counted_as_the_spectrum_has_them():
 
 def test_the_padding_is_scipys():
     for band in (BAND, (0, 0.08)):
-        sos = denoise._sos(TR, band)
-        least = denoise._padding(sos) + 1
+        sos = denoise.filter_sections(TR, band)
+        least = denoise.padding_length(sos) + 1
         signal.sosfiltfilt(sos, np.ones(least))
         with pytest.raises(ValueError, match="padlen"):
             signal.sosfiltfilt(sos, np.ones(least - 1))

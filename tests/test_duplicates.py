@@ -179,7 +179,7 @@ class TestAlike:
     def test_the_limit_of_chance_is_that_of_sums_of_squares(self):
         random = np.random.default_rng(7)
         for freedom in (40, 100, 400):
-            limit = duplicates._chance_limit(np.sort(random.chisquare(freedom, 100000)), 5000)
+            limit = duplicates.chance_limit(np.sort(random.chisquare(freedom, 100000)), 5000)
             assert limit == pytest.approx(chi2.ppf(duplicates.EXPECTED_FALSE_ALARMS / 100000, freedom), rel=0.1)
 
     def test_maps_so_smooth_that_strangers_look_alike_by_chance_are_no_finding(self, grid):

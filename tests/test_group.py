@@ -294,8 +294,8 @@ def test_one_scan_under_two_names_is_told(phantom_maps, tmp_path):
 def test_a_linear_machine_runs_beside_networks():
     from bids_app.planning import group
 
-    assert group._with_linear(("cnn3d",)) == ("cnn3d", "svm")
-    assert group._with_linear(("cnn3d", "svm")) == ("cnn3d", "svm")
+    assert group.add_linear_classifiers(("cnn3d",)) == ("cnn3d", "svm")
+    assert group.add_linear_classifiers(("cnn3d", "svm")) == ("cnn3d", "svm")
 
 
 @pytest.mark.slow

@@ -219,3 +219,26 @@ def test_graphs_give_nodes_only_arguments_that_their_functions_take(path: Path):
 def test_the_graphs_call_functions_of_many_nodes():
     text = "".join(path.read_text() for path in (PACKAGE / "graphs").glob("*.py"))
     assert text.count("make_node(") > 25
+
+
+def private_names(path: Path) -> list[str]:
+    """What a file takes from a module of the package though its name begins with an underscore."""
+    tree, modules, private = ast.parse(path.read_text()), set(), []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("bids_app"):
+            for alias in node.names:
+                stem = ROOT / node.module.replace(".", "/") / alias.name
+                if stem.with_suffix(".py").is_file() or stem.is_dir():
+                    modules.add(alias.asname or alias.name)
+                elif alias.name.startswith("_") and alias.name != "__version__":
+                    private.append(f"{node.module}.{alias.name}")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            private += [f"{node.value.id}.{node.attr}"] if re.match(r"_[^_]", node.attr) else []
+    return private
+
+
+@pytest.mark.parametrize("folder", ["tests", "benchmarks"])
+def test_tests_use_no_private_function(folder: str):
+    names = {path.name: private_names(path) for path in sorted((ROOT / folder).glob("*.py"))}
+    assert {name: private for name, private in names.items() if private} == {}

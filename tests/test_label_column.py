@@ -16,7 +16,7 @@ from bids_app.errors import DataError, UsageError
 from bids_app.planning import cohort
 from bids_app.planning.group import ModelSpec
 from bids_app.planning.permutations import exchangeable_labels
-from bids_app.results.verdicts import _unexamined_confounds
+from bids_app.results.verdicts import unexamined_confounds
 from bids_app.run import main
 
 SPACE, MM, PEOPLE = "MNI152NLin2009cAsym", 4.0, 24
@@ -64,9 +64,9 @@ def test_a_run_goes_on_where_sites_are_the_label_and_not_where_something_else_go
 def test_neither_the_label_nor_what_stands_beside_it_in_a_baseline_counts_as_unknown(label):
     used = people().assign(**{"class": people()[label]})
     planned = SimpleNamespace(used=used, classes=tuple(sorted(used["class"].unique())), label_column=label)
-    assert _unexamined_confounds(planned, ModelSpec("svm", ("gm",))) == []
+    assert unexamined_confounds(planned, ModelSpec("svm", ("gm",))) == []
     planned.used = used.assign(age=np.nan)  # that is not known, whatever the label is
-    assert _unexamined_confounds(planned, ModelSpec("svm", ("gm",))) == ["age is unknown"]
+    assert unexamined_confounds(planned, ModelSpec("svm", ("gm",))) == ["age is unknown"]
 
 
 @pytest.mark.parametrize("label", ["sex", "gender"])

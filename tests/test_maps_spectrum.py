@@ -6,7 +6,7 @@ from scipy import signal
 
 from bids_app.errors import DataError, UsageError
 from bids_app.maps import alff, falff
-from bids_app.maps._spectrum import DEFINITIONS, _amplitudes, _lomb_scargle, plan_spectral_sum
+from bids_app.maps._spectrum import DEFINITIONS, compute_amplitudes, lomb_scargle_basis, plan_spectral_sum
 
 BAND = (0.01, 0.08)
 FALFF = tuple(name for name in DEFINITIONS if name != "xcpd")
@@ -111,9 +111,9 @@ def test_over_gaps_it_is_lomb_scargle_as_scipy_has_it(definition, volumes):
 def test_lomb_scargle_without_gaps_is_the_fourier_transform(volumes, definition):
     values, sample_mask = series(volumes), np.ones(volumes, bool)
     how = plan_spectral_sum(definition, tr=2.0, sample_mask=sample_mask, band=BAND)
-    basis = _lomb_scargle(sample_mask, trend=how.trend, power=definition == "xcpd")
+    basis = lomb_scargle_basis(sample_mask, trend=how.trend, power=definition == "xcpd")
     part = values - values[:, :1]
-    direct = _amplitudes(values, how)[:, 1:] * 2 / volumes
+    direct = compute_amplitudes(values, how)[:, 1:] * 2 / volumes
     np.testing.assert_allclose(np.abs((part @ basis).view(np.complex64))[:, 1:], direct, rtol=1e-4, atol=2e-4)
 
 
@@ -123,7 +123,7 @@ def test_a_sine_of_the_band_keeps_its_amplitude_over_gaps(volumes):
     sample_mask = np.random.default_rng(3).random(volumes) > 0.15
     times = np.arange(volumes)[sample_mask]
     values = 4.5 * np.sin(2 * np.pi * 9 * times / volumes + 0.7)
-    basis = _lomb_scargle(sample_mask, trend=False, power=False)
+    basis = lomb_scargle_basis(sample_mask, trend=False, power=False)
     cosine, sine = ((values - values.mean()) @ basis).reshape(-1, 2)[9]
     assert np.hypot(cosine, sine) == pytest.approx(4.5, rel=0.02)
 

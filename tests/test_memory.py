@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from bids_app import catalogue
-from bids_app.graphs.memory import BRAIN_MM, NetworkRequest, _measure_networks
+from bids_app.graphs.memory import BRAIN_MM, NetworkRequest, measure_networks
 from bids_app.run import main
 from bids_app.training import memory
 from bids_app.training.training_config import TrainingConfig, config_from_module
@@ -72,7 +72,7 @@ def test_a_network_that_does_not_fit_is_told_before_anything_is_computed(phantom
 
 def test_vit_b16_needs_gigabytes_and_the_small_network_does_not():
     asked = [NetworkRequest(name, 1, 2, (49, 61, 53), 3.0, {}) for name in ("vit_b16", "cnn3d")]
-    (large, small), _ = _measure_networks(asked, "cpu")
+    (large, small), _ = measure_networks(asked, "cpu")
     assert 5 < large < 25
     assert small < 0.2
     assert config_from_module(catalogue.load("classifiers", "vit_b16")).micro_batch_size == 4

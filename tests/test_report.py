@@ -19,7 +19,7 @@ from bids_app.report.audit import format_audit
 from bids_app.report.citation import citation_files
 from bids_app.report.curves import draw_confusion, draw_roc
 from bids_app.report.figures import draw_heatmap, draw_map, draw_registration, draw_segmentation, heatmap_limits
-from bids_app.report.group import NO_CLAIM, NO_IMAGE, _findings, write_group_report
+from bids_app.report.group import NO_CLAIM, NO_IMAGE, select_findings, write_group_report
 from bids_app.report.heatmap import Heatmap
 from bids_app.report.index import qc_table, write_index
 from bids_app.report.methods import (
@@ -533,14 +533,14 @@ def test_numbers_are_shown_with_three_digits_and_missing_ones_as_such(value, tex
 def test_many_cells_that_cannot_be_judged_are_named_in_one_sentence_with_theirs_below():
     verdicts = {f"net{number}/gm": Verdict(UNJUDGED, f"Why {number}.") for number in range(5)}
     verdicts["svm/gm"] = Verdict(BETTER, "A claim.")
-    found = _findings(verdicts)
+    found = select_findings(verdicts)
     assert found["findings"] == ["A claim."]
     assert found["unjudged"] == {
         "models": [f"net{number}/gm" for number in range(5)],
         "sentences": [f"Why {number}." for number in range(5)],
     }
     few = dict(list(verdicts.items())[3:])
-    assert _findings(few) == {"findings": ["Why 3.", "Why 4.", "A claim."], "unjudged": None}
+    assert select_findings(few) == {"findings": ["Why 3.", "Why 4.", "A claim."], "unjudged": None}
 
 
 def test_within_sites_a_cell_is_a_row_and_a_site_a_column():

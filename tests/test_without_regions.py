@@ -245,7 +245,7 @@ def test_a_wmparc_that_lies_elsewhere_or_is_none_is_refused(ran, tmp_path, monke
 
 def test_every_equivalent_is_a_region_of_the_atlas():
     names = atlas.load(freesurfer.ATLAS).names.values()
-    known = freesurfer._table()
+    known = freesurfer.read_color_table()
     assert len({its["wmparc"] for its in known.values()}) == len(known)
     assert set(freesurfer.equivalents(list(known)).values()) <= set(names)
 

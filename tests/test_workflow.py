@@ -17,7 +17,7 @@ from nipype.pipeline.engine import Workflow
 from bids_app import settings
 from bids_app.errors import DataError
 from bids_app.graphs.function_node import make_node
-from bids_app.graphs.multiproc import OneProcessEach, _death_message
+from bids_app.graphs.multiproc import OneProcessEach, death_message
 from bids_app.graphs.run import anonymise_crash_files, failure_reason, run_graph, set_crash_folder
 
 HERE = __name__  # imported by every worker, so nothing heavy is imported above
@@ -159,7 +159,7 @@ def test_a_person_who_was_begun_is_finished_before_another_is_begun():
     ("code", "told"), [(-9, "by signal SIGKILL"), (-15, "by signal SIGTERM"), (1, "exit code 1"), (None, "exit code")]
 )
 def test_how_a_worker_died_is_told(code, told):
-    line = _death_message(SimpleNamespace(fullname="whole.a.native", mem_gb=2.5), code)
+    line = death_message(SimpleNamespace(fullname="whole.a.native", mem_gb=2.5), code)
     assert told in line
     assert "whole.a.native" in line
     assert "2.5 GB" in line

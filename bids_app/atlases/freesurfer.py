@@ -13,21 +13,23 @@ ATLAS = "neuromorphometrics"
 
 def check(names: Sequence[str]) -> None:
     """Raise UsageError, with the names that there are, for a region that is not known."""
-    unknown = [name for name in names if name not in _table()]
+    unknown = [name for name in names if name not in read_color_table()]
     if unknown:
-        raise UsageError(f"--exclude-regions: there is no {', '.join(unknown)}; choose from {', '.join(_table())}")
+        raise UsageError(
+            f"--exclude-regions: there is no {', '.join(unknown)}; choose from {', '.join(read_color_table())}"
+        )
 
 
 def numbers(names: Sequence[str]) -> list[int]:
     """The labels of regions in FreeSurfer's wmparc."""
-    return [_table()[name]["wmparc"] for name in names]
+    return [read_color_table()[name]["wmparc"] for name in names]
 
 
 def equivalents(names: Sequence[str]) -> dict[str, str]:
     """What ATLAS calls each of the regions; one that it does not have is left out."""
-    return {name: region for name in names if (region := _table()[name][ATLAS])}
+    return {name: region for name in names if (region := read_color_table()[name][ATLAS])}
 
 
 @functools.cache
-def _table() -> dict[str, dict[str, Any]]:
+def read_color_table() -> dict[str, dict[str, Any]]:
     return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))

@@ -92,12 +92,12 @@ def _similar_pairs(x: NDArray[np.float32], grid: Grid, apart: NDArray[np.bool_])
         rank = min(max(people // 2, len(total) // 20), len(total) - 1)
         usual = np.partition(difference, rank)[rank]
         ratio = difference / np.maximum(np.minimum(total, usual), np.finfo(float).tiny)
-        similar = ratio <= min(1 - MIN_LIKENESS, max(_chance_limit(np.sort(ratio), rank), ROUNDING))
+        similar = ratio <= min(1 - MIN_LIKENESS, max(chance_limit(np.sort(ratio), rank), ROUNDING))
         for (i, j), share in zip(np.argwhere(apart)[similar].tolist(), ratio[similar], strict=True):
             yield Pair(i, j, "alike", f"likeness {1 - share:.3f}{how} (1: same scan, 0: unrelated participants)")
 
 
-def _chance_limit(ratios: NDArray[np.float64], rank: int) -> float:
+def chance_limit(ratios: NDArray[np.float64], rank: int) -> float:
     """Return the limit below which EXPECTED_FALSE_ALARMS of the sorted ratios are expected, extrapolated from the ranks
     `rank` to twice `rank` as if normal.
     """

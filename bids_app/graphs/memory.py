@@ -47,7 +47,7 @@ def memory_by_cell(analysis: GroupPlan, settings: Settings, *, preload: list[str
     if not networks:
         return values
     with ProcessPoolExecutor(1, mp_context=start_context(preload)) as pool:
-        steps_gb, device_gb = pool.submit(_measure_networks, list(networks.values()), settings.compute.device).result()
+        steps_gb, device_gb = pool.submit(measure_networks, list(networks.values()), settings.compute.device).result()
     steps = dict(zip(networks, steps_gb, strict=True))
     if device_gb is not None:  # the step is in the device's memory, not here
         _check_memory(steps, steps, device_gb, "the device has")
@@ -74,7 +74,7 @@ def _network_request(analysis: GroupPlan, cell: ModelSpec) -> NetworkRequest:
     )
 
 
-def _measure_networks(networks: list[NetworkRequest], device: str) -> tuple[list[float], float | None]:
+def measure_networks(networks: list[NetworkRequest], device: str) -> tuple[list[float], float | None]:
     """GB of a training step of each, and the memory of the CUDA device where training will use one."""
     import torch
 

@@ -56,7 +56,7 @@ class ProcessEach(Executor):
         except EOFError:
             with self._lock:
                 worker.join()
-            future.set_result({"result": None, "traceback": [_death_message(node, worker.exitcode)], "taskid": taskid})
+            future.set_result({"result": None, "traceback": [death_message(node, worker.exitcode)], "taskid": taskid})
         except Exception as error:
             future.set_result({"result": None, "traceback": [f"{type(error).__name__}: {error}"], "taskid": taskid})
         self._workers.discard(worker)
@@ -76,7 +76,7 @@ def _work(sender: Connection, function: Any, args: tuple, kwargs: dict) -> None:
     sender.close()
 
 
-def _death_message(node: Any, code: int | None) -> str:
+def death_message(node: Any, code: int | None) -> str:
     """One line about a worker that ended without an answer."""
     how = f"by signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
     return (

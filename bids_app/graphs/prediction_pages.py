@@ -49,7 +49,7 @@ def run_prediction_pages(
                     participant=person[0],
                     session=person[1],
                     predictions=predicted,
-                    t1w=_t1w_and_transforms(*person, analysis.space, settings),
+                    t1w=find_t1w_and_transforms(*person, analysis.space, settings),
                     context=context,
                     folder=str(work_dir.prediction_pages),
                 )
@@ -124,7 +124,7 @@ def _page_context(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) ->
     }
 
 
-def _t1w_and_transforms(participant: str, session: str, space: str, settings: Settings) -> list[tuple[str, int]]:
+def find_t1w_and_transforms(participant: str, session: str, space: str, settings: Settings) -> list[tuple[str, int]]:
     """The T1w and its transforms to the template, in order, with the time of each file; empty where any is missing."""
     visit = parse_session(session)
     folder = outputs.folder(settings.output_dir, participant, visit, "anat")

@@ -93,7 +93,7 @@ def plan_spectral_sum(
     if length % 2 == 0 and definition != "dpabi":
         weights[-1] = 0.5  # the highest frequency has no mirror image; DPABI doubles it like the others
     scale = _scale(definition, count=int(inside.sum()), volumes=int(np.count_nonzero(sample_mask)))
-    basis = _lomb_scargle(sample_mask, trend=definition != "xcpd", power=definition == "xcpd") if gaps else None
+    basis = lomb_scargle_basis(sample_mask, trend=definition != "xcpd", power=definition == "xcpd") if gaps else None
     return SpectralSum(
         length, weights * inside, weights * whole, scale, definition != "xcpd", definition == "cpac", basis
     )
@@ -120,7 +120,7 @@ def _scale(definition: str, *, count: int, volumes: int) -> float:
     return math.sqrt(2) / count if definition == "xcpd" else 1 / count
 
 
-def _lomb_scargle(sample_mask: NDArray[np.bool_], *, trend: bool, power: bool) -> Array:
+def lomb_scargle_basis(sample_mask: NDArray[np.bool_], *, trend: bool, power: bool) -> Array:
     """Columns whose products with a series are the amplitudes' cosine and sine parts, side by side (time, 2 * bins).
 
     They are scaled as a least-squares fit; with `power` as the periodogram, so that noise has equal weight at each
@@ -148,14 +148,14 @@ def sum_amplitudes(series: Array, spectral_sum: SpectralSum, weights: NDArray[np
     factors = np.ascontiguousarray(weights * (unit**2 if spectral_sum.squared else unit), dtype=np.float32)
     totals = np.empty((voxels, factors.shape[1]), np.float32)
     for start in range(0, voxels, CHUNK):
-        amplitudes = _amplitudes(series[start : start + CHUNK], spectral_sum)
+        chunk = compute_amplitudes(series[start : start + CHUNK], spectral_sum)
         if spectral_sum.squared:
-            amplitudes *= amplitudes
-        np.matmul(amplitudes, factors, out=totals[start : start + CHUNK])
+            chunk *= chunk
+        np.matmul(chunk, factors, out=totals[start : start + CHUNK])
     return np.sqrt(totals) if spectral_sum.squared else totals
 
 
-def _amplitudes(series: Array, spectral_sum: SpectralSum) -> Array:
+def compute_amplitudes(series: Array, spectral_sum: SpectralSum) -> Array:
     # the first volume is subtracted, not the mean: that is exact, and constant series become 0
     part = series - series[:, :1]
     if spectral_sum.basis is not None:

@@ -106,11 +106,11 @@ def _regressed(series: Array, courses: NDArray[np.float64], freedom: int) -> tup
         error = np.sqrt(np.einsum("vt,vt->v", residual, residual))[:, None] * spread
         coefficients = weights[:, :-1] @ unmix
         betas[:, part] = coefficients.T
-        z[:, part] = _z(np.divide(coefficients, error, out=np.zeros_like(coefficients), where=error > 0), freedom).T
+        z[:, part] = t_to_z(np.divide(coefficients, error, out=np.zeros_like(coefficients), where=error > 0), freedom).T
     return betas, z
 
 
-def _z(t: Array, freedom: int) -> Array:
+def t_to_z(t: Array, freedom: int) -> Array:
     """The normal deviate with the tail probability of Student's t; for small tails Hill 1970, Commun ACM 13:617."""
     a, b = freedom - 0.5, 48 * (freedom - 0.5) ** 2
     y = a * np.log1p(np.square(t) / freedom)

@@ -46,7 +46,7 @@ def write_prediction_page(
         predictions=[_page_section(prediction, context) for prediction in predictions],
         template=read_image(context["brain"]),
         mask=read_image(context["mask"]),
-        native=_t1w_in_template_space([str(path) for path, _ in t1w], context["brain"]) if t1w else None,
+        native=warp_t1w_to_template([str(path) for path, _ in t1w], context["brain"]) if t1w else None,
         radiological=context["radiological"],
         version=__version__,
     )
@@ -95,7 +95,7 @@ def _region_table(
     return pd.DataFrame(columns | {f"z_{name}": row for name, row in zip(prediction["maps"], z, strict=True)})
 
 
-def _t1w_in_template_space(files: list[str], template: str) -> nib.Nifti1Image:
+def warp_t1w_to_template(files: list[str], template: str) -> nib.Nifti1Image:
     """A T1w on the template's grid; files: the image, then its transforms as ANTs takes them."""
     import ants
 

@@ -106,7 +106,7 @@ def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
     return GroupPlan(
         name=name,
         classes=names,
-        cells=_cells(_with_linear(group.classifiers), maps, name, names),
+        cells=_cells(add_linear_classifiers(group.classifiers), maps, name, names),
         options=options,
         samples=everyone,
         used=used,
@@ -237,7 +237,7 @@ def _cells(
     return cells
 
 
-def _with_linear(classifiers: tuple[str, ...]) -> tuple[str, ...]:
+def add_linear_classifiers(classifiers: tuple[str, ...]) -> tuple[str, ...]:
     """The classifiers, with a linear one added unless one of them is dense and linear."""
     dense = any(
         catalogue.has("classifiers", name, "decision_function") and not catalogue.has("classifiers", name, "SETS")

@@ -143,7 +143,7 @@ def _collect_samples(
 ) -> pd.DataFrame:
     """Everyone with their maps, with their true class or NA."""
     frame = cohort.participant_table(dataset, settings)
-    labels = _classes_to_collect(frame, _true_classes(frame, classes, settings), settings)
+    labels = classes_to_collect(frame, _true_classes(frame, classes, settings), settings)
     samples = group.collect_samples(dataset, frame, labels, settings, maps, needed)
     samples["class"] = samples["class"].replace(UNKNOWN, pd.NA)
     return _exclude_new_levels(samples, {name: levels[name] for name in needed if name in levels})
@@ -165,7 +165,7 @@ def _true_classes(frame: pd.DataFrame, classes: list[str], settings: Settings) -
     return labelled.where(labelled.isin(classes))
 
 
-def _classes_to_collect(frame: pd.DataFrame, true: "pd.Series[str] | None", settings: Settings) -> "pd.Series[str]":
+def classes_to_collect(frame: pd.DataFrame, true: "pd.Series[str] | None", settings: Settings) -> "pd.Series[str]":
     """The true classes, with UNKNOWN for those who have none and are predicted too.
 
     Where one session stands for a person, it is, as in training, one that has a class, if there is one.

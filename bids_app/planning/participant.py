@@ -83,7 +83,7 @@ def _find_sessions(
     if not bold_runs.bold_maps(settings):
         return dict(scans)
     sessions: dict[str | None, inputs.Scan | None] = dict(scans) if registration_kinds(settings) else {}
-    bold = bold_runs.find_sessions(dataset, participant, settings, _read_filters(settings, "bold"))
+    bold = bold_runs.find_sessions(dataset, participant, settings, read_filters(settings, "bold"))
     first = next(iter(_find_scans(dataset, participant, settings, ())), None)
     sessions |= {session: scans.get(session, first) for session in bold}
     return sessions or {None: first}  # a person without BOLD fails by name
@@ -92,14 +92,14 @@ def _find_sessions(
 def _find_scans(
     dataset: inputs.Dataset, participant: str, settings: Settings, sessions: tuple[str, ...]
 ) -> list[inputs.Scan]:
-    return inputs.anatomical_scans(dataset, participant, sessions=sessions, filters=_read_filters(settings, "t1w"))
+    return inputs.anatomical_scans(dataset, participant, sessions=sessions, filters=read_filters(settings, "t1w"))
 
 
 def _plan_session(
     dataset: inputs.Dataset, participant: str, session: str | None, scan: inputs.Scan | None, settings: Settings
 ) -> ParticipantJob:
     runs = (
-        bold_runs.find_runs(dataset, participant, session, settings, _read_filters(settings, "bold"))
+        bold_runs.find_runs(dataset, participant, session, settings, read_filters(settings, "bold"))
         if bold_runs.bold_maps(settings)
         else []
     )
@@ -244,7 +244,7 @@ def _has_skull(job: ParticipantJob) -> bool:
     )
 
 
-def _read_filters(settings: Settings, kind: str) -> dict[str, object]:
+def read_filters(settings: Settings, kind: str) -> dict[str, object]:
     path = settings.select.bids_filter_file
     if path is None:
         return {}

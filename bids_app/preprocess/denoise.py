@@ -91,10 +91,10 @@ def check(
             f"lies in --band {low:g} {high:g}; widen it, or exclude this run"
         )
     span = int(np.ptp(np.flatnonzero(sample_mask))) + 1
-    if span <= _padding(_sos(tr, band)):
+    if span <= padding_length(filter_sections(tr, band)):
         raise DataError(
             f"{span} volumes are too few for the filter of --band {low:g} {high:g}, which requires more than "
-            f"{_padding(_sos(tr, band))}; exclude this run, or use --band none"
+            f"{padding_length(filter_sections(tr, band))}; exclude this run, or use --band none"
         )
 
 
@@ -142,7 +142,7 @@ def _filter_and_regress(
     band: tuple[float, float],
 ) -> NDArray[np.float32]:
     """Interpolated, detrended, filtered and fitted. series (voxels, kept) -> (voxels, kept)."""
-    sos = _sos(tr, band)
+    sos = filter_sections(tr, band)
     design = np.zeros((len(times), 0))
     if table is not None:
         passed = _pass(table.T, times, sos).T
@@ -174,14 +174,14 @@ def _pass(rows: Matrix, times: NDArray[np.intp], sos: Matrix) -> Matrix:
     return signal.sosfiltfilt(sos, signal.detrend(whole, axis=1), axis=1)[:, times - times[0]]
 
 
-def _sos(tr: float, band: tuple[float, float]) -> Matrix:
+def filter_sections(tr: float, band: tuple[float, float]) -> Matrix:
     low, high = band
     if low == 0:
         return signal.butter(ORDER, high, btype="lowpass", fs=1 / tr, output="sos")
     return signal.butter(ORDER, (low, high), btype="bandpass", fs=1 / tr, output="sos")
 
 
-def _padding(sos: Matrix) -> int:
+def padding_length(sos: Matrix) -> int:
     """The volumes by which scipy.signal.sosfiltfilt lengthens a series at either end."""
     alike = min(int((sos[:, 2] == 0).sum()), int((sos[:, 5] == 0).sum()))
     return int(3 * (2 * len(sos) + 1 - alike))

@@ -91,7 +91,7 @@ def write_group_report(
         "group.html",
         title=f"{analysis} - Pellucid",
         analysis=analysis,
-        **_findings(verdicts),
+        **select_findings(verdicts),
         audit=format_audit(audit),
         included=tabulate_used(samples, order),
         excluded=tabulate_excluded(samples),
@@ -113,7 +113,7 @@ def write_group_report(
     save_page(path, page)
 
 
-def _findings(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
+def select_findings(verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
     """One sentence per model; if MANY_UNJUDGED or more cannot be judged, these are listed in one sentence instead."""
     unjudged = {name: verdict.text for name, verdict in verdicts.items() if verdict.kind == UNJUDGED}
     if len(unjudged) < MANY_UNJUDGED:

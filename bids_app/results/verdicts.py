@@ -61,7 +61,7 @@ def judge_models(analysis: GroupPlan, settings: Settings, predictions: pd.DataFr
             analysis.classes,
             chance={str(key): value for key, value in chance_by_cell[cell.name].items()},
             rivals=rivals,
-            unknown=[*_count_copies(cell, work_dir), *_unexamined_confounds(analysis, cell)],
+            unknown=[*_count_copies(cell, work_dir), *unexamined_confounds(analysis, cell)],
         )
     train, test = (
         float(np.mean([len(getattr(split, side)) for split in analysis.splits])) for side in ("train", "test")
@@ -145,7 +145,7 @@ def _count_copies(cell: ModelSpec, work_dir: WorkDir) -> list[str]:
     return [f"{pairs} pairs of participants appear to be the same person (listed in the audit)"] if pairs else []
 
 
-def _unexamined_confounds(analysis: GroupPlan, cell: ModelSpec) -> list[str]:
+def unexamined_confounds(analysis: GroupPlan, cell: ModelSpec) -> list[str]:
     """The possible confounds that were not examined; the label itself is none."""
     known = baselines.available_baselines(analysis.used)
     reasons = audit.list_single_site_classes(analysis.used, analysis.classes, label=analysis.label_column)

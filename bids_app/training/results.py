@@ -116,11 +116,11 @@ def _average_samples(
         wrong=by_outcome[False],
         calls=(calls[True], calls[False]),
         unit_mm=about[0]["unit_mm"],
-        checks=_summarise_checks(checks),
+        checks=summarise_checks(checks),
     )
 
 
-def _summarise_checks(checks: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def summarise_checks(checks: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Summarise checks over maps: the minimum of binary checks, the median absolute value of deviations."""
     summary = {}
     for key in checks[0] if checks else ():

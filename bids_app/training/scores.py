@@ -55,7 +55,7 @@ def score_table(predictions: pd.DataFrame, classes: Sequence[str], *, seed: int 
         row |= _with_bounds("auroc", *auroc_interval(true, probability, people["fold"].to_numpy(), weights=weights))
         for name, (value, bounds) in calibration.score_probabilities(true, probability, weights).items():
             row |= _with_bounds(name, value, bounds)
-        rows.append(_check_consistency(row, counts))
+        rows.append(check_consistency(row, counts))
     return pd.DataFrame(rows)
 
 
@@ -164,7 +164,7 @@ def bootstrap_weights(true: NDArray[np.int64], random: np.random.Generator) -> N
     return weights
 
 
-def _check_consistency(row: dict[str, Any], counts: Sequence[tuple[int, int]]) -> dict[str, Any]:
+def check_consistency(row: dict[str, Any], counts: Sequence[tuple[int, int]]) -> dict[str, Any]:
     """Return the row after checking that its scores are consistent with the counts."""
     n = sum(members for _, members in counts)
     shares = [right / members for right, members in counts]
