@@ -32,4 +32,5 @@ def equivalents(names: Sequence[str]) -> dict[str, str]:
 
 @functools.cache
 def read_color_table() -> dict[str, dict[str, Any]]:
+    """FreeSurfer's regions by name, with the numbers that they have in wmparc."""
     return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))

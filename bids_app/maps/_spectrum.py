@@ -156,6 +156,7 @@ def sum_amplitudes(series: Array, spectral_sum: SpectralSum, weights: NDArray[np
 
 
 def compute_amplitudes(series: Array, spectral_sum: SpectralSum) -> Array:
+    """One-sided amplitudes of a chunk of series, in units of their transform (voxels, bins)."""
     # the first volume is subtracted, not the mean: that is exact, and constant series become 0
     part = series - series[:, :1]
     if spectral_sum.basis is not None:

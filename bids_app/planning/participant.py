@@ -245,6 +245,7 @@ def _has_skull(job: ParticipantJob) -> bool:
 
 
 def read_filters(settings: Settings, kind: str) -> dict[str, object]:
+    """The entities that --bids-filter-file wants of a kind of image ("t1w", "bold"); empty without a file."""
     path = settings.select.bids_filter_file
     if path is None:
         return {}

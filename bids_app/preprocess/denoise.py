@@ -175,6 +175,7 @@ def _pass(rows: Matrix, times: NDArray[np.intp], sos: Matrix) -> Matrix:
 
 
 def filter_sections(tr: float, band: tuple[float, float]) -> Matrix:
+    """Second-order sections of the Butterworth filter for a band in Hz, as scipy.signal takes them (sections, 6)."""
     low, high = band
     if low == 0:
         return signal.butter(ORDER, high, btype="lowpass", fs=1 / tr, output="sos")
