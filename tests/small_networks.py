@@ -115,7 +115,7 @@ def shape_of(name, shape):
     else:
         return shape
     # a refusal has to name the network and the size that it needs
-    needed = re.search(r"^(\w+) needs maps of at least (\d+) voxels along each axis", refusal)
+    needed = re.search(r"^(\w+) requires maps of at least (\d+) voxels along each axis", refusal)
     assert needed, refusal
     assert name.startswith(needed[1]), refusal
     return (int(needed[2]),) * 3

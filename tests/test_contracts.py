@@ -73,11 +73,11 @@ class TestKeywords:
         labels, networks = np.arange(inside.size, dtype=np.int32).reshape(SHAPE), np.stack([inside, 2 * inside], axis=3)
         for name, values in {"mask": inside, "labels": labels, "networks": networks}.items():
             nib.Nifti1Image(values, AFFINE).to_filename(tmp_path / f"{name}.nii.gz")
-        (tmp_path / "atlas.json").write_text(json.dumps({"name": "toy", "names": {"1": "one"}}))
+        (tmp_path / "atlas.json").write_text(json.dumps({"name": "toy", "names": {"1": "one"}, "note": ""}))
         np.save(tmp_path / "filtered.npy", np.ones((125, 10), np.float32))
         np.save(tmp_path / "sample_mask.npy", np.ones(10, bool))
-        files = {"mask": "mask.nii.gz", "filtered": "filtered.npy", "kept": "sample_mask.npy"}
-        files["sample_mask"] = files["kept"]
+        files = {"mask": "mask.nii.gz", "denoised": "filtered.npy", "filtered": "filtered.npy"}
+        files["sample_mask"] = "sample_mask.npy"
         run = {name: str(tmp_path / file) for name, file in files.items()} | {"tr": 2.0, "band": None}
         received = received_by("func", monkeypatch, tmp_path)
         parameters = {"network_maps": str(tmp_path / "networks.nii.gz")}
@@ -133,9 +133,10 @@ def compute(density: np.ndarray, *, affine: np.ndarray, edge_mm: int) -> np.ndar
 '''
 USES = """
 from pathlib import Path
+from types import SimpleNamespace
 from bids_app import cli, settings
 from bids_app.errors import UsageError
-from bids_app.nodes.participant_outputs import _parameters, map_stem
+from bids_app.nodes.anatomical_outputs import map_stem, sidecar_parameters
 from bids_app.options import parts, usage
 from bids_app.options.maps import map_parameters
 from bids_app.planning import settings_from_model
@@ -155,10 +156,11 @@ assert "`toy` | Grey matter to the left of a plane (nobody 1999). | `--toy-edge`
 stem = map_stem("toy", ("01", None), space="MNI", resolution=2.0, parameters=values)
 assert "desc-left6_" in stem, stem
 common = {"output_space": "MNI152NLin2009cAsym", "resolution": 2.0, "bounding_box": (), "sloppy": False}
-sidecar = _parameters("toy", "syn", common | {"parameters": {"toy": values}})
+job = SimpleNamespace(kinds={"toy": "syn"})
+sidecar = sidecar_parameters(SimpleNamespace(settings=common | {"parameters": {"toy": values}}, job=job), "toy")
 assert sidecar["EdgeMm"] == 6, sidecar
 grid = {"shape": [1, 1, 1], "affine": [[0.0] * 4] * 4}
-fields = getattr(settings_from_model, FIELDS)("toy", {"made": sidecar, "grid": grid})
+fields = settings_from_model.participant_settings("toy", {"map_parameters": sidecar, "grid": grid})
 assert fields["toy_edge"] == 6, fields
 try:
     build("--toy-edge", "-90")
@@ -172,16 +174,10 @@ def test_an_option_of_a_map_is_declared_in_the_file_of_the_map_alone(tmp_path):
     (tmp_path / "bids_app" / "maps" / "toy.py").write_text(TOY)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", USES.replace("FIELDS", repr(stated_settings()))],
+        [sys.executable, "-c", USES],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "--toy-edge must be at least -50, not -90" in done.stdout, done.stderr
-
-
-def stated_settings():
-    """The function of `settings_from_model` that turns a sidecar into settings."""
-    text = (ROOT / "bids_app" / "planning" / "settings_from_model.py").read_text()
-    return re.search(r"def (\w+)\(name: str, ", text)[1]
 
 
 def test_two_maps_cannot_declare_different_options_of_one_name(tmp_path):
@@ -283,7 +279,7 @@ def test_a_network_takes_a_small_image_or_names_itself_and_the_size_that_it_need
 
 def test_a_network_of_64_voxels_is_tested_at_its_size_and_refused_below_it_by_name():
     assert shape_of("needs_64", (17, 20, 16)) == (NEEDED,) * 3 == (64,) * 3
-    with pytest.raises(DataError, match=r"needs_64 needs maps of at least 64 voxels along each axis.* 63 x 80 x 80"):
+    with pytest.raises(DataError, match=r"needs_64 requires maps of at least 64 voxels along each axis.* 63 x 80 x 80"):
         part_of("needs_64").build(1, 2, (63, 80, 80), voxel_mm=(3.0, 3.0, 3.0), seed=0)
 
 

@@ -83,7 +83,7 @@ def test_what_is_stated_is_what_was_done(out):
     assert about["NumberOfVolumes"] == VOLUMES
     first = ["non-steady-state volumes removed", "slice timing corrected"]
     assert about["Steps"][:2] == first
-    assert about["Steps"][-2:] == ["trend and confounds regressed out", "band-pass (not for alff and falff)"]
+    assert about["Steps"][-2:] == ["trend and confounds regressed out", "band-pass filtered (not for alff and falff)"]
     assert about["NumberOfVolumesDiscardedByUser"] == 2
     assert about["MinutesLeft"] == pytest.approx((VOLUMES - 2 - about["NumberOfVolumesDropped"]) * 2 / 60, abs=1e-3)
     page = (out / "sub-01.html").read_text()

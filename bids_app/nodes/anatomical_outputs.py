@@ -102,7 +102,7 @@ def make_folder(stage: Path, session: tuple[str, str | None], datatype: str) -> 
     return folder
 
 
-def _map_parameters(anatomy: ProcessedAnatomy, name: str) -> dict[str, Any]:
+def sidecar_parameters(anatomy: ProcessedAnatomy, name: str) -> dict[str, Any]:
     """All that has to be the same in every person of an analysis."""
     settings = anatomy.settings
     parameters: dict[str, Any] = {
@@ -148,7 +148,7 @@ def _stage_native(stage: Path, anatomy: ProcessedAnatomy) -> None:
 def _stage_map(
     stage: Path, anatomy: ProcessedAnatomy, name: str, totals: dict[str, dict[str, float]], scan_fields: dict[str, Any]
 ) -> None:
-    part, parameters = catalogue.load("maps", name), _map_parameters(anatomy, name)
+    part, parameters = catalogue.load("maps", name), sidecar_parameters(anatomy, name)
     stem = map_stem(
         name,
         anatomy.session,

@@ -110,7 +110,7 @@ def make_bold_map(*, map_name: str, run: CleanedRun, parameters: dict[str, Any],
         file = Path(parameters["network_maps"])
         supplied["network_maps"] = network_templates.resample_networks(file, mask, inside)
         supplied["network_names"] = network_templates.read_names(file)
-    files = {"series": run["series"], "denoised": run["denoised"], "filtered": run["filtered"]}
+    files = {"denoised": run["denoised"], "filtered": run["filtered"]}
     values = part.compute(np.load(files[part.INPUT]), **{name: supplied[name] for name in names})
     maps = values if isinstance(values, dict) else {map_name: values}
     paths = {}

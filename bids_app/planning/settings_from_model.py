@@ -45,7 +45,7 @@ def apply_model_settings(settings: Settings) -> Settings:
     maps = maps_of_models(find_models(settings.shared.model))
     wanted: dict[str, list[Any]] = {"maps": [tuple(dict.fromkeys(name.partition("-")[0] for name in maps))]}
     for name, model_map in maps.items():
-        for field, value in _participant_settings(name, model_map).items():
+        for field, value in participant_settings(name, model_map).items():
             wanted.setdefault(field, []).append(value)
         _check_registration(model_map["map_parameters"], settings)
     unset = Participant()
@@ -106,7 +106,7 @@ def _check_registration(map_parameters: dict[str, Any], settings: Settings) -> N
         )
 
 
-def _participant_settings(name: str, model_map: ModelMap) -> dict[str, Any]:
+def participant_settings(name: str, model_map: ModelMap) -> dict[str, Any]:
     """Settings of the participant level that make a map with these parameters."""
     parameters = model_map["map_parameters"]
     options = read_map_options(name.partition("-")[0]).items()
