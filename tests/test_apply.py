@@ -225,7 +225,7 @@ def test_changed_weights_other_formats_and_half_a_model_are_refused(trained, tmp
     weights = copy / "gm" / "repeat-1_fold-2" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
     assert _apply(bids, out, copy) == 65
-    assert "not the file described in model.toml" in capsys.readouterr().err
+    assert "not the file that model.toml describes" in capsys.readouterr().err
     assert _apply(bids, out, tmp_path / "nothing") == 66
 
 

@@ -88,7 +88,7 @@ def test_people_who_are_not_there(tell, tmp_path):
     data = bids(tmp_path / "data", "01", "02")
     code, told = tell(data, tmp_path / "out", "participant", "--participant-label", "02", "sub-07")
     assert code == 18
-    assert "lacks: 07" in told
+    assert "not in the data set: 07" in told
     assert "01, 02" in told
     assert not (tmp_path / "out").exists()
 

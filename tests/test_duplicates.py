@@ -116,7 +116,7 @@ class TestAlike:
         images[-1] = COPIES[how](images[0])
         found = find(grid, images)
         assert kinds(found) == [(0, count - 1, "alike")]
-        assert ("mirrored" in found[0].measure) == (how == "mirrored")
+        assert ("flipped left-right" in found[0].measure) == (how == "mirrored")
 
     @pytest.mark.parametrize("count", [20, 30, 40])
     def test_a_copy_up_to_rounding_is_found_however_much_the_other_pairs_differ(self, grid, count):

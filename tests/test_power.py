@@ -146,7 +146,7 @@ def test_the_sentence_says_what_would_be_found_and_the_table_by_whom():
     rising, flat = [0.04, 0.1, 0.4, 0.8, 0.9, 1.0, 1.0], [0.05] * 7
     table, planted = tabled((rising, flat))
     (sentence,) = power_sentences(table, [20, 20])
-    assert "In 80 % of studies like this one (40 people, 20 and 20)" in sentence
+    assert "In 80 % of studies like this one (40 participants, 20 and 20)" in sentence
     assert f"in one region by d = {planted['regional'][3]:.2f} (95 % interval" in sentence
     assert f"about {10 * planted['regional'][3]:.0f} % of the mean there" in sentence
     assert f"in 20 regions at once by d = {planted['diffuse'][3]:.2f} each" in sentence
@@ -171,7 +171,7 @@ def test_the_options_are_refused_where_nothing_can_be_planted(phantom_maps, caps
     assert run.main([*given[:-1], "5"]) == 64
     assert "--power must be at least 20" in capsys.readouterr().err
     assert run.power([str(bids)]) == 64
-    assert "pellucid-power BIDS_DIR OUT_DIR" in capsys.readouterr().err
+    assert "pellucid-power requires BIDS_DIR and OUT_DIR" in capsys.readouterr().err
 
 
 def test_a_study_is_planned_without_looking_at_a_label(phantom_maps, tmp_path):

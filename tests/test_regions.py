@@ -111,7 +111,7 @@ def test_what_is_not_finite_in_the_mask_is_refused_and_outside_it_does_not_count
     heatmap[~mask] = np.nan
     assert before.equals(tabulate_regions(heatmap, labels, NAMES, mask, sign="both", voxel_ml=1))
     heatmap[np.argwhere(mask)[0][0], np.argwhere(mask)[0][1], np.argwhere(mask)[0][2]] = np.inf
-    with pytest.raises(DataError, match="in 1 voxels"):
+    with pytest.raises(DataError, match="1 non-finite voxels"):
         tabulate_regions(heatmap, labels, NAMES, mask, sign="both", voxel_ml=1)
     with pytest.raises(ValueError, match="not on one grid"):
         tabulate_regions(heatmap[1:], labels, NAMES, mask, sign="both", voxel_ml=1)

@@ -214,7 +214,7 @@ class TestModels:
         content = bytearray(weights.read_bytes())
         content[-1] ^= 1
         weights.write_bytes(content)
-        with pytest.raises(DataError, match=r"not the file described in model\.toml"):
+        with pytest.raises(DataError, match=r"not the file that model\.toml describes"):
             models.load(folder)
         weights.unlink()
         with pytest.raises(MissingInputError, match=r"weights\.safetensors"):
@@ -224,7 +224,7 @@ class TestModels:
         common, splits, _ = study()
         model = models.load(train(common, splits[0], tmp_path / "out") / "model")
         people = everyone(common)
-        with pytest.raises(DataError, match="needs tiv"):
+        with pytest.raises(DataError, match="requires tiv"):
             model.predict(replace(people, covariates={}))
 
 

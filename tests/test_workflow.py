@@ -104,7 +104,7 @@ def test_a_function_that_workers_cannot_import_is_refused():
     def inner() -> str:
         return "a"
 
-    with pytest.raises(ValueError, match="top of its module"):
+    with pytest.raises(ValueError, match="top level of its module"):
         make_node("one", inner, mem_gb=GB)
 
 
