@@ -138,7 +138,7 @@ def test_people_unlike_those_of_training_are_marked_and_people_without_labels_ar
     first = told[told["participant_id"] == people.loc[0, "participant_id"]]
     assert len(first) == 2
     assert first["outside"].str.contains("age 93 is outside").all()
-    assert first["outside"].str.contains("site west was not in training: not harmonised").all()
+    assert first["outside"].str.contains("site west was not in the training set: not harmonised").all()
     others = told[told["participant_id"] != people.loc[0, "participant_id"]]
     assert not others["outside"].str.contains("age|site").any()
     samples = pd.read_csv(out / "group" / "unlike" / "samples.tsv", sep="\t", dtype=str).set_index("participant_id")
@@ -184,7 +184,7 @@ def test_the_model_card_says_what_the_run_knows_leaves_the_rest_blank_and_names_
     assert tripod["21"] == "4 control, 4 patient."
     assert tripod["6a"] == "2 sites."
     assert "Column group: control = control; patient = patient" in tripod["8a"]
-    assert "gm was smoothed with a Gaussian of 8 mm FWHM" in tripod["12b"]
+    assert "gm was smoothed with a Gaussian kernel of 8 mm FWHM" in tripod["12b"]
     scores = pd.read_csv(models.parent / "scores.tsv", sep="\t").set_index("cell")
     assert f"svm/gm, repeat 1: balanced accuracy {scores.loc['svm/gm', 'balanced_accuracy']:.2f} (" in tripod["23a"]
     text = (models.parent / "model_card.md").read_text()
