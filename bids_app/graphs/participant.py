@@ -46,7 +46,7 @@ def run_participant_graph(planned: ParticipantPlan, settings: Settings) -> dict[
         logs[job.name].mkdir(parents=True, exist_ok=True)
         set_crash_folder(person, logs[job.name])
     preload = [*PRELOAD, *(WITH_ANATOMY if any(job.registrations for job in planned.jobs) else [])]
-    run_graph(whole, settings, last=("finish",), total=len(planned.jobs), what="people", preload=preload)
+    run_graph(whole, settings, last=("finish",), total=len(planned.jobs), what="participants", preload=preload)
     for folder in (shared, *logs.values()):
         anonymise_crash_files(folder, settings)
     failed = [
