@@ -322,17 +322,17 @@ def of_invented(kept):
     return results("invented people", out, kept, OF_INVENTED, (24,))
 
 
-def test_of_72_real_people_nearly_all_of_half_a_putamen_is_found_which_svm_does_not_find(of_real):
+def test_model_averaging_nears_the_oracle_in_72_real_participants_and_svm_does_not(of_real):
     assert ratio(of_real, "putamen, 50 %", 72) >= 0.9
     assert ratio(of_real, "putamen, 50 %", 72, "svm") < 0.5
 
 
-def test_of_24_invented_people_nearly_all_of_half_a_putamen_is_found_and_more_than_by_svm(of_invented):
+def test_model_averaging_nears_the_oracle_and_beats_svm_in_24_simulated_participants(of_invented):
     assert ratio(of_invented, "putamen, 50 %", 24) >= 0.9
     assert ratio(of_invented, "putamen, 50 %", 24) > ratio(of_invented, "putamen, 50 %", 24, "svm")
 
 
-def test_nothing_is_found_where_nothing_is(of_real, of_invented):
+def test_accuracy_is_near_chance_without_an_effect(of_real, of_invented):
     for scores in (of_real, of_invented):
         means = scores[scores["effect"] == "none"].groupby(["people", "classifier"])["ba"].mean()
         assert means.max() < 0.6

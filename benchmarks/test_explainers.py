@@ -158,14 +158,14 @@ def of_networks():
 
 
 @pytest.mark.parametrize("method", list(of_networks()))
-def test_an_explainer_of_a_network(table, one, method):
+def test_cost_of_a_network_explainer_is_measured(table, one, method):
     found = measured(method)
     tell(table, f"{method}, {TIMED} of {REGIONS} regions" if method == "occlusion" else method, found, one)
     assert found["mb"] > 0
 
 
 @pytest.mark.parametrize("method", LINEAR)
-def test_an_explainer_of_the_svm(table, one, method):
+def test_svm_explainer_needs_less_memory_than_two_passes(table, one, method):
     found = measured(method)
     tell(table, f"{method}, of the svm and {PEOPLE} people", found, one)
     assert 0 < found["mb"] < 2 * one["mb"]  # a few times the people, never voxels by voxels

@@ -105,7 +105,7 @@ def test_reho_takes_less_than_one_argsort(benchmark, table, mask, series, kind):
     assert own < other
 
 
-def test_reho_is_40_times_a_loop_in_python(benchmark, table, mask, series):
+def test_reho_is_40_times_faster_than_a_python_loop(benchmark, table, mask, series):
     every = 50
     own, _ = compared(benchmark, lambda: reho.compute(series, mask=mask, neighbours=27), lambda: None)
     start = time.process_time()
@@ -148,7 +148,7 @@ def test_weighted_degree_runs_at_85_percent_of_sgemm(benchmark, table, series):
     assert least / own >= 0.85
 
 
-def test_dual_regression_is_10_times_lstsq(benchmark, table, series):
+def test_dual_regression_is_10_times_faster_than_lstsq(benchmark, table, series):
     maps = noise(VOXELS, NETWORKS)
 
     def plain():

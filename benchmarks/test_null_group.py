@@ -58,7 +58,7 @@ def maps(tmp_path_factory):
     return folder
 
 
-def test_studies_without_an_effect_claim_no_more_than_alpha_allows(maps):
+def test_null_studies_make_no_more_claims_than_alpha_allows(maps):
     spawn, claims = multiprocessing.get_context("spawn"), 0
     with ProcessPoolExecutor(os.cpu_count(), mp_context=spawn) as pool:
         for done in as_completed([pool.submit(run_study, maps, study) for study in range(STUDIES)]):

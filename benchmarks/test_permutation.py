@@ -53,7 +53,7 @@ def theirs(x, y):
     )
 
 
-def test_a_thousand_permutations_take_seconds_and_a_hundredth_of_scikit_learn_s_time():
+def test_1000_permutations_take_at_most_a_hundredth_of_the_time_of_scikit_learn():
     random = np.random.default_rng(0)
     x, y = random.standard_normal((PEOPLE, VOXELS), dtype=np.float32), random.permutation(np.arange(PEOPLE) % 2)
     own, null = seconds(lambda: ours(x, y))
@@ -65,7 +65,7 @@ def test_a_thousand_permutations_take_seconds_and_a_hundredth_of_scikit_learn_s_
     assert own < each * PERMUTATIONS / 100
 
 
-def test_the_default_cells_together_take_at_most_twice_the_time_of_svm():
+def test_default_models_together_take_at_most_twice_the_time_of_svm():
     random = np.random.default_rng(0)
     x, y = random.standard_normal((PEOPLE, VOXELS), dtype=np.float32), random.permutation(np.arange(PEOPLE) % 2)
     taken = {part: seconds(lambda part=part: ours(x, y, part))[0] for part in (svm, model_averaging)}

@@ -61,7 +61,7 @@ def best(command, folder, *, rounds=5):
     return min(times[1:]), told
 
 
-def test_all_maps_of_a_person_take_5_seconds_and_1_gb(phantom, tmp_path, capsys):
+def test_all_maps_of_a_participant_take_at_most_5_seconds_and_1_gb(phantom, tmp_path, capsys):
     made = prepare_template(cache=str(tmp_path), space=SPACE, resolution=3.0, sloppy=True, seed=1)
     placed = resample_atlas(
         cache=str(tmp_path), name="aal", stamp=atlas.stamp("aal"), template=made, space=SPACE, seed=1, sloppy=True
@@ -94,7 +94,7 @@ def test_all_maps_of_a_person_take_5_seconds_and_1_gb(phantom, tmp_path, capsys)
     assert megabytes < 1000
 
 
-def test_computing_starts_within_a_second_among_1000_people(phantom, tmp_path, capsys):
+def test_computing_starts_within_a_second_among_1000_participants(phantom, tmp_path, capsys):
     data, derived = tmp_path / "bids", tmp_path / "fmriprep"
     for root, source in ((data, phantom / "bids"), (derived, phantom / "fmriprep")):
         root.mkdir()

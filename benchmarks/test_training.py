@@ -101,7 +101,7 @@ class Turns:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_step_costs_what_a_bare_one_does_and_the_loader_next_to_nothing(name, tmp_path, capsys):
+def test_training_step_and_loader_add_little_to_a_bare_step(name, tmp_path, capsys):
     shape, voxel_mm, people, steps = NETWORKS[name]
     read, y = reader(shape, tmp_path, people)
     network, rows = made(name, shape, voxel_mm), np.arange(people)
@@ -141,7 +141,7 @@ def peak(name):
 
 
 @pytest.mark.parametrize("name", MEMORY)
-def test_the_estimate_of_memory_is_not_below_the_peak_nor_twice_as_high(name, capsys):
+def test_memory_estimate_is_between_one_and_two_times_the_peak(name, capsys):
     command = [sys.executable, __file__, name]
     told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     ratio = told["estimate"] / told["peak"]

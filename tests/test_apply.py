@@ -68,7 +68,7 @@ def again(trained):
     return out / "group" / "again"
 
 
-def test_people_who_trained_get_the_very_numbers_of_training_from_the_model_that_held_them_out(trained, again):
+def test_training_participants_get_the_out_of_fold_probabilities_of_training(trained, again):
     _, out, _ = trained
     told = _told(out, "again")
     assert set(told["models"]) == {"1"}
@@ -84,14 +84,14 @@ def test_people_who_trained_get_the_very_numbers_of_training_from_the_model_that
         assert first.sort_index().tolist() == then.sort_index().tolist()
 
 
-def test_people_who_trained_count_in_no_score(again):
+def test_training_participants_are_not_scored(again):
     assert not (again / "scores.tsv").exists()
     text = (again / "report.html").read_text()
     assert "not every class has participants here" in text
     assert "8 samples are of participants on the training list" in text
 
 
-def test_without_a_list_the_mean_over_all_models_is_given_and_the_report_says_that_nothing_was_checked(trained):
+def test_without_training_list_models_are_averaged_and_report_says_overlap_was_not_checked(trained):
     bids, out, models = trained
     assert _apply(bids, out, models / "svm", "--analysis", "unlisted", *LABEL) == 0
     told = _told(out, "unlisted")
@@ -110,7 +110,7 @@ def test_without_a_list_the_mean_over_all_models_is_given_and_the_report_says_th
     assert "control 50%, patient 50%" in text
 
 
-def test_labels_give_scores_with_calibration_and_a_test_against_chance(trained):
+def test_labels_give_scores_calibration_and_a_permutation_p_value(trained):
     _, out, _ = trained
     scores = pd.read_csv(out / "group" / "unlisted" / "scores.tsv", sep="\t").iloc[0]
     told = _told(out, "unlisted")
@@ -127,7 +127,7 @@ def test_labels_give_scores_with_calibration_and_a_test_against_chance(trained):
     assert {"brier", "log_loss", "calibration_slope", "calibration_intercept"} <= set(scores.index)
 
 
-def test_people_unlike_those_of_training_are_marked_and_people_without_labels_are_predicted(trained, tmp_path):
+def test_participants_outside_training_ranges_are_flagged_and_unlabelled_ones_predicted(trained, tmp_path):
     bids, out, models = trained
     people = pd.read_csv(bids / "participants.tsv", sep="\t", dtype=str).drop(columns="group")
     people.loc[0, ["age", "site"]] = ["93", "west"]
@@ -149,9 +149,7 @@ def test_people_unlike_those_of_training_are_marked_and_people_without_labels_ar
 
 
 @pytest.mark.slow
-def test_a_data_set_without_participants_tsv_will_do_for_a_model_that_adjusts_for_brain_size_alone(
-    trained, phantom_maps
-):
+def test_participants_tsv_is_not_required_by_a_model_adjusted_for_brain_size_only(trained, phantom_maps):
     bids, out = phantom_maps
     options = [*LABEL, "--analysis", "plain", "--folds", "2", "--classifiers", "svm", "--explainers", "weights"]
     assert main([str(bids), str(out), "group", *options, *SLOPPY]) == 0
@@ -160,7 +158,7 @@ def test_a_data_set_without_participants_tsv_will_do_for_a_model_that_adjusts_fo
     assert len(_told(out, "bare")) == 8
 
 
-def test_models_name_nobody_and_tell_ages_to_five_years(trained):
+def test_model_files_name_no_participant_and_round_ages_to_five_years(trained):
     bids, _, models = trained
     people = pd.read_csv(bids / "participants.tsv", sep="\t")
     about = tomllib.loads((models / "svm" / "gm" / "cell.toml").read_text())
@@ -173,7 +171,7 @@ def test_models_name_nobody_and_tell_ages_to_five_years(trained):
     assert not any(person in text for person in people["participant_id"])
 
 
-def test_the_model_card_says_what_the_run_knows_leaves_the_rest_blank_and_names_nobody(trained):
+def test_model_card_reports_known_items_leaves_others_blank_and_names_no_participant(trained):
     bids, _, models = trained
     card = json.loads((models.parent / "model_card.json").read_text())
     for name, numbers in (("tripod_ai", 52), ("claim", 42)):
@@ -205,13 +203,13 @@ def test_the_model_card_says_what_the_run_knows_leaves_the_rest_blank_and_names_
         (["--maps", "wm"], 64, "--maps: the model was trained with gm"),
     ],
 )
-def test_what_does_not_go_with_a_model_is_refused(trained, capsys, options, code, message):
+def test_options_that_conflict_with_the_model_are_refused(trained, capsys, options, code, message):
     bids, out, models = trained
     assert _apply(bids, out, models, *options) == code
     assert message in capsys.readouterr().err
 
 
-def test_changed_weights_other_formats_and_half_a_model_are_refused(trained, tmp_path, capsys):
+def test_altered_weights_other_formats_and_incomplete_models_are_refused(trained, tmp_path, capsys):
     bids, out, models = trained
     copy = shutil.copytree(models / "svm", tmp_path / "svm")
     card = copy / "gm" / "repeat-1_fold-1" / "model.toml"
@@ -239,7 +237,7 @@ def test_a_training_list_of_another_analysis_is_refused(trained, tmp_path, capsy
     assert "unchanged folds.tsv of the analysis" in capsys.readouterr().err
 
 
-def test_maps_made_in_another_way_or_on_another_grid_are_refused(trained, tmp_path, capsys):
+def test_maps_made_with_another_registration_are_refused(trained, tmp_path, capsys):
     bids, out, models = trained
     moved = shutil.copytree(out, tmp_path / "out", ignore=shutil.ignore_patterns(".work", "group"))
     sidecars = list(moved.glob("sub-*/anat/*probseg.json"))
@@ -254,7 +252,7 @@ def test_maps_made_in_another_way_or_on_another_grid_are_refused(trained, tmp_pa
     assert "participant --model DIR" in told
 
 
-def test_the_participant_level_makes_the_maps_that_the_model_was_trained_on(trained, phantom_maps, capsys, caplog):
+def test_participant_level_uses_the_settings_of_the_model(trained, phantom_maps, capsys, caplog):
     """Nobody is done again: the settings that the model names are those of the run that made its maps."""
     bids, out = phantom_maps
     with caplog.at_level("INFO", logger="pellucid"):
@@ -306,7 +304,7 @@ def test_settings_of_bold_maps_are_taken_from_the_model(tmp_path, monkeypatch):
         )
 
 
-def test_ranges_tell_who_lies_outside_and_what_cannot_be_compared():
+def test_training_ranges_flag_outliers_and_unknown_covariates():
     people = pd.DataFrame({"participant_id": ["1", "2", "3"], "class": ["a", "a", "b"], "age": [21.0, np.nan, 38.5]})
     people["scanner_of_sidecar"] = ["Siemens Prisma", "GE", None]
     known = compute_ranges(people, [0.8, 1.361, 1.1])
@@ -323,7 +321,7 @@ def test_ranges_tell_who_lies_outside_and_what_cannot_be_compared():
     assert class_prevalence(known, ["b", "a"]) == {"b": 1 / 3, "a": 2 / 3}
 
 
-def test_two_analyses_below_one_folder_are_refused(trained, tmp_path, capsys):
+def test_two_analyses_in_one_folder_are_refused(trained, tmp_path, capsys):
     bids, out, models = trained
     for name in ("one", "two"):
         shutil.copytree(models / "svm", tmp_path / name / "svm")
@@ -332,9 +330,7 @@ def test_two_analyses_below_one_folder_are_refused(trained, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_classes_that_look_like_numbers_and_people_of_unknown_age_are_taken_as_they_are(
-    trained, phantom_maps, tmp_path
-):
+def test_numeric_class_names_and_missing_age_are_supported(trained, phantom_maps, tmp_path):
     """Classes 0 and 1, no age, and a scanner column to adjust for; the model is applied to whom it was trained on."""
     bids, out = phantom_maps
     people = pd.read_csv(bids / "participants.tsv", sep="\t", dtype=str)
@@ -359,7 +355,7 @@ def test_classes_that_look_like_numbers_and_people_of_unknown_age_are_taken_as_t
     assert pd.read_csv(out / "group" / "new" / "scores.tsv", sep="\t").loc[0, "n"] == 7
 
 
-def test_a_session_with_a_class_stands_for_a_person_as_in_training():
+def test_sessions_with_a_class_are_preferred_as_in_training():
     from types import SimpleNamespace
 
     index = pd.MultiIndex.from_tuples([("1", ""), ("1", "a"), ("1", "b"), ("2", ""), ("2", "a")])

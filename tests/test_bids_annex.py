@@ -29,7 +29,7 @@ def link(root: Path, target: str | Path) -> None:
     (root / IMAGE).symlink_to(target)
 
 
-def test_an_image_that_is_there_is_readable(root):
+def test_existing_image_is_readable(root):
     (root / IMAGE).write_bytes(b"\x1f\x8b\x08 some image")
     assert reason(root) is None
 
@@ -41,12 +41,12 @@ def test_a_link_to_a_fetched_object_is_readable(root):
     assert reason(root) is None
 
 
-def test_an_unfetched_link_names_the_command(root):
+def test_unfetched_link_message_names_the_datalad_command(root):
     link(root, f"../../{OBJECT}")
     assert reason(root) == f"not fetched: run `datalad get {IMAGE}` in the data set."
 
 
-def test_an_unfetched_link_of_a_root_without_git_tells_of_mounting_too(root):
+def test_unfetched_link_without_a_git_folder_also_mentions_mounting(root):
     link(root, f"../../{OBJECT}")
     for folder in (".git/annex/objects", ".git/annex", ".git"):
         (root / folder).rmdir()
@@ -55,12 +55,12 @@ def test_an_unfetched_link_of_a_root_without_git_tells_of_mounting_too(root):
 
 
 @pytest.mark.parametrize("text", [f"../../{OBJECT}", f"/annex/objects/{KEY}\n", f"/annex/objects/{KEY}\n0\n"])
-def test_a_text_file_that_stands_for_a_link_is_not_fetched(root, text):
+def test_text_file_in_place_of_a_link_counts_as_unfetched(root, text):
     (root / IMAGE).write_text(text)
     assert reason(root) == f"not fetched: run `datalad get {IMAGE}` in the data set."
 
 
-def test_a_text_file_whose_object_is_there_is_not_called_unfetched(root):
+def test_text_file_whose_object_exists_is_not_reported_as_unfetched(root):
     (root / OBJECT).parent.mkdir(parents=True)
     (root / OBJECT).write_bytes(b"\x1f\x8b\x08 some image")
     (root / IMAGE).write_text(f"../../{OBJECT}")
@@ -70,7 +70,7 @@ def test_a_text_file_whose_object_is_there_is_not_called_unfetched(root):
 
 @pytest.mark.parametrize("absolute", [True, False])
 @pytest.mark.parametrize("as_text", [True, False])
-def test_an_annex_outside_is_told_from_an_object_that_is_not_fetched(root, tmp_path, absolute, as_text):
+def test_unmounted_external_annex_is_distinguished_from_an_unfetched_object(root, tmp_path, absolute, as_text):
     target = tmp_path / "super" / OBJECT if absolute else Path(f"../../../super/{OBJECT}")
     if as_text:
         (root / IMAGE).write_text(str(target))
@@ -83,7 +83,7 @@ def test_an_annex_outside_is_told_from_an_object_that_is_not_fetched(root, tmp_p
     assert reason(root).startswith("not fetched: run `datalad get")
 
 
-def test_a_subdataset_whose_git_folder_is_a_link_to_its_superdataset_is_followed(root, tmp_path):
+def test_git_link_of_a_subdataset_is_followed_to_the_superdataset(root, tmp_path):
     for folder in (".git/annex/objects", ".git/annex", ".git"):
         (root / folder).rmdir()
     (root / ".git").symlink_to("../super/.git/modules/data")
@@ -91,14 +91,14 @@ def test_a_subdataset_whose_git_folder_is_a_link_to_its_superdataset_is_followed
     assert f"its annex at {tmp_path / 'super/.git/modules/data/annex'} is not mounted" in reason(root)
 
 
-def test_an_alias_of_the_root_is_not_taken_for_outside(root, tmp_path):
+def test_symlink_to_the_root_is_not_treated_as_external(root, tmp_path):
     link(root, f"../../{OBJECT}")
     (tmp_path / "alias").symlink_to(root)
     assert reason(tmp_path / "alias") == f"not fetched: run `datalad get {IMAGE}` in the data set."
     assert f"datalad get {IMAGE}" in why_unreadable(root / IMAGE, tmp_path / "alias")
 
 
-def test_other_broken_links_say_where_they_point(root):
+def test_broken_link_message_names_the_target(root):
     link(root, "/elsewhere/scan.nii.gz")
     assert "broken link to /elsewhere/scan.nii.gz" in reason(root)
 
@@ -108,7 +108,7 @@ def test_a_link_to_itself_is_a_broken_link(root):
     assert "broken link" in reason(root)
 
 
-def test_missing_empty_and_folder(root):
+def test_missing_empty_and_directory_are_reported(root):
     assert reason(root).startswith(f"missing: {IMAGE}")
     (root / IMAGE).touch()
     assert reason(root).startswith(f"empty: {IMAGE}")
@@ -118,14 +118,14 @@ def test_missing_empty_and_folder(root):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_without_permission_it_says_so(root):
+def test_missing_permission_is_reported(root):
     (root / IMAGE).write_bytes(b"\x1f\x8b\x08 some image")
     (root / IMAGE).chmod(0)
     assert "no permission" in reason(root)
 
 
 @pytest.mark.parametrize("name", ["ds000030-not-fetched", "ds002748-not-fetched"])
-def test_every_image_of_real_unfetched_data_sets_is_told_unfetched(name):
+def test_every_image_of_real_unfetched_datasets_is_reported_as_unfetched(name):
     if not (SHARED / name).is_dir():
         pytest.skip(f"the shared data set {name} is not here")
     dataset = open_dataset(SHARED / name)

@@ -26,7 +26,7 @@ def names(found):
     return [path.name for path in (found.t1w, found.mask, found.gm, found.wm, found.csf, found.transform)]
 
 
-def test_native_files_are_found_among_those_in_other_spaces(root):
+def test_native_space_files_are_selected_among_other_spaces(root):
     anat = root / "sub-01/anat"
     write(anat, "sub-01")
     write(anat, "sub-01_space-MNI152NLin2009cAsym_res-2", PARTS[:5])
@@ -36,14 +36,14 @@ def test_native_files_are_found_among_those_in_other_spaces(root):
     assert names(find_fmriprep_anatomy(root, "01", None)) == [f"sub-01_{part}" for part in PARTS]
 
 
-def test_run_and_acquisition_are_allowed_and_the_plain_name_is_preferred(root):
+def test_run_and_acquisition_entities_are_allowed_and_fewer_entities_preferred(root):
     write(root / "sub-01/anat", "sub-01_acq-x_run-1")
     assert names(find_fmriprep_anatomy(root, "01", None))[0] == "sub-01_acq-x_run-1_desc-preproc_T1w.nii.gz"
     write(root / "sub-01/anat", "sub-01_run-1")
     assert names(find_fmriprep_anatomy(root, "01", None))[0] == "sub-01_run-1_desc-preproc_T1w.nii.gz"
 
 
-def test_a_session_is_looked_for_first_and_then_the_average_over_sessions(root):
+def test_session_files_are_preferred_over_the_average_over_sessions(root):
     write(root / "sub-01/anat", "sub-01")
     write(root / "sub-01/ses-a/func", "sub-01_ses-a", ["desc-brain_mask.nii.gz"])
     assert names(find_fmriprep_anatomy(root, "01", "a"))[0] == "sub-01_desc-preproc_T1w.nii.gz"
@@ -52,7 +52,7 @@ def test_a_session_is_looked_for_first_and_then_the_average_over_sessions(root):
     assert names(find_fmriprep_anatomy(root, "01", "b"))[0] == "sub-01_desc-preproc_T1w.nii.gz"
 
 
-def test_exactly_what_is_lacking_is_named(root):
+def test_missing_files_are_named_exactly(root):
     write(root / "sub-01/anat", "sub-01", PARTS[:4])
     with pytest.raises(MissingInputError) as caught:
         find_fmriprep_anatomy(root, "01", None)
@@ -63,7 +63,7 @@ def test_exactly_what_is_lacking_is_named(root):
         find_fmriprep_anatomy(root, "02", "a")
 
 
-def test_another_space_can_be_asked_for(root):
+def test_missing_transform_to_another_space_is_named(root):
     write(root / "sub-01/anat", "sub-01")
     with pytest.raises(MissingInputError, match="from-T1w_to-MNI152NLin6Asym_mode-image_xfm"):
         find_fmriprep_anatomy(root, "01", None, space="MNI152NLin6Asym")

@@ -25,7 +25,7 @@ def source(tmp_path):
     return tmp_path / "place/raw"
 
 
-def test_the_description_names_its_sources_without_a_path(source, tmp_path):
+def test_description_names_source_datasets_without_paths(source, tmp_path):
     prep = tmp_path / "place/prep"
     prep.mkdir()
     (prep / "dataset_description.json").write_text('{"GeneratedBy": [{"Name": "fMRIPrep", "Version": "25.1.0"}]}')
@@ -44,7 +44,7 @@ def test_the_description_names_its_sources_without_a_path(source, tmp_path):
         assert str(tmp_path) not in (out / name).read_text(encoding="utf-8")
 
 
-def test_a_second_job_writes_nothing(source, tmp_path):
+def test_describing_twice_rewrites_nothing(source, tmp_path):
     out = tmp_path / "out"
     describe(out, bids_dir=source, derivatives={})
     before = {path.name: path.stat().st_ino for path in out.iterdir()}
@@ -52,7 +52,7 @@ def test_a_second_job_writes_nothing(source, tmp_path):
     assert {path.name: path.stat().st_ino for path in out.iterdir()} == before
 
 
-def test_an_input_without_a_description_is_named_after_its_folder(tmp_path):
+def test_dataset_without_description_is_named_after_the_folder(tmp_path):
     (tmp_path / "raw").mkdir()
     describe(tmp_path / "out", bids_dir=tmp_path / "raw", derivatives={})
     assert json.loads((tmp_path / "out/dataset_description.json").read_text())["Name"] == "Pellucid: raw"
@@ -105,7 +105,7 @@ def group(out: Path) -> None:
     (out / ".tmp/1_host_x/half.nii.gz").touch()
 
 
-def test_the_validator_accepts_the_whole_tree(source, tmp_path):
+def test_bids_validator_accepts_the_output_tree(source, tmp_path):
     validator = shutil.which("bids-validator-deno", path=str(Path(sys.executable).parent))
     if validator is None:
         pytest.skip("bids-validator-deno is not installed: pip install 'pellucid[dev]'")

@@ -40,7 +40,7 @@ def labels(root, **options):
     return [(run.session, run.label) for run in bold_scans(open_dataset(root), "01", **options)]
 
 
-def test_all_runs_of_all_sessions_are_found_and_nothing_else(root):
+def test_all_runs_of_all_sessions_are_listed_and_other_files_ignored(root):
     for session in "ba":
         for run in ("2", "1"):
             touch(root, f"sub-01/ses-{session}/func/sub-01_ses-{session}_task-rest_dir-AP_run-{run}_bold.nii.gz")
@@ -56,7 +56,7 @@ def test_all_runs_of_all_sessions_are_found_and_nothing_else(root):
     assert [run.run for run in bold_scans(open_dataset(root), "01")] == [None, "1", "2", "1", "2"]
 
 
-def test_one_image_stands_for_a_run_that_is_there_twice(root, caplog):
+def test_one_image_is_used_for_a_duplicated_run(root, caplog):
     touch(root, "sub-01/func/sub-01_task-rest_bold.nii")
     with caplog.at_level(logging.WARNING, "pellucid"):
         (run,) = bold_scans(open_dataset(root), "01")
@@ -64,7 +64,7 @@ def test_one_image_stands_for_a_run_that_is_there_twice(root, caplog):
     assert "not using sub-01_task-rest_bold.nii.gz" in caplog.text
 
 
-def test_several_tasks_want_a_choice_that_is_listed(root):
+def test_several_tasks_require_a_selection_and_are_listed(root):
     touch(root, "sub-01/func/sub-01_task-nback_bold.nii.gz")
     with pytest.raises(UsageError, match=r"sub-01 has BOLD runs of 2 tasks: nback, rest; select one with --task-id"):
         labels(root)
@@ -90,12 +90,12 @@ def test_multi_echo_is_refused_unless_one_echo_is_chosen(root):
         ({"suffix": "sbref"}, []),
     ],
 )
-def test_filters_choose_runs(root, filters, expected):
+def test_filters_select_runs(root, filters, expected):
     touch(root, *(f"sub-01/func/sub-01_task-rest_acq-mb_run-{run}_bold.nii.gz" for run in ("01", "02")))
     assert [label for _, label in labels(root, filters=filters)] == expected
 
 
-def test_an_unknown_entity_of_a_filter_is_named(root):
+def test_unknown_filter_entity_is_named(root):
     with pytest.raises(UsageError, match="filter for bold contains an unknown entity, colour"):
         labels(root, filters={"colour": "red"})
 
@@ -111,7 +111,7 @@ def write(folder, prefix, parts=(*PARTS, TABLE)):
     touch(folder, *(f"{prefix}_{part}" for part in parts))
 
 
-def test_image_mask_and_confounds_of_fmriprep_are_found_among_others(derived):
+def test_fmriprep_image_mask_and_confounds_are_selected_among_other_files(derived):
     func = derived / "sub-01/func"
     others = ["desc-coreg_boldref.nii.gz", "desc-brain_mask.nii.gz", "space-T1w_desc-preproc_bold.nii.gz"]
     others += [part.replace(SPACE, "MNI152NLin6Asym") for part in PARTS]
@@ -130,7 +130,7 @@ def test_image_mask_and_confounds_of_fmriprep_are_found_among_others(derived):
     assert (run.task, run.session, run.run, run.tr, run.label) == ("rest", None, None, 2.0, "task-rest")
 
 
-def test_a_repetition_time_may_stand_above_or_nowhere(derived):
+def test_repetition_time_may_be_inherited_or_missing_but_must_be_numeric(derived):
     assert find_fmriprep_runs(derived, "01", None, space=SPACE)[0].tr is None
     sidecar(derived, "task-rest_bold.json", RepetitionTime=1.5)
     assert find_fmriprep_runs(derived, "01", None, space=SPACE)[0].tr == 1.5
@@ -139,7 +139,7 @@ def test_a_repetition_time_may_stand_above_or_nowhere(derived):
         find_fmriprep_runs(derived, "01", None, space=SPACE)
 
 
-def test_runs_and_sessions_come_with_their_own_files(derived):
+def test_each_run_and_session_gets_matching_files(derived):
     old = [*(part.replace("_desc", "_res-2_desc") for part in PARTS), "desc-confounds_regressors.tsv"]
     for run in "21":
         write(derived / "sub-01/ses-a/func", f"sub-01_ses-a_task-rest_run-{run}", old)
@@ -151,7 +151,7 @@ def test_runs_and_sessions_come_with_their_own_files(derived):
     assert find_fmriprep_sessions(derived, "02") == []
 
 
-def test_of_several_resolutions_one_is_taken_and_the_choice_is_told(derived, caplog):
+def test_one_of_several_resolutions_is_used_and_the_choice_logged(derived, caplog):
     for res in "12":
         write(
             derived / "sub-01/func", "sub-01_task-rest", [part.replace("_desc", f"_res-{res}_desc") for part in PARTS]
@@ -165,7 +165,7 @@ def test_of_several_resolutions_one_is_taken_and_the_choice_is_told(derived, cap
     assert "_res-2_" in run.mask.name
 
 
-def test_exactly_what_is_lacking_is_named(derived):
+def test_missing_files_are_named_exactly(derived):
     write(derived / "sub-01/func", "sub-01_task-rest_run-2", PARTS[:1])
     with pytest.raises(MissingInputError) as caught:
         find_fmriprep_runs(derived, "01", None, space=SPACE)
@@ -179,7 +179,7 @@ def test_exactly_what_is_lacking_is_named(derived):
         find_fmriprep_runs(derived, "02", "a", space=SPACE)
 
 
-def test_a_task_is_chosen_and_aroma_is_another_image(derived):
+def test_task_and_desc_select_the_fmriprep_run(derived):
     write(derived / "sub-01/func", "sub-01_task-nback")
     with pytest.raises(UsageError, match="2 tasks: nback, rest"):
         find_fmriprep_runs(derived, "01", None, space=SPACE)
@@ -190,7 +190,7 @@ def test_a_task_is_chosen_and_aroma_is_another_image(derived):
     assert run.bold.name.endswith(aroma[0])
 
 
-def test_one_of_a_thousand_people_is_found_at_once(root, derived):
+def test_lookup_of_one_participant_among_1000_takes_under_half_a_second(root, derived):
     for number in range(1000):
         label = f"sub-x{number:04}"
         write(derived / label / "func", f"{label}_task-rest")

@@ -30,13 +30,13 @@ def scans(root, *, person="01", **options):
     return [(scan.session, scan.path.name) for scan in anatomical_scans(open_dataset(root), person, **options)]
 
 
-def test_people_are_found_sorted(root):
+def test_participants_are_listed_in_order(root):
     (root / "sub-03.html").touch()
     dataset = open_dataset(root)
     assert (dataset.name, dataset.participants) == ("Trial", ("01", "02", "10"))
 
 
-def test_a_thousand_people_are_found_in_milliseconds(root):
+def test_1000_participants_are_listed_in_under_200_ms(root):
     for number in range(1000):
         (root / f"sub-x{number:04}").mkdir()
     start = time.process_time()
@@ -47,7 +47,7 @@ def test_a_thousand_people_are_found_in_milliseconds(root):
     assert len(scans_of_one) == 1
 
 
-def test_what_is_no_data_set_is_refused_with_what_to_do(root, tmp_path):
+def test_input_that_is_not_bids_is_refused_with_advice(root, tmp_path):
     with pytest.raises(NotBidsError, match="does not exist"):
         open_dataset(root / "nowhere")
     with pytest.raises(NotBidsError, match="is a file"):
@@ -64,18 +64,18 @@ def test_what_is_no_data_set_is_refused_with_what_to_do(root, tmp_path):
         open_dataset(tmp_path / "empty", validate=False)
 
 
-def test_selection_takes_labels_with_and_without_prefix(root):
+def test_selection_accepts_labels_with_and_without_prefix(root):
     dataset = open_dataset(root)
     assert select(dataset, ["sub-10", "01", "10"]) == ("01", "10")
     assert select(dataset, []) == dataset.participants
 
 
-def test_selection_of_unknown_people_names_them_and_those_that_exist(root):
+def test_unknown_participants_are_named_with_those_available(root):
     with pytest.raises(NothingSelectedError, match=r"not in the data set: 1, 99\. It has: 01, 02, 10"):
         select(open_dataset(root), ["01", "sub-99", "1"])
 
 
-def test_one_scan_a_session_the_first_by_name_and_the_rest_is_logged(root, caplog):
+def test_first_scan_by_name_is_used_per_session_and_others_are_logged(root, caplog):
     touch(root, *(f"sub-01/ses-{s}/anat/sub-01_ses-{s}_run-{r}_T1w.nii" for s in "ba" for r in ("02", "01")))
     touch(root, "sub-01/ses-a/anat/sub-01_ses-a_T2w.nii.gz", "sub-01/ses-a/anat/sub-01_ses-a_run-1_part-phase_T1w.nii")
     touch(root, "sub-01/ses-a/anat/sub-02_ses-a_T1w.nii.gz", "sub-01/ses-a/anat/notes_T1w.nii.gz")
@@ -111,17 +111,17 @@ def test_a_broken_link_counts_as_a_scan(root):
         ({"session": "1"}, None),
     ],
 )
-def test_filters_choose_as_fmriprep_does(root, filters, expected):
+def test_filters_select_like_fmriprep(root, filters, expected):
     touch(root, *(f"sub-01/anat/sub-01_{name}_T1w.nii.gz" for name in ("acq-space", "acq-mprage_run-02")))
     assert scans(root, filters=filters) == ([(None, expected)] if expected else [])
 
 
-def test_an_unknown_entity_of_a_filter_is_named(root):
+def test_unknown_filter_entity_is_named(root):
     with pytest.raises(UsageError, match="colour"):
         scans(root, filters={"colour": "red"})
 
 
-def test_no_room_of_bids_imports_anything_heavy():
+def test_bids_modules_import_nothing_heavy():
     rooms = "inputs, annex, derivatives, outputs, description, metadata, functional, derivatives_bold"
     code = f"import sys; from bids_app.bids import {rooms}; print({{'bids', 'pandas', 'numpy'}} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

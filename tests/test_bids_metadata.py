@@ -40,7 +40,7 @@ def read_with_pybids(root, image):
             layout.connection_manager.engine.dispose()
 
 
-def test_metadata_of_bold_is_inherited_as_pybids_has_it(root):
+def test_bold_metadata_inheritance_matches_pybids(root):
     image = "sub-01/ses-a/func/sub-01_ses-a_task-rest_run-1_bold"
     touch(root, f"{image}.nii.gz")
     sidecar(root, "bold.json", EchoTime=0.03, Manufacturer="Maker", FlipAngle=80)
@@ -61,7 +61,7 @@ def test_metadata_of_bold_is_inherited_as_pybids_has_it(root):
 
 
 @pytest.mark.parametrize("image", ["sub-01/anat/sub-01_T1w", "sub-01/ses-a/anat/sub-01_ses-a_acq-x_run-1_T1w"])
-def test_metadata_of_a_t1w_is_inherited_as_pybids_has_it(root, image):
+def test_t1w_metadata_inheritance_matches_pybids(root, image):
     touch(root, f"{image}.nii.gz")
     sidecar(root, "T1w.json", MagneticFieldStrength=3, EchoTime=0.002, Manufacturer="Maker", InstitutionName="Hospital")
     sidecar(root, "acq-x_T1w.json", FlipAngle=7)
@@ -78,14 +78,14 @@ def test_metadata_of_a_t1w_is_inherited_as_pybids_has_it(root, image):
     assert {field: value for field, value in truth.items() if field in SCANNER_FIELDS} == metadata
 
 
-def test_metadata_of_a_scan_that_is_not_fetched_is_still_read(root):
+def test_metadata_of_an_unfetched_scan_are_read(root):
     (root / "sub-01/anat/sub-01_T1w.nii.gz").unlink()
     (root / "sub-01/anat/sub-01_T1w.nii.gz").symlink_to("../../.git/annex/objects/x/y/y")
     sidecar(root, "sub-01/anat/sub-01_T1w.json", EchoTime=0.003)
     assert read_metadata(root, root / "sub-01/anat/sub-01_T1w.nii.gz") == {"EchoTime": 0.003}
 
 
-def test_broken_sidecars_of_an_image_are_named_and_others_are_not_read(root):
+def test_broken_sidecars_are_named_and_unrelated_ones_not_read(root):
     image = root / "sub-01/func/sub-01_task-rest_bold.nii.gz"
     others = ("sub-01/func/sub-01_task-nback_bold.json", "sub-02/func/sub-02_task-rest_bold.json", "odd name_bold.json")
     touch(root, *others, "T1w.json")
@@ -96,7 +96,7 @@ def test_broken_sidecars_of_an_image_are_named_and_others_are_not_read(root):
             read_metadata(root, image, BOLD_FIELDS)
 
 
-def test_the_scanner_of_a_run_is_known_from_sidecars_though_its_image_is_not_there(root):
+def test_scanner_is_read_from_sidecars_without_the_image(root):
     sidecar(root, "task-rest_bold.json", Manufacturer="Maker", DeviceSerialNumber="1234", SliceTiming=[0, 1])
     sidecar(root, "sub-01/ses-a/func/sub-01_ses-a_task-rest_run-1_bold.json", MagneticFieldStrength=3)
     assert read_scanner(root, "01", "a", "task-rest_run-1") == {"Manufacturer": "Maker", "MagneticFieldStrength": 3}

@@ -13,7 +13,7 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_taken_apart_spells_itself(name):
+def test_parsed_name_is_rebuilt_identically(name):
     file = BidsFile.parse(name)
     assert file is not None
     assert file.name == name
@@ -23,11 +23,11 @@ def test_a_name_taken_apart_spells_itself(name):
 @pytest.mark.parametrize(
     "name", ["T1w.nii.gz", "notes.txt", "sub-01", "sub-01_T1w", "run-1_sub-01_T1w.nii.gz", "sub-01_run-1_run-2_T1w.nii"]
 )
-def test_other_names_are_none(name):
+def test_non_bids_names_are_not_parsed(name):
     assert BidsFile.parse(name) is None
 
 
-def test_parts_of_a_name():
+def test_name_is_split_into_entities():
     file = BidsFile.parse(NAMES[2])
     assert (file.participant, file.session, file.suffix, file.extension) == ("01", "a", "boldmap", ".nii.gz")
     assert file.run_label == "task-rest_dir-AP_run-1_stat-reho"
@@ -36,20 +36,20 @@ def test_parts_of_a_name():
     assert file.fields["res"] == "1p5"
 
 
-def test_entities_are_put_in_the_order_of_the_standard():
+def test_entities_are_written_in_bids_order():
     file = BidsFile.build("01", None, "xfm", ".h5", mode="image", to="T1w", from_="boldref", desc=None, task="rest")
     assert file.name == "sub-01_task-rest_from-boldref_to-T1w_mode-image_xfm.h5"
 
 
 @pytest.mark.parametrize("pair", [("01", None), ("01", "a")])
-def test_participant_and_session_are_read_back(pair):
+def test_participant_and_session_survive_a_round_trip(pair):
     assert parse_session_name(session_name(*pair)) == pair
 
 
-def test_a_session_of_a_table():
+def test_na_or_empty_session_of_a_table_is_none():
     assert [parse_session(text) for text in ("a", "n/a", "")] == ["a", None, None]
 
 
 @pytest.mark.parametrize(("mm", "label"), [(2.0, "2"), (1.5, "1p5"), (0.75, "0p75")])
-def test_resolutions_are_labels(mm, label):
+def test_resolution_is_written_as_a_bids_label(mm, label):
     assert resolution_label(mm) == label

@@ -41,11 +41,11 @@ SPACE = "MNI152NLin2009cAsym"
         ((None, None, "statmap", ".json"), {"stat": "pattern", "desc": "Svm"}, "stat-pattern_desc-Svm_statmap.json"),
     ],
 )
-def test_names_are_spelled_in_the_order_of_bids(arguments, entities, expected):
+def test_filenames_follow_the_bids_entity_order(arguments, entities, expected):
     assert outputs.filename(*arguments, **entities) == expected
 
 
-def test_names_refuse_what_bids_does_not_know():
+def test_non_bids_entities_and_labels_are_refused():
     with pytest.raises(ValueError, match="not a BIDS entity: colour"):
         outputs.filename("01", None, "T1w", ".nii", colour="red")
     with pytest.raises(ValueError, match="desc-a_b is not alphanumeric"):
@@ -62,13 +62,13 @@ def test_labels_are_alphanumeric():
             outputs.label(nothing)
 
 
-def test_folders(tmp_path):
+def test_participant_session_and_dataset_folders(tmp_path):
     assert outputs.folder(tmp_path, "01", None, "anat") == tmp_path / "sub-01/anat"
     assert outputs.folder(tmp_path, "01", "a", "func") == tmp_path / "sub-01/ses-a/func"
     assert outputs.folder(tmp_path, None, None, "logs") == tmp_path / "logs"
 
 
-def test_what_is_staged_appears_only_when_published(tmp_path):
+def test_staged_files_appear_only_when_published(tmp_path):
     out = tmp_path / "deep/out"
     with outputs.staging(out) as fresh:
         (fresh / "sub-01/anat").mkdir(parents=True)
@@ -80,7 +80,7 @@ def test_what_is_staged_appears_only_when_published(tmp_path):
     assert list((out / ".tmp").iterdir()) == []
 
 
-def test_publishing_replaces_what_is_there_and_keeps_the_rest(tmp_path):
+def test_publishing_replaces_existing_files_and_keeps_others(tmp_path):
     (tmp_path / "sub-01").mkdir()
     (tmp_path / "sub-01/a").write_text("old")
     (tmp_path / "sub-01/b").write_text("kept")
@@ -91,7 +91,7 @@ def test_publishing_replaces_what_is_there_and_keeps_the_rest(tmp_path):
     assert [(tmp_path / "sub-01" / name).read_text() for name in "ab"] == ["new", "kept"]
 
 
-def test_a_page_is_published_last_so_that_it_never_stands_without_its_pictures(tmp_path):
+def test_pages_are_published_after_the_figures(tmp_path):
     (tmp_path / "figures").write_text("a file in the way")
     with outputs.staging(tmp_path) as fresh:
         (fresh / "figures").mkdir()
@@ -102,7 +102,7 @@ def test_a_page_is_published_last_so_that_it_never_stands_without_its_pictures(t
     assert not (tmp_path / "a.html").exists()
 
 
-def test_an_error_leaves_nothing_behind(tmp_path):
+def test_error_during_staging_leaves_nothing_behind(tmp_path):
     def fail():
         with outputs.staging(tmp_path) as fresh:
             (fresh / "half").touch()
@@ -113,7 +113,7 @@ def test_an_error_leaves_nothing_behind(tmp_path):
     assert list((tmp_path / ".tmp").iterdir()) == []
 
 
-def test_published_files_are_as_readable_as_the_user_wants(tmp_path):
+def test_published_files_follow_the_umask(tmp_path):
     mask = os.umask(0o022)
     try:
         outputs.write_root(tmp_path / "out", "logs/CITATION.md", "text")
@@ -123,7 +123,7 @@ def test_published_files_are_as_readable_as_the_user_wants(tmp_path):
     assert (tmp_path / "out/logs").stat().st_mode & 0o777 == 0o755
 
 
-def test_a_folder_that_cannot_be_made_is_said_so(tmp_path):
+def test_folder_that_cannot_be_created_is_reported(tmp_path):
     (tmp_path / "file").touch()
     below = tmp_path / "file/out"
     with pytest.raises(CannotWriteError, match=r"Not a directory.*choose another"), outputs.staging(below):
@@ -132,7 +132,7 @@ def test_a_folder_that_cannot_be_made_is_said_so(tmp_path):
         outputs.write_root(tmp_path / "file", "README.md", "text")
 
 
-def test_sweeping_takes_what_a_killed_process_left_and_nothing_of_the_living(tmp_path):
+def test_sweep_removes_leftovers_of_killed_processes_but_not_of_running_ones(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from bids_app.bids.outputs import staging\n"
         f"with staging(Path({str(tmp_path)!r})) as fresh:\n"
@@ -149,7 +149,7 @@ def test_sweeping_takes_what_a_killed_process_left_and_nothing_of_the_living(tmp
         assert list((tmp_path / ".tmp").iterdir()) == [mine]
 
 
-def test_sweeping_spares_other_hosts_and_other_containers_of_this_host_for_two_days(tmp_path):
+def test_sweep_keeps_recent_leftovers_of_other_hosts_and_containers(tmp_path):
     outputs.sweep(tmp_path)  # nothing there yet
     names = [f"999999999_{place}_x" for place in ("elsewhere1", f"{platform.node()}0", "odd")]
     for name in names:
@@ -162,7 +162,7 @@ def test_sweeping_spares_other_hosts_and_other_containers_of_this_host_for_two_d
     assert sorted(path.name for path in (tmp_path / ".tmp").iterdir()) == sorted(names[1:])
 
 
-def test_a_root_file_is_written_only_if_it_differs(tmp_path):
+def test_root_file_is_rewritten_only_if_it_differs(tmp_path):
     outputs.write_root(tmp_path, "README.md", "é\n")
     before = (tmp_path / "README.md").stat()
     outputs.write_root(tmp_path, "README.md", "é\n")
@@ -171,7 +171,7 @@ def test_a_root_file_is_written_only_if_it_differs(tmp_path):
     assert (tmp_path / "README.md").read_text() == "other\n"
 
 
-def test_an_output_folder_in_the_input_is_refused_but_for_its_derivatives(tmp_path):
+def test_output_folder_inside_the_input_is_refused_except_below_derivatives(tmp_path):
     bids = tmp_path / "bids"
     (bids / "sub-01").mkdir(parents=True)
     (tmp_path / "alias").symlink_to(bids)
@@ -184,7 +184,7 @@ def test_an_output_folder_in_the_input_is_refused_but_for_its_derivatives(tmp_pa
         assert not good.exists()
 
 
-def test_an_output_folder_that_is_a_file_or_another_data_set_is_refused(tmp_path):
+def test_output_folder_that_is_a_file_or_another_dataset_is_refused(tmp_path):
     bids, out = tmp_path / "bids", tmp_path / "out"
     bids.mkdir()
     out.touch()
@@ -202,13 +202,13 @@ def test_an_output_folder_that_is_a_file_or_another_data_set_is_refused(tmp_path
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
-def test_an_output_folder_without_permission_is_refused(tmp_path):
+def test_unwritable_output_folder_is_refused(tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(CannotWriteError, match="change its permissions"):
         outputs.check_output(tmp_path / "locked/out", tmp_path / "bids")
 
 
-def test_a_person_is_done_only_with_the_same_settings_and_all_files(tmp_path):
+def test_participant_is_done_only_with_the_same_settings_and_all_files(tmp_path):
     assert not outputs.is_done(tmp_path, "01", None, "abc")
     (tmp_path / "sub-01/anat").mkdir(parents=True)
     (tmp_path / "sub-01/anat/map.nii.gz").touch()
@@ -224,14 +224,14 @@ def test_a_person_is_done_only_with_the_same_settings_and_all_files(tmp_path):
     assert not outputs.is_done(tmp_path, "01", None, "abc")
 
 
-def test_a_marker_that_cannot_be_read_vouches_for_nothing(tmp_path):
+def test_unreadable_done_marker_does_not_count_as_done(tmp_path):
     (tmp_path / "sub-01/log").mkdir(parents=True)
     for text in ("", "{", "[]", "{}", '{"key": "abc"}'):
         (tmp_path / "sub-01/log/done.json").write_text(text)
         assert not outputs.is_done(tmp_path, "01", None, "abc")
 
 
-def test_who_failed_is_known_to_every_job_until_they_are_finished(tmp_path):
+def test_failures_are_recorded_until_the_participant_is_done(tmp_path):
     outputs.mark_failed(tmp_path, "01", None, "truncated")
     outputs.mark_failed(tmp_path, "02", "a", "all zero")
     assert outputs.failures(tmp_path) == {("01", None): "truncated", ("02", "a"): "all zero"}

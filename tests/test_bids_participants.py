@@ -24,7 +24,7 @@ def plain(series):
     return [None if pd.isna(value) else value for value in series]
 
 
-def test_values_are_strings_and_na_and_the_index_has_no_prefix(table):
+def test_values_are_strings_or_na_and_the_index_has_no_sub_prefix(table):
     frame = table("participant_id\tgroup\tscore\nsub-01\tHC \t01\n02\tn/a\t\nsub-NA\tNA\t1.50\n")
     assert list(frame.index) == ["01", "02", "NA"]
     assert frame.index.name == "participant_id"
@@ -32,7 +32,7 @@ def test_values_are_strings_and_na_and_the_index_has_no_prefix(table):
     assert plain(frame["score"]) == ["01", None, "1.50"]
 
 
-def test_synonyms_stand_beside_the_columns_as_written(table):
+def test_standard_columns_are_added_beside_the_original_ones(table):
     rows = "1\tfemale\t89+\t35\n2\tm\tn/a\t36\n3\t1\t7.5\t35\n"
     frame = table("participant_id\tGender\tAge_at_Scan\tScannerSerialNumber\n" + rows)
     assert plain(frame["sex"]) == ["F", "M", "1"]  # a number is not guessed at
@@ -42,7 +42,7 @@ def test_synonyms_stand_beside_the_columns_as_written(table):
     assert plain(frame["Age_at_Scan"]) == ["89+", None, "7.5"]
 
 
-def test_columns_of_our_names_keep_what_was_written_where_it_changes(table):
+def test_original_values_are_kept_where_standard_columns_change(table):
     frame = table("participant_id\tage\tsex\tsite\n1\t89+\tf\tA\n2\t40\tm\tB\n")
     assert plain(frame["age"]) == [89, 40]
     assert plain(frame["age_as_written"]) == ["89+", "40"]
@@ -52,13 +52,13 @@ def test_columns_of_our_names_keep_what_was_written_where_it_changes(table):
     assert "age_as_written" not in table("participant_id\tage\n1\t40\n2\tn/a\n")
 
 
-def test_ages_that_are_no_number_of_years_are_logged_and_missing(table, caplog):
+def test_ages_that_are_not_numbers_are_logged_and_set_to_missing(table, caplog):
     frame = table("participant_id\tage\n1\t20-25\n2\t034Y\n3\t> 89\n")
     assert plain(frame["age"]) == [None, 34, 89]
     assert "20-25" in caplog.text
 
 
-def test_our_spelling_wins_over_a_synonym(table):
+def test_standard_column_name_wins_over_a_synonym(table):
     assert plain(table("participant_id\tGender\tsex\n1\tM\tF\n")["sex"]) == ["F"]
 
 
@@ -74,18 +74,18 @@ def test_our_spelling_wins_over_a_synonym(table):
         ("", "not a table"),
     ],
 )
-def test_tables_that_cannot_be_used_are_refused(table, text, message):
+def test_unusable_tables_are_refused(table, text, message):
     with pytest.raises(DataError, match=message):
         table(text)
 
 
-def test_a_table_of_another_encoding_is_refused_and_a_byte_order_mark_is_not(table):
+def test_non_utf8_table_is_refused_and_byte_order_mark_accepted(table):
     with pytest.raises(DataError, match="UTF-8"):
         table("participant_id\tgroup\n01\tgesünd\n", encoding="latin-1")
     assert list(table("participant_id\tgroup\n01\ta\n", encoding="utf-8-sig").index) == ["01"]
 
 
-def test_a_missing_table_is_missing_input(tmp_path):
+def test_missing_table_raises_missing_input_error(tmp_path):
     with pytest.raises(MissingInputError, match=r"participants\.tsv is not in"):
         read(tmp_path / "participants.tsv")
 
@@ -96,7 +96,7 @@ def frame(table):
     return table("participant_id\tgroup\n" + rows)
 
 
-def test_classes_join_values_and_leave_the_rest_out(frame):
+def test_classes_merge_values_and_omit_unlisted_ones(frame):
     found = classes(frame, column="group", mapping={"control": ("HC",), "patient": ("MA", "MO")})
     assert plain(found) == ["control", "patient", "patient", None, "control", None]
     assert list(found.index) == list(frame.index)
@@ -106,7 +106,7 @@ def test_without_a_mapping_each_value_is_a_class(frame):
     assert plain(classes(frame, column="group", mapping={})) == ["HC", "MA", "MO", None, "HC", "other"]
 
 
-def test_what_is_not_there_is_named_beside_what_is(frame):
+def test_missing_columns_and_values_are_named_with_available_ones(frame):
     with pytest.raises(DataError, match="no column diagnosis; it has: group"):
         classes(frame, column="diagnosis", mapping={})
     with pytest.raises(DataError, match=r"no value SZ; it has: HC \(2\), MA \(1\), MO \(1\), other \(1\)"):
@@ -121,7 +121,7 @@ def test_a_value_in_two_classes_and_too_many_values_are_refused(frame, table):
         classes(many, column="score", mapping={})
 
 
-def test_the_real_table_of_ds002748():
+def test_participants_table_of_ds002748_is_read():
     if not (SHARED / "ds002748-not-fetched").is_dir():
         pytest.skip("the shared data set ds002748-not-fetched is not here")
     frame = read(SHARED / "ds002748-not-fetched" / "participants.tsv")
@@ -138,7 +138,7 @@ def test_the_real_table_of_ds002748():
         ("age_at_scan", "age"), ("scanner", "site"), ("no_such", None),
     ],
 )  # fmt: skip
-def test_a_column_is_age_sex_or_site_by_its_name_and_by_its_values(column, standard):
+def test_age_sex_and_site_columns_are_recognised_by_name_and_values(column, standard):
     """`group` parts people as sex does and is not called so; `biological_sex` is called so and says something else."""
     written = pd.DataFrame({
         "Gender": ["female", "male", "f"], "sex": ["F", "M", "F"], "biological_sex": ["F", "F", "M"],

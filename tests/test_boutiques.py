@@ -28,26 +28,26 @@ def descriptor(tmp_path_factory) -> Path:
     return file
 
 
-def test_boutiques_accepts_it_as_that_of_a_bids_app(descriptor):
+def test_descriptor_passes_boutiques_bids_validation(descriptor):
     done = bosh("validate", "--bids", descriptor.name, folder=descriptor.parent)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "BIDS validation OK" in done.stdout
 
 
-def test_boutiques_refuses_one_whose_command_lacks_an_argument(descriptor, tmp_path):
+def test_boutiques_refuses_a_descriptor_whose_command_lacks_an_argument(descriptor, tmp_path):
     told = json.loads(descriptor.read_text())
     told["command-line"] = told["command-line"].replace("[MEM_MB]", "")
     (tmp_path / "bad.json").write_text(json.dumps(told))
     assert bosh("validate", "bad.json", folder=tmp_path).returncode != 0
 
 
-def test_every_option_of_the_parser_is_an_input(descriptor):
+def test_every_parser_option_is_an_input_of_the_descriptor(descriptor):
     told = {one["id"] for one in json.loads(descriptor.read_text())["inputs"]}
     options = {action.dest for action in cli.parser()._actions}
     assert told - {"output_dir_there"} == options - boutiques.ALONE
 
 
-def test_the_command_that_boutiques_makes_of_it_says_what_was_asked(descriptor):
+def test_command_built_by_boutiques_parses_to_the_requested_settings(descriptor):
     asked = {
         "bids_dir": "bids", "output_dir": "out", "level": "group", "participant_label": ["01", "02"], "folds": 3,
         "classes": ["control=HC", "patient=MA,MO"], "smoothing": 4.5, "sloppy": True, "verbose": True,

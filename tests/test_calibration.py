@@ -27,7 +27,7 @@ def measured(true, probability):
     return calibration.score_probabilities(true, probability, scores.bootstrap_weights(true, np.random.default_rng(0)))
 
 
-def test_each_measure_is_that_of_a_peer():
+def test_each_measure_matches_scikit_learn_or_statsmodels():
     true, probability = people()
     found = {name: value for name, (value, _) in measured(true, probability).items()}
     odds, weights = logit(probability[:, 1]), np.where(true == 1, (true == 0).mean(), (true == 1).mean())
@@ -44,7 +44,7 @@ def test_each_measure_is_that_of_a_peer():
 
 
 @pytest.mark.parametrize(("sharper", "slope"), [(1.0, 1.0), (2.0, 0.5), (0.5, 2.0)])
-def test_known_probabilities_have_the_slope_by_which_they_were_made_too_sharp(sharper, slope):
+def test_calibration_slope_recovers_a_known_overconfidence(sharper, slope):
     inside = {"calibration_slope": 0, "calibration_intercept": 0}
     for seed in range(20):
         found = measured(*people(sharper=sharper, seed=seed))
@@ -55,7 +55,7 @@ def test_known_probabilities_have_the_slope_by_which_they_were_made_too_sharp(sh
     assert min(inside.values()) >= 16, inside
 
 
-def test_people_drawn_alike_in_both_classes_have_no_slope_and_those_parted_have_none_that_is_finite():
+def test_calibration_slope_is_zero_without_signal_and_infinite_for_separated_classes():
     true, probability = people()
     inside = 0
     for seed in range(20):
@@ -68,7 +68,7 @@ def test_people_drawn_alike_in_both_classes_have_no_slope_and_those_parted_have_
     assert np.isnan(parted["calibration_slope"][1]).all()
 
 
-def test_several_classes_get_the_mean_of_one_against_the_rest_and_no_slope():
+def test_multiclass_auprc_averages_one_vs_rest_and_no_slope_is_given():
     random = np.random.default_rng(0)
     true, probability = np.arange(90) % 3, random.dirichlet(np.ones(3), 90)
     found = measured(true, probability)
@@ -80,7 +80,7 @@ def test_several_classes_get_the_mean_of_one_against_the_rest_and_no_slope():
     assert "calibration_slope" not in found
 
 
-def test_numbers_that_contradict_each_other_are_refused():
+def test_inconsistent_scores_are_refused():
     row = {"n": 4, "balanced_accuracy": 0.75, "accuracy": 0.75, "sensitivity": 0.5, "specificity": 1.0}
     assert scores.check_consistency(row, [(2, 2), (1, 2)]) is row
     for name in row:

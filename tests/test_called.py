@@ -23,7 +23,7 @@ from bids_app.training.region_zscores import compute_region_zscores
 SPACE = "MNI152NLin2009cAsym"
 
 
-def test_prevalence_changes_the_odds_as_counting_people_does():
+def test_prevalence_rescaling_matches_counting_participants():
     """Of 1000 people with the second class 900 look so, of 1000 without it 100: 0.9 where both are as many."""
     assert rescale_to_prevalence(0.9, 0.5) == pytest.approx(0.9)
     with_it, without = 0.9 * 100, 0.1 * 900  # of 1000 people of whom a tenth have it
@@ -31,7 +31,7 @@ def test_prevalence_changes_the_odds_as_counting_people_does():
     assert rescale_to_prevalence(1.0, 0.01) == 1
 
 
-def test_a_region_s_z_is_its_distance_from_the_training_people_of_the_reference_class():
+def test_region_z_score_is_relative_to_reference_class_training_participants():
     random = np.random.default_rng(0)
     grid = Grid(np.ones((4, 5, 6), bool), np.eye(4))
     values = {name: random.normal(size=(12, 120)).astype(np.float32) for name in ("gm", "wm")}
@@ -53,7 +53,7 @@ def test_a_region_s_z_is_its_distance_from_the_training_people_of_the_reference_
     assert np.isnan(few).all()
 
 
-def test_the_own_t1w_lies_on_the_template_by_the_saved_transforms(phantom_maps, tmp_path):
+def test_saved_transforms_align_the_t1w_with_the_template(phantom_maps, tmp_path):
     _, out = phantom_maps
     (brain,) = out.glob(".work/template-*/brain.nii.gz")
     settings = SimpleNamespace(output_dir=out)
@@ -93,7 +93,7 @@ def _regions_on_pages_are_those_of_the_person_s_fold(out, folder, told):
 
 
 @pytest.mark.slow
-def test_pages_are_made_where_the_verdict_allows_it_and_nowhere_else(tmp_path, with_template, invented_gm):
+def test_prediction_pages_are_written_only_where_the_verdict_allows(tmp_path, with_template, invented_gm):
     bids, out = tmp_path / "bids", tmp_path / "out"
     bids.mkdir()
     with_template(out / ".work")

@@ -34,7 +34,7 @@ def everyone(common):
 
 
 @pytest.mark.parametrize(("classifier", "method"), [("svm", "weights"), ("cnn3d", "gradcam")])
-def test_shuffled_parameters_change_the_map_and_the_model_stays_as_it_was(study, tmp_path, classifier, method):
+def test_parameter_randomisation_changes_the_map_and_leaves_the_model_unchanged(study, tmp_path, classifier, method):
     common, splits, _ = study(1.0)
     folder = train(common, splits[0], tmp_path / "out", classifier, options={"epochs": 3})
     model = models.load(folder / "model")
@@ -49,7 +49,7 @@ def test_shuffled_parameters_change_the_map_and_the_model_stays_as_it_was(study,
     assert found == randomize_cascade(explainer, model, people, targets, seed=3)
 
 
-def test_a_map_of_the_image_alone_is_found_out(study, tmp_path):
+def test_map_independent_of_the_model_is_detected_by_parameter_randomisation(study, tmp_path):
     common, splits, _ = study(1.0)
     model = models.load(train(common, splits[0], tmp_path / "out", "cnn3d", options={"epochs": 1}) / "model")
 
@@ -81,7 +81,7 @@ def linear(study, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["weights", "integrated_gradients", "lrp0", "occlusion", "saliency"])
-def test_what_is_exact_for_a_linear_model_foretells_it_and_beats_every_random_order(linear, method):
+def test_methods_exact_for_linear_models_have_no_infidelity_and_beat_random_orders(linear, method):
     found = measure_faithfulness(catalogue.load("explainers", method), *linear("gm"))
     assert found["infidelity"] < 1e-6
     assert found["deletion"] == found["insertion"] == 1
@@ -91,7 +91,7 @@ def test_what_is_exact_for_a_linear_model_foretells_it_and_beats_every_random_or
         assert 0 < found["max_sensitivity"] < 0.3
 
 
-def test_of_several_maps_contributions_are_measured_and_slopes_are_not(linear):
+def test_with_several_maps_faithfulness_is_measured_for_weights_but_not_for_saliency(linear):
     persons = linear("gm", "wm")
     found = measure_faithfulness(weights, *persons)
     assert found["infidelity"] < 1e-6
@@ -99,7 +99,7 @@ def test_of_several_maps_contributions_are_measured_and_slopes_are_not(linear):
     assert set(measure_faithfulness(catalogue.load("explainers", "saliency"), *persons)) == {"max_sensitivity"}
 
 
-def test_a_map_of_noise_foretells_nothing_and_one_upside_down_loses_to_every_order(linear):
+def test_noise_maps_have_chance_faithfulness_and_inverted_maps_rank_last(linear):
     random = np.random.default_rng(0)
 
     def noise(classifier, x, target, *, mask):
@@ -118,7 +118,7 @@ def test_a_map_of_noise_foretells_nothing_and_one_upside_down_loses_to_every_ord
     assert upside["infidelity"] < 1e-6  # its scale is free, and so is its sign
 
 
-def test_infidelity_is_captum_s_over_the_squared_falls(linear):
+def test_infidelity_equals_captum_divided_by_the_mean_squared_logit_drop(linear):
     (person, *_), _ = linear("gm")
     gone, falls = person.perturbed
     speaking = np.random.default_rng(3).normal(size=person.count) - falls.mean()
@@ -136,7 +136,7 @@ def test_infidelity_is_captum_s_over_the_squared_falls(linear):
     assert 0.05 < person.infidelity(speaking) < 1
 
 
-def test_without_two_regions_only_the_noise_is_measured(study, tmp_path):
+def test_without_two_regions_only_max_sensitivity_is_measured(study, tmp_path):
     common, splits, _ = study(1.0)
     model = models.load(train(common, splits[0], tmp_path / "out") / "model")
     people = everyone(common).select(splits[0].test[:2])
@@ -145,7 +145,7 @@ def test_without_two_regions_only_the_noise_is_measured(study, tmp_path):
         assert set(measure_faithfulness(weights, persons, parcels)) == {"max_sensitivity"}
 
 
-def test_people_of_every_class_are_examined_whatever_their_order(study, tmp_path):
+def test_participants_of_every_class_are_checked_whatever_the_order(study, tmp_path):
     common, splits, _ = study(1.0)
     model = models.load(train(common, splits[0], tmp_path / "out") / "model")
     held_out = everyone(common).select(splits[0].test)
@@ -154,7 +154,7 @@ def test_people_of_every_class_are_examined_whatever_their_order(study, tmp_path
     np.testing.assert_array_equal(examined.people.values["gm"], held_out.values["gm"][[0, 1, 5, 6]])
 
 
-def test_labels_are_shuffled_by_person_where_rows_of_one_agree():
+def test_labels_are_shuffled_by_participant_where_sessions_agree():
     y = np.repeat([0, 1, 1, 0, 1, 0], 2)
     groups = [f"sub-{row // 2}" for row in range(12)]
     drawn = [shuffle_labels(y, groups, seed) for seed in range(20)]
@@ -165,7 +165,7 @@ def test_labels_are_shuffled_by_person_where_rows_of_one_agree():
 
 
 @pytest.mark.parametrize("classifier", ["svm", "cnn3d"])
-def test_a_region_s_gate_scales_its_voxels_in_every_channel(study, tmp_path, classifier):
+def test_region_gate_scales_the_region_in_every_channel(study, tmp_path, classifier):
     common, splits, _ = study(1.0, maps=("gm", "wm"))
     model = models.load(train(common, splits[0], tmp_path / "out", classifier, options={"epochs": 1}) / "model")
     x = model.tensor(everyone(common), 3)
@@ -193,7 +193,7 @@ def test_a_region_s_gate_scales_its_voxels_in_every_channel(study, tmp_path, cla
         pytest.param("forest", ("occlusion",), marks=pytest.mark.slow),
     ],
 )
-def test_each_fold_keeps_what_was_measured_and_maps_of_models_that_learnt_nothing(study, tmp_path, classifier, methods):
+def test_each_fold_stores_check_results_and_heatmaps_of_null_models(study, tmp_path, classifier, methods):
     common, splits, planted = study(2.5)
     x, y, z = np.indices((14, 15, 16)) // 5
     np.save(tmp_path / "parcels.npy", 1 + 100 * x + 10 * y + z)
@@ -234,7 +234,7 @@ def test_checks_are_judged_by_their_limits_and_nan_fails():
     assert checks.tabulate_checks([mean])["passed"].tolist() == [True, False]
 
 
-def test_right_and_wrong_calls_are_told_apart(study, tmp_path):
+def test_heatmaps_are_averaged_separately_for_correct_and_incorrect_predictions(study, tmp_path):
     common, splits, _ = study(0.0)
     folders = [train(common, split, tmp_path / str(split.fold), explainers=("weights",)) for split in splits]
     (mean, *_) = (one for one in results.average_heatmaps(folders, "svm/gm", CLASSES) if one.explained == "patient")
@@ -256,13 +256,13 @@ def test_right_and_wrong_calls_are_told_apart(study, tmp_path):
     )
 
 
-def test_of_people_s_checks_the_least_counts_where_it_has_to_hold_and_the_median_elsewhere():
+def test_checks_are_summarised_by_minimum_if_mandatory_and_by_median_otherwise():
     each = [{"finite": 1.0, "convergence_delta": value} for value in (0.01, -0.9, 0.03)]
     each[1]["finite"] = 0.0
     assert results.summarise_checks(each) == {"finite": 0.0, "convergence_delta": pytest.approx(0.03)}
 
 
-def test_a_class_that_no_fold_holds_out_has_no_mean(study, tmp_path):
+def test_class_that_is_never_held_out_has_no_mean_heatmap(study, tmp_path):
     common, splits, _ = study(1.0)
     test = tuple(row for row in splits[0].test if row % 2 == 0)
     part = train(common, replace(splits[0], test=test), tmp_path / "out", explainers=("weights",))

@@ -27,7 +27,7 @@ def often(monkeypatch):
 
 
 @pytest.mark.parametrize("more", [{}, OTHERWISE])
-def test_a_training_that_was_stopped_goes_on_to_the_same_weights(tmp_path, more):
+def test_interrupted_training_resumes_to_identical_weights(tmp_path, more):
     x, y = people(14, effect=0.2)
     how = HOW | more
     whole, stopped = convolutional(dropout=0.5), convolutional(dropout=0.5)
@@ -55,7 +55,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(tmp_path, more)
     assert alike(once_more, whole)
 
 
-def test_other_data_labels_settings_and_starts_have_other_checkpoints(tmp_path):
+def test_checkpoint_depends_on_data_labels_settings_seed_and_initial_weights(tmp_path):
     x, y = people(6)
     standard, start = TrainingConfig(epochs=3), convolutional().state_dict()["0.weight"].numpy()
 
@@ -75,7 +75,7 @@ def test_other_data_labels_settings_and_starts_have_other_checkpoints(tmp_path):
     assert len({place(), *others}) == 6
 
 
-def test_a_short_training_leaves_no_file_and_a_fold_clears_its_own(tmp_path, monkeypatch):
+def test_short_training_writes_no_checkpoint_and_clear_removes_existing_ones(tmp_path, monkeypatch):
     x, y = people(6)
     file = tmp_path / "checkpoint-b.safetensors"
     monkeypatch.setattr(checkpoint, "EVERY_S", 60.0)
@@ -89,7 +89,7 @@ def test_a_short_training_leaves_no_file_and_a_fold_clears_its_own(tmp_path, mon
     assert not list(tmp_path.iterdir())
 
 
-def test_a_fold_that_is_killed_and_run_again_is_the_fold_that_was_not(study, tmp_path, monkeypatch):
+def test_killed_and_rerun_fold_equals_an_uninterrupted_fold(study, tmp_path, monkeypatch):
     read = checkpoint.read
     common, splits, _ = study(1.0)
     given = {**common, "split": splits[0], "cell": "cnn3d/gm", "classifier": "cnn3d", "options": {"epochs": 8}}

@@ -35,20 +35,20 @@ def name(request):
 
 
 @pytest.mark.parametrize(("channels", "classes"), [(1, 2), (3, 4)])
-def test_logits_are_one_row_a_person_and_one_column_a_class(name, channels, classes):
+def test_logits_have_one_row_per_sample_and_one_column_per_class(name, channels, classes):
     classifier = made(name, channels, classes).eval()
     logits = classifier(batch(classifier, name, channels=channels))
     assert logits.shape == (3, classes)
     assert torch.isfinite(logits).all()
 
 
-def test_a_person_gets_the_same_logits_alone_and_in_a_batch(name):
+def test_logits_do_not_depend_on_the_batch(name):
     classifier = made(name).eval()
     x = batch(classifier, name)
     assert torch.allclose(classifier(x)[1:2], classifier(x[1:2]), atol=1e-5)
 
 
-def test_the_seed_decides_the_start_and_leaves_the_random_state_alone(name):
+def test_seed_determines_initial_weights_and_leaves_the_global_random_state(name):
     torch.manual_seed(5)
     before = torch.get_rng_state()
     first, second = made(name, seed=3).state_dict(), made(name, seed=3).state_dict()
@@ -56,7 +56,7 @@ def test_the_seed_decides_the_start_and_leaves_the_random_state_alone(name):
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_the_state_is_tensors_of_numbers_that_can_be_loaded_into_a_new_one(name):
+def test_state_dict_is_numeric_and_loads_into_a_new_classifier(name):
     classifier, other = made(name, seed=1).eval(), made(name, seed=2).eval()
     other.load_state_dict(classifier.state_dict())
     x = batch(classifier, name)
@@ -65,7 +65,7 @@ def test_the_state_is_tensors_of_numbers_that_can_be_loaded_into_a_new_one(name)
     assert kinds <= {torch.float32, torch.float64, torch.int64}
 
 
-def test_it_says_what_it_takes_and_how_it_learns(name):
+def test_classifier_declares_input_format_and_training_settings(name):
     part, classifier = part_of(name), made(name)
     assert classifier.input_format == part.INPUT_FORMAT
     if not hasattr(classifier, "fit"):
@@ -79,7 +79,7 @@ def test_it_says_what_it_takes_and_how_it_learns(name):
         assert hasattr(classifier, "instances") or not getattr(part, "INSTANCES", False)
 
 
-def test_a_batch_of_two_people_teaches_it_something(name):
+def test_one_step_on_two_samples_changes_the_weights(name):
     classifier = made(name, classes=3)
     if hasattr(classifier, "fit"):
         return
@@ -102,7 +102,7 @@ def people(n=24, voxels=300, classes=2, effect=0.6, seed=0):
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_svm_decides_as_scikit_learn_does_on_the_voxels(classes):
+def test_svm_decisions_match_scikit_learn_on_voxels(classes):
     x, y = people(classes=classes)
     new = people(classes=classes, seed=9)[0]
     y = np.where(np.arange(len(y)) < 4, 0, y)  # classes of unequal size
@@ -118,7 +118,7 @@ def test_svm_decides_as_scikit_learn_does_on_the_voxels(classes):
         assert ours == pytest.approx(peer.decision_function(new - x.mean(0)), abs=1e-4)
 
 
-def test_svm_gives_the_likeliest_class_of_the_decision_whatever_the_slope():
+def test_svm_slope_is_positive_so_the_predicted_class_follows_the_decision():
     svm = catalogue.load("classifiers", "svm")
     for seed in range(6):
         x, y = people(n=12, effect=0, seed=seed)
@@ -129,7 +129,7 @@ def test_svm_gives_the_likeliest_class_of_the_decision_whatever_the_slope():
             assert machine(torch.from_numpy(x)).argmax(1).tolist() == y.tolist()  # separable: more voxels than people
 
 
-def test_svm_is_surer_of_people_when_there_is_something_to_learn():
+def test_svm_slope_is_steeper_with_a_real_effect():
     svm = catalogue.load("classifiers", "svm")
     machines = [svm.build(1, 2, (300,), voxel_mm=VOXEL_MM, seed=0) for _ in range(2)]
     for machine, effect in zip(machines, (0.0, 3.0), strict=True):
@@ -137,7 +137,7 @@ def test_svm_is_surer_of_people_when_there_is_something_to_learn():
     assert machines[1].slope > 5 * machines[0].slope
 
 
-def test_svm_is_not_surer_for_having_seen_the_same_person_in_another_session():
+def test_svm_slope_is_not_inflated_by_repeated_sessions():
     x, y = people(n=16, effect=0)
     twice, both = np.concatenate([x, x]), np.concatenate([y, y])
     svm = catalogue.load("classifiers", "svm")
@@ -149,7 +149,7 @@ def test_svm_is_not_surer_for_having_seen_the_same_person_in_another_session():
     assert slopes[0] > 1 > slopes[1]
 
 
-def test_the_slope_is_the_likeliest_of_a_grid_and_never_negative():
+def test_slope_maximises_the_likelihood_and_is_never_negative():
     random = np.random.default_rng(0)
     y = np.arange(40) % 2
     f = (y - 0.5) * 1.2 + random.standard_normal(40)
@@ -162,7 +162,7 @@ def test_the_slope_is_the_likeliest_of_a_grid_and_never_negative():
     assert 0 < fit_slope(-decisions, y) < 0.011
 
 
-def test_sums_over_chunks_are_the_whole_matrix_product(monkeypatch):
+def test_chunked_sums_equal_the_full_matrix_product(monkeypatch):
     monkeypatch.setattr(_gram, "CHUNK", 7)
     x = people(n=6, voxels=31)[0]
     centred = x - x.mean(0, dtype=np.float64)
@@ -172,7 +172,7 @@ def test_sums_over_chunks_are_the_whole_matrix_product(monkeypatch):
 
 
 @pytest.mark.parametrize("edge_mm", [1.0, 1.5, 2.0, 3.0, 4.0])
-def test_cnn3d_has_cells_of_at_most_8_mm_and_few_parameters(edge_mm):
+def test_cnn3d_cam_layer_has_a_grid_of_about_4_to_8_mm(edge_mm):
     shape = tuple(int(np.ceil(extent / edge_mm)) for extent in (60, 72, 60))
     network = catalogue.load("classifiers", "cnn3d").build(1, 2, shape, voxel_mm=(edge_mm,) * 3, seed=0)
     seen = []
@@ -182,7 +182,7 @@ def test_cnn3d_has_cells_of_at_most_8_mm_and_few_parameters(edge_mm):
     assert all(edge_mm * n / cells > 3.5 for n, cells in zip(shape, seen[0], strict=True))
 
 
-def test_cnn3d_finds_a_planted_blob_from_eighteen_people():
+def test_cnn3d_localises_a_planted_blob_from_18_participants():
     random = np.random.default_rng(0)
     shape, y = (32, 36, 32), np.arange(24) % 2
     x = np.stack([gaussian_filter(random.standard_normal(shape), 1.1) for _ in y])

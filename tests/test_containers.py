@@ -30,26 +30,26 @@ def script(name: str) -> ModuleType:
     return made
 
 
-def test_hadolint_finds_nothing_in_the_dockerfile():
+def test_dockerfile_passes_hadolint():
     done = subprocess.run([BIN / "hadolint", "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_hadolint_would_find_what_is_wrong(tmp_path):
+def test_hadolint_rejects_a_faulty_dockerfile(tmp_path):
     (tmp_path / "Dockerfile").write_text("FROM debian\nRUN sudo apt-get install gcc\n")
     done = subprocess.run([BIN / "hadolint", tmp_path / "Dockerfile"], capture_output=True, check=False)
     assert done.returncode != 0
 
 
-def test_the_image_says_the_version_that_the_package_has():
+def test_image_version_equals_package_version():
     assert re.search(r"^ARG VERSION=(\S+)", DOCKERFILE, flags=re.MULTILINE)[1] == __version__
 
 
-def test_the_image_fetches_the_template_with_a_head_that_the_app_names():
+def test_image_downloads_the_head_template_named_by_the_app():
     assert templates.HEAD_COMMAND.removeprefix("python ") in DOCKERFILE
 
 
-def test_the_last_stage_has_no_compiler_no_cache_and_no_home():
+def test_final_stage_has_no_compiler_cache_or_home():
     last = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
     assert not re.search(r"\b(gcc|build-essential|python3-dev|python3-venv|pip|uv)\b", last)
     assert "rm -rf /var/lib/apt/lists/*" in last
@@ -58,13 +58,13 @@ def test_the_last_stage_has_no_compiler_no_cache_and_no_home():
     assert f"{environment.COMPILED}=/opt/pellucid/numba" in last
 
 
-def test_the_python_of_the_image_is_the_one_that_has_the_program():
+def test_default_python_of_the_image_has_pellucid():
     assert "VIRTUAL_ENV=/opt/pellucid" in DOCKERFILE
     assert "ENV PATH=/opt/pellucid/bin:" in DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
     assert "--entrypoint python pellucid -m bids_app --version" in (ROOT / "scripts" / "containers").read_text()
 
 
-def test_only_what_the_image_is_made_of_goes_to_the_build():
+def test_build_context_contains_only_what_the_image_needs():
     lines = (ROOT / ".dockerignore").read_text().split()
     copied = {line.removeprefix("!") for line in lines if line.startswith("!")}
     assert "*" in lines
@@ -73,19 +73,19 @@ def test_only_what_the_image_is_made_of_goes_to_the_build():
 
 
 @pytest.mark.parametrize("path", SHELL, ids=lambda path: path.name)
-def test_a_script_for_clusters_can_be_run_and_stands_as_bash(path):
+def test_cluster_scripts_are_executable_and_valid_bash(path):
     assert os.access(path, os.X_OK)
     assert subprocess.run(["bash", "-n", path], check=False).returncode == 0
 
 
-def test_brainlife_is_called_as_brainlife_calls():
+def test_brainlife_script_declares_resources_and_the_container():
     text = (ROOT / "brainlife" / "main").read_text()
     assert "#PBS -l nodes=1:ppn=4,vmem=16gb" in text
     assert "docker://" in text
     assert "singularity exec" in text
 
 
-def test_the_images_of_brainlife_become_a_bids_data_set():
+def test_brainlife_images_map_to_bids_paths():
     asked = json.loads((ROOT / "brainlife" / "config.json").read_text())
     stage = script("stage")
     there = {str(stage.bids_path(*one)) for one in stage.list_images(asked)}
@@ -99,7 +99,7 @@ def test_the_images_of_brainlife_become_a_bids_data_set():
     ]
 
 
-def test_the_commands_for_brainlife_are_ones_that_can_be_given():
+def test_brainlife_commands_are_accepted_by_the_parser():
     asked = json.loads((ROOT / "brainlife" / "config.json").read_text())
     asked["options"] = {"participant": "--sloppy", "group": "--folds 4 --analysis 'my study'"}
     chosen = []
@@ -115,7 +115,7 @@ def test_the_commands_for_brainlife_are_ones_that_can_be_given():
     assert len(script("stage").commands(asked)) == 1
 
 
-def test_what_brainlife_shows_holds_no_image_of_a_person(tmp_path):
+def test_brainlife_product_contains_no_participant_image(tmp_path):
     for name in ("sub-01/figures/sub-01_t1w.png", "group/big/figures/heatmap.png", "group/few/figures/heatmap.png"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(name.encode())

@@ -37,14 +37,14 @@ def a_map(compute, **constants):
 
 
 class TestKeywords:
-    def test_one_that_no_map_is_given_is_refused_by_name(self):
+    def test_unknown_keyword_is_refused_by_name(self):
         def compute(density, *, afine):
             return density * afine
 
         with pytest.raises(UsageError, match=r"maps/toy.py: compute asks for afine, which is neither .*, affine"):
             maps.check_contract("toy", a_map(compute))
 
-    def test_an_input_that_does_not_exist_and_an_option_that_is_not_taken_are_refused_by_name(self):
+    def test_unknown_input_and_unused_option_are_refused_by_name(self):
         def compute(density, *, mask):
             return density * mask
 
@@ -53,11 +53,11 @@ class TestKeywords:
         with pytest.raises(UsageError, match="OPTIONS declares width, which compute does not take"):
             maps.check_contract("toy", a_map(compute, OPTIONS={"width": {"default": 1, "summary": "x"}}))
 
-    def test_every_map_of_the_catalogue_asks_for_what_exists(self):
+    def test_every_registered_map_passes_the_contract_check(self):
         for name in catalogue.names("maps"):
             maps.check_contract(name, catalogue.load("maps", name))
 
-    def test_all_of_maps_of_t1w_are_supplied(self, tmp_path, monkeypatch):
+    def test_all_keywords_of_t1w_maps_are_supplied(self, tmp_path, monkeypatch):
         sources = {name: tmp_path / f"{name}.nii.gz" for name in ("t1w", "gm", "wm", "csf", "mask", "jacobian")}
         for number, path in enumerate(sources.values()):
             nib.Nifti1Image(np.full(SHAPE, number, np.float32), AFFINE).to_filename(path)
@@ -67,7 +67,7 @@ class TestKeywords:
         assert np.array_equal(received["affine"], AFFINE)
         assert (received["csf"] == 3).all()
 
-    def test_all_of_maps_of_bold_are_supplied(self, tmp_path, monkeypatch):
+    def test_all_keywords_of_bold_maps_are_supplied(self, tmp_path, monkeypatch):
         inside = np.zeros(SHAPE, np.float32)
         inside[2:7, 2:7, 1:6] = 1
         labels, networks = np.arange(inside.size, dtype=np.int32).reshape(SHAPE), np.stack([inside, 2 * inside], axis=3)
@@ -169,7 +169,7 @@ except UsageError as error:
 """
 
 
-def test_an_option_of_a_map_is_declared_in_the_file_of_the_map_alone(tmp_path):
+def test_map_option_is_declared_only_in_the_map_file(tmp_path):
     shutil.copytree(ROOT / "bids_app", tmp_path / "bids_app", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "bids_app" / "maps" / "toy.py").write_text(TOY)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
@@ -180,7 +180,7 @@ def test_an_option_of_a_map_is_declared_in_the_file_of_the_map_alone(tmp_path):
     assert "--toy-edge must be at least -50, not -90" in done.stdout, done.stderr
 
 
-def test_two_maps_cannot_declare_different_options_of_one_name(tmp_path):
+def test_two_maps_cannot_declare_different_options_with_the_same_name(tmp_path):
     shutil.copytree(ROOT / "bids_app", tmp_path / "bids_app", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "bids_app" / "maps" / "toy.py").write_text(TOY.replace("toy_edge", "fcs_measure"))
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
@@ -225,11 +225,11 @@ def moves_with_the_grid(part):
 
 
 @pytest.mark.parametrize("name", ANAT)
-def test_a_map_of_t1w_does_not_depend_on_where_the_grid_begins(name):
+def test_t1w_map_does_not_depend_on_the_grid_origin(name):
     assert moves_with_the_grid(catalogue.load("maps", name))
 
 
-def test_a_map_that_takes_the_grid_for_centred_would_be_seen():
+def test_map_that_assumes_a_centred_grid_is_detected():
     def mirrored(density):
         return density - density[::-1]
 
@@ -244,7 +244,7 @@ def test_a_map_that_takes_the_grid_for_centred_would_be_seen():
 
 
 @pytest.mark.parametrize("name", FUNC)
-def test_a_map_of_bold_does_not_depend_on_where_the_grid_begins(name):
+def test_bold_map_does_not_depend_on_the_grid_origin(name):
     part, mask, random = catalogue.load("maps", name), anat()["mask"] > 0, np.random.default_rng(2)
     voxels = int(mask.sum())
     series = (random.standard_normal((voxels, 60)).cumsum(axis=1) + 1000).astype(np.float32)
@@ -264,7 +264,7 @@ def test_a_map_of_bold_does_not_depend_on_where_the_grid_begins(name):
 
 
 @pytest.mark.parametrize("name", [name for name in QUICK if part_of(name).INPUT_FORMAT == "volumes"])
-def test_a_network_takes_a_small_image_or_names_itself_and_the_size_that_it_needs(name):
+def test_network_accepts_small_images_or_names_the_minimum_size(name):
     shape = shape_of(name, (17, 20, 16))
     part = part_of(name)
     network = part.build(1, 2, shape, voxel_mm=(3.0, 3.0, 3.0), seed=0).eval()
@@ -277,7 +277,7 @@ def test_a_network_takes_a_small_image_or_names_itself_and_the_size_that_it_need
                 assert small(torch.zeros(1, 1, edge, 20, 20)).shape == (1, 2)
 
 
-def test_a_network_of_64_voxels_is_tested_at_its_size_and_refused_below_it_by_name():
+def test_network_needing_64_voxels_is_tested_at_64_and_refuses_smaller_images():
     assert shape_of("needs_64", (17, 20, 16)) == (NEEDED,) * 3 == (64,) * 3
     with pytest.raises(DataError, match=r"needs_64 requires maps of at least 64 voxels along each axis.* 63 x 80 x 80"):
         part_of("needs_64").build(1, 2, (63, 80, 80), voxel_mm=(3.0, 3.0, 3.0), seed=0)
@@ -285,7 +285,7 @@ def test_a_network_of_64_voxels_is_tested_at_its_size_and_refused_below_it_by_na
 
 @pytest.mark.parametrize("name", catalogue.names("explainers"))
 @pytest.mark.parametrize("kind", [name for name in QUICK if shape_of(name, (17, 20, 16)) != (17, 20, 16)])
-def test_a_network_of_large_images_is_explained_at_its_size(name, kind):
+def test_network_for_large_images_is_explained_at_the_minimum_size(name, kind):
     explainer, shape = catalogue.load("explainers", name), shape_of(kind, (17, 20, 16))
     network = part_of(kind).build(1, 2, shape, voxel_mm=(3.0, 3.0, 3.0), seed=0).eval()
     if explainer.check(network) is not None:
@@ -306,14 +306,14 @@ def test_a_network_of_large_images_is_explained_at_its_size(name, kind):
 
 
 @pytest.mark.parametrize("kind", catalogue.KINDS)
-def test_every_part_stands_in_the_tables_of_the_documentation(kind):
+def test_every_plugin_is_in_the_documentation_tables(kind):
     text = (ROOT / "docs" / "parts.md").read_text(encoding="utf-8")
     assert parts.write_tables(text) == text, "run scripts/options"
     assert set(re.findall(r"^\| `(\w+)` \|", parts.format_table(kind), re.MULTILINE)) == set(catalogue.names(kind))
     assert f"<!-- parts: {kind} -->" in text
 
 
-def test_variants_are_parts_of_one_file_and_say_what_they_are():
+def test_variants_in_one_file_are_separately_documented_plugins():
     first, second = (catalogue.load("classifiers", name) for name in ("wang_a", "wang_d"))
     assert first.__doc__ == catalogue.docstring("classifiers", "wang_a")
     assert first.__doc__.splitlines()[0] != second.__doc__.splitlines()[0]

@@ -52,7 +52,7 @@ def example(kind: str) -> ModuleType:
     return module
 
 
-def test_the_map_is_an_array_of_its_input_s_shape():
+def test_example_map_is_an_array_of_the_input_shape():
     density = np.random.default_rng(0).random((6, 5, 4))
     part = example("a map")
     maps.check_contract("density", part)
@@ -60,7 +60,7 @@ def test_the_map_is_an_array_of_its_input_s_shape():
     assert (part.compute(density, threshold=0.5) > 0).mean() < 0.7
 
 
-def test_the_classifier_gives_logits_and_a_cam_layer():
+def test_example_classifier_gives_logits_and_a_cam_layer():
     part = example("a classifier")
     network = part.build(2, 3, (6, 5, 4), voxel_mm=(3.0, 3.0, 3.0), seed=1)
     assert network(torch.zeros(4, 2, 6, 5, 4)).shape == (4, 3)
@@ -68,7 +68,7 @@ def test_the_classifier_gives_logits_and_a_cam_layer():
     assert network.input_format == part.INPUT_FORMAT == "volumes"
 
 
-def test_the_explainer_of_a_linear_network_adds_up_to_its_logit():
+def test_example_explainer_sums_to_the_logit_of_a_linear_network():
     linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2 * 6 * 5 * 4, 2, bias=False))
     explainer = example("an explainer")
     assert "networks" in explainer.check(linear)
@@ -80,7 +80,7 @@ def test_the_explainer_of_a_linear_network_adds_up_to_its_logit():
     np.testing.assert_allclose(heatmap.sum(), linear(x[None])[0, 1].item(), rtol=1e-4)
 
 
-def test_classifier_and_explainer_as_two_new_files_are_trained_and_shown(tmp_path: Path):
+def test_example_classifier_and_explainer_files_give_a_trained_and_explained_fold(tmp_path: Path):
     shutil.copytree(ROOT / "bids_app", tmp_path / "bids_app", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "bids_app" / "classifiers" / "toy.py").write_text(code("a classifier"))
     (tmp_path / "bids_app" / "explainers" / "toy.py").write_text(code("an explainer"))

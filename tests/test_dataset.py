@@ -42,26 +42,26 @@ def write(path: Path, volume: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
 
 
 class TestGrid:
-    def test_a_vector_survives_the_way_through_a_volume(self, grid):
+    def test_vector_survives_a_round_trip_through_a_volume(self, grid):
         vector = np.arange(1.0, grid.voxels + 1)
         volume = grid.volume(vector)
         np.testing.assert_array_equal(grid.vector(volume), vector)
         assert not volume[~grid.mask].any()
 
-    def test_the_cropped_grid_has_the_same_voxels_in_the_same_order_and_place(self, grid):
+    def test_cropped_grid_keeps_voxels_order_and_position(self, grid):
         box = grid.cropped
         world = nib.affines.apply_affine(grid.affine, np.argwhere(grid.mask))
         np.testing.assert_allclose(nib.affines.apply_affine(box.affine, np.argwhere(box.mask)), world)
         assert box.mask.size < grid.mask.size
 
-    def test_it_is_read_as_it_was_written(self, grid, tmp_path):
+    def test_grid_survives_a_file_round_trip(self, grid, tmp_path):
         grid.write(tmp_path / "grid.npz")
         again = Grid.read(tmp_path / "grid.npz")
         np.testing.assert_array_equal(again.mask, grid.mask)
         np.testing.assert_array_equal(again.affine, grid.affine)
         assert again.voxel_mm == (2.0, 3.0, 4.0)
 
-    def test_a_whole_grid_is_seen_whole_and_stays_so_in_its_file(self, grid, tmp_path):
+    def test_whole_grid_is_not_cropped_and_the_flag_is_saved(self, grid, tmp_path):
         whole = Grid(grid.mask, grid.affine, whole=True)
         whole.write(tmp_path / "grid.npz")
         assert Grid.read(tmp_path / "grid.npz").seen.mask.shape == grid.mask.shape
@@ -72,8 +72,8 @@ class TestGrid:
             Grid(np.zeros((2, 2, 2), bool), AFFINE)
 
 
-class TestStack:
-    def test_rows_are_the_smoothed_in_mask_values(self, images, grid, tmp_path):
+class TestStackImages:
+    def test_rows_are_smoothed_values_inside_the_mask(self, images, grid, tmp_path):
         stacked = np.load(arrays.stack_images(images, grid, tmp_path / "work", smoothing_mm=6), mmap_mode="r")
         sigma = 6 / np.sqrt(8 * np.log(2)) / np.array([2, 3, 4])
         for row, path in zip(stacked, images, strict=True):
@@ -81,12 +81,12 @@ class TestStack:
             np.testing.assert_allclose(row, plain[grid.mask], atol=1e-6)
         assert stacked.dtype == np.float32
 
-    def test_several_files_of_a_person_are_averaged(self, images, grid, tmp_path):
+    def test_several_files_of_a_participant_are_averaged(self, images, grid, tmp_path):
         stacked = np.load(arrays.stack_images([(images[0], images[1]), images[2]], grid, tmp_path / "work"))
         plain = [nib.load(path).get_fdata()[grid.mask] for path in images[:3]]
         np.testing.assert_allclose(stacked, [(plain[0] + plain[1]) / 2, plain[2]], atol=1e-6)
 
-    def test_it_is_used_again_until_a_file_mask_or_smoothing_changes(self, images, grid, tmp_path):
+    def test_stack_is_reused_until_a_file_mask_or_smoothing_changes(self, images, grid, tmp_path):
         first = arrays.stack_images(images, grid, tmp_path / "work")
         made = first.stat().st_mtime_ns
         assert arrays.stack_images(images, grid, tmp_path / "work") == first
@@ -103,7 +103,7 @@ class TestStack:
         assert {path.name for path in (tmp_path / "work").iterdir()} == {path.name for path in different}
 
     @pytest.mark.parametrize("moved", ["shape", "origin"])
-    def test_another_grid_is_refused_by_name_and_nothing_is_left(self, images, grid, tmp_path, moved):
+    def test_image_on_another_grid_is_refused_by_name_and_nothing_is_left(self, images, grid, tmp_path, moved):
         affine = AFFINE + (np.eye(4, k=3) * 0.5 if moved == "origin" else 0)
         shape = (7, 8, 10) if moved == "shape" else grid.mask.shape
         odd = write(tmp_path / "sub-odd_gm.nii.gz", np.ones(shape), affine)
@@ -111,7 +111,7 @@ class TestStack:
             arrays.stack_images([*images, odd], grid, tmp_path / "work")
         assert not list((tmp_path / "work").iterdir())
 
-    def test_nan_in_the_mask_is_refused_before_smoothing_and_outside_it_is_not_smeared(self, grid, tmp_path):
+    def test_nan_inside_the_mask_is_refused_and_outside_is_not_spread_by_smoothing(self, grid, tmp_path):
         volume = np.ones(grid.mask.shape)
         volume[0, 0, 0] = np.nan
         outside = write(tmp_path / "sub-outside_gm.nii.gz", volume)
@@ -128,7 +128,7 @@ class TestStack:
 
 
 class TestFolds:
-    def test_everybody_is_held_out_once_a_repeat_with_the_classes_in_proportion(self):
+    def test_each_participant_is_held_out_once_per_repeat_with_stratified_classes(self):
         classes = ["a"] * 20 + ["b"] * 10
         splits = folds.stratified_folds(classes, folds=5, repeats=3, seed=1)
         assert [(split.repeat, split.fold) for split in splits] == [(r, f) for r in (1, 2, 3) for f in (1, 2, 3, 4, 5)]
@@ -138,7 +138,7 @@ class TestFolds:
         assert all([classes[row] for row in split.test].count("a") == 4 for split in splits)
         assert all(sorted(split.train + split.test) == list(range(30)) for split in splits)
 
-    def test_the_seed_decides(self):
+    def test_seed_determines_the_folds(self):
         classes = ["a", "b"] * 12
         assert folds.stratified_folds(classes, folds=3, seed=4) == folds.stratified_folds(classes, folds=3, seed=4)
         assert folds.stratified_folds(classes, folds=3, seed=4) != folds.stratified_folds(classes, folds=3, seed=5)
@@ -158,11 +158,11 @@ class TestFolds:
             ((), (0,), ("p",)),
         ],
     )
-    def test_a_split_that_leaks_cannot_be_made(self, train, test, groups):
+    def test_leaking_or_empty_split_is_refused(self, train, test, groups):
         with pytest.raises(DataError):
             folds.Split(0, 0, train, test, groups)
 
-    def test_a_class_with_too_few_people_is_told_what_would_do(self):
+    def test_class_too_small_for_the_folds_is_refused_with_advice(self):
         with pytest.raises(
             DataError,
             match=r"class b has 3 participants; --folds 5 requires at least 5: use --folds 3, or merge classes",
@@ -182,7 +182,7 @@ class TestFolds:
 
 
 class TestAdjust:
-    def test_it_equals_the_residuals_of_plain_least_squares_plus_the_mean(self):
+    def test_adjusted_values_are_least_squares_residuals_plus_the_mean(self):
         random = np.random.default_rng(0)
         covariates = np.column_stack([random.normal(1500, 120, 30), random.integers(20, 70, 30)])
         x = (random.normal(size=(30, 50)) + covariates @ random.normal(size=(2, 50)) / 100).astype(np.float32)
@@ -191,7 +191,7 @@ class TestAdjust:
         adjusted = adjust.transform(x, covariates, adjust.fit(x, covariates))
         np.testing.assert_allclose(adjusted, residuals + x.mean(axis=0), atol=2e-4)
 
-    def test_a_new_person_at_the_training_mean_is_left_as_they_are(self):
+    def test_new_sample_at_the_covariate_mean_is_unchanged(self):
         random = np.random.default_rng(0)
         covariates, x = random.normal(size=(12, 1)), random.normal(size=(12, 5)).astype(np.float32)
         new = random.normal(size=(1, 5)).astype(np.float32)
@@ -199,7 +199,7 @@ class TestAdjust:
             adjust.transform(new, covariates.mean(axis=0)[None], adjust.fit(x, covariates)), new
         )
 
-    def test_a_constant_column_is_dropped_and_that_is_recorded(self):
+    def test_constant_covariate_is_dropped_and_recorded(self):
         random = np.random.default_rng(0)
         varying, x = random.normal(size=(12, 1)), random.normal(size=(12, 5)).astype(np.float32)
         fitted = adjust.fit(x, np.column_stack([np.full(12, 1400.1), varying]))
@@ -208,7 +208,7 @@ class TestAdjust:
         moved = adjust.transform(x, np.column_stack([np.full(12, 9999.0), varying]), fitted)
         np.testing.assert_allclose(moved, adjust.transform(x, varying, adjust.fit(x, varying)), atol=1e-6)
 
-    def test_a_person_gets_the_same_numbers_whoever_is_beside_them(self):
+    def test_adjusted_values_do_not_depend_on_other_samples(self):
         random = np.random.default_rng(0)
         covariates, x = random.normal(size=(40, 3)), random.normal(size=(40, 1001)).astype(np.float32)
         fitted = adjust.fit(x, covariates)
@@ -216,7 +216,7 @@ class TestAdjust:
             adjust.transform(x[7:8], covariates[7:8], fitted), adjust.transform(x, covariates, fitted)[7:8]
         )
 
-    def test_missing_values_and_too_many_columns_are_refused(self):
+    def test_missing_values_and_too_many_covariates_are_refused(self):
         x = np.ones((4, 5), np.float32)
         with pytest.raises(DataError, match="missing"):
             adjust.fit(x, np.array([[1.0], [2], [np.nan], [4]]))
@@ -224,7 +224,7 @@ class TestAdjust:
             adjust.fit(x, np.random.default_rng(0).normal(size=(4, 3)))
 
 
-class TestScale:
+class TestVoxelScaling:
     def test_training_voxels_get_mean_zero_and_sd_one(self):
         x = np.random.default_rng(0).normal(5, 3, (40, 60)).astype(np.float32)
         scaled = scale.transform(x, scale.fit(x))
@@ -240,9 +240,9 @@ class TestScale:
         assert np.isfinite(scale.transform(new, scale.fit(np.ones((5, 100), np.float32)))).all()
 
 
-class TestForms:
+class TestMapScaling:
     @pytest.mark.parametrize(("form", "mean", "sd"), [("raw", 50.0, 4.0), ("mean", 1.0, 0.08), ("zscore", 0.0, 1.0)])
-    def test_a_map_is_scaled_by_its_own_values_where_it_is_not_zero(self, tmp_path, grid, form, mean, sd):
+    def test_map_is_scaled_by_the_statistics_of_nonzero_voxels(self, tmp_path, grid, form, mean, sd):
         random = np.random.default_rng(5)
         volume = np.where(grid.mask, 50 + 4 * random.standard_normal(grid.mask.shape), 0)
         inside = volume[grid.mask]
@@ -252,7 +252,7 @@ class TestForms:
         assert values.mean() == pytest.approx(mean, abs=1e-4)
         assert values.std() == pytest.approx(sd, abs=1e-4)
 
-    def test_a_map_without_values_has_no_form(self, tmp_path, grid):
+    def test_empty_map_cannot_be_scaled(self, tmp_path, grid):
         file = write(tmp_path / "empty.nii.gz", np.zeros(grid.mask.shape))
         with pytest.raises(DataError, match=r"empty\.nii\.gz has no values"):
             arrays.stack_images([file], grid, tmp_path, form="mean")
@@ -285,7 +285,7 @@ class TestSamples:
         )
         return people, pd.Series(["control", "patient", pd.NA, pd.NA, "control"], index=[*"abcde"])
 
-    def test_everybody_is_listed_with_the_reason_why_they_are_left_out(self, frame, found):
+    def test_every_participant_is_listed_with_the_reason_for_exclusion(self, frame, found):
         images = found([(person, None) for person in "abcdz"])
         table = samples.collect_samples(*frame, images, maps=("gm",), label="group").set_index("participant_id")
         assert table["used"].to_dict() == {"a": True, "b": True, "c": False, "d": False, "e": False, "z": False}
@@ -297,7 +297,7 @@ class TestSamples:
         assert table.loc["a", "gm"] == images["a", None]["gm"]
         assert pd.isna(table.loc["a", "site"])
 
-    def test_the_excluded_are_told_apart_and_a_person_needs_every_map(self, frame, found):
+    def test_exclusion_reasons_are_given_and_every_map_is_required(self, frame, found):
         images = found([("a", None), ("b", None)], maps=("gm", "wm"))
         del images["b", None]["wm"]
         excluded = {("a", None): "moved"}
@@ -306,7 +306,7 @@ class TestSamples:
         assert table.loc["a", "reason"] == "excluded: moved"
         assert table.loc["b", "reason"] == "no image for wm"
 
-    def test_several_sessions_are_refused_until_it_is_said_what_they_mean(self, frame, found):
+    def test_several_sessions_are_refused_unless_the_sessions_option_is_given(self, frame, found):
         images = found([("a", "1"), ("a", "2"), ("b", "1")])
         with pytest.raises(UsageError, match=r"a \(1, 2\).*--sessions.*first, all.*mean"):
             samples.collect_samples(*frame, images, maps=("gm",), label="group")
@@ -323,21 +323,21 @@ class TestSamples:
         assert used("all") == [("a", "1", 1), ("a", "2", 1), ("b", "1", 1)]
         assert [(person, count) for person, _, count in used("mean")] == [("a", 2), ("b", 1)]
 
-    def test_an_excluded_session_leaves_the_others_of_that_person(self, frame, found):
+    def test_excluding_one_session_keeps_the_other_sessions_of_the_participant(self, frame, found):
         images = found([("a", "1"), ("a", "2"), ("b", "1")])
         excluded = {("a", "1"): "moved", ("b", "1"): "artefact"}
         table = samples.collect_samples(*frame, images, maps=("gm",), label="group", excluded=excluded)
         assert [(row.participant_id, row.session_id) for row in table[table["used"]].itertuples()] == [("a", "2")]
         assert table.set_index("participant_id").loc["b", "reason"] == "excluded: ses-1: artefact"
 
-    def test_people_who_lack_a_needed_covariate_are_listed_with_it(self, frame, found):
+    def test_participants_lacking_a_required_covariate_are_excluded_with_the_reason(self, frame, found):
         images = found([(person, None) for person in "abe"])
         table = samples.collect_samples(*frame, images, maps=("gm",), label="group", needed=("age", "tiv"))
         table = table.set_index("participant_id")
         assert table["used"].to_dict() == {"a": True, "b": True, "c": False, "d": False, "e": False}
         assert table.loc["e", "reason"] == "covariate age is n/a"
 
-    def test_who_moved_more_or_has_less_is_left_out_with_the_number(self, frame, found):
+    def test_participants_beyond_fd_or_duration_limits_are_excluded_with_the_value(self, frame, found):
         images = found([("a", None)], MeanFramewiseDisplacement=0.2, MinutesLeft=7.0)
         images |= found([("b", None)], MeanFramewiseDisplacement=0.6, MinutesLeft=7.0)
         images |= found([("e", None)], MeanFramewiseDisplacement=0.1, MinutesLeft=3.0)
@@ -349,18 +349,18 @@ class TestSamples:
         assert table.loc["b", "reason"] == "mean FD 0.60 mm is over 0.5"
         assert table.loc["e", "reason"] == "BOLD left 3.00 minutes is under 5"
 
-    def test_maps_made_in_different_ways_are_refused_with_two_people_and_what_would_mend_it(self, frame, found):
+    def test_maps_with_different_parameters_are_refused_with_an_example_and_advice(self, frame, found):
         images = found([("a", None), ("b", None)]) | found([("e", None)], MapParameters={"Resolution": 3})
         with pytest.raises(
             DataError, match=r"Resolution is 2 for a and 3 for e .*run the participant level again with Resolution 2"
         ):
             samples.collect_samples(*frame, images, maps=("gm",), label="group")
 
-    def test_those_who_are_left_out_may_differ(self, frame, found):
+    def test_excluded_participants_may_have_different_map_parameters(self, frame, found):
         images = found([("a", None), ("b", None)]) | found([("d", None)], MapParameters={"Resolution": 3})
         assert samples.collect_samples(*frame, images, maps=("gm",), label="group")["used"].sum() == 2
 
-    def test_a_map_without_its_sidecar_is_named(self, frame, found, tmp_path):
+    def test_map_without_a_sidecar_is_named(self, frame, found, tmp_path):
         images = found([("a", None)])
         (tmp_path / "sub-a_ses-None_gm.json").unlink()
         with pytest.raises(MissingInputError, match=r"sub-a_ses-None_gm\.json"):
@@ -368,7 +368,7 @@ class TestSamples:
 
 
 class TestCovariates:
-    def test_words_become_one_column_for_each_value_but_the_first_and_numbers_stay(self):
+    def test_categorical_covariates_are_dummy_coded_and_numeric_ones_kept(self):
         table = pd.DataFrame({"sex": ["M", "F", "M"], "age": ["31", "42", "50"], "site": ["c", "a", "a"]})
         coded, names = covariates.encode_covariates(table, ("age", "sex", "site"))
         assert names == {"age": ("age",), "sex": ("sex[M]",), "site": ("site[c]",)}
@@ -376,13 +376,13 @@ class TestCovariates:
         assert coded["site[c]"].tolist() == [1, 0, 0]
         assert coded["age"].tolist() == ["31", "42", "50"]
 
-    def test_words_that_nobody_shares_are_refused(self):
+    def test_categorical_covariate_unique_to_each_participant_is_refused(self):
         with pytest.raises(DataError, match="differ between all 2 participants"):
             covariates.encode_covariates(pd.DataFrame({"name": ["x", "y"]}), ("name",))
 
 
 class TestExclusions:
-    def test_a_session_or_a_whole_person_is_left_out(self, tmp_path):
+    def test_sessions_and_whole_participants_can_be_excluded(self, tmp_path):
         file = tmp_path / "out.tsv"
         file.write_text("participant_id\tsession_id\treason\nsub-a\tn/a\tmoved\nb\tses-1\tn/a\n")
         read = exclusions.read(file)
@@ -390,7 +390,7 @@ class TestExclusions:
         asked = [("a", "2"), ("b", "1"), ("b", "2"), ("c", None)]
         assert [exclusions.reason(read, *who) for who in asked] == ["moved", "listed", None, None]
 
-    def test_a_table_without_names_is_refused(self, tmp_path):
+    def test_table_without_participant_id_is_refused(self, tmp_path):
         file = tmp_path / "out.tsv"
         file.write_text("subject\na\n")
         with pytest.raises(DataError, match="no column participant_id; it has subject"):

@@ -120,16 +120,16 @@ def slopes(x, age):
     return away @ x / (away @ away)
 
 
-class TestNumbers:
-    def test_neurocombats_own_outputs_with_a_covariate_come_out(self, published):
+class TestReferenceOutputs:
+    def test_published_neurocombat_output_with_a_covariate_is_reproduced(self, published):
         ours = combat.transform(published, SITES, SEX, combat.fit(published, SITES, SEX))
         np.testing.assert_allclose(ours[:, :3], numbers(ADJUSTED), atol=2e-6)
 
-    def test_neurocombats_own_outputs_without_covariates_come_out(self, published):
+    def test_published_neurocombat_output_without_covariates_is_reproduced(self, published):
         ours = combat.transform(published, SITES, NOTHING, combat.fit(published, SITES, NOTHING))
         np.testing.assert_allclose(ours[:, :3], numbers(UNADJUSTED), atol=2e-6)
 
-    def test_neurocombats_own_outputs_for_people_after_training_come_out(self, published):
+    def test_published_neurocombat_output_for_new_participants_is_reproduced(self, published):
         fitted, some = combat.fit(published, SITES, SEX), [0, 1, 5, 6]
         ours = combat.transform(published[some], SITES[some], np.full((4, 1), 0.5), fitted)
         np.testing.assert_allclose(ours[:, [0, 1, -1]], numbers(APPLIED), atol=2e-6)
@@ -142,7 +142,7 @@ class TestNumbers:
 
 
 class TestHeldOut:
-    def test_site_explains_nothing_in_them_and_their_spread_is_alike(self):
+    def test_site_explains_little_variance_and_spreads_are_equal_in_held_out_samples(self):
         x, sites, age = cohort(1, 200)
         new, theirs, ages = cohort(2, 200)
         clean = combat.transform(new, theirs, ages, combat.fit(x, sites, age))
@@ -158,7 +158,7 @@ class TestHeldOut:
         assert spread(new).max() > 3 * spread(new).min()
         assert spread(clean).max() < 1.1 * spread(clean).min()
 
-    def test_a_kept_covariates_slope_stays_though_it_differs_by_site(self):
+    def test_slope_of_a_kept_covariate_that_differs_by_site_is_preserved(self):
         x, sites, age = cohort(1, 400)
         new, theirs, ages = cohort(2, 400)
         kept = combat.transform(new, theirs, ages, combat.fit(x, sites, age))
@@ -166,14 +166,14 @@ class TestHeldOut:
         assert slopes(kept, ages).mean() == pytest.approx(0.05, abs=0.003)
         assert slopes(lost, ages).mean() < 0.04
 
-    def test_their_numbers_do_not_depend_on_who_else_is_there(self):
+    def test_harmonised_values_do_not_depend_on_other_samples(self):
         x, sites, age = cohort(1, 60)
         fitted = combat.fit(x, sites, age)
         together = combat.transform(x, sites, age, fitted)
         for one in (slice(7, 8), slice(3, 40, 5)):
             np.testing.assert_array_equal(combat.transform(x[one], sites[one], age[one], fitted), together[one])
 
-    def test_a_site_without_two_training_people_stays_as_it_is_and_moves_no_other(self):
+    def test_site_with_fewer_than_two_training_participants_is_unchanged_and_affects_no_other(self):
         x, sites, age = cohort(1, 60)
         alone = np.append(sites, 77)
         fitted = combat.fit(np.vstack([x, x[:1] + 50]), alone, np.vstack([age, [[90.0]]]))
@@ -185,7 +185,7 @@ class TestHeldOut:
         assert (moved[[0, 3]] != x[[0, 3]]).any(axis=1).all()
         np.testing.assert_array_equal(combat.is_harmonised(new, fitted), [True, False, False, True])
 
-    def test_one_site_in_training_changes_nothing(self):
+    def test_single_training_site_changes_nothing(self):
         x, _, age = cohort(1, 20)
         fitted = combat.fit(x, np.append(np.zeros(19, int), 1), age)
         np.testing.assert_array_equal(combat.transform(x, np.arange(20) % 2, age, fitted), x)
@@ -193,7 +193,7 @@ class TestHeldOut:
 
 
 class TestVoxels:
-    def test_a_constant_one_stays_and_the_others_do_not_know_of_it(self):
+    def test_constant_voxel_is_unchanged_and_affects_no_other(self):
         x, sites, age = cohort(1, 60)
         wider = np.column_stack([x, np.full(60, 0.1), np.zeros(60)]).astype(np.float32)
         ours = combat.transform(wider, sites, age, combat.fit(wider, sites, age))
@@ -202,26 +202,26 @@ class TestVoxels:
             ours[:, :-2], combat.transform(x, sites, age, combat.fit(x, sites, age)), rtol=1e-6, atol=1e-6
         )
 
-    def test_those_that_are_constant_at_one_site_come_out_finite(self):
+    def test_voxels_constant_at_one_site_remain_finite(self):
         x, sites, age = cohort(1, 60)
         for voxels in (slice(0, 1), slice(None)):  # no coverage there, and people who are one and the same
             x[sites == 9, voxels] = 0.0
             for keep in (age, age[:, :0]):
                 assert np.isfinite(combat.transform(x, sites, keep, combat.fit(x, sites, keep))).all()
 
-    def test_a_lone_one_stays(self):
+    def test_single_voxel_is_unchanged(self):
         x, sites, age = cohort(1, 60)
         one = x[:, :1]
         np.testing.assert_array_equal(combat.transform(one, sites, age, combat.fit(one, sites, age)), one)
 
-    def test_blocks_of_them_give_what_all_at_once_give(self, monkeypatch):
+    def test_fitting_voxels_in_blocks_gives_the_same_estimates(self, monkeypatch):
         x, sites, age = cohort(1, 60)
         whole = combat.fit(x, sites, age)
         monkeypatch.setattr(combat, "VALUES_AT_ONCE", 60 * 7)
         for name, array in combat.fit(x, sites, age).items():
             np.testing.assert_allclose(array, whole[name], rtol=1e-6, atol=1e-7)
 
-    def test_a_memory_map_is_never_in_memory_whole(self, tmp_path, monkeypatch):
+    def test_memory_mapped_array_is_never_loaded_whole(self, tmp_path, monkeypatch):
         x, sites, age = cohort(1, 100, voxels=20_000)
         np.save(tmp_path / "x.npy", x)
         mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
@@ -234,7 +234,7 @@ class TestVoxels:
 
 
 class TestRefusals:
-    def test_missing_values(self):
+    def test_missing_covariates_are_refused(self):
         x, sites, age = cohort(1, 60)
         fitted = combat.fit(x, sites, age)
         with pytest.raises(DataError, match="missing"):
@@ -242,23 +242,23 @@ class TestRefusals:
         with pytest.raises(DataError, match="missing"):
             combat.transform(x[:1], sites[:1], np.array([[np.nan]]), fitted)
 
-    def test_more_columns_than_people(self):
+    def test_too_many_covariates_are_refused(self):
         x, sites, _ = cohort(1, 12)
         with pytest.raises(DataError, match="too many"):
             combat.fit(x, sites, np.random.default_rng(0).normal(size=(12, 9)))
 
-    def test_a_column_that_is_the_site(self):
+    def test_covariate_collinear_with_site_is_refused(self):
         x, sites, age = cohort(1, 60)
         with pytest.raises(DataError, match="collinear"):
             combat.fit(x, sites, np.column_stack([age, sites == 9]))
 
-    def test_a_constant_column_is_none(self):
+    def test_constant_covariate_is_ignored(self):
         x, sites, age = cohort(1, 60)
         both = np.column_stack([age, np.full(60, 1400.1)])
         ours = combat.transform(x, sites, both, combat.fit(x, sites, both))
         np.testing.assert_array_equal(ours, combat.transform(x, sites, age, combat.fit(x, sites, age)))
 
-    def test_estimates_that_do_not_settle(self, monkeypatch):
+    def test_non_convergence_is_refused(self, monkeypatch):
         x, sites, age = cohort(1, 60)
         monkeypatch.setattr(combat, "MAX_ITER", 1)
         with pytest.raises(DataError, match="converge"):

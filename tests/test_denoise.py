@@ -58,27 +58,27 @@ def peer(series, confounds, keep, *, band=BAND, detrend=True, extrapolate=True):
     )  # fmt: skip
 
 
-def test_without_gaps_both_series_are_those_of_nilearn(series, confounds):
+def test_without_censoring_both_series_match_nilearn(series, confounds):
     denoised, filtered = clean(series, tr=TR, confounds=confounds, sample_mask=EVERY, band=BAND)
     assert close(denoised, peer(series, confounds.to_numpy(), EVERY, band=None))
     assert close(filtered, peer(series, confounds.to_numpy(), EVERY))
 
 
-def test_dropped_volumes_are_interpolated_filtered_and_dropped_as_nilearn_does(series, confounds):
+def test_censored_volumes_are_interpolated_filtered_and_dropped_like_nilearn(series, confounds):
     spoiled = series.copy()
     spoiled[:, list(GAPS)] = 1e5  # what was dropped leaves no trace
     _, filtered = clean(spoiled, tr=TR, confounds=confounds, sample_mask=kept(*GAPS), band=BAND)
     assert close(filtered, peer(series, confounds.to_numpy(), kept(*GAPS)))
 
 
-def test_dropped_ends_are_left_out_of_the_filter_as_with_nilearns_extrapolate_false(series, confounds):
+def test_censored_ends_are_not_filtered_as_in_nilearn_with_extrapolate_false(series, confounds):
     keep = kept(0, 1, 2, *GAPS)
     _, filtered = clean(series, tr=TR, confounds=confounds, sample_mask=keep, band=BAND)
     inner = slice(3, None)
     assert close(filtered, peer(series[:, inner], confounds.to_numpy()[inner], keep[inner]))
 
 
-def test_a_volume_dropped_together_with_its_mirror_image_is_interpolated_too(series):
+def test_symmetrically_censored_volumes_are_interpolated(series):
     keep = kept(30, VOLUMES - 31)
     spoiled = series.copy()
     spoiled[:, ~keep] = 1e5
@@ -86,7 +86,7 @@ def test_a_volume_dropped_together_with_its_mirror_image_is_interpolated_too(ser
     assert np.array_equal(ours, clean(series, tr=TR, confounds=None, sample_mask=keep, band=BAND)[1])
 
 
-def test_with_gaps_the_trend_is_over_true_time(series, confounds):
+def test_with_censoring_the_trend_follows_acquisition_time(series, confounds):
     keep = kept(*range(40, 90))
     denoised, _ = clean(series, tr=TR, confounds=confounds, sample_mask=keep, band=None)
     with_time = np.column_stack([np.arange(VOLUMES), confounds])
@@ -94,13 +94,13 @@ def test_with_gaps_the_trend_is_over_true_time(series, confounds):
     assert close(denoised, peer(centred, with_time, keep, band=None, detrend=False))
 
 
-def test_a_low_pass_without_confounds_is_that_of_nilearn(series):
+def test_low_pass_without_confounds_matches_nilearn(series):
     denoised, filtered = clean(series, tr=TR, confounds=None, sample_mask=EVERY, band=(0, 0.1))
     assert denoised is series
     assert close(filtered, peer(series, None, EVERY, band=(None, 0.1)))
 
 
-def test_long_runs_are_filtered_alike_without_the_matrix(series, confounds, monkeypatch):
+def test_long_runs_filtered_without_the_matrix_give_the_same_result(series, confounds, monkeypatch):
     keep = kept(0, *GAPS)
     by_matrix = clean(series, tr=TR, confounds=confounds, sample_mask=keep, band=BAND)[1]
     monkeypatch.setattr(denoise, "LONG", 10)
@@ -108,7 +108,7 @@ def test_long_runs_are_filtered_alike_without_the_matrix(series, confounds, monk
     assert close(clean(series, tr=TR, confounds=confounds, sample_mask=keep, band=BAND)[1], by_matrix.T)
 
 
-def test_nothing_to_do_returns_the_very_series(series):
+def test_same_array_is_returned_when_nothing_is_requested(series):
     denoised, filtered = clean(series, tr=TR, confounds=None, sample_mask=EVERY, band=None)
     assert denoised is series
     assert filtered is series
@@ -117,14 +117,14 @@ def test_nothing_to_do_returns_the_very_series(series):
     )
 
 
-def test_constant_series_stay_exactly_zero_and_others_lose_their_mean(series, confounds):
+def test_constant_series_become_exactly_zero_and_others_are_demeaned(series, confounds):
     denoised, filtered = clean(series, tr=TR, confounds=confounds, sample_mask=kept(*GAPS), band=BAND)
     assert not denoised[7].any()
     assert not filtered[7].any()
     assert np.abs(denoised.mean(axis=1)).max() < 1e-3
 
 
-def test_confounds_that_are_constant_or_repeated_change_nothing(series, confounds):
+def test_constant_or_redundant_confounds_change_nothing(series, confounds):
     more = confounds.assign(constant=1e6, again=confounds["c0"] * 3 - 7)
     for ours, plain in zip(
         clean(series, tr=TR, confounds=more, sample_mask=EVERY, band=BAND),
@@ -134,7 +134,7 @@ def test_confounds_that_are_constant_or_repeated_change_nothing(series, confound
         assert close(ours, plain.T)
 
 
-def test_a_planted_confound_is_gone_and_a_sine_in_the_band_stays():
+def test_planted_confound_is_removed_and_in_band_sine_preserved():
     time = np.arange(300) * TR
     sine, motion = np.sin(2 * np.pi * 0.04 * time), np.random.default_rng(2).standard_normal(300)
     series = (10000 + 10 * sine + 500 * motion)[None].astype(np.float32)
@@ -156,13 +156,13 @@ def test_a_planted_confound_is_gone_and_a_sine_in_the_band_stays():
         ({"sample_mask": kept(*range(30, 150)), "tr": 3.0}, "30 volumes are too few for the filter"),
     ],
 )
-def test_what_cannot_be_filtered_is_refused_with_the_numbers(confounds, changed, message):
+def test_runs_that_cannot_be_filtered_are_refused_with_the_numbers(confounds, changed, message):
     given = {"volumes": VOLUMES, "tr": TR, "confounds": confounds, "sample_mask": EVERY, "band": BAND} | changed
     with pytest.raises(DataError, match=message):
         check(given.pop("volumes"), **given)
 
 
-def test_confounds_that_leave_no_freedom_or_hold_gaps_are_refused(series, confounds):
+def test_confounds_leaving_no_degrees_of_freedom_or_with_missing_values_are_refused(series, confounds):
     many = pd.DataFrame(np.random.default_rng(3).standard_normal((VOLUMES, 45)))
     with pytest.raises(DataError, match=r"45 confounds \(45 of them independent\).*22 frequencies.*\(44\)"):
         clean(series, tr=TR, confounds=many, sample_mask=EVERY, band=BAND)
@@ -175,13 +175,13 @@ def test_confounds_that_leave_no_freedom_or_hold_gaps_are_refused(series, confou
         clean(series, tr=TR, confounds=confounds, sample_mask=EVERY, band=BAND)
 
 
-def test_bins_are_counted_as_the_spectrum_has_them():
+def test_number_of_frequency_bins_matches_the_discrete_spectrum():
     frequencies = np.fft.rfftfreq(VOLUMES, TR)[1:]
     assert bins(VOLUMES, tr=TR, band=BAND) == ((frequencies >= 0.01) & (frequencies <= 0.08)).sum()
     assert bins(200, tr=2.0, band=(0.01, 0.08)) == 29  # both ends are on the grid of 1/400 Hz
 
 
-def test_the_padding_is_scipys():
+def test_padding_length_equals_that_of_scipy():
     for band in (BAND, (0, 0.08)):
         sos = denoise.filter_sections(TR, band)
         least = denoise.padding_length(sos) + 1
@@ -190,7 +190,7 @@ def test_the_padding_is_scipys():
             signal.sosfiltfilt(sos, np.ones(least - 1))
 
 
-def test_volumes_are_censored_by_displacement_and_minutes_are_told():
+def test_volumes_are_censored_by_fd_and_remaining_minutes_computed():
     fd = np.array([np.nan, 0.1, 0.5, 0.51, 2.0])
     keep = sample_mask(fd, threshold=0.5)
     assert keep.tolist() == [True, True, True, False, False]
@@ -224,7 +224,7 @@ def table(tmp_path):
     return path
 
 
-def test_the_default_strategy_is_what_nilearn_loads_for_24_motion_parameters_and_tissues(table):
+def test_default_strategy_matches_nilearn_with_24_motion_parameters_and_wm_csf(table):
     image = table.with_name("sub-01_task-rest_run-1_space-X_desc-preproc_bold.nii.gz")
     parts = {"strategy": ("motion", "wm_csf"), "motion": "full", "wm_csf": "basic", "demean": False}
     theirs, steady = load_confounds(str(image), **parts)
@@ -235,7 +235,7 @@ def test_the_default_strategy_is_what_nilearn_loads_for_24_motion_parameters_and
 
 
 @pytest.mark.parametrize(("name", "columns"), [("simple", 30), ("scrubbing", 36), ("compcor", 32)])
-def test_nilearns_strategies_are_nilearns(table, name, columns):
+def test_nilearn_strategies_give_the_expected_columns_and_sample_mask(table, name, columns):
     ours, keep = choose(name, table, fd_threshold=0.5)
     assert ours.shape == (VOLUMES, columns)
     dropped = [0, 1] + ([50, 51, 52, 53] if name == "scrubbing" else [])  # pieces of under five volumes go too
@@ -246,7 +246,7 @@ def test_nilearns_strategies_are_nilearns(table, name, columns):
         assert not choose(name, table, fd_threshold=1e-9)[1].any()
 
 
-def test_ica_aroma_is_for_its_own_images(table):
+def test_ica_aroma_requires_aroma_denoised_images(table):
     aroma = table.with_name("sub-01_task-rest_run-1_space-MNI152NLin6Asym_desc-smoothAROMAnonaggr_bold.nii.gz")
     ours, _ = choose("ica_aroma", table, bold=aroma)
     assert {"csf", "white_matter", "cosine00"} <= set(ours)
@@ -255,7 +255,7 @@ def test_ica_aroma_is_for_its_own_images(table):
             choose("ica_aroma", table, bold=other)
 
 
-def test_no_strategy_keeps_all_and_an_unknown_one_is_told(table):
+def test_none_strategy_keeps_all_volumes_and_unknown_strategy_is_refused(table):
     nothing, keep = choose("none", table)
     assert nothing is None
     assert keep.all()
@@ -264,7 +264,7 @@ def test_no_strategy_keeps_all_and_an_unknown_one_is_told(table):
         choose("36p", table)
 
 
-def test_a_table_that_lacks_columns_or_is_none_is_told(table):
+def test_confounds_tables_with_missing_columns_or_invalid_content_are_refused(table):
     frame = read_confounds(table)
     frame.drop(columns=["csf", "rot_z"]).to_csv(table, sep="\t", index=False, na_rep="n/a")
     with pytest.raises(DataError, match="lacks 2 of the 26 columns that --denoise 24p-wm-csf requires: rot_z, csf"):

@@ -88,21 +88,21 @@ COPIES = {
 
 
 class TestIdentical:
-    def test_a_row_that_stands_there_twice_is_found_and_told_once(self, grid):
+    def test_duplicated_scan_is_reported_once(self, grid):
         images = volumes(12, 0)
         images[7] = images[3]
         assert find(grid, images) == [
             duplicates.Pair(3, 7, "identical", f"all {grid.voxels} values are equal"),
         ]
 
-    def test_minus_zero_is_zero_and_two_people_are_enough(self, grid):
+    def test_negative_zero_equals_zero_and_two_participants_suffice(self, grid):
         images = volumes(2, 1)
         images[:, 10:12] = 0
         images[1] = images[0]
         images[1, 10] = -0.0
         assert kinds(find(grid, images)) == [(0, 1, "identical")]
 
-    def test_three_names_of_one_scan_are_three_pairs(self, grid):
+    def test_three_copies_of_one_scan_are_reported_as_three_pairs(self, grid):
         images = volumes(10, 2)
         images[[4, 9]] = images[1]
         assert kinds(find(grid, images)) == [(1, 4, "identical"), (1, 9, "identical"), (4, 9, "identical")]
@@ -111,7 +111,7 @@ class TestIdentical:
 class TestAlike:
     @pytest.mark.parametrize("how", COPIES)
     @pytest.mark.parametrize("count", [4, 8, 30])
-    def test_a_copy_that_was_changed_is_found_among_few_and_many(self, grid, how, count):
+    def test_altered_copy_is_detected_in_small_and_large_samples(self, grid, how, count):
         images = volumes(count, count)
         images[-1] = COPIES[how](images[0])
         found = find(grid, images)
@@ -119,14 +119,14 @@ class TestAlike:
         assert ("flipped left-right" in found[0].measure) == (how == "mirrored")
 
     @pytest.mark.parametrize("count", [20, 30, 40])
-    def test_a_copy_up_to_rounding_is_found_however_much_the_other_pairs_differ(self, grid, count):
+    def test_mirrored_copy_with_rounding_errors_is_detected(self, grid, count):
         images = volumes(count, count)
         rounding = np.random.default_rng(0).uniform(1 - 1e-6, 1 + 1e-6, SHAPE)
         images[-1] = COPIES["mirrored"](images[0]) * rounding
         assert kinds(find(grid, images)) == [(0, count - 1, "alike")]
 
     @pytest.mark.parametrize("count", [5, 24])
-    def test_the_likeness_is_that_of_its_definition(self, grid, count):
+    def test_likeness_matches_the_slow_definition(self, grid, count):
         images = volumes(count, 3)
         images[3] = COPIES["noisy"](images[1])
         images[4] = 1.2 * COPIES["noisy"](images[0])
@@ -136,25 +136,25 @@ class TestAlike:
         for pair, told in found.items():
             assert float(re.search(r"likeness (\S+)", told)[1]) == pytest.approx(expected[pair], abs=0.001)
 
-    def test_everybody_there_twice_is_found(self, grid):
+    def test_fully_duplicated_sample_is_detected(self, grid):
         images = volumes(12, 4)
         random = np.random.default_rng(5)
         images[6:] = [image + 0.5 * SPREAD * field(random, 1) for image in images[:6]]
         assert kinds(find(grid, images)) == [(row, row + 6, "alike") for row in range(6)]
 
-    def test_follow_ups_of_a_participant_are_not_reported_but_those_under_another_name_are(self, grid):
+    def test_follow_ups_are_reported_only_under_another_participant_label(self, grid):
         images = volumes(10, 6)
         images[7], images[8], images[9] = images[0], COPIES["noisy"](images[1]), COPIES["scaled"](images[2])
         people = [*names(7), "sub-0", "sub-1", "sub-other"]
         assert kinds(find(grid, images, people)) == [(2, 9, "alike")]
 
     @pytest.mark.parametrize(("count", "sigma"), [(4, 2.0), (6, 3.0), (12, 3.0), (40, 2.0)])
-    def test_independent_people_are_no_finding(self, grid, count, sigma):
+    def test_independent_participants_are_not_reported(self, grid, count, sigma):
         assert [pair for seed in range(10) for pair in find(grid, volumes(count, seed, sigma=sigma))] == []
 
     @pytest.mark.parametrize("away", [20, 3, 2])
     @pytest.mark.parametrize("copied", [False, True])
-    def test_a_site_that_differs_by_three_sds_is_no_finding_and_hides_no_copy(self, grid, away, copied):
+    def test_site_shift_of_three_sds_is_not_reported_and_hides_no_copy(self, grid, away, copied):
         for seed in range(5):
             images = volumes(40, seed)
             images[:away] += 3 * SPREAD * field(np.random.default_rng(100 + seed), 2)
@@ -162,27 +162,27 @@ class TestAlike:
                 images[1] = COPIES["noisy"](images[0])
             assert kinds(find(grid, images)) == [(0, 1, "alike")] * copied
 
-    def test_people_who_are_near_the_mean_are_no_finding(self, grid):
+    def test_participants_near_the_mean_are_not_reported(self, grid):
         for seed in range(5):
             images = volumes(20, seed)
             mean = images.mean(axis=0)
             images[[3, 8, 9]] = mean + 0.4 * (images[[3, 8, 9]] - mean)
             assert find(grid, images) == []
 
-    def test_siblings_who_share_two_fifths_of_their_variance_are_no_finding(self, grid):
+    def test_siblings_correlated_at_0_4_are_not_reported(self, grid):
         for seed in range(5):
             images = volumes(20, seed)
             mean = images.mean(axis=0)
             images[1] = mean + 0.4 * (images[0] - mean) + np.sqrt(1 - 0.4**2) * (images[1] - mean)
             assert find(grid, images) == []
 
-    def test_the_limit_of_chance_is_that_of_sums_of_squares(self):
+    def test_chance_limit_matches_the_chi_square_quantile(self):
         random = np.random.default_rng(7)
         for freedom in (40, 100, 400):
             limit = duplicates.chance_limit(np.sort(random.chisquare(freedom, 100000)), 5000)
             assert limit == pytest.approx(chi2.ppf(duplicates.EXPECTED_FALSE_ALARMS / 100000, freedom), rel=0.1)
 
-    def test_maps_so_smooth_that_strangers_look_alike_by_chance_are_no_finding(self, grid):
+    def test_very_smooth_unrelated_maps_are_not_reported(self, grid):
         assert [pair for seed in range(6) for pair in find(grid, volumes(30, seed, sigma=8.0))] == []
 
     def test_no_copy_of_the_data_is_made_in_memory(self, tmp_path, monkeypatch):
@@ -200,14 +200,14 @@ class TestAlike:
 
 class TestSlices:
     @pytest.mark.parametrize(("axis", "plane"), [(0, "sagittal"), (1, "coronal"), (2, "axial")])
-    def test_a_copied_block_is_found_with_its_axis_and_range(self, grid, axis, plane):
+    def test_copied_slices_are_reported_with_axis_and_range(self, grid, axis, plane):
         images = volumes(8, 9)
         block = tuple(slice(8, 15) if one == axis else slice(None) for one in range(3))
         images[(6, *block)] = images[(2, *block)]
         told = f"7 {plane} slices are identical, 8 to 14 along axis {axis} of the grid"
         assert find(grid, images) == [duplicates.Pair(2, 6, "slices", told)]
 
-    def test_two_blocks_are_two_findings_and_four_slices_are_none(self, grid):
+    def test_two_copied_blocks_are_both_reported_and_four_slices_are_not(self, grid):
         images = volumes(8, 10)
         for block in (slice(2, 7), slice(8, 12), slice(13, 19)):
             images[5, :, :, block] = images[1, :, :, block]
@@ -215,7 +215,7 @@ class TestSlices:
         told = [pair.measure for pair in find(grid, images) if pair.kind == "slices"]
         assert [re.search(r"\d+ to \d+", one)[0] for one in told] == ["2 to 6", "13 to 18"]
 
-    def test_slices_that_are_flat_or_hold_few_voxels_do_not_count(self, grid):
+    def test_flat_slices_and_slices_with_few_voxels_are_ignored(self, grid):
         images = volumes(6, 11)
         images[:, :, :, 3:10] = 0
         assert find(grid, images) == []
@@ -226,7 +226,7 @@ class TestSlices:
         assert max(small[9:].sum(axis=(1, 2))) < 100
         assert [pair for pair in find(Grid(small, AFFINE), images) if pair.kind == "slices"] == []
 
-    def test_slices_of_one_participant_or_at_another_place_are_no_finding(self, grid):
+    def test_slices_of_the_same_participant_or_at_another_position_are_not_reported(self, grid):
         images = volumes(8, 13)
         images[1, :, 5:14] = images[0, :, 5:14]
         images[3, :, 5:14] = images[2, :, 6:15]

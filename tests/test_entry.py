@@ -67,36 +67,36 @@ def bare(tmp_path_factory):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_checkout_that_is_installed_answers_from_any_folder(way, tmp_path):
+def test_installed_checkout_runs_from_any_folder(way, tmp_path):
     check_answers(sys.executable, words(way, PACKAGE), tmp_path)
 
 
 @pytest.mark.parametrize("way", ["file", "folder"])
-def test_a_checkout_that_is_not_installed_answers_from_any_folder(way, bare, tmp_path):
+def test_uninstalled_checkout_runs_by_path_from_any_folder(way, bare, tmp_path):
     assert call(bare, "-c", "import bids_app.cli", cwd=tmp_path).returncode != 0
     check_answers(bare, words(way, PACKAGE), tmp_path)
 
 
 @pytest.mark.parametrize("way", ["-m bids_app.run", "-m bids_app"])
-def test_a_checkout_that_is_not_installed_answers_by_its_name_in_its_own_folder(way, bare):
+def test_uninstalled_checkout_runs_as_a_module_from_the_repository_root(way, bare):
     check_answers(bare, words(way, PACKAGE), ROOT)
 
 
-def test_a_file_runs_the_package_that_it_stands_in_though_another_is_installed(tmp_path):
+def test_run_py_uses_the_enclosing_package_rather_than_the_installed_one(tmp_path):
     shutil.copytree(PACKAGE, tmp_path / "bids_app", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "bids_app" / "__init__.py").write_text('__version__ = "another"\n')
     told = call(sys.executable, tmp_path / "bids_app" / "run.py", "--version", cwd=tmp_path)
     assert told.stdout == "pellucid another\n"
 
 
-def test_a_level_that_is_started_by_its_file_ends_with_its_own_exit_code(bare, elsewhere):
+def test_run_by_path_ignores_modules_of_the_working_folder_and_returns_the_exit_code(bare, elsewhere):
     done = call(bare, PACKAGE / "run.py", "bids", "out", "participant", cwd=elsewhere)
     assert done.returncode == 16, done.stderr
     assert "has no dataset_description.json" in done.stderr
 
 
 @pytest.mark.slow
-def test_workers_of_a_file_that_is_not_installed_look_in_no_folder_of_its_package(bare, tmp_path, with_template):
+def test_workers_of_an_uninstalled_checkout_do_not_import_from_the_package_folder(bare, tmp_path, with_template):
     write(tmp_path / "bids", people=4, resolution=4.0, random_seed=3)
     with_template(tmp_path / "work")
     (tmp_path / "spy").mkdir()
@@ -126,7 +126,7 @@ def test_workers_of_a_file_that_is_not_installed_look_in_no_folder_of_its_packag
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_a_wheel_answers_from_any_folder(bare, elsewhere):
+def test_wheel_runs_from_any_folder(bare, elsewhere):
     uv = shutil.which("uv") or ROOT / ".venv-uv" / "bin" / "uv"
     subprocess.run([uv, "pip", "install", "--quiet", "--no-deps", "--python", bare, ROOT], check=True)
     (package,) = bare.parents[1].glob("lib/python3*/site-packages/bids_app")

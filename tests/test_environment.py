@@ -25,7 +25,7 @@ def clean(monkeypatch, tmp_path):
     return monkeypatch
 
 
-def test_where_there_is_a_home_libraries_keep_their_own_places(clean, tmp_path):
+def test_with_a_home_folder_library_caches_keep_the_defaults(clean, tmp_path):
     environment.configure_environment(tmp_path / "work")
     assert [
         name for name in (*environment.CACHES, *environment.DOWNLOADS, "NUMBA_CACHE_DIR") if name in os.environ
@@ -34,7 +34,7 @@ def test_where_there_is_a_home_libraries_keep_their_own_places(clean, tmp_path):
 
 
 @pytest.mark.parametrize("apptainer", [False, True])
-def test_without_a_home_all_goes_below_the_work_folder(clean, tmp_path, apptainer):
+def test_without_a_home_folder_caches_go_below_the_work_folder(clean, tmp_path, apptainer):
     if apptainer:
         clean.setenv("APPTAINER_CONTAINER", "/image.sif")
     else:
@@ -44,7 +44,7 @@ def test_without_a_home_all_goes_below_the_work_folder(clean, tmp_path, apptaine
         assert Path(os.environ[name]).is_relative_to(tmp_path / "work")
 
 
-def test_what_the_user_has_set_or_fetched_stays(clean, tmp_path):
+def test_user_cache_settings_and_downloads_are_kept(clean, tmp_path):
     clean.setenv("APPTAINER_CONTAINER", "/image.sif")
     clean.setenv("MPLCONFIGDIR", "/mine")
     (tmp_path / "home" / ".cache" / "huggingface").mkdir(parents=True)
@@ -54,7 +54,7 @@ def test_what_the_user_has_set_or_fetched_stays(clean, tmp_path):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="takes another user's number")
-def test_a_user_whom_the_machine_does_not_know_has_a_name():
+def test_unknown_user_id_gets_a_user_name():
     code = (
         "import os, pwd, getpass; from pathlib import Path; from bids_app import environment\n"
         "os.setgroups([]); os.setgid(12345); os.setuid(12345)\n"
@@ -66,7 +66,7 @@ def test_a_user_whom_the_machine_does_not_know_has_a_name():
 
 
 @pytest.mark.slow
-def test_a_work_folder_takes_what_numba_compiled_when_the_image_was_built(tmp_path):
+def test_numba_kernels_compiled_with_the_image_are_reused_in_the_work_folder(tmp_path):
     """As in the image: another process has compiled into a folder that nobody writes to any more."""
     found = (
         "from bids_app.maps import _ranks; from numba.core.sigutils import normalize_signature\n"

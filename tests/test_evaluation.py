@@ -38,7 +38,7 @@ def drawn_people(true):
 
 
 class TestAuroc:
-    def test_it_is_the_share_of_ordered_pairs_within_folds(self):
+    def test_auroc_is_the_proportion_of_concordant_pairs_within_folds(self):
         random = np.random.default_rng(0)
         positive, fold = random.random(60) > 0.6, random.integers(0, 5, 60)
         score = random.integers(0, 6, 60) / 5  # with ties
@@ -50,17 +50,17 @@ class TestAuroc:
                     right += 1.0 if score[i] > score[j] else 0.5 if score[i] == score[j] else 0.0
         assert scores.auroc(positive, score, fold) == pytest.approx(right / pairs, abs=1e-12)
 
-    def test_it_equals_scikit_learn_in_a_single_fold(self):
+    def test_auroc_matches_scikit_learn_in_a_single_fold(self):
         random = np.random.default_rng(1)
         positive, score = random.random(80) > 0.5, random.integers(0, 20, 80).astype(float)
         assert scores.auroc(positive, score, np.zeros(80)) == pytest.approx(roc_auc_score(positive, score), abs=1e-12)
 
-    def test_a_model_that_scores_everybody_higher_does_not_matter(self):
+    def test_auroc_ignores_score_offsets_between_folds(self):
         random = np.random.default_rng(2)
         positive, fold, score = random.random(60) > 0.5, np.arange(60) % 3, random.random(60)
         assert scores.auroc(positive, score + 10 * fold, fold) == scores.auroc(positive, score, fold)
 
-    def test_several_classes_are_each_told_from_the_rest(self):
+    def test_multiclass_auroc_is_macro_averaged_one_vs_rest(self):
         classes = ("a", "b", "c")
         table = predictions(45, classes=classes, folds=1)
         columns = table[[f"probability_{name}" for name in classes]].to_numpy()
@@ -69,7 +69,7 @@ class TestAuroc:
         assert row["auroc"] == pytest.approx(expected, abs=1e-12)
         assert "sensitivity" not in row
 
-    def test_the_bootstrap_draws_each_class_at_its_own_size(self):
+    def test_bootstrap_resamples_within_each_class(self):
         true = np.array([0] * 12 + [1] * 7)
         probability = np.random.default_rng(3).random((19, 2))
         area, (low, high) = scores.auroc_interval(true, probability, np.zeros(19), weights=drawn_people(true))
@@ -81,7 +81,7 @@ class TestAuroc:
         np.testing.assert_allclose((low, high), np.percentile(drawn, [2.5, 97.5]), atol=0.03)
         assert low < area < high
 
-    def test_six_people_ranked_right_do_not_make_it_certain(self):
+    def test_interval_of_a_perfect_auroc_in_six_participants_is_wide(self):
         true = np.array([0, 0, 0, 1, 1, 1])
         area, (low, high) = scores.auroc_interval(
             true, np.column_stack([1 - true, true]).astype(float), np.zeros(6), weights=drawn_people(true)
@@ -89,7 +89,7 @@ class TestAuroc:
         assert area == high == 1.0
         assert 0.3 < low < 0.8
 
-    def test_newcombes_bounds_solve_his_equation(self):
+    def test_newcombe_bounds_solve_the_newcombe_equation(self):
         area, m, n = 0.8, 15, 25
         for theta in scores.newcombe_interval(area, m, n):
             spread = 1 + ((m + n) / 2 - 1) * ((1 - theta) / (2 - theta) + theta / (1 + theta))
@@ -105,20 +105,20 @@ class TestBalancedAccuracy:
             scores.wilson_interval(right, n), proportion_confint(right, n, method="wilson"), atol=1e-12
         )
 
-    def test_it_agrees_with_scikit_learn_and_lies_in_its_interval(self):
+    def test_balanced_accuracy_matches_scikit_learn_and_lies_within_the_interval(self):
         table = predictions(41, effect=0.6)
         row = scores.score_table(table, CLASSES).iloc[0]
         assert row["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(table["true"], table["predicted"]))
         assert row["balanced_accuracy"] == pytest.approx((row["sensitivity"] + row["specificity"]) / 2)
         assert row["balanced_accuracy_low"] < row["balanced_accuracy"] < row["balanced_accuracy_high"]
 
-    def test_a_perfect_score_of_few_people_is_not_certain(self):
+    def test_interval_of_a_perfect_score_in_few_participants_is_wide(self):
         mean, (low, high) = scores.balanced_accuracy_interval([(4, 4), (4, 4)])
         assert mean == high == 1.0
         # each Wilson bound is 4 / (4 + z^2) = 0.51; the mean of two falls short by 1 / sqrt(2) of that
         assert low == pytest.approx(1 - (1 - 4 / (4 + 1.959964**2)) / np.sqrt(2), abs=1e-6)
 
-    def test_the_interval_covers_the_truth_about_as_often_as_it_says(self):
+    def test_interval_has_about_nominal_coverage(self):
         random = np.random.default_rng(0)
         covered = 0
         for first, second in zip(random.binomial(20, 0.85, 2000), random.binomial(12, 0.65, 2000), strict=True):
@@ -128,7 +128,7 @@ class TestBalancedAccuracy:
 
 
 class TestTable:
-    def test_every_cell_and_repeat_has_a_row_that_the_seed_decides(self):
+    def test_every_model_and_repeat_has_a_reproducible_row(self):
         both = pd.concat([predictions(repeats=2), predictions(repeats=2, seed=1).assign(cell="cnn3d/gm")])
         table = scores.score_table(both, CLASSES, seed=3)
         assert table[["cell", "repeat"]].to_numpy().tolist() == [[c, r] for c in ("svm/gm", "cnn3d/gm") for r in (0, 1)]
@@ -137,17 +137,17 @@ class TestTable:
         alone = scores.score_table(both[both["cell"] == "cnn3d/gm"], CLASSES, seed=3)
         pd.testing.assert_frame_equal(alone, table.iloc[2:].reset_index(drop=True))
 
-    def test_a_person_with_three_sessions_is_one_person(self):
+    def test_three_sessions_count_as_one_participant(self):
         once = predictions(20)
         thrice = pd.concat([once.assign(session_id=session) for session in "123"])
         pd.testing.assert_frame_equal(scores.score_table(thrice, CLASSES), scores.score_table(once, CLASSES))
 
-    def test_sensitivity_is_of_the_second_class(self):
+    def test_sensitivity_refers_to_the_second_class(self):
         table = predictions(20).assign(predicted="patient")
         row = scores.score_table(table, CLASSES).iloc[0]
         assert (row["sensitivity"], row["specificity"], row["balanced_accuracy"]) == (1.0, 0.0, 0.5)
 
-    def test_a_class_that_nobody_has_is_told(self):
+    def test_empty_class_is_refused_by_name(self):
         table = predictions(20)
         with pytest.raises(DataError, match="no participant of class patient"):
             scores.score_table(table[table["true"] == "control"], CLASSES)
@@ -166,7 +166,7 @@ def judge(*, effect=3.0, chance=None, rivals=None, unknown=(), classes=CLASSES, 
 
 
 class TestVerdict:
-    def test_what_beats_chance_and_every_rival_is_a_claim_with_its_numbers(self):
+    def test_model_above_chance_and_every_baseline_is_a_claim_with_numbers(self):
         told, table = judge()
         assert told.claim
         assert told.text.startswith(
@@ -195,42 +195,42 @@ class TestVerdict:
             ({"rivals": BEATEN | {"site": (0.1, (0.0, 0.2))}}, "no better", "better than site alone (difference"),
         ],
     )
-    def test_every_rule_that_speaks_against_a_claim_says_why(self, given, kind, says):
+    def test_each_rule_against_a_claim_states_the_reason(self, given, kind, says):
         told, _ = judge(**given)
         assert (told.kind, told.claim) == (kind, False)
         assert says in told.text
         assert told.text.endswith("its heatmaps should not be interpreted.")
 
-    def test_a_score_that_is_not_above_one_in_the_number_of_classes_is_no_finding_whatever_its_p(self):
+    def test_score_below_chance_is_not_a_claim_even_with_a_small_p_value(self):
         told, _ = judge(effect=-1.0, chance={"p_corrected": 0.01, "critical_score": 0.31})
         assert told.kind == "chance"
 
-    def test_the_first_rule_that_applies_is_taken(self):
+    def test_first_applicable_rule_determines_the_verdict(self):
         chance = {"p_corrected": 0.2}
         assert judge(chance=chance, unknown=["the site is unknown"])[0].kind == "chance"
         bad = {"site": (-0.1, (-0.2, 0.1))}
         assert judge(unknown=["the site is unknown"], rivals=bad)[0].kind == "unjudged"
         assert judge(chance=chance | {"permutations": 3}, rivals=bad)[0].kind == "unjudged"
 
-    def test_the_first_repeat_is_judged_and_the_range_of_all_is_told(self):
+    def test_first_repeat_is_judged_and_the_range_of_all_reported(self):
         told, table = judge(repeats=3)
         every = table["balanced_accuracy"]
         assert f"first of 3 repeats, which range from {every.min():.2f} to {every.max():.2f}" in told.text
         assert f"balanced accuracy {every[0]:.2f}" in told.text
 
-    def test_chance_is_one_in_the_number_of_classes(self):
+    def test_chance_level_is_one_over_the_number_of_classes(self):
         told, _ = judge(classes=("a", "b", "c"))
         assert "distinguished a, b and c above chance" in told.text
         assert "chance 0.33" in told.text
 
-    def test_the_words_say_what_was_measured(self):
+    def test_verdict_text_makes_no_clinical_claims(self):
         for given in ({}, {"chance": {"p_corrected": 0.5}}, {"unknown": ["age is unknown"]}):
             text = judge(**given)[0].text
             assert not any(word in text for word in ("disease", "diagnos", "significant", "affected", "damage"))
 
 
 class TestCompare:
-    def test_the_difference_is_that_of_balanced_accuracies_and_its_interval_that_of_paired_draws(self):
+    def test_difference_in_balanced_accuracy_has_a_paired_bootstrap_interval(self):
         one, other = (scores.average_sessions(predictions(50, effect, seed=3), CLASSES) for effect in (2.0, 0.5))
         middle, (low, high) = compare.bootstrap_difference(one, other, seed=0)
         apart = [balanced_accuracy_score(each["true"], each["predicted"]) for each in (one, other)]
@@ -243,7 +243,7 @@ class TestCompare:
         np.testing.assert_allclose((low, high), np.percentile(drawn, [2.5, 97.5]), atol=0.03)
         assert compare.bootstrap_difference(one, one, seed=0) == (0.0, (0.0, 0.0))
 
-    def test_the_corrected_t_is_the_plain_one_with_a_larger_variance(self):
+    def test_corrected_resampled_t_inflates_the_variance_of_the_plain_t(self):
         differences = np.random.default_rng(0).normal(0.1, 0.1, 30)
         plain = ttest_1samp(differences, 0).statistic
         t, p = compare.corrected_resampled_t(differences, train=90, test=10)
@@ -252,7 +252,7 @@ class TestCompare:
         assert np.isnan(compare.corrected_resampled_t(differences[:1], train=9, test=1)[0])
         assert compare.corrected_resampled_t(np.zeros(5), train=9, test=1) == (0.0, 1.0)
 
-    def test_cells_are_compared_over_the_folds_that_hold_out_every_class(self):
+    def test_models_are_compared_over_folds_that_hold_out_every_class(self):
         one, other = predictions(40, 2.0, repeats=2), predictions(40, 0.0, seed=9, repeats=2).assign(cell="cnn3d/gm")
         one.loc[(one["repeat"] == 1) & (one["fold"] == 2), "true"] = "patient"
         (row,) = compare.compare_pairs(pd.concat([one, other]), train=30, test=10).to_dict("records")
@@ -265,7 +265,7 @@ class TestCompare:
         assert row["difference"] == pytest.approx(np.mean(differences))
         assert (row["t"], row["p"]) == compare.corrected_resampled_t(np.array(differences).round(12), train=30, test=10)
 
-    def test_what_is_rounding_is_no_difference(self):
+    def test_rounding_error_is_not_a_difference(self):
         """0.7 - 0.4 and 0.1 - 0.4 are not quite 0.3 and -0.3."""
         assert compare.corrected_resampled_t(np.array([0.7 - 0.4, 0.1 - 0.4]), train=9, test=1) == (0.0, 1.0)
 
@@ -283,7 +283,7 @@ def people(n=60, seed=0):
 
 
 class TestBaselines:
-    def test_what_differs_between_classes_is_found_and_what_does_not_is_not(self):
+    def test_baselines_beat_chance_only_for_variables_that_differ_between_classes(self):
         table = people()
         splits = folds.stratified_folds(table["class"].tolist(), table["participant_id"].tolist(), folds=5)
         told = baselines.predict_baselines(table, splits, CLASSES)
@@ -294,7 +294,7 @@ class TestBaselines:
         assert rows.loc["brain size", "balanced_accuracy"] == 0.5
         assert (told.groupby("cell")["participant_id"].nunique() == 60).all()
 
-    def test_people_held_out_do_not_change_who_is_predicted_what(self):
+    def test_baseline_predictions_do_not_depend_on_other_held_out_participants(self):
         table = people()
         splits = folds.stratified_folds(table["class"].tolist(), table["participant_id"].tolist(), folds=5)[:1]
         first = baselines.predict_baselines(table, splits, CLASSES)
@@ -302,7 +302,7 @@ class TestBaselines:
         second = baselines.predict_baselines(table, splits, CLASSES)
         assert first.groupby("cell").head(1).equals(second.groupby("cell").head(1))
 
-    def test_that_a_value_lacks_is_a_value_of_its_own(self):
+    def test_missing_value_is_treated_as_a_category(self):
         table = people()
         table["age"] = np.where(table["class"] == "patient", np.nan, 40.0)
         splits = folds.stratified_folds(table["class"].tolist(), table["participant_id"].tolist(), folds=5)
@@ -317,7 +317,7 @@ class TestBaselines:
             (None, {"age and sex", "site", "brain size"}, []),
         ],
     )
-    def test_one_that_has_the_label_itself_is_no_rival(self, label, left, sentences):
+    def test_baseline_containing_the_label_is_omitted(self, label, left, sentences):
         table = people()
         splits = folds.stratified_folds(table["class"].tolist(), table["participant_id"].tolist(), folds=2)
         assert set(baselines.predict_baselines(table, splits, CLASSES, label=label)["cell"]) == left
@@ -326,7 +326,7 @@ class TestBaselines:
 
 
 class TestAudit:
-    def test_each_row_is_the_test_that_it_names(self):
+    def test_each_row_reports_the_named_statistical_test(self):
         table = people()
         rows = {row["what"]: row for row in audit.audit_classes(table, table, CLASSES)}
         assert set(rows) == {"site", "sex", "age", "brain size (TIV)"}
@@ -339,7 +339,7 @@ class TestAudit:
         assert rows["brain size (TIV)"]["test"] == "none (one value)"
         assert not rows["brain size (TIV)"]["uneven"]
 
-    def test_who_was_left_out_is_compared_too(self):
+    def test_exclusions_are_compared_between_classes(self):
         everyone = people()
         everyone.loc[everyone["class"] == "patient", "used"] = np.arange(30) < 15
         used = everyone[everyone["used"]]
@@ -347,7 +347,7 @@ class TestAudit:
         assert row["uneven"]
         assert row["by_class"]["patient"] == {"excluded": 15, "included": 15}
 
-    def test_a_class_that_one_of_two_sites_has_is_named(self):
+    def test_class_confined_to_one_of_two_sites_is_named(self):
         table = people()
         assert audit.list_single_site_classes(table, CLASSES) == []
         table["site"] = np.where(table["class"] == "patient", "A", table["site"])
@@ -378,7 +378,7 @@ class TestSites:
             kernels.append(permutation.FoldKernel(svm.gram_matrix(x[train], x[test]), train, test))
         return kernels, site.tolist()
 
-    def test_a_site_that_shifts_its_maps_is_told_and_sites_without_a_trace_are_not(self):
+    def test_site_is_predictable_only_if_sites_shift_the_maps(self):
         found = [
             sites.site_prediction_score(*self.study(shift), decide=svm.decision_function)["balanced_accuracy"]
             for shift in (0.0, 2.0)
@@ -386,7 +386,7 @@ class TestSites:
         assert abs(found[0] - 1 / 3) < 0.2
         assert found[1] > 0.9
 
-    def test_a_site_that_does_not_train_is_not_asked_about(self):
+    def test_site_absent_from_training_is_omitted(self):
         kernels, names = self.study(2.0)
         names = ["D" if row in kernels[0].test else name for row, name in enumerate(names)]
         found = sites.site_prediction_score(kernels, names, decide=svm.decision_function)
@@ -394,7 +394,7 @@ class TestSites:
         assert found["chance"] == pytest.approx(1 / 3)
         assert sites.site_prediction_score(kernels, ["A"] * 60, decide=svm.decision_function) == {}
 
-    def test_accuracy_within_sites_is_that_of_their_people(self):
+    def test_accuracy_by_site_uses_the_participants_of_each_site(self):
         told = scores.average_sessions(predictions(40, 1.0), CLASSES)
         of = {person: "A" if row < 30 else "B" for row, person in enumerate(told["participant_id"])}
         told.loc[told["participant_id"].map(of) == "B", "true"] = "patient"

@@ -80,7 +80,7 @@ def slow_decision(x, y, new, prior):
 
 @pytest.mark.parametrize("part", WITH_PRIOR, ids=lambda part: part.__name__.rpartition(".")[2])
 @pytest.mark.parametrize("effect", [0.0, 1.5])
-def test_decisions_are_those_of_the_definition_with_matrices_of_voxels_by_voxels(part, effect):
+def test_decisions_match_the_definition_with_voxel_by_voxel_matrices(part, effect):
     x, y = people(effect=effect)
     new, _ = people(n=7, seed=1)
     shuffled = np.random.default_rng(2).permutation(y)
@@ -91,7 +91,7 @@ def test_decisions_are_those_of_the_definition_with_matrices_of_voxels_by_voxels
 
 
 @pytest.mark.parametrize("part", WITH_PRIOR, ids=lambda part: part.__name__.rpartition(".")[2])
-def test_voxel_weights_give_the_decisions_of_products_also_of_two_channels(part):
+def test_voxel_weights_reproduce_kernel_decisions_with_two_channels(part):
     x, y = people(effect=1.0)
     both, new = np.concatenate([x, x[::-1] ** 2], axis=1), np.concatenate([people(n=5, seed=3)[0]] * 2, axis=1)
     machine = part.build(2, 2, (x.shape[1],), voxel_mm=MM, seed=0)
@@ -102,7 +102,7 @@ def test_voxel_weights_give_the_decisions_of_products_also_of_two_channels(part)
     assert logits == pytest.approx(decisions, rel=1e-3, abs=1e-4)
 
 
-def test_a_hundred_and_one_labellings_at_once_are_those_one_by_one():
+def test_batched_labellings_give_the_same_decisions_as_single_ones():
     x, y = people()
     random = np.random.default_rng(0)
     labellings = np.array([random.permutation(y) for _ in range(LABELLINGS_AT_ONCE + 1)])
@@ -111,7 +111,7 @@ def test_a_hundred_and_one_labellings_at_once_are_those_one_by_one():
     assert model_averaging.decision_function(inner, labellings)[[0, -1]] == pytest.approx(np.array(each), abs=1e-9)
 
 
-def test_means_are_over_the_voxels_of_a_group_and_channels_never_share_one():
+def test_group_means_are_taken_within_regions_separately_per_channel():
     x = np.random.default_rng(0).normal(size=(3, 2 * len(INDEX))).astype(np.float32)
     labels = PLACES.labels("regions", x.shape[1])
     found = group_means(x, labels, np.zeros(x.shape[1]))
@@ -125,14 +125,14 @@ def test_means_are_over_the_voxels_of_a_group_and_channels_never_share_one():
 
 
 @pytest.mark.parametrize(("mm", "edges"), [(1.0, 6), (1.5, 4), (2.0, 3), (3.0, 2), (4.0, 2), (8.0, 1)])
-def test_cubes_have_edges_of_about_6_mm_whatever_the_voxels(mm, edges):
+def test_cube_edges_are_about_6_mm_for_any_voxel_size(mm, edges):
     index = np.argwhere(np.ones((12, 12, 12), bool))
     labels = VoxelGrid(index, (mm,) * 3).labels(CUBES, len(index))
     assert np.bincount(labels).max() == edges**3
     assert all(np.ptp(index[labels == one], axis=0).max() < edges for one in range(labels.max() + 1))
 
 
-def test_without_two_regions_in_the_mask_regional_is_refused_and_averaging_does_without():
+def test_without_two_regions_regional_is_refused_and_model_averaging_omits_regions():
     x, y = people()
     bare = VoxelGrid(INDEX, MM, np.zeros(len(INDEX), int))
     with pytest.raises(DataError, match="fewer than two regions"):
@@ -157,7 +157,7 @@ FOCAL, WHOLE = (INDEX // 2 == (2, 2, 1)).all(axis=1), PARCELS == 2
 @pytest.mark.parametrize(
     ("where", "effect", "best"), [(FOCAL, 1.2, single_effect), (WHOLE, 0.5, regional)], ids=["a cube", "a region"]
 )
-def test_what_looks_for_places_sees_a_local_effect_that_svm_misses_and_averaging_is_close_to_it(where, effect, best):
+def test_localised_priors_beat_svm_on_local_effects_and_model_averaging_comes_close(where, effect, best):
     found = {part: [] for part in (svm, best, model_averaging)}
     for seed in range(12):
         x, y = people(n=60, seed=seed, effect=effect, where=where)
@@ -168,7 +168,7 @@ def test_what_looks_for_places_sees_a_local_effect_that_svm_misses_and_averaging
     assert mean[model_averaging] > mean[best] - 0.03
 
 
-def test_averaging_is_close_to_svm_where_everything_differs_a_little():
+def test_model_averaging_is_close_to_svm_for_diffuse_effects():
     random = np.random.default_rng(7)
     found = {part: [] for part in (svm, model_averaging)}
     for seed in range(12):

@@ -111,7 +111,7 @@ every_pair = pytest.mark.parametrize(("name", "kind"), list(pairs()))
 
 
 @pytest.mark.parametrize("name", catalogue.names("explainers"))
-def test_it_declares_sign_unit_what_it_is_of_and_its_source(name):
+def test_explainer_declares_sign_unit_scope_and_source(name):
     explainer = catalogue.load("explainers", name)
     assert explainer.SIGN in ("both", "positive")
     assert explainer.UNIT
@@ -121,13 +121,13 @@ def test_it_declares_sign_unit_what_it_is_of_and_its_source(name):
 
 
 @pytest.mark.parametrize("name", catalogue.names("explainers"))
-def test_a_wrong_pair_is_refused_with_the_reason(name):
+def test_refusal_of_an_unsupported_network_names_the_explainer(name):
     reason = catalogue.load("explainers", name).check(nn.Flatten())
     assert reason is None or name in reason
 
 
 @every_pair
-def test_maps_are_finite_not_all_zero_and_of_the_image_s_grid(name, kind):
+def test_maps_are_finite_nonzero_and_on_the_image_grid(name, kind):
     classifier, train, x = classifier_of(kind)
     values = mapped(name, classifier, x, train)
     assert values.shape == (SHAPE if classifier.input_format == "volumes" else (int(MASK.sum()),))
@@ -139,7 +139,7 @@ def test_maps_are_finite_not_all_zero_and_of_the_image_s_grid(name, kind):
 
 
 @every_pair
-def test_a_method_says_how_large_its_cells_are_or_gives_each_voxel_a_value(name, kind):
+def test_coarse_maps_are_piecewise_linear_between_activation_units(name, kind):
     """A map of cells is linear between their centres: no more than (cells per axis + 1) kinks along it."""
     classifier, train, x = classifier_of(kind)
     explainer = catalogue.load("explainers", name)
@@ -159,7 +159,7 @@ def test_a_method_says_how_large_its_cells_are_or_gives_each_voxel_a_value(name,
 
 @every_pair
 @pytest.mark.parametrize("training", [True, False])
-def test_weights_gradients_mode_and_hooks_are_as_before(name, kind, training):
+def test_explaining_leaves_weights_gradients_mode_and_hooks_unchanged(name, kind, training):
     classifier, train, x = classifier_of(kind)
     classifier.train(training)
     state = {key: value.clone() for key, value in classifier.state_dict().items()}
@@ -176,7 +176,7 @@ def test_weights_gradients_mode_and_hooks_are_as_before(name, kind, training):
 
 
 @pytest.mark.parametrize(("name", "kind"), list(pairs(all_of_them=False)))
-def test_other_weights_give_another_map(name, kind):
+def test_random_weights_change_the_map(name, kind):
     classifier, train, x = classifier_of(kind)
     before = mapped(name, classifier, x, train)
     torch.manual_seed(1)
@@ -211,7 +211,7 @@ class Plain(nn.Module):
         return self.head(self.features(x).mean((2, 3, 4)))
 
 
-def test_gradcam_equals_captum_and_pytorch_grad_cam_before_scaling():
+def test_gradcam_matches_captum_and_pytorch_grad_cam():
     network, x = Plain().eval(), torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0))
     raw = catalogue.load("explainers", "gradcam").cam_map(network, x, 1)
     captum = LayerGradCam(network, network.cam_layer).attribute(x[None].requires_grad_(), target=1)
@@ -224,7 +224,7 @@ def test_gradcam_equals_captum_and_pytorch_grad_cam_before_scaling():
     assert scale_cam_image(resized)[0] == pytest.approx(scaled, abs=1e-5)
 
 
-def test_gradcam_of_mean_features_and_a_linear_head_is_the_class_activation_map():
+def test_gradcam_equals_cam_for_mean_pooled_features_and_a_linear_head():
     network, x = Plain().eval(), torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         features = network.features(x[None])[0]
@@ -232,7 +232,7 @@ def test_gradcam_of_mean_features_and_a_linear_head_is_the_class_activation_map(
     assert catalogue.load("explainers", "gradcam").cam_map(network, x, 1) == pytest.approx(cam.numpy(), abs=1e-6)
 
 
-def test_gradcam_is_monai_s_raw_map_where_it_speaks_for_the_class():
+def test_positive_part_of_gradcam_matches_monai():
     """MONAI keeps the positive part alone."""
     network, x = Plain().eval(), person()
     batch = x[None].requires_grad_()
@@ -256,7 +256,7 @@ def test_gradcam_of_a_flipped_image_is_the_flipped_map():
     ("kernels", "strides", "paddings"),
     [((3, 3), (2, 2), (1, 1)), ((5, 3), (2, 1), (2, 0)), ((2, 3), (2, 2), (0, 1))],
 )
-def test_a_bright_voxel_peaks_where_it_was_planted(shape, kernels, strides, paddings):
+def test_gradcam_peaks_at_a_planted_bright_voxel(shape, kernels, strides, paddings):
     network = Plain(kernels, strides, paddings).eval()
     with torch.no_grad():
         for layer in (network.features[0], network.features[2]):
@@ -272,7 +272,7 @@ def test_a_bright_voxel_peaks_where_it_was_planted(shape, kernels, strides, padd
     assert np.abs(centre - planted).max() <= max(where.step) / 2
 
 
-def test_cells_are_centred_where_their_gradient_is():
+def test_activation_units_are_centred_on_their_input_gradients():
     shape = (16, 19, 22)
     network = Plain((5, 4), (2, 3), (1, 2))
     network.features.insert(2, nn.MaxPool3d(2, 1))
@@ -291,7 +291,7 @@ def test_cells_are_centred_where_their_gradient_is():
     assert mean == pytest.approx(np.array(where.start) + np.array(where.step) * cell)
 
 
-def test_a_straight_ramp_stays_straight_between_centres_and_is_held_beyond():
+def test_upsampling_is_linear_between_unit_centres_and_constant_beyond():
     network = Plain()
     where = trace_feature_grid(network, network.cam_layer, (17, 20, 16))
     ramp = where.start[0] + where.step[0] * np.arange(where.shape[0])
@@ -300,7 +300,7 @@ def test_a_straight_ramp_stays_straight_between_centres_and_is_held_beyond():
     assert up == pytest.approx(np.broadcast_to(expected[:, None, None], up.shape), abs=1e-5)
 
 
-def test_layers_that_are_no_chain_are_refused():
+def test_activations_that_do_not_match_the_traced_grid_are_refused():
     network = Plain()
     where = trace_feature_grid(network, network.cam_layer, SHAPE)
     with pytest.raises(ValueError, match="no plain chain"):
@@ -308,7 +308,7 @@ def test_layers_that_are_no_chain_are_refused():
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_contributions_add_up_to_the_logit_less_that_of_the_training_mean(classes):
+def test_contributions_sum_to_the_logit_minus_that_of_the_training_mean(classes):
     classifier, train, x = classifier_of("svm", classes)
     explain = catalogue.load("explainers", "weights").explain
     with torch.no_grad():
@@ -348,7 +348,7 @@ def test_the_pattern_is_covariance_times_weights_over_variance():
         assert row == pytest.approx(covariance @ w / (w @ covariance @ w), rel=1e-4, abs=1e-6)
 
 
-def test_the_pattern_leaves_out_a_suppressor_that_the_weights_use():
+def test_pattern_nearly_ignores_a_suppressor_used_by_the_weights():
     x, y = linear_people()
     classifier = catalogue.load("classifiers", "svm").build(1, 2, (3,), voxel_mm=(1.0,) * 3, seed=0)
     classifier.fit(x, y, seed=0)
@@ -358,7 +358,7 @@ def test_the_pattern_leaves_out_a_suppressor_that_the_weights_use():
     assert abs(pattern[1]) < 0.3 * pattern[0]
 
 
-def test_a_decision_that_never_varies_has_no_pattern():
+def test_pattern_of_a_constant_decision_is_refused():
     classifier = catalogue.load("classifiers", "svm").build(1, 2, (3,), voxel_mm=(1.0,) * 3, seed=0)
     with pytest.raises(DataError, match="same decision"):
         catalogue.load("explainers", "pattern").describe(classifier, linear_people()[0])
@@ -383,7 +383,7 @@ def test_a_flipped_image_gives_the_flipped_map(name):
     assert flipped == pytest.approx(first[::-1], abs=1e-5 * float(np.abs(first).max()))
 
 
-def test_cam_and_the_bias_sum_up_to_the_logit_and_another_head_is_refused():
+def test_cam_and_bias_sum_to_the_logit_and_other_heads_are_refused():
     network, x = Plain().eval(), person()
     cam = catalogue.load("explainers", "cam")
     with torch.no_grad():
@@ -410,7 +410,7 @@ def test_gradcampp_follows_equation_19():
     assert found == pytest.approx(wanted.numpy(), rel=1e-4, abs=1e-6 * float(wanted.abs().max()))
 
 
-def test_mean_activation_is_the_mean_over_channels_and_knows_no_class():
+def test_mean_activation_averages_channels_and_does_not_depend_on_the_class():
     network, x = Plain().eval(), person()
     explain = catalogue.load("explainers", "mean_activation").explain
     with torch.no_grad():
@@ -420,7 +420,7 @@ def test_mean_activation_is_the_mean_over_channels_and_knows_no_class():
     assert (explain(network, x, 0, mask=FULL) == explain(network, x, 1, mask=FULL)).all()
 
 
-def test_saliency_is_the_signed_change_of_the_logit():
+def test_saliency_is_the_signed_derivative_of_the_logit():
     network, x = Plain().eval().double(), person().double()
     found = catalogue.load("explainers", "saliency").explain(network, x, 1, mask=FULL)
     step = 1e-6
@@ -432,7 +432,7 @@ def test_saliency_is_the_signed_change_of_the_logit():
         assert found[voxel] == pytest.approx(change, rel=1e-4, abs=1e-9)
 
 
-def test_of_a_linear_model_saliency_is_the_weights_and_integrated_gradients_their_product_with_the_person():
+def test_for_linear_models_saliency_is_weights_and_integrated_gradients_weights_times_input():
     classifier, _, x = classifier_of("svm")
     weights = classifier.linear.weight[1].detach().numpy()
     saliency, integrated = (catalogue.load("explainers", name) for name in ("saliency", "integrated_gradients"))
@@ -441,7 +441,7 @@ def test_of_a_linear_model_saliency_is_the_weights_and_integrated_gradients_thei
 
 
 @pytest.mark.parametrize("network", [Plain().eval(), classifier_of("cnn3d")[0].eval()], ids=["plain", "cnn3d"])
-def test_integrated_gradients_sum_up_to_the_logit_less_that_of_the_baseline(network):
+def test_integrated_gradients_sum_to_the_logit_minus_that_of_the_baseline(network):
     x = person()
     found = catalogue.load("explainers", "integrated_gradients").explain(network, x, 1, mask=FULL)
     with torch.no_grad():
@@ -449,7 +449,7 @@ def test_integrated_gradients_sum_up_to_the_logit_less_that_of_the_baseline(netw
     assert found.sum(dtype=np.float64) == pytest.approx(way, rel=0.02, abs=1e-4)
 
 
-def test_guided_backprop_lets_positive_gradients_pass_alone():
+def test_guided_backprop_passes_only_positive_gradients():
     """The backward pass written out, convolution by convolution."""
     network, x = Plain().eval(), person()
     first, _, second, _ = network.features
@@ -466,7 +466,7 @@ def test_guided_backprop_lets_positive_gradients_pass_alone():
     assert not np.allclose(found, catalogue.load("explainers", "saliency").explain(network, x, 1, mask=FULL))
 
 
-def test_guided_gradcam_is_the_product_of_its_parts():
+def test_guided_gradcam_is_guided_backprop_times_positive_gradcam():
     network, x = Plain().eval(), person()
     both = [catalogue.load("explainers", name).explain(network, x, 1, mask=FULL) for name in OF_NETWORKS]
     by_name = dict(zip(OF_NETWORKS, both, strict=True))
@@ -474,7 +474,7 @@ def test_guided_gradcam_is_the_product_of_its_parts():
     assert by_name["guided_gradcam"] == pytest.approx(product, abs=0)
 
 
-def test_functional_or_shared_relus_and_other_kinks_are_refused_by_the_guided_methods():
+def test_guided_methods_refuse_functional_or_shared_relus_and_other_activations():
     class Functional(Plain):
         def forward(self, x):
             return self.head(self.features(x).relu().mean((2, 3, 4)))
@@ -500,7 +500,7 @@ def test_functional_or_shared_relus_and_other_kinks_are_refused_by_the_guided_me
 
 
 @pytest.mark.parametrize("kind", ["svm", "cnn3d"])
-def test_occlusion_is_the_fall_of_the_logit_without_each_region(kind):
+def test_occlusion_is_the_logit_drop_without_each_region(kind):
     classifier, _, x = classifier_of(kind)
     classifier.eval()
     occlusion = catalogue.load("explainers", "occlusion")
@@ -521,7 +521,7 @@ def test_occlusion_is_the_fall_of_the_logit_without_each_region(kind):
         assert found[inside == 7][0] == pytest.approx((weights * x.numpy())[inside == 7].sum(), rel=1e-3)
 
 
-def test_lrp0_hands_relevance_on_in_proportion_to_what_came_in():
+def test_lrp0_propagates_relevance_in_proportion_to_the_inputs():
     """R_i = a_i * sum over j of w_ij R_j / z_j, layer by layer; biases keep their part."""
     network, x = Plain().eval().double(), person().double()
     first, _, second, _ = network.features
@@ -541,7 +541,7 @@ def test_lrp0_hands_relevance_on_in_proportion_to_what_came_in():
     assert found == pytest.approx(relevance[0, 0].numpy(), rel=1e-4, abs=1e-6 * float(relevance.abs().max()))
 
 
-def test_lrp0_without_biases_sums_up_to_the_logit_also_behind_a_normalisation():
+def test_lrp0_without_biases_sums_to_the_logit_even_with_normalisation():
     network, x = Plain().eval().double(), person().double()
     network.features.insert(1, nn.GroupNorm(2, 4).double())
     with torch.no_grad():
@@ -555,13 +555,13 @@ def test_lrp0_without_biases_sums_up_to_the_logit_also_behind_a_normalisation():
     assert float((plain * x).sum()) != pytest.approx(before, rel=1e-2)  # the scale does depend on the image
 
 
-def test_lrp0_refuses_what_it_has_no_rule_for():
+def test_lrp0_refuses_layers_without_a_rule():
     network = Plain()
     network.features[1] = nn.GELU()
     assert "no rule for GELU" in catalogue.load("explainers", "lrp0").check(network)
 
 
-def test_checks_measure_what_a_map_misses():
+def test_checks_quantify_incomplete_attributions():
     network, x = Plain().eval(), person()
     integrated, lrp0, guided = (
         catalogue.load("explainers", name) for name in ("integrated_gradients", "lrp0", "guided_backprop")

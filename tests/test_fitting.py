@@ -33,7 +33,7 @@ def built(name, voxels, classes=2):
 
 @pytest.mark.parametrize("effect", [0.0, 0.6, 5.0])
 @pytest.mark.parametrize("classes", [2, 3])
-def test_logistic_decides_as_scikit_learn_does_on_the_voxels(classes, effect):
+def test_logistic_decisions_match_scikit_learn_on_voxels(classes, effect):
     x, y = people(classes=classes, effect=effect)
     new = people(classes=classes, effect=effect, seed=9)[0]
     machine = built("logistic", x.shape[1], classes)
@@ -52,7 +52,7 @@ LINEAR = [name for name in catalogue.names("classifiers") if catalogue.has("clas
 
 
 @pytest.mark.parametrize("name", LINEAR)
-def test_a_linear_model_decides_by_products_of_people_as_it_does_by_voxels(name):
+def test_kernel_decisions_of_linear_models_equal_voxel_decisions(name):
     x, y = people(classes=3)
     new = people(n=7, classes=3, seed=4)[0]
     part, machine = catalogue.load("classifiers", name), built(name, x.shape[1], 3)
@@ -64,7 +64,7 @@ def test_a_linear_model_decides_by_products_of_people_as_it_does_by_voxels(name)
     )
 
 
-def test_logistic_takes_about_as_long_for_a_hundred_times_more_voxels_than_people():
+def test_logistic_fits_100000_voxels_in_under_10_seconds():
     x, y = people(n=40, voxels=100_000)
     machine = built("logistic", x.shape[1])
     start = time.perf_counter()
@@ -73,7 +73,7 @@ def test_logistic_takes_about_as_long_for_a_hundred_times_more_voxels_than_peopl
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_a_forest_gives_scikit_learn_s_probabilities_also_when_read_from_a_file(classes):
+def test_forest_probabilities_match_scikit_learn_before_and_after_saving(classes):
     x, y = people(classes=classes)
     new = people(classes=classes, seed=9)[0]
     forest, other = (built("forest", x.shape[1], classes) for _ in range(2))
@@ -86,7 +86,7 @@ def test_a_forest_gives_scikit_learn_s_probabilities_also_when_read_from_a_file(
     assert not hasattr(forest, "estimators_")
 
 
-def test_a_forest_asks_a_voxel_as_scikit_learn_does_at_the_threshold_itself():
+def test_forest_treats_values_at_the_threshold_like_scikit_learn():
     x = np.array([[0.0], [1.0], [2.0], [3.0]] * 3, np.float32)
     forest = built("forest", 1)
     forest.fit(x, (x[:, 0] > 1).astype(int), seed=0)
@@ -98,7 +98,7 @@ def test_a_forest_asks_a_voxel_as_scikit_learn_does_at_the_threshold_itself():
     )
 
 
-def test_a_forest_is_refused_where_a_gradient_is_needed_and_explained_by_occlusion():
+def test_forest_is_explained_only_by_occlusion():
     forest = built("forest", 60)
     for name in catalogue.names("explainers"):
         reason = catalogue.load("explainers", name).check(forest)
@@ -107,7 +107,7 @@ def test_a_forest_is_refused_where_a_gradient_is_needed_and_explained_by_occlusi
         assert "trees have none" in catalogue.load("explainers", name).check(forest)
 
 
-def test_an_untrained_forest_says_nothing_and_a_shuffled_one_says_something_else():
+def test_untrained_forest_is_uninformative_and_permuting_votes_swaps_classes():
     x, y = people(effect=3.0)
     forest = built("forest", x.shape[1])
     assert torch.softmax(forest(torch.from_numpy(x)), 1).numpy() == pytest.approx(0.5)
@@ -120,6 +120,6 @@ def test_an_untrained_forest_says_nothing_and_a_shuffled_one_says_something_else
 
 
 @pytest.mark.parametrize("name", ["forest", "logistic", "svm"])
-def test_it_says_which_class_has_nobody(name):
+def test_empty_training_class_is_refused_by_name(name):
     with pytest.raises(DataError, match="class 1 has no training participants"):
         built(name, 60).fit(np.ones((4, 60), np.float32), np.zeros(4, int), seed=0)

@@ -37,7 +37,7 @@ def by_definition(place, studies):
     return 1 - missed
 
 
-def test_the_likelihood_is_that_of_the_definition_and_zero_beyond_one_width():
+def test_ale_matches_the_definition_and_is_zero_beyond_one_fwhm():
     random = np.random.default_rng(0)
     studies = [(random.uniform(-40, 40, (count, 3)), people) for count, people in ((1, 8), (7, 12), (4, 30))]
     found = ale.activation_likelihood(PLACES, [ale.Study(points, people) for points, people in studies])
@@ -47,7 +47,7 @@ def test_the_likelihood_is_that_of_the_definition_and_zero_beyond_one_width():
     assert 0 < (found > 0).mean() < 0.1
 
 
-def test_at_half_the_width_half_of_the_value_is_left():
+def test_ale_is_halved_at_half_the_fwhm():
     for people in (5, 20, 80):
         there, half = ale.activation_likelihood(
             np.array([[0, 0, 0], [0, ale.fwhm_mm(people) / 2, 0]]), [ale.Study(np.zeros((1, 3)), people)]
@@ -55,7 +55,7 @@ def test_at_half_the_width_half_of_the_value_is_left():
         assert half == pytest.approx(there / 2)
 
 
-def test_it_peaks_where_studies_meet_whatever_lies_elsewhere(tmp_path):
+def test_ale_peaks_where_studies_converge(tmp_path):
     planted = np.array([22.0, -31.0, 13.0])
     random = np.random.default_rng(1)
     lines = ["study\tx\ty\tz\tn"]
@@ -79,7 +79,7 @@ def test_many_foci_of_one_study_do_not_add_up_but_those_of_several_do(tmp_path):
     assert several == pytest.approx(1 - (1 - alone) ** 3)
 
 
-def test_who_does_not_say_how_many_people_there_were_is_taken_for_twenty(tmp_path):
+def test_studies_without_sample_size_are_assumed_to_have_20_participants(tmp_path):
     table = "Study\tX\tY\tZ\tn\nA\t1\t2\t3\t\nB\t1\t2\t3\tn/a\nB\t4\t5\t6\tn/a\n\nC\t1\t2\t3\t9\n"
     studies, words = foci.read_foci(written(tmp_path, table))
     assert [(one.people, one.foci.tolist()) for one in studies] == [
@@ -108,19 +108,19 @@ def test_who_does_not_say_how_many_people_there_were_is_taken_for_twenty(tmp_pat
         ("x\ty\tz\tspace\n1\t2\t3\tTAL\n", "coordinates in TAL"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_refused_with_the_reason(tmp_path, text, message):
+def test_unusable_table_is_refused_with_the_reason(tmp_path, text, message):
     with pytest.raises(DataError, match="reference-map foci") as told:
         foci.read_foci(written(tmp_path, text))
     assert message in str(told.value)
 
 
 @pytest.mark.parametrize("told", ["[]", "{", '{"a": 1}', '{"studies": [{"id": "a"}]}'])
-def test_json_of_another_kind_is_refused(tmp_path, told):
+def test_unrecognised_json_is_refused(tmp_path, told):
     with pytest.raises(DataError, match="has no readable coordinates"):
         foci.read_foci(written(tmp_path, told, "foci.json"))
 
 
-def test_both_forms_of_json_are_the_table_that_says_the_same(tmp_path):
+def test_both_json_formats_give_the_same_foci_as_the_table(tmp_path):
     columns = {"space": "MNI", "x": [1.0, 4.0], "y": [2.0, 5.0], "z": [3.0, 6.0]}
     dataset = {"A": {"contrasts": {"1": {"coords": columns, "metadata": {"sample_sizes": [10, 14]}}, "2": {}}}}
     points = [{"space": "MNI", "coordinates": [1.0, 2.0, 3.0]}, {"space": "MNI", "coordinates": [4.0, 5.0, 6.0]}]
@@ -137,7 +137,7 @@ def test_both_forms_of_json_are_the_table_that_says_the_same(tmp_path):
         assert (one.people, one.foci.tolist()) == (12, [[1, 2, 3], [4, 5, 6]])
 
 
-def test_pain_studies_have_the_likelihood_that_nimare_gives(shared_data):
+def test_ale_of_pain_studies_matches_nimare(shared_data):
     """Values of NiMARE 0.22.1 (ALE().fit(...).get_map("stat")) at 2 mm: its strongest voxels, and some of each height.
 
     It takes the Gaussian from a discrete filter, hence the tolerance.
@@ -156,7 +156,7 @@ def test_pain_studies_have_the_likelihood_that_nimare_gives(shared_data):
     assert ale.activation_likelihood(places, studies) == pytest.approx([value for _, value in theirs], rel=0.01)
 
 
-def test_a_study_set_of_neurosynth_is_read(shared_data):
+def test_neurosynth_studyset_is_read(shared_data):
     studies, words = foci.read_foci(shared_data / "maps" / "meta_coordinates" / "neurosynth_laird_studyset.json")
     assert words == "activation likelihood of 1117 coordinates of 17 studies (20 participants assumed in 17)"
     assert sum(len(one.foci) for one in studies) == 1117

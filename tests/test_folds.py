@@ -41,7 +41,7 @@ def check(splits, classes, groups):
 
 @pytest.mark.parametrize("seed", SEEDS)
 class TestRandomLayouts:
-    def test_k_folds_hold_everybody_out_once_a_repeat(self, seed):
+    def test_k_folds_hold_out_every_participant_once_per_repeat(self, seed):
         classes, groups, _ = layout(seed)
         splits = folds.stratified_folds(classes, groups, folds=4, repeats=2, seed=seed)
         check(splits, classes, groups)
@@ -58,7 +58,7 @@ class TestRandomLayouts:
             assert {row for row, one in enumerate(sites) if one == site} == set(split.test)
             assert {row for row, one in enumerate(sites) if one != site} == set(split.train)
 
-    def test_hold_out_keeps_groups_and_comes_near_the_share(self, seed):
+    def test_hold_out_keeps_groups_together_and_approximates_the_test_size(self, seed):
         classes, groups, _ = layout(seed)
         splits = folds.hold_out(classes, groups, share=0.25, repeats=3, seed=seed)
         check(splits, classes, groups)
@@ -80,7 +80,7 @@ class TestRandomLayouts:
 
 
 class TestStratified:
-    def test_splits_of_a_seed_stay_those_of_scikit_learn_with_its_hashed_state(self):
+    def test_splits_match_scikit_learn_with_the_hashed_seed(self):
         classes = ["a", "b", "a"] * 8
         expected = []
         for repeat in (0, 1):
@@ -96,15 +96,15 @@ class TestLeaveSiteOut:
         splits = folds.leave_site_out(["a", "b", "a", "b", "b"], ["X", "X", "Y", "Y", "C"])
         assert [split.test for split in splits] == [(4,), (0, 1), (2, 3)]
 
-    def test_a_group_at_two_sites_is_named_with_them(self):
+    def test_group_at_two_sites_is_refused_naming_the_sites(self):
         with pytest.raises(DataError, match=r"p3 \(X, Y\).*--exclude"):
             folds.leave_site_out([*"abab"], [*"XXYY"], ["p1", "p3", "p3", "p4"])
 
-    def test_people_without_a_site_are_counted(self):
+    def test_participants_without_a_site_are_refused_and_counted(self):
         with pytest.raises(DataError, match="3 of 4 participants have no site"):
             folds.leave_site_out([*"ababb"], ["X", None, pd.NA, "", ""], [*"pqrss"])
 
-    def test_a_class_of_one_site_is_refused_with_both_names(self):
+    def test_class_confined_to_one_site_is_refused_naming_both(self):
         with pytest.raises(DataError, match="without class c: it occurs at site Y only"):
             folds.leave_site_out([*"abcabc"], [*"XXYYYY"])
 
@@ -118,7 +118,7 @@ class TestLeaveSiteOut:
 class TestHoldOut:
     @pytest.mark.parametrize("share", [0.01, 0.2, 1 / 3, 0.5, 0.9, 0.99])
     @pytest.mark.parametrize("counts", [(2, 3), (50, 7), (13, 29, 2)])
-    def test_each_class_is_within_one_person_of_its_share_and_on_both_sides(self, share, counts):
+    def test_each_class_is_within_one_participant_of_the_test_size_and_in_both_sets(self, share, counts):
         classes = [name for name, count in zip("abc", counts, strict=False) for _ in range(count)]
         for split in folds.hold_out(classes, share=share, repeats=5, seed=3):
             tested = Counter(classes[row] for row in split.test)
@@ -126,7 +126,7 @@ class TestHoldOut:
                 assert abs(tested[name] - share * count) <= 1
                 assert 0 < tested[name] < count
 
-    def test_the_seed_and_the_repeat_decide(self):
+    def test_hold_out_depends_on_seed_and_repeat(self):
         classes = ["a", "b"] * 15
         one, again = (folds.hold_out(classes, share=0.2, repeats=4, seed=1) for _ in range(2))
         assert one == again
@@ -134,14 +134,14 @@ class TestHoldOut:
         assert one != folds.hold_out(classes, share=0.2, repeats=4, seed=2)
         assert len({split.test for split in one}) == 4
 
-    def test_everybody_is_drawn_equally_often(self):
+    def test_participants_are_held_out_equally_often(self):
         drawn = Counter(
             row for split in folds.hold_out([*"aaaaaabbbb"], share=0.5, repeats=800, seed=0) for row in split.test
         )
         # binomial, n 800, p 0.5: an SD of 14.1; four of them
         assert all(abs(drawn[row] - 400) < 57 for row in range(10))
 
-    def test_with_two_classes_it_fails_only_where_no_split_exists(self):
+    def test_two_class_hold_out_fails_only_where_no_split_exists(self):
         outcomes = Counter()
         for seed in range(150):
             random = np.random.default_rng(seed)
@@ -161,18 +161,18 @@ class TestHoldOut:
                     folds.hold_out(classes, groups, share=0.3, repeats=2, seed=seed)
         assert min(outcomes[True], outcomes[False]) > 10
 
-    def test_three_classes_chained_by_their_families_are_refused_by_name(self):
+    def test_three_classes_linked_by_families_are_refused_by_name(self):
         with pytest.raises(DataError, match=r"class [abc] cannot be both.*--groups"):
             folds.hold_out([*"abbcca"], [*"xxyyzz"], share=0.3, repeats=1, seed=0)
 
     @pytest.mark.parametrize("share", [0, 1, -0.1, 20, float("nan")])
-    def test_a_share_that_is_none_is_refused(self, share):
+    def test_proportion_outside_0_to_1_is_refused(self, share):
         with pytest.raises(UsageError, match="between 0 and 1"):
             folds.hold_out([*"abab"], share=share, repeats=1, seed=0)
 
 
 class TestInner:
-    def test_each_outer_fold_is_drawn_for_itself_and_the_seed_decides(self):
+    def test_inner_folds_depend_on_the_outer_fold_and_the_seed(self):
         classes = ["a", "b"] * 12
         one = folds.Split(1, 1, tuple(range(12)), (20, 21), tuple(map(str, range(24))))
         other = folds.Split(1, 2, tuple(range(12)), (22, 23), tuple(map(str, range(24))))
@@ -182,7 +182,7 @@ class TestInner:
         assert tests[0] == tests[2] != tests[1]
         assert tests[0] != [split.test for split in folds.inner_folds(one, classes, folds=3, seed=6)]
 
-    def test_a_class_with_too_few_groups_in_training_is_told_what_would_do(self):
+    def test_class_with_too_few_training_groups_is_refused_with_advice(self):
         classes = [*"aaaaabbbbb"]
         groups = [*"01234567", "8", "8"]
         outer = folds.Split(2, 3, (0, 1, 2, 7, 8, 9), (3, 4, 5, 6), tuple(groups))
@@ -221,7 +221,7 @@ class TestFile:
         return write
 
     @pytest.mark.parametrize("kind", ["k-fold", "sites", "hold-out"])
-    def test_what_the_group_level_writes_is_read_back_to_equal_splits(self, written, samples, kind):
+    def test_folds_file_survives_a_round_trip(self, written, samples, kind):
         def spelled(table):
             sessions = table["session_id"].where(table["session_id"].eq("n/a"), "ses-" + table["session_id"])
             return table.assign(participant_id="sub-" + table["participant_id"], session_id=sessions)
@@ -230,13 +230,13 @@ class TestFile:
         assert written(spelled, kind=kind) == made(kind, samples)
         assert written(lambda table: table.sample(frac=1, random_state=0), kind=kind) == made(kind, samples)
 
-    def test_without_sessions_a_line_is_for_all_of_the_person(self, written, samples):
+    def test_line_without_session_applies_to_all_sessions(self, written, samples):
         def shorter(table):
             return table.drop(columns="session_id").drop_duplicates()
 
         assert written(shorter) == made("hold-out", samples)
 
-    def test_strangers_are_ignored_and_counted(self, written, samples, caplog):
+    def test_participants_not_in_the_analysis_are_ignored_and_counted(self, written, samples, caplog):
         def more(table):
             return pd.concat([table, table.head(2).assign(participant_id=["77", "78"])])
 
@@ -279,11 +279,11 @@ class TestFile:
             (lambda table: table.assign(fold=table["repeat"], repeat=1), r"held out in folds \d and \d of repeat 1"),
         ],
     )
-    def test_a_table_that_cannot_be_used_is_refused_with_the_reason(self, written, change, told):
+    def test_unusable_table_is_refused_with_the_reason(self, written, change, told):
         with pytest.raises(DataError, match=told):
             written(change)
 
-    def test_no_file_and_no_table_are_told_apart(self, tmp_path, samples):
+    def test_missing_file_and_invalid_table_are_distinguished(self, tmp_path, samples):
         with pytest.raises(MissingInputError, match="there is no file"):
             folds_file.read_folds(tmp_path / "none.tsv", samples, samples["participant_id"].tolist())
         (tmp_path / "image.tsv").write_bytes(b"\x1f\x8b\xff\xfe")

@@ -45,7 +45,7 @@ def stated(image: Path) -> dict:
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_every_map_stands_in_func_and_its_sidecar_says_how_it_was_made(ran, name):
+def test_every_map_is_written_to_func_with_a_descriptive_sidecar(ran, name):
     image = the(ran[2] / "sub-01" / "func", f"sub-01_task-rest_space-{SPACE}_res-*_stat-{name}_boldmap.nii.gz")
     about = stated(image)
     assert about["MapParameters"] | {"Denoise": "24p-wm-csf", "Band": [0.01, 0.08]} == about["MapParameters"]
@@ -61,7 +61,7 @@ def test_every_map_stands_in_func_and_its_sidecar_says_how_it_was_made(ran, name
     assert np.isfinite(nib.load(image).get_fdata()).all()
 
 
-def test_alff_is_the_mean_amplitude_of_what_nilearn_leaves_of_the_series(ran):
+def test_alff_is_the_mean_band_amplitude_of_the_series_cleaned_with_nilearn(ran):
     _, derivatives, out = ran
     func = derivatives / "sub-02" / "func"
     mask = nib.load(the(func, f"*space-{SPACE}*_desc-brain_mask.nii.gz")).get_fdata() > 0
@@ -81,7 +81,7 @@ def test_alff_is_the_mean_amplitude_of_what_nilearn_leaves_of_the_series(ran):
 
 
 @pytest.mark.parametrize("marked", [True, False])
-def test_volumes_before_the_steady_state_are_as_if_they_had_never_been(ran, tmp_path, monkeypatch, marked):
+def test_non_steady_state_volumes_have_no_influence(ran, tmp_path, monkeypatch, marked):
     func = ran[1] / "sub-03" / "func"
     image, mask = the(func, f"*space-{SPACE}*_desc-preproc_bold.nii.gz"), the(func, f"*{SPACE}*_mask.nii.gz")
     table = pd.read_csv(the(func, "*_desc-confounds_timeseries.tsv"), sep="\t")
@@ -102,7 +102,7 @@ def test_volumes_before_the_steady_state_are_as_if_they_had_never_been(ran, tmp_
         np.testing.assert_allclose(np.load(made[0][name]), np.load(made[1][name]), atol=1e-3)
 
 
-def test_a_table_of_regions_holds_their_means(ran):
+def test_region_table_holds_regional_means(ran):
     func = ran[2] / "sub-03" / "func"
     table = pd.read_csv(the(func, "*_atlas-AAL_stat-reho_boldmap.tsv"), sep="\t").set_index("name")
     image = nib.load(the(func, "*_stat-reho_boldmap.nii.gz"))
@@ -114,7 +114,7 @@ def test_a_table_of_regions_holds_their_means(ran):
     assert overall == pytest.approx(values[values != 0].mean(), rel=0.2)
 
 
-def test_the_series_that_was_saved_is_band_passed_and_in_the_mask(ran):
+def test_saved_series_is_band_passed_and_masked(ran):
     func = ran[2] / "sub-01" / "func"
     image = nib.load(the(func, "*_desc-denoised_bold.nii.gz"))
     mask = nib.load(the(func, "*_desc-denoised_mask.nii.gz")).get_fdata() > 0
@@ -125,7 +125,7 @@ def test_the_series_that_was_saved_is_band_passed_and_in_the_mask(ran):
     assert power[(frequency > 0.02) & (frequency < 0.07)].mean() > 50 * power[frequency > 0.12].mean()
 
 
-def test_a_page_shows_every_map_and_the_table_of_people_their_motion(ran):
+def test_report_page_shows_every_map_and_qc_table_lists_motion(ran):
     out = ran[2]
     page = (out / "sub-01.html").read_text()
     for name in MAPS:
@@ -135,13 +135,13 @@ def test_a_page_shows_every_map_and_the_table_of_people_their_motion(ran):
     assert (qc["minutes"] > 2).all()
 
 
-def test_the_tree_is_valid_bids(ran):
+def test_output_tree_is_valid_bids(ran):
     command = [Path(sys.executable).parent / "bids-validator-deno", ran[2]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
 
 
-def test_a_second_run_does_nothing_and_a_person_without_bold_fails_by_name(ran, tmp_path, caplog):
+def test_second_run_recomputes_nothing_and_participant_without_bold_fails_by_name(ran, tmp_path, caplog):
     bids, derivatives, out = ran
     few = shutil.copytree(derivatives, tmp_path / "few", symlinks=True)
     shutil.rmtree(few / "sub-02" / "func")
@@ -157,7 +157,7 @@ def test_a_second_run_does_nothing_and_a_person_without_bold_fails_by_name(ran, 
 
 
 @pytest.mark.slow
-def test_runs_that_cannot_be_used_fail_by_name_and_the_others_are_finished(ran, tmp_path, caplog):
+def test_unusable_runs_fail_by_participant_and_the_others_finish(ran, tmp_path, caplog):
     bids, derivatives, out = ran
     spoilt = shutil.copytree(derivatives, tmp_path / "spoilt")
     bold, mask = f"task-rest_space-{SPACE}_desc-preproc_bold", f"task-rest_space-{SPACE}_desc-brain_mask.nii.gz"
@@ -193,7 +193,7 @@ def test_runs_that_cannot_be_used_fail_by_name_and_the_others_are_finished(ran, 
         (["--maps", "networks", "--network-templates", "{}"], "the most similar are"),
     ],
 )
-def test_settings_that_a_run_cannot_bear_are_told(ran, tmp_path, caplog, words, told):
+def test_settings_incompatible_with_a_run_are_reported(ran, tmp_path, caplog, words, told):
     bids, derivatives, out = ran
     same = nib.Nifti1Image(np.random.default_rng(1).random((9, 9, 9, 1)).repeat(2, axis=3), np.diag([20, 20, 20, 1.0]))
     same.to_filename(tmp_path / "same.nii.gz")
@@ -204,7 +204,7 @@ def test_settings_that_a_run_cannot_bear_are_told(ran, tmp_path, caplog, words, 
 
 
 @pytest.mark.slow
-def test_the_group_finds_the_region_whose_amplitude_differs(ran):
+def test_group_level_ranks_the_region_with_altered_amplitude_in_the_top_three(ran):
     bids, _, out = ran
     words = ["--label", "group", "--classes", "control", "patient", "--folds", "2", "--classifiers", "svm"]
     options = ["--maps", "alff", "--atlas", "aal", "--analysis", "bold", "--nprocs", "2"]
@@ -218,7 +218,7 @@ def test_the_group_finds_the_region_whose_amplitude_differs(ran):
     assert 'alff = "mean"' in card
 
 
-def test_people_who_moved_more_or_have_less_are_left_out_with_the_reason(ran, capsys):
+def test_participants_with_too_few_minutes_are_excluded_with_the_reason(ran, capsys):
     bids, _, out = ran
     words = ["--label", "group", "--classes", "control", "patient", "--folds", "2", "--classifiers", "svm"]
     options = ["--maps", "alff", "--atlas", "aal", "--analysis", "short", "--min-minutes", "60"]
@@ -236,7 +236,7 @@ def test_people_who_moved_more_or_have_less_are_left_out_with_the_reason(ran, ca
         (["--maps", "reho", "--reho-neighbours", "8", "-d", "{}"], 64, "7, 19, 27"),
     ],
 )
-def test_what_cannot_be_done_is_told_before_anything_is_computed(ran, tmp_path, capsys, words, code, told):
+def test_invalid_option_combinations_are_refused(ran, tmp_path, capsys, words, code, told):
     bids, derivatives, _ = ran
     given = [word.format(f"fmriprep={derivatives}") for word in words]
     assert main([str(bids), str(tmp_path / "out"), "participant", *given]) == code

@@ -49,7 +49,7 @@ def tables(phantom, out):
     return [pd.read_csv(root / name, sep="\t") for root in (phantom[1], out)]
 
 
-def test_motion_is_what_was_planted(phantom, out):
+def test_estimated_motion_matches_the_planted_motion(phantom, out):
     true, found = tables(phantom, out)
     assert len(found) == len(true) - 2
     for column in ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z"):
@@ -60,13 +60,13 @@ def test_motion_is_what_was_planted(phantom, out):
     assert np.abs(fd[0] - fd[1]).mean() < 0.04  # mm, the sum of six such errors
 
 
-def test_tissue_signals_are_those_of_the_tissues(phantom, out):
+def test_tissue_signals_correlate_with_the_true_ones(phantom, out):
     true, found = tables(phantom, out)
     for column, least in (("csf", 0.9), ("white_matter", 0.8), ("global_signal", 0.9)):
         assert np.corrcoef(true[column][2:], found[column])[0, 1] > least, column
 
 
-def test_the_map_is_that_of_the_series_as_the_phantom_has_them_in_the_template(phantom, out, tmp_path):
+def test_alff_map_correlates_with_that_of_the_true_series_in_template_space(phantom, out, tmp_path):
     given = ["--maps", "alff", "-d", f"fmriprep={phantom[1]}", "-w", str(out / ".work")]
     assert main([str(phantom[0]), str(tmp_path / "out"), "participant", *WORDS, *given]) == 0
     file = f"sub-01/func/sub-01_task-rest_space-{SPACE}_res-4_stat-alff_boldmap.nii.gz"
@@ -76,7 +76,7 @@ def test_the_map_is_that_of_the_series_as_the_phantom_has_them_in_the_template(p
     assert np.corrcoef(true[both], found[both])[0, 1] > 0.85
 
 
-def test_what_is_stated_is_what_was_done(out):
+def test_sidecar_report_and_citations_describe_the_preprocessing(out):
     file = out / f"sub-01/func/sub-01_task-rest_space-{SPACE}_res-4_stat-reho_boldmap.json"
     about = json.loads(file.read_text())
     assert about["PreprocessingSource"] == "pellucid"
@@ -107,7 +107,7 @@ def copied(phantom, tmp_path):
     return data
 
 
-def test_a_session_without_t1w_takes_that_of_another(copied, tmp_path):
+def test_session_without_t1w_uses_that_of_another_session(copied, tmp_path):
     for session, kinds in (("1", ("anat", "func")), ("2", ("func",))):
         for kind in kinds:
             target = copied / "sub-01" / f"ses-{session}" / kind
@@ -134,14 +134,14 @@ def test_raw_bold_without_any_t1w_fails_by_name(copied, tmp_path):
 @pytest.mark.parametrize(
     ("stated", "told"), [({"RepetitionTime": 3.0}, "2 s in its header and of 3 s"), ({"RepetitionTime": 0}, "above 0")]
 )
-def test_a_repetition_time_that_cannot_be_is_told_before_anything_is_computed(copied, tmp_path, stated, told):
+def test_invalid_repetition_time_is_refused_during_planning(copied, tmp_path, stated, told):
     sidecar = copied / "sub-01" / "func" / f"{BOLD}.json"
     sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | stated))
     with pytest.raises(DataError, match=told):
         planned(copied, tmp_path / "out")
 
 
-def test_a_changed_sidecar_makes_the_maps_anew(copied, tmp_path):
+def test_changed_sidecar_changes_the_job_key(copied, tmp_path):
     (before,) = planned(copied, tmp_path / "out").jobs
     sidecar = copied / "sub-01" / "func" / f"{BOLD}.json"
     content = json.loads(sidecar.read_text())
@@ -151,7 +151,7 @@ def test_a_changed_sidecar_makes_the_maps_anew(copied, tmp_path):
     assert before.key != after.key
 
 
-def test_steps_ask_for_more_memory_for_longer_runs(copied, tmp_path):
+def test_nodes_request_more_memory_for_longer_runs(copied, tmp_path):
     (job,) = planned(copied, tmp_path / "out").jobs
     image = nib.load(copied / "sub-01" / "func" / f"{BOLD}.nii.gz")
     assert job.runs[0]["gb"] == pytest.approx(np.prod(image.shape) * 4 / 1e9)
@@ -172,7 +172,7 @@ def test_steps_ask_for_more_memory_for_longer_runs(copied, tmp_path):
     )
 
 
-def test_people_whom_fmriprep_lacks_are_preprocessed_only_if_wanted(phantom, tmp_path):
+def test_participants_missing_from_fmriprep_are_preprocessed_only_with_the_fallback_option(phantom, tmp_path):
     few = shutil.copytree(phantom[1], tmp_path / "few")
     shutil.rmtree(few / "sub-02")
     given = {"derivatives": {"fmriprep": few}, "participant_label": ["01", "02"]}
@@ -183,7 +183,7 @@ def test_people_whom_fmriprep_lacks_are_preprocessed_only_if_wanted(phantom, tmp
     assert [(job.participant, job.runs[0]["source"]) for job in both.jobs] == [("01", "fmriprep"), ("02", "pellucid")]
 
 
-def test_a_filter_chooses_among_runs(copied, tmp_path):
+def test_filter_file_selects_among_runs(copied, tmp_path):
     func = copied / "sub-01" / "func"
     for suffix in (".nii.gz", ".json"):
         shutil.copyfile(func / f"{BOLD}{suffix}", func / f"sub-01_task-rest_acq-fast_bold{suffix}")

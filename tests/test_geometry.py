@@ -48,7 +48,7 @@ def seen(network, layer):
         (lambda: volume_network(conv1_t_stride=2), "layer3", (301, 20, 16)),
     ],
 )
-def test_cells_of_branching_networks_are_centred_where_their_gradient_is(network, layer, shape):
+def test_units_of_branching_networks_are_centred_on_their_input_gradients(network, layer, shape):
     """Along the first axis, which is long enough for all that a cell in its middle sees."""
     made = network()
     where = trace_feature_grid(made, made.get_submodule(layer), shape)
@@ -80,7 +80,7 @@ class Written(nn.Module):
         return self.features(max_pool2d(x, 3, 2, ceil_mode=True)).mean((2, 3))[:, :2] + aside
 
 
-def test_what_runs_counts_as_often_as_it_runs_and_what_leads_elsewhere_does_not():
+def test_reused_layers_count_every_call_and_side_branches_are_ignored():
     network = Written()
     where = trace_feature_grid(network, network.features, (40, 41))
     assert where.start == (0.5 + 2 * 0.5 + 4 * 1,) * 2
@@ -110,7 +110,7 @@ class Joined(nn.Module):
         (nn.Sequential(nn.Conv2d(3, 3, 3, 4, 1), nn.ConvTranspose2d(3, 3, 2, 2)), "transposed"),
     ],
 )
-def test_what_cannot_be_placed_is_refused(change, reason):
+def test_networks_with_an_undefined_feature_grid_are_refused(change, reason):
     network = Joined(change)
     with pytest.raises(ValueError, match=reason):
         trace_feature_grid(network, network.features, (16, 16))

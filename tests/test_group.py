@@ -25,7 +25,7 @@ def analysed(phantom_maps):
     return bids, out, out / "group" / "trial1"
 
 
-def test_every_person_is_predicted_once_by_a_model_that_never_saw_them(analysed):
+def test_every_participant_is_predicted_once_by_a_model_not_trained_on_them(analysed):
     _, _, folder = analysed
     told = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype={"participant_id": str})
     folds = pd.read_csv(folder / "folds.tsv", sep="\t", dtype={"participant_id": str})
@@ -36,7 +36,7 @@ def test_every_person_is_predicted_once_by_a_model_that_never_saw_them(analysed)
     assert np.allclose(told.filter(like="probability_").sum(axis=1), 1)
 
 
-def test_balanced_accuracy_in_the_table_is_that_of_the_predictions(analysed):
+def test_balanced_accuracy_table_agrees_with_the_predictions(analysed):
     _, _, folder = analysed
     told = pd.read_csv(folder / "predictions.tsv", sep="\t")
     scores = pd.read_csv(folder / "scores.tsv", sep="\t").set_index("cell")
@@ -45,7 +45,7 @@ def test_balanced_accuracy_in_the_table_is_that_of_the_predictions(analysed):
         assert scores.loc[cell, "balanced_accuracy"] == pytest.approx(np.mean(shares), abs=1e-5)
 
 
-def test_svm_heatmaps_of_a_person_sum_to_their_distance_from_the_mean_logit(analysed):
+def test_svm_heatmaps_sum_to_the_logit_minus_the_mean_training_logit(analysed):
     """weights times deviation, summed over all voxels, is the logit less the logit at the training mean."""
     _, out, folder = analysed
     told = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str).query("cell == 'svm/gm'")
@@ -66,7 +66,7 @@ def test_svm_heatmaps_of_a_person_sum_to_their_distance_from_the_mean_logit(anal
 @pytest.mark.parametrize(
     ("cell", "method", "name"), [("svm/gm", "weights", "SvmGm"), ("cnn3d/gm", "gradcam", "Cnn3dGm")]
 )
-def test_mean_heatmap_is_the_mean_of_held_out_patients_divided_by_their_models_spread(analysed, cell, method, name):
+def test_mean_heatmap_averages_held_out_patient_maps_divided_by_the_model_spread(analysed, cell, method, name):
     _, out, folder = analysed
     (work,) = (out / ".work").glob("analysis-trial1-*")
     parts = []
@@ -81,7 +81,7 @@ def test_mean_heatmap_is_the_mean_of_held_out_patients_divided_by_their_models_s
     assert np.allclose(mean, np.mean(parts, axis=0), atol=1e-4)
 
 
-def test_heatmaps_lie_on_the_grid_of_their_maps_and_are_zero_outside_the_analysed_tissue(analysed):
+def test_heatmaps_are_on_the_analysis_grid_and_zero_outside_the_mask(analysed):
     _, out, folder = analysed
     (grid_file,) = (out / ".work").glob("analysis-trial1-*/grid_gm.npz")
     grid = Grid.read(grid_file)
@@ -93,7 +93,7 @@ def test_heatmaps_lie_on_the_grid_of_their_maps_and_are_zero_outside_the_analyse
         assert not np.asarray(image.dataobj)[~grid.mask].any()
 
 
-def test_region_shares_sum_to_one_with_what_lies_outside_the_atlas(analysed):
+def test_region_shares_including_outside_the_atlas_sum_to_one(analysed):
     _, _, folder = analysed
     regions = pd.read_csv(folder / "regions.tsv", sep="\t")
     assert set(regions["atlas"]) == {"AAL", "HarvardOxford"}
@@ -102,7 +102,7 @@ def test_region_shares_sum_to_one_with_what_lies_outside_the_atlas(analysed):
         assert rows.iloc[-1]["region"] == "outside the atlas"
 
 
-def test_report_says_first_what_was_found_and_holds_no_path_of_the_machine(analysed):
+def test_report_starts_with_main_findings_and_outputs_contain_no_machine_paths(analysed):
     bids, out, folder = analysed
     text = (folder / "report.html").read_text()
     assert text.index("Main findings") < text.index("Scores") < text.index("Heatmaps")
@@ -111,7 +111,7 @@ def test_report_says_first_what_was_found_and_holds_no_path_of_the_machine(analy
         assert str(bids) not in (folder / name).read_text()
 
 
-def test_saved_models_name_nobody(analysed):
+def test_saved_models_name_no_participant(analysed):
     _, _, folder = analysed
     files = list((folder / "models").rglob("model.toml"))
     assert len(files) == 2 * 2
@@ -119,7 +119,7 @@ def test_saved_models_name_nobody(analysed):
 
 
 @pytest.mark.slow
-def test_people_without_images_and_without_label_are_listed_with_the_reason(phantom_maps, tmp_path):
+def test_participants_without_image_or_label_are_listed_with_the_reason(phantom_maps, tmp_path):
     bids, out = phantom_maps
     copy = tmp_path / "bids"
     copy.mkdir()
@@ -142,7 +142,7 @@ def test_people_without_images_and_without_label_are_listed_with_the_reason(phan
 
 
 @pytest.mark.slow
-def test_people_keep_the_heatmaps_of_the_last_run_alone_and_get_lost_ones_back(phantom_maps):
+def test_only_heatmaps_of_the_last_run_are_kept_and_lost_ones_restored(phantom_maps):
     bids, out = phantom_maps
     for target in ("control", "patient"):
         options = ["--analysis", "target", "--explain-target", target, "--classifiers", "svm", *QUICK]
@@ -159,7 +159,7 @@ def test_people_keep_the_heatmaps_of_the_last_run_alone_and_get_lost_ones_back(p
 
 
 @pytest.mark.slow
-def test_words_can_be_adjusted_for_and_people_without_one_are_listed(phantom_maps, tmp_path):
+def test_categorical_covariate_is_adjusted_for_and_participants_lacking_it_are_listed(phantom_maps, tmp_path):
     bids, out = phantom_maps
     copy = shutil.copytree(bids, tmp_path / "bids")
     table = pd.read_csv(copy / "participants.tsv", sep="\t", dtype=str)
@@ -175,7 +175,7 @@ def test_words_can_be_adjusted_for_and_people_without_one_are_listed(phantom_map
 
 
 @pytest.mark.parametrize(("column", "why"), [("participant", "no such column"), ("shoe_size", "no such column")])
-def test_a_covariate_that_cannot_be_used_is_refused_before_anything_is_computed(phantom_maps, capsys, column, why):
+def test_unknown_covariate_is_refused_before_anything_is_computed(phantom_maps, capsys, column, why):
     bids, out = phantom_maps
     work = out / f".work-{column}"
     assert main([str(bids), str(out), "group", "--covariates", column, *QUICK, "-w", str(work)]) == 65
@@ -204,7 +204,7 @@ def test_same_seed_gives_the_same_predictions_whatever_the_number_of_processes(a
 
 
 @pytest.mark.slow
-def test_folds_and_classes_can_come_from_tables_and_the_same_people_get_the_same_numbers(analysed, tmp_path):
+def test_folds_and_classes_read_from_tables_give_identical_predictions(analysed, tmp_path):
     bids, out, folder = analysed
     people = pd.read_csv(bids / "participants.tsv", sep="\t", dtype=str)
     copy = tmp_path / "bids"
@@ -227,7 +227,7 @@ def test_folds_and_classes_can_come_from_tables_and_the_same_people_get_the_same
     assert "Folds were read from folds.tsv." in (again / "methods.md").read_text()
 
 
-def test_what_was_judged_is_told_by_cell_with_its_permutations_and_beside_it_what_sees_no_image(analysed):
+def test_scores_list_permutation_results_per_model_and_image_free_baselines(analysed):
     _, out, folder = analysed
     (work,) = (out / ".work").glob("analysis-trial1-*")
     shuffled = np.load(work / "labellings.npy")[1:]
@@ -250,7 +250,7 @@ def test_what_was_judged_is_told_by_cell_with_its_permutations_and_beside_it_wha
     assert (folder / "comparisons.tsv").read_text().splitlines()[1].startswith("svm/gm\tcnn3d/gm\t")
 
 
-def test_a_class_that_one_of_two_sites_has_stops_the_run(phantom_maps, tmp_path, capsys):
+def test_class_confined_to_one_of_two_sites_stops_the_run(phantom_maps, tmp_path, capsys):
     bids, out = phantom_maps
     copy = tmp_path / "bids"
     copy.mkdir()
@@ -266,14 +266,14 @@ def test_a_class_that_one_of_two_sites_has_stops_the_run(phantom_maps, tmp_path,
     assert "--allow-confounded" in told
 
 
-def test_of_classes_under_ten_people_nothing_but_the_methods_is_shared(analysed):
+def test_with_classes_of_fewer_than_ten_only_readme_and_methods_are_shared(analysed):
     share = analysed[2] / "share"
     assert sorted(path.name for path in share.iterdir()) == ["README.md", "methods.md"]
     assert "fewer than 10 participants of class control, patient were tested" in (share / "README.md").read_text()
 
 
 @pytest.mark.slow
-def test_one_scan_under_two_names_is_told(phantom_maps, tmp_path):
+def test_duplicate_scan_under_two_labels_is_reported(phantom_maps, tmp_path):
     bids, out = phantom_maps
     other = tmp_path / "out"
     shutil.copytree(out, other, ignore=shutil.ignore_patterns("group", ".work", "figures"))
@@ -291,7 +291,7 @@ def test_one_scan_under_two_names_is_told(phantom_maps, tmp_path):
     assert "sub-" not in (other / "group" / "copies" / "models" / "svm" / "gm" / "cell.toml").read_text()
 
 
-def test_a_linear_machine_runs_beside_networks():
+def test_a_linear_classifier_is_added_to_networks():
     from bids_app.planning import group
 
     assert group.add_linear_classifiers(("cnn3d",)) == ("cnn3d", "svm")
@@ -299,7 +299,7 @@ def test_a_linear_machine_runs_beside_networks():
 
 
 @pytest.mark.slow
-def test_where_few_labellings_exist_nothing_is_judged(phantom_maps):
+def test_too_few_distinct_permutations_give_no_corrected_p_value(phantom_maps):
     bids, out = phantom_maps
     given = ["--analysis", "few", "--classifiers", "svm", "--explainers", "weights", *OPTIONS, "--folds", "4"]
     assert main([str(bids), str(out), "group", *given]) == 0  # two people a fold: 2 ** 4 labellings

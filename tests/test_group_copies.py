@@ -43,7 +43,7 @@ def study(tmp_path_factory, with_template, invented_gm):
     return bids, out
 
 
-def test_follow_ups_are_refused_unless_it_is_said_what_they_are_and_then_stay_on_one_side(study, capsys):
+def test_follow_ups_require_the_sessions_option_and_stay_on_one_side_of_each_split(study, capsys):
     bids, out = study
     assert main([str(bids), str(out), "group", "--analysis", "unsaid", *OPTIONS]) == 64
     assert "several sessions: 19 (1, 2)" in capsys.readouterr().err
@@ -58,7 +58,7 @@ def test_follow_ups_are_refused_unless_it_is_said_what_they_are_and_then_stay_on
     assert (scores["n"] == PEOPLE).all()
 
 
-def test_a_second_name_and_copied_slices_are_told_and_carry_no_claim(study):
+def test_duplicate_scans_and_copied_slices_are_reported_and_no_claim_is_made(study):
     _, out = study
     told = json.loads((out / "group" / "all" / "audit.json").read_text())["copies"]["gm"]
     print("\n".join(told))

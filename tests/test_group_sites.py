@@ -58,7 +58,7 @@ def analysed(study, name, *options):
     return score, told, sentence, audit
 
 
-def test_a_scanner_that_goes_with_the_class_is_not_taken_for_the_disease(study):
+def test_scanner_effect_confounded_with_class_is_not_reported_as_a_disease_effect(study):
     score, told, sentence, audit = analysed(study, "plain")
     assert score["p_corrected"] <= 0.05
     assert told["without harmonisation"]["balanced_accuracy"] > 0.9
@@ -67,7 +67,7 @@ def test_a_scanner_that_goes_with_the_class_is_not_taken_for_the_disease(study):
     assert next(row for row in audit["by_class"] if row["what"] == "site")["uneven"]
 
 
-def test_what_may_be_shared_names_nobody_and_tells_of_no_small_group(study):
+def test_shared_files_name_no_participant_and_mask_small_counts(study):
     _, out = study
     share = out / "group" / "plain" / "share"
     names = {path.name for path in share.iterdir()}
@@ -90,19 +90,19 @@ def test_what_may_be_shared_names_nobody_and_tells_of_no_small_group(study):
     assert rows["site"]["p"] < 0.05
 
 
-def test_labels_shuffled_within_sites_find_nothing(study):
+def test_permutation_within_sites_gives_no_significant_score(study):
     score, _, sentence, _ = analysed(study, "within", "--site", "site")
     assert score["p_corrected"] > 0.05
     assert "did not distinguish" in sentence
 
 
-def test_leaving_a_site_out_finds_nothing(study):
+def test_leave_site_out_does_not_distinguish_the_classes(study):
     score, _, sentence, _ = analysed(study, "left", "--leave-site-out")
     assert score["balanced_accuracy"] < 0.6  # well below a half: what tells class at one site misleads at the other
     assert "did not distinguish" in sentence
 
 
-def test_combat_takes_the_site_out_of_the_maps(study):
+def test_combat_removes_site_information_from_the_maps(study):
     _, told, sentence, _ = analysed(study, "combat", "--harmonize", "combat")
     assert told["without harmonisation"]["balanced_accuracy"] > 0.9
     assert told["harmonised"]["balanced_accuracy"] < 0.7

@@ -72,22 +72,22 @@ def test_no_file_is_over_300_lines_and_no_function_over_60(path: Path):
     assert {name: lines for name, lines in lengths(path).items() if lines > 60} == {}
 
 
-def test_nine_functions_of_ten_are_under_35_lines():
+def test_nine_in_ten_functions_have_at_most_35_lines():
     every = sorted(lines for path in SOURCES for lines in lengths(path).values())
     assert every[int(0.9 * len(every))] <= 35
 
 
 @pytest.mark.parametrize("spine", ["participant.py", "group.py"])
-def test_a_spine_is_at_most_80_lines(spine: str):
+def test_entry_point_has_at_most_80_lines(spine: str):
     assert len((PACKAGE / spine).read_text().splitlines()) <= 80
 
 
-def test_no_room_is_a_drawer_for_odds_and_ends():
+def test_no_module_has_a_catch_all_name():
     drawers = {"utils", "util", "helpers", "common", "misc"}
     assert [path for path in SOURCES if drawers & {path.stem, path.parent.name}] == []
 
 
-def test_no_tracked_file_names_a_machine_path_or_a_registry_address():
+def test_no_tracked_file_contains_a_machine_path_or_a_registry_address():
     forbidden = re.compile(
         rb"(?<![\w.$}])/(work|root|home)/|pypi\.org|pythonhosted\.org|(?<!emit)-{1,2}index-url[ =]http"
     )
@@ -116,7 +116,7 @@ def test_help_imports_nothing_heavy():
     assert "usage: pellucid" in done.stdout
 
 
-def test_help_answers_in_under_half_a_second():
+def test_help_takes_under_half_a_second():
     seconds = []
     while len(seconds) < 5 and min(seconds, default=1.0) >= 0.5:  # the best of five: the machine may be busy
         start = time.perf_counter()
@@ -126,11 +126,11 @@ def test_help_answers_in_under_half_a_second():
 
 
 @pytest.mark.parametrize("program", ["pellucid", "pellucid-phantom"])
-def test_the_options_that_exist_are_the_options_that_are_documented(program: str):
+def test_documented_options_equal_existing_options(program: str):
     assert told(program) - {"--help"} == written(program) - {"--help"}
 
 
-def test_the_tables_of_options_are_those_of_the_declarations():
+def test_option_tables_agree_with_the_declarations():
     text = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
     assert usage.write_tables(text) == text, "run scripts/options"
     topics = set(re.findall(r"<!-- options: (.*?) -->", text))
@@ -138,7 +138,7 @@ def test_the_tables_of_options_are_those_of_the_declarations():
     assert {item.topic for item in settings.OPTIONS.values()} < topics
 
 
-def test_every_option_says_what_it_is_and_what_it_takes():
+def test_every_option_is_declared_consistently():
     for item in settings.OPTIONS.values():
         assert item.help[-1] not in ".`", item.name
         assert "{default}" not in item.help, item.name
@@ -146,7 +146,7 @@ def test_every_option_says_what_it_is_and_what_it_takes():
         assert item.minimum is None or item.kind in (int, float), item.name
 
 
-def test_every_setting_is_read_by_some_room_or_says_that_it_is_not_there_yet():
+def test_every_implemented_setting_is_read_somewhere():
     text = "".join(
         path.read_text() for path in SOURCES if path.stem not in ("cli", "settings") and path.parent.name != "options"
     )
@@ -157,7 +157,7 @@ def test_every_setting_is_read_by_some_room_or_says_that_it_is_not_there_yet():
     assert {n for n in implemented - read_by_settings - of_maps if not re.search(rf"\.{n}\b", text)} == set()
 
 
-def test_every_command_of_the_readme_is_one_that_can_be_given():
+def test_every_readme_command_is_valid():
     code = "".join(CODE_BLOCK.findall((ROOT / "README.md").read_text())).replace("\\\n", " ")
     lines = [words for line in code.splitlines() if (words := line.partition("#")[0].split())]
     scripts = [words[0] for words in lines if words[0].startswith("scripts/")]
@@ -170,18 +170,18 @@ def test_every_command_of_the_readme_is_one_that_can_be_given():
             cli.phantom(words)
 
 
-def test_the_readme_gives_the_command_that_the_program_gives_for_a_head_template():
+def test_readme_gives_the_head_template_command_of_the_program():
     assert templates.HEAD_COMMAND in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_a_script_can_be_run_and_stands_as_bash(path: Path):
+def test_scripts_are_executable_and_valid_bash(path: Path):
     assert os.access(path, os.X_OK)
     assert subprocess.run(["bash", "-n", path], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("room", ["maps", "classifiers", "explainers"])
-def test_a_part_is_added_as_one_file_and_nothing_else(room: str, tmp_path: Path):
+def test_a_plugin_is_added_as_a_single_file(room: str, tmp_path: Path):
     shutil.copytree(PACKAGE, tmp_path / "bids_app", ignore=shutil.ignore_patterns("__pycache__"))
     toy = '"""A toy."""\n\nMARK = "the toy itself"\nINPUT = "gm"\ndef compute(density): return density\n'
     (tmp_path / "bids_app" / room / "toy.py").write_text(toy)
@@ -202,7 +202,7 @@ NODE_KEYWORDS = {"mem_gb", "n_procs", "connected"}
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "graphs").glob("*.py")), ids=lambda path: path.stem)
-def test_graphs_give_nodes_only_arguments_that_their_functions_take(path: Path):
+def test_graphs_pass_nodes_only_arguments_that_the_functions_accept(path: Path):
     module = importlib.import_module(f"bids_app.graphs.{path.stem}")
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     for call in (node for node in calls if isinstance(node.func, ast.Name) and node.func.id == "make_node"):
@@ -216,7 +216,7 @@ def test_graphs_give_nodes_only_arguments_that_their_functions_take(path: Path):
         assert keywords <= set(parameters), f"{function.__name__} at line {call.lineno}"
 
 
-def test_the_graphs_call_functions_of_many_nodes():
+def test_graphs_contain_more_than_25_make_node_calls():
     text = "".join(path.read_text() for path in (PACKAGE / "graphs").glob("*.py"))
     assert text.count("make_node(") > 25
 

@@ -48,7 +48,7 @@ def found(series):
     return ica.fit(series, (blobs() * signs[:, None]).T, GRID, components=6, seed=3)
 
 
-def test_each_reference_gets_the_planted_source_that_it_is_and_r_is_above_0(found):
+def test_each_reference_is_matched_to_the_planted_source_with_positive_r(found):
     planted = blobs() * np.array([1, -1, 1, 1, 1])[:, None]
     for number, reference in enumerate(planted):
         every = np.corrcoef(reference, found["components"])[0, 1:]
@@ -61,7 +61,7 @@ def test_each_reference_gets_the_planted_source_that_it_is_and_r_is_above_0(foun
     assert found["components"].shape == (6, GRID.voxels)
 
 
-def test_two_references_never_share_a_component_and_the_sum_is_the_best_of_all_assignments():
+def test_references_are_assigned_to_distinct_components_with_maximal_total_correlation():
     import itertools
 
     rng = np.random.default_rng(1)
@@ -75,7 +75,7 @@ def test_two_references_never_share_a_component_and_the_sum_is_the_best_of_all_a
     np.testing.assert_allclose(np.abs(r), [every[row, at] for row, at in enumerate(best)], rtol=1e-5)
 
 
-def test_more_networks_than_components_and_flat_ones_are_refused():
+def test_more_networks_than_components_and_constant_references_are_refused():
     components = np.random.default_rng(1).standard_normal((2, 50)).astype(np.float32)
     with pytest.raises(DataError, match="--ica-components is 2"):
         ica.match_networks(components, np.ones((50, 3), np.float32))
@@ -83,7 +83,7 @@ def test_more_networks_than_components_and_flat_ones_are_refused():
         ica.match_networks(components, np.ones((50, 1), np.float32))
 
 
-def test_dual_regression_is_that_of_the_map_networks_on_all_components(found, series):
+def test_dual_regression_equals_the_networks_map_on_all_components(found, series):
     names = tuple(map(str, range(6)))
     whole = networks.compute(series[2], network_maps=np.ascontiguousarray(found["components"].T), network_names=names)
     made = ica.transform(series[2], found)
@@ -113,9 +113,7 @@ def fold(gathered, work, rows=(0, 1, 2)):
         return folder, dict(stored)
 
 
-def test_a_held_out_person_leaves_the_components_as_they_are_to_the_last_bit_and_a_training_person_does_not(
-    gathered, tmp_path
-):
+def test_components_depend_on_training_but_not_on_held_out_participants(gathered, tmp_path):
     _, before = fold(gathered, tmp_path / "one")
     np.save(gathered["files"][4][0], person(50))
     _, other = fold(gathered, tmp_path / "two")
@@ -126,7 +124,7 @@ def test_a_held_out_person_leaves_the_components_as_they_are_to_the_last_bit_and
     assert (changed["components"] != before["components"]).any()
 
 
-def test_a_folds_arrays_are_the_smoothed_betas_of_everybody_and_the_mean_of_runs(gathered, tmp_path):
+def test_fold_arrays_are_smoothed_betas_averaged_over_runs(gathered, tmp_path):
     folder, stored = fold(gathered, tmp_path / "work")
     numbers = check_components(plan=PLAN, work=str(tmp_path / "work"), fit_1_1=folder)
     assert numbers == {"ica-A": 0, "ica-D": 3}
@@ -154,7 +152,7 @@ def test_a_folds_arrays_are_the_smoothed_betas_of_everybody_and_the_mean_of_runs
             assert own["r"][0] > 0
 
 
-def test_every_network_that_was_not_found_is_named_with_its_fold_in_one_message(gathered, tmp_path):
+def test_all_unmatched_networks_are_named_with_the_fold_in_one_message(gathered, tmp_path):
     rng = np.random.default_rng(4)
     foreign = blobs().T.copy()
     foreign[:, [0, 3]] = rng.standard_normal((GRID.voxels, 2))
@@ -175,7 +173,7 @@ def test_every_network_that_was_not_found_is_named_with_its_fold_in_one_message(
     assert {row["place"] for row in rows} == {"1_1", "2_3", "inner_1_2_1_4"}
 
 
-def test_every_fit_but_that_of_everybody_sees_the_training_people_of_its_fold_and_nodes_take_their_own_folds_maps():
+def test_ica_fits_use_training_participants_only_and_nodes_get_maps_of_the_right_fold():
     from nipype.pipeline.engine import Workflow
 
     classes = ["a", "b"] * 9

@@ -51,7 +51,7 @@ def used(*files: tuple[Path, ...]) -> pd.DataFrame:
     return pd.DataFrame({"participant_id": people, "ica-SMN": list(files)})
 
 
-def test_ica_is_a_map_of_each_named_network_and_one_can_be_chosen(tmp_path):
+def test_ica_gives_one_map_per_named_network_and_single_ones_can_be_selected(tmp_path):
     file = reference(tmp_path)
     assert available_maps.map_names(settings(tmp_path, network_templates=file)) == ("ica-SMN", "ica-VIS", "ica-DMN")
     assert available_maps.map_names(settings(tmp_path, network_templates=file, maps=["ica-VIS"])) == ("ica-VIS",)
@@ -64,14 +64,14 @@ def test_ica_is_a_map_of_each_named_network_and_one_can_be_chosen(tmp_path):
     assert there["01", None]["ica-SMN"] == there["01", None]["ica-VIS"]
 
 
-def test_without_network_maps_or_with_two_of_one_name_it_says_so(tmp_path):
+def test_missing_templates_and_duplicate_network_names_are_refused(tmp_path):
     with pytest.raises(MissingInputError, match="--maps ica requires --network-templates FILE"):
         available_maps.map_names(settings(tmp_path))
     with pytest.raises(DataError, match="'SMN1'"):
         available_maps.map_names(settings(tmp_path, network_templates=reference(tmp_path, ("SMN1", "SMN-1"))))
 
 
-def test_series_on_several_grids_too_few_volumes_and_too_many_networks_are_told_before_anything_runs(tmp_path):
+def test_mixed_grids_too_few_volumes_and_too_many_networks_are_refused_during_planning(tmp_path):
     file, out = reference(tmp_path), tmp_path / "out"
     first, second = invented(out, "01"), invented(out, "02", volumes=12)
     chosen = settings(tmp_path, network_templates=file, ica_components=10)
@@ -88,7 +88,7 @@ def test_series_on_several_grids_too_few_volumes_and_too_many_networks_are_told_
         ica.plan_ica(used((first,), (odd,)), ("ica-SMN",), chosen)
 
 
-def test_a_map_of_one_network_is_described_as_its_kind():
+def test_map_of_one_network_has_the_description_of_the_base_map():
     for name in ("ica", "networks"):
         assert describe_part("maps", f"{name}-SMN") == describe_part("maps", name)
 
@@ -123,7 +123,7 @@ def _region(home: Path, image: nib.Nifti1Image) -> Path:
 
 
 @pytest.mark.slow
-def test_every_network_is_a_cell_and_every_fold_says_how_well_it_was_found(ran):
+def test_every_network_is_modelled_and_every_fold_reports_the_match_quality(ran):
     _, out, group = ran
     assert not list(out.glob("sub-*/func/*_boldmap.nii.gz"))
     table = pd.read_csv(group / "ica.tsv", sep="\t")
@@ -149,7 +149,7 @@ def test_every_network_is_a_cell_and_every_fold_says_how_well_it_was_found(ran):
 
 
 @pytest.mark.slow
-def test_a_model_keeps_its_folds_components_and_they_make_the_maps_that_it_was_trained_on(ran):
+def test_saved_components_reproduce_the_mean_map_used_in_training(ran):
     _, out, group = ran
     table = pd.read_csv(group / "ica.tsv", sep="\t").set_index(["repeat", "fold", "network"])
     place = group / "models" / "svm" / "ica-DMN" / "repeat-2_fold-1"
@@ -177,7 +177,7 @@ def test_a_model_keeps_its_folds_components_and_they_make_the_maps_that_it_was_t
 
 
 @pytest.mark.slow
-def test_the_models_are_applied_to_series_by_their_own_components(ran, tmp_path):
+def test_applying_saved_models_reproduces_out_of_fold_predictions(ran, tmp_path):
     bids, out, group = ran
     given = ["--model", str(group / "models"), "--training-list", str(group / "folds.tsv"), "--label", "group",
              "--analysis", "again"]  # fmt: skip
@@ -191,7 +191,7 @@ def test_the_models_are_applied_to_series_by_their_own_components(ran, tmp_path)
 
 
 @pytest.mark.slow
-def test_networks_that_are_nowhere_end_the_run_and_all_are_named(ran, tmp_path, capsys):
+def test_unmatched_networks_stop_the_run_and_are_all_named(ran, tmp_path, capsys):
     bids, out, _ = ran
     noise = np.random.default_rng(3).standard_normal((33, 39, 33, 2)).astype(np.float32)
     file = tmp_path / "noise.nii.gz"

@@ -44,12 +44,12 @@ def people(number=PEOPLE):
         ("side", None, None), ("side", "side", "site"), ("site", "side", None), ("sex", "side", "sex"),
     ],
 )  # fmt: skip
-def test_which_column_the_label_is_follows_from_its_name_and_from_that_of_the_site(tmp_path, label, site, column):
+def test_label_column_is_identified_from_the_label_and_site_options(tmp_path, label, site, column):
     given = {"label": label} | ({"site": site} if site else {})
     assert cohort.label_column(people(), chosen(tmp_path, **given)) == column
 
 
-def test_a_run_goes_on_where_sites_are_the_label_and_not_where_something_else_goes_along_with_them(tmp_path):
+def test_site_as_label_is_not_confounded_with_itself_but_an_equivalent_column_is(tmp_path):
     table = people()
     used = table.assign(**{"class": table["site"]})
     cohort.check_confounded(used, ("A", "B"), chosen(tmp_path, label="site"), label_column="site")
@@ -61,7 +61,7 @@ def test_a_run_goes_on_where_sites_are_the_label_and_not_where_something_else_go
 
 
 @pytest.mark.parametrize("label", ["sex", "site"])
-def test_neither_the_label_nor_what_stands_beside_it_in_a_baseline_counts_as_unknown(label):
+def test_label_column_is_no_unexamined_confound_but_missing_age_is(label):
     used = people().assign(**{"class": people()[label]})
     planned = SimpleNamespace(used=used, classes=tuple(sorted(used["class"].unique())), label_column=label)
     assert unexamined_confounds(planned, ModelSpec("svm", ("gm",))) == []
@@ -70,13 +70,13 @@ def test_neither_the_label_nor_what_stands_beside_it_in_a_baseline_counts_as_unk
 
 
 @pytest.mark.parametrize("label", ["sex", "gender"])
-def test_combat_may_not_keep_the_label_by_another_name(tmp_path, label):
+def test_combat_covariate_that_is_the_label_is_refused_under_any_name(tmp_path, label):
     table = with_synonyms(people().rename(columns={"sex": "gender"}).drop(columns="age"))
     with pytest.raises(UsageError, match="--combat-covariates sex is the label"):
         cohort.read_classes(table, chosen(tmp_path, label=label, harmonize="combat", combat_covariates=["sex"]))
 
 
-def test_labels_are_not_shuffled_within_a_site_that_is_the_label(tmp_path):
+def test_permutation_is_not_restricted_to_sites_when_site_is_the_label(tmp_path):
     table = people()
     used = table.assign(**{"class": table["site"]})
     split = SimpleNamespace(repeat=1, fold=1, test=range(PEOPLE), groups=tuple(used["participant_id"]))
@@ -114,7 +114,7 @@ def study(tmp_path_factory, with_template, invented_gm):
         ("site", "B from A", "age and sex or brain size", "The baseline 'site' was excluded because site"),
     ],
 )
-def test_a_label_that_is_a_column_of_a_baseline_is_judged_by_the_others(study, label, classes, rivals, left_out):
+def test_label_used_by_a_baseline_is_judged_against_the_other_baselines(study, label, classes, rivals, left_out):
     bids, out = study
     given = ["--label", label, "--site", "site", "--classifiers", "svm", "--explainers", "weights"]
     assert main([str(bids), str(out), "group", *given]) == 0

@@ -60,7 +60,7 @@ NEURALGIA = of("009", "009fu", "154", "01", "55")
         (NEURALGIA, r"fu$", [None, "fu", None, None, None]),
     ],
 )
-def test_the_label_is_what_the_pattern_finds_in_the_id(frame, pattern, values):
+def test_label_is_extracted_from_the_participant_id_by_the_pattern(frame, pattern, values):
     found = from_ids(frame, pattern)
     assert plain(found[LABEL]) == values
     assert list(found) == [*frame, "label_from_id"]
@@ -77,12 +77,12 @@ def test_the_label_is_what_the_pattern_finds_in_the_id(frame, pattern, values):
         ("^sub-CTL", r"matches no participant; it is searched in labels without sub-: CTL01, ODN01, ODP01\.$"),
     ],
 )
-def test_patterns_that_say_nothing_are_refused(pattern, message):
+def test_invalid_ambiguous_and_unmatched_patterns_are_refused(pattern, message):
     with pytest.raises(UsageError, match=message):
         from_ids(PARKINSON, pattern)
 
 
-def test_people_are_those_of_participants_tsv_or_without_one_those_that_are_there(data):
+def test_participants_come_from_participants_tsv_or_else_from_the_dataset(data):
     root = data({"README": "no table"})
     there = people(root, ("sub-CTL01", "CTL01", "ODP01"))
     assert list(there.index) == ["CTL01", "ODP01"]
@@ -92,13 +92,13 @@ def test_people_are_those_of_participants_tsv_or_without_one_those_that_are_ther
     pd.testing.assert_frame_equal(people(root, ["CTL01"]), read(root / "participants.tsv"))
 
 
-def test_a_broken_link_is_not_taken_for_no_table(tmp_path):
+def test_broken_link_to_participants_tsv_is_an_error(tmp_path):
     (tmp_path / "participants.tsv").symlink_to("elsewhere.tsv")
     with pytest.raises(MissingInputError, match=r"participants\.tsv is not in"):
         people(tmp_path, ["01"])
 
 
-def test_a_phenotype_table_adds_columns_and_people_and_fills_what_is_not_there(joined):
+def test_phenotype_table_adds_columns_and_participants_and_fills_missing_values(joined):
     frame = joined(
         "participant_id\tgroup\tsite\nsub-01\tHC\tA\nsub-02\tn/a\tB\n",
         "participant_id\tgroup\tscore\nsub-03\tAD\t3\n02\tAD\tn/a\n",
@@ -110,12 +110,12 @@ def test_a_phenotype_table_adds_columns_and_people_and_fills_what_is_not_there(j
     assert plain(frame["site"]) == ["A", "B", None]
 
 
-def test_a_phenotype_table_is_enough(joined):
+def test_phenotype_table_suffices_without_participants_tsv(joined):
     frame = joined(None, "participant_id\tdx\nsub-01\tHC\nsub-02\tAD\n")
     assert plain(classes(frame, column="dx", mapping={"well": ("HC",), "ill": ("AD",)})) == ["well", "ill"]
 
 
-def test_real_world_tables_are_read(joined):
+def test_tables_with_whitespace_crlf_and_byte_order_mark_are_read(joined):
     frame = joined(
         "participant_id\tgroup\r\nsub-01\t HC\r\n",
         "participant_id \t Gender\tdx \r\n sub-01\tfemale\tn/a\r\n\r\nsub-02\t m \tAD \r\n\t\t\r\n",
@@ -126,7 +126,7 @@ def test_real_world_tables_are_read(joined):
     assert plain(frame["dx"]) == [None, "AD"]
 
 
-def test_synonyms_are_looked_for_in_both_tables_at_once(joined):
+def test_standard_columns_are_derived_from_both_tables_together(joined):
     frame = joined(
         "participant_id\tGender\tage\n01\t1\t89+\n02\t2\t40\n",
         "participant_id\tsex\tage_at_scan\tcentre\n01\tF\t91\tX\n02\tM\t41\tY\n",
@@ -138,7 +138,7 @@ def test_synonyms_are_looked_for_in_both_tables_at_once(joined):
     assert plain(frame["site"]) == ["X", "Y"]
 
 
-def test_a_join_is_the_reading_of_the_joined_table(data):
+def test_joining_equals_reading_one_merged_table(data):
     """Against tables that are joined cell by cell, written and read as one participants.tsv."""
     draw = random.Random(1)
     values = {"age": ["30", "41.5", "89+"], "Gender": ["f", "M"], "Scanner": ["A"], "dx": ["HC", "AD"], "sex": ["M"]}
@@ -205,7 +205,7 @@ def test_the_same_sex_or_number_may_be_written_in_two_ways(joined, column, ours,
         ("age\n01\t20-25\n", "age\n01\t30\n", "age of sub-01 is 20-25 in"),
     ],
 )  # fmt: skip
-def test_values_that_differ_are_refused(joined, ours, theirs, message):
+def test_conflicting_values_are_refused(joined, ours, theirs, message):
     with pytest.raises(DataError, match=message):
         joined(f"participant_id\t{ours}\n", f"participant_id\t{theirs}\n")
 
@@ -230,12 +230,12 @@ def test_values_that_differ_are_refused(joined, ours, theirs, message):
         ("", "not a table"),
     ],
 )
-def test_phenotype_tables_that_cannot_be_used_are_refused(joined, text, message):
+def test_unusable_phenotype_tables_are_refused(joined, text, message):
     with pytest.raises(DataError, match=message):
         joined("participant_id\tsite\n01\tA\n", text)
 
 
-def test_a_phenotype_table_that_is_not_there_is_missing_input(tmp_path):
+def test_missing_phenotype_table_raises_missing_input_error(tmp_path):
     with pytest.raises(MissingInputError, match=r"--phenotype: there is no file .*dx\.tsv"):
         with_phenotype(of("01"), tmp_path / "dx.tsv")
 
@@ -243,7 +243,7 @@ def test_a_phenotype_table_that_is_not_there_is_missing_input(tmp_path):
 VISITS = "participant_id\tsession_id\tdx\tage\n01\tses-1\tMCI\t70\n01\tses-2\tAD\t72\n02\t1\tHC\t60\n02\t2\tHC\tn/a\n"
 
 
-def test_of_a_phenotype_table_by_session_the_person_has_what_every_session_says(joined):
+def test_participant_gets_phenotype_values_on_which_all_sessions_agree(joined):
     frame = joined("participant_id\tage\n01\t69\n", VISITS)
     assert list(frame.index) == ["01", "02"]
     assert plain(frame["dx"]) == [None, "HC"]
@@ -259,7 +259,7 @@ SESSIONS = {
 }
 
 
-def test_what_a_session_says_wins_for_it_and_the_rest_is_the_persons(data):
+def test_session_values_override_participant_values(data):
     root = data(SESSIONS)
     found = with_sessions(people(root, []), root)
     assert found.index.names == ["participant_id", "session_id"]
@@ -278,7 +278,7 @@ def test_what_a_session_says_wins_for_it_and_the_rest_is_the_persons(data):
     assert kinds.get(("03", "a"), kinds[("03", "")]) == "patient"
 
 
-def test_classes_by_sex_are_as_written_wherever_they_stand(data):
+def test_classes_by_sex_use_original_values_from_either_table(data):
     root = data(SESSIONS | {"sub-02/sub-02_sessions.tsv": "session_id\tsex\nses-a\tF\n"})
     found = classes(with_sessions(people(root, []), root), column="sex", mapping={"she": ("f", "F"), "he": ("M",)})
     assert dict(found) == {
@@ -287,21 +287,21 @@ def test_classes_by_sex_are_as_written_wherever_they_stand(data):
     }  # fmt: skip
 
 
-def test_a_label_may_stand_in_sessions_alone(data):
+def test_label_may_be_given_only_in_sessions_tables(data):
     root = data({ONE: "session_id\tdx\n1\tHC\n2\tAD\n"})
     found = with_sessions(people(root, ["01", "02"]), root)
     assert dict(found["dx"].dropna()) == {("01", "1"): "HC", ("01", "2"): "AD"}
     assert list(found.index) == [("01", ""), ("02", ""), ("01", "1"), ("01", "2")]
 
 
-def test_without_sessions_there_is_the_frame_and_nothing_else(data):
+def test_without_sessions_tables_the_frame_is_unchanged(data):
     root = data({"participants.tsv": SESSIONS["participants.tsv"]})
     frame = people(root, [])
     pd.testing.assert_frame_equal(with_sessions(frame, root).xs("", level="session_id"), frame, check_index_type=False)
     assert len(with_sessions(of("01"), root)) == 1
 
 
-def test_a_phenotype_table_by_session_stands_beside_sessions_tsv(data):
+def test_sessionwise_phenotype_table_is_combined_with_sessions_tsv(data):
     table = VISITS + "01\tses-b\tAD\t22\n01\tses-a\tn/a\t25\n05\tses-1\tHC\t50\n"
     root = data(SESSIONS | {"p.tsv": table.replace("\tage\n", "\tage_years\n")})
     frame = with_phenotype(people(root, []), root / "p.tsv").loc[["01", "02"]]
@@ -333,13 +333,13 @@ def test_a_phenotype_table_by_session_stands_beside_sessions_tsv(data):
         ),
     ],
 )
-def test_session_tables_that_cannot_be_used_are_refused(data, files, message):
+def test_unusable_sessions_tables_are_refused(data, files, message):
     root = data(SESSIONS | {"p.tsv": VISITS} | files)
     with pytest.raises(DataError, match=message):
         with_sessions(people(root, []), root, phenotype=root / "p.tsv")
 
 
-def test_a_sessions_table_that_was_not_fetched_is_missing_input(data):
+def test_unfetched_sessions_table_raises_missing_input_error(data):
     root = data(SESSIONS)
     (root / "sub-03").mkdir()
     (root / "sub-03" / "sub-03_sessions.tsv").symlink_to("../.git/annex/objects/a/b/c.tsv")

@@ -39,7 +39,7 @@ def plainly(network, x, y, *, epochs, rate, decay, size, seed):
 
 
 class TestDefaults:
-    def test_cnn3d_is_trained_to_the_bits_of_a_plain_loop(self):
+    def test_cnn3d_training_is_bit_identical_to_a_plain_loop(self):
         part = catalogue.load("classifiers", "cnn3d")
         y = np.arange(17) % 3 % 2
         x = np.random.default_rng(0).standard_normal((17, 2, 12, 13, 14), dtype=np.float32)
@@ -58,7 +58,7 @@ class TestDefaults:
         assert (network(torch.from_numpy(x)).argmax(dim=1).numpy() == y).all()
         assert not network.training
 
-    def test_everybody_is_seen_once_an_epoch_and_nobody_alone(self):
+    def test_every_sample_is_seen_once_per_epoch_and_never_in_a_batch_of_one(self):
         seen = []
 
         def batch(rows):
@@ -71,26 +71,26 @@ class TestDefaults:
         assert seen[:3] != seen[3:]
 
 
-class TestRegimen:
-    def test_every_network_of_the_catalogue_states_one(self):
+class TestTrainingConfig:
+    def test_every_registered_network_has_a_training_config(self):
         parts = [catalogue.load("classifiers", name) for name in catalogue.names("classifiers")]
         networks = [part for part in parts if hasattr(part, "EPOCHS")]
         assert all(config_from_module(part).epochs == part.EPOCHS for part in networks)
         assert {part.__name__.rpartition(".")[2] for part in networks} >= {"cnn3d", "vit_b16"}
 
-    def test_what_a_file_states_is_taken_and_the_rest_is_the_default(self, tmp_path, monkeypatch):
+    def test_module_constants_override_the_defaults(self, tmp_path, monkeypatch):
         (tmp_path / "stated.py").write_text('EPOCHS = 7\nOPTIMISER = "adam"\nPATIENCE = 3\nINSTANCES = True\n')
         monkeypatch.syspath_prepend(tmp_path)
         stated = config_from_module(__import__("stated"), {"epochs": 2, "size": 64})
         assert stated == TrainingConfig(epochs=2, optimiser="adam", patience=3, instances=True)
 
     @pytest.mark.parametrize("wrong", [{"optimiser": "sgd"}, {"schedule": "step"}, {"accumulate": 0}, {"patience": 0}])
-    def test_what_is_not_known_is_refused(self, wrong):
+    def test_invalid_settings_are_refused(self, wrong):
         with pytest.raises(ValueError, match=next(iter(wrong)).upper()):
             TrainingConfig(epochs=1, **wrong)
 
     @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
-    def test_without_a_schedule_the_rate_stays(self, name, kind):
+    def test_without_a_schedule_the_learning_rate_is_constant(self, name, kind):
         x, y = people(4)
         ours, plain = convolutional(), convolutional()
         train(ours, x, y, epochs=5, optimiser=name, schedule="none", weight_decay=0.1)
@@ -108,7 +108,7 @@ class TestRegimen:
 
 class TestAccumulation:
     @pytest.mark.parametrize("accumulate", [2, 3, 8])
-    def test_a_step_is_that_of_the_whole_batch(self, accumulate):
+    def test_accumulated_gradients_equal_those_of_the_whole_batch(self, accumulate):
         x, y = people(8, effect=0.3)
         whole, cut = convolutional(), convolutional()
         parts = []
@@ -129,7 +129,7 @@ class TestAccumulation:
 
 class TestClasses:
     @pytest.mark.parametrize("oversample", [False, True])
-    def test_the_rarer_class_weighs_as_much_as_the_other(self, oversample):
+    def test_unbalanced_classes_have_equal_weight(self, oversample):
         # with nothing to be learnt and classes of 18 and 2, the answer is half and half
         y, x = np.array([0] * 18 + [1] * 2), np.zeros((20, 1, *SHAPE), np.float32)
         network = convolutional()
@@ -137,7 +137,7 @@ class TestClasses:
         share = torch.softmax(network(torch.from_numpy(x[:1])), dim=1)[0, 1].item()
         assert share == pytest.approx(0.5, abs=0.05)
 
-    def test_oversampling_shows_classes_equally_often_and_nobody_again_before_all_were_seen(self):
+    def test_oversampling_balances_classes_and_cycles_through_all_samples(self):
         y, rows = np.array([0] * 11 + [1] * 4 + [2] * 5 + [0, 1, 2]), np.arange(20)
         drawn = draw_epoch(rows, y, np.random.default_rng(0), oversample=True)
         assert len(drawn) == epoch_length(rows, y, oversample=True) == 33
@@ -164,7 +164,7 @@ class Sliced(torch.nn.Module):
 
 
 class TestInstances:
-    def test_each_slice_is_held_against_its_persons_class(self):
+    def test_each_slice_is_trained_against_the_class_of_the_participant(self):
         x, y = people(6, effect=0.3)
         sliced, single = Sliced(), Sliced()
         told = train(sliced, x, y, epochs=1, batch_size=6, instances=True)
@@ -178,7 +178,7 @@ class TestInstances:
 
 
 class TestStopping:
-    def test_those_set_aside_are_whole_groups_of_every_class_and_are_never_trained_on(self):
+    def test_validation_samples_are_whole_groups_of_every_class_and_never_trained_on(self):
         y = np.array([0] * 24 + [1] * 12)
         groups = [f"family-{row // 2}" for row in range(36)]
         rows, aside = train_validation_split(y, groups, share=0.25, seed=1)
@@ -195,7 +195,7 @@ class TestStopping:
         train(network, None, y, batch=batch, groups=groups, seed=1, patience=2, validation=0.25, oversample=True)
         assert seen == {True: set(rows.tolist()), False: set(aside.tolist())}
 
-    def test_it_stops_when_nothing_gets_better_and_keeps_the_best_weights(self):
+    def test_training_stops_without_improvement_and_keeps_the_best_weights(self):
         x, y = people(40, effect=0.0)
         torch.manual_seed(0)
         network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(216, 2))
@@ -209,13 +209,13 @@ class TestStopping:
             )
         assert each.mean().item() == pytest.approx(told["validation"][best], rel=1e-5)
 
-    def test_without_patience_nobody_is_set_aside(self):
+    def test_without_patience_there_is_no_validation_set(self):
         x, y = people(8)
         assert list(train(convolutional(), x, y)) == ["loss"]
 
 
 class TestAugmentation:
-    def test_training_people_get_it_anew_in_each_batch_and_those_set_aside_never(self, monkeypatch):
+    def test_training_batches_are_augmented_afresh_and_validation_samples_never(self, monkeypatch):
         seen = {True: [], False: []}
 
         class Seen(torch.nn.Sequential):
@@ -234,7 +234,7 @@ class TestAugmentation:
         assert set(seen[False]) == {0.0}
 
     @pytest.mark.parametrize("name", list(augment.KINDS))
-    def test_monai_moves_a_ball_a_little_the_same_by_the_same_seed_and_all_channels_alike(self, name):
+    def test_monai_augmentation_is_small_reproducible_and_equal_across_channels(self, name):
         ball = (np.square(np.indices((20, 20, 20)) - 9.5).sum(axis=0) < 36).astype(np.float32)
         ball[4:7, 9:11, 9:11] = 3  # left of the middle
         x = torch.from_numpy(np.stack([np.stack([ball, 2 * ball])] * 12))
@@ -251,7 +251,7 @@ class TestAugmentation:
         brightest = first[:, 0].amax(dim=(2, 3)).argmax(dim=1)
         assert set((brightest > 9).tolist()) == ({False, True} if name == "affine_flip" else {False})
 
-    def test_monai_is_not_asked_for_where_nothing_is_augmented(self, monkeypatch):
+    def test_monai_is_not_imported_without_augmentation(self, monkeypatch):
         for name in [name for name in sys.modules if name.partition(".")[0] == "monai"]:
             monkeypatch.delitem(sys.modules, name)
         monkeypatch.setitem(sys.modules, "monai", None)  # importing it raises
@@ -261,8 +261,8 @@ class TestAugmentation:
             train(convolutional(), x, y, augment="affine")
 
 
-class TestPlaced:
-    def test_channels_last_changes_the_layout_and_not_the_numbers(self):
+class TestMemoryFormat:
+    def test_channels_last_changes_the_layout_but_not_the_output(self):
         network, x = convolutional(), torch.from_numpy(people(3)[0])
         before = network(x)
         set_memory_format(network, images=torch.channels_last, volumes=torch.channels_last_3d)

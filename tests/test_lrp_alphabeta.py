@@ -85,7 +85,7 @@ def by_hand(network, x, target, alpha, beta):
 
 @pytest.mark.parametrize("target", [0, 1])
 @pytest.mark.parametrize(("alpha", "beta"), [(1.5, 0.5), (1.0, 0.0), (2.0, 1.0)])
-def test_relevance_is_handed_on_by_the_rule_layer_by_layer(target, alpha, beta, monkeypatch):
+def test_relevance_is_propagated_by_the_alpha_beta_rule_layer_by_layer(target, alpha, beta, monkeypatch):
     network, x = Network(), person()
     lrp = catalogue.load("explainers", "lrp_alphabeta")
     assert (lrp.ALPHA, lrp.BETA) == (1.5, 0.5)
@@ -97,7 +97,7 @@ def test_relevance_is_handed_on_by_the_rule_layer_by_layer(target, alpha, beta, 
     assert not np.allclose(found, lrp0.explain(network, x, target, mask=FULL), atol=0.1 * np.abs(wanted).max())
 
 
-def test_without_biases_relevances_sum_up_to_the_logit():
+def test_without_biases_relevances_sum_to_the_logit():
     network, x = Network(biases=False), person()
     lrp = catalogue.load("explainers", "lrp_alphabeta")
     found = lrp.explain(network, x, 1, mask=FULL)
@@ -106,7 +106,7 @@ def test_without_biases_relevances_sum_up_to_the_logit():
     assert abs(lrp.checks(network, x, 1, found.ravel())["conservation_error"]) < 1e-4
 
 
-def test_it_refuses_linear_models_transformers_and_other_paddings():
+def test_linear_models_gelu_and_non_zero_padding_are_refused():
     check = catalogue.load("explainers", "lrp_alphabeta").check
     svm = catalogue.load("classifiers", "svm").build(1, 2, (3,), voxel_mm=(1.0,) * 3, seed=0)
     assert "linear model" in check(svm)

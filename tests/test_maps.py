@@ -67,7 +67,7 @@ def of_bold(name, bold):
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_constants_are_stated(name):
+def test_required_constants_are_declared(name):
     part = catalogue.load("maps", name)
     assert maps.datatype(part) == ("func" if name in BOLD else "anat")
     assert part.SCALING in ("raw", "mean", "zscore")
@@ -83,7 +83,7 @@ def test_constants_are_stated(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_entities_and_suffix_spell_a_bids_name(name):
+def test_entities_and_suffix_form_a_bids_name(name):
     part = catalogue.load("maps", name)
     assert part.SUFFIX.isalnum()
     assert set(part.ENTITIES) <= set(ORDER)
@@ -92,7 +92,7 @@ def test_entities_and_suffix_spell_a_bids_name(name):
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_docstrings_say_what_it_is_and_what_each_array_holds(name):
+def test_docstrings_give_summary_array_axes_and_citation(name):
     part = catalogue.load("maps", name)
     assert part.__doc__
     assert part.__doc__.splitlines()[0].endswith(".")
@@ -102,13 +102,13 @@ def test_docstrings_say_what_it_is_and_what_each_array_holds(name):
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_compute_takes_its_input_and_keywords_without_defaults(name):
+def test_compute_takes_one_input_and_keyword_only_arguments_without_defaults(name):
     parameters = list(inspect.signature(catalogue.load("maps", name).compute).parameters.values())
     assert all(each.kind is each.KEYWORD_ONLY and each.default is each.empty for each in parameters[1:])
 
 
 @pytest.mark.parametrize("name", BOLD)
-def test_a_map_of_bold_is_finite_float32_a_voxel_and_zero_where_nothing_changes(name, bold):
+def test_bold_map_is_finite_float32_per_voxel_and_zero_for_constant_series(name, bold):
     series, given = bold
     before = {key: np.copy(value) for key, value in {**given, "series": series}.items()}
     made = of_bold(name, bold)
@@ -123,7 +123,7 @@ def test_a_map_of_bold_is_finite_float32_a_voxel_and_zero_where_nothing_changes(
 
 
 @pytest.mark.parametrize("name", BOLD)
-def test_names_of_a_map_of_bold_spell_bids_names(name, bold):
+def test_bold_map_outputs_have_distinct_bids_names(name, bold):
     part = catalogue.load("maps", name)
     spelled = []
     for key in of_bold(name, bold):
@@ -145,7 +145,7 @@ def test_result_is_finite_float32_of_the_same_shape_and_the_input_is_unchanged(n
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_outside_the_brain_it_is_zero(name, supplied):
+def test_map_is_zero_outside_the_brain(name, supplied):
     assert not computed(catalogue.load("maps", name), supplied)[supplied["mask"] == 0].any()
 
 
@@ -178,19 +178,19 @@ def test_t1w_does_not_depend_on_the_scanners_scale(supplied, intensity):
 
 @pytest.mark.parametrize("intensity", ["zscore", "minmax"])
 @pytest.mark.parametrize("value", [0.0, 0.1, 1000.0])
-def test_t1w_of_one_intensity_is_refused(supplied, intensity, value):
+def test_t1w_of_constant_intensity_is_refused(supplied, intensity, value):
     constant = np.full(SHAPE, value, dtype=np.float32)
     with pytest.raises(DataError, match="single intensity"):
         computed(catalogue.load("maps", "t1w"), supplied, intensity=intensity, t1w=constant)
 
 
-def test_t1w_of_an_empty_mask_is_refused(supplied):
+def test_t1w_with_an_empty_mask_is_refused(supplied):
     with pytest.raises(DataError):
         computed(catalogue.load("maps", "t1w"), supplied, mask=np.zeros(SHAPE, dtype=np.float32))
 
 
 @pytest.mark.parametrize("session", [None, "1"])
-def test_no_two_maps_share_a_name(session):
+def test_map_filenames_are_unique(session):
     stems = [
         map_stem(
             name, ("01", session), space="MNI152NLin2009cAsym", resolution=2.0, parameters={"intensity": intensity}

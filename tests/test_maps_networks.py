@@ -40,7 +40,7 @@ def names(k):
 
 @pytest.mark.parametrize("mean", [0.0, 10_000.0])
 @pytest.mark.parametrize(("volumes", "k"), [(80, 3), (20, 5), (12, 6), (60, 1), (150, 25), (56, 5)])
-def test_betas_and_z_are_those_of_plain_least_squares(volumes, k, mean):
+def test_betas_and_z_match_plain_least_squares(volumes, k, mean):
     values, maps, _ = planted(volumes=volumes, k=k, mean=mean)
     found = networks.compute(values, network_maps=maps, network_names=names(k))
     assert list(found) == [f"beta_{name}" for name in names(k)] + [f"z_{name}" for name in names(k)]
@@ -52,7 +52,7 @@ def test_betas_and_z_are_those_of_plain_least_squares(volumes, k, mean):
         np.testing.assert_allclose(found[f"z_{name}"], z[number], rtol=1e-5, atol=2e-5 * np.abs(z).max())
 
 
-def test_planted_time_courses_give_back_their_maps():
+def test_planted_network_maps_are_recovered():
     values, maps, courses = planted(noise=0.5)
     found = networks.compute(values, network_maps=maps, network_names=NAMES)
     varies = np.ptp(values, axis=1) > 0
@@ -79,14 +79,14 @@ def test_scale_and_offset_of_the_network_maps_do_not_matter():
 
 
 @pytest.mark.parametrize("freedom", [1, 5, 49, 50, 120, 400])
-def test_z_has_the_tail_of_students_t(freedom):
+def test_z_has_the_tail_probability_of_student_t(freedom):
     t = np.array([-15, -3, -0.2, 0, 1e-3, 0.5, 2, 6, 20], np.float32)
     z = networks.t_to_z(t, freedom)
     np.testing.assert_allclose(z, np.sign(t) * stats.norm.isf(stats.t.sf(np.abs(t.astype(float)), freedom)), rtol=1e-5)
     assert np.isfinite(networks.t_to_z(np.array([1e6, -1e15], np.float32), freedom)).all()
 
 
-def test_collinear_maps_are_refused_and_the_two_most_alike_named():
+def test_collinear_maps_are_refused_and_the_two_most_similar_named():
     values, maps, _ = planted(k=4)
     maps[:, 2] = 3 * maps[:, 0] - 1
     with pytest.raises(DataError, match=r"most similar are SMN and DMN \(r = 1\.000000\)"):
@@ -96,7 +96,7 @@ def test_collinear_maps_are_refused_and_the_two_most_alike_named():
         networks.compute(values, network_maps=maps, network_names=(*NAMES, "ECN"))
 
 
-def test_maps_that_overlap_much_are_no_reason_to_refuse():
+def test_strongly_overlapping_maps_are_accepted():
     values, maps, _ = planted()
     maps[:, 2] = 0.99 * maps[:, 0] + 0.05 * maps[:, 2]
     found = networks.compute(values, network_maps=maps, network_names=NAMES)
@@ -105,14 +105,14 @@ def test_maps_that_overlap_much_are_no_reason_to_refuse():
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan])
-def test_a_map_that_is_flat_in_the_brain_is_named(value):
+def test_network_map_constant_in_the_brain_is_refused_by_name(value):
     values, maps, _ = planted()
     maps[:, 1] = value
     with pytest.raises(DataError, match="VIS is constant"):
         networks.compute(values, network_maps=maps, network_names=NAMES)
 
 
-def test_what_does_not_fit_together_is_refused():
+def test_mismatched_grids_too_few_volumes_and_empty_masks_are_refused():
     values, maps, _ = planted()
     with pytest.raises(DataError, match="not on the grid"):
         networks.compute(values, network_maps=maps[:-1], network_names=NAMES)
@@ -122,7 +122,7 @@ def test_what_does_not_fit_together_is_refused():
         networks.compute(values[:0], network_maps=maps[:0], network_names=NAMES)
 
 
-def test_on_a_real_scan_it_is_plain_least_squares(shared_data):
+def test_real_scan_matches_plain_least_squares(shared_data):
     import nibabel as nib
 
     inside = np.asarray(nib.load(shared_data / "feeds" / "mask.nii.gz").dataobj) > 0

@@ -63,7 +63,7 @@ def slow(values, mask, neighbours):
 
 @pytest.mark.parametrize("neighbours", [7, 19, 27])
 @pytest.mark.parametrize("name", masks())
-def test_it_is_kendalls_w_of_the_neighbours_in_the_mask(way, name, neighbours):
+def test_reho_is_kendalls_w_of_neighbours_within_the_mask(way, name, neighbours):
     mask = masks()[name]
     values = series(mask)
     found = reho.compute(values, mask=mask, neighbours=neighbours)
@@ -84,7 +84,7 @@ def test_sums_of_ranks_do_not_overflow_in_long_scans(way, volumes):
     )
 
 
-def test_it_knows_no_scale_no_offset_and_no_order_of_time(way):
+def test_reho_is_invariant_to_scale_offset_and_time_order(way):
     mask = masks()["ragged"]
     values = np.round(8 * series(mask, ties=False))
     found = reho.compute(values, mask=mask, neighbours=27)
@@ -97,7 +97,7 @@ def test_it_knows_no_scale_no_offset_and_no_order_of_time(way):
         np.testing.assert_array_equal(again, found)
 
 
-def test_it_never_looks_outside_the_mask(way):
+def test_reho_ignores_voxels_outside_the_mask(way):
     """Two parts of a mask, a voxel apart, have the values that each has alone, also across the edge of the grid."""
     left, right = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
     left[:2], right[3:] = True, True
@@ -109,7 +109,7 @@ def test_it_never_looks_outside_the_mask(way):
 
 
 @pytest.mark.parametrize("neighbours", [7, 19, 27])
-def test_the_count_of_neighbours_is_told(neighbours):
+def test_caption_reports_the_number_of_neighbours(neighbours):
     told = reho.caption(np.ones((5, 5, 5), bool), neighbours=neighbours)
     assert f"all {neighbours} for 22 % of the voxels" in told  # 3 x 3 x 3 of 5 x 5 x 5
     assert f"minimum { {7: 4, 19: 7, 27: 8}[neighbours] }" in told
@@ -119,7 +119,7 @@ def test_the_count_of_neighbours_is_told(neighbours):
 
 
 @pytest.mark.parametrize("volumes", [5, 64, 257])
-def test_ranks_are_those_of_scipy_where_keys_are_cut_short(way, volumes):
+def test_ranks_match_scipy_for_nearly_equal_and_extreme_values(way, volumes):
     """Values that differ in their last bits only, beside one that is far away, zeros of both signs, and infinities."""
     rng = np.random.default_rng(5)
     values = np.ones((6, volumes), np.float32) + rng.integers(0, 40, (6, volumes)).astype(np.float32) * np.float32(
@@ -134,7 +134,7 @@ def test_ranks_are_those_of_scipy_where_keys_are_cut_short(way, volumes):
     np.testing.assert_array_equal(squares, (expected**2).sum(axis=1))
 
 
-def test_where_numba_is_not_installed_it_gives_the_same():
+def test_results_without_numba_are_the_same():
     code = (
         "import sys; sys.modules['numba'] = None\n"
         "import numpy as np; from bids_app.maps import _jit, _strength, reho\n"
@@ -150,14 +150,14 @@ def test_where_numba_is_not_installed_it_gives_the_same():
     np.testing.assert_allclose(np.array(done.stdout.split(), float), here, rtol=1e-5, atol=1e-7)
 
 
-def test_where_no_cache_can_be_written_it_is_compiled_without():
+def test_kernels_compile_without_a_writable_cache():
     pytest.importorskip("numba")
     scope = {}
     exec("def twice(x):\n    return 2 * x\n", scope)  # no file, so that numba finds no folder for its cache
     assert _jit.jitted()(scope["twice"])(21) == 42
 
 
-def test_what_the_install_compiles_is_all_that_the_maps_need(tmp_path):
+def test_kernels_compiled_at_installation_cover_reho_and_strengths(tmp_path):
     pytest.importorskip("numba")
     uses = (
         "import numpy as np; from bids_app.maps import _strength, reho\n"
@@ -183,17 +183,17 @@ def test_what_the_install_compiles_is_all_that_the_maps_need(tmp_path):
         (np.zeros((120, 2), np.float32), np.ones(SHAPE, bool), "2 volumes are retained"),
     ],
 )
-def test_what_cannot_be_computed_is_refused(values, mask, told):
+def test_invalid_inputs_are_refused(values, mask, told):
     with pytest.raises(DataError, match=told):
         reho.compute(values, mask=mask, neighbours=27)
 
 
-def test_other_neighbourhoods_are_refused():
+def test_unsupported_neighbourhood_sizes_are_refused():
     with pytest.raises(UsageError, match="choose 7, 19 or 27"):
         reho.compute(np.zeros((120, 20), np.float32), mask=np.ones(SHAPE, bool), neighbours=26)
 
 
-def test_on_a_real_scan_it_is_kendalls_w(shared_data):
+def test_reho_of_a_real_scan_is_kendalls_w(shared_data):
     import nibabel as nib
 
     mask = np.asarray(nib.load(shared_data / "feeds" / "mask.nii.gz").dataobj) > 0

@@ -64,7 +64,7 @@ def slow(values, definition, tr, band):
 
 @pytest.mark.parametrize("definition", DEFINITIONS)
 @pytest.mark.parametrize(("volumes", "tr", "band"), [(64, 3.0, BAND), (75, 2.0, (0.01, 0.1)), (50, 2.0, (0.1, 0.25))])
-def test_each_definition_is_its_slow_re_implementation(definition, volumes, tr, band):
+def test_each_definition_matches_a_slow_reimplementation(definition, volumes, tr, band):
     values = series(volumes)
     amplitude = computed(alff, values, definition, tr=tr, band=band)
     share = None if definition == "xcpd" else computed(falff, values, definition, tr=tr, band=band)
@@ -82,7 +82,7 @@ def test_each_definition_is_its_slow_re_implementation(definition, volumes, tr, 
 
 @pytest.mark.parametrize("definition", ["mean", "afni", "xcpd"])
 @pytest.mark.parametrize("volumes", [80, 81])
-def test_over_gaps_it_is_lomb_scargle_as_scipy_has_it(definition, volumes):
+def test_alff_with_censoring_matches_scipy_lomb_scargle(definition, volumes):
     rng = np.random.default_rng(2)
     sample_mask = rng.random(volumes) > 0.2
     values = series(volumes)[:, sample_mask]
@@ -118,7 +118,7 @@ def test_lomb_scargle_without_gaps_is_the_fourier_transform(volumes, definition)
 
 
 @pytest.mark.parametrize("volumes", [120, 121])
-def test_a_sine_of_the_band_keeps_its_amplitude_over_gaps(volumes):
+def test_in_band_sine_keeps_the_amplitude_despite_censoring(volumes):
     """To 2 %: what the gaps leave of the sine has a mean, which is taken off before."""
     sample_mask = np.random.default_rng(3).random(volumes) > 0.15
     times = np.arange(volumes)[sample_mask]
@@ -129,7 +129,7 @@ def test_a_sine_of_the_band_keeps_its_amplitude_over_gaps(volumes):
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS)
-def test_it_grows_with_the_signal_and_knows_no_offset_and_no_trend(definition):
+def test_alff_scales_with_the_signal_and_ignores_offset_and_trend(definition):
     values = series(80)[4:14] - np.float32(10_000)
     found = computed(alff, values, definition)
     np.testing.assert_allclose(computed(alff, 8 * values, definition), 8 * found, rtol=1e-6)
@@ -140,14 +140,14 @@ def test_it_grows_with_the_signal_and_knows_no_offset_and_no_trend(definition):
 
 
 @pytest.mark.parametrize("definition", FALFF)
-def test_the_share_is_between_0_and_1_and_1_for_the_whole_band(definition):
+def test_falff_is_between_0_and_1_and_equals_1_for_the_whole_band(definition):
     values = series(80)[4:12]
     share = computed(falff, values, definition)
     assert ((share > 0) & (share < 1)).all()
     np.testing.assert_allclose(computed(falff, values, definition, band=(0.0, 0.25)), 1, rtol=1e-5)
 
 
-def test_without_a_band_it_is_that_of_the_literature():
+def test_default_band_is_0_01_to_0_08_hz():
     values = series(90)
     np.testing.assert_array_equal(computed(alff, values, "mean", band=None), computed(alff, values, "mean"))
 
@@ -166,13 +166,13 @@ def test_without_a_band_it_is_that_of_the_literature():
         ({"values": np.zeros((4, 4, 80), np.float32)}, "3 axes"),
     ],
 )
-def test_what_cannot_be_computed_is_refused(part, changed, told):
+def test_invalid_inputs_are_refused(part, changed, told):
     with pytest.raises(DataError, match=told):
         computed(part, **({"values": series(80), "definition": "mean"} | changed))
 
 
 @pytest.mark.parametrize("definition", ["dpabi", "cpac"])
-def test_definitions_without_a_meaning_over_gaps_are_refused(definition):
+def test_definitions_undefined_for_censored_series_are_refused(definition):
     sample_mask = np.ones(80, bool)
     sample_mask[40] = False
     with pytest.raises(DataError, match="requires a series without gaps, and 1 volumes are censored"):
@@ -187,13 +187,13 @@ def test_definitions_without_a_meaning_over_gaps_are_refused(definition):
         (alff, "mean", (0.1, 0.01), "lower"),
     ],
 )
-def test_what_nobody_defined_is_a_usage_error(part, definition, band, told):
+def test_undefined_options_raise_a_usage_error(part, definition, band, told):
     with pytest.raises(UsageError, match=told):
         computed(part, series(80), definition, band=band)
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS)
-def test_on_a_real_scan_each_definition_is_the_slow_one(shared_data, definition):
+def test_real_scan_matches_the_slow_reimplementation(shared_data, definition):
     import nibabel as nib
 
     inside = np.asarray(nib.load(shared_data / "feeds" / "mask.nii.gz").dataobj) > 0

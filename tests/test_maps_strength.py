@@ -48,7 +48,7 @@ def slow(values, kind):
 
 @pytest.mark.parametrize("tile", [TILE, 16])
 @pytest.mark.parametrize("kind", STRENGTHS)
-def test_each_strength_is_what_the_whole_matrix_gives(way, kind, tile, monkeypatch):
+def test_each_strength_matches_the_full_correlation_matrix(way, kind, tile, monkeypatch):
     monkeypatch.setattr(_strength, "TILE", tile)
     values = series()
     found = fcs.compute(values, strength=kind)
@@ -58,13 +58,13 @@ def test_each_strength_is_what_the_whole_matrix_gives(way, kind, tile, monkeypat
 
 
 @pytest.mark.parametrize("mean", [0.0, 10_000.0])
-def test_the_mean_correlation_by_its_identity_is_that_of_the_matrix(way, mean):
+def test_mean_correlation_shortcut_matches_the_full_matrix(way, mean):
     values = series(700, 120, mean=mean)
     np.testing.assert_allclose(fcs.compute(values, strength="mean-r"), slow(values, "mean-r"), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", STRENGTHS)
-def test_it_knows_no_scale_and_no_offset(way, kind):
+def test_strength_is_invariant_to_scale_and_offset(way, kind):
     values = np.round(series(mean=0.0))
     rng = np.random.default_rng(1)
     changed = values * 2.0 ** rng.integers(-9, 9, (90, 1)) + 2.0 ** rng.integers(0, 5, (90, 1))
@@ -72,7 +72,7 @@ def test_it_knows_no_scale_and_no_offset(way, kind):
     np.testing.assert_allclose(found, fcs.compute(values, strength=kind), rtol=1e-4, atol=1e-5)
 
 
-def test_the_mean_of_fishers_z_is_finite_where_two_voxels_are_the_same(way):
+def test_mean_fisher_z_is_finite_for_identical_voxels(way):
     values = series(20, mean=0.0)
     values[7] = 3 * values[8]
     found = fcs.compute(values, strength="mean-z")
@@ -81,7 +81,7 @@ def test_the_mean_of_fishers_z_is_finite_where_two_voxels_are_the_same(way):
 
 
 @pytest.mark.parametrize("kind", STRENGTHS)
-def test_constant_voxels_are_0_and_nobodys_others(way, kind):
+def test_constant_voxels_are_0_and_do_not_affect_others(way, kind):
     values = series()
     varies = np.ptp(values, axis=1) > 0
     found = fcs.compute(values, strength=kind)
@@ -91,7 +91,7 @@ def test_constant_voxels_are_0_and_nobodys_others(way, kind):
 
 
 @pytest.mark.parametrize("kind", STRENGTHS)
-def test_regional_strength_is_that_of_the_regions_means(way, kind):
+def test_regional_strength_is_computed_from_region_mean_series(way, kind):
     values = series(200)
     parcels = np.random.default_rng(2).choice([0, 3, 4, 11, 70, 2001], 200).astype(np.int32)
     values[parcels == 70] = 12.5
@@ -106,7 +106,7 @@ def test_regional_strength_is_that_of_the_regions_means(way, kind):
 
 
 @pytest.mark.parametrize("kind", STRENGTHS)
-def test_on_a_real_scan_it_is_what_the_matrix_gives(shared_data, kind):
+def test_real_scan_matches_the_full_correlation_matrix(shared_data, kind):
     import nibabel as nib
 
     inside = np.asarray(nib.load(shared_data / "feeds" / "mask.nii.gz").dataobj) > 0
@@ -123,7 +123,7 @@ def test_on_a_real_scan_it_is_what_the_matrix_gives(shared_data, kind):
         (np.zeros((3, 3, 20), np.float32), "3 axes"),
     ],
 )
-def test_what_cannot_be_computed_is_refused(values, told):
+def test_invalid_inputs_are_refused(values, told):
     with pytest.raises(DataError, match=told):
         fcs.compute(values, strength="mean-r")
     with pytest.raises(DataError, match=told):
@@ -131,11 +131,11 @@ def test_what_cannot_be_computed_is_refused(values, told):
 
 
 @pytest.mark.parametrize(("parcels", "told"), [(np.ones(90), "1 regions"), (np.ones(8), "8 voxels in the mask")])
-def test_an_atlas_that_gives_no_two_regions_is_refused(parcels, told):
+def test_parcels_with_one_region_or_wrong_length_are_refused(parcels, told):
     with pytest.raises(DataError, match=told):
         rfcs.compute(series(), parcels=parcels.astype(np.int32), strength="mean-r")
 
 
-def test_other_strengths_are_refused():
+def test_unknown_strengths_are_refused():
     with pytest.raises(UsageError, match="choose from mean-r"):
         fcs.compute(series(), strength="median")

@@ -13,7 +13,7 @@ from bids_app.training import memory
 from bids_app.training.training_config import TrainingConfig, config_from_module
 
 
-def test_weights_and_what_is_kept_are_counted_to_the_byte():
+def test_weights_and_activations_are_counted_to_the_byte():
     convolution, dense = torch.nn.Conv3d(2, 3, 3, padding=1), torch.nn.Linear(3 * 4 * 5 * 6, 2)
     network = torch.nn.Sequential(convolution, torch.nn.ReLU(), torch.nn.Flatten(), dense)
     need = memory.estimate_step(network, TrainingConfig(epochs=1, batch_size=7), channels=2, shape=(4, 5, 6))
@@ -25,7 +25,7 @@ def test_weights_and_what_is_kept_are_counted_to_the_byte():
     assert need.largest == 16 * volume  # three channels take the room of 16
 
 
-def test_people_at_once_and_the_best_weights_count():
+def test_micro_batch_size_and_stored_best_weights_are_counted():
     part = catalogue.load("classifiers", "cnn3d")
 
     def need(**how):
@@ -41,12 +41,12 @@ def test_people_at_once_and_the_best_weights_count():
     assert need(patience=3).total - need().total == need().weights
 
 
-def test_what_makes_the_graph_does_not_import_torch():
+def test_importing_the_group_graph_does_not_import_torch():
     code = "import sys; from bids_app.graphs import group; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_box_round_the_brain_is_that_of_the_templates(with_template, tmp_path):
+def test_planned_bounding_box_covers_the_template_brain(with_template, tmp_path):
     import nibabel as nib
 
     with_template(tmp_path)
@@ -59,7 +59,7 @@ def test_the_box_round_the_brain_is_that_of_the_templates(with_template, tmp_pat
     assert all(0 <= more - less <= 2 for more, less in zip(planned, box, strict=True))
 
 
-def test_a_network_that_does_not_fit_is_told_before_anything_is_computed(phantom_maps, capsys):
+def test_network_exceeding_memory_is_refused_before_anything_is_computed(phantom_maps, capsys):
     bids, out = phantom_maps
     words = [str(bids), str(out), "group", "--label", "group", "--analysis", "toolarge", "--folds", "2"]
     assert main([*words, "--classifiers", "cnn3d", "--mem-mb", "1000", "--resolution", "4"]) == 65
@@ -70,7 +70,7 @@ def test_a_network_that_does_not_fit_is_told_before_anything_is_computed(phantom
     assert not list((out / ".work").glob("analysis-toolarge-*"))
 
 
-def test_vit_b16_needs_gigabytes_and_the_small_network_does_not():
+def test_vit_b16_needs_gigabytes_and_cnn3d_does_not():
     asked = [NetworkRequest(name, 1, 2, (49, 61, 53), 3.0, {}) for name in ("vit_b16", "cnn3d")]
     (large, small), _ = measure_networks(asked, "cpu")
     assert 5 < large < 25

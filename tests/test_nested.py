@@ -11,7 +11,7 @@ from bids_app.results.nested_cv import selected_predictions
 from bids_app.run import main
 
 
-def test_the_chosen_cell_of_each_fold_speaks_for_those_it_held_out():
+def test_held_out_predictions_come_from_the_model_selected_in_each_fold():
     rows = [("a", 1, 1, "01", 0.9), ("a", 1, 2, "02", 0.8), ("b", 1, 1, "01", 0.2), ("b", 1, 2, "02", 0.1)]
     told = pd.DataFrame(rows, columns=["cell", "repeat", "fold", "participant_id", "probability_x"])
     chosen = pd.DataFrame(
@@ -24,7 +24,7 @@ def test_the_chosen_cell_of_each_fold_speaks_for_those_it_held_out():
 
 
 @pytest.mark.slow
-def test_inner_scores_are_those_of_an_analysis_of_the_training_people_alone(phantom_maps, tmp_path):
+def test_inner_scores_equal_an_analysis_of_training_participants_only(phantom_maps, tmp_path):
     """Fold 1's inner score of the SVM is what the group level finds for its training people and its inner folds."""
     bids, out = phantom_maps
     options = ["--label", "group", "--classes", "control", "patient", "--sloppy", "--nprocs", "2"]

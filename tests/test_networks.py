@@ -42,7 +42,7 @@ def drawn(network, seed=0):
 
 
 @pytest.mark.parametrize("heads", [False, True])
-def test_a_state_of_torchvision_s_googlenet_loads_strictly_and_gives_its_numbers(heads):
+def test_torchvision_googlenet_state_loads_strictly_and_gives_equal_outputs(heads):
     peer = drawn(GoogLeNet(2, aux_logits=heads, init_weights=False))
     network = build("googlenet").eval()
     state = {name: one for name, one in peer.state_dict().items() if not name.startswith("aux")}
@@ -52,7 +52,7 @@ def test_a_state_of_torchvision_s_googlenet_loads_strictly_and_gives_its_numbers
         assert torch.allclose(network.backbone(images), peer(images), atol=1e-5)
 
 
-def test_a_state_of_torchvision_s_resnet18_loads_strictly_and_gives_its_numbers():
+def test_torchvision_resnet18_state_loads_strictly_and_gives_equal_outputs():
     peer, network = drawn(resnet18(num_classes=2)), build("resnet18").eval()
     network.backbone.load_state_dict(peer.state_dict(), strict=True)
     images = torch.randn(2, 3, 96, 96)
@@ -61,7 +61,7 @@ def test_a_state_of_torchvision_s_resnet18_loads_strictly_and_gives_its_numbers(
 
 
 @pytest.mark.parametrize(("mm", "stride"), [(3.0, 1), (2.0, 1), (1.5, 2)])
-def test_a_state_of_monai_s_resnet18_loads_strictly_and_gives_its_numbers(mm, stride):
+def test_monai_resnet18_state_loads_strictly_and_gives_equal_outputs(mm, stride):
     peer = drawn(monai_resnet18(spatial_dims=3, n_input_channels=2, num_classes=3, conv1_t_stride=stride))
     network = build("resnet18_3d", channels=2, classes=3, mm=(mm,) * 3).eval()
     network.load_state_dict(peer.state_dict(), strict=True)
@@ -70,7 +70,7 @@ def test_a_state_of_monai_s_resnet18_loads_strictly_and_gives_its_numbers(mm, st
         assert torch.allclose(network(volumes), peer(volumes), atol=1e-4)
 
 
-def test_numbers_of_weights_are_those_of_the_libraries_and_papers():
+def test_parameter_counts_match_libraries_and_papers():
     assert (
         count(on_meta("googlenet", (9, 9, 9), classes=1000).backbone)
         == (GoogLeNet_Weights.IMAGENET1K_V1.meta["num_params"])
@@ -98,7 +98,7 @@ def test_numbers_of_weights_are_those_of_the_libraries_and_papers():
 
 @pytest.mark.parametrize(("name", "needed"), [("ng2018", 4), ("vgg3d", 16), ("wang_a", 110), ("wang_b", 94),
                                               ("wang_c", 112), ("wang_d", 105)])  # fmt: skip
-def test_a_grid_that_is_too_small_is_refused_with_what_it_takes(name, needed):
+def test_too_small_grid_is_refused_naming_the_minimum(name, needed):
     network = on_meta(name, (needed,) * 3)
     with torch.device("meta"):
         assert network.eval()(torch.empty(1, 1, needed, needed, needed)).shape == (1, 2)
@@ -108,7 +108,7 @@ def test_a_grid_that_is_too_small_is_refused_with_what_it_takes(name, needed):
         on_meta(name, (needed - 1, 200, 200))
 
 
-def test_what_is_left_of_an_axis_is_what_layers_leave():
+def test_computed_output_size_matches_the_layers():
     steps = [(6, 2), (4, 3), (0, 1)]
     layers = nn.Sequential(nn.Conv1d(1, 1, 7), nn.MaxPool1d(2), nn.Conv1d(1, 1, 5), nn.MaxPool1d(3))
     for edge in range(min_input_size(steps), 60):
@@ -117,7 +117,7 @@ def test_what_is_left_of_an_axis_is_what_layers_leave():
 
 @pytest.mark.parametrize(("name", "relus"), [("googlenet_small", 57), ("resnet18_small", 17),
                                              ("resnet18_3d_small", 17)])  # fmt: skip
-def test_every_relu_is_a_module_of_its_own_and_not_in_place(name, relus):
+def test_every_relu_is_a_separate_module_and_not_in_place(name, relus):
     network = SMALL[name].build(1, 2, (17, 20, 16), voxel_mm=MM, seed=0).eval()
     guided = catalogue.load("explainers", "guided_backprop")
     x = torch.randn(1, 17, 20, 16)
@@ -141,7 +141,7 @@ def evenly(network):
 
 @pytest.mark.parametrize("planted", [(9, 16, 4), (16, 7, 7)], ids=str)
 @pytest.mark.parametrize("name", ["googlenet", "resnet18"])
-def test_gradcam_of_slices_peaks_where_a_bright_voxel_was_planted(name, planted):
+def test_slice_gradcam_peaks_at_a_planted_bright_voxel(name, planted):
     shape = (24, 26, 9)
     part = catalogue.load("classifiers", name)
     network = evenly(part.build(1, 2, shape, voxel_mm=(3.0, 3.0, 3.0), seed=0, size=160))
@@ -154,7 +154,7 @@ def test_gradcam_of_slices_peaks_where_a_bright_voxel_was_planted(name, planted)
 
 @pytest.mark.parametrize("planted", [(14, 21, 19), (20, 10, 15)], ids=str)
 @pytest.mark.parametrize("name", ["ng2018", "vgg3d_small", "wang_small", "resnet18_3d_small"])
-def test_gradcam_of_volumes_peaks_where_a_bright_voxel_was_planted(name, planted):
+def test_volume_gradcam_peaks_at_a_planted_bright_voxel(name, planted):
     shape = (33, 34, 35)  # cells before and behind
     part = SMALL.get(name) or catalogue.load("classifiers", name)
     network = evenly(part.build(1, 2, shape, voxel_mm=MM, seed=0))
@@ -210,7 +210,7 @@ SMALL_TOWER = {"width": 48, "blocks": 2, "size": 32, "patch": 8, "projection": 1
 
 
 @pytest.mark.parametrize("file", ["open_clip_pytorch_model.bin", "open_clip_model.safetensors"])
-def test_weights_with_open_clip_s_names_load_strictly_into_the_tower(tmp_path, file):
+def test_open_clip_weights_load_strictly_into_the_tower(tmp_path, file):
     network = SMALL["biomedclip_small"].build(1, 3, (9, 10, 11), voxel_mm=MM, seed=0)
     state = written(tmp_path, names_of_open_clip(**SMALL_TOWER), file)
     head = network.backbone.classify.weight.clone()
@@ -221,7 +221,7 @@ def test_weights_with_open_clip_s_names_load_strictly_into_the_tower(tmp_path, f
     assert torch.equal(network.backbone.classify.weight, head)
 
 
-def test_with_several_maps_that_are_the_same_the_tower_says_what_it_says_of_one(tmp_path):
+def test_tower_output_for_two_identical_maps_equals_that_for_one(tmp_path):
     written(tmp_path, names_of_open_clip(**SMALL_TOWER), "open_clip_model.safetensors")
     single, double = (tower(maps, 2, (9, 10, 11), voxel_mm=MM, seed=0).eval() for maps in (1, 2))
     for one in (single, double):
@@ -232,7 +232,7 @@ def test_with_several_maps_that_are_the_same_the_tower_says_what_it_says_of_one(
         assert torch.allclose(single(x), double(x.expand(-1, 2, -1, -1, -1)), atol=1e-5)
 
 
-def test_weights_that_are_not_there_or_of_another_network_are_told(tmp_path):
+def test_missing_or_mismatched_weights_are_refused(tmp_path):
     network = SMALL["biomedclip_small"].build(1, 2, (9, 10, 11), voxel_mm=MM, seed=0)
     with pytest.raises(MissingInputError, match="hf download microsoft/BiomedCLIP"):
         biomedclip.load_weights(network, tmp_path)
@@ -246,7 +246,7 @@ def test_weights_that_are_not_there_or_of_another_network_are_told(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_tower_of_biomedclip_has_its_150_tensors_and_a_projection(tmp_path):
+def test_biomedclip_tower_has_150_tensors_and_a_projection(tmp_path):
     shapes = names_of_open_clip(width=768, blocks=12, size=224, patch=16, projection=512)
     assert len(shapes) == 151
     network = build("biomedclip")

@@ -68,7 +68,7 @@ def study(seed):
     return found
 
 
-def test_about_one_study_in_twenty_claims_something_where_there_is_nothing():
+def test_about_one_in_twenty_null_studies_makes_a_claim():
     found = [study(seed) for seed in range(STUDIES)]
     claims = [
         min(p for p, told in one.values() if told.claim) for one in found if any(t.claim for _, t in one.values())

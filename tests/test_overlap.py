@@ -19,7 +19,7 @@ def made():
     return mask, values, inside
 
 
-def test_every_measure_is_that_of_brute_force(made):
+def test_overlap_measures_match_brute_force(made):
     _, values, inside = made
     found = overlap.measure_overlap(values, inside)
     dice = [2 * (inside & (values >= limit)).sum() / ((values >= limit).sum() + inside.sum()) for limit in set(values)]
@@ -34,21 +34,21 @@ def test_every_measure_is_that_of_brute_force(made):
     assert found["enrichment"] == pytest.approx(share / inside.mean())
 
 
-def test_dice_at_the_region_s_volume_draws_ties_in_their_share():
+def test_dice_at_region_volume_counts_ties_proportionally():
     values = np.array([5.0, 3.0, 3.0, 3.0, 1.0, 0.0])
     inside = np.array([True, True, False, False, True, False])
     # of three voxels the first is sure, the other two are drawn from three of equal strength
     assert overlap.measure_overlap(values, inside)["dice_at_volume"] == pytest.approx((1 + 2 / 3) / 3)
 
 
-def test_a_map_that_is_the_region_has_the_best_of_every_measure(made):
+def test_map_equal_to_the_region_reaches_the_maximum_of_every_measure(made):
     _, _, inside = made
     found = overlap.measure_overlap(inside.astype(float), inside)
     assert (found["max_dice"], found["dice_at_volume"], found["auprc"], found["auroc"], found["pointing"]) == (1,) * 5
     assert found["enrichment"] == pytest.approx(1 / inside.mean())
 
 
-def test_the_region_of_a_statistical_map_is_its_strongest_tenth_and_of_a_mask_itself(made):
+def test_statistical_references_are_cut_at_the_top_10_percent_and_masks_kept(made):
     mask, _, _ = made
     rng = np.random.default_rng(0)
     statistic = rng.normal(size=SHAPE)
@@ -67,7 +67,7 @@ def test_the_region_of_a_statistical_map_is_its_strongest_tenth_and_of_a_mask_it
         overlap.binarise_reference(np.ones(SHAPE), mask)
 
 
-def test_smoothing_sees_nothing_outside_the_mask(made):
+def test_smoothing_ignores_values_outside_the_mask(made):
     mask, _, _ = made
     volume = np.random.default_rng(1).normal(size=SHAPE)
     changed = np.where(mask, volume, 99.0)
@@ -78,7 +78,7 @@ def test_smoothing_sees_nothing_outside_the_mask(made):
     assert (overlap.smooth_in_mask(volume, mask, (2.0, 2.0, 2.0), 0.0) == volume[mask]).all()
 
 
-def test_surrogates_have_the_map_s_values_and_its_smoothness_in_other_places():
+def test_surrogates_preserve_values_and_smoothness_but_not_location():
     rng = np.random.default_rng(4)
     shape = (24, 28, 24)
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, edge) for edge in shape), indexing="ij")
@@ -94,7 +94,7 @@ def test_surrogates_have_the_map_s_values_and_its_smoothness_in_other_places():
     assert np.mean([np.corrcoef(one, volume[mask])[0, 1] for one in found]) == pytest.approx(0, abs=0.1)
 
 
-def test_autocorrelation_is_that_of_pairs_in_the_mask(made):
+def test_autocorrelation_is_computed_from_pairs_within_the_mask(made):
     mask, values, _ = made
     volume = np.full(SHAPE, np.nan)
     volume[mask] = values - values.mean()
@@ -109,7 +109,7 @@ def test_autocorrelation_is_that_of_pairs_in_the_mask(made):
 
 
 @pytest.mark.slow
-def test_smooth_maps_that_have_nothing_to_do_with_a_smooth_region_are_rarely_called_overlapping():
+def test_surrogate_null_controls_false_positives_for_unrelated_smooth_maps():
     """Of 60 such pairs about 3 fall below 0.05; shuffled voxels would call most of them so."""
     rng = np.random.default_rng(7)
     shape = (24, 26, 24)

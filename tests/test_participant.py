@@ -107,7 +107,7 @@ def work(with_template, tmp_path):
 # what is written
 
 
-def test_outputs_are_named_as_designed(out):
+def test_outputs_have_the_expected_names(out):
     for name in ("dataset_description.json", "README.md", ".bidsignore", "index.html", "qc.tsv"):
         assert (out / name).is_file()
     for person in ("01", "02", "03", "04"):
@@ -121,14 +121,14 @@ def test_outputs_are_named_as_designed(out):
     assert not list((out / ".tmp").iterdir())
 
 
-def test_the_tree_is_valid_bids(out):
+def test_output_tree_is_valid_bids(out):
     command = [BIN / "bids-validator-deno", "--format", "json", out]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     issues = json.loads(done.stdout)["issues"]["issues"]
     assert [issue for issue in issues if issue["severity"] == "error"] == []
 
 
-def test_sidecars_state_what_the_group_level_needs(out):
+def test_sidecars_contain_what_the_group_level_needs(out):
     stated = sidecar(map_file(out, "01", GM))
     assert stated["MapParameters"] | {"Version": ""} == {
         "Map": "gm", "Registration": "syn", "Space": SPACE, "ResolutionMm": 4.0, "Sloppy": True, "Version": ""
@@ -144,13 +144,13 @@ def test_sidecars_state_what_the_group_level_needs(out):
     assert 900 < volumes["TIV"] < 2300
 
 
-def test_nothing_names_a_folder_of_this_machine(out):
+def test_text_outputs_contain_no_machine_paths(out):
     for file in [*out.rglob("*.json"), *out.rglob("*.html"), *out.rglob("*.tsv"), *out.glob("README.md")]:
         assert str(out.parent) not in file.read_text(), file
 
 
 @pytest.mark.parametrize("person", ["01", "02", "03", "04"])
-def test_modulated_totals_are_the_native_volumes(out, person):
+def test_modulated_totals_equal_the_native_volumes(out, person):
     """Measured from what is published: the map's sum against the volume in the table."""
     lines = (anat(out, person)[0] / f"sub-{person}_desc-volumes_morph.tsv").read_text().splitlines()
     table = dict(line.split("\t")[:2] for line in lines)
@@ -161,7 +161,7 @@ def test_modulated_totals_are_the_native_volumes(out, person):
         assert stated[tissue] == pytest.approx(total / float(table[tissue]), rel=1e-4)
 
 
-def test_the_brain_mask_is_that_of_the_stripped_image(bids, out):
+def test_brain_mask_matches_the_skull_stripped_image(bids, out):
     raw = nib.as_closest_canonical(nib.load(bids / "sub-01" / "anat" / "sub-01_T1w.nii.gz")).get_fdata()
     mask = values(map_file(out, "01", "desc-brain_mask")) > 0
     brain = raw != raw.flat[0]
@@ -171,7 +171,7 @@ def test_the_brain_mask_is_that_of_the_stripped_image(bids, out):
     assert ((labels > 0) == mask).all()
 
 
-def test_maps_lie_on_the_grid_of_the_template(out, work):
+def test_maps_are_on_the_template_grid(out, work):
     grid = nib.load(next(work.glob("template-*/mask.nii.gz")))
     for stem in (GM, WM, T1W):
         image = nib.load(map_file(out, "02", stem))
@@ -190,7 +190,7 @@ def test_no_process_imports_torch(ran):
 # running again
 
 
-def test_a_second_run_computes_nothing(bids, ran):
+def test_second_run_computes_nothing(bids, ran):
     out, work, _ = ran
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     logs = set((out / "logs").glob("pellucid_participant_*.log"))
@@ -204,14 +204,14 @@ def test_a_second_run_computes_nothing(bids, ran):
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path not in new} == before
 
 
-def test_done_people_are_known_without_the_work_folder(bids, ran, tmp_path):
+def test_completed_participants_are_recognised_without_the_work_folder(bids, ran, tmp_path):
     words = (bids, ran[0], "participant", "--maps", "gm", "wm", "t1w", *COARSE, "-w", tmp_path / "other")
     code, stderr = pellucid(*words)
     assert code == 0
     assert "0 to process, 4 already complete" in stderr
 
 
-def test_what_is_lost_is_published_again_from_the_work_folder(bids, ran):
+def test_lost_output_is_republished_from_the_work_folder(bids, ran):
     out, work, _ = ran
     lost = map_file(out, "04", GM)
     before = lost.read_bytes()
@@ -222,7 +222,7 @@ def test_what_is_lost_is_published_again_from_the_work_folder(bids, ran):
     assert lost.read_bytes() == before
 
 
-def test_another_choice_of_maps_or_of_pictures_does_not_register_again(bids, ran, tmp_path):
+def test_changing_maps_or_figure_options_does_not_repeat_registration(bids, ran, tmp_path):
     _, work, _ = ran
     (step,) = work.glob("participants/sub_02_*/register")
     before = {file: file.stat().st_mtime_ns for file in step.iterdir()}
@@ -234,7 +234,7 @@ def test_another_choice_of_maps_or_of_pictures_does_not_register_again(bids, ran
 
 
 @pytest.mark.slow
-def test_another_setting_or_a_changed_scan_is_computed_again(bids, ran, work, tmp_path):
+def test_changed_maps_option_or_scan_is_recomputed(bids, ran, work, tmp_path):
     out = tmp_path / "out"
     small = one_person(bids, tmp_path / "bids", names=("01", "02"))
     words = (small, out, "participant", *COARSE, "-w", work)
@@ -276,7 +276,7 @@ def fmriprep_like(out, work, folder, name):
     return folder
 
 
-def test_a_derivative_gives_the_same_maps_and_whom_it_lacks_fails_by_name(bids, ran, work, tmp_path):
+def test_derivatives_give_the_same_maps_and_missing_participants_fail_by_name(bids, ran, work, tmp_path):
     derivative = fmriprep_like(*ran[:2], tmp_path / "fmriprep", "01")
     small = one_person(bids, tmp_path / "bids", names=("01", "02"))
     out = tmp_path / "out"
@@ -314,7 +314,7 @@ def with_sessions(bids, folder):
 
 
 @pytest.mark.slow
-def test_sessions_have_folders_of_their_own(bids, ran, work, tmp_path):
+def test_sessions_have_separate_folders(bids, ran, work, tmp_path):
     data, out = with_sessions(bids, tmp_path / "bids"), tmp_path / "out"
     code, stderr = pellucid(data, out, "participant", "--maps", "gm", *COARSE, "-w", work)
     assert code == 0, stderr
@@ -332,7 +332,7 @@ def test_sessions_have_folders_of_their_own(bids, ran, work, tmp_path):
 
 
 @pytest.mark.slow
-def test_t1w_alone_needs_no_warp(bids, ran, work, tmp_path):
+def test_t1w_map_alone_needs_no_nonlinear_registration(bids, ran, work, tmp_path):
     out = tmp_path / "out"
     small = one_person(bids, tmp_path / "bids")
     code, stderr = pellucid(small, out, "participant", "--maps", "t1w", *COARSE, "-w", work)
@@ -346,7 +346,7 @@ def test_t1w_alone_needs_no_warp(bids, ran, work, tmp_path):
 
 
 @pytest.mark.slow
-def test_affine_can_be_forced_and_a_mask_given(bids, ran, work, tmp_path):
+def test_affine_registration_and_custom_brain_mask_are_used(bids, ran, work, tmp_path):
     """The mask lacks a slab of the brain, so that it is seen whether it was used."""
     small = one_person(bids, tmp_path / "bids")
     raw = nib.load(small / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
@@ -364,7 +364,7 @@ def test_affine_can_be_forced_and_a_mask_given(bids, ran, work, tmp_path):
     assert "--brain-mask" in (out / "sub-01.html").read_text()
 
 
-def test_a_mask_that_is_not_there_or_on_another_grid_fails_by_name(bids, work, tmp_path):
+def test_missing_or_misaligned_brain_mask_fails_by_name(bids, work, tmp_path):
     small = one_person(bids, tmp_path / "bids", names=("01", "02"))
     nib.Nifti1Image(np.ones((20, 20, 20), dtype=np.uint8), np.eye(4)).to_filename(tmp_path / "mask-01.nii.gz")
     words = (small, tmp_path / "out", "participant", "--maps", "gm", *COARSE, "-w", work)
@@ -375,7 +375,7 @@ def test_a_mask_that_is_not_there_or_on_another_grid_fails_by_name(bids, work, t
 
 
 @pytest.mark.slow
-def test_bad_images_fail_by_name_and_the_others_are_finished(bids, work, tmp_path):
+def test_bad_images_fail_by_name_and_the_others_finish(bids, work, tmp_path):
     small = one_person(bids, tmp_path / "bids", names=("01", "02", "03", "04"))
     scans = {name: small / f"sub-{name}" / "anat" / f"sub-{name}_T1w.nii.gz" for name in ("01", "02", "03", "04")}
     scans["02"].write_bytes(scans["02"].read_bytes()[:5000])

@@ -19,7 +19,7 @@ def drawn(y, fold, units=None, sites=None, **chosen):
     return permutation.shuffle_labels(np.array(y), fold, units, sites, **{"count": 400, "seed": 1, **chosen})
 
 
-def test_labels_move_within_fold_and_site_alone_and_every_labelling_comes_up():
+def test_labels_are_permuted_within_fold_and_site_and_every_labelling_occurs():
     y, fold = [0, 1, 1, 0, 1, 0, 0, 1], [1, 1, 1, 2, 2, 2, 2, 2]
     sites = ["a", "a", "b", "a", "a", "b", "b", "b"]
     found = drawn(y, fold, sites=sites)
@@ -42,7 +42,7 @@ def test_labels_move_within_fold_and_site_alone_and_every_labelling_comes_up():
     assert counts.min() > 0.5 * 400 / len(possible)
 
 
-def test_a_unit_moves_whole_and_only_with_units_of_its_size():
+def test_units_are_permuted_whole_and_only_among_units_of_equal_size():
     units = ["f1", "f1", "f2", "f2", "g", "h", "i", "f3", "f3"]
     y, fold = [0, 1, 1, 1, 0, 1, 1, 0, 0], [1] * 9
     found = drawn(y, fold, units)
@@ -56,7 +56,7 @@ def test_a_unit_moves_whole_and_only_with_units_of_its_size():
     assert (apart == np.array(y)).all()
 
 
-def test_the_same_seed_draws_the_same_and_the_first_ones_do_not_depend_on_how_many():
+def test_permutations_are_reproducible_and_do_not_depend_on_the_count():
     y, fold = [0, 1] * 10, [1, 1, 2, 2] * 5
     assert (drawn(y, fold) == drawn(y, fold)).all()
     assert (drawn(y, fold, count=30) == drawn(y, fold, count=100)[:30]).all()
@@ -80,7 +80,7 @@ def study():
     return people, y, kernels, scaled
 
 
-def test_scores_are_those_of_the_classifier_trained_anew_on_the_shuffled_labels(study):
+def test_permutation_scores_equal_those_of_retrained_classifiers(study):
     people, y, kernels, scaled = study
     fold_of = np.zeros(len(y), int)
     for number, kernel in enumerate(kernels):
@@ -100,7 +100,7 @@ def test_scores_are_those_of_the_classifier_trained_anew_on_the_shuffled_labels(
         assert score == pytest.approx(np.mean([np.mean(each) for each in right.values()]))
 
 
-def test_p_counts_what_reaches_the_score_and_the_maximum_runs_over_all_cells():
+def test_p_counts_permutations_reaching_the_score_and_p_max_uses_all_models():
     random = np.random.default_rng(0)
     null = {"a": random.random(99), "b": random.random(19), "few": random.random(18)}
     observed = {"a": 0.9, "b": 0.5, "few": 2.0, "none": 0.5}
@@ -115,7 +115,7 @@ def test_p_counts_what_reaches_the_score_and_the_maximum_runs_over_all_cells():
     assert (1 + (null["a"] >= needed).sum()) / 100 <= 0.05 < (1 + (null["a"] >= needed - 1e-6).sum() + 1) / 100
 
 
-def test_step_down_maxima_over_the_linear_cells_as_counted_by_hand():
+def test_step_down_p_values_of_linear_models_match_a_hand_count():
     null = {name: np.arange(99) / 99 for name in "abcd"}
     null["b"] = null["b"][::-1]
     observed = {"a": 99 / 99, "b": 96.5 / 99, "c": 95.5 / 99, "d": 0.0}
@@ -126,7 +126,7 @@ def test_step_down_maxima_over_the_linear_cells_as_counted_by_hand():
     assert math.isnan(table.loc["d", "p_family"])
 
 
-def test_step_down_is_no_larger_than_one_step_and_the_best_cell_has_that_of_all():
+def test_step_down_p_is_at_most_single_step_p_and_equal_for_the_best_model():
     random = np.random.default_rng(3)
     shared = random.normal(size=999)
     null = {name: shared + 0.3 * random.normal(size=999) for name in "abc"}
@@ -143,7 +143,7 @@ def test_step_down_is_no_larger_than_one_step_and_the_best_cell_has_that_of_all(
     assert corrected["a"] < 3 * own["a"]
 
 
-def test_the_family_wise_rate_is_held_whatever_the_cells_share():
+def test_family_wise_error_rate_is_controlled_for_independent_and_correlated_models():
     random = np.random.default_rng(5)
     for share in (0.0, 0.9):
         false = 0

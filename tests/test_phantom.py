@@ -69,14 +69,14 @@ def contracted(effect):
 
 
 @pytest.mark.parametrize("effect", [0.1, 0.3, 0.5])
-def test_the_region_lacks_exactly_that_part_of_its_volume(effect):
+def test_region_loses_the_requested_fraction_of_volume(effect):
     _, field = contracted(effect)
     points = fine_points()
     moved = points + deformation.sample(field, points)
     assert in_bean(moved).sum() / in_bean(points).sum() == pytest.approx(1 - effect, abs=0.015)
 
 
-def test_what_is_round_the_region_keeps_its_volume():
+def test_tissue_around_the_region_keeps_its_volume():
     _, field = contracted(0.3)
     points = fine_points()
     moved = points + deformation.sample(field, points)
@@ -85,7 +85,7 @@ def test_what_is_round_the_region_keeps_its_volume():
     assert shells[1].sum() / shells[0].sum() == pytest.approx(1, abs=0.015)
 
 
-def test_a_contraction_is_even_inside_and_folds_nowhere():
+def test_contraction_is_uniform_inside_and_never_folds():
     body, field = contracted(0.3)
     volume = 1 / deformation.jacobian(field)
     carried = deformation.sample(body, deformation.positions(body.shape) + field)
@@ -101,7 +101,7 @@ def test_the_jacobian_of_a_linear_map_is_its_determinant():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_random_deformation_is_inverted_by_the_opposite_velocity_and_folds_nowhere(seed):
+def test_random_deformation_is_inverted_by_the_negative_velocity_and_never_folds(seed):
     rng = np.random.default_rng(seed)
     velocity = deformation.random_velocity((40, 44, 36), rng, voxel_mm=4.0, smoothness_mm=9.0, rms_mm=2.0)
     there, back = deformation.exponential(velocity), deformation.exponential(-velocity)
@@ -112,7 +112,7 @@ def test_a_random_deformation_is_inverted_by_the_opposite_velocity_and_folds_now
     assert length_mm == pytest.approx(2, rel=0.1)
 
 
-def test_an_unmoved_person_is_the_template():
+def test_undeformed_participant_equals_the_template():
     template = templates.brain("MNI152NLin2009cAsym")
     values = template.get_fdata(dtype=np.float32)
     brain = anatomy.prepare(values, template.affine, resolution_mm=1.0)
@@ -124,7 +124,7 @@ def test_an_unmoved_person_is_the_template():
     np.testing.assert_allclose(seen[expected > 0], expected[expected > 0], atol=0.01)
 
 
-def test_the_region_is_on_the_left_and_as_large_as_its_voxels():
+def test_left_region_is_on_the_left_and_has_the_summed_voxel_volume():
     source = atlas.load("aal")
     putamen = region.find(source, "putamen_l")
     assert putamen.name == "Putamen_L"
@@ -145,7 +145,7 @@ def test_the_effect_changes_only_patients(phantom, without_effect):
         assert (with_it[name] == without[name]) == (row["group"] == "control")
 
 
-def test_a_patient_changes_round_the_region_and_hardly_elsewhere(phantom, without_effect):
+def test_patient_images_change_mainly_around_the_region(phantom, without_effect):
     patient = next(row["participant_id"] for row in rows(phantom) if row["group"] == "patient")
     path = Path(patient, "anat", f"{patient}_T1w.nii.gz")
     image = nibabel.load(phantom / path)
@@ -166,14 +166,14 @@ def test_the_same_seed_gives_the_same_files(phantom, tmp_path):
     assert all((phantom / path).read_bytes() == (again / path).read_bytes() for path in files)
 
 
-def test_people_do_not_depend_on_how_many_there_are():
+def test_random_generators_differ_between_seeds_and_participants():
     one = people.generator(3, people.PERSON, 5).random()
     assert one != people.generator(3, people.PERSON, 6).random()
     assert one != people.generator(4, people.PERSON, 5).random()
 
 
 @pytest.mark.parametrize(("count", "patients"), [(4, 2), (7, 3), (24, 12)])
-def test_groups_sex_and_site_are_halved_and_in_no_order(count, patients):
+def test_groups_sex_and_site_are_balanced_and_in_random_order(count, patients):
     crowds = [people.invent(count, random_seed=seed) for seed in range(8)]
     for crowd in crowds:
         assert Counter(one.group for one in crowd)["patient"] == patients
@@ -184,7 +184,7 @@ def test_groups_sex_and_site_are_halved_and_in_no_order(count, patients):
     assert len({tuple(one.group for one in crowd) for crowd in crowds}) > 1
 
 
-def test_group_says_nothing_of_age_sex_or_site():
+def test_group_is_uncorrelated_with_age_sex_and_site():
     crowd = [one for seed in range(200) for one in people.invent(24, random_seed=seed)]
     patient = np.array([one.group == "patient" for one in crowd])
     for values in (
@@ -221,7 +221,7 @@ def test_noise_is_three_percent_of_white_matter_and_shading_fifteen():
     assert not seen[flat == 0].any()
 
 
-def test_the_data_set_is_valid_and_says_what_it_is(phantom):
+def test_dataset_is_valid_and_documents_the_planted_effect(phantom):
     assert validation_errors(phantom) == []
     truth = json.loads((phantom / "sourcedata" / "phantom.json").read_text())
     assert (truth["region"], truth["effect"]) == ("Pallidum_L", 0.3)
@@ -244,20 +244,20 @@ def test_the_data_set_is_valid_and_says_what_it_is(phantom):
         ({"base": Path("/")}, CannotWriteError, "--base"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, wrong, error, says):
+def test_invalid_options_are_refused_before_anything_is_written(tmp_path, wrong, error, says):
     with pytest.raises(error, match=says):
         write(tmp_path / "new" / "out", **wrong)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path):
+def test_non_empty_output_folder_is_refused_and_left_untouched(tmp_path):
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(CannotWriteError, match="not an empty folder"):
         write(tmp_path, **SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
 
 
-def test_nothing_half_written_stays_after_a_broken_image(tmp_path):
+def test_broken_input_image_leaves_no_partial_output(tmp_path):
     base = tmp_path / "base"
     for label in ("01", "02"):
         (base / f"sub-{label}" / "anat").mkdir(parents=True)
@@ -269,7 +269,7 @@ def test_nothing_half_written_stays_after_a_broken_image(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["base"]
 
 
-def test_a_moved_ramp_rises_by_the_part_of_a_voxel():
+def test_subvoxel_shift_of_a_ramp_is_accurate():
     from bids_app.phantom.base import resample
 
     ramp = np.tile(np.arange(30, dtype=np.float32)[:, None, None], (1, 20, 20))
@@ -279,7 +279,7 @@ def test_a_moved_ramp_rises_by_the_part_of_a_voxel():
 
 
 @pytest.mark.slow
-def test_the_effect_is_planted_in_real_people(tmp_path, shared_data):
+def test_effect_is_planted_in_real_participants(tmp_path, shared_data):
     source = shared_data / "ds002748"
     base = tmp_path / "base"
     base.mkdir()

@@ -105,7 +105,7 @@ def test_only_patients_differ_and_only_in_the_region(plain, planted, kind):
         assert changed.sum() * 0.216 == pytest.approx(volume_ml, rel=0.35)
 
 
-def test_the_first_kind_multiplies_the_fluctuation_by_one_and_a_half(plain, planted):
+def test_amplitude_effect_multiplies_the_fluctuation_by_1_5(plain, planted):
     for person in people(plain, "patient"):
         changed = region_of(planted["amplitude"], plain, person)
         before, after = series(plain, person)[1][changed], series(planted["amplitude"], person)[1][changed]
@@ -120,7 +120,7 @@ def test_the_first_kind_multiplies_the_fluctuation_by_one_and_a_half(plain, plan
         assert percent.mean() == pytest.approx(0.5 * 2 * grey, rel=0.3)
 
 
-def test_coherence_makes_neighbours_alike_and_leaves_the_amplitude(plain, planted):
+def test_coherence_effect_makes_neighbours_more_similar_and_keeps_the_amplitude(plain, planted):
     for person in people(plain, "patient"):
         changed = region_of(planted["coherence"], plain, person)
         before, after = series(plain, person)[0], series(planted["coherence"], person)[0]
@@ -128,7 +128,7 @@ def test_coherence_makes_neighbours_alike_and_leaves_the_amplitude(plain, plante
         assert after[changed].std(axis=1).mean() == pytest.approx(before[changed].std(axis=1).mean(), rel=0.08)
 
 
-def test_connectivity_unties_the_region_from_its_network_and_leaves_the_amplitude(plain, planted):
+def test_connectivity_effect_changes_the_regional_time_course_and_keeps_the_amplitude(plain, planted):
     for person in people(plain, "patient"):
         changed = region_of(planted["connectivity"], plain, person)
         before, after = series(plain, person)[0], series(planted["connectivity"], person)[0]
@@ -137,7 +137,7 @@ def test_connectivity_unties_the_region_from_its_network_and_leaves_the_amplitud
         assert after[changed].std(axis=1).mean() == pytest.approx(before[changed].std(axis=1).mean(), rel=0.1)
 
 
-def test_the_anatomy_is_that_of_a_phantom_without_bold(plain, tmp_path):
+def test_anatomy_equals_that_of_a_phantom_without_bold(plain, tmp_path):
     keys = ("people", "region", "resolution", "random_seed")
     without = write(tmp_path / "out", **{key: SMALL[key] for key in keys}, effect=0.0)
     for path in [*without.glob("sub-*/anat/*"), without / "participants.tsv"]:
@@ -145,7 +145,7 @@ def test_the_anatomy_is_that_of_a_phantom_without_bold(plain, tmp_path):
     assert not list(without.glob("sub-*/func"))
 
 
-def test_the_same_seed_gives_the_same_files_also_within_the_data_set(folder, planted, tmp_path):
+def test_same_seed_gives_the_same_files_with_derivatives_inside_the_dataset(folder, planted, tmp_path):
     again = write(tmp_path / "out", **SMALL, bold=0.5, derivatives=tmp_path / "out" / "derivatives" / "fmriprep")
     pairs = ((planted["amplitude"], again), (folder / "prep-amplitude", again / "derivatives" / "fmriprep"))
     for first, second in pairs:
@@ -154,7 +154,7 @@ def test_the_same_seed_gives_the_same_files_also_within_the_data_set(folder, pla
         assert [path for path in files if (first / path).read_bytes() != (second / path).read_bytes()] == []
 
 
-def test_the_data_sets_are_valid_and_found_as_those_of_fmriprep(folder, planted):
+def test_datasets_are_valid_and_recognised_as_fmriprep_output(folder, planted):
     assert validation_errors(planted["amplitude"]) == []
     assert validation_errors(folder / "prep-amplitude") == []
     (run,) = find_fmriprep_runs(folder / "prep-amplitude", "01", None, space="MNI152NLin2009cAsym")
@@ -168,7 +168,7 @@ def test_the_data_sets_are_valid_and_found_as_those_of_fmriprep(folder, planted)
     assert max(sidecar["SliceTiming"]) < sidecar["RepetitionTime"] == 2
 
 
-def test_the_transform_takes_the_native_image_onto_the_template(folder, planted):
+def test_transform_maps_the_native_mask_onto_the_template_and_is_invertible(folder, planted):
     import ants
 
     found = find_fmriprep_anatomy(folder / "prep-amplitude", "01", None)
@@ -191,7 +191,7 @@ def test_nilearn_reads_the_confounds(folder, planted, strategy):
     assert np.isfinite(table.to_numpy()).all()
 
 
-def test_framewise_displacement_and_the_head_s_position_follow_their_formulas():
+def test_framewise_displacement_and_head_position_follow_the_formulas():
     six = movement.draw_parameters(50, np.random.default_rng(3))
     assert movement.framewise_displacement(six)[7] == pytest.approx(
         np.abs(six[7, :3] - six[6, :3]).sum() + 50 * np.abs(six[7, 3:] - six[6, 3:]).sum()
@@ -204,7 +204,7 @@ def test_framewise_displacement_and_the_head_s_position_follow_their_formulas():
     assert len(movement.expand(six)) == 24
 
 
-def test_a_series_is_the_sum_of_its_waves_at_the_time_it_is_sampled():
+def test_series_is_the_sum_of_waves_at_the_sampling_times():
     rng = np.random.default_rng(0)
     found = fluctuations.bins(60, 2.0)
     amplitudes = fluctuations.draw_courses((3, len(found)), rng)
@@ -219,7 +219,7 @@ def test_a_series_is_the_sum_of_its_waves_at_the_time_it_is_sampled():
 @pytest.mark.parametrize(
     ("kind", "size"), [("coherence", 0.6), ("coherence", -1), ("connectivity", 1), ("amplitude", 2)]
 )
-def test_shares_add_up_to_one(kind, size):
+def test_variance_shares_sum_to_one(kind, size):
     special = fluctuations.effect_shares(kind, size)
     parts = (special.network, special.regional, special.local, special.own)
     assert sum(parts) == pytest.approx(1)
@@ -227,7 +227,7 @@ def test_shares_add_up_to_one(kind, size):
     assert special.factor == (3 if kind == "amplitude" else 1)
 
 
-def test_a_region_is_tied_to_its_network_by_their_shares():
+def test_correlation_of_region_and_network_follows_from_the_shares():
     parcels = fluctuations.Parcels(np.repeat([0, 1], 4000), np.array([0, 0]), 1)
     shape, kept = (20, 20, 20), np.arange(8000)
     for size in (-1.0, 0.0, 0.5, 1.0):
@@ -240,16 +240,16 @@ def test_a_region_is_tied_to_its_network_by_their_shares():
         assert correlation == pytest.approx(np.sqrt(0.25 / 0.45) * np.sqrt(special.network / 0.45), abs=0.12)
 
 
-def test_every_region_of_the_atlas_has_one_network():
+def test_every_atlas_region_belongs_to_one_network():
     for name in atlas.load("aal").names.values():
         assert sum(name.startswith(starts) for starts in function.NETWORKS.values()) == 1
 
 
-def test_every_slice_has_its_own_time():
+def test_slice_times_are_interleaved():
     np.testing.assert_allclose(bold.slice_times(5, 2.0), [0, 1.2, 0.4, 1.6, 0.8])
 
 
-def test_dvars_and_components_agree_with_their_definitions():
+def test_dvars_and_compcor_match_the_definitions():
     values = np.random.default_rng(0).normal(100, 3, (60, 80)).astype(np.float32)
     plain, standard = confounds.dvars(values)
     assert plain[5] == pytest.approx(np.sqrt(np.mean((values[:, 5] - values[:, 4]) ** 2)))
@@ -266,7 +266,7 @@ def test_dvars_and_components_agree_with_their_definitions():
     assert share.sum() == pytest.approx(peer.explained_variance_ratio_.sum(), abs=0.02)
 
 
-def test_each_kind_is_in_the_derivatives_as_it_is_in_the_raw_run(folder, plain, planted):
+def test_each_effect_appears_in_derivatives_as_in_raw_runs(folder, plain, planted):
     """What tells the kinds apart, in the region, of the same patients without and with the effect.
 
     Resampling mixes neighbours, and at 6 mm hides half of a coherence; of the others it changes little.
@@ -285,7 +285,7 @@ def test_each_kind_is_in_the_derivatives_as_it_is_in_the_raw_run(folder, plain, 
         assert gains["connectivity"][1] == pytest.approx(gains["connectivity"][0], abs=0.06)
 
 
-def test_interpolation_keeps_the_voxels_and_what_lies_between_them():
+def test_cubic_interpolation_preserves_a_fine_wave_at_and_between_voxels():
     """At the voxels the values stay; between them a wave of four voxels loses under a tenth (linear: a half)."""
     x = np.arange(24)
     wave = np.broadcast_to(np.cos(np.pi / 2 * x)[:, None, None], (24, 6, 6)).astype(np.float32)
@@ -297,7 +297,7 @@ def test_interpolation_keeps_the_voxels_and_what_lies_between_them():
         np.testing.assert_allclose(found, np.cos(np.pi / 2 * points[0]), atol=0.1)
 
 
-def test_the_checksum_is_that_of_its_author():
+def test_lookup3_hash_matches_the_published_value():
     assert warp.lookup3(b"Four score and seven years ago") == 0x17770551
 
 
@@ -315,13 +315,13 @@ def test_the_checksum_is_that_of_its_author():
         ({"bold": 0.5, "derivatives": Path("/")}, CannotWriteError, "not an empty folder"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, wrong, error, says):
+def test_invalid_options_are_refused_before_anything_is_written(tmp_path, wrong, error, says):
     with pytest.raises(error, match=says):
         write(tmp_path / "new" / "out", **wrong)
     assert not list(tmp_path.iterdir())
 
 
-def test_options_of_bold_need_bold():
+def test_bold_options_require_the_bold_option():
     given = cli.phantom(["out", "--bold", "0.5", "--bold_effect", "coherence", "--tr=1.5"])
     assert (given["bold"], given["bold_effect"], given["tr"]) == (0.5, "coherence", 1.5)
     assert set(cli.phantom(["out"])) == {"out", "people", "region", "atlas", "resolution", "random_seed"}

@@ -134,6 +134,6 @@ FAINT = pytest.mark.xfail(
     ],
     indirect=["measured"],
 )
-def test_the_map_that_is_made_for_it_ranks_the_region_first_far_more_often_than_by_chance(measured, name):
+def test_intended_map_ranks_the_region_in_the_top_three_more_often_than_by_chance(measured, name):
     hits = int((measured[name] <= 3).sum())
     assert binomtest(hits, len(SEEDS), 3 / 120, alternative="greater").pvalue < 0.001, (name, hits)

@@ -92,7 +92,7 @@ def test_planted_region_ranks_among_the_first_three_of_120_in_most_seeds(measure
 
 
 @pytest.mark.parametrize("classifier", ["svm", "cnn3d"])
-def test_nothing_planted_is_claimed_in_at_most_two_of_ten_seeds(measured, classifier):
+def test_without_an_effect_at_most_two_of_ten_seeds_make_a_claim(measured, classifier):
     assert measured.query("effect == 0.0")[f"{classifier} claims"].sum() <= 2
 
 

@@ -52,7 +52,7 @@ def place(volume_of=((5, 9), (6, 10), (5, 9))):
 
 @pytest.mark.parametrize("columns", [(), ("tiv",)])
 @pytest.mark.parametrize("part", [svm, model_averaging], ids=["svm", "model_averaging"])
-def test_products_are_those_of_maps_changed_by_hand_and_prepared_anew(columns, part):
+def test_simulated_kernels_equal_those_of_modified_and_refitted_maps(columns, part):
     raw, size, splits = study()
     values, covariates = values_of(raw), {"tiv": size}
     shift, _ = unit_shift(Samples({"gm": values}, covariates), "gm", place(), GRID, columns, SMOOTHING_MM)
@@ -72,7 +72,7 @@ def test_products_are_those_of_maps_changed_by_hand_and_prepared_anew(columns, p
             assert found[name] == pytest.approx(each, abs=2e-4 * np.abs(each).max()), (name, d)
 
 
-def test_a_shift_of_one_lowers_the_mean_of_the_place_by_one_sd_also_where_covariates_explain_most_of_it():
+def test_unit_shift_lowers_the_regional_mean_by_one_covariate_adjusted_sd():
     raw, size, _ = study()
     everyone = Samples({"gm": values_of(raw)}, {"tiv": size})
     volume = place()
@@ -87,7 +87,7 @@ def test_a_shift_of_one_lowers_the_mean_of_the_place_by_one_sd_also_where_covari
     assert shift[own].min() < 1.2 * shift[own].mean()  # smoothed, it is deepest in the middle
 
 
-def test_what_is_drawn_lies_in_the_mask_by_half_and_is_of_its_kind():
+def test_drawn_patterns_have_the_right_form_and_lie_at_least_half_in_the_mask():
     labels = np.zeros(SHAPE, int)
     labels[MASK] = np.arange(MASK.sum()) // 60 + 1
     labels[:2] = 999  # outside the mask
@@ -106,14 +106,14 @@ def test_what_is_drawn_lies_in_the_mask_by_half_and_is_of_its_kind():
                     assert (volume == (labels == label)).all()
 
 
-def test_sizes_are_those_of_the_expected_t_in_a_study_of_so_many_people():
+def test_effect_sizes_correspond_to_the_expected_t_for_the_sample_size():
     planted = power.effect_sizes([20, 30])
     for factor, pattern in ((1, "focal"), (1, "regional"), (0.5, "diffuse")):
         t = np.array(planted[pattern]) * np.sqrt(20 * 30 / 50)
         assert t == pytest.approx(factor * np.array(power.EXPECTED_T), abs=0.01)
 
 
-def test_the_size_found_in_80_of_100_is_read_off_the_rising_curve():
+def test_detectable_size_is_interpolated_on_a_monotone_power_curve():
     d = [0.0, 1.0, 2.0, 3.0]
     hits = np.zeros((10, 4), bool)
     hits[:1, 0] = hits[:6, 2] = hits[:10, 3] = True  # shares .1, 0, .6, 1: falling once by chance
@@ -124,7 +124,7 @@ def test_the_size_found_in_80_of_100_is_read_off_the_rising_curve():
     assert 1.5 < low < 2.5 < high <= 3.0
 
 
-def test_the_critical_score_is_the_least_that_would_be_judged_above_chance():
+def test_critical_score_is_the_lowest_score_judged_above_chance():
     random = np.random.default_rng(0)
     null = {"a": random.integers(0, 40, 999) / 40, "b": random.integers(0, 40, 999) / 40}
     least = power.critical_accuracy(list(null.values()))
@@ -142,7 +142,7 @@ def tabled(shares, cells=("x/gm", "svm/gm")):
     return power.tabulate_power("gm", cells, scores, np.full((100, 3), 10.0), planted, 0.7, seed=0), planted
 
 
-def test_the_sentence_says_what_would_be_found_and_the_table_by_whom():
+def test_power_sentence_states_detectable_sizes_and_table_lists_models():
     rising, flat = [0.04, 0.1, 0.4, 0.8, 0.9, 1.0, 1.0], [0.05] * 7
     table, planted = tabled((rising, flat))
     (sentence,) = power_sentences(table, [20, 20])
@@ -163,7 +163,7 @@ def test_the_sentence_says_what_would_be_found_and_the_table_by_whom():
     )
 
 
-def test_the_options_are_refused_where_nothing_can_be_planted(phantom_maps, capsys):
+def test_invalid_power_options_are_refused(phantom_maps, capsys):
     bids, out = phantom_maps
     given = [str(bids), str(out), "group", "--label", "group", "--folds", "2", "--power", "20"]
     assert run.main([*given, "--permutations", "0"]) == 64
@@ -174,7 +174,7 @@ def test_the_options_are_refused_where_nothing_can_be_planted(phantom_maps, caps
     assert "pellucid-power requires BIDS_DIR and OUT_DIR" in capsys.readouterr().err
 
 
-def test_a_study_is_planned_without_looking_at_a_label(phantom_maps, tmp_path):
+def test_power_analysis_needs_no_label(phantom_maps, tmp_path):
     bids, out = phantom_maps
     plan = tmp_path / "bids"
     plan.mkdir()
@@ -197,7 +197,7 @@ def test_a_study_is_planned_without_looking_at_a_label(phantom_maps, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_planted_at_the_80_percent_size_is_found_in_70_to_90_of_100_fresh_studies():
+def test_effects_of_the_80_percent_size_are_detected_in_70_to_90_of_100_new_studies():
     """Fresh: other people, changed before smoothing, and every step by the ordinary functions of a run."""
     labels = np.zeros(SHAPE, int)
     labels[MASK] = GRID.regions

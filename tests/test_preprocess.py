@@ -66,7 +66,7 @@ def dice(one, other):
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SAL", "ASR", "LIA"])
 @pytest.mark.parametrize("degrees", [0, 25])
-def test_every_orientation_of_a_head_is_the_same_image_in_the_world(tmp_path, codes, degrees):
+def test_conforming_any_orientation_gives_the_same_image_in_world_space(tmp_path, codes, degrees):
     values, affine = head_like()
     turned = np.eye(4)
     turned[:3, :3] = rotation(degrees)
@@ -82,7 +82,7 @@ def test_every_orientation_of_a_head_is_the_same_image_in_the_world(tmp_path, co
 
 
 @pytest.mark.parametrize("degrees", [0, 25])
-def test_itk_places_a_conformed_head_where_nibabel_does(tmp_path, degrees):
+def test_itk_and_nibabel_agree_on_the_geometry_of_a_conformed_image(tmp_path, degrees):
     values, affine = head_like()
     affine[:3, :3] = rotation(degrees) @ affine[:3, :3]
     loaded = conform.load(save(tmp_path / "head.nii.gz", values, affine))
@@ -94,7 +94,7 @@ def test_itk_places_a_conformed_head_where_nibabel_does(tmp_path, degrees):
     assert seen.spacing == pytest.approx(loaded.header.get_zooms(), abs=1e-4)
 
 
-def test_conformed_header_is_plain(tmp_path):
+def test_conformed_image_is_float32_with_equal_sform_and_qform(tmp_path):
     values, affine = head_like()
     scaled = nib.Nifti1Image((100 * (values - values.min())).astype(np.int16), affine)
     scaled.header.set_slope_inter(0.5, 3)
@@ -105,7 +105,7 @@ def test_conformed_header_is_plain(tmp_path):
     np.testing.assert_array_equal(loaded.get_fdata(), nib.load(tmp_path / "head.nii.gz").get_fdata())
 
 
-def test_a_fourth_axis_of_one_is_dropped(tmp_path):
+def test_singleton_fourth_axis_is_dropped(tmp_path):
     values, affine = head_like()
     assert conform.load(save(tmp_path / "head.nii.gz", values[..., None], affine)).shape == SHAPE
 
@@ -130,7 +130,7 @@ def with_nan(values):
         (lambda values: values[:, :, :4], "shape"),
     ],
 )
-def test_bad_values_are_refused_by_name(tmp_path, change, message):
+def test_invalid_values_and_shapes_are_refused_by_name(tmp_path, change, message):
     with pytest.raises(DataError, match=message) as caught:
         conform.load(save(tmp_path / "sub-07_T1w.nii.gz", *bad_values(change)))
     assert "sub-07_T1w.nii.gz" in str(caught.value)
@@ -187,7 +187,7 @@ def volume_ml(image):
     return float(np.prod(image.header.get_zooms())) / 1000
 
 
-def test_a_stripped_brain_is_recognised(brain):
+def test_skull_stripped_brain_is_recognised(brain):
     values = np.asarray(brain.dataobj)
     mask = skull.find_stripped_brain(values, voxel_ml=volume_ml(brain))
     assert mask is not None
@@ -202,24 +202,24 @@ def test_the_background_need_not_be_zero(brain, background):
     np.testing.assert_array_equal(skull.find_stripped_brain(moved, voxel_ml=volume_ml(brain)), expected)
 
 
-def test_a_brain_of_an_impossible_size_is_not_taken_for_one(brain):
+def test_brain_of_implausible_size_is_not_recognised(brain):
     values = np.asarray(brain.dataobj)
     assert skull.find_stripped_brain(values, voxel_ml=volume_ml(brain) * 3) is None
     assert skull.find_stripped_brain(values, voxel_ml=volume_ml(brain) / 4) is None
 
 
-def test_noise_round_a_brain_means_a_head(brain):
+def test_noisy_background_is_treated_as_a_whole_head(brain):
     values = np.asarray(brain.dataobj) + np.random.default_rng(0).normal(size=brain.shape)
     assert skull.find_stripped_brain(values, voxel_ml=volume_ml(brain)) is None
 
 
 @pytest.mark.parametrize("name", ["anat_reorient", "studyforrest_T1w_2mm", "anatomical_scan", "MNI152_T1_3mm"])
-def test_real_whole_heads_are_heads(shared_data, name):
+def test_real_whole_heads_are_not_taken_for_stripped_brains(shared_data, name):
     image = conform.load(shared_data / "structural" / f"{name}.nii.gz")
     assert skull.find_stripped_brain(np.asarray(image.dataobj), voxel_ml=volume_ml(image)) is None
 
 
-def test_a_real_stripped_brain_is_recognised(shared_data):
+def test_real_skull_stripped_brain_is_recognised(shared_data):
     image = conform.load(shared_data / "structural" / "MNI152_T1_3mm_brain.nii.gz")
     assert skull.find_stripped_brain(np.asarray(image.dataobj), voxel_ml=volume_ml(image)) is not None
 
@@ -269,14 +269,14 @@ MATRICES = {
 
 
 @pytest.mark.parametrize("name", MATRICES)
-def test_jacobian_of_an_affine_is_its_determinant(tmp_path, grid, name):
+def test_jacobian_of_an_affine_equals_the_determinant(tmp_path, grid, name):
     image = read(grid, tmp_path / "grid.nii.gz")
     field = normalise.compose([scaling(tmp_path, MATRICES[name])], image, image, folder=str(tmp_path), name="whole")
     found = normalise.jacobian(field, image)
     np.testing.assert_allclose(found, np.linalg.det(MATRICES[name]), rtol=1e-3)
 
 
-def test_jacobian_of_a_warp_is_its_determinant(tmp_path, grid):
+def test_jacobian_of_a_warp_equals_the_determinant(tmp_path, grid):
     image = read(grid, tmp_path / "grid.nii.gz")
     warp, determinant = wave(tmp_path, grid)
     field = normalise.compose([warp], image, image, folder=str(tmp_path), name="whole")
@@ -285,7 +285,7 @@ def test_jacobian_of_a_warp_is_its_determinant(tmp_path, grid):
     assert np.ptp(determinant) > 0.7
 
 
-def test_jacobian_of_both_is_the_product(tmp_path, grid):
+def test_jacobian_of_warp_and_affine_is_the_product(tmp_path, grid):
     image = read(grid, tmp_path / "grid.nii.gz")
     warp, determinant = wave(tmp_path, grid)
     forward = [warp, scaling(tmp_path, MATRICES["sheared"])]
@@ -301,7 +301,7 @@ def ball(grid, radius, centre=(0.0, 0.0, 10.0)):
     return (1 / (1 + np.exp(np.linalg.norm(points - centre, axis=-1) - radius))).astype(np.float32)
 
 
-def test_modulated_total_is_the_native_volume(tmp_path, grid):
+def test_modulated_total_equals_the_native_volume(tmp_path, grid):
     """Native brains are a fifth smaller a side than the template's; their voxels are of another size and turned."""
     native_affine = np.eye(4)
     native_affine[:3, :3] = rotation(15) @ np.diag([2.0, 2.5, 2.2])
@@ -368,7 +368,7 @@ def test_tiv_is_the_volume_of_the_mask(onion):
     assert volumes["TIV"] == pytest.approx(images["mask"].numpy().sum() * 0.008, rel=1e-4)
 
 
-def test_labels_are_the_likeliest_tissue(onion):
+def test_tissue_labels_agree_with_the_true_tissues(onion):
     truth, images, found = onion
     labels = tissues.labels(found, images["mask"].numpy())
     assert not labels[images["mask"].numpy() == 0].any()
@@ -387,14 +387,14 @@ def test_segmenting_leaves_no_temporary_file(onion, tmp_path, monkeypatch):
     assert not [*common.iterdir(), *own.iterdir()]
 
 
-def test_segmenting_again_gives_the_same(onion, tmp_path):
+def test_segmentation_is_reproducible(onion, tmp_path):
     _, images, found = onion
     given = [images[name] for name in ("t1w", "mask", "GM", "WM")]
     for name, image in tissues.segment(*given, folder=str(tmp_path), sloppy=True).items():
         np.testing.assert_array_equal(image.numpy(), found[name])
 
 
-def test_bias_is_taken_out(onion):
+def test_bias_field_is_reduced(onion):
     truth, images, _ = onion
     gradient = np.linspace(0.7, 1.3, 44, dtype=np.float32)[:, None, None]
     biased = images["t1w"].new_image_like(images["t1w"].numpy() * gradient)
@@ -415,7 +415,7 @@ def template(tmp_path_factory):
     return prepare_template(cache=str(cache), space=SPACE, resolution=4.0, sloppy=True, seed=1)
 
 
-def test_priors_keep_their_volume(template):
+def test_resampled_priors_keep_the_volume(template):
     """A template whose edge was blurred outwards blew brains up by a third (grey matter 1.3 times)."""
     for tissue in TISSUES:
         before = atlas_templates.tissue_prior(tissue)
@@ -424,7 +424,7 @@ def test_priors_keep_their_volume(template):
         assert after.get_fdata().sum() * volume_ml(after) == pytest.approx(native, rel=0.12)
 
 
-def test_template_is_no_larger_than_the_brain_that_it_was_made_of(template):
+def test_template_mask_has_the_volume_of_the_source_brain(template):
     fine = atlas_templates.brain(SPACE)
     ours = nib.load(template["mask"])
     expected = (fine.get_fdata() > 0).sum() * volume_ml(fine)
@@ -440,7 +440,7 @@ def test_template_is_made_once(template):
     assert not any((cache / ".tmp").iterdir())
 
 
-def test_a_registered_brain_has_the_templates_outline(brain, template, tmp_path):
+def test_registered_brain_and_template_masks_overlap_in_both_directions(brain, template, tmp_path):
     moving = read(brain, tmp_path / "brain.nii.gz")
     target, grid = (ants.image_read(template[name]) for name in ("target", "mask"))
     start = normalise.affine(target, moving, folder=str(tmp_path), name="t1w", seed=1)
@@ -478,7 +478,7 @@ def head_mask(shared_data, tmp_path, name, *, sloppy):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("sloppy", "least"), [(True, 0.95), (False, 0.97)])
-def test_mask_of_a_whole_head_holds_its_tissue(shared_data, tmp_path, sloppy, least):
+def test_whole_head_brain_mask_contains_grey_and_white_matter(shared_data, tmp_path, sloppy, least):
     found = head_mask(shared_data, tmp_path, "anat_reorient", sloppy=sloppy)
     tissue = np.zeros(found.shape, dtype=bool)
     for name in ("gm", "wm"):
@@ -493,6 +493,6 @@ def test_mask_of_a_whole_head_holds_its_tissue(shared_data, tmp_path, sloppy, le
 
 
 @pytest.mark.slow
-def test_mask_of_a_whole_head_has_the_size_of_a_brain(shared_data, tmp_path):
+def test_whole_head_brain_mask_has_a_plausible_volume(shared_data, tmp_path):
     found = head_mask(shared_data, tmp_path, "studyforrest_T1w_2mm", sloppy=True)
     assert 1000 < found.sum() * 0.008 < 1900

@@ -42,7 +42,7 @@ def set_to(value, where):
 # load
 
 
-def test_a_run_is_read_as_it_lies_in_the_file_with_its_repetition_time(tmp_path):
+def test_run_is_loaded_unchanged_with_the_repetition_time_in_seconds(tmp_path):
     values = noise().astype(np.int16)
     run = bold.load(save(tmp_path / "bold.nii.gz", values, tr=2000, units=("mm", "msec")), tr=2.0)
     np.testing.assert_array_equal(np.asarray(run.dataobj), values)
@@ -62,7 +62,7 @@ def test_a_run_is_read_as_it_lies_in_the_file_with_its_repetition_time(tmp_path)
         (changed(set_to(7, (..., 4))), r"1 empty volumes of 20 \(volume 5\)"),
     ],
 )
-def test_a_run_that_cannot_be_used_is_refused_in_words(tmp_path, values, told):
+def test_unusable_runs_are_refused_with_the_reason(tmp_path, values, told):
     with pytest.raises(DataError, match=told):
         bold.load(save(tmp_path / "bold.nii.gz", values))
 
@@ -83,7 +83,7 @@ def test_a_truncated_run_is_refused(tmp_path):
         (2000, None, "milliseconds"),
     ],
 )
-def test_a_repetition_time_that_is_missing_or_contradicts_is_named(tmp_path, header, sidecar, told):
+def test_missing_or_contradictory_repetition_time_is_refused(tmp_path, header, sidecar, told):
     with pytest.raises(DataError, match=told):
         bold.load(save(tmp_path / "bold.nii.gz", noise(), tr=header), tr=sidecar)
 
@@ -92,7 +92,7 @@ def test_a_repetition_time_that_is_missing_or_contradicts_is_named(tmp_path, hea
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_volumes_before_the_steady_state_are_counted_as_fmriprep_does(tmp_path, count):
+def test_non_steady_state_volumes_are_counted_like_nipype(tmp_path, count):
     from nipype.algorithms.confounds import is_outlier
 
     values = noise()
@@ -101,14 +101,14 @@ def test_volumes_before_the_steady_state_are_counted_as_fmriprep_does(tmp_path, 
     assert is_outlier(values.mean(axis=(0, 1, 2), dtype=float)) == count
 
 
-def test_a_dark_first_volume_or_a_bright_later_one_is_no_dummy():
+def test_dark_first_volume_and_bright_later_volume_are_not_dummy_scans():
     values = noise()
     values[..., 0] *= 0.8
     values[..., 5] *= 1.3
     assert bold.count_dummy_scans(values) == 0
 
 
-def test_dummies_are_dropped_by_number_and_not_all_can_be(tmp_path):
+def test_dummy_scans_are_dropped_by_number_unless_too_few_volumes_remain(tmp_path):
     run = bold.load(save(tmp_path / "bold.nii.gz", noise()))
     left, dropped = bold.drop_dummy_scans(run, 4)
     assert (left.shape[3], dropped) == (16, 4)
@@ -127,7 +127,7 @@ def wave(times):
 
 
 @pytest.mark.parametrize("axis", [0, 2])
-def test_slice_timing_moves_a_wave_to_one_time(axis):
+def test_slice_timing_correction_aligns_a_wave_to_the_reference_time(axis):
     size, volumes = 7, 60
     times = TR * np.random.default_rng(1).permutation(size) / size
     starts = TR * np.arange(volumes)
@@ -141,12 +141,12 @@ def test_slice_timing_moves_a_wave_to_one_time(axis):
     assert np.abs(data - expected)[..., middle].max() > 5
 
 
-def test_slices_measured_at_once_stay_as_they_are():
+def test_simultaneous_slices_are_unchanged():
     data = noise()
     np.testing.assert_array_equal(slicetiming.correct(data, times=[0.3] * 10, tr=TR), data)
 
 
-def test_a_slice_at_the_wanted_time_stays_and_the_ends_are_not_extrapolated():
+def test_slice_at_the_reference_time_is_unchanged_and_ends_are_not_extrapolated():
     data = noise()
     found = slicetiming.correct(data, times=np.linspace(0, 1.8, 10), tr=TR, reference=0.0)
     np.testing.assert_array_equal(found[:, :, 0], data[:, :, 0])
@@ -156,25 +156,25 @@ def test_a_slice_at_the_wanted_time_stays_and_the_ends_are_not_extrapolated():
 @pytest.mark.parametrize(
     ("direction", "axis", "backwards"), [(None, 2, False), ("j", 1, False), ("k-", 2, True), ("i-", 0, True)]
 )
-def test_the_slice_axis_is_that_of_bids(direction, axis, backwards):
+def test_slice_axis_follows_the_bids_slice_encoding_direction(direction, axis, backwards):
     assert slicetiming.slice_axis(direction) == (axis, backwards)
 
 
 @pytest.mark.parametrize(
     ("times", "told"), [([0.0] * 9, "9 times for 10 slices"), (np.arange(10) * 200.0, "in seconds")]
 )
-def test_slice_times_that_cannot_be_are_refused(times, told):
+def test_invalid_slice_times_are_refused(times, told):
     with pytest.raises(DataError, match=told):
         slicetiming.correct(noise(), times=times, tr=TR)
 
 
-def test_a_direction_that_bids_does_not_know_is_refused():
+def test_invalid_slice_encoding_direction_is_refused():
     with pytest.raises(DataError, match="SliceEncodingDirection"):
         slicetiming.slice_axis("z")
 
 
 @pytest.mark.parametrize("direction", ["k", "k-"])
-def test_a_run_is_prepared_in_the_order_of_its_file_and_written_in_ras(tmp_path, direction):
+def test_slice_order_follows_the_file_and_the_prepared_run_is_in_ras(tmp_path, direction):
     volumes, times = 40, np.arange(10) * TR / 10
     values = np.empty((12, 14, 10, volumes), np.float32)
     for number in range(10):

@@ -50,7 +50,7 @@ def made():
 # columns
 
 
-def test_motion_and_signals_come_with_differences_and_squares(made):
+def test_motion_and_signals_have_derivatives_and_squares(made):
     frame, _ = made
     signals = {name: np.array(frame[name]) for name in ("csf", "white_matter", "global_signal")}
     for name, values in {**dict(zip(motion.PARAMETERS, six().T, strict=True)), **signals}.items():
@@ -72,7 +72,7 @@ def test_tissue_signals_are_means_over_masks(made):
         np.testing.assert_allclose(frame[name], volume[mask].mean(axis=0), rtol=1e-6)
 
 
-def test_dvars_is_what_its_formulas_say():
+def test_dvars_matches_the_formulas():
     series = random_series(40)
     found_std, found = confounds.dvars(np.vstack([series, np.full((1, VOLUMES), 800, np.float32)]))
     scaled = series.astype(float) * 1000 / np.median(np.vstack([series, np.full((1, VOLUMES), 800)]))
@@ -95,13 +95,13 @@ def test_standardised_dvars_of_white_noise_is_one():
     assert np.nanmean(confounds.dvars(noise)[0]) == pytest.approx(1, abs=0.02)
 
 
-def test_series_that_never_vary_are_refused():
+def test_constant_series_are_refused():
     with pytest.raises(DataError, match="no voxel of the brain varies"):
         confounds.dvars(np.full((5, 20), 3, np.float32))
 
 
 @pytest.mark.parametrize(("volumes", "tr"), [(150, 2.0), (300, 0.8), (20, 2.0)])
-def test_cosines_are_those_of_nipype(volumes, tr):
+def test_cosine_regressors_match_nipype(volumes, tr):
     from nipype.algorithms.confounds import _cosine_drift
 
     expected = _cosine_drift(128, tr * np.arange(volumes))[:, :-1]
@@ -111,7 +111,7 @@ def test_cosines_are_those_of_nipype(volumes, tr):
 # components
 
 
-def test_components_are_those_of_scikit_learn():
+def test_compcor_components_match_scikit_learn():
     series, slow = random_series(), confounds.cosines(VOLUMES, TR)
     kept, sizes, shares = confounds.compcor(series, slow)
     design = np.column_stack([np.ones(VOLUMES), slow])
@@ -128,7 +128,7 @@ def test_components_are_those_of_scikit_learn():
     np.testing.assert_allclose(np.linalg.norm(kept, axis=0), 1)
 
 
-def test_components_are_those_of_nipype(made):
+def test_compcor_components_match_nipype(made):
     from nipype.algorithms.confounds import compute_noise_components
 
     series, brain, tissues = invented()
@@ -144,7 +144,7 @@ def test_components_are_those_of_nipype(made):
     np.testing.assert_allclose(told, np.array(about["variance_explained"])[np.array(about["retained"])], rtol=1e-6)
 
 
-def test_voxels_that_do_not_vary_add_nothing_and_give_no_components():
+def test_constant_voxels_do_not_affect_compcor_and_give_no_components():
     series = random_series(50)
     flat = np.full((5, VOLUMES), 900, np.float32)
     slow = confounds.cosines(VOLUMES, TR)
@@ -156,7 +156,7 @@ def test_voxels_that_do_not_vary_add_nothing_and_give_no_components():
 # masks
 
 
-def test_masks_are_pure_within_the_brain_and_away_from_grey_matter():
+def test_noise_masks_are_eroded_and_exclude_voxels_near_grey_matter():
     places = np.indices((30, 30, 30)) - 14.5
     radius = np.sqrt((places**2).sum(axis=0))
     brain = radius < 13
@@ -171,7 +171,7 @@ def test_masks_are_pure_within_the_brain_and_away_from_grey_matter():
     assert min(mask.sum() for mask in found.values()) >= 20
 
 
-def test_masks_are_less_strict_where_there_is_little_tissue():
+def test_noise_mask_threshold_is_relaxed_for_little_tissue():
     brain = np.ones((9, 9, 9), bool)
     csf = np.zeros((9, 9, 9), np.float32)
     csf[3:6, 3:6, 3:6] = 0.85
@@ -185,7 +185,7 @@ def test_masks_are_less_strict_where_there_is_little_tissue():
 # files
 
 
-def test_the_table_is_written_as_fmriprep_writes_it(made, tmp_path):
+def test_confounds_table_is_written_in_fmriprep_format(made, tmp_path):
     frame, about = made
     path = confounds.write(frame, tmp_path / "sub-01_task-rest_desc-confounds_timeseries.tsv", components=about)
     lines = path.read_text().splitlines()
@@ -202,7 +202,7 @@ def test_the_table_is_written_as_fmriprep_writes_it(made, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["simple", "scrubbing", "compcor"])
-def test_nilearn_reads_what_is_written(made, tmp_path, name):
+def test_nilearn_reads_the_written_confounds(made, tmp_path, name):
     from nilearn.interfaces.fmriprep import load_confounds_strategy
 
     confounds.write(made[0], tmp_path / "sub-01_task-rest_desc-confounds_timeseries.tsv", components=made[1])
@@ -214,7 +214,7 @@ def test_nilearn_reads_what_is_written(made, tmp_path, name):
     assert not any(column.startswith(("c_comp_cor", "w_comp_cor")) for column in found)
 
 
-def test_motion_of_another_length_is_refused():
+def test_motion_parameters_of_wrong_length_are_refused():
     series, brain, tissues = invented()
     with pytest.raises(DataError, match="149 rows of motion for 150 volumes"):
         confounds.table(series, brain, tissues, parameters=six(149), tr=TR)
@@ -223,7 +223,7 @@ def test_motion_of_another_length_is_refused():
 # a real run
 
 
-def test_a_real_volume_that_was_moved_is_found_and_its_series_are_still(shared_data, tmp_path):
+def test_motion_of_a_displaced_real_volume_is_estimated_and_corrected(shared_data, tmp_path):
     image = nib.load(shared_data / "feeds" / "bold.nii.gz")
     data = np.asarray(image.dataobj[..., :3], np.float32)
     turn = np.eye(4)

@@ -52,7 +52,7 @@ def reference_of(person, place, *, shape=(52, 60, 34), size=(4.0, 4.0, 4.5)):
 @pytest.mark.parametrize(
     "place", [turned([0, 0, 0], [0, 0, 0]), turned([6, -4, 8], [7, -5, 9]), turned([0, 12, 0], [-30, 25, 40])]
 )
-def test_a_bold_reference_is_put_where_it_lies_in_the_t1w(person, tmp_path, place):
+def test_bold_reference_is_registered_to_the_t1w_within_1_mm(person, tmp_path, place):
     reference, affine = reference_of(person, place)
     found = coregister.register(reference, affine, *person[:2], folder=str(tmp_path), seed=1)
     # the file takes points of the T1w to those of the BOLD
@@ -64,7 +64,7 @@ def test_a_bold_reference_is_put_where_it_lies_in_the_t1w(person, tmp_path, plac
     assert [file.name for file in tmp_path.iterdir()] == ["bold-to-t1w.mat"]
 
 
-def test_a_bold_run_of_something_else_is_refused(person, tmp_path):
+def test_failed_coregistration_is_refused(person, tmp_path):
     _, affine = reference_of(person, np.eye(4))
     ball = np.full((52, 60, 34), 1, np.float32)
     ball[20:29, 20:29, 10:19] = 500 + 50 * np.random.default_rng(0).normal(size=(9, 9, 9))
@@ -72,7 +72,7 @@ def test_a_bold_run_of_something_else_is_refused(person, tmp_path):
         coregister.register(ball, affine, *person[:2], folder=str(tmp_path), seed=1)
 
 
-def test_tissue_on_the_bold_grid_keeps_its_volume(person, tmp_path):
+def test_tissue_resampled_to_the_bold_grid_keeps_the_volume(person, tmp_path):
     reference, affine = reference_of(person, np.eye(4))
     half = person[1].new_image_like(person[1].numpy() * (np.indices(person[1].shape)[0] < 50))
     motion.write_matrix(np.eye(4), tmp_path / "still.mat")
@@ -118,7 +118,7 @@ def brought(tmp_path, values):
     return nib.load(path), places
 
 
-def test_all_transforms_are_one_interpolation(tmp_path):
+def test_all_transforms_are_applied_in_one_interpolation(tmp_path):
     values = ndimage.gaussian_filter(np.random.default_rng(5).normal(size=(30, 31, 24, 2)), (1, 1, 1, 0)) * 100
     found, places = brought(tmp_path, values.astype(np.float32))
     assert found.get_data_dtype() == np.float32
@@ -132,19 +132,19 @@ def test_all_transforms_are_one_interpolation(tmp_path):
         assert np.abs(there - expected).max() < 0.01 * values.std()
 
 
-def test_a_constant_run_stays_constant_at_the_template(tmp_path):
+def test_constant_run_stays_constant_in_template_space(tmp_path):
     found, _ = brought(tmp_path, np.full((30, 31, 24, 2), 700, np.float32))
     np.testing.assert_allclose(np.asarray(found.dataobj), 700, rtol=1e-5)
 
 
-def test_a_run_wants_a_transform_for_every_volume(tmp_path):
+def test_a_transform_is_required_for_every_volume(tmp_path):
     grid, files, warps, _ = transforms(tmp_path)
     run = bold.make_image(np.ones((12, 14, 10, 20), np.float32), FIELD_OF_VIEW, tr=TR)
     with pytest.raises(DataError, match="1 transforms for 20 volumes"):
         bold.to_template(run, [files["m0"]], files["t1w"], warps, grid, tmp_path / "x.nii", folder=str(tmp_path))
 
 
-def test_what_no_volume_saw_is_not_covered(tmp_path):
+def test_field_of_view_excludes_voxels_missed_by_a_volume(tmp_path):
     values = np.full((30, 31, 24, 2), 700, np.float32)
     grid, files, warps, places = transforms(tmp_path)
     motion.write_matrix(turned([0, 0, 0], [0, 0, 45]), tmp_path / "m1.mat")
@@ -158,7 +158,7 @@ def test_what_no_volume_saw_is_not_covered(tmp_path):
     assert 0.1 < found.mean() < 0.9
 
 
-def test_a_run_goes_from_its_file_to_still_series_and_to_the_template(person, tmp_path):
+def test_full_bold_pipeline_recovers_motion_and_reduces_temporal_changes(person, tmp_path):
     t1w, t1w_mask = person[:2]
     place, steps = turned([3, -2, 4], [4, -3, 5]), [0.0, 1.0, -0.5, 2.0, 0.0, 1.5]
     moves = [turned([0, 0, 0], [step, -step, 0]) for step in steps]

@@ -73,7 +73,7 @@ def by_hand(six):
 
 
 @pytest.mark.parametrize("size", [0.3, 1.5, 6.0])
-def test_motion_is_recovered_within_a_tenth_of_a_millimetre_and_of_a_degree(brain, tmp_path, size):
+def test_motion_is_recovered_within_0_1_mm_and_0_1_degree(brain, tmp_path, size):
     rng = np.random.default_rng(2)
     sixes = [np.zeros(6), *(size * rng.uniform(-1, 1, (4, 6)) * [1, 1, 1, DEGREE, DEGREE, DEGREE])]
     data = run_of(brain, sixes)
@@ -84,14 +84,14 @@ def test_motion_is_recovered_within_a_tenth_of_a_millimetre_and_of_a_degree(brai
         assert angle < 0.1, (size, angle)
 
 
-def test_a_head_held_still_has_hardly_any_framewise_displacement(brain, tmp_path):
+def test_motionless_head_has_negligible_framewise_displacement(brain, tmp_path):
     data = run_of(brain, np.zeros((4, 6)))
     reference = run_of(brain, np.zeros((1, 6)))[..., 0]
     found = motion.estimate(data, AFFINE, reference, folder=str(tmp_path), seed=1)
     assert np.nanmax(motion.displacement(found.parameters)) < 0.06
 
 
-def test_a_change_of_brightness_is_not_taken_for_motion(brain, tmp_path):
+def test_brightness_changes_are_not_interpreted_as_motion(brain, tmp_path):
     data = run_of(brain, np.zeros((3, 6)), brightness=[1, 0.9, 1.2])
     found = motion.estimate(data, AFFINE, data[..., 0], folder=str(tmp_path), seed=1)
     assert np.abs(found.parameters[:, :3]).max() < 0.05
@@ -103,7 +103,7 @@ def test_the_same_seed_gives_the_same_motion(brain, tmp_path):
     np.testing.assert_array_equal(*both)
 
 
-def test_the_reference_is_less_noisy_than_a_volume_and_lies_where_the_middle_one_does(brain, tmp_path):
+def test_reference_is_less_noisy_than_and_aligned_with_the_middle_volume(brain, tmp_path):
     sixes = np.zeros((5, 6))
     sixes[0, 0], sixes[4, 5] = 2.0, 2 * DEGREE
     data = run_of(brain, sixes)
@@ -115,23 +115,23 @@ def test_the_reference_is_less_noisy_than_a_volume_and_lies_where_the_middle_one
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_run_has_no_head(tmp_path):
+def test_empty_run_is_refused(tmp_path):
     with pytest.raises(DataError, match="no head was found"):
         motion.reference(np.zeros((*SHAPE, 3), np.float32), AFFINE, folder=str(tmp_path), seed=1)
 
 
-def test_parameters_have_the_signs_and_the_order_of_fmriprep():
+def test_motion_parameters_follow_the_fmriprep_signs_and_order():
     for six in 0.01 * np.eye(6):
         found = motion.parameters([moved(six)], AFFINE, centre=np.zeros(3))[0]
         np.testing.assert_allclose(found, by_hand(six), atol=2e-5)
 
 
-def test_parameters_turn_about_the_centre_and_not_about_the_corner():
+def test_rotations_are_about_the_given_centre():
     turned = motion.parameters([moved([0, 0, 0, 0, 0, 3 * DEGREE])], AFFINE, centre=CENTRE)[0]
     np.testing.assert_allclose(turned, [0, 0, 0, 0, 0, -3 * DEGREE], atol=1e-9)
 
 
-def test_parameters_of_an_oblique_image_are_along_its_axes():
+def test_motion_parameters_of_an_oblique_image_follow_the_image_axes():
     tilted = np.eye(4)
     tilted[:3, :3] = moved([0, 0, 0, 0.4, 0, 0])[:3, :3]
     step = tilted[:3, :3] @ [0, 0, 2.0]  # two millimetres along the third axis
@@ -140,7 +140,7 @@ def test_parameters_of_an_oblique_image_are_along_its_axes():
     np.testing.assert_allclose(motion.parameters([matrix], tilted @ AFFINE, centre=CENTRE)[0][:3], [0, 0, 2], atol=1e-9)
 
 
-def test_framewise_displacement_is_the_sum_written_out():
+def test_framewise_displacement_matches_the_formula():
     six = np.random.default_rng(3).normal(size=(6, 6)) * [1, 1, 1, 0.01, 0.01, 0.01]
     found = motion.displacement(six)
     assert np.isnan(found[0])
@@ -149,7 +149,7 @@ def test_framewise_displacement_is_the_sum_written_out():
         assert found[time] == pytest.approx(sum(step[:3]) + 50 * sum(step[3:]))
 
 
-def test_a_matrix_goes_to_a_file_and_back_and_ants_takes_it_as_meant(tmp_path):
+def test_matrix_survives_a_file_round_trip_and_is_applied_correctly_by_ants(tmp_path):
     matrix = moved([3, -2, 1, 0.1, -0.05, 0.2])
     motion.write_matrix(matrix, tmp_path / "move.mat")
     np.testing.assert_allclose(motion.read_matrix(tmp_path / "move.mat"), matrix, atol=1e-5)
@@ -161,7 +161,7 @@ def test_a_matrix_goes_to_a_file_and_back_and_ants_takes_it_as_meant(tmp_path):
     np.testing.assert_allclose(nib.affines.apply_affine(matrix, after), before, atol=0.05)
 
 
-def test_series_of_a_head_that_moved_are_those_of_one_that_did_not(brain, tmp_path):
+def test_realigned_series_vary_little_more_than_the_noise(brain, tmp_path):
     sixes = np.zeros((3, 6))
     sixes[1], sixes[2] = [2, 1, -1, 0, 0, 3 * DEGREE], [0, 0, 3, 2 * DEGREE, 0, 0]
     data = run_of(brain, sixes)
@@ -177,12 +177,12 @@ def test_series_of_a_head_that_moved_are_those_of_one_that_did_not(brain, tmp_pa
     assert before > 3 * left
 
 
-def test_series_want_a_transform_for_every_volume():
+def test_a_transform_is_required_for_every_volume():
     with pytest.raises(DataError, match="1 transforms for 2 volumes"):
         motion.series(np.ones((4, 4, 4, 2), np.float32), np.eye(4), ["one.mat"], np.ones((4, 4, 4), bool))
 
 
-def test_refining_never_leaves_a_volume_worse_than_it_was(brain):
+def test_refinement_leaves_volumes_without_overlap_unchanged_and_stays_finite(brain):
     rng = np.random.default_rng(5)
     volume = scanned(brain, np.eye(4), rng)
     fixed = rigid.prepare(volume, volume > 150, AFFINE)

@@ -92,20 +92,20 @@ def kept():
     return table.groupby(["layers", "method"])[["head", "all"]].mean()
 
 
-def test_guided_backpropagation_keeps_its_picture_in_a_deep_network_and_loses_it_in_a_shallow_one(kept):
+def test_guided_backprop_survives_randomisation_in_deep_but_not_in_shallow_networks(kept):
     guided = kept.xs("guided_backprop", level="method")
     assert guided.loc[4, "head"] > 0.7
     assert guided.loc[1, "head"] < 0.3
     assert guided.loc[4, "all"] > 3 * guided.loc[1, "all"]
 
 
-def test_gradients_lose_theirs_in_both_and_nothing_keeps_it_with_all_shuffled(kept):
+def test_saliency_changes_with_the_head_and_every_method_with_all_parameters(kept):
     for layers in (1, 4):
         assert kept.loc[(layers, "saliency"), "head"] < 0.5
     assert kept["all"].max() < 0.7
 
 
-def test_products_with_the_image_keep_about_half_whatever_was_learnt(kept):
+def test_products_with_the_image_keep_about_the_chance_correlation(kept):
     """Two random maps times one image: their absolute values correlate by about a half."""
     random = np.random.default_rng(0)
     image, one, other = random.normal(size=(3, 100_000))

@@ -51,7 +51,7 @@ def table_of(folder, region):
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_a_recipe_runs_on_invented_people_and_reports_every_cell_of_its_grid(name, tmp_path_factory):
+def test_recipe_runs_on_simulated_participants_and_reports_every_classifier(name, tmp_path_factory):
     folder = tmp_path_factory.mktemp(name)
     atlas, region = REGIONS.get(name, REGION)
     planted = {"atlas": atlas, "region": region, **PLANTED[name]}

@@ -21,7 +21,7 @@ def built(tmp_path, **given):
     return settings.each("group", tmp_path / "BIDS", tmp_path / "OUT", options=given)
 
 
-def test_a_recipe_lies_beneath_the_settings_file_and_the_command_line(tmp_path, recipe):
+def test_recipe_is_overridden_by_the_settings_file_and_the_command_line(tmp_path, recipe):
     (tmp_path / "own.toml").write_text("[group]\nrepeats = 2\n")
     (one,) = built(tmp_path, recipe=[str(recipe)], config_file=str(tmp_path / "own.toml"), smoothing=4.0)
     assert (one.participant.maps, one.group.folds, one.group.repeats, one.group.smoothing) == (("wm",), 7, 2, 4.0)
@@ -29,19 +29,19 @@ def test_a_recipe_lies_beneath_the_settings_file_and_the_command_line(tmp_path, 
     assert other.group.folds == 4
 
 
-def test_an_analysis_is_named_after_its_recipe_unless_it_is_named(tmp_path, recipe):
+def test_analysis_is_named_after_the_recipe_unless_given(tmp_path, recipe):
     assert built(tmp_path, recipe=[str(recipe)])[0].group.analysis == "study"
     assert built(tmp_path, recipe=[str(recipe)], analysis="mine")[0].group.analysis == "mine"
 
 
-def test_another_way_to_split_takes_the_place_of_the_recipe_s(tmp_path):
+def test_splitting_option_replaces_that_of_the_recipe(tmp_path):
     (one,) = built(tmp_path, recipe=["rafsani2025"], leave_site_out=True)
     assert (one.group.leave_site_out, one.group.n_test_per_class, one.group.folds) == (True, None, 5)
     (other,) = built(tmp_path, recipe=["rafsani2025"], n_test_per_class=4)
     assert (other.group.n_test_per_class, other.group.test_size) == (4, None)
 
 
-def test_several_recipes_are_runs_of_their_own(tmp_path, recipe):
+def test_several_recipes_are_separate_runs(tmp_path, recipe):
     (tmp_path / "second.toml").write_text("[group]\nfolds = 3\n")
     runs = built(tmp_path, recipe=[str(recipe), str(tmp_path / "second.toml")])
     assert [(one.group.analysis, one.group.folds, len(one.shared.recipe)) for one in runs] == [
@@ -51,7 +51,7 @@ def test_several_recipes_are_runs_of_their_own(tmp_path, recipe):
         built(tmp_path, recipe=[str(recipe), str(tmp_path / "second.toml")], analysis="both")
 
 
-def test_what_is_wrong_with_a_recipe_is_told(tmp_path):
+def test_invalid_recipes_are_refused_with_the_reason(tmp_path):
     with pytest.raises(UsageError, match="--recipe: there is no tarot; choose from"):
         built(tmp_path, recipe=["tarot"])
     (tmp_path / "bad.toml").write_text("[group]\nfolded = 3\n")
@@ -62,7 +62,7 @@ def test_what_is_wrong_with_a_recipe_is_told(tmp_path):
         built(tmp_path, recipe=[str(tmp_path / "worse.toml")])
 
 
-def test_the_whole_settings_of_a_recipe_can_be_seen_and_read_back(tmp_path, recipe, capsys):
+def test_full_settings_of_a_recipe_can_be_written_and_parsed(tmp_path, recipe, capsys):
     (tmp_path / "BIDS").mkdir()
     words = [str(tmp_path / "BIDS"), str(tmp_path / "OUT"), "group", "--recipe", str(recipe), "--write-config"]
     assert run.main(words) == 0
@@ -72,7 +72,7 @@ def test_the_whole_settings_of_a_recipe_can_be_seen_and_read_back(tmp_path, reci
 
 
 @pytest.mark.parametrize("name", recipes.names())
-def test_a_recipe_that_comes_along_says_what_it_is_of_and_every_part_of_it_exists(tmp_path, name):
+def test_shipped_recipe_is_documented_and_uses_existing_plugins(tmp_path, name):
     (one,) = built(tmp_path, recipe=[name])
     about = tomllib.loads(recipes.find(name).read_text(encoding="utf-8"))["about"]
     assert about["doi"]

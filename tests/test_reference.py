@@ -17,7 +17,7 @@ LABEL = ["--label", "group", "--classes", "control", "patient", "--permutations"
 
 
 @pytest.mark.slow
-def test_overlap_is_that_of_the_mean_maps_and_every_heatmap_says_how_its_checks_came_out(phantom_maps, tmp_path):
+def test_overlap_is_computed_from_mean_maps_and_heatmap_sidecars_list_check_results(phantom_maps, tmp_path):
     bids, out = phantom_maps
     found = atlas.load("aal")
     number = next(key for key, name in found.names.items() if name == "Putamen_L")
@@ -77,9 +77,7 @@ def test_overlap_is_that_of_the_mean_maps_and_every_heatmap_says_how_its_checks_
 @pytest.mark.parametrize(
     ("shape", "code", "message"), [(None, 66, "there is no file"), ((4, 4, 4, 2), 65, "has 4 axes instead of 3")]
 )
-def test_a_reference_that_is_no_map_is_refused_before_anything_is_computed(
-    phantom_maps, tmp_path, capsys, shape, code, message
-):
+def test_invalid_reference_map_is_refused(phantom_maps, tmp_path, capsys, shape, code, message):
     bids, out = phantom_maps
     file = tmp_path / "map.nii.gz"
     if shape:
@@ -98,7 +96,7 @@ def test_a_reference_that_is_no_map_is_refused_before_anything_is_computed(
         ("x\ty\tz\n1\t2\tup\n", 65, "z is 'up', which is not a number"),
     ],
 )
-def test_coordinates_that_are_none_are_refused_before_anything_is_computed(
+def test_invalid_coordinates_are_refused_before_anything_is_computed(
     phantom_maps, tmp_path, capsys, text, code, message
 ):
     bids, out = phantom_maps

@@ -32,7 +32,7 @@ def strength(values, sign):
     return abs(values) if sign == "both" else values
 
 
-def test_ranks_in_people_and_folds_are_those_of_single_maps(made):
+def test_participant_and_fold_ranks_match_those_of_single_maps(made):
     table, of_folds, people, folds, labels, sign = made
     for column, name in enumerate(("one", "two", "three"), start=1):
 
@@ -47,7 +47,7 @@ def test_ranks_in_people_and_folds_are_those_of_single_maps(made):
     assert of_folds.shape == (2, 3)
 
 
-def test_the_maximum_in_people_is_the_mean_over_a_folds_people_then_over_folds(made):
+def test_participant_maximum_is_averaged_within_folds_then_over_folds(made):
     table, _, people, _, labels, sign = made
     found = {}
     for number, name in enumerate(("one", "two", "three"), start=1):
@@ -62,7 +62,7 @@ def test_the_maximum_in_people_is_the_mean_over_a_folds_people_then_over_folds(m
     assert np.isnan(table.loc["outside the atlas", "person_maximum"])
 
 
-def test_right_and_wrong_have_means_of_their_own_and_small_regions_are_flagged(made):
+def test_correct_and_incorrect_predictions_have_separate_means_and_small_regions_are_flagged(made):
     table, _, people, _, labels, _ = made
     assert table.loc["two", "mean_right"] == pytest.approx(people[:4, labels == 2].mean(), abs=1e-6)
     assert table.loc["two", "mean_wrong"] == pytest.approx(people[4, labels == 2].mean(), abs=1e-6)

@@ -58,7 +58,7 @@ def slowly(heatmap, labels, mask, *, sign):
 
 
 @pytest.mark.parametrize("sign", ["both", "positive"])
-def test_every_figure_is_that_of_the_definition(sign, made):
+def test_every_region_statistic_matches_the_definition(sign, made):
     heatmap, labels, mask = made
     found = tabulate_regions(heatmap, labels, NAMES, mask, sign=sign, voxel_ml=0.027).set_index("region")
     expected = slowly(heatmap, labels, mask, sign=sign)
@@ -78,7 +78,7 @@ def test_every_figure_is_that_of_the_definition(sign, made):
     assert found["share"].sum() == pytest.approx(1)
 
 
-def test_regions_of_one_mean_share_the_last_of_their_ranks():
+def test_tied_regions_share_the_worst_rank():
     labels = np.arange(1, 5, dtype=np.int32).reshape(4, 1, 1)
     heatmap = np.array([1.0, -2.0, 2.0, 0.5]).reshape(4, 1, 1)
     named = dict(enumerate("abcd", start=1))
@@ -90,7 +90,7 @@ def test_regions_of_one_mean_share_the_last_of_their_ranks():
     assert positive["mass"].iloc[-1] == 0
 
 
-def test_half_of_the_heat_outside_the_atlas_is_a_share_of_one_half():
+def test_half_of_the_mass_outside_the_atlas_is_a_share_of_one_half():
     labels = np.zeros((4, 4, 4), np.int32)
     labels[:2] = 1
     found = tabulate_regions(np.ones((4, 4, 4)), labels, {1: "half"}, np.ones((4, 4, 4), bool), sign="both", voxel_ml=1)
@@ -98,14 +98,14 @@ def test_half_of_the_heat_outside_the_atlas_is_a_share_of_one_half():
     assert list(found["share"]) == [0.5, 0.5]
 
 
-def test_a_map_without_mass_has_no_shares_and_every_region_is_its_last(made):
+def test_map_without_mass_has_no_shares_and_all_regions_rank_last(made):
     _, labels, mask = made
     found = tabulate_regions(np.zeros(SHAPE), labels, NAMES, mask, sign="both", voxel_ml=1)
     assert found["share"].isna().all()
     assert list(found["rank"][:-1]) == [3, 3, 3]
 
 
-def test_what_is_not_finite_in_the_mask_is_refused_and_outside_it_does_not_count(made):
+def test_non_finite_values_are_refused_inside_and_ignored_outside_the_mask(made):
     heatmap, labels, mask = made
     before = tabulate_regions(heatmap, labels, NAMES, mask, sign="both", voxel_ml=1)
     heatmap[~mask] = np.nan
@@ -117,7 +117,7 @@ def test_what_is_not_finite_in_the_mask_is_refused_and_outside_it_does_not_count
         tabulate_regions(heatmap[1:], labels, NAMES, mask, sign="both", voxel_ml=1)
 
 
-def test_an_empty_mask_leaves_the_row_of_what_is_outside(made):
+def test_empty_mask_gives_only_the_row_outside_the_atlas(made):
     heatmap, labels, mask = made
     found = tabulate_regions(heatmap, labels, NAMES, np.zeros_like(mask), sign="both", voxel_ml=1)
     assert list(found["region"]) == [OUTSIDE]
@@ -139,7 +139,7 @@ def rotated(degrees: float) -> np.ndarray:
     ],
     ids=["flipped", "permuted", "oblique"],
 )
-def test_an_atlas_on_a_grid_is_the_nearest_voxel_by_world_coordinates(affine):
+def test_atlas_resampling_takes_the_nearest_voxel_in_world_coordinates(affine):
     labels = np.random.default_rng(1).integers(0, 6, (8, 7, 6)).astype(np.int32)
     # no centre lies midway between two voxels
     shape, grid_affine = (10, 9, 8), nibabel.affines.from_matvec(np.diag([1.9, 2.3, 2.0]), [-9.13, -9.46, -7.77])
@@ -152,7 +152,7 @@ def test_an_atlas_on_a_grid_is_the_nearest_voxel_by_world_coordinates(affine):
         assert found[at] == (labels[tuple(nearest)] if inside else 0)
 
 
-def test_a_blob_planted_in_a_region_ranks_it_first_and_the_table_is_fast():
+def test_blob_planted_in_a_region_ranks_it_first_within_a_second():
     shape, affine = templates.grid("MNI152NLin2009cAsym", 2)
     regions = atlas.load("aal")
     labels = resample_to_grid(regions, shape, affine)
@@ -169,7 +169,7 @@ def test_a_blob_planted_in_a_region_ranks_it_first_and_the_table_is_fast():
 
 
 @pytest.mark.parametrize("both", [True, False])
-def test_the_size_matched_p_is_the_share_of_patches_as_strong_by_brute_force(made, both):
+def test_size_matched_p_matches_brute_force_over_patches(made, both):
     heatmap, labels, mask = made
     values, found = heatmap[mask], labels[mask]
     where = np.argwhere(mask) * np.array([2.0, 3.0, 4.0])
@@ -188,7 +188,7 @@ def test_the_size_matched_p_is_the_share_of_patches_as_strong_by_brute_force(mad
     assert np.isnan(p[[0, 3, 4]]).all()
 
 
-def test_the_size_matched_p_is_small_where_the_map_is_strong_and_uniform_where_it_is_noise():
+def test_size_matched_p_is_small_for_a_strong_region_and_uniform_for_noise():
     rng = np.random.default_rng(5)
     mask = np.ones((18, 18, 18), bool)
     labels = np.zeros(mask.shape, int)
@@ -204,13 +204,13 @@ def test_the_size_matched_p_is_small_where_the_map_is_strong_and_uniform_where_i
     assert np.mean(noisy[1:] <= 0.1) == pytest.approx(0.1, abs=0.06)
 
 
-def test_agreement_is_that_of_a_published_example():
+def test_icc_matches_a_published_example():
     """Six targets and four judges: Shrout & Fleiss 1979, tables 2 and 4, ICC(2,1) = .29."""
     judged = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float)
     assert stability.measure_agreement(judged.T)["icc"] == pytest.approx(0.29, abs=0.005)
 
 
-def test_maps_that_are_alike_agree_and_noise_does_not():
+def test_identical_maps_agree_and_noise_does_not():
     rng = np.random.default_rng(0)
     one = rng.normal(size=40)
     same = stability.measure_agreement(np.stack([one, one]))
@@ -224,7 +224,7 @@ def test_maps_that_are_alike_agree_and_noise_does_not():
     assert turned["top_dice"] == 1  # the same regions, with the other sign
 
 
-def test_means_and_ranks_of_regions_are_those_of_each_map(made):
+def test_region_means_and_ranks_are_computed_per_map(made):
     heatmap, labels, mask = made
     maps = np.stack([heatmap[mask], -2 * heatmap[mask]])
     index = np.array([1, 2, 5])

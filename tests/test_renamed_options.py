@@ -46,12 +46,12 @@ def section_of(name: str) -> str:
     return next(section for section, names in settings.NAMES.items() if name in names)
 
 
-def test_the_former_names_are_those_that_were_released():
+def test_former_names_are_those_that_were_released():
     assert {former: name for former, (name, _) in RENAMED.items()} == settings.FORMER
 
 
 @pytest.mark.parametrize("former", RENAMED)
-def test_a_former_spelling_on_the_command_line_means_the_same(former):
+def test_former_option_on_the_command_line_is_equivalent(former):
     name, value = RENAMED[former]
     values = ["cnn3d.epochs=3"] if isinstance(value, dict) else [] if value is True else value
     words = [str(word) for word in (values if isinstance(values, list) else [values])]
@@ -62,7 +62,7 @@ def test_a_former_spelling_on_the_command_line_means_the_same(former):
 
 
 @pytest.mark.parametrize("former", RENAMED)
-def test_a_former_key_of_a_settings_file_means_the_same(former, tmp_path):
+def test_former_key_in_a_settings_file_is_equivalent(former, tmp_path):
     name, value = RENAMED[former]
     section = section_of(name)
     old, new = (write_toml(tmp_path / f"{key}.toml", section, key, value) for key in (former, name))
@@ -73,7 +73,7 @@ def test_a_former_key_of_a_settings_file_means_the_same(former, tmp_path):
     assert before == after != getattr(built(), section)
 
 
-def test_a_former_section_is_read(tmp_path):
+def test_former_section_name_is_accepted(tmp_path):
     file = write_toml(tmp_path / "old.toml", "both", "atlas", ["aal"])
     assert built("--config-file", file).shared.atlas == ("aal",)
     with pytest.raises(UsageError, match=r"unknown setting in \[both\] of old.toml: folds"):
@@ -89,7 +89,7 @@ def test_a_setting_under_both_names_is_refused(tmp_path, text):
         built("--config-file", str(tmp_path / "twice.toml"))
 
 
-def test_former_names_are_shown_nowhere_but_in_the_changelog(capsys):
+def test_former_names_are_absent_from_help_and_docs_but_listed_in_the_changelog(capsys):
     with pytest.raises(SystemExit):
         run.main(["--help"])
     texts = [capsys.readouterr().out]
@@ -102,7 +102,7 @@ def test_former_names_are_shown_nowhere_but_in_the_changelog(capsys):
         assert row in changes
 
 
-def test_hashes_of_finished_participants_are_made_of_the_first_names():
+def test_participant_hashes_use_the_original_setting_names():
     assert set(settings.to_first_names(Participant())) == {
         "maps", "output_space", "resolution", "bounding_box", "registration", "intensity", "brain_mask",
         "without_regions", "fallback_preprocessing", "sloppy", "denoise", "band", "dummy_scans", "fd_threshold",

@@ -73,7 +73,7 @@ def colored(picture):
     return (rgb.max(axis=-1) - rgb.min(axis=-1)) > 0.25
 
 
-def test_every_figure_of_a_brain_is_written_and_not_blank(template, mask, blob, tmp_path):
+def test_every_brain_figure_is_written_and_not_blank(template, mask, blob, tmp_path):
     dseg = nib.Nifti1Image(
         np.where(np.asarray(blob.dataobj) > 0, 2, np.asarray(mask.dataobj)).astype(np.uint8), mask.affine
     )
@@ -89,7 +89,7 @@ def test_every_figure_of_a_brain_is_written_and_not_blank(template, mask, blob, 
 
 
 @pytest.mark.parametrize(("codes", "radiological"), [("RAS", False), ("LAS", False), ("PIR", True)])
-def test_what_is_left_in_the_brain_is_on_the_side_labelled_l(template, mask, blob, codes, radiological):
+def test_left_hemisphere_is_drawn_on_the_side_labelled_l(template, mask, blob, codes, radiological):
     mosaic = Mosaic(reoriented(template, codes), reoriented(mask, codes), radiological=radiological)
     mosaic.overlay(reoriented(blob, codes), threshold=0.5, colormap="hot", limits=(0, 1))
     sides = 0
@@ -109,7 +109,7 @@ def test_what_is_left_in_the_brain_is_on_the_side_labelled_l(template, mask, blo
     assert sides >= 1
 
 
-def test_each_cut_keeps_to_its_place_also_where_the_image_is_smaller_than_the_brain(template, mask):
+def test_each_slice_stays_in_one_panel_even_if_the_image_is_smaller_than_the_brain(template, mask):
     low = template.slicer[:, :, : template.shape[2] // 2]
     mosaic = Mosaic(low, mask)
     mosaic.outline(mask, level=0.5, color="red", label="brain")
@@ -123,7 +123,7 @@ def test_each_cut_keeps_to_its_place_also_where_the_image_is_smaller_than_the_br
         assert sum(inside) == 1
 
 
-def test_a_long_unit_stays_in_the_picture(template, mask):
+def test_long_unit_label_stays_inside_the_figure(template, mask):
     mosaic = Mosaic(template, mask, margin_mm=2.0, bar=True)
     unit = "guided gradient times Grad-CAM (arbitrary scale) (in SDs of the fold model)"
     mosaic.scale(label=unit, colormap="viridis", limits=(0, 1), extend="max")
@@ -133,7 +133,7 @@ def test_a_long_unit_stays_in_the_picture(template, mask):
     assert extent.y1 <= mosaic.figure.bbox.height
 
 
-def test_a_saved_heatmap_shows_a_left_blob_in_the_left_half_of_each_cut(template, mask, blob, tmp_path):
+def test_left_blob_is_further_left_in_neurological_than_in_radiological_display(template, mask, blob, tmp_path):
     draw_heatmap(blob, template, mask, tmp_path / "left.png", title="", unit="u")
     draw_heatmap(blob, template, mask, tmp_path / "right.png", title="", unit="u", radiological=True)
     left, right = (colored(tmp_path / name)[:230, :1090] for name in ("left.png", "right.png"))
@@ -153,7 +153,7 @@ def test_no_intensity_outside_the_dilated_mask_is_drawn(template, mask, tmp_path
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "AIR"])
-def test_a_blanked_image_keeps_every_voxel_at_its_place_and_none_outside(template, mask, codes):
+def test_cropped_image_keeps_voxel_positions_and_blanks_the_outside(template, mask, codes):
     image, near = reoriented(template, codes), reoriented(dilate_mask(mask, margin_mm=6.0), codes)
     cut = crop_to_mask(image, near)
     voxels = np.rint((world(cut) - image.affine[:3, 3]) @ np.linalg.inv(image.affine[:3, :3]).T).astype(int)
@@ -162,7 +162,7 @@ def test_a_blanked_image_keeps_every_voxel_at_its_place_and_none_outside(templat
     assert np.asarray(cut.dataobj).sum(dtype=float) == pytest.approx(expected.sum(dtype=float), rel=1e-6)
 
 
-def test_the_dilated_mask_is_every_voxel_within_the_margin():
+def test_dilated_mask_contains_every_voxel_within_the_margin():
     mask = nib.Nifti1Image(np.zeros((11, 9, 7), np.uint8), np.diag([2.0, 3.0, 4.0, 1.0]))
     mask.dataobj[5, 4, 3] = 1
     away = np.linalg.norm((np.moveaxis(np.indices(mask.shape), 0, -1) - [5, 4, 3]) * [2.0, 3.0, 4.0], axis=-1)
@@ -184,7 +184,7 @@ def test_oblique_images_are_drawn_without_a_warning(template, mask, tmp_path):
     assert imread(tmp_path / "oblique.png")[..., :3].var() > 0.005
 
 
-def test_a_heatmap_shows_the_strongest_tenth_of_the_brain(mask):
+def test_heatmap_threshold_keeps_the_strongest_10_percent_of_brain_voxels(mask):
     values = np.zeros(mask.shape, np.float32)
     inside = np.asarray(mask.dataobj) > 0
     values[inside] = np.random.default_rng(0).normal(size=inside.sum())
@@ -198,7 +198,7 @@ def test_a_heatmap_shows_the_strongest_tenth_of_the_brain(mask):
     assert (values[inside] >= threshold).mean() == pytest.approx(0.10, abs=0.002)
 
 
-def test_heatmaps_that_are_zero_or_nearly_so_are_drawn_and_say_so(template, mask, tmp_path):
+def test_zero_and_nearly_zero_heatmaps_are_drawn(template, mask, tmp_path):
     zero = nib.Nifti1Image(np.zeros(mask.shape, np.float32), mask.affine)
     assert draw_heatmap(zero, template, mask, tmp_path / "zero.png", title="z", unit="u") == 0.0
     assert not colored(tmp_path / "zero.png").any()
@@ -209,7 +209,7 @@ def test_heatmaps_that_are_zero_or_nearly_so_are_drawn_and_say_so(template, mask
     )
 
 
-def test_a_heatmap_that_is_not_finite_is_refused(template, mask, tmp_path):
+def test_non_finite_heatmap_is_refused(template, mask, tmp_path):
     values = np.where(np.asarray(mask.dataobj) > 0, np.nan, 0).astype(np.float32)
     with pytest.raises(DataError, match="non-finite"):
         draw_heatmap(nib.Nifti1Image(values, mask.affine), template, mask, tmp_path / "x.png", title="", unit="u")
@@ -239,7 +239,7 @@ def predictions(cells=("svm/gm", "cnn3d/gm"), repeats=1):
 
 
 @pytest.mark.parametrize("repeats", [1, 3])
-def test_roc_and_confusion_have_a_panel_for_every_cell(tmp_path, repeats):
+def test_roc_and_confusion_figures_have_a_panel_for_every_model(tmp_path, repeats):
     table = predictions(repeats=repeats)
     draw_roc(table, ("control", "patient"), tmp_path / "roc.png")
     draw_confusion(table, ("control", "patient"), tmp_path / "confusion.png")
@@ -306,7 +306,7 @@ def report(template, mask, blob, tmp_path_factory):
     return folder
 
 
-def test_the_group_report_says_what_was_found_before_all_else(report):
+def test_group_report_sections_are_in_order_starting_with_the_findings(report):
     text = (report / "report.html").read_text()
     order = [
         "The first finding.", "Research use only; not for diagnosis.", 'id="participants"', 'id="audit"',
@@ -321,14 +321,14 @@ def test_the_group_report_says_what_was_found_before_all_else(report):
     assert "n/a for 1" in text
 
 
-def test_a_cell_without_a_claim_says_so_before_its_maps_and_no_other_does(report):
+def test_only_models_without_a_claim_carry_the_warning_before_the_heatmaps(report):
     text = (report / "report.html").read_text()
     assert text.count(NO_CLAIM) == 1
     svm, box, cnn = text.index("heatmap-01"), text.index(NO_CLAIM), text.index("heatmap-02")
     assert svm < box < cnn
 
 
-def test_a_map_that_fails_a_check_says_so_beside_its_picture_and_unresolved_regions_are_marked(report):
+def test_failed_checks_are_stated_beside_the_heatmap_and_small_regions_marked(report):
     text = (report / "report.html").read_text().replace("<wbr>", "")
     failed = "similarity to heatmaps trained on shuffled labels: 0.75 (criterion: 0.7 or less)"
     assert text.count(f"This heatmap fails a check: {failed}.") == 1
@@ -340,7 +340,7 @@ def test_a_map_that_fails_a_check_says_so_beside_its_picture_and_unresolved_regi
     assert ">2 to 3<" in text
 
 
-def test_the_region_table_always_shows_what_lies_outside_the_atlas(report):
+def test_region_table_always_shows_the_row_outside_the_atlas(report):
     text = (report / "report.html").read_text().replace("<wbr>", "")
     shown, hidden = text.split("5 more regions")[0], text.split("5 more regions")[1]
     assert "Region_14" in shown
@@ -349,7 +349,7 @@ def test_the_region_table_always_shows_what_lies_outside_the_atlas(report):
     assert shown.index("Region_14") < shown.index("outside the atlas")
 
 
-def test_every_picture_of_the_group_report_exists_and_no_path_is_absolute(report):
+def test_every_figure_of_the_group_report_exists_and_paths_are_relative(report):
     text = (report / "report.html").read_text()
     files = re.findall(r'<(?:img|iframe)[^>]* src="([^"]+)"', text)
     assert len(files) == 6
@@ -359,7 +359,7 @@ def test_every_picture_of_the_group_report_exists_and_no_path_is_absolute(report
     assert not re.search(r'(src|href)="(/|file:|[A-Za-z]:\\)', text)
 
 
-def test_nothing_hostile_reaches_a_page_unescaped(report):
+def test_html_in_data_is_escaped_in_every_page(report):
     pages = [report / "report.html", *(report / "figures").glob("*.html")]
     assert len(pages) == 3
     for written in pages:
@@ -375,13 +375,13 @@ def test_viewers_need_no_network(report):
         assert viewer_page.stat().st_size < 1_000_000
 
 
-def test_a_viewer_of_a_heatmap_that_is_zero_is_written(template, mask, tmp_path):
+def test_viewer_of_a_zero_heatmap_is_written(template, mask, tmp_path):
     zero = nib.Nifti1Image(np.zeros(mask.shape, np.float32), mask.affine)
     write_viewer(zero, template, tmp_path / "zero.html", mask=mask, threshold=0.0, title="z", unit="u")
     assert (tmp_path / "zero.html").stat().st_size > 10_000
 
 
-def test_the_person_report_holds_what_it_must(tmp_path):
+def test_participant_report_contains_the_required_items(tmp_path):
     (tmp_path / "sub-01" / "figures").mkdir(parents=True)
     (tmp_path / "sub-01" / "figures" / "mask.png").write_bytes(b"")
     write_participant_report(
@@ -401,7 +401,7 @@ def test_the_person_report_holds_what_it_must(tmp_path):
         assert (tmp_path / file).is_file()
 
 
-def test_the_index_lists_failures_first_and_the_table_keeps_to_its_columns(tmp_path):
+def test_index_lists_failures_first_and_qc_table_columns_stay_aligned(tmp_path):
     rows = [
         {"participant_id": "01", "session_id": None, "status": "done", "report": "sub-01.html", "GM": 601.25},
         {"participant_id": "02", "session_id": "a", "status": f"the image\tis {HOSTILE}", "report": None},
@@ -417,7 +417,7 @@ def test_the_index_lists_failures_first_and_the_table_keeps_to_its_columns(tmp_p
     assert table[1].split("\t") == ["sub-01", "n/a", "done", "601.25"]
 
 
-def test_what_a_paper_is_to_cite_is_written_three_ways_with_the_same_references():
+def test_citation_files_contain_the_same_references_in_every_format():
     given = {"resolution": 2, "space": "MNI152NLin2009cAsym", "mask_method": "from --brain-mask", "sloppy": False}
     text = describe_participant(maps=["gm"], registration="syn", source="pellucid", **given)
     made = citation_files([text], version="0.0")
@@ -432,7 +432,7 @@ def test_what_a_paper_is_to_cite_is_written_three_ways_with_the_same_references(
     assert "author = {Zou, GY and Donner, A}" in two
 
 
-def test_methods_cite_what_was_done_and_nothing_else():
+def test_methods_cite_only_the_steps_performed():
     given = {"resolution": 2, "space": "MNI152NLin2009cAsym", "mask_method": "from --brain-mask", "sloppy": False}
     syn = describe_participant(maps=["gm"], registration="syn", source="pellucid", **given)
     affine = describe_participant(maps=["t1w"], registration="affine", source="pellucid", **given)
@@ -452,7 +452,7 @@ def test_methods_cite_what_was_done_and_nothing_else():
         assert len(cited_references(text)) == len(named)
 
 
-def test_the_methods_of_a_group_name_every_part_that_was_used():
+def test_group_methods_describe_every_plugin_used():
     text = describe_group(
         cells=[f"{name}/gm" for name in catalogue.names("classifiers")], classes={"control": 20, "patient": 19},
         split="They were split into 5 folds, 2 times.", smoothing={"gm": 8.0, "t1w": 0.0}, keep=("age",),
@@ -486,7 +486,7 @@ def test_the_methods_of_a_group_name_every_part_that_was_used():
         )
 
 
-def test_the_methods_name_the_classifiers_without_images_that_were_judged_and_say_which_was_left_out():
+def test_methods_name_the_image_free_baselines_and_the_omitted_one():
     ran, why = {"svm/gm": 1000, "cnn3d/gm": 0}, "One was left out."
     three = describe_permutations(ran, ["age and sex", "site", "brain size"], [])
     assert "Logistic regression on age and sex, on site and on brain size alone was evaluated" in three
@@ -497,13 +497,13 @@ def test_the_methods_name_the_classifiers_without_images_that_were_judged_and_sa
     assert describe_permutations({"svm/gm": 0}, ["site"], [why]) == ""
 
 
-def test_papers_of_one_name_and_year_are_told_apart():
+def test_papers_with_the_same_name_and_year_are_distinguished():
     for text, start in (("Zou et al. 2008", "Zou QH"), ("Zou 2008", "Zou QH"), ("Zou & Donner (2008)", "Zou GY")):
         assert [one.partition(",")[0] for one in cited_references(text)] == [start]
     assert len(cited_references("Ashburner & Friston 2000; Cortes et al. 1995")) == 2
 
 
-def test_a_page_that_stays_the_same_is_not_written_again_and_nothing_else_is_left(tmp_path):
+def test_unchanged_page_is_not_rewritten_and_no_temporary_file_is_left(tmp_path):
     for text, ino_stays in (("a", None), ("a", True), ("b", False)):
         before = (tmp_path / "x.html").stat().st_ino if (tmp_path / "x.html").exists() else None
         save_page(tmp_path / "x.html", text)
@@ -512,7 +512,7 @@ def test_a_page_that_stays_the_same_is_not_written_again_and_nothing_else_is_lef
     assert (tmp_path / "x.html").read_text() == "b"
 
 
-def test_every_reference_of_the_methods_has_an_address():
+def test_every_methods_reference_has_a_doi():
     for key, reference in REFERENCES.items():
         assert "https://doi.org/10." in reference
         assert key.rsplit(" ", 1)[1] in reference
@@ -524,13 +524,13 @@ def test_every_reference_of_the_methods_has_an_address():
     [(None, "n/a"), (float("nan"), "n/a"), (np.float32("nan"), "n/a"), (pd.NA, "n/a"), (3.0, "3"), (np.int64(7), "7"),
      (0.123456, "0.123"), (1234.56, "1235"), ("x", "x"), (True, "True"), (-0.00012345, "-0.000123")],
 )  # fmt: skip
-def test_numbers_are_shown_with_three_digits_and_missing_ones_as_such(value, text):
+def test_numbers_are_formatted_to_three_digits_and_missing_values_as_na(value, text):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert format_number(value) == text
 
 
-def test_many_cells_that_cannot_be_judged_are_named_in_one_sentence_with_theirs_below():
+def test_many_unjudged_models_are_grouped_together():
     verdicts = {f"net{number}/gm": Verdict(UNJUDGED, f"Why {number}.") for number in range(5)}
     verdicts["svm/gm"] = Verdict(BETTER, "A claim.")
     found = select_findings(verdicts)
@@ -543,7 +543,7 @@ def test_many_cells_that_cannot_be_judged_are_named_in_one_sentence_with_theirs_
     assert select_findings(few) == {"findings": ["Why 3.", "Why 4.", "A claim."], "unjudged": None}
 
 
-def test_within_sites_a_cell_is_a_row_and_a_site_a_column():
+def test_within_site_table_has_a_row_per_model_and_a_column_per_site():
     score = {"people": 12, "balanced_accuracy": 0.5, "low": 0.3, "high": 0.7}
     none = {"people": 1, "balanced_accuracy": None, "low": None, "high": None}
     each = [{"site": "A", **score}, {"site": "B", **none}]

@@ -87,7 +87,7 @@ def drawn(run, template, tmp_path_factory):
     return root, draw_run(run, root, template=template, maps=maps, fd_threshold=0.5)
 
 
-def test_rows_are_sorted_by_tissue_in_its_share_and_small_ones_keep_room():
+def test_carpet_rows_are_proportional_to_tissues_with_a_minimum_for_small_ones():
     tissue = np.repeat([2, 1, 3, 9], [3000, 6900, 50, 50])
     chosen, bounds = select_rows(tissue)
     assert [label for label, _, _ in bounds] == [1, 2, 3, 0]
@@ -113,7 +113,7 @@ def test_standardised_rows_are_detrended_z_scores_and_straight_lines_are_zero():
     assert not standardise_rows(lines).any()
 
 
-def test_dropped_volumes_leave_gaps_where_they_were():
+def test_censored_volumes_leave_gaps_at_the_original_positions():
     kept = np.random.default_rng(3).uniform(size=50) > 0.3
     whole = insert_dropped(np.ones((4, kept.sum()), np.float32), kept)
     np.testing.assert_array_equal(np.isnan(whole), np.broadcast_to(~kept, (4, 50)))
@@ -122,7 +122,7 @@ def test_dropped_volumes_leave_gaps_where_they_were():
     assert all(kept[after] for _, after in censored_segments(~kept) if after < 50)
 
 
-def test_the_carpet_shows_each_tissue_and_each_dropped_volume_in_its_place(tmp_path):
+def test_carpet_shows_tissues_and_censored_volumes_at_the_right_positions(tmp_path):
     """GM is high in the middle and WM low; volumes 0-9, 40-49 and 90-99 of 100 are dropped, and mark the axis' ends."""
     step = np.repeat([-1.0, 1.0, -1.0], [25, 50, 25])
     tissue = np.repeat([2, 1], 500)
@@ -147,7 +147,7 @@ def test_the_carpet_shows_each_tissue_and_each_dropped_volume_in_its_place(tmp_p
         assert sign * (row[:, middle].mean() - row[:, early].mean()) > 0.3
 
 
-def test_what_was_denoised_has_no_picture_where_volumes_were_dropped(tmp_path):
+def test_denoised_carpet_is_empty_at_censored_volumes(tmp_path):
     rng = np.random.default_rng(0)
     series, kept = rng.normal(size=(300, 60)).astype(np.float32), np.arange(60) % 6 > 0
     drawing = {"tr": 1.0, "sample_mask": kept, "fd": np.ones(60), "dvars": np.ones(60), "fd_threshold": 0.5}
@@ -174,20 +174,20 @@ def test_what_was_denoised_has_no_picture_where_volumes_were_dropped(tmp_path):
         ({"series": np.ones((0, 10), np.float32)}, "no carpet plot"),
     ],
 )
-def test_a_carpet_of_arrays_that_do_not_belong_together_is_refused(change, words, tmp_path):
+def test_carpet_arrays_of_inconsistent_size_are_refused(change, words, tmp_path):
     given = {"series": np.ones((5, 10), np.float32), "sample_mask": np.ones(10, bool), **change}
     with pytest.raises(DataError, match=words):
         draw_carpet(given.pop("series"), tmp_path / "x.png", tr=2.0, **given)
 
 
-def test_real_bold_has_a_carpet(shared_data, tmp_path):
+def test_carpet_of_a_real_run_is_drawn(shared_data, tmp_path):
     inside = np.asarray(nib.load(shared_data / "feeds" / "mask.nii.gz").dataobj) > 0
     series = nib.load(shared_data / "feeds" / "bold.nii.gz").get_fdata(dtype=np.float32)[inside]
     draw_carpet(series, tmp_path / "c.png", tr=3.0, sample_mask=np.ones(series.shape[1], bool))
     assert imread(tmp_path / "c.png")[100:200, 200:1000, 0].std() > 0.1
 
 
-def test_the_numbers_of_a_run(run, template):
+def test_run_measures_are_correct(run, template):
     found = run_measures(run, template)
     assert found == {
         "volumes": 43, "dummy_scans": 3, "dropped": 3, "minutes": pytest.approx(37 * 2 / 60),
@@ -200,7 +200,7 @@ def test_the_numbers_of_a_run(run, template):
     assert "covered" not in still
 
 
-def test_what_should_be_looked_at_is_said_and_nothing_else(run, template):
+def test_run_warnings_are_given_only_when_needed(run, template):
     said = run_warnings(run, template)
     assert [re.sub(r"^task-rest_run-1: ", "", one)[:16] for one in said] == ["1.2 minutes reta", "BOLD covers 50 %"]
     inside = np.asarray(template.mask.dataobj) > 0
@@ -218,7 +218,7 @@ def test_what_should_be_looked_at_is_said_and_nothing_else(run, template):
     assert "mean FD is 0.80 mm" in motion
 
 
-def test_a_section_names_its_pictures_as_bids_does_and_they_are_there(drawn):
+def test_section_figures_exist_under_bids_names(drawn):
     root, section = drawn
     names = [figure.file.rpartition("/")[2] for figure in section.figures]
     stem = "sub-01_ses-a_task-rest_run-1_desc-{}_bold.png"
@@ -230,7 +230,7 @@ def test_a_section_names_its_pictures_as_bids_does_and_they_are_there(drawn):
     assert "without the first 3" in section.figures[0].caption
 
 
-def test_maps_are_drawn_where_the_run_has_data_and_in_both_colours_only_if_signed(drawn):
+def test_maps_are_drawn_within_the_run_coverage_and_in_two_colours_only_if_signed(drawn):
     root, section = drawn
     positive, signed = (imread(root / figure.file) for figure in section.figures[2:])
     cut = positive[36:215, 479:622]  # the fourth axial cut, which is the widest
@@ -241,7 +241,7 @@ def test_maps_are_drawn_where_the_run_has_data_and_in_both_colours_only_if_signe
     assert blue[1] > 5 * blue[0]
 
 
-def test_nothing_outside_the_brain_is_drawn_of_a_mean_image_without_mask(run, template, tmp_path):
+def test_mean_image_is_not_drawn_outside_the_brain(run, template, tmp_path):
     head = np.full(template.brain.shape, 100, np.float32)
     outside = np.asarray(dilate_mask(template.mask).dataobj) == 0
     for name, value in (("face", 5000), ("none", 0)):
@@ -250,7 +250,7 @@ def test_nothing_outside_the_brain_is_drawn_of_a_mean_image_without_mask(run, te
     np.testing.assert_array_equal(imread(tmp_path / "face.png"), imread(tmp_path / "none.png"))
 
 
-def test_a_map_or_a_series_of_another_grid_is_refused(run, template, tmp_path):
+def test_map_or_series_on_another_grid_is_refused(run, template, tmp_path):
     other = RunMap("alff", nib.Nifti1Image(np.ones((3, 3, 3), np.float32), np.eye(4)), "u")
     with pytest.raises(DataError, match=r"alff .* is not on the grid"):
         draw_run_map(other, run, tmp_path / "x.png", template)
@@ -258,7 +258,7 @@ def test_a_map_or_a_series_of_another_grid_is_refused(run, template, tmp_path):
         draw_run(dataclasses.replace(run, series=run.series[1:]), tmp_path, template=template)
 
 
-def test_a_tissue_is_the_most_probable_one_of_a_half_or_more_and_csf_is_the_rest_of_the_mask():
+def test_tissue_labels_need_a_probability_of_one_half_and_csf_fills_the_mask():
     grid = [nib.Nifti1Image(np.array(one, np.float32).reshape(2, 2, 1), np.eye(4)) for one in (
         [0.6, 0.2, 0.4, 0.5], [0.3, 0.8, 0.4, 0.5], [0.1, 0.0, 0.2, 0.0])]  # fmt: skip
     found = label_tissues({1: grid[0], 2: grid[1], 3: grid[2]})
@@ -268,7 +268,7 @@ def test_a_tissue_is_the_most_probable_one_of_a_half_or_more_and_csf_is_the_rest
     np.testing.assert_array_equal(np.asarray(rest.dataobj).ravel(), [3, 3, 3, 0])
 
 
-def test_a_page_shows_its_runs_escaped_with_warnings_first_and_only_if_there_are_any(drawn, tmp_path):
+def test_page_shows_runs_escaped_after_warnings_and_only_if_present(drawn, tmp_path):
     root, section = drawn
     page = {"participant": "01", "session": "a", "figures": [], "volumes": {}, "facts": {}, "checks": ["first"],
             "methods": "m", "references": [], "version": "9"}  # fmt: skip

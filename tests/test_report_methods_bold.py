@@ -18,7 +18,7 @@ def words(maps=MAPS, source="fmriprep", **changed):
     return describe_bold(maps, dataclasses.replace(CHOSEN, **changed), source=source, **PLACE)
 
 
-def test_methods_of_raw_bold_say_that_distortion_was_not_corrected_and_recommend_fmriprep():
+def test_methods_of_raw_bold_state_uncorrected_distortion_and_recommend_fmriprep():
     raw = words(source="pellucid", dummy_scans=4, slice_timing=True)
     for must in (
         "distortion was not corrected",
@@ -32,14 +32,14 @@ def test_methods_of_raw_bold_say_that_distortion_was_not_corrected_and_recommend
 
 
 @pytest.mark.parametrize(("strength", "told"), [("mean-r", "is a form of"), ("mean-z", "is nearly a form of")])
-def test_methods_say_that_a_strength_without_threshold_is_a_form_of_the_global_signal(strength, told):
+def test_methods_state_that_unthresholded_strength_reflects_the_global_signal(strength, told):
     assert f"{told} the global signal" in words(strength=strength)
     assert f"{told} the global signal" in words(["rfcs"], strength=strength)
     assert "form of the global signal" not in words(["alff"], strength=strength)
     assert "form of the global signal" not in words(strength="weighted-degree")
 
 
-def test_methods_say_what_was_chosen_and_nothing_that_was_not():
+def test_methods_describe_only_the_chosen_options():
     plain = words(["reho"], denoise="none", band=None, fd_threshold=None, dropped=0, neighbours=19)
     for must in ("No confounds were removed", "were not band-pass filtered", "19 voxels"):
         assert must in plain
@@ -53,7 +53,7 @@ def test_methods_say_what_was_chosen_and_nothing_that_was_not():
     assert "0-0.1 Hz" in words(band=(0.0, 0.1))
 
 
-def test_every_choice_has_its_words_and_unknown_ones_are_refused():
+def test_every_option_value_has_a_description_and_unknown_ones_are_refused():
     choices = {
         "denoise": STRATEGIES,
         "strength": STRENGTHS,
@@ -70,7 +70,7 @@ def test_every_choice_has_its_words_and_unknown_ones_are_refused():
         words(["tarot"])
 
 
-def test_methods_cite_what_they_name():
+def test_methods_list_every_paper_named_in_the_text():
     every = [words(source=source, denoise=one) for source in ("pellucid", "fmriprep") for one in STRATEGIES]
     every += [words(alff_definition=one) for one in FALFF] + [words(["alff"], alff_definition="xcpd")]
     for text in every:

@@ -58,7 +58,7 @@ def logger():
     logger.setLevel(level)
 
 
-def test_every_step_leaves_its_seconds_in_the_files_of_the_run_and_of_its_participant(tmp_path, logger):
+def test_step_durations_are_logged_in_run_and_participant_files(tmp_path, logger):
     with run_log.record_run(chosen(tmp_path)):
         run_participants(tmp_path, {"sub_01": "succeed", "sub_02_ses_a": "fail"})
     (run,) = (tmp_path / "out" / "logs").glob("pellucid_participant_*.log")
@@ -76,7 +76,7 @@ def test_every_step_leaves_its_seconds_in_the_files_of_the_run_and_of_its_partic
     assert len(list((tmp_path / "out" / "logs").glob("pellucid_participant_*.log"))) == 2
 
 
-def test_a_run_that_is_refused_writes_nothing_and_one_that_breaks_says_how(tmp_path, logger):
+def test_refused_run_writes_no_log_and_failed_run_logs_the_error(tmp_path, logger):
     with pytest.raises(DataError), run_log.record_run(chosen(tmp_path)):
         raise DataError("the table is empty")
     assert not (tmp_path / "out").exists()
@@ -87,7 +87,7 @@ def test_a_run_that_is_refused_writes_nothing_and_one_that_breaks_says_how(tmp_p
     assert lines(run)[-1][3] == "ended by DataError: BIDS_DIR/participants.tsv is empty"
 
 
-def test_a_log_names_no_folder_of_this_machine(tmp_path, logger):
+def test_log_contains_no_machine_paths(tmp_path, logger):
     elsewhere = tmp_path / "elsewhere"
     with run_log.record_run(chosen(tmp_path, derivatives={"fmriprep": elsewhere / "fmriprep"})):
         logger.info("report: %s", tmp_path / "out" / "group" / "report.html")
@@ -110,7 +110,7 @@ def write_many(folder: Path, number: int) -> None:
             logging.getLogger("pellucid").info("sub-01 %s", str(number) * 500)
 
 
-def test_runs_that_share_a_folder_have_files_of_their_own_and_mix_no_lines(tmp_path):
+def test_parallel_runs_have_separate_logs_and_do_not_mix_lines(tmp_path):
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=write_many, args=(tmp_path, number)) for number in (1, 2, 3)]
     for process in processes:
@@ -125,7 +125,7 @@ def test_runs_that_share_a_folder_have_files_of_their_own_and_mix_no_lines(tmp_p
 
 
 @pytest.mark.parametrize("verbose", [0, 1])
-def test_the_screen_shows_lines_of_the_file_and_with_v_all_of_them(tmp_path, monkeypatch, verbose):
+def test_screen_shows_log_lines_and_all_of_them_with_v(tmp_path, monkeypatch, verbose):
     root, screen = logging.getLogger(), io.StringIO()
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(sys, "stderr", screen)
@@ -150,12 +150,12 @@ def test_the_screen_shows_lines_of_the_file_and_with_v_all_of_them(tmp_path, mon
         ("group.subsets", {"participant": "-", "step": "subsets"}),
     ],
 )
-def test_the_name_of_a_node_tells_participant_and_step(name, context):
+def test_node_name_gives_participant_and_step(name, context):
     assert run_log.node_context(name) == context
 
 
 @pytest.mark.parametrize("home", ["/", "/data"])
-def test_a_home_that_is_the_root_or_begins_like_another_folder_changes_nothing_else(tmp_path, monkeypatch, home):
+def test_home_at_root_or_sharing_a_prefix_does_not_alter_other_paths(tmp_path, monkeypatch, home):
     monkeypatch.setenv("HOME", home)
     paths = run_log.private_paths(chosen(tmp_path))
     assert run_log.anonymise("svm/gm in /database/x", paths) == "svm/gm in /database/x"

@@ -44,7 +44,7 @@ def masked(folder, inside, *, affine=AFFINE, name="mask.nii.gz"):
 
 @pytest.mark.parametrize("kind", ["int16", "uint8", "int32", "float32", "float64", ">i2"])
 @pytest.mark.parametrize("name", ["sub-01_bold.nii.gz", "sub-01_bold.nii"])
-def test_series_are_what_nibabel_reads(tmp_path, data, inside, kind, name, monkeypatch):
+def test_series_equal_those_read_by_nibabel(tmp_path, data, inside, kind, name, monkeypatch):
     monkeypatch.setattr(module, "BLOCK_BYTES", 2000)  # several blocks, the last one smaller
     path = bold(tmp_path, np.abs(data // 16).astype(kind), name=name)
     series, mask, affine = load(path, masked(tmp_path, inside))
@@ -55,7 +55,7 @@ def test_series_are_what_nibabel_reads(tmp_path, data, inside, kind, name, monke
     assert np.allclose(affine, AFFINE)
 
 
-def test_the_slope_and_intercept_of_a_header_are_honoured(tmp_path, data, inside):
+def test_header_slope_and_intercept_are_applied(tmp_path, data, inside):
     path = tmp_path / "sub-01_bold.nii.gz"
     image = nib.Nifti1Image(data, AFFINE)
     image.header.set_slope_inter(0.25, 1200.5)
@@ -66,14 +66,14 @@ def test_the_slope_and_intercept_of_a_header_are_honoured(tmp_path, data, inside
     assert np.abs(series - truth).max() < 1e-6 * np.abs(truth).max()
 
 
-def test_zlib_reads_the_same_where_isal_is_not_installed(tmp_path, data, inside, monkeypatch):
+def test_series_read_without_isal_are_identical(tmp_path, data, inside, monkeypatch):
     path, mask = bold(tmp_path, data), masked(tmp_path, inside)
     fast = load(path, mask)[0]
     monkeypatch.setitem(sys.modules, "isal", None)
     assert np.array_equal(load(path, mask)[0], fast)
 
 
-def test_a_file_packed_in_several_members_is_read(tmp_path, data, inside):
+def test_multi_member_gzip_file_is_read(tmp_path, data, inside):
     path, mask = bold(tmp_path, data), masked(tmp_path, inside)
     whole = load(path, mask)[0]
     raw = gzip.decompress(path.read_bytes())
@@ -82,7 +82,7 @@ def test_a_file_packed_in_several_members_is_read(tmp_path, data, inside):
 
 
 @pytest.mark.parametrize("size", [2.0, 4.5])
-def test_another_grid_is_reached_by_linear_interpolation(tmp_path, data, size):
+def test_series_on_another_grid_are_linearly_interpolated(tmp_path, data, size):
     inside = np.zeros(SHAPE[:3], dtype=bool)
     inside[1:, 1:5, 1:4] = True
     affine = np.diag([size, size, size, 1.0])
@@ -107,14 +107,14 @@ def test_the_same_grid_is_not_interpolated(tmp_path, data, inside):
     assert np.array_equal(series, data[inside])
 
 
-def test_a_grid_that_the_mask_does_not_reach_is_refused(tmp_path, data, inside):
+def test_grid_outside_the_mask_is_refused(tmp_path, data, inside):
     far = np.diag([2.0, 2, 2, 1])
     far[:3, 3] = 500
     with pytest.raises(DataError, match="no voxel on the grid"):
         load(bold(tmp_path, data), masked(tmp_path, inside), onto=((5, 5, 5), far))
 
 
-def test_what_is_no_series_is_refused(tmp_path, data, inside):
+def test_files_that_are_not_series_are_refused(tmp_path, data, inside):
     mask = masked(tmp_path, inside)
     with pytest.raises(DataError, match=r"sub-01_bold\.nii\.gz has the shape \(7, 6, 5\).*single volume"):
         load(bold(tmp_path, data[..., 0]), mask)
@@ -128,7 +128,7 @@ def test_what_is_no_series_is_refused(tmp_path, data, inside):
         load(tmp_path / "nothing.nii.gz", mask)
 
 
-def test_a_mask_that_is_empty_or_of_another_grid_is_refused(tmp_path, data, inside):
+def test_empty_or_misaligned_mask_is_refused(tmp_path, data, inside):
     path = bold(tmp_path, data)
     with pytest.raises(DataError, match=r"mask\.nii\.gz is empty"):
         load(path, masked(tmp_path, inside & False))
@@ -140,7 +140,7 @@ def test_a_mask_that_is_empty_or_of_another_grid_is_refused(tmp_path, data, insi
         load(path, masked(tmp_path, inside, affine=moved))
 
 
-def test_constant_or_broken_values_are_refused_and_one_constant_voxel_is_not(tmp_path, data, inside):
+def test_constant_or_non_finite_series_are_refused_but_single_constant_voxels_are_not(tmp_path, data, inside):
     mask = masked(tmp_path, inside)
     with pytest.raises(DataError, match="is 0 everywhere in its mask"):
         load(bold(tmp_path, data * 0), mask)
@@ -161,7 +161,7 @@ def test_constant_or_broken_values_are_refused_and_one_constant_voxel_is_not(tmp
 
 @pytest.mark.parametrize("isal", [True, False])
 @pytest.mark.parametrize("harm", ["cut", "flipped", "checksum", "header"])
-def test_a_damaged_file_is_told(tmp_path, data, inside, harm, isal, monkeypatch):
+def test_damaged_file_is_refused(tmp_path, data, inside, harm, isal, monkeypatch):
     if not isal:
         monkeypatch.setitem(sys.modules, "isal", None)
     path, mask = bold(tmp_path, data), masked(tmp_path, inside)
@@ -179,7 +179,7 @@ def test_a_damaged_file_is_told(tmp_path, data, inside, harm, isal, monkeypatch)
         load(path, mask)
 
 
-def test_the_repetition_time_is_the_sidecars_and_agrees_with_the_header(tmp_path, data):
+def test_repetition_time_comes_from_the_sidecar_and_must_agree_with_the_header(tmp_path, data):
     assert repetition_time(bold(tmp_path, data)) == 2.0
     assert repetition_time(bold(tmp_path, data), sidecar_tr=2.001) == 2.001
     assert repetition_time(bold(tmp_path, data, tr=2500, unit="msec"), sidecar_tr=2.5) == 2.5
@@ -194,7 +194,7 @@ def test_the_repetition_time_is_the_sidecars_and_agrees_with_the_header(tmp_path
             repetition_time(bold(tmp_path, data), sidecar_tr=wrong)
 
 
-def test_the_real_run_is_read_as_nibabel_reads_it(shared_data):
+def test_real_run_equals_that_read_by_nibabel(shared_data):
     folder = shared_data / "feeds"
     series, mask, _ = load(folder / "bold.nii.gz", folder / "mask.nii.gz")
     truth = nib.load(folder / "bold.nii.gz").get_fdata(dtype=np.float32)

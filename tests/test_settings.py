@@ -32,7 +32,7 @@ def toml(folder: Path, text: str) -> str:
     return str(file)
 
 
-def test_nothing_given_means_the_defaults():
+def test_without_options_the_defaults_apply():
     sections = {name: section() for name, section in settings.SECTIONS.items()}
     assert built() == settings.Settings(Path("/BIDS"), Path("/OUT"), "group", **sections)
     assert built().work_dir == Path("/OUT/.work")
@@ -44,7 +44,7 @@ def test_every_option_is_a_setting_and_every_setting_an_option():
     assert set(ACTIONS) - positions == fields
 
 
-def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_path):
+def test_command_line_overrides_file_and_file_overrides_default(tmp_path):
     file = toml(tmp_path, '[group]\nfolds = 3\nlabel = "dx"\n[compute]\nrandom_seed = 7\n')
     chosen = built("--config-file", file, "--folds", "4")
     assert chosen.group.folds == 4
@@ -53,7 +53,7 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_default(tmp_p
     assert chosen.group.repeats == 1
 
 
-def test_a_file_may_do_without_sections(tmp_path):
+def test_sections_of_a_settings_file_are_optional(tmp_path):
     chosen = built("--config-file", toml(tmp_path, 'folds = 3\nmaps = ["gm", "wm"]\nclassifiers = "svm"\n'))
     assert chosen.group.folds == 3
     assert chosen.participant.maps == ("gm", "wm")
@@ -61,17 +61,17 @@ def test_a_file_may_do_without_sections(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["foldz = 3", "[group]\nfoldz = 3", "[foldz]\nfolds = 3"])
-def test_an_unknown_key_of_a_file_is_named(tmp_path, text):
+def test_unknown_key_in_a_settings_file_is_named(tmp_path, text):
     with pytest.raises(UsageError, match=r"unknown setting.*: foldz"):
         built("--config-file", toml(tmp_path, text))
 
 
-def test_a_file_that_is_not_toml_is_named(tmp_path):
+def test_settings_file_that_is_not_toml_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"chosen\.toml is not TOML"):
         built("--config-file", toml(tmp_path, "folds: 3"))
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_missing_settings_file_is_named(tmp_path):
     with pytest.raises(MissingInputError, match=r"no file .*nowhere\.toml"):
         built("--config-file", str(tmp_path / "nowhere.toml"))
 
@@ -88,7 +88,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         ("maps = 3", "--maps"),
     ],
 )
-def test_a_value_of_the_wrong_kind_is_named_with_its_option(tmp_path, text, option):
+def test_value_of_the_wrong_type_is_refused_naming_the_option(tmp_path, text, option):
     with pytest.raises(UsageError, match=option):
         built("--config-file", toml(tmp_path, text))
 
@@ -107,7 +107,7 @@ def test_a_value_of_the_wrong_kind_is_named_with_its_option(tmp_path, text, opti
         ("--no-such-option",),
     ],
 )
-def test_a_word_that_cannot_be_exits_64_and_names_the_option(words, capsys):
+def test_invalid_argument_exits_64_and_names_the_option(words, capsys):
     assert run.main(["BIDS", "OUT", "group", *words]) == 64
     told = capsys.readouterr().err
     assert words[0] in told
@@ -115,7 +115,7 @@ def test_a_word_that_cannot_be_exits_64_and_names_the_option(words, capsys):
 
 
 @pytest.mark.parametrize("name", NOT_IMPLEMENTED)
-def test_an_option_whose_part_is_not_there_yet_says_so_and_exits_64(name, capsys, tmp_path):
+def test_unimplemented_option_is_refused_with_exit_64(name, capsys, tmp_path):
     out = tmp_path / "out"
     words = spelled(ACTIONS[name])
     assert run.main([str(tmp_path), str(out), "group", *words]) == 64
@@ -124,13 +124,13 @@ def test_an_option_whose_part_is_not_there_yet_says_so_and_exits_64(name, capsys
 
 
 @pytest.mark.parametrize("name", NOT_IMPLEMENTED)
-def test_an_option_whose_part_is_not_there_yet_may_stand_at_its_default(name):
+def test_unimplemented_option_is_accepted_at_the_default(name):
     default = settings.OPTIONS[name].default
     made = settings.build("group", Path("/BIDS"), Path("/OUT"), options={name: default})
     assert made == settings.build("group", Path("/BIDS"), Path("/OUT"), options={})
 
 
-def test_underscores_and_dashes_are_one_spelling_and_values_are_left_alone():
+def test_underscores_and_dashes_are_equivalent_in_options_but_not_in_values():
     assert built("--max_mean_fd", "0.5").group.max_mean_fd == 0.5
     assert built("--groups", "mother_id").group.groups == "mother_id"
     assert built("--groups=mother_id").group.groups == "mother_id"
@@ -147,7 +147,7 @@ def test_underscores_and_dashes_are_one_spelling_and_values_are_left_alone():
         (("--verbose",), ("-v",)),
     ],
 )
-def test_aliases_go_to_one_option(spellings):
+def test_aliases_set_the_same_option(spellings):
     every = [built(*words) for words in spellings]
     assert all(one == every[0] for one in every)
     assert every[0] != built()
@@ -160,14 +160,14 @@ def test_task_has_a_short_spelling():
 @pytest.mark.parametrize(
     ("text", "megabytes"), [("4000", 4000), ("32G", 32000), ("32GB", 32000), ("1.5g", 1500), ("900 MB", 900)]
 )
-def test_memory_is_in_megabytes_or_as_written(text, megabytes):
+def test_memory_is_in_megabytes_unless_a_unit_is_given(text, megabytes):
     assert built("--mem", text).compute.mem_mb == megabytes
 
 
 @pytest.mark.parametrize(
     ("text", "told"), [("32", "for gigabytes use 32G"), ("much", "'much' is not a size"), ("0.1G", "at least 512")]
 )
-def test_memory_that_cannot_be_meant_is_refused_with_a_hint(text, told):
+def test_implausible_memory_is_refused_with_a_hint(text, told):
     with pytest.raises(UsageError, match=told):
         built("--mem-mb", text)
 
@@ -176,7 +176,7 @@ def test_memory_in_a_file_is_read_as_on_the_command_line(tmp_path):
     assert built("--config-file", toml(tmp_path, 'mem_mb = "32G"\n')).compute.mem_mb == 32000
 
 
-def test_a_setting_in_the_section_of_another_is_refused(tmp_path):
+def test_setting_in_the_wrong_section_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"unknown setting in \[group\] of chosen\.toml: nprocs"):
         built("--config-file", toml(tmp_path, "[group]\nnprocs = 2\n"))
 
@@ -192,19 +192,19 @@ def test_a_class_named_twice_is_refused():
 
 
 @pytest.mark.parametrize("words", [("fmriprep=/D",), ("/D",)])
-def test_derivatives_are_named_or_fmripreps(words):
+def test_derivatives_are_named_or_default_to_fmriprep(words):
     assert built("-d", *words).select.derivatives == {"fmriprep": Path("/D")}
 
 
 @pytest.mark.parametrize(("option", "section", "name"), [("--work-dir", "compute", "work_dir"), ("-d", "select", "x")])
-def test_paths_are_absolute_because_nodes_run_in_folders_of_their_own(option, section, name, monkeypatch, tmp_path):
+def test_relative_paths_are_made_absolute(option, section, name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     chosen = getattr(built(option, "near" if name == "work_dir" else "x=near"), section)
     path = chosen.work_dir if name == "work_dir" else chosen.derivatives["x"]
     assert path == tmp_path / "near"
 
 
-def test_the_settings_that_are_written_give_the_same_settings_when_read(tmp_path, capsys):
+def test_written_settings_survive_a_round_trip(tmp_path, capsys):
     words = [
         "--label", "dx", "--classes", "control=HC", "patient=MA,MO", "--maps", "gm", "wm", "--mem", "8G", "--sloppy",
         "-d", "fmriprep=/D", "--covariates", "none", "--smoothing", "6", "--participant-label", "01", "sub-02",
@@ -221,13 +221,13 @@ def test_an_unknown_level_exits_17_and_lists_the_levels(capsys, tmp_path):
     assert "unknown analysis level 'session'; choose from participant, group" in capsys.readouterr().err
 
 
-def test_too_few_words_exit_64(capsys):
+def test_too_few_arguments_exit_64(capsys):
     assert run.main(["BIDS"]) == 64
     assert "--help lists all options" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("corners", ["1 2 3 4 5", "9 0 0 1 1 1", "0 0 0 0 0 0"])
-def test_a_bounding_box_is_two_corners_the_least_first(corners):
+def test_bounding_box_is_two_corners_with_the_lower_one_first(corners):
     with pytest.raises(UsageError, match=r"bounding.box"):
         built("--bounding-box", *corners.split())
     good = built("--bounding-box", "-90", "-126", "-72", "90", "90", "108")

@@ -64,7 +64,7 @@ class Convolutions(nn.Module):
 @every_axis
 @every_shape
 @pytest.mark.parametrize("content", ["neighbours", "repeated"])
-def test_images_are_the_slices_a_loop_would_cut(axis, shape, content):
+def test_images_equal_slices_cut_in_a_loop(axis, shape, content):
     x = volume(shape, channels=2, people=2)
     side = max(edge for one, edge in enumerate(shape) if one != axis)
     slices = Slices(shape, size=side, axis=axis, first=1, last=6, step=2, content=content)
@@ -83,7 +83,7 @@ def test_images_are_the_slices_a_loop_would_cut(axis, shape, content):
 
 
 @pytest.mark.parametrize("along", range(1, 14))
-def test_unless_told_otherwise_each_slice_is_seen_once(along):
+def test_by_default_each_slice_is_used_once(along):
     x = torch.arange(1.0, along + 1).expand(1, 1, 4, 4, along)
     slices = Slices((4, 4, along), size=4)
     shown = slices(x)[:, :, 0, 0].flatten()
@@ -92,12 +92,12 @@ def test_unless_told_otherwise_each_slice_is_seen_once(along):
     assert slices.covered()[0] == 0
 
 
-def test_beside_the_first_and_the_last_slice_there_is_nothing():
+def test_channels_beyond_the_first_and_last_slice_are_zero():
     images = Slices((3, 3, 4), size=3, step=1)(torch.ones(1, 1, 3, 3, 4))
     assert images[:, :, 1, 1].tolist() == [[0, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 0]]
 
 
-def test_slices_that_are_not_there_and_contents_that_are_none_are_refused():
+def test_invalid_slice_ranges_contents_axes_and_steps_are_refused():
     for given in ({"first": 4, "last": 3}, {"last": 6}, {"first": -1}, {"content": "mirror"}, {"axis": 3}, {"step": 0}):
         with pytest.raises(UsageError, match=r"there are no slices|content of a slice|slices need an axis"):
             Slices((6, 6, 6), size=6, **given)
@@ -106,7 +106,7 @@ def test_slices_that_are_not_there_and_contents_that_are_none_are_refused():
 @every_axis
 @every_shape
 @pytest.mark.parametrize("content", ["neighbours", "repeated"])
-def test_every_slice_cut_and_put_back_is_the_volume(axis, shape, content):
+def test_slices_cut_and_reassembled_give_the_volume(axis, shape, content):
     x = volume(shape)[0].float()
     side = max(edge for one, edge in enumerate(shape) if one != axis)
     slices = Slices(shape, size=side, axis=axis, step=1, content=content)
@@ -117,7 +117,7 @@ def test_every_slice_cut_and_put_back_is_the_volume(axis, shape, content):
 
 
 @every_axis
-def test_between_slices_it_is_linear_and_beyond_those_shown_zero(axis):
+def test_values_are_linear_between_slices_and_zero_beyond_them(axis):
     shape = (14, 15, 16)
     ramp = np.moveaxis(np.broadcast_to(np.arange(1.0, shape[axis] + 1)[:, None, None], (shape[axis], 15, 15)), 0, axis)
     shape = ramp.shape
@@ -134,7 +134,7 @@ def test_between_slices_it_is_linear_and_beyond_those_shown_zero(axis):
 
 @every_axis
 @pytest.mark.parametrize("size", [24, 37])
-def test_a_straight_ramp_stays_straight_through_resizing_and_padding(axis, size):
+def test_linear_ramp_survives_resizing_and_padding(axis, size):
     shape = (12, 9, 10)
     ramp = sum(slope * one for slope, one in zip((1.0, -2.0, 0.5), np.indices(shape), strict=True))
     network = SliceNetwork(Slices(shape, size=size, axis=axis, step=1), Middle(), cam="features")
@@ -147,7 +147,7 @@ def test_a_straight_ramp_stays_straight_through_resizing_and_padding(axis, size)
 @every_axis
 @every_shape
 @pytest.mark.parametrize("size", [9, 12, 32])
-def test_a_bright_voxel_peaks_where_it_was_planted(axis, shape, size):
+def test_gradcam_peaks_at_a_planted_bright_voxel(axis, shape, size):
     slices = Slices(shape, size=size, axis=axis)
     network = SliceNetwork(slices, Convolutions().filled(), cam="features").eval()
     planted = [edge // 2 + 1 for edge in shape]
@@ -164,7 +164,7 @@ def test_a_bright_voxel_peaks_where_it_was_planted(axis, shape, size):
 
 @every_axis
 @pytest.mark.parametrize("shape", [(11, 12, 10), (12, 10, 11)], ids=str)  # no patch of the middle reaches the padding
-def test_patches_of_a_transformer_lie_where_their_gradient_is(axis, shape):
+def test_transformer_patches_are_centred_on_their_input_gradients(axis, shape):
     network = vit_small.build(1, 2, shape, seed=0, axis=axis).double()
     patches = network.backbone.patch_embed
     with torch.no_grad():
@@ -182,7 +182,7 @@ def test_patches_of_a_transformer_lie_where_their_gradient_is(axis, shape):
     assert mean == pytest.approx(np.array(where.start) + np.array(where.step) * cell, abs=1e-6)
 
 
-def test_a_person_s_logits_are_the_mean_of_the_slices_each_as_if_alone():
+def test_logits_of_a_sample_are_the_mean_over_individual_slices():
     shape, x = SHAPES[0], volume(SHAPES[0], channels=2, people=3)
     network = SliceNetwork(Slices(shape, size=16), Convolutions(channels=6), cam="features").double()
     images, alone = network.slices(x), network.instances(x)
@@ -194,13 +194,13 @@ def test_a_person_s_logits_are_the_mean_of_the_slices_each_as_if_alone():
     assert network(x).tolist() == [pytest.approx(rows.mean(0).tolist()) for rows in alone]
 
 
-def test_the_layer_of_cells_is_in_the_state_once():
+def test_cam_layer_is_stored_once_in_the_state_dict():
     network = SliceNetwork(Slices(SHAPES[0], size=16), Convolutions(), cam="features")
     assert network.get_submodule("cam_layer") is network.backbone.features
     assert all(name.startswith("backbone.") for name in network.state_dict())
 
 
-def test_the_class_activation_map_of_slices_sums_up_to_the_person_s_logit():
+def test_slice_cam_averages_to_the_logit_minus_the_bias():
     shape, x = SHAPES[1], volume(SHAPES[1])[0].float()
     network = SliceNetwork(Slices(shape, size=20), Convolutions(), cam="features", last="head").eval()
     found = catalogue.load("explainers", "cam").cam_map(network, x, 1)
@@ -210,7 +210,7 @@ def test_the_class_activation_map_of_slices_sums_up_to_the_person_s_logit():
     assert found.mean() == pytest.approx(logit, abs=1e-6)
 
 
-def test_each_slice_has_gradcam_weights_of_its_own():
+def test_gradcam_weights_are_computed_per_slice():
     shape, x = SHAPES[1], volume(SHAPES[1])[0].float()
     network = SliceNetwork(Slices(shape, size=20), Convolutions(kernels=(3, 1)), cam="features").eval()
     network.backbone.head = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))  # slopes differ between images
@@ -223,7 +223,7 @@ def test_each_slice_has_gradcam_weights_of_its_own():
         assert found[one] == pytest.approx(wanted, rel=1e-4, abs=1e-8)
 
 
-def test_a_map_of_slices_is_zero_outside_the_mask():
+def test_slice_map_is_zero_outside_the_mask():
     shape, x = SHAPES[2], volume(SHAPES[2])[0].float()
     mask = np.ones(shape, bool)
     mask[:3] = False
@@ -253,7 +253,7 @@ def test_a_flipped_volume_gives_the_flipped_map(name):
     assert not np.allclose(flipped, first, atol=1e-3 * float(np.abs(first).max()))
 
 
-def test_values_of_another_number_of_cells_are_refused():
+def test_activations_of_a_wrong_shape_are_refused():
     network = SliceNetwork(Slices(SHAPES[0], size=16), Convolutions(), cam="features")
     with pytest.raises(ValueError, match="no plain chain"):
         upsample_to_volume(np.zeros((2, 8, 8)), network, np.ones(SHAPES[0], bool))

@@ -70,33 +70,33 @@ def at_once(told: dict[str, dict[str, float]]) -> int:
     return max(sum(two["begin"] <= one["begin"] < two["end"] for two in told.values()) for one in told.values())
 
 
-def test_a_job_asks_for_the_memory_and_processors_that_its_node_declares(tmp_path):
+def test_jobs_request_the_memory_and_cpus_declared_by_the_node(tmp_path):
     told = run(tmp_path, mem_gb={"a": 0.5, "b": 1.25})
     assert {name: its["SLURM_MEM_PER_NODE"] for name, its in told.items()} == {"a": "500", "b": "1250"}
     assert {its["SLURM_CPUS_PER_TASK"] for its in told.values()} == {"1"}
     assert len({its["SLURM_JOB_ID"] for its in told.values()}) == 2
 
 
-def test_what_the_user_states_for_sbatch_is_kept(tmp_path):
+def test_user_sbatch_arguments_are_kept(tmp_path):
     told = run(tmp_path, mem_gb={"a": 0.5}, sbatch="--mem=700M")
     assert told["a"]["SLURM_MEM_PER_NODE"] == "700"
 
 
 @pytest.mark.parametrize(("mem_mb", "most"), [(1000, 1), (None, 2)])
-def test_no_more_is_asked_for_at_once_than_mem_mb(tmp_path, mem_mb, most):
+def test_concurrent_jobs_stay_within_mem_mb(tmp_path, mem_mb, most):
     told = run(tmp_path, mem_gb=dict.fromkeys("abc", 0.6), mem_mb=mem_mb)
     assert len(told) == 3
     assert at_once(told) == most
 
 
-def test_a_job_that_was_killed_fails_and_names_memory(tmp_path):
+def test_killed_job_fails_with_an_out_of_memory_message(tmp_path):
     assert run(tmp_path, mem_gb={"a": 0.5}, function="die") == {}
     said = failure_reason(tmp_path / "log")
     assert "ran out of memory (0.5 GB were planned)" in said
     assert "job_a" in said
 
 
-def test_jobs_that_wait_are_taken_back_when_a_run_is_stopped(tmp_path):
+def test_pending_jobs_are_cancelled_when_a_run_is_interrupted(tmp_path):
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 

@@ -33,9 +33,9 @@ def train(common, split, folder, classifier="svm", **options):
     return folder
 
 
-class TestLeaks:
+class TestLeakage:
     @pytest.mark.parametrize("classifier", ["svm", "cnn3d"])
-    def test_the_held_out_leave_no_trace_in_what_was_fitted(self, study, tmp_path, classifier):
+    def test_held_out_samples_do_not_affect_fitted_files(self, study, tmp_path, classifier):
         common, splits, _ = study(1.0)
         how = {"options": {"epochs": 1}, "explainers": ("weights", "gradcam", "pattern")}
         first = train(common, splits[0], tmp_path / "first", classifier, **how)
@@ -51,7 +51,7 @@ class TestLeaks:
             assert (first / name).read_bytes() == (second / name).read_bytes(), name
         assert (first / "predictions.tsv").read_text() != (second / "predictions.tsv").read_text()
 
-    def test_a_models_files_name_nobody(self, study, tmp_path):
+    def test_model_files_name_no_participant(self, study, tmp_path):
         common, splits, _ = study()
         people = pd.read_csv(common["people"], **TSV)
         people["participant_id"] = "SECRET" + people["participant_id"]
@@ -65,7 +65,7 @@ class TestLeaks:
 
 class TestGrid:
     @pytest.mark.parametrize("whole", [False, True])
-    def test_a_network_of_the_whole_grid_sees_what_lies_round_the_brain_and_is_kept_so(self, study, tmp_path, whole):
+    def test_whole_grid_network_uses_the_uncropped_volume_also_after_loading(self, study, tmp_path, whole):
         common, splits, _ = study()
         small = Grid.read(common["grid_file"])
         room = Grid(np.pad(small.mask, 3), small.affine, whole)
@@ -82,9 +82,9 @@ class TestGrid:
         assert np.load(folder / "heatmap_saliency.npy").shape == (len(told), 2, room.voxels)
 
 
-class TestFinding:
+class TestDetection:
     @pytest.mark.parametrize(("classifier", "method"), [("svm", "weights"), ("cnn3d", "gradcam")])
-    def test_a_planted_effect_is_found_where_it_was_planted(self, study, tmp_path, classifier, method):
+    def test_planted_effect_is_classified_and_localised(self, study, tmp_path, classifier, method):
         common, splits, planted = study(2.5)
         parts = [train(common, split, tmp_path / str(split.fold), classifier, explainers=(method,)) for split in splits]
         table = pd.concat([pd.read_csv(part / "predictions.tsv", **TSV) for part in parts])
@@ -97,7 +97,7 @@ class TestFinding:
         shown = patients.values
         assert shown[planted].mean() > shown[~planted].mean() + 2 * shown[~planted].std()
 
-    def test_nothing_is_found_in_noise(self, study, tmp_path):
+    def test_noise_is_classified_at_chance(self, study, tmp_path):
         found = []
         for seed in range(6):
             common, splits, _ = study(0.0, seed=seed)
@@ -110,7 +110,7 @@ class TestFinding:
         assert abs(rows["balanced_accuracy"].mean() - 0.5) < 0.15
         assert rows["balanced_accuracy_low"].gt(0.5).sum() <= 1
 
-    def test_brain_size_alone_is_not_found_once_it_is_adjusted_for(self, study, tmp_path):
+    def test_brain_size_is_less_predictive_once_adjusted_for(self, study, tmp_path):
         common, splits, _ = study()
         people = pd.read_csv(common["people"], **TSV)
         size = np.where(people["class"] == "patient", 1300.0, 1700.0) + np.random.default_rng(4).normal(
@@ -130,7 +130,7 @@ class TestFinding:
 
 
 class TestFold:
-    def test_methods_that_do_not_suit_are_told_and_the_others_written(self, study, tmp_path):
+    def test_unsuitable_explainers_are_reported_and_the_others_written(self, study, tmp_path):
         common, splits, planted = study(1.0)
         folder = train(common, splits[0], tmp_path / "out", explainers=("weights", "gradcam", "pattern"))
         told = json.loads((folder / "heatmaps.json").read_text())
@@ -145,7 +145,7 @@ class TestFold:
         plain = np.stack([deviation * row for row in linear]).std(dtype=float)
         assert told["weights"]["person_sd"] == pytest.approx(plain, rel=1e-5)
 
-    def test_weights_times_deviation_add_up_to_the_change_of_the_logit(self, study, tmp_path):
+    def test_weight_contributions_sum_to_the_change_in_logit(self, study, tmp_path):
         common, splits, _ = study(1.0)
         folder = train(common, splits[0], tmp_path / "out", explainers=("weights",))
         model = models.load(folder / "model")
@@ -157,7 +157,7 @@ class TestFold:
                 np.load(folder / "heatmap_weights.npy")[row].sum(axis=1), logits - mean, atol=1e-4
             )
 
-    def test_several_maps_are_channels_of_one_heatmap(self, study, tmp_path):
+    def test_several_maps_give_one_heatmap(self, study, tmp_path):
         common, splits, planted = study(1.0, maps=("gm", "wm"))
         for classifier, method in (("svm", "weights"), ("cnn3d", "gradcam")):
             folder = train(
@@ -166,7 +166,7 @@ class TestFold:
             assert np.load(folder / f"heatmap_{method}.npy").shape == (8, 2, planted.size)
             assert models.load(folder / "model").pipeline.maps == ("gm", "wm")
 
-    def test_people_without_a_number_to_adjust_for_are_named(self, study, tmp_path):
+    def test_participants_without_a_covariate_are_named(self, study, tmp_path):
         common, splits, _ = study()
         people = pd.read_csv(common["people"], **TSV)
         people.loc[[3, 5], "tiv"] = np.nan
@@ -174,7 +174,7 @@ class TestFold:
         with pytest.raises(DataError, match=r"tiv .*003, 005.*--exclude"):
             train(common, splits[0], tmp_path / "out")
 
-    def test_a_table_of_other_people_than_the_array_is_refused(self, study, tmp_path):
+    def test_participant_table_and_array_of_different_length_are_refused(self, study, tmp_path):
         common, splits, _ = study()
         pd.read_csv(common["people"], **TSV).iloc[1:].to_csv(common["people"], sep="\t", index=False)
         with pytest.raises(DataError, match="24 rows and the table of participants 23"):
@@ -184,7 +184,7 @@ class TestFold:
 class TestModels:
     @pytest.mark.usefixtures("small_vit")
     @pytest.mark.parametrize("classifier", ["svm", "cnn3d", "forest", "logistic", "ng2018", "vit_b16"])
-    def test_a_loaded_model_gives_the_numbers_of_training_to_the_last_digit(self, study, tmp_path, classifier):
+    def test_loaded_model_reproduces_training_predictions_exactly(self, study, tmp_path, classifier):
         common, splits, _ = study(1.0)
         folder = train(common, splits[1], tmp_path / "out", classifier, options={"epochs": 2})
         told = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str)
@@ -199,7 +199,7 @@ class TestModels:
         np.testing.assert_allclose(together.sum(axis=1), 1)
         assert [CLASSES[index] for index in together.argmax(axis=1)] == told["predicted"].tolist()
 
-    def test_its_card_says_what_it_is(self, study, tmp_path):
+    def test_model_metadata_describe_the_model(self, study, tmp_path):
         common, splits, _ = study()
         card = tomllib.loads((train(common, splits[0], tmp_path / "out") / "model" / "model.toml").read_text())
         assert (card["cell"], card["maps"], card["classes"]) == ("svm/gm", ["gm"], list(CLASSES))
@@ -207,7 +207,7 @@ class TestModels:
         assert card["settings"] == {"smoothing_mm": 4.0}
         assert card["grid"]["shape"] == [14, 15, 16]
 
-    def test_changed_weights_and_missing_files_are_refused(self, study, tmp_path):
+    def test_altered_weights_and_missing_files_are_refused(self, study, tmp_path):
         common, splits, _ = study()
         folder = train(common, splits[0], tmp_path / "out") / "model"
         weights = folder / "weights.safetensors"
@@ -220,7 +220,7 @@ class TestModels:
         with pytest.raises(MissingInputError, match=r"weights\.safetensors"):
             models.load(folder)
 
-    def test_people_without_the_map_are_refused(self, study, tmp_path):
+    def test_samples_without_a_required_covariate_are_refused(self, study, tmp_path):
         common, splits, _ = study()
         model = models.load(train(common, splits[0], tmp_path / "out") / "model")
         people = everyone(common)
@@ -229,7 +229,7 @@ class TestModels:
 
 
 class TestSeeds:
-    def test_the_same_seed_gives_the_same_bytes_and_every_fold_its_own(self, study, tmp_path):
+    def test_same_seed_gives_identical_files_and_every_fold_a_distinct_seed(self, study, tmp_path):
         common, splits, _ = study(1.0)
         first = train(common, splits[0], tmp_path / "a", "cnn3d", options={"epochs": 1})
         torch.rand(3)  # what was drawn before does not matter
@@ -242,7 +242,7 @@ class TestSeeds:
         )
 
     @pytest.mark.gpu
-    def test_on_cuda_the_same_seed_gives_the_same_within_the_stated_tolerance(self, study, tmp_path):
+    def test_same_seed_agrees_on_cuda_within_the_stated_tolerance(self, study, tmp_path):
         common, splits, _ = study(1.0)
         told = []
         for name in "ab":
@@ -250,7 +250,7 @@ class TestSeeds:
             told.append(pd.read_csv(folder / "predictions.tsv", sep="\t")["probability_patient"])
         np.testing.assert_allclose(*told, atol=loop.CUDA_TOLERANCE)
 
-    def test_torchs_own_state_is_left_as_it_was(self):
+    def test_global_torch_state_is_restored(self):
         before, cudnn = torch.get_rng_state(), torch.backends.cudnn.deterministic
         with loop.fixed_seed(3, "cpu"), loop.torch_threads(2):
             torch.rand(5)
@@ -258,8 +258,8 @@ class TestSeeds:
         assert torch.backends.cudnn.deterministic == cudnn
 
 
-class TestPrepare:
-    def test_volumes_hold_the_vectors_in_the_box_and_zero_outside_the_mask(self, study):
+class TestFeaturePipeline:
+    def test_volumes_contain_the_vectors_in_the_box_and_zero_outside_the_mask(self, study):
         common, splits, _ = study(maps=("gm", "wm"))
         people = everyone(common)
         grid = Grid.read(common["grid_file"])

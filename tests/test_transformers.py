@@ -103,7 +103,7 @@ def peer_of(network, **size):
     return peer.eval()
 
 
-def test_the_backbone_is_the_vision_transformer_of_the_definition():
+def test_backbone_matches_the_torchvision_vision_transformer():
     network = network_of().float()
     size = {"num_layers": 2, "num_heads": 3, "hidden_dim": 48, "mlp_dim": 192}
     peer = peer_of(network, image_size=32, patch_size=8, **size)
@@ -113,7 +113,7 @@ def test_the_backbone_is_the_vision_transformer_of_the_definition():
 
 
 @pytest.mark.slow
-def test_vit_b16_is_the_base_size_with_patches_of_sixteen_pixels():
+def test_vit_b16_matches_the_torchvision_base_model_with_16_pixel_patches():
     network = catalogue.load("classifiers", "vit_b16").build(1, 2, (6, 7, 3), voxel_mm=(3.0,) * 3, seed=0).eval()
     size = {"num_layers": 12, "num_heads": 12, "hidden_dim": 768, "mlp_dim": 3072}
     peer = peer_of(network, image_size=224, patch_size=16, **size)
@@ -132,7 +132,7 @@ def test_attention_is_the_softmax_of_queries_and_keys():
     assert np.ptp(found) > 0.1
 
 
-def test_rollout_is_the_product_of_every_block_s_attention_half_of_it_the_token_itself():
+def test_rollout_is_the_product_of_block_attentions_averaged_with_the_identity():
     network, x = network_of(), person()
     _, kept = written_out(network, network.slices(x[None]))
     first, last = (one.detach().numpy() for one in kept if one.ndim == 4)
@@ -147,7 +147,7 @@ def test_rollout_is_the_product_of_every_block_s_attention_half_of_it_the_token_
 
 
 @pytest.mark.parametrize("name", ["attention", "rollout"])
-def test_shares_are_positive_below_one_and_the_same_for_every_class(name):
+def test_attention_shares_are_positive_sum_to_less_than_one_and_ignore_the_class(name):
     network, x = network_of(), person()
     found = getattr(explainer(name), f"{name}_map")(network, x, 0)
     assert found.min() > 0
@@ -173,7 +173,7 @@ def test_gradcam_of_a_transformer_equals_pytorch_grad_cam_on_its_tokens():
     assert peers.max() > 0.5
 
 
-def test_the_relevance_of_a_voxel_is_what_it_adds_to_the_logit_while_attention_scales_and_gates_stay():
+def test_voxel_relevance_is_the_logit_contribution_with_frozen_nonlinearities():
     network, x = network_of(), person()
     found = explainer("lrp_ahln").explain(network, x, 1, mask=FULL)
     with torch.no_grad():
@@ -188,7 +188,7 @@ def test_the_relevance_of_a_voxel_is_what_it_adds_to_the_logit_while_attention_s
             assert abs(float(added)) > 1e-7
 
 
-def test_relevances_sum_up_to_the_logit_where_all_comes_from_the_voxels():
+def test_relevances_sum_to_the_logit_without_biases():
     lrp, x = explainer("lrp_ahln"), person()
     network = network_of(biases=False)
     found = lrp.explain(network, x, 1, mask=FULL)
@@ -200,7 +200,7 @@ def test_relevances_sum_up_to_the_logit_where_all_comes_from_the_voxels():
     assert float((plain * x).sum()) != pytest.approx(logit, rel=0.05)  # the gradient alone does not
 
 
-def test_while_relevance_flows_the_logits_are_as_ever():
+def test_logits_are_unchanged_during_relevance_propagation():
     network, x = network_of(), person()
     seen = []
     hook = network.register_forward_hook(lambda *given: seen.append(given[2].detach()))
@@ -225,7 +225,7 @@ def test_a_flipped_volume_gives_the_flipped_map(name):
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_attention_peaks_at_the_patch_that_the_class_token_asks_for(axis):
+def test_attention_peaks_at_the_patch_queried_by_the_class_token(axis):
     shape = (12, 14, 13)
     network, x = network_of(shape, biases=False, axis=axis), torch.zeros(1, *shape, dtype=torch.float64)
     bright = [3, 4, 3]
@@ -252,7 +252,7 @@ def test_attention_peaks_at_the_patch_that_the_class_token_asks_for(axis):
 
 @pytest.mark.parametrize("name", ["attention", "rollout", "lrp_ahln"])
 @pytest.mark.parametrize("kind", ["svm", "cnn3d"])
-def test_what_looks_into_transformers_refuses_others_with_a_hint(name, kind):
+def test_transformer_explainers_refuse_other_classifiers_with_a_hint(name, kind):
     part = catalogue.load("classifiers", kind)
     shape = SHAPE if part.INPUT_FORMAT == "volumes" else (60,)
     classifier = part.build(1, 2, shape, voxel_mm=(3.0,) * 3, seed=0)
@@ -260,18 +260,18 @@ def test_what_looks_into_transformers_refuses_others_with_a_hint(name, kind):
 
 
 @pytest.mark.parametrize("name", ["cam", "guided_backprop", "guided_gradcam", "mean_activation", "lrp0", "weights"])
-def test_what_needs_convolutions_or_relus_refuses_a_transformer(name):
+def test_convolutional_and_linear_explainers_refuse_a_transformer(name):
     assert explainer(name).check(network_of()).startswith(name)
 
 
-def test_lrp_refuses_parts_that_its_rules_say_nothing_of():
+def test_lrp_refuses_activations_without_a_rule():
     for other in (nn.GELU("tanh"), nn.SiLU()):
         network = network_of()
         network.backbone.blocks[1].mlp.act = other
         assert f"no rule for {other}" in explainer("lrp_ahln").check(network)
 
 
-def test_attention_is_fused_again_after_an_error_too():
+def test_fused_attention_is_restored_after_an_error():
     network = network_of()
     parts = attentions(network)
     parts[0].fused_attn, parts[1].fused_attn = True, False
@@ -288,7 +288,7 @@ def test_attention_is_fused_again_after_an_error_too():
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_several_maps_are_three_channels_each_of_the_first_layer():
+def test_each_map_has_three_channels_in_the_first_layer():
     network = network_of(channels=2)
     assert network.backbone.patch_embed.proj.in_channels == 6
     x = person(channels=2)

@@ -112,21 +112,21 @@ def _blocks():
     return 1 + steps[0][:, None, None] * 100 + steps[1][None, :, None] * 10 + steps[2][None, None, :]
 
 
-def test_every_method_finds_a_plain_effect_better_than_chance(measured):
+def test_every_method_localises_a_plain_effect_above_chance(measured):
     plain = measured[measured["kind"] == "plain"]
     mean = plain.groupby(["classifier", "method"])["auprc"].mean()
     assert mean.min() > 3 * measured["chance"].iloc[0]
     assert mean["svm", "pattern"] > 0.9
 
 
-def test_only_the_pattern_and_what_needs_no_classifier_withstand_a_suppressor(measured):
+def test_pattern_and_classifier_free_maps_withstand_a_suppressor_and_networks_do_not(measured):
     mean = measured[measured["kind"] == "suppressor"].groupby(["classifier", "method"])["auprc"].mean()
     assert min(mean["none", "t-map"], mean["none", "group mean"], mean["svm", "pattern"]) > 0.8
     network = mean["cnn3d"].drop("occlusion")
     assert network.max() < 0.25  # chance is 0.1; without the suppressor at least 0.3
 
 
-def test_gradients_point_at_the_suppressor_that_has_no_effect(measured):
+def test_gradient_methods_highlight_the_suppressor_without_an_effect(measured):
     share = measured[measured["kind"] == "suppressor"].groupby(["classifier", "method"])["at_suppressor"].mean()
     for classifier, method in (("svm", "saliency"), ("cnn3d", "saliency"), ("cnn3d", "gradcam")):
         assert share[classifier, method] > 1.2

@@ -29,7 +29,7 @@ def options(*words: str) -> dict:
     return hyperparameters.classifier_options(built(*words))
 
 
-def test_options_of_all_networks_of_one_and_of_its_variant_are_put_together_the_narrowest_winning():
+def test_hyperparameters_are_merged_with_the_most_specific_taking_precedence():
     words = ["--classifiers", "svm", "wang_a-24", "wang_a", "vit_b16", "--set", "epochs=3", "wang_a.epochs=5"]
     assert options(*words, "wang_a-24.patience=none", "vit_b16.size=64", "vit_b16.learning_rate=1") == {
         "wang_a-24": {"epochs": 5, "patience": None, "width": 24},
@@ -53,12 +53,12 @@ def test_options_of_all_networks_of_one_and_of_its_variant_are_put_together_the_
         (("--classifiers", "wang_a-wide"), "'wide' is not of type int"),
     ],
 )
-def test_what_cannot_be_tuned_is_told_before_anything_is_computed(words, told):
+def test_invalid_hyperparameters_are_refused(words, told):
     with pytest.raises(UsageError, match=told):
         options(*words), hyperparameters.explainer_options(built(*words, "--explainers", "saliency"))
 
 
-def test_what_is_tuned_of_recipe_file_and_command_line_is_merged_option_by_option(tmp_path):
+def test_hyperparameters_of_recipe_file_and_command_line_are_merged_per_option(tmp_path):
     (tmp_path / "study.toml").write_text(
         "[group]\nset.cnn3d = {epochs = 1, batch_size = 2, learning_rate = 0.5}\n"
         "[sloppy]\nfolds = 2\nset.cnn3d.epochs = 9\n"
@@ -73,7 +73,7 @@ def test_what_is_tuned_of_recipe_file_and_command_line_is_merged_option_by_optio
     assert built(*words, "--sloppy", "--folds", "4").group.folds == 4
 
 
-def test_the_written_settings_name_and_explain_every_setting_without_a_data_set(capsys):
+def test_written_settings_list_and_explain_every_setting_without_a_dataset(capsys):
     assert run.main(["--recipe", "li2025", "--write-config", "--set", "vit_b16.size=64"]) == 0
     told = capsys.readouterr().out
     lines = told.splitlines()
@@ -85,7 +85,7 @@ def test_the_written_settings_name_and_explain_every_setting_without_a_data_set(
 
 
 @pytest.mark.parametrize("name", catalogue.names("classifiers"))
-def test_the_options_of_a_classifier_are_those_its_build_takes(name):
+def test_classifier_options_agree_with_the_build_signature(name):
     part = catalogue.load("classifiers", name)
     stated = getattr(part, "OPTIONS", {})
     assert not set(stated) & set(TRAINING_KEYS)
@@ -95,13 +95,13 @@ def test_the_options_of_a_classifier_are_those_its_build_takes(name):
         assert part.NAME_SUFFIX in stated
 
 
-def test_a_width_after_the_name_is_the_width_of_the_network():
+def test_width_option_sets_the_width_of_the_network():
     wang_a = catalogue.load("classifiers", "wang_a")
     network = wang_a.build(1, 2, (110, 110, 110), voxel_mm=(1.0, 1.0, 1.0), seed=0, width=24)
     assert [block[0].out_channels for block in network.blocks] == [24] * 5
 
 
-def test_a_person_s_probability_is_the_mean_of_the_slices_probabilities():
+def test_sample_probability_is_the_mean_over_slice_probabilities():
     network = small_transformer(1, 2, (8, 9, 12), seed=0).eval()
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 1, 8, 9, 12)).astype(np.float32) * 5)
     network.pool = PROBABILITIES
@@ -111,7 +111,7 @@ def test_a_person_s_probability_is_the_mean_of_the_slices_probabilities():
     assert catalogue.load("classifiers", "biomedclip").PROBABILITIES == PROBABILITIES
 
 
-def test_so_many_people_a_class_are_drawn_whole_and_the_others_say_why_not():
+def test_max_per_class_samples_whole_participants_and_records_the_reason_for_others():
     people = [f"{number:02d}" for number in range(12)]
     rows = [(who, visit, "ab"[int(who) % 3 == 0], int(who) != 1) for who in people for visit in ("1", "2")]
     table = pd.DataFrame(rows, columns=["participant_id", "session_id", "class", "used"]).assign(reason="")

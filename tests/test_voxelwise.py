@@ -69,7 +69,7 @@ def orders(people, permutations, seed):
         yield now
 
 
-def test_p_over_two_maps_is_that_of_loops_over_the_definition_with_the_same_labels_in_both(grid):
+def test_p_over_two_maps_matches_the_definition_with_shared_permutations(grid):
     one, two = noise(grid, 1), noise(grid, 2)
     middle = grid.vector(np.indices(grid.mask.shape)[0] == 3)
     two[np.ix_(TESTED == 1, middle)] -= 2.0
@@ -87,7 +87,7 @@ def test_p_over_two_maps_is_that_of_loops_over_the_definition_with_the_same_labe
     assert min(p[0]) > 0.05 > min(p[1]) - 1e-9
 
 
-def test_p_of_one_map_is_nilearn_s(grid):
+def test_p_of_one_map_matches_nilearn(grid):
     x = noise(grid, 3)
     x[:, :30] += 3 * TESTED[:, None]
     its = voxelwise.permute_tfce(x, TESTED, NONE, grid, permutations=50, seed=9)
@@ -100,7 +100,7 @@ def test_p_of_one_map_is_nilearn_s(grid):
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_an_effect_is_found_in_its_map_at_its_place_with_its_sign(grid, sign):
+def test_planted_effect_is_detected_in_the_right_map_location_and_direction(grid, sign):
     maps = [noise(grid, seed) for seed in (11, 12, 13)]
     where = grid.vector(np.square(np.indices(grid.mask.shape) - np.array([3, 4, 4])[:, None, None, None]).sum(0) <= 2)
     maps[1][np.ix_(TESTED == 1, where)] += sign * 3.0
@@ -112,7 +112,7 @@ def test_an_effect_is_found_in_its_map_at_its_place_with_its_sign(grid, sign):
     assert (np.sign(drawn[1].t[where]) == sign).all()
 
 
-def test_what_a_covariate_explains_is_not_found_and_is_without_it(grid):
+def test_effect_explained_by_a_covariate_vanishes_after_adjustment(grid):
     random = np.random.default_rng(4)
     age = 50 + 20 * TESTED + random.normal(size=PEOPLE) * 5
     x = noise(grid, 21) * 0.3 + 0.1 * age[:, None]
@@ -123,7 +123,7 @@ def test_what_a_covariate_explains_is_not_found_and_is_without_it(grid):
     assert np.allclose(its.t, t_by_hand(x, TESTED, age[:, None]))
 
 
-def test_labels_are_shuffled_with_a_constant_covariate_too_and_voxels_that_do_not_vary_get_nothing(grid):
+def test_constant_covariate_keeps_the_null_and_voxels_without_variance_get_zero(grid):
     x = noise(grid, 31)
     x[:, 5], x[:, 6], x[:, 7] = 0.0, 0.1, TESTED * 0.3
     plain = voxelwise.permute_tfce(x, TESTED, NONE, grid, permutations=20, seed=3)
@@ -137,20 +137,20 @@ def test_labels_are_shuffled_with_a_constant_covariate_too_and_voxels_that_do_no
 
 
 @pytest.mark.parametrize(("columns", "words"), [(PEOPLE - 2, "too few"), (1, "determine the class")])
-def test_a_design_in_which_a_class_cannot_be_told_from_covariates_is_refused(columns, words):
+def test_design_with_class_determined_by_covariates_or_too_few_samples_is_refused(columns, words):
     others = np.random.default_rng(0).normal(size=(PEOPLE, columns)) if columns > 1 else 3 - 2 * TESTED[:, None]
     with pytest.raises(DataError, match=words):
         voxelwise.check_design(TESTED, others)
     voxelwise.check_design(TESTED, NONE)
 
 
-def test_a_person_with_several_rows_counts_once_by_their_mean():
+def test_several_sessions_of_a_participant_are_averaged():
     rows = np.array([[1.0, 2], [10, 20], [3, 4], [7, 7]])
     assert voxelwise.average_sessions(rows, ["b", "a", "b", "c"]).tolist() == [[2, 3], [10, 20], [7, 7]]
 
 
 @pytest.mark.slow
-def test_p_is_rarely_low_where_nothing_differs(grid):
+def test_family_wise_error_rate_is_controlled_without_an_effect(grid):
     """Of 60 studies of three maps 3 are expected with p below 0.05 in any voxel of any map; 8 or more have p 0.02."""
     low = 0
     for study in range(60):

@@ -32,7 +32,7 @@ def image(folder, name):
     return nib.load(file), json.loads(file.with_name(file.name.replace(".nii.gz", ".json")).read_text())
 
 
-def test_t_is_that_of_the_stacked_maps_and_lies_on_their_grid(tested):
+def test_t_map_matches_a_t_test_of_the_stacked_maps_on_the_same_grid(tested):
     _, out, _, folder = tested
     (work,) = (out / ".work").glob("analysis-voxels-*")
     (array,) = (file for file in work.glob("*.npy") if len(file.stem) == 32)
@@ -48,7 +48,7 @@ def test_t_is_that_of_the_stacked_maps_and_lies_on_their_grid(tested):
     assert (about["Permutations"], about["Covariates"], about["Contrast"]) == (24, [], "patient - control")
 
 
-def test_the_table_is_that_of_the_images(tested):
+def test_voxelwise_table_agrees_with_the_images(tested):
     *_, folder = tested
     row = pd.read_csv(folder / "voxelwise.tsv", sep="\t").iloc[0]
     t, p = (image(folder, name)[0].get_fdata() for name in ("t", "logp"))
@@ -62,7 +62,7 @@ def test_the_table_is_that_of_the_images(tested):
     assert abs(row["peak_t"]) == pytest.approx(shown.max(), rel=1e-4)
 
 
-def test_heatmaps_are_held_against_the_test_and_the_report_says_what_that_is_worth(tested):
+def test_heatmaps_are_compared_with_the_test_and_the_report_states_the_limits(tested):
     *_, folder = tested
     overlap = pd.read_csv(folder / "overlap_voxelwise.tsv", sep="\t")
     assert set(overlap["cell"]) == {"svm/gm"}
@@ -80,13 +80,13 @@ def test_heatmaps_are_held_against_the_test_and_the_report_says_what_that_is_wor
     assert "permuted 24 times after Freedman and Lane (Winkler 2014)" in methods
 
 
-def test_no_two_outputs_share_a_name(tested):
+def test_expected_number_of_statistical_maps_is_written(tested):
     *_, folder = tested
     names = [file.name for file in folder.glob("*_statmap.*")]
     assert len(names) == len(set(names)) == 2 * (2 + 3)
 
 
-def test_a_second_run_takes_the_permutations_from_the_first_and_writes_the_same(tested):
+def test_second_run_reuses_the_permutations_and_gives_the_same_table(tested):
     bids, out, given, folder = tested
     (file,) = (out / ".work").glob("analysis-voxels-*/voxelwise/gm/Patient_1.npz")
     made, said = file.stat().st_mtime_ns, (folder / "voxelwise.tsv").read_bytes()
@@ -102,7 +102,7 @@ def test_a_second_run_takes_the_permutations_from_the_first_and_writes_the_same(
         (["--voxelwise-test", "99", "--covariates", "group"], 65, "determine the class"),
     ],
 )
-def test_a_test_that_cannot_be_made_is_refused_before_anything_is_computed(phantom_maps, capsys, given, code, words):
+def test_invalid_voxelwise_test_is_refused_before_anything_is_computed(phantom_maps, capsys, given, code, words):
     bids, out = phantom_maps
     work = out / f".work-refused-{code}"
     assert main([str(bids), str(out), "group", *QUICK, *given, "-w", str(work)]) == code

@@ -22,13 +22,13 @@ def chosen(tmp_path, *words):
     return settings.build(*places, options=given)
 
 
-def test_without_a_classifier_that_takes_weights_none_are_looked_for_and_a_folder_is_refused(tmp_path):
+def test_weights_folder_is_refused_without_a_pretrained_classifier(tmp_path):
     assert pretrained_weights.find_weights(chosen(tmp_path, "--classifiers", "svm")) == {}
     with pytest.raises(UsageError, match="none of the selected classifiers uses pretrained weights"):
         pretrained_weights.find_weights(chosen(tmp_path, "--classifiers", "svm", "--weights", str(tmp_path)))
 
 
-def test_a_folder_with_weights_is_taken_and_one_without_names_the_command(tmp_path):
+def test_weights_folder_is_used_or_else_the_download_command_is_named(tmp_path):
     words = ["--classifiers", "svm", "biomedclip", "--weights", str(tmp_path)]
     with pytest.raises(MissingInputError, match="hf download microsoft/BiomedCLIP") as told:
         pretrained_weights.find_weights(chosen(tmp_path, *words))
@@ -37,7 +37,7 @@ def test_a_folder_with_weights_is_taken_and_one_without_names_the_command(tmp_pa
     assert pretrained_weights.find_weights(chosen(tmp_path, *words)) == {"biomedclip": str(tmp_path)}
 
 
-def test_unless_given_the_hub_s_cache_is_looked_through_and_none_starts_from_scratch(tmp_path, monkeypatch):
+def test_hub_cache_is_searched_by_default_and_skipped_with_weights_none(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(MissingInputError, match="the cache of the hub has none"):
         pretrained_weights.find_weights(chosen(tmp_path, "--classifiers", "biomedclip"))
@@ -87,9 +87,7 @@ def invented(tmp_path, invented_gm):
 
 
 @pytest.mark.slow
-def test_a_file_like_the_hubs_is_taken_from_the_command_line_and_a_model_starts_from_it(
-    invented, study, tmp_path, capsys
-):
+def test_weights_file_in_hub_format_is_accepted_and_initialises_the_model(invented, study, tmp_path, capsys):
     torch.manual_seed(0)
     shapes = names_of_open_clip(width=768, blocks=12, size=224, patch=16, projection=512)
     assert sum(name.startswith("visual.trunk.") for name in shapes) == 150
@@ -115,7 +113,7 @@ def test_a_file_like_the_hubs_is_taken_from_the_command_line_and_a_model_starts_
     assert max(moved) < 1e-4  # one step at a rate of 1e-5, from values that are 0.02 and more apart
 
 
-def test_without_the_file_the_command_line_ends_with_the_hub_s_command(invented, tmp_path, capsys):
+def test_missing_weights_file_error_gives_the_hub_download_command(invented, tmp_path, capsys):
     assert main([*invented, "--classifiers", "biomedclip", "--weights", str(tmp_path)]) == 66
     told = capsys.readouterr().err
     assert "hf download microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224 open_clip_pytorch_model.bin" in told

@@ -89,7 +89,7 @@ def in_scanner(home, person, points):
 
 
 @pytest.mark.slow
-def test_the_map_is_0_where_the_persons_own_labels_land_and_nowhere_else(ran):
+def test_map_is_zero_exactly_where_the_participant_labels_are(ran):
     home, planted = ran
     before, after = image(home, "plain", "01"), image(home, "less", "01")
     brain, left = before.get_fdata() != 0, after.get_fdata() != 0
@@ -109,7 +109,7 @@ def test_the_map_is_0_where_the_persons_own_labels_land_and_nowhere_else(ran):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("person", ["01", "02"])
-def test_what_is_left_is_scaled_by_itself_alone_and_otherwise_unchanged(ran, person):
+def test_remaining_voxels_are_rescaled_and_otherwise_unchanged(ran, person):
     home = ran[0]
     before, after = (image(home, out, person).get_fdata() for out in ("plain", "less"))
     left = after != 0
@@ -119,7 +119,7 @@ def test_what_is_left_is_scaled_by_itself_alone_and_otherwise_unchanged(ran, per
 
 
 @pytest.mark.slow
-def test_the_map_is_0_where_the_atlas_has_a_region_and_nowhere_else(ran):
+def test_map_is_zero_exactly_where_the_atlas_regions_are(ran):
     home = ran[0]
     before, after = image(home, "plain", "02"), image(home, "less", "02")
     found = atlas.load("neuromorphometrics")
@@ -135,7 +135,7 @@ def test_the_map_is_0_where_the_atlas_has_a_region_and_nowhere_else(ran):
 
 
 @pytest.mark.slow
-def test_the_sidecar_the_page_and_the_citations_say_which_regions_by_what_and_which_the_atlas_lacks(ran):
+def test_sidecar_page_and_citations_name_excluded_regions_source_and_missing_equivalents(ran):
     home = ran[0]
     one, other = stated(home, "01"), stated(home, "02")
     for about, by in ((one, "wmparc"), (other, "Neuromorphometrics")):
@@ -158,7 +158,7 @@ def test_the_sidecar_the_page_and_the_citations_say_which_regions_by_what_and_wh
 
 
 @pytest.mark.slow
-def test_whom_freesurfers_folder_lacks_fails_by_name_unless_the_atlas_may_stand_in(ran, tmp_path):
+def test_participant_missing_from_the_freesurfer_folder_fails_by_name_with_advice(ran, tmp_path):
     home = ran[0]
     given = {"exclude_regions": REGIONS, "derivatives": {"freesurfer": str(home / "subjects")}, "sloppy": True}
     dataset = inputs.open_dataset(home / "bids")
@@ -171,7 +171,7 @@ def test_whom_freesurfers_folder_lacks_fails_by_name_unless_the_atlas_may_stand_
 
 
 @pytest.mark.slow
-def test_maps_of_both_sources_are_refused_by_the_group_level_with_what_to_do(ran, capsys):
+def test_group_level_refuses_maps_from_mixed_sources_with_advice(ran, capsys):
     home = ran[0]
     words = ["--maps", "t1w", "--label", "group", "--classes", "control", "patient", "--sloppy"]
     assert main([str(home / "bids"), str(home / "less"), "group", *words]) == 65
@@ -185,7 +185,7 @@ def chosen(tmp_path, **given):
     return settings.build("participant", tmp_path, tmp_path / "out", options={"maps": ["t1w"], **given})
 
 
-def test_what_cannot_be_is_told_before_anything_is_computed(tmp_path):
+def test_invalid_exclusions_are_refused(tmp_path):
     with pytest.raises(UsageError, match="there is no Left-Ventricle; choose from Left-Lateral-Ventricle, "):
         excluded_regions.check(chosen(tmp_path, exclude_regions=["CSF", "Left-Ventricle"]))
     with pytest.raises(UsageError, match="applies to t1w, which is not among --maps"):
@@ -195,7 +195,7 @@ def test_what_cannot_be_is_told_before_anything_is_computed(tmp_path):
         excluded_regions.find_source("01", None, only, alone=True)
 
 
-def test_fmripreps_own_place_is_looked_at_and_none_takes_the_atlas(tmp_path):
+def test_freesurfer_folder_of_fmriprep_is_searched_and_none_selects_the_atlas(tmp_path):
     place = tmp_path / "fmriprep" / "sourcedata" / "freesurfer"
     given = {"exclude_regions": ["CSF"], "derivatives": {"fmriprep": str(tmp_path / "fmriprep")}}
     assert (
@@ -214,7 +214,7 @@ def test_fmripreps_own_place_is_looked_at_and_none_takes_the_atlas(tmp_path):
     )
 
 
-def test_a_session_has_its_own_wmparc_or_the_persons_where_there_is_one_session(tmp_path):
+def test_session_uses_its_own_wmparc_or_that_of_a_single_session_participant(tmp_path):
     for name in ("sub-01", "sub-01_ses-a"):
         (tmp_path / name / "mri").mkdir(parents=True)
         (tmp_path / name / "mri" / "wmparc.mgz").touch()
@@ -225,7 +225,7 @@ def test_a_session_has_its_own_wmparc_or_the_persons_where_there_is_one_session(
 
 
 @pytest.mark.slow
-def test_a_wmparc_that_lies_elsewhere_or_is_none_is_refused(ran, tmp_path, monkeypatch):
+def test_misaligned_or_unreadable_wmparc_is_refused(ran, tmp_path, monkeypatch):
     home = ran[0]
     monkeypatch.chdir(tmp_path)
     file = home / "subjects" / "sub-01" / "mri" / "wmparc.mgz"
@@ -250,7 +250,7 @@ def test_every_equivalent_is_a_region_of_the_atlas():
     assert set(freesurfer.equivalents(list(known)).values()) <= set(names)
 
 
-def test_the_recipe_takes_out_the_14_regions_of_the_paper(tmp_path):
+def test_recipe_excludes_the_14_regions_of_the_paper(tmp_path):
     (one,) = settings.each("participant", tmp_path, tmp_path, options={"recipe": ["rafsani2025"]})
     names = one.participant.exclude_regions
     assert dict(zip(names, freesurfer.numbers(names), strict=True)) == PAPER

@@ -93,7 +93,7 @@ def times(folder: Path, name: str) -> int:
     return len(file.read_text().splitlines()) if file.exists() else 0
 
 
-def test_a_node_calls_a_function_in_its_own_folder(tmp_path):
+def test_node_runs_the_function_in_a_separate_folder(tmp_path):
     made = make_node("one", count, mem_gb=GB, folder=str(tmp_path), who="a")
     made.base_dir = str(tmp_path / "work")
     assert made.run().outputs.out == "a"
@@ -108,7 +108,7 @@ def test_a_function_that_workers_cannot_import_is_refused():
         make_node("one", inner, mem_gb=GB)
 
 
-def test_a_killed_worker_fails_its_own_node_only_and_is_the_only_one_computed_again(tmp_path):
+def test_killed_worker_fails_only_one_node_and_only_that_one_is_recomputed(tmp_path):
     people = {"a": "count", "b": "die", "c": "count", "d": "count"}
     failed = run(tmp_path, people)
     assert list(failed) == ["b"]
@@ -124,7 +124,7 @@ def test_a_killed_worker_fails_its_own_node_only_and_is_the_only_one_computed_ag
     assert list((tmp_path / "log" / "b").glob("crash-*")) == []
 
 
-def test_what_is_told_of_a_failure_is_the_mistake_in_one_line(tmp_path):
+def test_failure_reason_is_the_error_in_one_line(tmp_path):
     failed = run(tmp_path, {"a": "refuse", "b": "stumble"})
     assert failed["a"].startswith("a cannot be used: it is empty [log/crash-")
     assert failed["b"].startswith("KeyError: 'no such key' [log/crash-")
@@ -148,7 +148,7 @@ def test_an_interrupted_run_leaves_no_process_behind(tmp_path):
     assert [worker for worker in workers if Path(f"/proc/{worker}").exists()] == []
 
 
-def test_a_person_who_was_begun_is_finished_before_another_is_begun():
+def test_started_participants_are_finished_before_others_are_started():
     procs = [SimpleNamespace(fullname=f"whole.{name}.{step}") for step in ("native", "finish") for name in ("b", "a")]
     sort = OneProcessEach._sort_jobs
     names = [procs[job].fullname for job in sort(SimpleNamespace(procs=procs), range(4))]
@@ -158,7 +158,7 @@ def test_a_person_who_was_begun_is_finished_before_another_is_begun():
 @pytest.mark.parametrize(
     ("code", "told"), [(-9, "by signal SIGKILL"), (-15, "by signal SIGTERM"), (1, "exit code 1"), (None, "exit code")]
 )
-def test_how_a_worker_died_is_told(code, told):
+def test_death_message_states_how_the_worker_ended(code, told):
     line = death_message(SimpleNamespace(fullname="whole.a.native", mem_gb=2.5), code)
     assert told in line
     assert "whole.a.native" in line
@@ -191,12 +191,12 @@ Traceback:
         ("ValueError: a: b", "ValueError: a: b"),
     ],
 )
-def test_the_reason_is_the_last_error_of_the_crash_file(tmp_path, raised, told):
+def test_failure_reason_is_the_last_error_of_the_crash_file(tmp_path, raised, told):
     (tmp_path / "crash-1.txt").write_text(CRASH.format(raised=raised))
     assert failure_reason(tmp_path) == f"{told} [log/crash-1.txt]"
 
 
-def test_the_reason_is_of_the_newest_file_of_the_first_folder_that_has_one(tmp_path):
+def test_failure_reason_comes_from_the_newest_file_of_the_first_non_empty_folder(tmp_path):
     own, shared = tmp_path / "own", tmp_path / "shared"
     for folder, name, age in ((own, "old", 9), (own, "new", 5), (shared, "newest", 1)):
         folder.mkdir(exist_ok=True)
@@ -208,7 +208,7 @@ def test_the_reason_is_of_the_newest_file_of_the_first_folder_that_has_one(tmp_p
     assert "there is no crash file" in failure_reason(tmp_path)
 
 
-def test_a_template_that_another_process_made_meanwhile_is_taken_and_nothing_is_left(tmp_path, monkeypatch, templates):
+def test_template_made_meanwhile_by_another_process_is_used_and_nothing_is_left(tmp_path, monkeypatch, templates):
     asked = {"cache": str(tmp_path), "space": "MNI152NLin2009cAsym", "resolution": 8.0, "sloppy": True, "seed": 1}
     made = []
 
@@ -229,7 +229,7 @@ def test_a_template_that_another_process_made_meanwhile_is_taken_and_nothing_is_
     assert templates.prepare_template(**{**asked, "resolution": 6.0}) != files
 
 
-def test_a_template_that_could_not_be_made_does_not_stand(tmp_path, monkeypatch, templates):
+def test_failed_template_is_not_kept(tmp_path, monkeypatch, templates):
     def make(folder: Path, **how: object) -> None:
         (folder / "mask.nii.gz").write_text("half")
         raise OSError("no space left")
@@ -243,7 +243,7 @@ def test_a_template_that_could_not_be_made_does_not_stand(tmp_path, monkeypatch,
 
 
 @pytest.mark.slow
-def test_a_template_that_two_make_at_once_stands_whole(tmp_path, templates):
+def test_template_made_by_two_processes_at_once_is_complete(tmp_path, templates):
     asked = {"cache": str(tmp_path), "space": "MNI152NLin2009cAsym", "resolution": 8.0, "sloppy": True, "seed": 1}
     both = [
         multiprocessing.get_context("spawn").Process(target=templates.prepare_template, kwargs=asked) for _ in range(2)
@@ -260,7 +260,7 @@ def test_a_template_that_two_make_at_once_stands_whole(tmp_path, templates):
     assert all(Path(file).is_file() for file in files.values())
 
 
-def test_crash_files_name_neither_this_machine_nor_who_ran_it(tmp_path):
+def test_crash_files_contain_no_machine_paths_or_user_names(tmp_path):
     run(tmp_path, {"b": "stumble"})
     (file,) = (tmp_path / "log" / "b").glob("crash-*.txt")
     anonymise_crash_files(file.parent, chosen(tmp_path))
