@@ -1,4 +1,4 @@
-"""What every test stands on: one thread, no window, and the real data where they are to be had."""
+"""Shared test setup: one thread, no display, and real data where available."""
 
 import json
 import os

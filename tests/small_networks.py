@@ -1,4 +1,4 @@
-"""The catalogue's large networks, built through the same code, but small enough for the default suite."""
+"""Small versions of the large registered networks, built through the same code, for the default suite."""
 
 import functools
 import re

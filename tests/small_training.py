@@ -1,4 +1,4 @@
-"""A small network, people with something to be learnt, and the loop with its arguments by name."""
+"""A small network, samples with a learnable effect, and the training loop with named arguments."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""A trained analysis applied: the numbers of training, honest about who trained and who is unlike those who did."""
+"""Applying a trained analysis: training predictions are reproduced, and unlike participants are flagged."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Templates, grids and atlases, against the files that other packages ship and small images whose truth is known."""
+"""Templates, grids and atlases, compared with files shipped by other packages and with small known images."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""BABS, the BIDS App Bootstrap: its file for Pellucid, and every spelling that it passes."""
+"""BABS, the BIDS App Bootstrap: the configuration file for Pellucid and every option spelling that BABS passes."""
 
 import json
 from pathlib import Path

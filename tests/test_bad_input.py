@@ -1,4 +1,4 @@
-"""What people do wrong, and what data are like: one clear message, the right exit code, nothing half-written."""
+"""Invalid input: one clear message, the right exit code and no partial output."""
 
 import gzip
 import json

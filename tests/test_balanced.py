@@ -1,4 +1,4 @@
-"""Folds that hold out as many people of each class: balanced, disjoint, drawn at random, and what follows from it."""
+"""Folds that hold out equal numbers per class: balanced, disjoint and random, with correct scores and reports."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Images that are not there: each reason is told from the others."""
+"""Images that cannot be read: each reason is distinguished from the others."""
 
 import os
 from pathlib import Path

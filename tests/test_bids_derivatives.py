@@ -1,4 +1,4 @@
-"""fMRIPrep's outputs: found as it names them, and what is lacking is named."""
+"""fMRIPrep anatomical derivatives: files are selected by name and missing ones are listed."""
 
 import pytest
 

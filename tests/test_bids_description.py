@@ -1,4 +1,4 @@
-"""What OUT_DIR says of itself, and that the BIDS validator accepts a tree as Pellucid writes it."""
+"""The description of OUT_DIR, and that the BIDS validator accepts the output tree."""
 
 import json
 import shutil

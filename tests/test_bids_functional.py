@@ -1,4 +1,4 @@
-"""BOLD runs, and fMRIPrep's outputs of them."""
+"""BOLD runs and the corresponding fMRIPrep derivatives."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""The input data set: people, scans, filters."""
+"""The input data set: participants, scans and filters."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""What sidecars say of an image; pybids is the truth for inheritance."""
+"""Metadata from sidecars; pybids is the reference for inheritance."""
 
 import json
 import warnings

@@ -1,4 +1,4 @@
-"""Names of BIDS files, taken apart and spelled."""
+"""Parsing and building BIDS file names."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Outputs: names, nothing half-written, nothing in the wrong place, done people known."""
+"""Outputs: names, atomic publishing, refused folders and the recognition of completed participants."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""participants.tsv: what is read, what is refused, who is in which class."""
+"""participants.tsv: what is read, what is refused and how classes are assigned."""
 
 from pathlib import Path
 

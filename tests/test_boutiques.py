@@ -1,4 +1,4 @@
-"""The Boutiques descriptor: made from the parser, accepted by Boutiques itself, and true to what the parser takes."""
+"""The Boutiques descriptor: generated from the parser, accepted by Boutiques and consistent with the parser."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Measures of probabilities against scikit-learn and statsmodels, and on data whose probabilities are known."""
+"""Calibration measures compared with scikit-learn and statsmodels, and on known probabilities."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The page that says why a person was called so: only where the verdict allows it, and right in what it says."""
+"""The prediction page of a participant: written only where the verdict allows it, with correct numbers."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What heatmaps are worth: known answers for linear models, and maps that know nothing are found out."""
+"""Checks of heatmaps: known answers for linear models, and uninformative maps are detected."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A training that was killed goes on to what it would have come to, and takes no other training's checkpoint."""
+"""An interrupted training resumes to the same result and never uses the checkpoint of another training."""
 
 import pickle
 import signal

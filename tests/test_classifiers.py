@@ -1,4 +1,4 @@
-"""Every classifier: scaled values in, logits out; the machine against scikit-learn, the network against a truth."""
+"""Every classifier: scaled values in, logits out; SVM against scikit-learn, CNN against a planted effect."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What stands round the app for containers, clusters and brainlife: each file says what the app itself says."""
+"""Files for containers, clusters and brainlife are consistent with the app."""
 
 import importlib.util
 import json

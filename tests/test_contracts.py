@@ -1,4 +1,4 @@
-"""What a new part can rely on and has to fulfil: keywords and options of maps, grids, image sizes, documentation."""
+"""The plugin contract: keywords and options of maps, grids, image sizes, documentation."""
 
 import inspect
 import json

@@ -1,4 +1,4 @@
-"""The examples of CONTRIBUTING.md are parts that work."""
+"""The examples in CONTRIBUTING.md are working plugins."""
 
 import os
 import re

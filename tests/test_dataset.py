@@ -1,4 +1,4 @@
-"""What samples, arrays, folds and fitted arrays promise, against plain re-implementations."""
+"""Samples, arrays, folds and adjustment, compared with plain re-implementations."""
 
 import json
 import os

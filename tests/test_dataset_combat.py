@@ -1,4 +1,4 @@
-"""What ComBat promises: neuroCombat's published numbers, the papers' equations, and a planted site effect."""
+"""ComBat compared with published neuroCombat output, the equations of the papers and a planted site effect."""
 
 import tracemalloc
 

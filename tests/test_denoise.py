@@ -1,4 +1,4 @@
-"""Confounds, censoring and the filter: nilearn.signal.clean is the independent truth."""
+"""Confounds, censoring and filtering; nilearn.signal.clean is the independent reference."""
 
 import json
 

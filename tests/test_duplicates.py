@@ -1,4 +1,4 @@
-"""Planted copies of whole scans and of slices are found; people who are only alike are not, however few or shifted."""
+"""Planted copies of scans and slices are detected; merely similar participants are not."""
 
 import re
 import tracemalloc

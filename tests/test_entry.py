@@ -1,4 +1,4 @@
-"""The ways to start the program: by its file, by its package and by its name, from any folder, installed or not."""
+"""The ways to start the program: by file, package or name, from any folder, installed or not."""
 
 import os
 import shutil

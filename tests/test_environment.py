@@ -1,4 +1,4 @@
-"""Anybody can run it: without a name, without a home, in an image that is read-only."""
+"""The program runs without a user name, without a home folder and in a read-only image."""
 
 import os
 import subprocess

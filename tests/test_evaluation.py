@@ -1,4 +1,4 @@
-"""Scores against slow loops and peers, and verdicts that follow from their numbers."""
+"""Scores compared with slow loops and other packages, and verdicts that follow from the scores."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Every explainer: right where the answer is known, refused where it does not fit; the classifier is left as it was."""
+"""Every explainer: correct where the answer is known, refused where unsupported, and without side effects."""
 
 import copy
 import functools

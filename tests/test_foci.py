@@ -1,4 +1,4 @@
-"""Coordinates of studies as a reference map: their activation likelihood against its definition, and bad tables."""
+"""Study coordinates as a reference map: activation likelihood compared with the definition, and invalid tables."""
 
 import json
 import math

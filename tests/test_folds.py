@@ -1,4 +1,4 @@
-"""Splits by site, by share, nested and from a file, against plain re-implementations and over random layouts."""
+"""Splits by site, by proportion, nested and from a file, on random layouts and against re-implementations."""
 
 import hashlib
 import itertools

@@ -1,4 +1,4 @@
-"""Maps of BOLD end to end, from what fMRIPrep would have made of a phantom's people, to the group's regions."""
+"""BOLD maps end to end, from simulated fMRIPrep derivatives to the regions of the group level."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Raw BOLD end to end: what a phantom's scanner wrote, held against what the phantom did to its people."""
+"""Raw BOLD end to end: preprocessing compared with the known motion and signals of the phantom."""
 
 import json
 import re

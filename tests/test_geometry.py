@@ -1,4 +1,4 @@
-"""Where cells lie: networks with branches, against the centre of mass of a cell's gradient on the image."""
+"""Positions of activation units in branching networks, compared with the centre of mass of input gradients."""
 
 import numpy as np
 import pytest

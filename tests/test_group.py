@@ -1,4 +1,4 @@
-"""The group level from the maps of a phantom: what is written, what is said, and that labels never leak."""
+"""The group level on phantom maps: outputs, reports and the absence of leakage."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""One person several times: follow-ups are kept on one side, a second name and copied slices are told."""
+"""Repeated scans: follow-ups stay on one side of each split, duplicates and copied slices are reported."""
 
 import json
 

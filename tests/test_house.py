@@ -1,4 +1,4 @@
-"""The house keeps its shape: sizes, rooms, the direction of imports, options documented, a part added as one file."""
+"""Code conventions: sizes, modules, import direction, documented options, single-file plugins."""
 
 import ast
 import dataclasses

@@ -1,4 +1,4 @@
-"""ICA within folds: which component is which network, and that nobody held out has a part in it."""
+"""ICA within folds: matching of components and networks, and independence from held-out participants."""
 
 import json
 

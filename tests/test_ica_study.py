@@ -1,4 +1,4 @@
-"""ICA within folds on a phantom, from the series that the participant level leaves to report and application."""
+"""ICA within folds on a phantom, from the series of the participant level to report and application."""
 
 import json
 import shutil

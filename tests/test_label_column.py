@@ -1,4 +1,4 @@
-"""Where the label is age, sex or site itself, that is no confound of it, no rival and nothing unknown."""
+"""A label that is age, sex or site itself is neither a confound nor a baseline nor an unknown."""
 
 import json
 from types import SimpleNamespace

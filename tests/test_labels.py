@@ -1,4 +1,4 @@
-"""Classes and covariates from IDs, phenotype tables and sessions.tsv: what is joined, what wins, what is refused."""
+"""Classes and covariates from IDs, phenotype tables and sessions.tsv: merging, precedence and refusals."""
 
 import random
 from pathlib import Path

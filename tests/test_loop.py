@@ -1,4 +1,4 @@
-"""The loop does what a plain one does, step by step, and what a classifier's file asks of it beyond that."""
+"""The training loop compared step by step with a plain loop, and the settings of classifier modules."""
 
 import sys
 

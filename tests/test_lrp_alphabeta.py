@@ -1,4 +1,4 @@
-"""The alpha-beta rule against the rule itself, on layers written out as matrices."""
+"""The alpha-beta rule of LRP compared with a matrix implementation."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Contract tests of every map, and each map against a slow, plain re-implementation of its definition."""
+"""Contract tests of every map, and each map compared with a slow, plain re-implementation."""
 
 import inspect
 import itertools

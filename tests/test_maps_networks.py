@@ -1,4 +1,4 @@
-"""Dual regression against plain least squares, a planted truth, and what it must refuse."""
+"""Dual regression compared with plain least squares and a planted truth, and refused inputs."""
 
 import numpy as np
 import pytest

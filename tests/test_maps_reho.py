@@ -1,4 +1,4 @@
-"""ReHo against Kendall's W as its formula stands, with and without numba, and what it must not depend on."""
+"""ReHo compared with the formula of Kendall's W, with and without numba, and invariances."""
 
 import itertools
 import os

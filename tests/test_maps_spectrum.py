@@ -1,4 +1,4 @@
-"""ALFF and fALFF against slow re-implementations of each definition, and Lomb-Scargle against scipy's."""
+"""ALFF and fALFF compared with slow re-implementations, and Lomb-Scargle with scipy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Strengths of connectivity against the whole matrix of correlations, voxel by voxel and region by region."""
+"""Connectivity strengths compared with the full correlation matrix, by voxel and by region."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a training will need is counted right and told in time; benchmarks/test_training.py holds it against peaks."""
+"""Memory estimates are exact and reported in time; benchmarks/test_training.py compares them with peaks."""
 
 import subprocess
 import sys

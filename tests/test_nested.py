@@ -1,4 +1,4 @@
-"""Choosing among cells by inner folds: the choice rests on training people alone, and is scored as it was made."""
+"""Model selection in inner folds: it uses training participants only and is scored as applied."""
 
 import json
 

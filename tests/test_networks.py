@@ -1,4 +1,4 @@
-"""Networks from libraries and papers: weights by name, their numbers, their ReLUs, and where their heatmaps lie."""
+"""Networks from libraries and papers: weights by name, parameter counts, ReLUs and heatmap positions."""
 
 import numpy as np
 import pytest

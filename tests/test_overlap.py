@@ -1,4 +1,4 @@
-"""Overlap with a reference map: against brute force, and nulls that know how smooth a map is."""
+"""Overlap with a reference map, compared with brute force, and null maps of matched smoothness."""
 
 import numpy as np
 import pytest

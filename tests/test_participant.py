@@ -1,4 +1,4 @@
-"""The participant level end to end on an invented data set, in processes of its own as users run it."""
+"""The participant level end to end on a simulated data set, run as a separate process as users run it."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Shuffled labels: which labellings are drawn, what classifiers score under them, and the p values that follow."""
+"""Permutation tests: which labellings are drawn, the scores under them and the resulting p values."""
 
 import itertools
 import math

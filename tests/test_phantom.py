@@ -1,4 +1,4 @@
-"""The phantom: what is planted is there, in the right place and amount, and nothing else differs."""
+"""The phantom: the planted effect has the right location and size, and nothing else differs."""
 
 import csv
 import gzip

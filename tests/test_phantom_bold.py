@@ -1,4 +1,4 @@
-"""BOLD of the phantom: what is planted is in the written series, of the right kind, and nowhere else."""
+"""BOLD of the phantom: planted effects are of the right kind and only in the intended region."""
 
 import csv
 import json

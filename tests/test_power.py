@@ -1,4 +1,4 @@
-"""What a study could have found: planting against maps that were changed by hand, curves, and whole runs."""
+"""Power analysis: simulated effects compared with maps modified by hand, power curves and whole runs."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Preprocessing against what can be known by hand: geometry, determinants, volumes, invented brains."""
+"""Preprocessing compared with known geometry, determinants, volumes and simulated brains."""
 
 import tempfile
 from pathlib import Path

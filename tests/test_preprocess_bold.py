@@ -1,4 +1,4 @@
-"""A BOLD run from its file: what is refused, dummy scans, slice times on waves."""
+"""Loading and preparing a BOLD run: refusals, dummy scans and slice timing."""
 
 import nibabel as nib
 import numpy as np

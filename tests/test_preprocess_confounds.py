@@ -1,4 +1,4 @@
-"""Confounds against formulas written out, against scikit-learn, nipype and nilearn's reader, and on a real run."""
+"""Confounds compared with explicit formulas, scikit-learn, nipype and nilearn, and on a real run."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""BOLD to T1w and to the template: a planted place is found, all transforms are one interpolation."""
+"""BOLD to T1w and template: a known position is recovered, all transforms in one interpolation."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Motion of invented heads: what was put in is found again; parameters and FD against formulas written out."""
+"""Motion of simulated heads is recovered; parameters and FD compared with explicit formulas."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Recipes: found by name or file, beneath the settings file and the command line, each an analysis of its own."""
+"""Recipes: selected by name or file, overridden by settings file and command line, one analysis each."""
 
 import tomllib
 

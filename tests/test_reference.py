@@ -1,4 +1,4 @@
-"""Heatmaps against a reference map and against shuffled parameters, through the group level."""
+"""Heatmaps compared with a reference map and with randomised parameters, through the group level."""
 
 import json
 

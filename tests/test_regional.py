@@ -1,4 +1,4 @@
-"""The region table of a mean heatmap: ranks in people and folds, right and wrong apart, what cannot be resolved."""
+"""The region table of a mean heatmap: participant and fold ranks, separate means, unresolved regions."""
 
 import numpy as np
 import pytest

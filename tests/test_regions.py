@@ -1,4 +1,4 @@
-"""Region tables against a slow re-implementation, voxel by voxel, and against planted truth."""
+"""Region tables compared with a slow voxelwise re-implementation and a planted truth."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Options that were renamed: the former spelling means the same everywhere, and is shown nowhere."""
+"""Renamed options: former names are equivalent everywhere and no longer shown."""
 
 import re
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Reports: what is drawn lies where it should, nothing outside the brain is drawn, and pages say what they must."""
+"""Reports: figures are drawn in the right place and within the brain, and pages have the required content."""
 
 import re
 import warnings

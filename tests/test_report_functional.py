@@ -1,4 +1,4 @@
-"""The resting-state part of a page: what is drawn lies in its place and time, and the numbers are right."""
+"""The resting-state part of a page: figures in the right place and time, correct numbers."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""The methods of the resting-state maps say what was done, what was not, and whose definitions they are."""
+"""Methods text of resting-state maps: what was done, what was not, and the sources of definitions."""
 
 import dataclasses
 import re

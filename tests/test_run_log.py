@@ -1,4 +1,4 @@
-"""Log files: whole lines that name time, participant and step, nothing of this machine, the same on the screen."""
+"""Log files: complete lines with time, participant and step, no machine paths, and the same on the screen."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""A BOLD file and its mask -> series: nibabel's own reading, and scipy's interpolation, are the truth."""
+"""BOLD file and mask to series; nibabel and scipy interpolation are the reference."""
 
 import gzip
 import subprocess

@@ -1,4 +1,4 @@
-"""From words to settings: spellings, precedence, values that cannot be, and what is not there yet."""
+"""Parsing of arguments into settings: spellings, precedence, invalid and unimplemented values."""
 
 import argparse
 import dataclasses

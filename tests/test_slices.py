@@ -1,4 +1,4 @@
-"""Slices: cut where they should be, put back where they were cut; against loops, ramps and planted voxels."""
+"""Slices are cut and reassembled correctly, compared with loops, ramps and planted voxels."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""nipype's SLURM plugin on a real SLURM: what jobs ask for, how much at once, what a kill says."""
+"""The SLURM plugin of nipype on a real SLURM: requested resources, concurrency and killed jobs."""
 
 import getpass
 import os

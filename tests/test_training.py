@@ -1,4 +1,4 @@
-"""Nothing leaks, planted effects are found, nothing is found in noise, and a saved model gives the same numbers."""
+"""Training: no leakage, planted effects detected, none in noise, and saved models reproduce predictions."""
 
 import json
 import tomllib

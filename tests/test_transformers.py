@@ -1,4 +1,4 @@
-"""Vision transformers and what looks into them: against torchvision's, and against the formulas written out."""
+"""Vision transformers and their explainers, compared with torchvision and explicit formulas."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What --set changes: checked before anything is computed, put together from recipe, file and command line, kept."""
+"""Hyperparameters from --set: validated early and merged from recipe, file and command line."""
 
 import inspect
 import tomllib

@@ -1,4 +1,4 @@
-"""The voxelwise test, held against loops over its definition, nilearn's own p, and effects that were planted or not."""
+"""The voxelwise test compared with explicit loops and nilearn, with and without planted effects."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""--voxelwise-test from the command line: what is written, what is said, and what is refused."""
+"""--voxelwise-test from the command line: outputs, reports and refusals."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Pretrained weights: found where they are, and asked for in words where they are not, before anything is computed."""
+"""Pretrained weights: located where available, otherwise requested before any computation."""
 
 import nibabel as nib
 import numpy as np

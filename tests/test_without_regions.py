@@ -1,4 +1,4 @@
-"""Regions taken out of `t1w`: by labels planted in a person's own space, or by the atlas, against plain geometry."""
+"""Regions excluded from `t1w`, by native-space labels or by the atlas, compared with plain geometry."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Graphs of plain functions: one that is killed takes nobody with it, and only what is missing is computed again."""
+"""Graphs of plain functions: a killed node affects no other participant, and only missing nodes are rerun."""
 
 import getpass
 import importlib

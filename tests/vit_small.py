@@ -1,4 +1,4 @@
-"""The catalogue's vision transformer, built through the same code, but small enough for the default suite."""
+"""A small version of the registered vision transformer, built through the same code, for the default suite."""
 
 from bids_app.classifiers import vit_b16
 from bids_app.classifiers.vit_b16 import BATCH_SIZE, EPOCHS, INPUT_FORMAT, LEARNING_RATE, WEIGHT_DECAY
