@@ -8,7 +8,7 @@ is linear, so that the maps and what is taken out of them are smoothed once. The
 lies half-way between the class means of the region's mean in the maps that are not smoothed.
 
 A seed draws a study: who is in it, who is of which class, the folds and, of 20 regions, which. Seeds 1 to 20 served to
-choose the classifiers; the tables are of 101 to 120. Invented people are made once and kept, with all that was
+choose the classifiers; the tables are of 101 to 120. Invented participants are made once and kept, with all that was
 measured, in the folder that PELLUCID_DETECTION names.
 """
 
@@ -65,14 +65,14 @@ class Cohort:
     names: dict[int, str]
 
     def smoothed(self, maps):
-        """Values (people, voxels) of maps, as the group level reads them."""
+        """Values (participants, voxels) of maps, as the group level reads them."""
         return np.stack(
             [arrays.scale_and_smooth(one, self.grid, gm.SMOOTHING_MM, gm.SCALING, "planted") for one in maps]
         )
 
     @cached_property
     def adjusted(self):
-        """Values (people, voxels), adjusted for brain size over all of them."""
+        """Values (participants, voxels), adjusted for brain size over all of them."""
         tiv = self.tiv[:, None]
         return adjust.transform(self.values, tiv, adjust.fit(self.values, tiv))
 
@@ -164,7 +164,7 @@ def auroc(y, decision, fold):
 
 
 def oracle(region_mean, tiv, y, train, test):
-    """Decisions on those held out by the true region's mean, (people,)."""
+    """Decisions on those held out by the true region's mean, (participants,)."""
     x, covariates = region_mean[:, None].astype(np.float32), tiv[:, None]
     fitted = adjust.fit(x[train], covariates[train])
     own, new = (adjust.transform(x[rows], covariates[rows], fitted)[:, 0] for rows in (train, test))
@@ -175,8 +175,8 @@ def oracle(region_mean, tiv, y, train, test):
 def study(cohort, effect, region, removed, people, seed):
     """Rows of what each classifier scores in one study, and how well its maps find the region."""
     random = np.random.default_rng(seed)
-    who, y = random.permutation(len(cohort.values))[:people], random.permutation(np.arange(people) % 2)
-    tiv, values = cohort.tiv[who], cohort.values[who] - y[:, None] * removed[who]
+    drawn_rows, y = random.permutation(len(cohort.values))[:people], random.permutation(np.arange(people) % 2)
+    tiv, values = cohort.tiv[drawn_rows], cohort.values[drawn_rows] - y[:, None] * removed[drawn_rows]
     everybody = Samples({"gm": values}, {"tiv": tiv})
     decisions = {name: np.zeros(people) for name in (*CLASSIFIERS, *([ORACLE] if effect.share else []))}
     maps = {(name, kind): 0.0 for name in CLASSIFIERS for kind in (pattern, weights)}
@@ -195,7 +195,7 @@ def study(cohort, effect, region, removed, people, seed):
                 described = kind.describe(model, own)[1]
                 maps[name, kind] = maps[name, kind] + described / described.std()
         if effect.share:
-            region_mean = cohort.maps[who][:, region].mean(axis=1) * (1 - effect.share * y)
+            region_mean = cohort.maps[drawn_rows][:, region].mean(axis=1) * (1 - effect.share * y)
             decisions[ORACLE][test] = oracle(region_mean, tiv, y, train, test)
     truth = cohort.grid.vector(region)
     rows = []
@@ -214,25 +214,25 @@ def sizes(cohort, effect, region, removed, seed):
     the best voxel after smoothing.
     """
     sd = scale.fit(cohort.adjusted)["sd"]
-    found = {"effect": effect.name, "seed": seed, "voxels": region.sum(), "in mask": cohort.grid.vector(region).sum()}
+    result = {"effect": effect.name, "seed": seed, "voxels": region.sum(), "in mask": cohort.grid.vector(region).sum()}
     tiv = cohort.tiv[:, None]
     for name, part in (("d of the region", region), ("d in the mask", region & cohort.grid.mask)):
         mean = cohort.maps[:, part].mean(axis=1, keepdims=True)
         left = adjust.transform(mean, tiv, adjust.fit(mean, tiv))
-        found[name] = effect.share * mean.mean() / left.std(ddof=1)
-    return found | {"d of the best voxel": (removed.mean(axis=0) / sd).max()}
+        result[name] = effect.share * mean.mean() / left.std(ddof=1)
+    return result | {"d of the best voxel": (removed.mean(axis=0) / sd).max()}
 
 
 def largest_t(cohort, people):
     """The median, over random halves of so many people, of the largest |t| of all voxels where there is no effect."""
     random, x = np.random.default_rng(0), cohort.adjusted
-    found = []
+    result = []
     for _ in range(ORDERS):
         order = random.permutation(len(x))[:people]
         a, b = x[order[::2]], x[order[1::2]]
         pooled = (a.var(axis=0) * len(a) + b.var(axis=0) * len(b)) / (people - 2)
-        found.append(np.abs((a.mean(axis=0) - b.mean(axis=0)) / np.sqrt(pooled * (1 / len(a) + 1 / len(b)))).max())
-    return float(np.median(found))
+        result.append(np.abs((a.mean(axis=0) - b.mean(axis=0)) / np.sqrt(pooled * (1 / len(a) + 1 / len(b)))).max())
+    return float(np.median(result))
 
 
 def measured(cohort, effects, groups, keep):
@@ -279,8 +279,8 @@ def tell(title, cohort, scores, effect_sizes, groups, seconds):
     print("", " | ".join(heads), "|\n|---|---|---|---|---|---|" + "---|" * len(heads))
     for effect, rows in effect_sizes.groupby("effect", sort=False):
         voxels, inside, *d = rows.drop(columns=["effect", "seed"]).mean()
-        told = [f"{one:.2f}" for one in (*d, *(d[-1] * np.sqrt(n) / 2 for n in training_people))]
-        print("|", " | ".join([effect, f"{voxels:.0f}", f"{inside:.0f}", *told]), "|")
+        numbers = [f"{one:.2f}" for one in (*d, *(d[-1] * np.sqrt(n) / 2 for n in training_people))]
+        print("|", " | ".join([effect, f"{voxels:.0f}", f"{inside:.0f}", *numbers]), "|")
     for n in training_people:
         print(f"\nlargest |t| of {n} people and all voxels without an effect: {largest_t(cohort, n):.2f}", end="")
     print(f"\n\n{seconds:.0f} CPU s", flush=True)

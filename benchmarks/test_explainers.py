@@ -140,9 +140,9 @@ def table(request, one):
         print("\n".join(rows))
 
 
-def tell(table, name, found, one):
-    times, memory = found["seconds"] / found["pass"], found["mb"] / one["mb"]
-    table.append(f"| {name} | {found['seconds']:.1f} | {times:.2f} | {found['mb']:.0f} | {memory:.2f} |")
+def tell(table, name, result, one):
+    times, memory = result["seconds"] / result["pass"], result["mb"] / one["mb"]
+    table.append(f"| {name} | {result['seconds']:.1f} | {times:.2f} | {result['mb']:.0f} | {memory:.2f} |")
 
 
 def test_the_first_dense_layer_has_48_6_million_weights():
@@ -159,23 +159,23 @@ def of_networks():
 
 @pytest.mark.parametrize("method", list(of_networks()))
 def test_cost_of_a_network_explainer_is_measured(table, one, method):
-    found = measured(method)
-    tell(table, f"{method}, {TIMED} of {REGIONS} regions" if method == "occlusion" else method, found, one)
-    assert found["mb"] > 0
+    result = measured(method)
+    tell(table, f"{method}, {TIMED} of {REGIONS} regions" if method == "occlusion" else method, result, one)
+    assert result["mb"] > 0
 
 
 @pytest.mark.parametrize("method", LINEAR)
 def test_svm_explainer_needs_less_memory_than_two_passes(table, one, method):
-    found = measured(method)
-    tell(table, f"{method}, of the svm and {PEOPLE} people", found, one)
-    assert 0 < found["mb"] < 2 * one["mb"]  # a few times the people, never voxels by voxels
+    result = measured(method)
+    tell(table, f"{method}, of the svm and {PEOPLE} people", result, one)
+    assert 0 < result["mb"] < 2 * one["mb"]  # a few times the participants, never voxels by voxels
 
 
 @pytest.mark.parametrize("steps", STEPS)
 def test_integrated_gradients_need_the_memory_of_one_pass_whatever_the_steps(table, one, steps):
-    found = measured("integrated_gradients", steps)
-    tell(table, f"integrated_gradients, {steps} steps", found, one)
-    assert found["mb"] <= GOAL * one["mb"]
+    result = measured("integrated_gradients", steps)
+    tell(table, f"integrated_gradients, {steps} steps", result, one)
+    assert result["mb"] <= GOAL * one["mb"]
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def spectra(series):
 
 def kendall_loop(ranks, mask, every):
     """W of each `every`-th voxel as C-PAC computes it, a Python loop over neighbours; `ranks` (X, Y, Z, time)."""
-    n, found = ranks.shape[3], []
+    n, result = ranks.shape[3], []
     for x, y, z in np.argwhere(mask)[::every]:
         near = []
         for i in (x - 1, x, x + 1):
@@ -91,8 +91,8 @@ def kendall_loop(ranks, mask, every):
                     if all(0 <= at < size for at, size in zip((i, j, k), mask.shape, strict=True)) and mask[i, j, k]:
                         near.append(ranks[i, j, k])
         total = np.array(near).sum(axis=0)
-        found.append(12 * ((total**2).sum() - n * total.mean() ** 2) / len(near) ** 2 / (n**3 - n))
-    return np.array(found)
+        result.append(12 * ((total**2).sum() - n * total.mean() ** 2) / len(near) ** 2 / (n**3 - n))
+    return np.array(result)
 
 
 @pytest.mark.parametrize("kind", ["noise", "whole numbers"])

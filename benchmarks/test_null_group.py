@@ -33,7 +33,9 @@ def run_study(folder, study):
     sides = ["heads", "tails"] * (PARTICIPANTS // 2)
     rng.shuffle(sides)
     rows = zip(rng.sample(ids, PARTICIPANTS), sides, strict=True)
-    (out / "coin.tsv").write_text("participant_id\tcoin\n" + "".join(f"{who}\t{side}\n" for who, side in rows))
+    (out / "coin.tsv").write_text(
+        "participant_id\tcoin\n" + "".join(f"{participant}\t{side}\n" for participant, side in rows)
+    )
     command = [*map(str, (folder / "bids", out, "group")), *SLOPPY, "--nprocs", "1"]
     command += ["--phenotype", str(out / "coin.tsv"), "--label", "coin", "--folds", str(FOLDS)]
     assert run.main([*command, "--analysis", f"null{study}", "--random-seed", str(study + 1)]) == 0

@@ -29,8 +29,8 @@ PLACES = _voxel_grid.VoxelGrid(INDEX, (2.0, 2.0, 2.0), np.ravel_multi_index(tupl
 
 def seconds(work):
     start = time.process_time()
-    found = work()
-    return time.process_time() - start, found
+    result = work()
+    return time.process_time() - start, result
 
 
 def ours(x, y, part=svm):

@@ -44,7 +44,7 @@ run.main(sys.argv[1:])
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory):
-    """A person at 3 mm with 200 volumes, as fMRIPrep would have left it."""
+    """A participant at 3 mm with 200 volumes, as fMRIPrep would have left it."""
     home = tmp_path_factory.mktemp("person")
     planted = {"region": "Putamen_L", "bold": 1.0, "bold_volumes": 200, "derivatives": home / "fmriprep"}
     write(home / "bids", people=4, random_seed=1, **planted)

@@ -35,7 +35,7 @@ from bids_app.training.volume_reader import VolumeReader
 pytestmark = pytest.mark.slow
 PEOPLE, LOADER, STEP, HIGHEST = 24, 0.02, 1.1, 2.0
 SHORT_MS, SHORT = 20, {"step": 1.2, "loader": 0.08}  # a shorter step: reading four people and clipping take a ms of it
-NETWORKS = {  # shape, voxel_mm, people a step, steps
+NETWORKS = {  # shape, voxel_mm, participants a step, steps
     "cnn3d": ((49, 61, 53), 3.0, 4, 120),
     "cnn3d at 1.5 mm": ((97, 121, 103), 1.5, 4, 48),
     "ng2018": ((121, 145, 121), 1.5, 2, 12),
@@ -52,7 +52,7 @@ def made(name, shape, voxel_mm):
 
 
 def reader(shape, folder, people):
-    """What a fold reads its people by, so many at once, and their classes."""
+    """What a fold reads its participants by, so many at once, and their classes."""
     axes = np.meshgrid(*(np.linspace(-1, 1, size) for size in shape), indexing="ij")
     grid = Grid(sum(axis**2 for axis in axes) <= 1, np.eye(4))
     x = np.random.default_rng(0).standard_normal((PEOPLE, grid.voxels), dtype=np.float32)
@@ -135,9 +135,9 @@ def peak(name):
     bare = Bare(network, torch.randn(people, 1, *shape), target)
     bare.step()
     bare.step()
-    found = resident("VmHWM") - before
+    result = resident("VmHWM") - before
     need = memory.estimate_step(network, TrainingConfig(epochs=1, batch_size=people), channels=1, shape=shape)
-    return {"estimate": need.total / 2**20, "peak": found}
+    return {"estimate": need.total / 2**20, "peak": result}
 
 
 @pytest.mark.parametrize("name", MEMORY)

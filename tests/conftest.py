@@ -40,7 +40,7 @@ def with_template(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def phantom_maps(tmp_path_factory, with_template):
-    """A phantom of eight people at 4 mm and the output folder of its sloppy participant level (gm)."""
+    """A phantom of eight participants at 4 mm and the output folder of its sloppy participant level (gm)."""
     from bids_app.phantom.write import write
     from bids_app.run import main
 
@@ -59,8 +59,8 @@ def invented_gm():
     def put(out, person, image, random, session=None):
         folder = out / person / (f"ses-{session}/anat" if session else "anat")
         folder.mkdir(parents=True)
-        who = f"{person}_ses-{session}" if session else person
-        stem = folder / f"{who}_space-MNI152NLin2009cAsym_res-4_label-GM_desc-modulated_probseg"
+        prefix = f"{person}_ses-{session}" if session else person
+        stem = folder / f"{prefix}_space-MNI152NLin2009cAsym_res-4_label-GM_desc-modulated_probseg"
         image.to_filename(f"{stem}.nii.gz")
         parameters = {"Map": "gm", "Registration": "syn", "Space": "MNI152NLin2009cAsym", "ResolutionMm": 4.0}
         size = {"TotalIntracranialVolume": float(random.normal(1500, 100)), "PreprocessingSource": "invented"}

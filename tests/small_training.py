@@ -22,7 +22,7 @@ def convolutional(seed=0, *, dropout=0.0):
 
 
 def people(count, *, effect=2.0, seed=0):
-    """Noise, brighter in every second person."""
+    """Noise, brighter in every second participant."""
     y = np.arange(count) % 2
     x = np.random.default_rng(seed).normal(size=(count, 1, *SHAPE)) + effect * y[:, None, None, None, None]
     return x.astype(np.float32), y

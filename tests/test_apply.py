@@ -42,7 +42,7 @@ def trained(phantom_maps, tmp_path_factory):
 
 
 def _dataset(folder, bids, people):
-    """A data set of people without images of their own."""
+    """A data set of participants without images of their own."""
     folder.mkdir()
     shutil.copyfile(bids / "dataset_description.json", folder / "dataset_description.json")
     for person in bids.glob("sub-*"):
@@ -55,13 +55,13 @@ def _apply(bids, out, model, *options):
     return main([str(bids), str(out), "group", "--model", str(model), *options, "--nprocs", "2"])
 
 
-def _told(out, name):
+def _predictions(out, name):
     return pd.read_csv(out / "group" / name / "predictions.tsv", sep="\t", dtype=str)
 
 
 @pytest.fixture(scope="module")
 def again(trained):
-    """The models on the people who trained them, with the list of who trained what."""
+    """The models on the participants who trained them, with the list of who trained what."""
     bids, out, models = trained
     listed = ["--training-list", str(models.parent / "folds.tsv")]
     assert _apply(bids, out, models, "--analysis", "again", *LABEL, *listed) == 0
@@ -70,9 +70,9 @@ def again(trained):
 
 def test_training_participants_get_the_out_of_fold_probabilities_of_training(trained, again):
     _, out, _ = trained
-    told = _told(out, "again")
-    assert set(told["models"]) == {"1"}
-    assert set(told["trained"]) == {"yes"}
+    predictions = _predictions(out, "again")
+    assert set(predictions["models"]) == {"1"}
+    assert set(predictions["trained"]) == {"yes"}
     (work,) = (out / ".work").glob("applied-again-*")
     for cell in ("svm/gm", "cnn3d/gm"):
         (own,) = (out / ".work").glob(f"analysis-trained-*/folds/{cell}")
@@ -94,16 +94,16 @@ def test_training_participants_are_not_scored(again):
 def test_without_training_list_models_are_averaged_and_report_says_overlap_was_not_checked(trained):
     bids, out, models = trained
     assert _apply(bids, out, models / "svm", "--analysis", "unlisted", *LABEL) == 0
-    told = _told(out, "unlisted")
-    assert set(told["cell"]) == {"svm/gm"}
-    assert set(told["trained"]) == {"not checked"}
-    assert set(told["models"]) == {"2"}
+    predictions = _predictions(out, "unlisted")
+    assert set(predictions["cell"]) == {"svm/gm"}
+    assert set(predictions["trained"]) == {"not checked"}
+    assert set(predictions["models"]) == {"2"}
     each = []
     for fold in ("1", "2"):
         assert _apply(bids, out, models / "svm" / "gm" / f"repeat-1_fold-{fold}", "--analysis", f"fold{fold}") == 0
-        each.append(_told(out, f"fold{fold}")["probability_patient"].astype(float))
+        each.append(_predictions(out, f"fold{fold}")["probability_patient"].astype(float))
     assert not np.allclose(*each, atol=1e-5)
-    assert np.allclose(told["probability_patient"].astype(float), np.mean(each, axis=0), atol=2e-6)
+    assert np.allclose(predictions["probability_patient"].astype(float), np.mean(each, axis=0), atol=2e-6)
     text = (out / "group" / "unlisted" / "report.html").read_text()
     assert "could not be checked" in text
     assert "Verdict in training: " in text
@@ -113,14 +113,14 @@ def test_without_training_list_models_are_averaged_and_report_says_overlap_was_n
 def test_labels_give_scores_calibration_and_a_permutation_p_value(trained):
     _, out, _ = trained
     scores = pd.read_csv(out / "group" / "unlisted" / "scores.tsv", sep="\t").iloc[0]
-    told = _told(out, "unlisted")
-    predicted = (told["predicted"] == "patient").to_numpy()
+    predictions = _predictions(out, "unlisted")
+    predicted = (predictions["predicted"] == "patient").to_numpy()
 
     def accuracy(patients):
         true = np.isin(np.arange(8), patients)
         return (predicted[true].mean() + (~predicted[~true]).mean()) / 2
 
-    observed = accuracy(np.flatnonzero(told["true"] == "patient"))
+    observed = accuracy(np.flatnonzero(predictions["true"] == "patient"))
     assert scores["balanced_accuracy"] == pytest.approx(observed, abs=1e-5)
     every = [accuracy(patients) for patients in itertools.combinations(range(8), 4)]
     assert scores["p"] == pytest.approx(np.mean(np.array(every) >= observed - 1e-9), abs=0.04)
@@ -134,12 +134,12 @@ def test_participants_outside_training_ranges_are_flagged_and_unlabelled_ones_pr
     people.loc[1, "sex"] = "O"
     _dataset(tmp_path / "new", bids, people)
     assert _apply(tmp_path / "new", out, models, "--analysis", "unlike") == 0
-    told = _told(out, "unlike")
-    first = told[told["participant_id"] == people.loc[0, "participant_id"]]
+    predictions = _predictions(out, "unlike")
+    first = predictions[predictions["participant_id"] == people.loc[0, "participant_id"]]
     assert len(first) == 2
     assert first["outside"].str.contains("age 93 is outside").all()
     assert first["outside"].str.contains("site west was not in the training set: not harmonised").all()
-    others = told[told["participant_id"] != people.loc[0, "participant_id"]]
+    others = predictions[predictions["participant_id"] != people.loc[0, "participant_id"]]
     assert not others["outside"].str.contains("age|site").any()
     samples = pd.read_csv(out / "group" / "unlike" / "samples.tsv", sep="\t", dtype=str).set_index("participant_id")
     assert samples.loc[people.loc[1, "participant_id"], "reason"] == (
@@ -155,7 +155,7 @@ def test_participants_tsv_is_not_required_by_a_model_adjusted_for_brain_size_onl
     assert main([str(bids), str(out), "group", *options, *SLOPPY]) == 0
     _dataset(trained[0].parent / "bare", bids, None)
     assert _apply(trained[0].parent / "bare", out, out / "group" / "plain", "--analysis", "bare") == 0
-    assert len(_told(out, "bare")) == 8
+    assert len(_predictions(out, "bare")) == 8
 
 
 def test_model_files_name_no_participant_and_round_ages_to_five_years(trained):
@@ -230,7 +230,7 @@ def test_altered_weights_other_formats_and_incomplete_models_are_refused(trained
 def test_a_training_list_of_another_analysis_is_refused(trained, tmp_path, capsys):
     bids, out, models = trained
     table = pd.read_csv(models.parent / "folds.tsv", sep="\t", dtype=str)
-    # as many people in every fold, but not the same
+    # as many participants in every fold, but not the same
     table["fold"] = table["fold"].map({"1": "2", "2": "1"})
     table.to_csv(tmp_path / "l.tsv", sep="\t", index=False)
     assert _apply(bids, out, models, "--training-list", str(tmp_path / "l.tsv")) == 65
@@ -247,9 +247,9 @@ def test_maps_made_with_another_registration_are_refused(trained, tmp_path, caps
         stated["MapParameters"]["Registration"] = "affine"
         file.write_text(json.dumps(stated))
     assert _apply(bids, moved, models) == 65
-    told = capsys.readouterr().err
-    assert "Registration is affine here and syn in training" in told
-    assert "participant --model DIR" in told
+    message = capsys.readouterr().err
+    assert "Registration is affine here and syn in training" in message
+    assert "participant --model DIR" in message
 
 
 def test_participant_level_uses_the_settings_of_the_model(trained, phantom_maps, capsys, caplog):
@@ -348,10 +348,10 @@ def test_numeric_class_names_and_missing_age_are_supported(trained, phantom_maps
     people.loc[2, "dx"] = "n/a"
     _dataset(tmp_path / "new", bids, people)
     assert _apply(tmp_path / "new", out, out / "group" / "numbers", "--analysis", "new", "--label", "dx") == 0
-    told = _told(out, "new")
-    assert len(told) == 8
-    assert set(told["predicted"]) <= {"0", "1"}
-    assert pd.isna(told["true"]).sum() == 1
+    predictions = _predictions(out, "new")
+    assert len(predictions) == 8
+    assert set(predictions["predicted"]) <= {"0", "1"}
+    assert pd.isna(predictions["true"]).sum() == 1
     assert pd.read_csv(out / "group" / "new" / "scores.tsv", sep="\t").loc[0, "n"] == 7
 
 

@@ -107,9 +107,11 @@ def test_a_grid_covers_the_template_and_shares_its_upper_edges(resolution):
 
 
 def test_unknown_space_error_names_the_templateflow_command(templateflow):
-    with pytest.raises(MissingInputError, match=r"get\('MNIColin27', resolution=1, desc=None, suffix='T1w'\)") as told:
+    with pytest.raises(
+        MissingInputError, match=r"get\('MNIColin27', resolution=1, desc=None, suffix='T1w'\)"
+    ) as message:
         templates.brain("MNIColin27")
-    assert told.value.code == 66
+    assert message.value.code == 66
     assert templates.head() is None
 
 

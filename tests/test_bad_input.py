@@ -39,27 +39,27 @@ def standing(folder: Path) -> dict[str, int]:
 
 
 @pytest.fixture
-def tell(capsys):
+def run_cli(capsys):
     """Run the command line; returns the exit code and the one message."""
 
     def run(*words: str | Path) -> tuple[int, str]:
         code = main([str(word) for word in words])
-        told = capsys.readouterr().err
-        assert told.count("pellucid:") == 1
-        assert "Traceback" not in told
-        return code, told.strip()
+        message = capsys.readouterr().err
+        assert message.count("pellucid:") == 1
+        assert "Traceback" not in message
+        return code, message.strip()
 
     return run
 
 
 @pytest.fixture
-def group(tell, phantom_maps):
+def group(run_cli, phantom_maps):
     """Run the group level on the phantom's maps, which has to leave them as they were."""
     data, out = phantom_maps
 
     def run(*words: str, data: Path = data, out: Path = out) -> tuple[int, str]:
         before = standing(out)
-        result = tell(data, out, "group", "--sloppy", *words)
+        result = run_cli(data, out, "group", "--sloppy", *words)
         assert {path: when for path, when in standing(out).items() if path not in before} == {}
         return result
 
@@ -70,109 +70,109 @@ def group(tell, phantom_maps):
 
 
 @pytest.mark.parametrize("level", ["participant", "group"])
-def test_input_that_is_not_bids_is_refused(tell, tmp_path, level):
+def test_input_that_is_not_bids_is_refused(run_cli, tmp_path, level):
     (tmp_path / "data").mkdir()
-    code, told = tell(tmp_path / "data", tmp_path / "out", level, "--label", "group")
+    code, message = run_cli(tmp_path / "data", tmp_path / "out", level, "--label", "group")
     assert code == 16
-    assert "no dataset_description.json" in told
+    assert "no dataset_description.json" in message
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_input_folder_is_refused(tell, tmp_path):
-    code, told = tell(tmp_path / "nowhere", tmp_path / "out", "participant")
+def test_missing_input_folder_is_refused(run_cli, tmp_path):
+    code, message = run_cli(tmp_path / "nowhere", tmp_path / "out", "participant")
     assert code == 16
-    assert "nowhere does not exist" in told
+    assert "nowhere does not exist" in message
 
 
-def test_unknown_participants_are_named_with_those_available(tell, tmp_path):
+def test_unknown_participants_are_named_with_those_available(run_cli, tmp_path):
     data = bids(tmp_path / "data", "01", "02")
-    code, told = tell(data, tmp_path / "out", "participant", "--participant-label", "02", "sub-07")
+    code, message = run_cli(data, tmp_path / "out", "participant", "--participant-label", "02", "sub-07")
     assert code == 18
-    assert "not in the data set: 07" in told
-    assert "01, 02" in told
+    assert "not in the data set: 07" in message
+    assert "01, 02" in message
     assert not (tmp_path / "out").exists()
 
 
-def test_dataset_without_t1w_is_refused(tell, tmp_path):
+def test_dataset_without_t1w_is_refused(run_cli, tmp_path):
     data = bids(tmp_path / "data")
     (data / "sub-01" / "func").mkdir(parents=True)
-    code, told = tell(data, tmp_path / "out", "participant")
+    code, message = run_cli(data, tmp_path / "out", "participant")
     assert code == 18
-    assert "has a T1w image" in told
+    assert "has a T1w image" in message
 
 
-def test_unfetched_images_error_names_the_datalad_command(tell, shared_data, tmp_path):
-    code, told = tell(shared_data / "ds000030-not-fetched", tmp_path / "out", "participant")
+def test_unfetched_images_error_names_the_datalad_command(run_cli, shared_data, tmp_path):
+    code, message = run_cli(shared_data / "ds000030-not-fetched", tmp_path / "out", "participant")
     assert code == 66
-    assert "datalad get sub-10159/anat/sub-10159_T1w.nii.gz" in told
-    assert "more" in told.splitlines()[-1]
+    assert "datalad get sub-10159/anat/sub-10159_T1w.nii.gz" in message
+    assert "more" in message.splitlines()[-1]
     assert not (tmp_path / "out").exists()
 
 
-def test_unmounted_annex_is_distinguished_from_unfetched_images(tell, tmp_path):
+def test_unmounted_annex_is_distinguished_from_unfetched_images(run_cli, tmp_path):
     data = bids(tmp_path / "study" / "data", "01")
     image = data / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
     image.unlink()
     image.symlink_to("../../../../.git/annex/objects/0V/MM/MD5E-s9--6dd.nii.gz/MD5E-s9--6dd.nii.gz")
-    code, told = tell(data, tmp_path / "out", "participant")
+    code, message = run_cli(data, tmp_path / "out", "participant")
     assert code == 66
-    assert f"its annex at {tmp_path / '.git/annex'} is not mounted" in told
-    assert "datalad get" not in told
+    assert f"its annex at {tmp_path / '.git/annex'} is not mounted" in message
+    assert "datalad get" not in message
     assert not (tmp_path / "out").exists()
 
 
-def test_whole_head_without_head_template_error_names_the_download_command(tell, shared_data, tmp_path, monkeypatch):
+def test_whole_head_without_head_template_error_names_the_download_command(run_cli, shared_data, tmp_path, monkeypatch):
     data = bids(tmp_path / "data", "01")
     image = data / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
     shutil.copyfile(shared_data / "structural" / "anat_reorient.nii.gz", image)
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path / "empty"))
-    code, told = tell(data, tmp_path / "out", "participant")
+    code, message = run_cli(data, tmp_path / "out", "participant")
     assert code == 66
-    assert "whole head (sub-01)" in told
-    assert templates.HEAD_COMMAND in told
-    assert "--brain-mask" in told
+    assert "whole head (sub-01)" in message
+    assert templates.HEAD_COMMAND in message
+    assert "--brain-mask" in message
     assert not (tmp_path / "out").exists()
 
 
 # the output folder
 
 
-def test_output_folder_inside_the_input_is_refused(tell, tmp_path):
+def test_output_folder_inside_the_input_is_refused(run_cli, tmp_path):
     data = bids(tmp_path / "data", "01")
     before = standing(data)
     for out in (data, data / "out", data / "sub-01"):
-        code, told = tell(data, out, "participant")
+        code, message = run_cli(data, out, "participant")
         assert code == 73
-        assert str(data / "derivatives" / "pellucid") in told
+        assert str(data / "derivatives" / "pellucid") in message
     assert standing(data) == before
 
 
 @pytest.mark.parametrize("place", ["taken", "taken/out"])
-def test_output_folder_blocked_by_a_file_is_refused(tell, tmp_path, place):
+def test_output_folder_blocked_by_a_file_is_refused(run_cli, tmp_path, place):
     data = bids(tmp_path / "data", "01")
     (tmp_path / "taken").write_text("a file")
-    code, told = tell(data, tmp_path / place, "participant")
+    code, message = run_cli(data, tmp_path / place, "participant")
     assert code == 73
-    assert "taken is a file" in told
+    assert "taken is a file" in message
     assert (tmp_path / "taken").read_text() == "a file"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_unwritable_output_folder_is_refused(tell, tmp_path):
+def test_unwritable_output_folder_is_refused(run_cli, tmp_path):
     (tmp_path / "shut").mkdir(mode=0o500)
-    code, told = tell(bids(tmp_path / "data", "01"), tmp_path / "shut" / "out", "participant")
+    code, message = run_cli(bids(tmp_path / "data", "01"), tmp_path / "shut" / "out", "participant")
     assert code == 73
-    assert "permissions" in told
+    assert "permissions" in message
 
 
-def test_output_folder_holding_another_dataset_is_refused(tell, tmp_path):
-    code, told = tell(bids(tmp_path / "data", "01"), bids(tmp_path / "other", "01"), "participant")
+def test_output_folder_holding_another_dataset_is_refused(run_cli, tmp_path):
+    code, message = run_cli(bids(tmp_path / "data", "01"), bids(tmp_path / "other", "01"), "participant")
     assert code == 73
-    assert "another data set" in told
+    assert "another data set" in message
 
 
-# images: one run of four people, of whom one can be used
+# images: one run of four participants, of whom one can be used
 
 
 @pytest.fixture(scope="module")
@@ -230,76 +230,76 @@ def test_truncated_image_of_the_fixture_cannot_be_decompressed(ragged):
 
 
 def test_missing_label_option_error_lists_the_columns(group):
-    code, told = group()
+    code, message = group()
     assert code == 64
-    assert "group, age, sex, site" in told
+    assert "group, age, sex, site" in message
 
 
 def test_unknown_label_error_lists_the_columns(group):
-    code, told = group("--label", "diagnosis")
+    code, message = group("--label", "diagnosis")
     assert code == 65
-    assert "no column diagnosis" in told
-    assert "group, age, sex, site" in told
+    assert "no column diagnosis" in message
+    assert "group, age, sex, site" in message
 
 
 def test_unknown_class_error_lists_the_values(group):
-    code, told = group("--label", "group", "--classes", "control", "patients")
+    code, message = group("--label", "group", "--classes", "control", "patients")
     assert code == 65
-    assert "no value patients" in told
-    assert "control (4), patient (4)" in told
+    assert "no value patients" in message
+    assert "control (4), patient (4)" in message
 
 
 def test_single_class_is_refused(group):
-    code, told = group("--label", "group", "--classes", "patient")
+    code, message = group("--label", "group", "--classes", "patient")
     assert code == 64
-    assert "two classes" in told
+    assert "two classes" in message
 
 
 def test_class_too_small_for_the_folds_error_suggests_a_fold_count(group):
-    code, told = group(*TWO, "--folds", "5")
+    code, message = group(*TWO, "--folds", "5")
     assert code == 65
-    assert "class control has 4 participants; --folds 5 requires at least 5: use --folds 4" in told
+    assert "class control has 4 participants; --folds 5 requires at least 5: use --folds 4" in message
 
 
 def test_groups_equal_to_the_label_column_are_refused(group):
-    code, told = group(*TWO, "--groups", "group")
+    code, message = group(*TWO, "--groups", "group")
     assert code == 64
-    assert "--groups is the label column" in told
+    assert "--groups is the label column" in message
 
 
 @pytest.mark.parametrize("option", ["--groups", "--site"])
 def test_unknown_column_error_lists_available_columns(group, option):
-    code, told = group(*TWO, "--folds", "2", option, "scanner")
+    code, message = group(*TWO, "--folds", "2", option, "scanner")
     assert code == 65
-    assert f"{option}: participants.tsv has no column scanner" in told
-    assert "group, age, sex, site" in told
+    assert f"{option}: participants.tsv has no column scanner" in message
+    assert "group, age, sex, site" in message
 
 
 @pytest.mark.parametrize(
     ("option", "there"), [("--maps", "gm"), ("--classifiers", "svm"), ("--explainers", "gradcam"), ("--atlas", "aal")]
 )
 def test_unknown_plugin_error_lists_available_ones(group, option, there):
-    code, told = group(*TWO, option, "telepathy")
+    code, message = group(*TWO, option, "telepathy")
     assert code == 64
-    assert "telepathy" in told
-    assert there in told.lower()
+    assert "telepathy" in message
+    assert there in message.lower()
 
 
 # maps
 
 
 def test_missing_maps_error_prints_the_participant_command(group, phantom_maps, tmp_path):
-    code, told = group(*TWO, "--maps", "gm", "wm", out=tmp_path / "out")
+    code, message = group(*TWO, "--maps", "gm", "wm", out=tmp_path / "out")
     assert code == 65
-    assert "pellucid BIDS_DIR OUT_DIR participant --maps gm wm" in told
+    assert "pellucid BIDS_DIR OUT_DIR participant --maps gm wm" in message
     assert not (tmp_path / "out").exists()
 
 
 def test_one_missing_map_error_prints_the_participant_command(group):
-    code, told = group(*TWO, "--maps", "gm", "wm")
+    code, message = group(*TWO, "--maps", "gm", "wm")
     assert code == 65
-    assert "no image for wm" in told
-    assert "pellucid BIDS_DIR OUT_DIR participant --maps gm wm" in told
+    assert "no image for wm" in message
+    assert "pellucid BIDS_DIR OUT_DIR participant --maps gm wm" in message
 
 
 def test_several_sessions_without_the_sessions_option_are_refused_and_listed(group, phantom_maps, tmp_path):
@@ -311,11 +311,11 @@ def test_several_sessions_without_the_sessions_option_are_refused_and_listed(gro
             folder = out / person / session / "anat"
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, folder / file.name.replace(person, f"{person}_{session}"))
-    code, told = group(*TWO, out=out)
+    code, message = group(*TWO, out=out)
     assert code == 64
-    assert "(1, 2)" in told
-    assert "and 5 more participants" in told
-    assert "--sessions" in told
+    assert "(1, 2)" in message
+    assert "and 5 more participants" in message
+    assert "--sessions" in message
     assert not (out / "group").exists()
 
 
@@ -329,25 +329,25 @@ def failing(error: BaseException):
     return run
 
 
-def test_internal_error_writes_a_crash_file_named_in_the_message(tell, tmp_path, monkeypatch):
+def test_internal_error_writes_a_crash_file_named_in_the_message(run_cli, tmp_path, monkeypatch):
     monkeypatch.setattr(participant, "run", failing(ZeroDivisionError("ours")))
     monkeypatch.chdir(tmp_path)
-    code, told = tell("data", "out", "participant")
+    code, message = run_cli("data", "out", "participant")
     assert code == 70
     (file,) = tmp_path.glob("pellucid-crash-*.txt")
-    assert str(file) in told
+    assert str(file) in message
     assert "ZeroDivisionError: ours" in file.read_text()
     (tmp_path / "out").mkdir()
-    _, told = tell("data", "out", "participant")
+    _, message = run_cli("data", "out", "participant")
     (file,) = (tmp_path / "out" / "logs").glob("pellucid-crash-*.txt")
-    assert file.name in told
+    assert file.name in message
 
 
-def test_keyboard_interrupt_exits_130_and_advises_to_rerun(tell, tmp_path, monkeypatch):
+def test_keyboard_interrupt_exits_130_and_advises_to_rerun(run_cli, tmp_path, monkeypatch):
     monkeypatch.setattr(participant, "run", failing(KeyboardInterrupt()))
-    code, told = tell("data", tmp_path / "out", "participant")
+    code, message = run_cli("data", tmp_path / "out", "participant")
     assert code == 130
-    assert "rerun to resume" in told
+    assert "rerun to resume" in message
 
 
 @pytest.mark.slow

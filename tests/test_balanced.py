@@ -87,7 +87,7 @@ def test_validation_split_takes_equal_numbers_of_whole_groups_per_class():
 
 @pytest.fixture(scope="module")
 def half_tested(phantom_maps):
-    """A group run that tests one of four people of each class in each of two folds."""
+    """A group run that tests one of four participants of each class in each of two folds."""
     bids, out = phantom_maps
     assert main([str(bids), str(out), "group", *QUICK, *ASKED]) == 0
     return bids, out, out / "group" / "balanced"
@@ -97,15 +97,15 @@ def test_only_held_out_participants_are_scored_and_reports_state_how_many(half_t
     _, out, folder = half_tested
     folds_table = pd.read_csv(folder / "folds.tsv", sep="\t")
     tested = folds_table[folds_table["role"] == "test"]
-    told = pd.read_csv(folder / "predictions.tsv", sep="\t")
+    predictions = pd.read_csv(folder / "predictions.tsv", sep="\t")
     assert len(folds_table) == 16
-    assert sorted(told["participant_id"]) == sorted(tested["participant_id"])
-    assert told.groupby("fold")["true"].apply(sorted).tolist() == [["control", "patient"]] * 2
+    assert sorted(predictions["participant_id"]) == sorted(tested["participant_id"])
+    assert predictions.groupby("fold")["true"].apply(sorted).tolist() == [["control", "patient"]] * 2
     scores = pd.read_csv(folder / "scores.tsv", sep="\t").set_index("cell")
-    right = told["true"] == told["predicted"]
+    right = predictions["true"] == predictions["predicted"]
     assert scores.loc["svm/gm", "n"] == 4
     assert scores.loc["svm/gm", "accuracy"] == pytest.approx(right.mean())
-    assert set(scores["n"]) == {4}  # what sees no image is judged on the same people
+    assert set(scores["n"]) == {4}  # what sees no image is judged on the same participants
     (work,) = (out / ".work").glob("analysis-balanced-*")
     assert np.load(work / "nulls" / "svm" / "gm" / "all.npy")[0] == pytest.approx(right.mean())
     for name in ("methods.md", "report.html"):
@@ -125,9 +125,9 @@ def test_region_maxima_are_scaled_per_fold_then_averaged_over_participants_and_f
         rows = rows.set_index("index")
         of_folds = []
         for fold in sorted((work / "folds" / "svm" / "gm").iterdir()):
-            told = pd.read_csv(fold / "predictions.tsv", sep="\t")
+            predictions = pd.read_csv(fold / "predictions.tsv", sep="\t")
             spread = json.loads((fold / "heatmaps.json").read_text())["weights"]["person_sd"]
-            own = np.load(fold / "heatmap_weights.npy")[told["true"] == one, ["control", "patient"].index(one)]
+            own = np.load(fold / "heatmap_weights.npy")[predictions["true"] == one, ["control", "patient"].index(one)]
             maxima = [[np.abs(person[inside == label]).max() / spread for label in rows.index] for person in own]
             of_folds.append(np.mean(maxima, axis=0))
         assert len(of_folds) == 2

@@ -129,9 +129,9 @@ def test_every_image_of_real_unfetched_datasets_is_reported_as_unfetched(name):
     if not (SHARED / name).is_dir():
         pytest.skip(f"the shared data set {name} is not here")
     dataset = open_dataset(SHARED / name)
-    found = [scan for person in dataset.participants for scan in anatomical_scans(dataset, person)]
-    assert len(found) > 60
-    for scan in found:
+    result = [scan for person in dataset.participants for scan in anatomical_scans(dataset, person)]
+    assert len(result) > 60
+    for scan in result:
         assert f"datalad get {scan.path.relative_to(dataset.root)}" in why_unreadable(scan.path, dataset.root)
 
 
@@ -139,6 +139,6 @@ def test_every_image_of_a_real_fetched_data_set_is_readable():
     if not (SHARED / "ds002748").is_dir():
         pytest.skip("the shared data set ds002748 is not here")
     dataset = open_dataset(SHARED / "ds002748")
-    found = [scan for person in dataset.participants for scan in anatomical_scans(dataset, person)]
-    assert len(found) == 16
-    assert all(why_unreadable(scan.path, dataset.root) is None for scan in found)
+    result = [scan for person in dataset.participants for scan in anatomical_scans(dataset, person)]
+    assert len(result) == 16
+    assert all(why_unreadable(scan.path, dataset.root) is None for scan in result)

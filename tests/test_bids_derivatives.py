@@ -22,8 +22,8 @@ def write(folder, prefix, parts=PARTS):
         (folder / f"{prefix}_{part}").touch()
 
 
-def names(found):
-    return [path.name for path in (found.t1w, found.mask, found.gm, found.wm, found.csf, found.transform)]
+def names(result):
+    return [path.name for path in (result.t1w, result.mask, result.gm, result.wm, result.csf, result.transform)]
 
 
 def test_native_space_files_are_selected_among_other_spaces(root):

@@ -97,9 +97,9 @@ def frame(table):
 
 
 def test_classes_merge_values_and_omit_unlisted_ones(frame):
-    found = classes(frame, column="group", mapping={"control": ("HC",), "patient": ("MA", "MO")})
-    assert plain(found) == ["control", "patient", "patient", None, "control", None]
-    assert list(found.index) == list(frame.index)
+    result = classes(frame, column="group", mapping={"control": ("HC",), "patient": ("MA", "MO")})
+    assert plain(result) == ["control", "patient", "patient", None, "control", None]
+    assert list(result.index) == list(frame.index)
 
 
 def test_without_a_mapping_each_value_is_a_class(frame):
@@ -125,8 +125,8 @@ def test_participants_table_of_ds002748_is_read():
     if not (SHARED / "ds002748-not-fetched").is_dir():
         pytest.skip("the shared data set ds002748-not-fetched is not here")
     frame = read(SHARED / "ds002748-not-fetched" / "participants.tsv")
-    found = classes(frame, column="group", mapping={"control": ("control",), "depr": ("depr",)})
-    assert found.value_counts().to_dict() == {"depr": 51, "control": 21}
+    result = classes(frame, column="group", mapping={"control": ("control",), "depr": ("depr",)})
+    assert result.value_counts().to_dict() == {"depr": 51, "control": 21}
     assert set(frame["sex"]) == {"F", "M"}
     assert frame["age"].between(18, 60).all()
 

@@ -29,7 +29,7 @@ def measured(true, probability):
 
 def test_each_measure_matches_scikit_learn_or_statsmodels():
     true, probability = people()
-    found = {name: value for name, (value, _) in measured(true, probability).items()}
+    result = {name: value for name, (value, _) in measured(true, probability).items()}
     odds, weights = logit(probability[:, 1]), np.where(true == 1, (true == 0).mean(), (true == 1).mean())
     fitted = sm.GLM(true, sm.add_constant(odds), sm.families.Binomial(), freq_weights=weights).fit()
     alone = sm.GLM(true, np.ones(len(true)), sm.families.Binomial(), freq_weights=weights, offset=odds).fit()
@@ -40,16 +40,16 @@ def test_each_measure_matches_scikit_learn_or_statsmodels():
         "calibration_slope": fitted.params[1],
         "calibration_intercept": alone.params[0],
     }
-    assert found == pytest.approx(expected, abs=1e-6)
+    assert result == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(("sharper", "slope"), [(1.0, 1.0), (2.0, 0.5), (0.5, 2.0)])
 def test_calibration_slope_recovers_a_known_overconfidence(sharper, slope):
     inside = {"calibration_slope": 0, "calibration_intercept": 0}
     for seed in range(20):
-        found = measured(*people(sharper=sharper, seed=seed))
+        result = measured(*people(sharper=sharper, seed=seed))
         for name, true in (("calibration_slope", slope), ("calibration_intercept", 0.0)):
-            _, (low, high) = found[name]
+            _, (low, high) = result[name]
             inside[name] += low <= true <= high
     # a 95 % interval of 20 draws misses more than four times in 1 of 400
     assert min(inside.values()) >= 16, inside
@@ -71,13 +71,13 @@ def test_calibration_slope_is_zero_without_signal_and_infinite_for_separated_cla
 def test_multiclass_auprc_averages_one_vs_rest_and_no_slope_is_given():
     random = np.random.default_rng(0)
     true, probability = np.arange(90) % 3, random.dirichlet(np.ones(3), 90)
-    found = measured(true, probability)
-    assert found["auprc"][0] == pytest.approx(
+    result = measured(true, probability)
+    assert result["auprc"][0] == pytest.approx(
         np.mean([average_precision_score(true == one, probability[:, one]) for one in range(3)])
     )
-    assert found["log_loss"][0] == pytest.approx(log_loss(true, probability))
-    assert found["brier"][0] == pytest.approx(((probability - np.eye(3)[true]) ** 2).sum(axis=1).mean() / 2)
-    assert "calibration_slope" not in found
+    assert result["log_loss"][0] == pytest.approx(log_loss(true, probability))
+    assert result["brier"][0] == pytest.approx(((probability - np.eye(3)[true]) ** 2).sum(axis=1).mean() / 2)
+    assert "calibration_slope" not in result
 
 
 def test_inconsistent_scores_are_refused():

@@ -24,9 +24,9 @@ SPACE = "MNI152NLin2009cAsym"
 
 
 def test_prevalence_rescaling_matches_counting_participants():
-    """Of 1000 people with the second class 900 look so, of 1000 without it 100: 0.9 where both are as many."""
+    """Of 1000 participants with the second class 900 look so, of 1000 without it 100: 0.9 where both are as many."""
     assert rescale_to_prevalence(0.9, 0.5) == pytest.approx(0.9)
-    with_it, without = 0.9 * 100, 0.1 * 900  # of 1000 people of whom a tenth have it
+    with_it, without = 0.9 * 100, 0.1 * 900  # of 1000 participants of whom a tenth have it
     assert rescale_to_prevalence(0.9, 0.1) == pytest.approx(with_it / (with_it + without))
     assert rescale_to_prevalence(1.0, 0.01) == 1
 
@@ -114,9 +114,9 @@ def test_prediction_pages_are_written_only_where_the_verdict_allows(tmp_path, wi
     common = [str(bids), str(out), "group", *given, "--site", "site", "--folds", "4", "--sloppy", "--nprocs", "2"]
     assert main([*common, "--analysis", "real", "--label", "group"]) == 0
     folder = out / "group" / "real"
-    told = pd.read_csv(folder / "predictions.tsv", sep="\t").set_index("participant_id")
+    predictions = pd.read_csv(folder / "predictions.tsv", sep="\t").set_index("participant_id")
     assert sorted(one.stem for one in (folder / "people").glob("*.html")) == sorted(table["participant_id"])
-    for person, row in told.iterrows():
+    for person, row in predictions.iterrows():
         text = (folder / "people" / f"{person}.html").read_text()
         assert f"svm/gm: {row['predicted']}" in text
         assert f"Class of the participant in the study: <strong>{row['true']}</strong>" in text
@@ -126,7 +126,7 @@ def test_prediction_pages_are_written_only_where_the_verdict_allows(tmp_path, wi
         for file in re.findall(r'<img src="([^"]+)"', text):
             assert (folder / "people" / file).is_file()
         assert f'href="people/{person}.html"' in (folder / "report.html").read_text()
-    _regions_on_pages_are_those_of_the_person_s_fold(out, folder, told)
+    _regions_on_pages_are_those_of_the_person_s_fold(out, folder, predictions)
     assert not (folder / "share" / "people").exists()
     shared = pd.read_csv(folder / "share" / "regions.tsv", sep="\t")
     assert not {"mean_right", "mean_wrong", "fold_rank_best", "fold_rank_worst"} & set(shared)

@@ -41,12 +41,12 @@ def test_parameter_randomisation_changes_the_map_and_leaves_the_model_unchanged(
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
     people = everyone(common).select(splits[0].test)
     explainer, targets = catalogue.load("explainers", method), np.ones(len(people), int)
-    found = randomize_cascade(explainer, model, people, targets, seed=3)
+    result = randomize_cascade(explainer, model, people, targets, seed=3)
     assert all(torch.equal(value, before[name]) for name, value in model.module.state_dict().items())
     layers = [name for name, one in model.module.named_modules() if list(one.parameters(recurse=False))]
-    assert [row["layer"] for row in found] == layers[::-1]
-    assert abs(found[-1]["spearman"]) < 0.5
-    assert found == randomize_cascade(explainer, model, people, targets, seed=3)
+    assert [row["layer"] for row in result] == layers[::-1]
+    assert abs(result[-1]["spearman"]) < 0.5
+    assert result == randomize_cascade(explainer, model, people, targets, seed=3)
 
 
 def test_map_independent_of_the_model_is_detected_by_parameter_randomisation(study, tmp_path):
@@ -57,8 +57,8 @@ def test_map_independent_of_the_model_is_detected_by_parameter_randomisation(stu
         return (x[0].numpy() * mask).astype(np.float32)
 
     people = everyone(common).select(splits[0].test)
-    found = randomize_cascade(SimpleNamespace(explain=explain), model, people, np.ones(len(people), int), seed=3)
-    assert all(row["spearman_abs"] == pytest.approx(1) for row in found)
+    result = randomize_cascade(SimpleNamespace(explain=explain), model, people, np.ones(len(people), int), seed=3)
+    assert all(row["spearman_abs"] == pytest.approx(1) for row in result)
 
 
 BLOCKS = np.indices((14, 15, 16)) // 4
@@ -82,20 +82,20 @@ def linear(study, tmp_path):
 
 @pytest.mark.parametrize("method", ["weights", "integrated_gradients", "lrp0", "occlusion", "saliency"])
 def test_methods_exact_for_linear_models_have_no_infidelity_and_beat_random_orders(linear, method):
-    found = measure_faithfulness(catalogue.load("explainers", method), *linear("gm"))
-    assert found["infidelity"] < 1e-6
-    assert found["deletion"] == found["insertion"] == 1
+    result = measure_faithfulness(catalogue.load("explainers", method), *linear("gm"))
+    assert result["infidelity"] < 1e-6
+    assert result["deletion"] == result["insertion"] == 1
     if method == "saliency":  # the gradient is the same for everybody
-        assert found["max_sensitivity"] == pytest.approx(0, abs=1e-6)
+        assert result["max_sensitivity"] == pytest.approx(0, abs=1e-6)
     elif method != "occlusion":
-        assert 0 < found["max_sensitivity"] < 0.3
+        assert 0 < result["max_sensitivity"] < 0.3
 
 
 def test_with_several_maps_faithfulness_is_measured_for_weights_but_not_for_saliency(linear):
     persons = linear("gm", "wm")
-    found = measure_faithfulness(weights, *persons)
-    assert found["infidelity"] < 1e-6
-    assert found["deletion"] == found["insertion"] == 1
+    result = measure_faithfulness(weights, *persons)
+    assert result["infidelity"] < 1e-6
+    assert result["deletion"] == result["insertion"] == 1
     assert set(measure_faithfulness(catalogue.load("explainers", "saliency"), *persons)) == {"max_sensitivity"}
 
 
@@ -109,10 +109,10 @@ def test_noise_maps_have_chance_faithfulness_and_inverted_maps_rank_last(linear)
         return -weights.explain(classifier, x, target, mask=mask)
 
     persons = linear("gm")
-    found = measure_faithfulness(SimpleNamespace(explain=noise), *persons)
-    assert found["infidelity"] > 0.5
-    assert found["max_sensitivity"] > 1
-    assert 0.05 < found["deletion"] < 0.95
+    result = measure_faithfulness(SimpleNamespace(explain=noise), *persons)
+    assert result["infidelity"] > 0.5
+    assert result["max_sensitivity"] > 1
+    assert 0.05 < result["deletion"] < 0.95
     upside = measure_faithfulness(SimpleNamespace(explain=inverted), *persons)
     assert upside["deletion"] == upside["insertion"] == 0
     assert upside["infidelity"] < 1e-6  # its scale is free, and so is its sign

@@ -31,7 +31,7 @@ def test_interrupted_training_resumes_to_identical_weights(tmp_path, more):
     x, y = people(14, effect=0.2)
     how = HOW | more
     whole, stopped = convolutional(dropout=0.5), convolutional(dropout=0.5)
-    told = train(whole, x, y, **how)
+    history = train(whole, x, y, **how)
     place = checkpoint.Checkpoint(tmp_path / "checkpoint-a.safetensors")
     asked = []
 
@@ -46,12 +46,12 @@ def test_interrupted_training_resumes_to_identical_weights(tmp_path, more):
     torch.rand(7)
     again = convolutional(seed=9, dropout=0.5)
     seen = []
-    assert train(again, x, y, batch=lambda rows: (seen.append(rows), x[rows])[1], checkpoint=place, **how) == told
+    assert train(again, x, y, batch=lambda rows: (seen.append(rows), x[rows])[1], checkpoint=place, **how) == history
     assert alike(again, whole)
     assert len(seen) < 6 * 4 * (2 if more else 1)  # the epochs that were done are not done again
     # what has ended is not trained again either
     once_more = convolutional(seed=8)
-    assert train(once_more, x, y, batch=seen.append, checkpoint=place, **how) == told
+    assert train(once_more, x, y, batch=seen.append, checkpoint=place, **how) == history
     assert alike(once_more, whole)
 
 

@@ -88,4 +88,4 @@ def test_example_classifier_and_explainer_files_give_a_trained_and_explained_fol
     done = subprocess.run(
         [sys.executable, "-c", TRAIN], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
-    assert done.stdout.strip() == "(4, 2, 216)", done.stderr  # held-out people, classes, voxels
+    assert done.stdout.strip() == "(4, 2, 216)", done.stderr  # held-out participants, classes, voxels

@@ -168,7 +168,7 @@ class TestFolds:
             match=r"class b has 3 participants; --folds 5 requires at least 5: use --folds 3, or merge classes",
         ):
             folds.stratified_folds(["a"] * 9 + ["b"] * 3, folds=5)
-        # six sessions of two people are two people
+        # six sessions of two participants are two participants
         with pytest.raises(DataError, match="class b has 2 participants"):
             folds.stratified_folds(["a"] * 9 + ["b"] * 6, [*"012345678", *"xxxyyy"], folds=3)
         with pytest.raises(DataError, match=r"class b has 1 participants.*remove it"):
@@ -204,7 +204,7 @@ class TestAdjust:
         varying, x = random.normal(size=(12, 1)), random.normal(size=(12, 5)).astype(np.float32)
         fitted = adjust.fit(x, np.column_stack([np.full(12, 1400.1), varying]))
         assert fitted["kept"].tolist() == [False, True]
-        # even a person who differs in it is not moved by it
+        # even a participant who differs in it is not moved by it
         moved = adjust.transform(x, np.column_stack([np.full(12, 9999.0), varying]), fitted)
         np.testing.assert_allclose(moved, adjust.transform(x, varying, adjust.fit(x, varying)), atol=1e-6)
 
@@ -388,7 +388,7 @@ class TestExclusions:
         read = exclusions.read(file)
         assert read == {("a", None): "moved", ("b", "1"): "listed"}
         asked = [("a", "2"), ("b", "1"), ("b", "2"), ("c", None)]
-        assert [exclusions.reason(read, *who) for who in asked] == ["moved", "listed", None, None]
+        assert [exclusions.reason(read, *entities) for entities in asked] == ["moved", "listed", None, None]
 
     def test_table_without_participant_id_is_refused(self, tmp_path):
         file = tmp_path / "out.tsv"

@@ -43,7 +43,7 @@ NOTHING = np.zeros((10, 0))
 
 
 def numbers(text: str) -> np.ndarray:
-    """Voxels by people, as neuroCombat writes them, turned into people by voxels."""
+    """Voxels by participants, as neuroCombat writes them, turned into participants by voxels."""
     return np.array([line.split() for line in text.split("\n") if line], float).T
 
 
@@ -204,7 +204,7 @@ class TestVoxels:
 
     def test_voxels_constant_at_one_site_remain_finite(self):
         x, sites, age = cohort(1, 60)
-        for voxels in (slice(0, 1), slice(None)):  # no coverage there, and people who are one and the same
+        for voxels in (slice(0, 1), slice(None)):  # no coverage there, and participants who are one and the same
             x[sites == 9, voxels] = 0.0
             for keep in (age, age[:, :0]):
                 assert np.isfinite(combat.transform(x, sites, keep, combat.fit(x, sites, keep))).all()

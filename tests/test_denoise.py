@@ -138,9 +138,11 @@ def test_planted_confound_is_removed_and_in_band_sine_preserved():
     time = np.arange(300) * TR
     sine, motion = np.sin(2 * np.pi * 0.04 * time), np.random.default_rng(2).standard_normal(300)
     series = (10000 + 10 * sine + 500 * motion)[None].astype(np.float32)
-    for found in clean(series, tr=TR, confounds=pd.DataFrame({"m": motion}), sample_mask=np.ones(300, bool), band=BAND):
-        assert abs(np.corrcoef(found[0], motion)[0, 1]) < 0.25
-        left = (found[0] - found[0].mean() - 10 * sine)[30:-30]  # nilearn's order leaves a constant, as is done here
+    for result in clean(
+        series, tr=TR, confounds=pd.DataFrame({"m": motion}), sample_mask=np.ones(300, bool), band=BAND
+    ):
+        assert abs(np.corrcoef(result[0], motion)[0, 1]) < 0.25
+        left = (result[0] - result[0].mean() - 10 * sine)[30:-30]  # nilearn's order leaves a constant, as is done here
         assert np.sqrt((left**2).mean()) < 1
 
 

@@ -16,7 +16,7 @@ from bids_app.evaluation import duplicates
 SHAPE = (24, 26, 22)
 # a voxel's place on the other side, x to -x, is halfway between two voxels
 AFFINE = np.array([[3.3, 0, 0, -3.3 * 11.25], [0, 4, 0, -50], [0, 0, 4, -40], [0, 0, 0, 1]])
-SPREAD = 0.2  # of people round their mean map
+SPREAD = 0.2  # of participants round their mean map
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +114,9 @@ class TestAlike:
     def test_altered_copy_is_detected_in_small_and_large_samples(self, grid, how, count):
         images = volumes(count, count)
         images[-1] = COPIES[how](images[0])
-        found = find(grid, images)
-        assert kinds(found) == [(0, count - 1, "alike")]
-        assert ("flipped left-right" in found[0].measure) == (how == "mirrored")
+        result = find(grid, images)
+        assert kinds(result) == [(0, count - 1, "alike")]
+        assert ("flipped left-right" in result[0].measure) == (how == "mirrored")
 
     @pytest.mark.parametrize("count", [20, 30, 40])
     def test_mirrored_copy_with_rounding_errors_is_detected(self, grid, count):
@@ -131,9 +131,9 @@ class TestAlike:
         images[3] = COPIES["noisy"](images[1])
         images[4] = 1.2 * COPIES["noisy"](images[0])
         expected = slow_likeness(rows(grid, images), grid)
-        found = {(pair.first, pair.second): pair.measure for pair in find(grid, images)}
-        assert set(found) == {(1, 3), (0, 4)} == {pair for pair, likeness in expected.items() if likeness > 0.6}
-        for pair, told in found.items():
+        result = {(pair.first, pair.second): pair.measure for pair in find(grid, images)}
+        assert set(result) == {(1, 3), (0, 4)} == {pair for pair, likeness in expected.items() if likeness > 0.6}
+        for pair, told in result.items():
             assert float(re.search(r"likeness (\S+)", told)[1]) == pytest.approx(expected[pair], abs=0.001)
 
     def test_fully_duplicated_sample_is_detected(self, grid):

@@ -68,7 +68,7 @@ def test_unknown_user_id_gets_a_user_name():
 @pytest.mark.slow
 def test_numba_kernels_compiled_with_the_image_are_reused_in_the_work_folder(tmp_path):
     """As in the image: another process has compiled into a folder that nobody writes to any more."""
-    found = (
+    result = (
         "from bids_app.maps import _ranks; from numba.core.sigutils import normalize_signature\n"
         "loops = next(one for one in vars(_ranks).values() if hasattr(one, 'compiled'))\n"
         "loops.compiled.compile(normalize_signature(loops.signatures[0])[0])\n"
@@ -77,13 +77,13 @@ def test_numba_kernels_compiled_with_the_image_are_reused_in_the_work_folder(tmp
         "import os; from pathlib import Path; from bids_app import environment\n"
         f"work = Path({str(tmp_path / 'work')!r}); environment.configure_environment(work)\n"
         "from bids_app.graphs import run; run.copy_compiled_kernels(work)\n"
-        f"{found}"
+        f"{result}"
         "print(sum(loops.compiled.stats.cache_hits.values()), sum(loops.compiled.stats.cache_misses.values()))"
     )
     bare = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
     shipped = str(tmp_path / "shipped")
     told = []
-    for run, more in ((found, {"NUMBA_CACHE_DIR": shipped}), (code, {environment.COMPILED: shipped})):
+    for run, more in ((result, {"NUMBA_CACHE_DIR": shipped}), (code, {environment.COMPILED: shipped})):
         done = subprocess.run(
             [sys.executable, "-c", run], env=bare | more, cwd=ROOT, capture_output=True, text=True, check=True
         )

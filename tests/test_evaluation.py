@@ -167,16 +167,17 @@ def judge(*, effect=3.0, chance=None, rivals=None, unknown=(), classes=CLASSES, 
 
 class TestVerdict:
     def test_model_above_chance_and_every_baseline_is_a_claim_with_numbers(self):
-        told, table = judge()
-        assert told.claim
-        assert told.text.startswith(
+        judgement, table = judge()
+        assert judgement.claim
+        assert judgement.text.startswith(
             "svm on gm distinguished patient from control above chance and better than age and sex"
         )
         assert (
-            f"{table['balanced_accuracy'][0]:.2f} [95 % interval {table['balanced_accuracy_low'][0]:.2f}" in told.text
+            f"{table['balanced_accuracy'][0]:.2f} [95 % interval {table['balanced_accuracy_low'][0]:.2f}"
+            in judgement.text
         )
-        assert "p = 0.004, 1000 permutations" in told.text
-        assert "60 participants" in told.text
+        assert "p = 0.004, 1000 permutations" in judgement.text
+        assert "60 participants" in judgement.text
 
     @pytest.mark.parametrize(
         ("given", "kind", "says"),
@@ -196,14 +197,14 @@ class TestVerdict:
         ],
     )
     def test_each_rule_against_a_claim_states_the_reason(self, given, kind, says):
-        told, _ = judge(**given)
-        assert (told.kind, told.claim) == (kind, False)
-        assert says in told.text
-        assert told.text.endswith("its heatmaps should not be interpreted.")
+        judgement, _ = judge(**given)
+        assert (judgement.kind, judgement.claim) == (kind, False)
+        assert says in judgement.text
+        assert judgement.text.endswith("its heatmaps should not be interpreted.")
 
     def test_score_below_chance_is_not_a_claim_even_with_a_small_p_value(self):
-        told, _ = judge(effect=-1.0, chance={"p_corrected": 0.01, "critical_score": 0.31})
-        assert told.kind == "chance"
+        judgement, _ = judge(effect=-1.0, chance={"p_corrected": 0.01, "critical_score": 0.31})
+        assert judgement.kind == "chance"
 
     def test_first_applicable_rule_determines_the_verdict(self):
         chance = {"p_corrected": 0.2}
@@ -213,15 +214,15 @@ class TestVerdict:
         assert judge(chance=chance | {"permutations": 3}, rivals=bad)[0].kind == "unjudged"
 
     def test_first_repeat_is_judged_and_the_range_of_all_reported(self):
-        told, table = judge(repeats=3)
+        judgement, table = judge(repeats=3)
         every = table["balanced_accuracy"]
-        assert f"first of 3 repeats, which range from {every.min():.2f} to {every.max():.2f}" in told.text
-        assert f"balanced accuracy {every[0]:.2f}" in told.text
+        assert f"first of 3 repeats, which range from {every.min():.2f} to {every.max():.2f}" in judgement.text
+        assert f"balanced accuracy {every[0]:.2f}" in judgement.text
 
     def test_chance_level_is_one_over_the_number_of_classes(self):
-        told, _ = judge(classes=("a", "b", "c"))
-        assert "distinguished a, b and c above chance" in told.text
-        assert "chance 0.33" in told.text
+        judgement, _ = judge(classes=("a", "b", "c"))
+        assert "distinguished a, b and c above chance" in judgement.text
+        assert "chance 0.33" in judgement.text
 
     def test_verdict_text_makes_no_clinical_claims(self):
         for given in ({}, {"chance": {"p_corrected": 0.5}}, {"unknown": ["age is unknown"]}):
@@ -379,19 +380,19 @@ class TestSites:
         return kernels, site.tolist()
 
     def test_site_is_predictable_only_if_sites_shift_the_maps(self):
-        found = [
+        result = [
             sites.site_prediction_score(*self.study(shift), decide=svm.decision_function)["balanced_accuracy"]
             for shift in (0.0, 2.0)
         ]
-        assert abs(found[0] - 1 / 3) < 0.2
-        assert found[1] > 0.9
+        assert abs(result[0] - 1 / 3) < 0.2
+        assert result[1] > 0.9
 
     def test_site_absent_from_training_is_omitted(self):
         kernels, names = self.study(2.0)
         names = ["D" if row in kernels[0].test else name for row, name in enumerate(names)]
-        found = sites.site_prediction_score(kernels, names, decide=svm.decision_function)
-        assert found["sites"] == 3
-        assert found["chance"] == pytest.approx(1 / 3)
+        result = sites.site_prediction_score(kernels, names, decide=svm.decision_function)
+        assert result["sites"] == 3
+        assert result["chance"] == pytest.approx(1 / 3)
         assert sites.site_prediction_score(kernels, ["A"] * 60, decide=svm.decision_function) == {}
 
     def test_accuracy_by_site_uses_the_participants_of_each_site(self):

@@ -41,7 +41,7 @@ def log_evidence(covariance, y):
 
 
 def slow_decision(x, y, new, prior):
-    """What `model_averaging` and its like should decide on new people, by the definition, voxel by voxel."""
+    """What `model_averaging` and its like should decide on new participants, by the definition, voxel by voxel."""
     n = len(x)
     centre = x.mean(axis=0)
     x, new = x - centre, new - centre
@@ -50,7 +50,7 @@ def slow_decision(x, y, new, prior):
     w = w / w.mean()
     unshared = np.eye(x.shape[1]) - v.T @ np.diag(1 - SHARED / (SHARED + w)) @ v
     t = np.where(y == 1, np.mean(y == 0), -np.mean(y == 1))
-    models = []  # (log prior, log evidence, decisions on those who trained, on new people)
+    models = []  # (log prior, log evidence, decisions on those who trained, on new participants)
     for hypothesis, mass in prior.items():
         if hypothesis.groups == "gram":
             old_features, new_features = x, new
@@ -84,8 +84,8 @@ def test_decisions_match_the_definition_with_voxel_by_voxel_matrices(part, effec
     x, y = people(effect=effect)
     new, _ = people(n=7, seed=1)
     shuffled = np.random.default_rng(2).permutation(y)
-    found = part.decision_function(part.gram_matrix(x, new, voxel_grid=PLACES), np.stack([y, shuffled]))
-    for labels, decisions in zip((y, shuffled), found, strict=True):
+    result = part.decision_function(part.gram_matrix(x, new, voxel_grid=PLACES), np.stack([y, shuffled]))
+    for labels, decisions in zip((y, shuffled), result, strict=True):
         wanted = slow_decision(x.astype(float), labels, new.astype(float), part.PRIOR)
         assert decisions[:, 1] - decisions[:, 0] == pytest.approx(wanted, rel=1e-4, abs=1e-6)
 
@@ -114,14 +114,14 @@ def test_batched_labellings_give_the_same_decisions_as_single_ones():
 def test_group_means_are_taken_within_regions_separately_per_channel():
     x = np.random.default_rng(0).normal(size=(3, 2 * len(INDEX))).astype(np.float32)
     labels = PLACES.labels("regions", x.shape[1])
-    found = group_means(x, labels, np.zeros(x.shape[1]))
+    result = group_means(x, labels, np.zeros(x.shape[1]))
     regions = np.unique(PARCELS[PARCELS > 0])
-    assert found.shape == (3, 2 * len(regions))
+    assert result.shape == (3, 2 * len(regions))
     for channel in range(2):
         values = x[:, channel * len(INDEX) : (channel + 1) * len(INDEX)]
         for number, region in enumerate(regions):
             wanted = values[:, region == PARCELS].mean(axis=1)
-            assert found[:, channel * len(regions) + number] == pytest.approx(wanted, abs=1e-6)
+            assert result[:, channel * len(regions) + number] == pytest.approx(wanted, abs=1e-6)
 
 
 @pytest.mark.parametrize(("mm", "edges"), [(1.0, 6), (1.5, 4), (2.0, 3), (3.0, 2), (4.0, 2), (8.0, 1)])
@@ -158,26 +158,26 @@ FOCAL, WHOLE = (INDEX // 2 == (2, 2, 1)).all(axis=1), PARCELS == 2
     ("where", "effect", "best"), [(FOCAL, 1.2, single_effect), (WHOLE, 0.5, regional)], ids=["a cube", "a region"]
 )
 def test_localised_priors_beat_svm_on_local_effects_and_model_averaging_comes_close(where, effect, best):
-    found = {part: [] for part in (svm, best, model_averaging)}
+    result = {part: [] for part in (svm, best, model_averaging)}
     for seed in range(12):
         x, y = people(n=60, seed=seed, effect=effect, where=where)
-        for part, scores in found.items():
+        for part, scores in result.items():
             scores.append(accuracy(part, x, y))
-    mean = {part: np.mean(scores) for part, scores in found.items()}
+    mean = {part: np.mean(scores) for part, scores in result.items()}
     assert mean[best] > mean[svm] + 0.03
     assert mean[model_averaging] > mean[best] - 0.03
 
 
 def test_model_averaging_is_close_to_svm_for_diffuse_effects():
     random = np.random.default_rng(7)
-    found = {part: [] for part in (svm, model_averaging)}
+    result = {part: [] for part in (svm, model_averaging)}
     for seed in range(12):
         x, y = people(n=60, seed=seed)
         x = x + (0.35 * random.choice([-1, 1], x.shape[1]) * y[:, None]).astype(np.float32)
-        for part, scores in found.items():
+        for part, scores in result.items():
             scores.append(accuracy(part, x, y))
-    assert np.mean(found[svm]) > 0.6
-    assert np.mean(found[model_averaging]) > np.mean(found[svm]) - 0.03
+    assert np.mean(result[svm]) > 0.6
+    assert np.mean(result[model_averaging]) > np.mean(result[svm]) - 0.03
 
 
 def test_every_classifier_with_a_prior_is_tested_here():

@@ -51,7 +51,7 @@ MASK[:2] = False
 
 
 def classifier_of(name, classes=2):
-    """A classifier that has learnt a little, its training people and one person to be explained."""
+    """A classifier that has learnt a little, its training participants and one participant to be explained."""
     classifier, train, x = trained(name, classes)
     copied = copy.deepcopy(classifier)
     for parameter, before in zip(copied.parameters(), classifier.parameters(), strict=True):
@@ -94,7 +94,7 @@ def pairs(all_of_them=True):
 
 
 def mapped(name, classifier, x, train, target=1):
-    """The map of class 1, of a person or of the model, whichever the explainer has."""
+    """The map of class 1, of a participant or of the model, whichever the explainer has."""
     explainer = catalogue.load("explainers", name)
     if explainer.SCOPE == "model":
         return explainer.describe(classifier, train)[target]
@@ -342,8 +342,8 @@ def test_the_pattern_is_covariance_times_weights_over_variance():
     x, y = linear_people()
     classifier = catalogue.load("classifiers", "svm").build(1, 2, (3,), voxel_mm=(1.0,) * 3, seed=0)
     classifier.fit(x, y, seed=0)
-    found = catalogue.load("explainers", "pattern").describe(classifier, x)
-    for row, w in zip(found, classifier.linear.weight.detach().double().numpy(), strict=True):
+    result = catalogue.load("explainers", "pattern").describe(classifier, x)
+    for row, w in zip(result, classifier.linear.weight.detach().double().numpy(), strict=True):
         covariance = np.cov(x.T.astype(float))
         assert row == pytest.approx(covariance @ w / (w @ covariance @ w), rel=1e-4, abs=1e-6)
 
@@ -406,8 +406,8 @@ def test_gradcampp_follows_equation_19():
     a = features[0].detach()
     share = g**2 / (2 * g**2 + a.sum((1, 2, 3), keepdim=True) * g**3)
     wanted = torch.einsum("k,kxyz->xyz", (g.clamp(min=0) * torch.nan_to_num(share)).sum((1, 2, 3)), a)
-    found = catalogue.load("explainers", "gradcampp").cam_map(network.float(), x, 1)
-    assert found == pytest.approx(wanted.numpy(), rel=1e-4, abs=1e-6 * float(wanted.abs().max()))
+    result = catalogue.load("explainers", "gradcampp").cam_map(network.float(), x, 1)
+    assert result == pytest.approx(wanted.numpy(), rel=1e-4, abs=1e-6 * float(wanted.abs().max()))
 
 
 def test_mean_activation_averages_channels_and_does_not_depend_on_the_class():
@@ -422,14 +422,14 @@ def test_mean_activation_averages_channels_and_does_not_depend_on_the_class():
 
 def test_saliency_is_the_signed_derivative_of_the_logit():
     network, x = Plain().eval().double(), person().double()
-    found = catalogue.load("explainers", "saliency").explain(network, x, 1, mask=FULL)
+    result = catalogue.load("explainers", "saliency").explain(network, x, 1, mask=FULL)
     step = 1e-6
     for voxel in ((3, 4, 5), (10, 11, 2), (16, 19, 15)):
         moved = x.clone()
         moved[(0, *voxel)] += step
         with torch.no_grad():
             change = float(network(moved[None])[0, 1] - network(x[None])[0, 1]) / step
-        assert found[voxel] == pytest.approx(change, rel=1e-4, abs=1e-9)
+        assert result[voxel] == pytest.approx(change, rel=1e-4, abs=1e-9)
 
 
 def test_for_linear_models_saliency_is_weights_and_integrated_gradients_weights_times_input():
@@ -443,10 +443,10 @@ def test_for_linear_models_saliency_is_weights_and_integrated_gradients_weights_
 @pytest.mark.parametrize("network", [Plain().eval(), classifier_of("cnn3d")[0].eval()], ids=["plain", "cnn3d"])
 def test_integrated_gradients_sum_to_the_logit_minus_that_of_the_baseline(network):
     x = person()
-    found = catalogue.load("explainers", "integrated_gradients").explain(network, x, 1, mask=FULL)
+    result = catalogue.load("explainers", "integrated_gradients").explain(network, x, 1, mask=FULL)
     with torch.no_grad():
         way = float(network(x[None])[0, 1] - network(torch.zeros_like(x)[None])[0, 1])
-    assert found.sum(dtype=np.float64) == pytest.approx(way, rel=0.02, abs=1e-4)
+    assert result.sum(dtype=np.float64) == pytest.approx(way, rel=0.02, abs=1e-4)
 
 
 def test_guided_backprop_passes_only_positive_gradients():
@@ -461,9 +461,9 @@ def test_guided_backprop_passes_only_positive_gradients():
         back = back.clamp(min=0) * (two > 0)
         back = nn.grad.conv3d_input(one.shape, second.weight, back, 2, 1).clamp(min=0) * (one > 0)
         wanted = nn.grad.conv3d_input((1, 1, *SHAPE), first.weight, back, 2, 1)[0, 0].numpy()
-    found = catalogue.load("explainers", "guided_backprop").explain(network, x, 1, mask=FULL)
-    assert found == pytest.approx(wanted, abs=1e-6 * float(np.abs(wanted).max()))
-    assert not np.allclose(found, catalogue.load("explainers", "saliency").explain(network, x, 1, mask=FULL))
+    result = catalogue.load("explainers", "guided_backprop").explain(network, x, 1, mask=FULL)
+    assert result == pytest.approx(wanted, abs=1e-6 * float(np.abs(wanted).max()))
+    assert not np.allclose(result, catalogue.load("explainers", "saliency").explain(network, x, 1, mask=FULL))
 
 
 def test_guided_gradcam_is_guided_backprop_times_positive_gradcam():
@@ -506,19 +506,19 @@ def test_occlusion_is_the_logit_drop_without_each_region(kind):
     occlusion = catalogue.load("explainers", "occlusion")
     parcels = np.zeros(SHAPE, int)
     parcels[2:6, :10], parcels[8:12, 5:], parcels[14:] = 3, 1, 7
-    found = occlusion.explain(classifier, x, 1, mask=MASK, parcels=parcels)
+    result = occlusion.explain(classifier, x, 1, mask=MASK, parcels=parcels)
     inside = parcels[MASK] if kind == "svm" else parcels
-    assert not found[inside == 0].any()
+    assert not result[inside == 0].any()
     for region in (1, 3, 7):
         without = x.clone()
         without[(inside == region) if kind == "svm" else (slice(None), *np.nonzero(inside == region))] = 0
         with torch.no_grad():
             fall = float(classifier(x[None])[0, 1] - classifier(without[None])[0, 1])
-        assert found[inside == region] == pytest.approx(fall, rel=1e-4, abs=1e-6)
-        assert np.ptp(found[inside == region]) == 0
+        assert result[inside == region] == pytest.approx(fall, rel=1e-4, abs=1e-6)
+        assert np.ptp(result[inside == region]) == 0
     if kind == "svm":
         weights = classifier.linear.weight[1].detach().numpy()
-        assert found[inside == 7][0] == pytest.approx((weights * x.numpy())[inside == 7].sum(), rel=1e-3)
+        assert result[inside == 7][0] == pytest.approx((weights * x.numpy())[inside == 7].sum(), rel=1e-3)
 
 
 def test_lrp0_propagates_relevance_in_proportion_to_the_inputs():
@@ -537,8 +537,8 @@ def test_lrp0_propagates_relevance_in_proportion_to_the_inputs():
         relevance = a1 * nn.grad.conv3d_input(a1.shape, second.weight, share, 2, 1)
         share = torch.where(z1 == 0, 0.0, relevance / z1)
         relevance = x[None] * nn.grad.conv3d_input(x[None].shape, first.weight, share, 2, 1)
-    found = catalogue.load("explainers", "lrp0").explain(network, x, 1, mask=FULL)
-    assert found == pytest.approx(relevance[0, 0].numpy(), rel=1e-4, abs=1e-6 * float(relevance.abs().max()))
+    result = catalogue.load("explainers", "lrp0").explain(network, x, 1, mask=FULL)
+    assert result == pytest.approx(relevance[0, 0].numpy(), rel=1e-4, abs=1e-6 * float(relevance.abs().max()))
 
 
 def test_lrp0_without_biases_sums_to_the_logit_even_with_normalisation():
@@ -548,8 +548,8 @@ def test_lrp0_without_biases_sums_to_the_logit_even_with_normalisation():
         for module in (network.features[0], network.features[3], network.head):
             module.bias.zero_()
     before = float(network(x[None])[0, 1].detach())
-    found = catalogue.load("explainers", "lrp0").explain(network, x, 1, mask=FULL)
-    assert found.sum(dtype=np.float64) == pytest.approx(before, rel=1e-5)
+    result = catalogue.load("explainers", "lrp0").explain(network, x, 1, mask=FULL)
+    assert result.sum(dtype=np.float64) == pytest.approx(before, rel=1e-5)
     assert float(network(x[None])[0, 1].detach()) == before
     plain = torch.autograd.grad(network((y := x.clone().requires_grad_())[None])[0, 1], y)[0]
     assert float((plain * x).sum()) != pytest.approx(before, rel=1e-2)  # the scale does depend on the image
@@ -566,13 +566,13 @@ def test_checks_quantify_incomplete_attributions():
     integrated, lrp0, guided = (
         catalogue.load("explainers", name) for name in ("integrated_gradients", "lrp0", "guided_backprop")
     )
-    found = integrated.explain(network, x, 1, mask=FULL).ravel()
-    assert abs(integrated.checks(network, x, 1, found)["convergence_delta"]) < 0.02
-    assert integrated.checks(network, x, 1, found * 1.5)["convergence_delta"] == pytest.approx(0.5, abs=0.03)
+    result = integrated.explain(network, x, 1, mask=FULL).ravel()
+    assert abs(integrated.checks(network, x, 1, result)["convergence_delta"]) < 0.02
+    assert integrated.checks(network, x, 1, result * 1.5)["convergence_delta"] == pytest.approx(0.5, abs=0.03)
     with torch.no_grad():
         for module in (network.features[0], network.features[2], network.head):
             module.bias.zero_()
-    found = lrp0.explain(network, x, 1, mask=FULL).ravel()
-    assert abs(lrp0.checks(network, x, 1, found)["conservation_error"]) < 1e-4
-    assert lrp0.checks(network, x, 1, found * 0.5)["conservation_error"] == pytest.approx(-0.5, abs=1e-4)
-    assert guided.checks(network, x, 1, found) == {"relus_guided": 2}
+    result = lrp0.explain(network, x, 1, mask=FULL).ravel()
+    assert abs(lrp0.checks(network, x, 1, result)["conservation_error"]) < 1e-4
+    assert lrp0.checks(network, x, 1, result * 0.5)["conservation_error"] == pytest.approx(-0.5, abs=1e-4)
+    assert guided.checks(network, x, 1, result) == {"relus_guided": 2}

@@ -40,11 +40,11 @@ def by_definition(place, studies):
 def test_ale_matches_the_definition_and_is_zero_beyond_one_fwhm():
     random = np.random.default_rng(0)
     studies = [(random.uniform(-40, 40, (count, 3)), people) for count, people in ((1, 8), (7, 12), (4, 30))]
-    found = ale.activation_likelihood(PLACES, [ale.Study(points, people) for points, people in studies])
-    for at in [*random.integers(0, len(PLACES), 60), *np.argsort(found)[-20:]]:
+    result = ale.activation_likelihood(PLACES, [ale.Study(points, people) for points, people in studies])
+    for at in [*random.integers(0, len(PLACES), 60), *np.argsort(result)[-20:]]:
         reach = [math.dist(PLACES[at], focus) <= ale.fwhm_mm(people) for points, people in studies for focus in points]
-        assert found[at] == pytest.approx(by_definition(PLACES[at], studies) if any(reach) else 0, rel=1e-9)
-    assert 0 < (found > 0).mean() < 0.1
+        assert result[at] == pytest.approx(by_definition(PLACES[at], studies) if any(reach) else 0, rel=1e-9)
+    assert 0 < (result > 0).mean() < 0.1
 
 
 def test_ale_is_halved_at_half_the_fwhm():
@@ -64,9 +64,9 @@ def test_ale_peaks_where_studies_converge(tmp_path):
             lines.append("\t".join([f"study {study}", *(f"{value:.1f}" for value in point), "16"]))
     studies, words = foci.read_foci(written(tmp_path, "\n".join(lines)))
     assert words == "activation likelihood of 16 coordinates of 8 studies"
-    found = ale.activation_likelihood(PLACES, studies)
-    assert np.abs(PLACES[found.argmax()] - planted).max() <= 4  # a voxel
-    region, _ = overlap.binarise_reference(found.reshape(SHAPE), np.ones(SHAPE, bool))
+    result = ale.activation_likelihood(PLACES, studies)
+    assert np.abs(PLACES[result.argmax()] - planted).max() <= 4  # a voxel
+    region, _ = overlap.binarise_reference(result.reshape(SHAPE), np.ones(SHAPE, bool))
     assert region[np.abs(PLACES - planted).max(axis=1) < 4].all()
 
 
@@ -114,10 +114,10 @@ def test_unusable_table_is_refused_with_the_reason(tmp_path, text, message):
     assert message in str(told.value)
 
 
-@pytest.mark.parametrize("told", ["[]", "{", '{"a": 1}', '{"studies": [{"id": "a"}]}'])
-def test_unrecognised_json_is_refused(tmp_path, told):
+@pytest.mark.parametrize("message", ["[]", "{", '{"a": 1}', '{"studies": [{"id": "a"}]}'])
+def test_unrecognised_json_is_refused(tmp_path, message):
     with pytest.raises(DataError, match="has no readable coordinates"):
-        foci.read_foci(written(tmp_path, told, "foci.json"))
+        foci.read_foci(written(tmp_path, message, "foci.json"))
 
 
 def test_both_json_formats_give_the_same_foci_as_the_table(tmp_path):

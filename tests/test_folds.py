@@ -19,7 +19,7 @@ SEEDS = range(25)
 
 
 def layout(seed: int) -> tuple[list[str], list[str], list[str]]:
-    """Classes, groups and sites of random people: groups of 1 to 4 of one or more classes, each at one site."""
+    """Classes, groups and sites of random participants: groups of 1 to 4 of one or more classes, each at one site."""
     random = np.random.default_rng(seed)
     names = list("abc"[: random.integers(2, 4)])
     sizes = random.integers(1, 5, size=random.integers(40, 70))
@@ -192,7 +192,7 @@ class TestInner:
 
 @pytest.fixture
 def samples():
-    """Twelve people, two of them with two sessions, at two sites."""
+    """Twelve participants, two of them with two sessions, at two sites."""
     people = [*[f"{number:02d}" for number in range(1, 13)], "01", "02"]
     sessions = ["1", "1", *[pd.NA] * 10, "2", "2"]
     classes = [*"ab" * 6, *"ab"]
@@ -245,7 +245,7 @@ class TestFile:
         assert "ignoring 2 of its 14 participants, who are not in this analysis" in caplog.text
 
     @pytest.mark.parametrize(
-        ("change", "told"),
+        ("change", "message"),
         [
             (lambda table: table.drop(columns=["role", "fold"]), "no column fold, role"),
             (lambda table: table.head(0), "is empty; it needs"),
@@ -279,8 +279,8 @@ class TestFile:
             (lambda table: table.assign(fold=table["repeat"], repeat=1), r"held out in folds \d and \d of repeat 1"),
         ],
     )
-    def test_unusable_table_is_refused_with_the_reason(self, written, change, told):
-        with pytest.raises(DataError, match=told):
+    def test_unusable_table_is_refused_with_the_reason(self, written, change, message):
+        with pytest.raises(DataError, match=message):
             written(change)
 
     def test_missing_file_and_invalid_table_are_distinguished(self, tmp_path, samples):

@@ -25,7 +25,7 @@ COARSE = ("--sloppy", "--resolution", "4")
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory, with_template):
-    """Eight people, four of them with a larger amplitude in one region: BIDS, fMRIPrep's tree, and the maps."""
+    """Eight participants, four of them with a larger amplitude in one region: BIDS, fMRIPrep's tree, and the maps."""
     home = tmp_path_factory.mktemp("bold")
     planted = {"region": REGION, "bold": 1.0, "bold_effect": "amplitude", "derivatives": home / "fmriprep"}
     write(home / "bids", people=8, resolution=4.0, random_seed=2, **planted)
@@ -185,7 +185,7 @@ def test_unusable_runs_fail_by_participant_and_the_others_finish(ran, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--band", "0.01", "0.3"], "the Nyquist frequency"),
         (["--band", "0.0001", "0.0002"], "none lies in"),
@@ -193,14 +193,14 @@ def test_unusable_runs_fail_by_participant_and_the_others_finish(ran, tmp_path, 
         (["--maps", "networks", "--network-templates", "{}"], "the most similar are"),
     ],
 )
-def test_settings_incompatible_with_a_run_are_reported(ran, tmp_path, caplog, words, told):
+def test_settings_incompatible_with_a_run_are_reported(ran, tmp_path, caplog, words, message):
     bids, derivatives, out = ran
     same = nib.Nifti1Image(np.random.default_rng(1).random((9, 9, 9, 1)).repeat(2, axis=3), np.diag([20, 20, 20, 1.0]))
     same.to_filename(tmp_path / "same.nii.gz")
     given = ["--maps", "alff", *(word.format(tmp_path / "same.nii.gz") for word in words), "-w", str(out / ".work")]
     common = ["--participant-label", "01", *COARSE, "-d", f"fmriprep={derivatives}"]
     assert main([str(bids), str(tmp_path / "out"), "participant", *given, *common]) == 1
-    assert told in caplog.text
+    assert message in caplog.text
 
 
 @pytest.mark.slow
@@ -210,8 +210,8 @@ def test_group_level_ranks_the_region_with_altered_amplitude_in_the_top_three(ra
     options = ["--maps", "alff", "--atlas", "aal", "--analysis", "bold", "--nprocs", "2"]
     assert main([str(bids), str(out), "group", *words, *options]) == 0
     regions = pd.read_csv(out / "group" / "bold" / "regions.tsv", sep="\t")
-    found = regions.query("method == 'pattern' and explained == 'patient'").set_index("region")["rank"]
-    assert found[REGION] <= 3
+    result = regions.query("method == 'pattern' and explained == 'patient'").set_index("region")["rank"]
+    assert result[REGION] <= 3
     samples = pd.read_csv(out / "group" / "bold" / "samples.tsv", sep="\t")
     assert (samples["mean_fd"] > 0).all()
     card = the(out / "group" / "bold" / "models" / "svm", "alff/repeat-1_fold-1/model.toml").read_text()
@@ -227,7 +227,7 @@ def test_participants_with_too_few_minutes_are_excluded_with_the_reason(ran, cap
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (["--maps", "alff", "--denoise", "ica_aroma"], 64, "-d fmriprep=PATH"),
         (["--maps", "networks", "-d", "{}"], 66, "--network-templates FILE"),
@@ -236,8 +236,8 @@ def test_participants_with_too_few_minutes_are_excluded_with_the_reason(ran, cap
         (["--maps", "reho", "--reho-neighbours", "8", "-d", "{}"], 64, "7, 19, 27"),
     ],
 )
-def test_invalid_option_combinations_are_refused(ran, tmp_path, capsys, words, code, told):
+def test_invalid_option_combinations_are_refused(ran, tmp_path, capsys, words, code, message):
     bids, derivatives, _ = ran
     given = [word.format(f"fmriprep={derivatives}") for word in words]
     assert main([str(bids), str(tmp_path / "out"), "participant", *given]) == code
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -28,7 +28,7 @@ WORDS = ("--participant-label", "01", "--sloppy", "--resolution", "4", "--dummy-
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory):
-    """BIDS, and the same people as fMRIPrep would have left them: there the head's true motion stands."""
+    """BIDS, and the same participants as fMRIPrep would have left them: there the head's true motion stands."""
     home = tmp_path_factory.mktemp("raw")
     planted = {"region": "Putamen_L", "bold": 1.0, "bold_volumes": VOLUMES, "derivatives": home / "fmriprep"}
     write(home / "bids", people=4, resolution=4.0, random_seed=2, **planted)
@@ -50,30 +50,30 @@ def tables(phantom, out):
 
 
 def test_estimated_motion_matches_the_planted_motion(phantom, out):
-    true, found = tables(phantom, out)
-    assert len(found) == len(true) - 2
+    true, result = tables(phantom, out)
+    assert len(result) == len(true) - 2
     for column in ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z"):
         scale = 50 if column.startswith("rot") else 1  # mm on a sphere
-        steps = [np.diff(table[column].to_numpy()[-len(found) :]) * scale for table in (true, found)]
+        steps = [np.diff(table[column].to_numpy()[-len(result) :]) * scale for table in (true, result)]
         assert np.abs(steps[0] - steps[1]).max() < 0.05, column
-    fd = [table["framewise_displacement"].to_numpy()[-len(found) + 1 :] for table in (true, found)]
+    fd = [table["framewise_displacement"].to_numpy()[-len(result) + 1 :] for table in (true, result)]
     assert np.abs(fd[0] - fd[1]).mean() < 0.04  # mm, the sum of six such errors
 
 
 def test_tissue_signals_correlate_with_the_true_ones(phantom, out):
-    true, found = tables(phantom, out)
+    true, result = tables(phantom, out)
     for column, least in (("csf", 0.9), ("white_matter", 0.8), ("global_signal", 0.9)):
-        assert np.corrcoef(true[column][2:], found[column])[0, 1] > least, column
+        assert np.corrcoef(true[column][2:], result[column])[0, 1] > least, column
 
 
 def test_alff_map_correlates_with_that_of_the_true_series_in_template_space(phantom, out, tmp_path):
     given = ["--maps", "alff", "-d", f"fmriprep={phantom[1]}", "-w", str(out / ".work")]
     assert main([str(phantom[0]), str(tmp_path / "out"), "participant", *WORDS, *given]) == 0
     file = f"sub-01/func/sub-01_task-rest_space-{SPACE}_res-4_stat-alff_boldmap.nii.gz"
-    true, found = (nib.load(root / file).get_fdata() for root in (tmp_path / "out", out))
-    both = (true != 0) & (found != 0)
+    true, result = (nib.load(root / file).get_fdata() for root in (tmp_path / "out", out))
+    both = (true != 0) & (result != 0)
     assert both.sum() > 0.9 * (true != 0).sum()
-    assert np.corrcoef(true[both], found[both])[0, 1] > 0.85
+    assert np.corrcoef(true[both], result[both])[0, 1] > 0.85
 
 
 def test_sidecar_report_and_citations_describe_the_preprocessing(out):
@@ -101,7 +101,7 @@ def planned(data, out, **given):
 
 @pytest.fixture
 def copied(phantom, tmp_path):
-    """A data set of the first person alone, to be spoilt."""
+    """A data set of the first participant alone, to be spoilt."""
     data = tmp_path / "bids"
     shutil.copytree(phantom[0], data, ignore=shutil.ignore_patterns("sub-02", "sub-03", "sub-04"))
     return data
@@ -132,12 +132,13 @@ def test_raw_bold_without_any_t1w_fails_by_name(copied, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("stated", "told"), [({"RepetitionTime": 3.0}, "2 s in its header and of 3 s"), ({"RepetitionTime": 0}, "above 0")]
+    ("stated", "message"),
+    [({"RepetitionTime": 3.0}, "2 s in its header and of 3 s"), ({"RepetitionTime": 0}, "above 0")],
 )
-def test_invalid_repetition_time_is_refused_during_planning(copied, tmp_path, stated, told):
+def test_invalid_repetition_time_is_refused_during_planning(copied, tmp_path, stated, message):
     sidecar = copied / "sub-01" / "func" / f"{BOLD}.json"
     sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | stated))
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         planned(copied, tmp_path / "out")
 
 

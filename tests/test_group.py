@@ -27,20 +27,20 @@ def analysed(phantom_maps):
 
 def test_every_participant_is_predicted_once_by_a_model_not_trained_on_them(analysed):
     _, _, folder = analysed
-    told = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype={"participant_id": str})
+    predictions = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype={"participant_id": str})
     folds = pd.read_csv(folder / "folds.tsv", sep="\t", dtype={"participant_id": str})
-    for cell, rows in told.groupby("cell"):
+    for cell, rows in predictions.groupby("cell"):
         assert sorted(rows["participant_id"]) == sorted(folds["participant_id"].unique()), cell
     trained = folds[folds["role"] == "train"].set_index(["participant_id", "fold"]).index
-    assert not [row for row in told.itertuples() if (row.participant_id, row.fold) in trained]
-    assert np.allclose(told.filter(like="probability_").sum(axis=1), 1)
+    assert not [row for row in predictions.itertuples() if (row.participant_id, row.fold) in trained]
+    assert np.allclose(predictions.filter(like="probability_").sum(axis=1), 1)
 
 
 def test_balanced_accuracy_table_agrees_with_the_predictions(analysed):
     _, _, folder = analysed
-    told = pd.read_csv(folder / "predictions.tsv", sep="\t")
+    predictions = pd.read_csv(folder / "predictions.tsv", sep="\t")
     scores = pd.read_csv(folder / "scores.tsv", sep="\t").set_index("cell")
-    for cell, rows in told.groupby("cell"):
+    for cell, rows in predictions.groupby("cell"):
         shares = [(part["predicted"] == part["true"]).mean() for _, part in rows.groupby("true")]
         assert scores.loc[cell, "balanced_accuracy"] == pytest.approx(np.mean(shares), abs=1e-5)
 
@@ -48,9 +48,9 @@ def test_balanced_accuracy_table_agrees_with_the_predictions(analysed):
 def test_svm_heatmaps_sum_to_the_logit_minus_the_mean_training_logit(analysed):
     """weights times deviation, summed over all voxels, is the logit less the logit at the training mean."""
     _, out, folder = analysed
-    told = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str).query("cell == 'svm/gm'")
+    predictions = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str).query("cell == 'svm/gm'")
     offsets = {}
-    for row in told.itertuples():
+    for row in predictions.itertuples():
         (file,) = out.glob(f"{row.participant_id}/anat/*_stat-weights_desc-trial1SvmGm*_statmap.nii.gz")
         about = json.loads(file.with_name(file.name.replace(".nii.gz", ".json")).read_text())
         assert about["HeldOut"]
@@ -72,9 +72,9 @@ def test_mean_heatmap_averages_held_out_patient_maps_divided_by_the_model_spread
     parts = []
     for fold in sorted((work / "folds" / cell).iterdir()):
         spread = json.loads((fold / "heatmaps.json").read_text())[method]["person_sd"]
-        told = pd.read_csv(fold / "predictions.tsv", sep="\t")
+        predictions = pd.read_csv(fold / "predictions.tsv", sep="\t")
         maps = np.load(fold / f"heatmap_{method}.npy")
-        parts += [maps[row, 1] / spread for row in range(len(told)) if told["true"][row] == "patient"]
+        parts += [maps[row, 1] / spread for row in range(len(predictions)) if predictions["true"][row] == "patient"]
     assert len(parts) == 4
     (file,) = folder.glob(f"*_stat-{method}_desc-{name}Patient_statmap.nii.gz")
     mean = Grid.read(work / "grid_gm.npz").vector(nib.load(file).get_fdata())
@@ -261,9 +261,9 @@ def test_class_confined_to_one_of_two_sites_stops_the_run(phantom_maps, tmp_path
     people["site"] = np.where(people["group"] == "patient", "A", people["site"])
     people.to_csv(copy / "participants.tsv", sep="\t", index=False)
     assert main([str(copy), str(out), "group", "--analysis", "confounded", *QUICK]) == 65
-    told = capsys.readouterr().err
-    assert "all participants of class patient are from site A" in told
-    assert "--allow-confounded" in told
+    message = capsys.readouterr().err
+    assert "all participants of class patient are from site A" in message
+    assert "--allow-confounded" in message
 
 
 def test_with_classes_of_fewer_than_ten_only_readme_and_methods_are_shared(analysed):
@@ -302,7 +302,7 @@ def test_a_linear_classifier_is_added_to_networks():
 def test_too_few_distinct_permutations_give_no_corrected_p_value(phantom_maps):
     bids, out = phantom_maps
     given = ["--analysis", "few", "--classifiers", "svm", "--explainers", "weights", *OPTIONS, "--folds", "4"]
-    assert main([str(bids), str(out), "group", *given]) == 0  # two people a fold: 2 ** 4 labellings
+    assert main([str(bids), str(out), "group", *given]) == 0  # two participants a fold: 2 ** 4 labellings
     score = pd.read_csv(out / "group" / "few" / "scores.tsv", sep="\t").set_index("cell").loc["svm/gm"]
     assert score["permutations"] == 15
     assert np.isnan(score["p_corrected"])

@@ -18,7 +18,7 @@ OPTIONS = ["--label", "group", "--classes", "control", "patient", "--classifiers
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, with_template, invented_gm):
-    """24 people; six have a follow-up; sub-03 is sub-05 scanned again, sub-09 has slices of sub-08."""
+    """24 participants; six have a follow-up; sub-03 is sub-05 scanned again, sub-09 has slices of sub-08."""
     home = tmp_path_factory.mktemp("copies")
     bids, out = home / "bids", home / "out"
     bids.mkdir()

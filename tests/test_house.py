@@ -31,14 +31,14 @@ CODE_BLOCK = re.compile(r"^```(?:\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 def lengths(path: Path) -> dict[str, int]:
     """Lines of every function of a file, from its `def` (or first decorator) to its end."""
-    found = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
+    result = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)]
     return {
         node.name: (node.end_lineno or 0) - min([node.lineno, *(d.lineno for d in node.decorator_list)]) + 1
-        for node in found
+        for node in result
     }
 
 
-def told(program: str) -> set[str]:
+def listed_options(program: str) -> set[str]:
     """Every long option that a program's --help tells."""
     entry = "main" if program == "pellucid" else "phantom"
     code = f"from bids_app import run; run.{entry}(['--help'])"
@@ -46,7 +46,7 @@ def told(program: str) -> set[str]:
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", done.stdout))
 
 
-def written(program: str) -> set[str]:
+def documented_options(program: str) -> set[str]:
     """Every long option under a program's heading in docs/usage.md."""
     parts = re.split(r"^# ", (ROOT / "docs" / "usage.md").read_text(), flags=re.MULTILINE)
     part = next(part for part in parts if part.startswith(f"`{program}`"))
@@ -77,14 +77,14 @@ def test_nine_in_ten_functions_have_at_most_35_lines():
     assert every[int(0.9 * len(every))] <= 35
 
 
-@pytest.mark.parametrize("spine", ["participant.py", "group.py"])
-def test_entry_point_has_at_most_80_lines(spine: str):
-    assert len((PACKAGE / spine).read_text().splitlines()) <= 80
+@pytest.mark.parametrize("entry_point", ["participant.py", "group.py"])
+def test_entry_point_has_at_most_80_lines(entry_point: str):
+    assert len((PACKAGE / entry_point).read_text().splitlines()) <= 80
 
 
 def test_no_module_has_a_catch_all_name():
-    drawers = {"utils", "util", "helpers", "common", "misc"}
-    assert [path for path in SOURCES if drawers & {path.stem, path.parent.name}] == []
+    catch_all = {"utils", "util", "helpers", "common", "misc"}
+    assert [path for path in SOURCES if catch_all & {path.stem, path.parent.name}] == []
 
 
 def test_no_tracked_file_contains_a_machine_path_or_a_registry_address():
@@ -127,7 +127,7 @@ def test_help_takes_under_half_a_second():
 
 @pytest.mark.parametrize("program", ["pellucid", "pellucid-phantom"])
 def test_documented_options_equal_existing_options(program: str):
-    assert told(program) - {"--help"} == written(program) - {"--help"}
+    assert listed_options(program) - {"--help"} == documented_options(program) - {"--help"}
 
 
 def test_option_tables_agree_with_the_declarations():
@@ -180,16 +180,16 @@ def test_scripts_are_executable_and_valid_bash(path: Path):
     assert subprocess.run(["bash", "-n", path], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("room", ["maps", "classifiers", "explainers"])
-def test_a_plugin_is_added_as_a_single_file(room: str, tmp_path: Path):
+@pytest.mark.parametrize("kind", ["maps", "classifiers", "explainers"])
+def test_a_plugin_is_added_as_a_single_file(kind: str, tmp_path: Path):
     shutil.copytree(PACKAGE, tmp_path / "bids_app", ignore=shutil.ignore_patterns("__pycache__"))
     toy = '"""A toy."""\n\nMARK = "the toy itself"\nINPUT = "gm"\ndef compute(density): return density\n'
-    (tmp_path / "bids_app" / room / "toy.py").write_text(toy)
+    (tmp_path / "bids_app" / kind / "toy.py").write_text(toy)
     code = (
         "from bids_app import catalogue\n"
-        f"assert 'toy' in catalogue.names({room!r})\n"
-        f"catalogue.check({room!r}, ('toy',))\n"
-        f"print(catalogue.load({room!r}, 'toy').MARK)"
+        f"assert 'toy' in catalogue.names({kind!r})\n"
+        f"catalogue.check({kind!r}, ('toy',))\n"
+        f"print(catalogue.load({kind!r}, 'toy').MARK)"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(

@@ -95,7 +95,7 @@ def test_dual_regression_equals_the_networks_map_on_all_components(found, series
 
 @pytest.fixture
 def gathered(tmp_path, series):
-    """What `fitted.gather` leaves, of these people; the last has two runs."""
+    """What `fitted.gather` leaves, of these participants; the last has two runs."""
     (tmp_path / "series").mkdir()
     GRID.write(tmp_path / "grid.npz")
     np.save(tmp_path / "references.npy", blobs().T)
@@ -160,13 +160,13 @@ def test_all_unmatched_networks_are_named_with_the_fold_in_one_message(gathered,
     work = tmp_path / "work"
     folders = {f"fit_{name}": fold(gathered, work, rows)[0] for name, rows in
                {"1_1": (0, 1), "2_3": (3, 4), "inner_1_2_1_4": (1, 2)}.items()}  # fmt: skip
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as message:
         check_components(plan=PLAN, work=str(work), **folders)
     for words in ("A in repeat 1, fold 1 (|r| = 0.", "D in repeat 2, fold 3", "inner fold 4 of repeat 1, fold 2",
                   "--network-templates", "--ica-components"):  # fmt: skip
-        assert words in str(told.value)
-    assert str(told.value).count("(|r| = ") == 6
-    assert "\n" not in str(told.value)
+        assert words in str(message.value)
+    assert str(message.value).count("(|r| = ") == 6
+    assert "\n" not in str(message.value)
     wanted = {**PLAN, "maps": ["ica-B"]}  # who asks for B alone is not told of the others
     assert check_components(plan=wanted, work=str(work), **folders) == {"ica-B": 1}
     rows = json.loads((work / "ica" / "told.json").read_text())
@@ -200,7 +200,7 @@ def test_ica_fits_use_training_participants_only_and_nodes_get_maps_of_the_right
         sources.connect(graph, one, maps, asked, outer)
     found = {name: set() for name in ("train", "null", "inner", "plain")}
     for source, target, how in graph._graph.edges(data=True):
-        found[target.name] |= {(source.name, its) for _, its in how["connect"]}
+        found[target.name] |= {(source.name, entry) for _, entry in how["connect"]}
     key = planning_ica.fold_key(second)
     assert found["train"] == {(f"maps_{key}", f"fitted_{key}"), ("stack_gm", "array_gm")}
     assert found["null"] == {

@@ -20,7 +20,7 @@ from bids_app.settings import build
 
 SPACE = "MNI152NLin2009cAsym"
 NAMES = ("SMN", "VIS", "DMN")
-ASKED = ("SMN", "DMN")  # with the two people of an inner fold an ICA does not always find VIS
+ASKED = ("SMN", "DMN")  # with the two participants of an inner fold an ICA does not always find VIS
 
 
 def invented(out: Path, person: str, *, shape=(6, 5, 4), volumes=30, run: str | None = None) -> Path:
@@ -172,7 +172,7 @@ def test_saved_components_reproduce_the_mean_map_used_in_training(ran):
         from nilearn.image import smooth_img
 
         betas.append(smooth_img(image, 6.0).get_fdata()[grid.mask])
-    mean = stored["scale.ica-DMN.mean"]  # over the training people
+    mean = stored["scale.ica-DMN.mean"]  # over the training participants
     assert np.corrcoef(np.mean(betas, axis=0), mean)[0, 1] > 0.999
 
 
@@ -182,10 +182,10 @@ def test_applying_saved_models_reproduces_out_of_fold_predictions(ran, tmp_path)
     given = ["--model", str(group / "models"), "--training-list", str(group / "folds.tsv"), "--label", "group",
              "--analysis", "again"]  # fmt: skip
     assert main([str(bids), str(out), "group", *given]) == 0
-    told = pd.read_csv(out / "group" / "again" / "predictions.tsv", sep="\t")
+    predictions = pd.read_csv(out / "group" / "again" / "predictions.tsv", sep="\t")
     before = pd.read_csv(group / "predictions.tsv", sep="\t").query("cell == 'svm/ica-SMN'")
-    now = told.query("cell == 'svm/ica-SMN'").set_index("participant_id")["probability_patient"]
-    # a person is asked of the two models that held them out: one a repeat
+    now = predictions.query("cell == 'svm/ica-SMN'").set_index("participant_id")["probability_patient"]
+    # a participant is asked of the two models that held them out: one a repeat
     expected = before.groupby("participant_id")["probability_patient"].mean()
     np.testing.assert_allclose(now.loc[expected.index], expected, atol=1e-5)
 
@@ -204,6 +204,6 @@ def test_unmatched_networks_stop_the_run_and_are_all_named(ran, tmp_path, capsys
              "--analysis", "none"]  # fmt: skip
     copied = shutil.copytree(out, tmp_path / "out", ignore=shutil.ignore_patterns("analysis-*", "nodes"))
     assert main([str(bids), str(copied), "group", *words]) != 0
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     for what in ("ONE in repeat 1, fold 1", "TWO in repeat 1, fold 2", "remove such a network"):
-        assert what in told
+        assert what in message

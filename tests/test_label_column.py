@@ -87,7 +87,7 @@ def test_permutation_is_not_restricted_to_sites_when_site_is_the_label(tmp_path)
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, with_template, invented_gm):
-    """BIDS and OUT_DIR: men have more in front, and the people of site A have more behind."""
+    """BIDS and OUT_DIR: men have more in front, and the participants of site A have more behind."""
     home = tmp_path_factory.mktemp("label")
     bids, out = home / "bids", home / "out"
     bids.mkdir()

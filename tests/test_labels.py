@@ -61,10 +61,10 @@ NEURALGIA = of("009", "009fu", "154", "01", "55")
     ],
 )
 def test_label_is_extracted_from_the_participant_id_by_the_pattern(frame, pattern, values):
-    found = from_ids(frame, pattern)
-    assert plain(found[LABEL]) == values
-    assert list(found) == [*frame, "label_from_id"]
-    assert plain(classes(found, column=LABEL, mapping={})) == values
+    result = from_ids(frame, pattern)
+    assert plain(result[LABEL]) == values
+    assert list(result) == [*frame, "label_from_id"]
+    assert plain(classes(result, column=LABEL, mapping={})) == values
 
 
 @pytest.mark.parametrize(
@@ -143,33 +143,37 @@ def test_joining_equals_reading_one_merged_table(data):
     draw = random.Random(1)
     values = {"age": ["30", "41.5", "89+"], "Gender": ["f", "M"], "Scanner": ["A"], "dx": ["HC", "AD"], "sex": ["M"]}
     for _ in range(15):
-        truth = {who: {one: draw.choice(some) for one, some in values.items()} for who in "12345"}
+        truth = {participant: {one: draw.choice(some) for one, some in values.items()} for participant in "12345"}
         tables = []
         for _ in range(2):
             columns = draw.sample(list(values), 3)
             rows = {
-                who: {one: draw.choice([truth[who][one], "n/a"]) for one in columns} for who in draw.sample("12345", 4)
+                participant: {one: draw.choice([truth[participant][one], "n/a"]) for one in columns}
+                for participant in draw.sample("12345", 4)
             }
             tables.append((columns, rows))
         (first, ours), (second, theirs) = tables
         whole = {
-            who: {
-                one: next((t[who][one] for t in (ours, theirs) if t.get(who, {}).get(one, "n/a") != "n/a"), "n/a")
+            participant: {
+                one: next(
+                    (t[participant][one] for t in (ours, theirs) if t.get(participant, {}).get(one, "n/a") != "n/a"),
+                    "n/a",
+                )
                 for one in dict.fromkeys([*first, *second])
             }
-            for who in dict.fromkeys([*ours, *theirs])
+            for participant in dict.fromkeys([*ours, *theirs])
         }
         texts = [
             "\n".join(
                 ["\t".join(["participant_id", *next(iter(rows.values()))])]
-                + ["\t".join([who, *row.values()]) for who, row in rows.items()]
+                + ["\t".join([participant, *row.values()]) for participant, row in rows.items()]
             )
             for rows in (ours, theirs, whole)
         ]
         root = data(dict(zip(("participants.tsv", "p.tsv", "whole.tsv"), texts, strict=True)))
-        found, expected = with_phenotype(people(root, []), root / "p.tsv"), read(root / "whole.tsv")
-        pd.testing.assert_frame_equal(found[expected.columns], expected, check_dtype=False)
-        assert set(found) == set(expected)
+        result, expected = with_phenotype(people(root, []), root / "p.tsv"), read(root / "whole.tsv")
+        pd.testing.assert_frame_equal(result[expected.columns], expected, check_dtype=False)
+        assert set(result) == set(expected)
 
 
 @pytest.mark.parametrize(
@@ -261,18 +265,18 @@ SESSIONS = {
 
 def test_session_values_override_participant_values(data):
     root = data(SESSIONS)
-    found = with_sessions(people(root, []), root)
-    assert found.index.names == ["participant_id", "session_id"]
-    assert not set(found) & set(found.index.names)
-    assert dict(found["group"]) == {
+    result = with_sessions(people(root, []), root)
+    assert result.index.names == ["participant_id", "session_id"]
+    assert not set(result) & set(result.index.names)
+    assert dict(result["group"]) == {
         ("01", ""): "HC", ("02", ""): "HC", ("03", ""): "AD",
         ("01", "a"): "HC", ("01", "b"): "AD", ("02", "a"): "HC", ("02", "b"): "HC",
     }  # fmt: skip
-    assert plain(found["age"]) == [20, 30, 50, 21, 20, 30, 30]
-    assert plain(found["site"]) == ["X", None, None, "X", "X", "X", "Y"]
-    assert plain(found["sex"]) == ["F", "M", "M", "F", "F", "M", "M"]
-    assert plain(found["age_at_session"]) == [None, None, None, "21", None, None, None]
-    kinds = classes(found, column="group", mapping={"control": ("HC",), "patient": ("AD",)})
+    assert plain(result["age"]) == [20, 30, 50, 21, 20, 30, 30]
+    assert plain(result["site"]) == ["X", None, None, "X", "X", "X", "Y"]
+    assert plain(result["sex"]) == ["F", "M", "M", "F", "F", "M", "M"]
+    assert plain(result["age_at_session"]) == [None, None, None, "21", None, None, None]
+    kinds = classes(result, column="group", mapping={"control": ("HC",), "patient": ("AD",)})
     assert kinds[("01", "a")] == "control"
     assert kinds[("01", "b")] == "patient"
     assert kinds.get(("03", "a"), kinds[("03", "")]) == "patient"
@@ -280,8 +284,8 @@ def test_session_values_override_participant_values(data):
 
 def test_classes_by_sex_use_original_values_from_either_table(data):
     root = data(SESSIONS | {"sub-02/sub-02_sessions.tsv": "session_id\tsex\nses-a\tF\n"})
-    found = classes(with_sessions(people(root, []), root), column="sex", mapping={"she": ("f", "F"), "he": ("M",)})
-    assert dict(found) == {
+    result = classes(with_sessions(people(root, []), root), column="sex", mapping={"she": ("f", "F"), "he": ("M",)})
+    assert dict(result) == {
         ("01", ""): "she", ("02", ""): "he", ("03", ""): "he",
         ("01", "a"): "she", ("01", "b"): "she", ("02", "a"): "she",
     }  # fmt: skip
@@ -289,9 +293,9 @@ def test_classes_by_sex_use_original_values_from_either_table(data):
 
 def test_label_may_be_given_only_in_sessions_tables(data):
     root = data({ONE: "session_id\tdx\n1\tHC\n2\tAD\n"})
-    found = with_sessions(people(root, ["01", "02"]), root)
-    assert dict(found["dx"].dropna()) == {("01", "1"): "HC", ("01", "2"): "AD"}
-    assert list(found.index) == [("01", ""), ("02", ""), ("01", "1"), ("01", "2")]
+    result = with_sessions(people(root, ["01", "02"]), root)
+    assert dict(result["dx"].dropna()) == {("01", "1"): "HC", ("01", "2"): "AD"}
+    assert list(result.index) == [("01", ""), ("02", ""), ("01", "1"), ("01", "2")]
 
 
 def test_without_sessions_tables_the_frame_is_unchanged(data):
@@ -305,8 +309,8 @@ def test_sessionwise_phenotype_table_is_combined_with_sessions_tsv(data):
     table = VISITS + "01\tses-b\tAD\t22\n01\tses-a\tn/a\t25\n05\tses-1\tHC\t50\n"
     root = data(SESSIONS | {"p.tsv": table.replace("\tage\n", "\tage_years\n")})
     frame = with_phenotype(people(root, []), root / "p.tsv").loc[["01", "02"]]
-    found = with_sessions(frame, root, phenotype=root / "p.tsv")[["group", "dx", "site", "age"]]
-    assert {key: plain(row) for key, row in found.astype(object).iterrows()} == {
+    result = with_sessions(frame, root, phenotype=root / "p.tsv")[["group", "dx", "site", "age"]]
+    assert {key: plain(row) for key, row in result.astype(object).iterrows()} == {
         ("01", ""): ["HC", None, None, 20],
         ("02", ""): ["HC", "HC", None, 30],
         ("01", "a"): ["HC", None, "X", 21],

@@ -44,9 +44,11 @@ class TestDefaults:
         y = np.arange(17) % 3 % 2
         x = np.random.default_rng(0).standard_normal((17, 2, 12, 13, 14), dtype=np.float32)
         ours, plain = (part.build(2, 2, x.shape[2:], voxel_mm=(4.0,) * 3, seed=3) for _ in range(2))
-        told = loop.train(ours, lambda rows: x[rows], y, config_from_module(part, {"epochs": 3}), seed=5, device="cpu")
+        history = loop.train(
+            ours, lambda rows: x[rows], y, config_from_module(part, {"epochs": 3}), seed=5, device="cpu"
+        )
         rates = {"rate": part.LEARNING_RATE, "decay": part.WEIGHT_DECAY, "size": part.BATCH_SIZE}
-        assert told == {"loss": plainly(plain, x, y, epochs=3, seed=5, **rates)}
+        assert history == {"loss": plainly(plain, x, y, epochs=3, seed=5, **rates)}
         assert alike(ours, plain)
 
     def test_the_loss_falls_and_the_network_learns(self):
@@ -117,8 +119,8 @@ class TestAccumulation:
             parts.append(len(rows))
             return x[rows]
 
-        told = train(whole, x, y, epochs=1, learning_rate=0.1)
-        assert told["loss"] == pytest.approx(
+        history = train(whole, x, y, epochs=1, learning_rate=0.1)
+        assert history["loss"] == pytest.approx(
             train(cut, x, y, batch=batch, epochs=1, learning_rate=0.1, accumulate=accumulate)["loss"], rel=1e-6
         )
         assert parts == {2: [4, 4], 3: [3, 3, 2], 8: [1] * 8}[accumulate]
@@ -149,7 +151,7 @@ class TestClasses:
 
 
 class Sliced(torch.nn.Module):
-    """A person is three slices; one linear layer a slice."""
+    """A participant is three slices; one linear layer a slice."""
 
     def __init__(self):
         super().__init__()
@@ -167,14 +169,14 @@ class TestInstances:
     def test_each_slice_is_trained_against_the_class_of_the_participant(self):
         x, y = people(6, effect=0.3)
         sliced, single = Sliced(), Sliced()
-        told = train(sliced, x, y, epochs=1, batch_size=6, instances=True)
-        # the same as slices that are people of their own
+        history = train(sliced, x, y, epochs=1, batch_size=6, instances=True)
+        # the same as slices that are participants of their own
         torch.nn.functional.cross_entropy(
             single.linear(torch.from_numpy(x.reshape(18, 72))), torch.from_numpy(y.repeat(3))
         ).backward()
         torch.nn.utils.clip_grad_norm_(single.parameters(), 1.0)
         torch.testing.assert_close(sliced.linear.weight.grad, single.linear.weight.grad)
-        assert told != train(Sliced(), x, y, epochs=1, batch_size=6)
+        assert history != train(Sliced(), x, y, epochs=1, batch_size=6)
 
 
 class TestStopping:
@@ -199,15 +201,15 @@ class TestStopping:
         x, y = people(40, effect=0.0)
         torch.manual_seed(0)
         network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(216, 2))
-        told = train(network, x, y, epochs=60, learning_rate=0.01, patience=4)
-        best = int(np.argmin(told["validation"]))
-        assert len(told["loss"]) == len(told["validation"]) == best + 5 < 60
+        history = train(network, x, y, epochs=60, learning_rate=0.01, patience=4)
+        best = int(np.argmin(history["validation"]))
+        assert len(history["loss"]) == len(history["validation"]) == best + 5 < 60
         with torch.no_grad():
             _, aside = train_validation_split(y, None, share=0.2, seed=0)
             each = torch.nn.functional.cross_entropy(
                 network(torch.from_numpy(x[aside])), torch.from_numpy(y[aside]), reduction="none"
             )
-        assert each.mean().item() == pytest.approx(told["validation"][best], rel=1e-5)
+        assert each.mean().item() == pytest.approx(history["validation"][best], rel=1e-5)
 
     def test_without_patience_there_is_no_validation_set(self):
         x, y = people(8)

@@ -91,19 +91,19 @@ def test_relevance_is_propagated_by_the_alpha_beta_rule_layer_by_layer(target, a
     assert (lrp.ALPHA, lrp.BETA) == (1.5, 0.5)
     monkeypatch.setattr(lrp, "ALPHA", alpha)
     monkeypatch.setattr(lrp, "BETA", beta)
-    found = lrp.explain(network, x, target, mask=FULL)
+    result = lrp.explain(network, x, target, mask=FULL)
     wanted = by_hand(network, x, target, alpha, beta)
-    assert found == pytest.approx(wanted, rel=1e-4, abs=1e-6 * np.abs(wanted).max())
-    assert not np.allclose(found, lrp0.explain(network, x, target, mask=FULL), atol=0.1 * np.abs(wanted).max())
+    assert result == pytest.approx(wanted, rel=1e-4, abs=1e-6 * np.abs(wanted).max())
+    assert not np.allclose(result, lrp0.explain(network, x, target, mask=FULL), atol=0.1 * np.abs(wanted).max())
 
 
 def test_without_biases_relevances_sum_to_the_logit():
     network, x = Network(biases=False), person()
     lrp = catalogue.load("explainers", "lrp_alphabeta")
-    found = lrp.explain(network, x, 1, mask=FULL)
+    result = lrp.explain(network, x, 1, mask=FULL)
     logit = float(network(x[None])[0, 1].detach())
-    assert found.sum(dtype=np.float64) == pytest.approx(logit, rel=1e-4)
-    assert abs(lrp.checks(network, x, 1, found.ravel())["conservation_error"]) < 1e-4
+    assert result.sum(dtype=np.float64) == pytest.approx(logit, rel=1e-4)
+    assert abs(lrp.checks(network, x, 1, result.ravel())["conservation_error"]) < 1e-4
 
 
 def test_linear_models_gelu_and_non_zero_padding_are_refused():

@@ -42,39 +42,39 @@ def names(k):
 @pytest.mark.parametrize(("volumes", "k"), [(80, 3), (20, 5), (12, 6), (60, 1), (150, 25), (56, 5)])
 def test_betas_and_z_match_plain_least_squares(volumes, k, mean):
     values, maps, _ = planted(volumes=volumes, k=k, mean=mean)
-    found = networks.compute(values, network_maps=maps, network_names=names(k))
-    assert list(found) == [f"beta_{name}" for name in names(k)] + [f"z_{name}" for name in names(k)]
+    result = networks.compute(values, network_maps=maps, network_names=names(k))
+    assert list(result) == [f"beta_{name}" for name in names(k)] + [f"z_{name}" for name in names(k)]
     betas, z = slow(values, maps)
     scale = np.abs(betas).max()
     for number, name in enumerate(names(k)):
-        assert found[f"beta_{name}"].dtype == found[f"z_{name}"].dtype == np.float32
-        np.testing.assert_allclose(found[f"beta_{name}"], betas[number], rtol=1e-5, atol=1e-5 * scale)
-        np.testing.assert_allclose(found[f"z_{name}"], z[number], rtol=1e-5, atol=2e-5 * np.abs(z).max())
+        assert result[f"beta_{name}"].dtype == result[f"z_{name}"].dtype == np.float32
+        np.testing.assert_allclose(result[f"beta_{name}"], betas[number], rtol=1e-5, atol=1e-5 * scale)
+        np.testing.assert_allclose(result[f"z_{name}"], z[number], rtol=1e-5, atol=2e-5 * np.abs(z).max())
 
 
 def test_planted_network_maps_are_recovered():
     values, maps, courses = planted(noise=0.5)
-    found = networks.compute(values, network_maps=maps, network_names=NAMES)
+    result = networks.compute(values, network_maps=maps, network_names=NAMES)
     varies = np.ptp(values, axis=1) > 0
     for number, name in enumerate(NAMES):
         expected = 15 * maps[:, number] * courses[:, number].std(ddof=1)
-        np.testing.assert_allclose(found[f"beta_{name}"][varies], expected[varies], atol=0.02 * expected.max())
+        np.testing.assert_allclose(result[f"beta_{name}"][varies], expected[varies], atol=0.02 * expected.max())
 
 
 def test_constant_voxels_are_0():
     values, maps, _ = planted()
-    found = networks.compute(values, network_maps=maps, network_names=NAMES)
-    assert all(not each[[4, 200]].any() for each in found.values())
+    result = networks.compute(values, network_maps=maps, network_names=NAMES)
+    assert all(not each[[4, 200]].any() for each in result.values())
     flat = networks.compute(np.full_like(values, 7.7), network_maps=maps, network_names=NAMES)
     assert all(not each.any() for each in flat.values())
 
 
 def test_scale_and_offset_of_the_network_maps_do_not_matter():
     values, maps, _ = planted()
-    found = networks.compute(values, network_maps=maps, network_names=NAMES)
+    result = networks.compute(values, network_maps=maps, network_names=NAMES)
     changed = (maps * np.array([3, 0.01, 200]) + np.array([1, 0, -40])).astype(np.float32)
     again = networks.compute(values, network_maps=changed, network_names=NAMES)
-    for name, expected in found.items():
+    for name, expected in result.items():
         np.testing.assert_allclose(again[name], expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
@@ -99,9 +99,9 @@ def test_collinear_maps_are_refused_and_the_two_most_similar_named():
 def test_strongly_overlapping_maps_are_accepted():
     values, maps, _ = planted()
     maps[:, 2] = 0.99 * maps[:, 0] + 0.05 * maps[:, 2]
-    found = networks.compute(values, network_maps=maps, network_names=NAMES)
+    result = networks.compute(values, network_maps=maps, network_names=NAMES)
     betas, _ = slow(values, maps)
-    np.testing.assert_allclose(found["beta_DMN"], betas[2], rtol=1e-3, atol=1e-4 * np.abs(betas).max())
+    np.testing.assert_allclose(result["beta_DMN"], betas[2], rtol=1e-3, atol=1e-4 * np.abs(betas).max())
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan])
@@ -130,8 +130,8 @@ def test_real_scan_matches_plain_least_squares(shared_data):
     place = np.argwhere(inside)
     centres = [(20, 30, 10), (40, 30, 10), (32, 50, 12)]
     maps = np.exp(-np.array([((place - centre) ** 2).sum(axis=1) for centre in centres]).T / 200).astype(np.float32)
-    found = networks.compute(values, network_maps=maps, network_names=NAMES)
+    result = networks.compute(values, network_maps=maps, network_names=NAMES)
     betas, z = slow(values, maps)
     for number, name in enumerate(NAMES):
-        np.testing.assert_allclose(found[f"beta_{name}"], betas[number], rtol=1e-5, atol=1e-5 * np.abs(betas).max())
-        np.testing.assert_allclose(found[f"z_{name}"], z[number], rtol=1e-5, atol=1e-5 * np.abs(z).max())
+        np.testing.assert_allclose(result[f"beta_{name}"], betas[number], rtol=1e-5, atol=1e-5 * np.abs(betas).max())
+        np.testing.assert_allclose(result[f"z_{name}"], z[number], rtol=1e-5, atol=1e-5 * np.abs(z).max())

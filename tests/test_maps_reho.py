@@ -48,7 +48,7 @@ def slow(values, mask, neighbours):
     """W of each voxel by rankdata and the formula with its correction for ties."""
     reach = {7: 1, 19: 2, 27: 3}[neighbours]
     row = {tuple(place): number for number, place in enumerate(np.argwhere(mask))}
-    n, found = values.shape[1], np.zeros(len(values))
+    n, result = values.shape[1], np.zeros(len(values))
     for place, number in row.items():
         steps = [s for s in itertools.product((-1, 0, 1), repeat=3) if np.abs(s).sum() <= reach]
         rows = [row[at] for s in steps if (at := tuple(np.add(place, s))) in row]
@@ -57,8 +57,8 @@ def slow(values, mask, neighbours):
         m, ranks = len(rows), stats.rankdata(values[rows], axis=1)
         ties = sum((t**3 - t).sum() for t in (np.unique(values[r], return_counts=True)[1].astype(float) for r in rows))
         top = 12 * (ranks.sum(axis=0) ** 2).sum() - 3 * m**2 * n * (n + 1) ** 2
-        found[number] = top / (m**2 * n * (n**2 - 1) - m * ties)
-    return found
+        result[number] = top / (m**2 * n * (n**2 - 1) - m * ties)
+    return result
 
 
 @pytest.mark.parametrize("neighbours", [7, 19, 27])
@@ -66,11 +66,11 @@ def slow(values, mask, neighbours):
 def test_reho_is_kendalls_w_of_neighbours_within_the_mask(way, name, neighbours):
     mask = masks()[name]
     values = series(mask)
-    found = reho.compute(values, mask=mask, neighbours=neighbours)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, slow(values, mask, neighbours), rtol=1e-6, atol=1e-7)
+    result = reho.compute(values, mask=mask, neighbours=neighbours)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, slow(values, mask, neighbours), rtol=1e-6, atol=1e-7)
     if name == "apart":
-        assert not found.any()
+        assert not result.any()
 
 
 @pytest.mark.parametrize("volumes", [3, 1214, 1215, 1500])
@@ -87,14 +87,14 @@ def test_sums_of_ranks_do_not_overflow_in_long_scans(way, volumes):
 def test_reho_is_invariant_to_scale_offset_and_time_order(way):
     mask = masks()["ragged"]
     values = np.round(8 * series(mask, ties=False))
-    found = reho.compute(values, mask=mask, neighbours=27)
+    result = reho.compute(values, mask=mask, neighbours=27)
     rng = np.random.default_rng(3)
     scale = 2.0 ** rng.integers(-20, 20, (len(values), 1))
     offset = rng.integers(-5000, 5000, (len(values), 1))
     order = rng.permutation(values.shape[1])
     for changed in (values * scale, values + offset, values[:, order]):
         again = reho.compute(np.ascontiguousarray(changed, np.float32), mask=mask, neighbours=27)
-        np.testing.assert_array_equal(again, found)
+        np.testing.assert_array_equal(again, result)
 
 
 def test_reho_ignores_voxels_outside_the_mask(way):
@@ -102,10 +102,10 @@ def test_reho_ignores_voxels_outside_the_mask(way):
     left, right = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
     left[:2], right[3:] = True, True
     both = series(left | right)
-    found = reho.compute(both, mask=left | right, neighbours=27)
+    result = reho.compute(both, mask=left | right, neighbours=27)
     split = left.sum()
-    np.testing.assert_array_equal(found[:split], reho.compute(both[:split], mask=left, neighbours=27))
-    np.testing.assert_array_equal(found[split:], reho.compute(both[split:], mask=right, neighbours=27))
+    np.testing.assert_array_equal(result[:split], reho.compute(both[:split], mask=left, neighbours=27))
+    np.testing.assert_array_equal(result[split:], reho.compute(both[split:], mask=right, neighbours=27))
 
 
 @pytest.mark.parametrize("neighbours", [7, 19, 27])
@@ -176,15 +176,15 @@ def test_kernels_compiled_at_installation_cover_reho_and_strengths(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("values", "mask", "told"),
+    ("values", "mask", "message"),
     [
         (np.zeros((0, 20), np.float32), np.zeros(SHAPE, bool), "mask is empty"),
         (np.zeros((5, 20), np.float32), np.ones(SHAPE, bool), "the mask has 120 voxels and the series 5"),
         (np.zeros((120, 2), np.float32), np.ones(SHAPE, bool), "2 volumes are retained"),
     ],
 )
-def test_invalid_inputs_are_refused(values, mask, told):
-    with pytest.raises(DataError, match=told):
+def test_invalid_inputs_are_refused(values, mask, message):
+    with pytest.raises(DataError, match=message):
         reho.compute(values, mask=mask, neighbours=27)
 
 
@@ -198,12 +198,12 @@ def test_reho_of_a_real_scan_is_kendalls_w(shared_data):
 
     mask = np.asarray(nib.load(shared_data / "feeds" / "mask.nii.gz").dataobj) > 0
     image = np.asarray(nib.load(shared_data / "feeds" / "bold.nii.gz").dataobj)
-    found = reho.compute(image[mask].astype(np.float32), mask=mask, neighbours=27)
-    assert ((found >= 0) & (found <= 1)).all()
+    result = reho.compute(image[mask].astype(np.float32), mask=mask, neighbours=27)
+    assert ((result >= 0) & (result <= 1)).all()
     part = np.zeros_like(mask)
     part[28:36, 28:36, 8:14] = mask[28:36, 28:36, 8:14]
     values = image[part].astype(np.float32)
     np.testing.assert_allclose(reho.compute(values, mask=part, neighbours=27), slow(values, part, 27), rtol=1e-6)
     middle = np.zeros_like(mask)
     middle[29:35, 29:35, 9:13] = part[29:35, 29:35, 9:13]
-    np.testing.assert_allclose(found[middle[mask]], slow(values, part, 27)[middle[part]], rtol=1e-6)
+    np.testing.assert_allclose(result[middle[mask]], slow(values, part, 27)[middle[part]], rtol=1e-6)

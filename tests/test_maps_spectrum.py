@@ -86,7 +86,7 @@ def test_alff_with_censoring_matches_scipy_lomb_scargle(definition, volumes):
     rng = np.random.default_rng(2)
     sample_mask = rng.random(volumes) > 0.2
     values = series(volumes)[:, sample_mask]
-    found = computed(alff, values, definition, sample_mask=sample_mask)
+    result = computed(alff, values, definition, sample_mask=sample_mask)
     times, tr, n = np.flatnonzero(sample_mask) * 2.0, 2.0, sample_mask.sum()
     frequency = np.arange(1, volumes // 2 + 1) / (volumes * tr)
     low, high = (np.abs(frequency - edge).argmin() for edge in BAND)
@@ -103,7 +103,7 @@ def test_alff_with_censoring_matches_scipy_lomb_scargle(definition, volumes):
             y = y - np.polyval(np.polyfit(times, y, 1), times)
             fits = np.abs(signal.lombscargle(times, y, 2 * np.pi * frequency[inside], normalize="amplitude"))
             expected = fits.mean() if definition == "mean" else np.sqrt(n) * fits.sum()
-        assert found[voxel] == pytest.approx(expected, rel=1e-5)
+        assert result[voxel] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("volumes", [64, 75])
@@ -131,12 +131,12 @@ def test_in_band_sine_keeps_the_amplitude_despite_censoring(volumes):
 @pytest.mark.parametrize("definition", DEFINITIONS)
 def test_alff_scales_with_the_signal_and_ignores_offset_and_trend(definition):
     values = series(80)[4:14] - np.float32(10_000)
-    found = computed(alff, values, definition)
-    np.testing.assert_allclose(computed(alff, 8 * values, definition), 8 * found, rtol=1e-6)
-    np.testing.assert_allclose(computed(alff, values + np.float32(512), definition), found, rtol=2e-5)
+    result = computed(alff, values, definition)
+    np.testing.assert_allclose(computed(alff, 8 * values, definition), 8 * result, rtol=1e-6)
+    np.testing.assert_allclose(computed(alff, values + np.float32(512), definition), result, rtol=2e-5)
     if definition != "xcpd":
         ramp = np.arange(80, dtype=np.float32)
-        np.testing.assert_allclose(computed(alff, values + ramp, definition), found, rtol=2e-5)
+        np.testing.assert_allclose(computed(alff, values + ramp, definition), result, rtol=2e-5)
 
 
 @pytest.mark.parametrize("definition", FALFF)
@@ -154,7 +154,7 @@ def test_default_band_is_0_01_to_0_08_hz():
 
 @pytest.mark.parametrize("part", [alff, falff])
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"tr": 0.0}, "repetition time is 0"),
         ({"tr": float("nan")}, "repetition time is nan"),
@@ -166,8 +166,8 @@ def test_default_band_is_0_01_to_0_08_hz():
         ({"values": np.zeros((4, 4, 80), np.float32)}, "3 axes"),
     ],
 )
-def test_invalid_inputs_are_refused(part, changed, told):
-    with pytest.raises(DataError, match=told):
+def test_invalid_inputs_are_refused(part, changed, message):
+    with pytest.raises(DataError, match=message):
         computed(part, **({"values": series(80), "definition": "mean"} | changed))
 
 
@@ -180,15 +180,15 @@ def test_definitions_undefined_for_censored_series_are_refused(definition):
 
 
 @pytest.mark.parametrize(
-    ("part", "definition", "band", "told"),
+    ("part", "definition", "band", "message"),
     [
         (falff, "xcpd", BAND, "does not define falff"),
         (alff, "sum", BAND, "choose from"),
         (alff, "mean", (0.1, 0.01), "lower"),
     ],
 )
-def test_undefined_options_raise_a_usage_error(part, definition, band, told):
-    with pytest.raises(UsageError, match=told):
+def test_undefined_options_raise_a_usage_error(part, definition, band, message):
+    with pytest.raises(UsageError, match=message):
         computed(part, series(80), definition, band=band)
 
 
@@ -198,8 +198,8 @@ def test_real_scan_matches_the_slow_reimplementation(shared_data, definition):
 
     inside = np.asarray(nib.load(shared_data / "feeds" / "mask.nii.gz").dataobj) > 0
     values = np.asarray(nib.load(shared_data / "feeds" / "bold.nii.gz").dataobj)[inside].astype(np.float32)
-    found = computed(alff, values, definition, tr=3.0)
-    assert np.isfinite(found).all()
+    result = computed(alff, values, definition, tr=3.0)
+    assert np.isfinite(result).all()
     for voxel in range(0, len(values), 1000):
         if values[voxel].std() > 0:
-            assert found[voxel] == pytest.approx(slow(values[voxel], definition, 3.0, BAND)[0], rel=1e-5)
+            assert result[voxel] == pytest.approx(slow(values[voxel], definition, 3.0, BAND)[0], rel=1e-5)

@@ -17,7 +17,7 @@ def test_weights_and_activations_are_counted_to_the_byte():
     convolution, dense = torch.nn.Conv3d(2, 3, 3, padding=1), torch.nn.Linear(3 * 4 * 5 * 6, 2)
     network = torch.nn.Sequential(convolution, torch.nn.ReLU(), torch.nn.Flatten(), dense)
     need = memory.estimate_step(network, TrainingConfig(epochs=1, batch_size=7), channels=2, shape=(4, 5, 6))
-    volume = 7 * 4 * 5 * 6 * 4  # one channel of 7 people
+    volume = 7 * 4 * 5 * 6 * 4  # one channel of 7 participants
     assert need.weights == 4 * (2 * 3 * 27 + 3 + 360 * 2 + 2)
     assert (
         need.activations == 2 * volume + 3 * volume
@@ -36,7 +36,7 @@ def test_micro_batch_size_and_stored_best_weights_are_counted():
 
     assert (
         need().activations / 4 < need(accumulate=4).activations < need().activations / 3
-    )  # less what does not grow with people
+    )  # less what does not grow with participants
     assert need(accumulate=4) == need(batch_size=2)
     assert need(patience=3).total - need().total == need().weights
 
@@ -63,10 +63,10 @@ def test_network_exceeding_memory_is_refused_before_anything_is_computed(phantom
     bids, out = phantom_maps
     words = [str(bids), str(out), "group", "--label", "group", "--analysis", "toolarge", "--folds", "2"]
     assert main([*words, "--classifiers", "cnn3d", "--mem-mb", "1000", "--resolution", "4"]) == 65
-    told = capsys.readouterr().err
-    assert "cnn3d/gm requires about 1.6 GB, 0.1 GB of it for one training step" in told
-    assert "1.0 GB" in told
-    assert "--resolution" in told
+    message = capsys.readouterr().err
+    assert "cnn3d/gm requires about 1.6 GB, 0.1 GB of it for one training step" in message
+    assert "1.0 GB" in message
+    assert "--resolution" in message
     assert not list((out / ".work").glob("analysis-toolarge-*"))
 
 

@@ -13,14 +13,14 @@ from bids_app.run import main
 
 def test_held_out_predictions_come_from_the_model_selected_in_each_fold():
     rows = [("a", 1, 1, "01", 0.9), ("a", 1, 2, "02", 0.8), ("b", 1, 1, "01", 0.2), ("b", 1, 2, "02", 0.1)]
-    told = pd.DataFrame(rows, columns=["cell", "repeat", "fold", "participant_id", "probability_x"])
+    predictions = pd.DataFrame(rows, columns=["cell", "repeat", "fold", "participant_id", "probability_x"])
     chosen = pd.DataFrame(
         {"repeat": 1, "fold": [1, 1, 2, 2], "cell": ["a", "b", "a", "b"], "chosen": [False, True, True, False]}
     )
-    found = selected_predictions(told, chosen)
-    assert found["cell"].tolist() == ["chosen", "chosen"]
-    assert found.set_index("participant_id")["probability_x"].to_dict() == {"01": 0.2, "02": 0.8}
-    assert selected_predictions(told, None).empty
+    result = selected_predictions(predictions, chosen)
+    assert result["cell"].tolist() == ["chosen", "chosen"]
+    assert result.set_index("participant_id")["probability_x"].to_dict() == {"01": 0.2, "02": 0.8}
+    assert selected_predictions(predictions, None).empty
 
 
 @pytest.mark.slow
@@ -39,12 +39,14 @@ def test_inner_scores_equal_an_analysis_of_training_participants_only(phantom_ma
         assert len(best) == 1
         assert best.iloc[0] == rows["inner_balanced_accuracy"].max()
 
-    told = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str)
-    mine = told[told["cell"] == "chosen"].set_index("participant_id")
+    predictions = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str)
+    mine = predictions[predictions["cell"] == "chosen"].set_index("participant_id")
     assert len(mine) == 8
     by_fold = choices[choices["chosen"]].set_index("fold")["cell"]
     for person, row in mine.iterrows():
-        same = told[(told["participant_id"] == person) & (told["cell"] == by_fold[int(row["fold"])])].iloc[0]
+        same = predictions[
+            (predictions["participant_id"] == person) & (predictions["cell"] == by_fold[int(row["fold"])])
+        ].iloc[0]
         assert row["probability_patient"] == same["probability_patient"]
     scores = pd.read_csv(folder / "scores.tsv", sep="\t").set_index("cell").loc["chosen"]
     shares = [(part["predicted"] == part["true"]).mean() for _, part in mine.groupby("true")]

@@ -178,7 +178,7 @@ def peak(heat):
 def names_of_open_clip(width, blocks, size, patch, projection):
     """Names and shapes of the image tower as open_clip writes them, for timm's vision transformer."""
     tokens = (size // patch) ** 2 + 1
-    found = {
+    result = {
         "cls_token": (1, 1, width), "pos_embed": (1, tokens, width), "norm.weight": (width,), "norm.bias": (width,),
         "patch_embed.proj.weight": (width, 3, patch, patch), "patch_embed.proj.bias": (width,),
     }  # fmt: skip
@@ -188,9 +188,9 @@ def names_of_open_clip(width, blocks, size, patch, projection):
             "mlp.fc1": (4 * width, width), "mlp.fc2": (width, 4 * width),
         }  # fmt: skip
         for name, shape in shapes.items():
-            found[f"blocks.{block}.{name}.weight"] = shape
-            found[f"blocks.{block}.{name}.bias"] = shape[:1]
-    trunk = {f"visual.trunk.{name}": shape for name, shape in found.items()}
+            result[f"blocks.{block}.{name}.weight"] = shape
+            result[f"blocks.{block}.{name}.bias"] = shape[:1]
+    trunk = {f"visual.trunk.{name}": shape for name, shape in result.items()}
     return trunk | {"visual.head.proj.weight": (projection, width)}
 
 

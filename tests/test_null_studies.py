@@ -59,23 +59,25 @@ def study(seed):
     observed, null = ({cell: own[part] for cell, own in scored.items()} for part in (0, slice(1, None)))
     chance = permutation.tabulate_p_values(observed, null, list(CELLS)).set_index("cell")
     table = scores.score_table(pd.concat(parts), CLASSES)
-    found = {}
+    result = {}
     for cell in CELLS:
         rows = table[table["cell"] == cell]
         assert rows["balanced_accuracy"].iloc[0] == pytest.approx(observed[cell])
         about = chance.loc[cell].to_dict()
-        found[cell] = about["p_corrected"], verdict.judge_model(rows, CLASSES, chance=about, rivals={}, unknown=[])
-    return found
+        result[cell] = about["p_corrected"], verdict.judge_model(rows, CLASSES, chance=about, rivals={}, unknown=[])
+    return result
 
 
 def test_about_one_in_twenty_null_studies_makes_a_claim():
-    found = [study(seed) for seed in range(STUDIES)]
+    result = [study(seed) for seed in range(STUDIES)]
     claims = [
-        min(p for p, told in one.values() if told.claim) for one in found if any(t.claim for _, t in one.values())
+        min(p for p, told in one.values() if told.claim) for one in result if any(t.claim for _, t in one.values())
     ]
     print(f"\n{len(claims)} of {STUDIES} claim to distinguish the classes: p = {sorted(claims)}")
     for cell in CELLS:
         print(
-            cell, "p below 0.1, 0.25, 0.5:", [sum(one[cell][0] <= level for one in found) for level in (0.1, 0.25, 0.5)]
+            cell,
+            "p below 0.1, 0.25, 0.5:",
+            [sum(one[cell][0] <= level for one in result) for level in (0.1, 0.25, 0.5)],
         )
     assert 3 <= len(claims) <= 16  # binomial of 200 and 0.05: outside of it less than one time in 50

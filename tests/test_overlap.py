@@ -21,17 +21,17 @@ def made():
 
 def test_overlap_measures_match_brute_force(made):
     _, values, inside = made
-    found = overlap.measure_overlap(values, inside)
+    result = overlap.measure_overlap(values, inside)
     dice = [2 * (inside & (values >= limit)).sum() / ((values >= limit).sum() + inside.sum()) for limit in set(values)]
-    assert found["max_dice"] == pytest.approx(max(dice))
+    assert result["max_dice"] == pytest.approx(max(dice))
     pairs = np.sign(values[inside][:, None] - values[~inside][None, :])
-    assert found["auroc"] == pytest.approx((pairs + 1).mean() / 2)
+    assert result["auroc"] == pytest.approx((pairs + 1).mean() / 2)
     steps = sorted(set(values), reverse=True)
     recall = [0.0] + [(inside & (values >= limit)).sum() / inside.sum() for limit in steps]
     precision = [(inside & (values >= limit)).sum() / (values >= limit).sum() for limit in steps]
-    assert found["auprc"] == pytest.approx(sum(np.diff(recall) * precision))
+    assert result["auprc"] == pytest.approx(sum(np.diff(recall) * precision))
     share = values[inside].sum() / values.sum()
-    assert found["enrichment"] == pytest.approx(share / inside.mean())
+    assert result["enrichment"] == pytest.approx(share / inside.mean())
 
 
 def test_dice_at_region_volume_counts_ties_proportionally():
@@ -43,23 +43,25 @@ def test_dice_at_region_volume_counts_ties_proportionally():
 
 def test_map_equal_to_the_region_reaches_the_maximum_of_every_measure(made):
     _, _, inside = made
-    found = overlap.measure_overlap(inside.astype(float), inside)
-    assert (found["max_dice"], found["dice_at_volume"], found["auprc"], found["auroc"], found["pointing"]) == (1,) * 5
-    assert found["enrichment"] == pytest.approx(1 / inside.mean())
+    result = overlap.measure_overlap(inside.astype(float), inside)
+    assert (result["max_dice"], result["dice_at_volume"], result["auprc"], result["auroc"], result["pointing"]) == (
+        1,
+    ) * 5
+    assert result["enrichment"] == pytest.approx(1 / inside.mean())
 
 
 def test_statistical_references_are_cut_at_the_top_10_percent_and_masks_kept(made):
     mask, _, _ = made
     rng = np.random.default_rng(0)
     statistic = rng.normal(size=SHAPE)
-    found, words = overlap.binarise_reference(statistic, mask)
-    assert found.mean() == pytest.approx(0.1, abs=0.002)
-    assert np.abs(statistic[mask][found]).min() > np.abs(statistic[mask][~found]).max()
+    result, words = overlap.binarise_reference(statistic, mask)
+    assert result.mean() == pytest.approx(0.1, abs=0.002)
+    assert np.abs(statistic[mask][result]).min() > np.abs(statistic[mask][~result]).max()
     assert "10%" in words
     marked = np.zeros(SHAPE)
     marked[:5] = 3
-    found, words = overlap.binarise_reference(marked, mask)
-    assert (found == (marked[mask] > 0)).all()
+    result, words = overlap.binarise_reference(marked, mask)
+    assert (result == (marked[mask] > 0)).all()
     assert words == "its region"
     with pytest.raises(DataError, match="none of the analysed voxels"):
         overlap.binarise_reference(np.zeros(SHAPE), mask)
@@ -84,14 +86,14 @@ def test_surrogates_preserve_values_and_smoothness_but_not_location():
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, edge) for edge in shape), indexing="ij")
     mask = x**2 + y**2 + z**2 < 0.95
     volume = np.exp(gaussian_filter(rng.normal(size=shape), 1.5) * 20)  # smooth and skewed
-    found = list(surrogates.generate_surrogates(volume, mask, count=20, seed=1))
-    for one in found:
+    result = list(surrogates.generate_surrogates(volume, mask, count=20, seed=1))
+    for one in result:
         np.testing.assert_array_equal(np.sort(one), np.sort(volume[mask]))
-    smooth = np.mean([surrogates.autocorrelation(one, mask) for one in found], axis=0)
+    smooth = np.mean([surrogates.autocorrelation(one, mask) for one in result], axis=0)
     own = surrogates.autocorrelation(volume[mask], mask)
     np.testing.assert_allclose(smooth[:6], own[:6], atol=0.05)
     assert own[0] > 0.75
-    assert np.mean([np.corrcoef(one, volume[mask])[0, 1] for one in found]) == pytest.approx(0, abs=0.1)
+    assert np.mean([np.corrcoef(one, volume[mask])[0, 1] for one in result]) == pytest.approx(0, abs=0.1)
 
 
 def test_autocorrelation_is_computed_from_pairs_within_the_mask(made):

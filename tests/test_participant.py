@@ -66,7 +66,7 @@ def correlation(one, other):
 
 
 def one_person(bids, folder, *, names=("01",)):
-    """A data set of some of the people."""
+    """A data set of some of the participants."""
     folder.mkdir()
     shutil.copyfile(bids / "dataset_description.json", folder / "dataset_description.json")
     for name in names:
@@ -256,7 +256,7 @@ def test_changed_maps_option_or_scan_is_recomputed(bids, ran, work, tmp_path):
 
 
 def fmriprep_like(out, work, folder, name):
-    """What fMRIPrep would have written about a person, made of our own files; the transform is one h5."""
+    """What fMRIPrep would have written about a participant, made of our own files; the transform is one h5."""
     steps = next(work.glob(f"participants/sub_{name}_*"))
     anatomy = folder / f"sub-{name}" / "anat"
     anatomy.mkdir(parents=True)
@@ -302,7 +302,7 @@ def test_derivatives_give_the_same_maps_and_missing_participants_fail_by_name(bi
 
 
 def with_sessions(bids, folder):
-    """One person scanned twice; the second scan is another person's, so that both differ."""
+    """One participant scanned twice; the second scan is another participant's, so that both differ."""
     one_person(bids, folder, names=("01",))
     for session, person in (("1", "01"), ("2", "02")):
         target = folder / "sub-01" / f"ses-{session}" / "anat"

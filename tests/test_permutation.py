@@ -22,11 +22,11 @@ def drawn(y, fold, units=None, sites=None, **chosen):
 def test_labels_are_permuted_within_fold_and_site_and_every_labelling_occurs():
     y, fold = [0, 1, 1, 0, 1, 0, 0, 1], [1, 1, 1, 2, 2, 2, 2, 2]
     sites = ["a", "a", "b", "a", "a", "b", "b", "b"]
-    found = drawn(y, fold, sites=sites)
+    result = drawn(y, fold, sites=sites)
     cells = list(zip(fold, sites, strict=True))
     for cell in set(cells):
-        rows = [row for row, its in enumerate(cells) if its == cell]
-        assert (np.sort(found[:, rows], axis=1) == np.sort(np.array(y)[rows])).all()
+        rows = [row for row, entry in enumerate(cells) if entry == cell]
+        assert (np.sort(result[:, rows], axis=1) == np.sort(np.array(y)[rows])).all()
     possible = {
         each
         for each in itertools.product((0, 1), repeat=8)
@@ -36,21 +36,21 @@ def test_labels_are_permuted_within_fold_and_site_and_every_labelling_occurs():
             for cell in cells
         )
     }
-    assert {tuple(labels) for labels in found.tolist()} == possible
+    assert {tuple(labels) for labels in result.tolist()} == possible
     assert permutation.count_labellings(np.array(y), fold, list("abcdefgh"), sites) == len(possible)
-    counts = np.unique(found, axis=0, return_counts=True)[1]
+    counts = np.unique(result, axis=0, return_counts=True)[1]
     assert counts.min() > 0.5 * 400 / len(possible)
 
 
 def test_units_are_permuted_whole_and_only_among_units_of_equal_size():
     units = ["f1", "f1", "f2", "f2", "g", "h", "i", "f3", "f3"]
     y, fold = [0, 1, 1, 1, 0, 1, 1, 0, 0], [1] * 9
-    found = drawn(y, fold, units)
-    pairs = {tuple(labels) for labels in found[:, [0, 1, 2, 3, 7, 8]].tolist()}
+    result = drawn(y, fold, units)
+    pairs = {tuple(labels) for labels in result[:, [0, 1, 2, 3, 7, 8]].tolist()}
     assert pairs == set(
         itertools.chain(*([(*a, *b, *c)] for a, b, c in itertools.permutations([(0, 1), (1, 1), (0, 0)])))
     )
-    assert {tuple(labels) for labels in found[:, 4:7].tolist()} == {(0, 1, 1), (1, 0, 1), (1, 1, 0)}
+    assert {tuple(labels) for labels in result[:, 4:7].tolist()} == {(0, 1, 1), (1, 0, 1), (1, 1, 0)}
     assert permutation.count_labellings(np.array(y), fold, units, ["s"] * 9) == 6 * 3
     apart = drawn(y, [1, 1, 2, 2, 1, 2, 3, 3, 3], units)
     assert (apart == np.array(y)).all()
@@ -65,7 +65,7 @@ def test_permutations_are_reproducible_and_do_not_depend_on_the_count():
 
 @pytest.fixture(scope="module")
 def study():
-    """Thirty people of three classes, two of them scanned twice; three folds, kernels of the scaled values."""
+    """Thirty participants of three classes, two of them scanned twice; three folds, kernels of the scaled values."""
     random = np.random.default_rng(0)
     people = [*map(str, range(30)), "3", "17"]
     y = np.array([int(name) % 3 for name in people])
@@ -86,8 +86,8 @@ def test_permutation_scores_equal_those_of_retrained_classifiers(study):
     for number, kernel in enumerate(kernels):
         fold_of[kernel.test] = number
     labellings = permutation.shuffle_labels(y, fold_of, people, ["s"] * len(y), count=12, seed=3)
-    found = permutation.score_labellings(kernels, labellings, people, 3, decide=svm.decision_function)
-    for labels, score in zip(labellings, found, strict=True):
+    result = permutation.score_labellings(kernels, labellings, people, 3, decide=svm.decision_function)
+    for labels, score in zip(labellings, result, strict=True):
         right = {one: [] for one in range(3)}
         for kernel, (training, held_out) in zip(kernels, scaled, strict=True):
             machine = svm.build(1, 3, (50,), voxel_mm=(1, 1, 1), seed=0)
@@ -104,14 +104,14 @@ def test_p_counts_permutations_reaching_the_score_and_p_max_uses_all_models():
     random = np.random.default_rng(0)
     null = {"a": random.random(99), "b": random.random(19), "few": random.random(18)}
     observed = {"a": 0.9, "b": 0.5, "few": 2.0, "none": 0.5}
-    found = permutation.tabulate_p_values(observed, null, ["a"]).set_index("cell")
-    assert found.loc["a", "p"] == (1 + (null["a"] >= 0.9).sum()) / 100
-    assert found.loc["b", "p_max"] == (1 + (np.maximum(null["a"][:19], null["b"]) >= 0.5).sum()) / 20
-    assert found.loc["a", "p_corrected"] == found.loc["a", "p"]
-    assert found.loc["b", "p_corrected"] == found.loc["b", "p_max"] >= found.loc["b", "p"]
-    assert found.loc[["few", "none"], ["p", "p_max", "p_family", "p_corrected"]].isna().all(axis=None)
-    assert found["permutations"].to_dict() == {"a": 99, "b": 19, "few": 18, "none": 0}
-    needed = found.loc["a", "critical_score"]
+    result = permutation.tabulate_p_values(observed, null, ["a"]).set_index("cell")
+    assert result.loc["a", "p"] == (1 + (null["a"] >= 0.9).sum()) / 100
+    assert result.loc["b", "p_max"] == (1 + (np.maximum(null["a"][:19], null["b"]) >= 0.5).sum()) / 20
+    assert result.loc["a", "p_corrected"] == result.loc["a", "p"]
+    assert result.loc["b", "p_corrected"] == result.loc["b", "p_max"] >= result.loc["b", "p"]
+    assert result.loc[["few", "none"], ["p", "p_max", "p_family", "p_corrected"]].isna().all(axis=None)
+    assert result["permutations"].to_dict() == {"a": 99, "b": 19, "few": 18, "none": 0}
+    needed = result.loc["a", "critical_score"]
     assert (1 + (null["a"] >= needed).sum()) / 100 <= 0.05 < (1 + (null["a"] >= needed - 1e-6).sum() + 1) / 100
 
 

@@ -40,7 +40,7 @@ def plain(folder):
 
 @pytest.fixture(scope="module")
 def planted(folder):
-    """The same people with an effect of each kind, and derivatives beside them."""
+    """The same participants with an effect of each kind, and derivatives beside them."""
     sizes = {"coherence": 1.0, "connectivity": -1.0, "amplitude": 0.5}
     return {
         kind: write(folder / kind, **SMALL, bold=size, bold_effect=kind, derivatives=folder / f"prep-{kind}")
@@ -64,21 +64,21 @@ def series(root, person, run=RUN):
 
 
 def region_of(root, plain_root, person):
-    """The voxels whose series differ from those of the same person with nothing planted."""
+    """The voxels whose series differ from those of the same participant with nothing planted."""
     return (series(root, person)[1] != series(plain_root, person)[1]).any(axis=-1)
 
 
 def neighbours(values, where):
     """The mean correlation of voxels of a region with the next one along each axis."""
-    found = []
+    result = []
     for axis in range(3):
         both = where & np.roll(where, -1, axis)
         one, other = values[both], np.roll(values, -1, axis)[both]
-        found.extend((one * other).sum(axis=1) / np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1)))
-    return np.mean(found)
+        result.extend((one * other).sum(axis=1) / np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1)))
+    return np.mean(result)
 
 
-def told(kind, before, after, where):
+def effect_measure(kind, before, after, where):
     """By how much the effect of a kind shows in the voxels of a region."""
     if kind == "coherence":
         return neighbours(after, where) - neighbours(before, where)
@@ -159,9 +159,9 @@ def test_datasets_are_valid_and_recognised_as_fmriprep_output(folder, planted):
     assert validation_errors(folder / "prep-amplitude") == []
     (run,) = find_fmriprep_runs(folder / "prep-amplitude", "01", None, space="MNI152NLin2009cAsym")
     assert (run.task, run.tr) == ("rest", 2.0)
-    found = find_fmriprep_anatomy(folder / "prep-amplitude", "01", None)
-    shares = [nibabel.load(path).get_fdata() for path in (found.gm, found.wm, found.csf)]
-    inside = nibabel.load(found.mask).get_fdata() > 0
+    result = find_fmriprep_anatomy(folder / "prep-amplitude", "01", None)
+    shares = [nibabel.load(path).get_fdata() for path in (result.gm, result.wm, result.csf)]
+    inside = nibabel.load(result.mask).get_fdata() > 0
     np.testing.assert_allclose(sum(shares)[inside], 1, atol=1e-5)
     sidecar = json.loads((planted["amplitude"] / "sub-01/func/sub-01_task-rest_bold.json").read_text())
     assert len(sidecar["SliceTiming"]) == nibabel.load(planted["amplitude"] / "sub-01" / RUN.format("sub-01")).shape[2]
@@ -171,15 +171,15 @@ def test_datasets_are_valid_and_recognised_as_fmriprep_output(folder, planted):
 def test_transform_maps_the_native_mask_onto_the_template_and_is_invertible(folder, planted):
     import ants
 
-    found = find_fmriprep_anatomy(folder / "prep-amplitude", "01", None)
+    result = find_fmriprep_anatomy(folder / "prep-amplitude", "01", None)
     func = folder / "prep-amplitude/sub-01/func"
     mask = ants.image_read(str(func / f"sub-01_task-rest_{SPACE}_desc-brain_mask.nii.gz"))
-    warped = ants.apply_transforms(mask, ants.image_read(str(found.mask)), [str(found.transform)]).numpy() > 0.5
+    warped = ants.apply_transforms(mask, ants.image_read(str(result.mask)), [str(result.transform)]).numpy() > 0.5
     dice = 2 * (warped & (mask.numpy() > 0)).sum() / (warped.sum() + (mask.numpy() > 0).sum())
     assert dice > 0.95
-    back = str(found.transform).replace("from-T1w_to-MNI152NLin2009cAsym", "from-MNI152NLin2009cAsym_to-T1w")
+    back = str(result.transform).replace("from-T1w_to-MNI152NLin2009cAsym", "from-MNI152NLin2009cAsym_to-T1w")
     points = pd.DataFrame(np.random.default_rng(0).uniform(-40, 40, (20, 3)), columns=["x", "y", "z"])
-    there = ants.apply_transforms_to_points(3, points, [str(found.transform)])
+    there = ants.apply_transforms_to_points(3, points, [str(result.transform)])
     np.testing.assert_allclose(ants.apply_transforms_to_points(3, there, [back]), points, atol=0.3)
 
 
@@ -206,13 +206,13 @@ def test_framewise_displacement_and_head_position_follow_the_formulas():
 
 def test_series_is_the_sum_of_waves_at_the_sampling_times():
     rng = np.random.default_rng(0)
-    found = fluctuations.bins(60, 2.0)
-    amplitudes = fluctuations.draw_courses((3, len(found)), rng)
+    result = fluctuations.bins(60, 2.0)
+    amplitudes = fluctuations.draw_courses((3, len(result)), rng)
     later = np.array([0.0, 0.7, -0.4])
-    got = fluctuations.make_series(amplitudes, bins=found, volumes=60, tr=2.0, later=later)
+    got = fluctuations.make_series(amplitudes, bins=result, volumes=60, tr=2.0, later=later)
     for row, seconds, values in zip(amplitudes, later, got, strict=True):
         times = np.arange(60) * 2.0 + seconds
-        waves = [np.sqrt(2) * (a * np.exp(2j * np.pi * k / 120 * times)).real for a, k in zip(row, found, strict=True)]
+        waves = [np.sqrt(2) * (a * np.exp(2j * np.pi * k / 120 * times)).real for a, k in zip(row, result, strict=True)]
         np.testing.assert_allclose(values, sum(waves), atol=1e-4)
 
 
@@ -278,9 +278,9 @@ def test_each_effect_appears_in_derivatives_as_in_raw_runs(folder, plain, plante
             for before, after, run in ((plain, root, RUN), (folder / "prep-plain", folder / f"prep-{kind}", prep)):
                 pair = [series(each, person, run)[0] for each in (before, after)]
                 change = (pair[1] - pair[0]).std(axis=-1)
-                gains.setdefault(kind, []).append(told(kind, *pair, change > change.max() / 2))
-        raw, found = gains["coherence"]
-        assert found > 0.4 * raw > 0.1
+                gains.setdefault(kind, []).append(effect_measure(kind, *pair, change > change.max() / 2))
+        raw, result = gains["coherence"]
+        assert result > 0.4 * raw > 0.1
         assert gains["amplitude"][1] == pytest.approx(gains["amplitude"][0], rel=0.05)
         assert gains["connectivity"][1] == pytest.approx(gains["connectivity"][0], abs=0.06)
 
@@ -293,8 +293,8 @@ def test_cubic_interpolation_preserves_a_fine_wave_at_and_between_voxels():
     at = np.stack([np.full(8, 1.0) * x[8:16], np.full(8, 3.0), np.full(8, 3.0)])
     between = at + np.array([0.5, 0, 0])[:, None]
     for points in (at, between):
-        found = derivatives.interpolate_cubic(points, seen, wave.shape, wave.reshape(-1, 1))[:, 0]
-        np.testing.assert_allclose(found, np.cos(np.pi / 2 * points[0]), atol=0.1)
+        result = derivatives.interpolate_cubic(points, seen, wave.shape, wave.reshape(-1, 1))[:, 0]
+        np.testing.assert_allclose(result, np.cos(np.pi / 2 * points[0]), atol=0.1)
 
 
 def test_lookup3_hash_matches_the_published_value():

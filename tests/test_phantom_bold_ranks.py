@@ -70,13 +70,13 @@ def _ranks(folder, kept, seed, kind):
     write(folder / "bids", people=PEOPLE, region=REGION, resolution=4.0, random_seed=seed, **planted)
     people = pd.read_csv(folder / "bids" / "participants.tsv", sep="\t").set_index("participant_id")["group"]
     of = {person: _means(folder, kept, person) for person in people.index}
-    found = {}
+    result = {}
     for name in next(iter(of.values())):
         table = pd.DataFrame({person: means[name] for person, means in of.items()}).dropna()
         sides = [table.loc[:, (people == group)[table.columns]] for group in ("patient", "control")]
         t = pd.Series(np.abs(ttest_ind(*sides, axis=1, equal_var=False).statistic), index=table.index)
-        found[name] = int(t.rank(ascending=False)[REGION])
-    return found
+        result[name] = int(t.rank(ascending=False)[REGION])
+    return result
 
 
 def _means(folder, kept, person):
@@ -98,7 +98,7 @@ def _means(folder, kept, person):
         inside = np.asarray(nib.load(made["mask"]).dataobj) > 0
         placed_atlas = ResampledAtlas.read(placed)
         labels, names = placed_atlas.labels, placed_atlas.names
-        found = {}
+        result = {}
         for name in MAPS:
             part = catalogue.load("maps", name)
             files = make_bold_map(map_name=name, run=made, parameters=parameters, parcels=placed)
@@ -108,8 +108,8 @@ def _means(folder, kept, person):
                 values = nib.load(file).get_fdata()[inside]
                 form = {"mean": (0, values.mean()), "zscore": (values.mean(), values.std())}.get(part.SCALING, (0, 1))
                 scaled = pd.Series((values - form[0]) / form[1]).groupby(labels[inside]).mean()
-                found[key.replace("beta_", "networks-")] = scaled.drop(0).rename(names)
-    return found
+                result[key.replace("beta_", "networks-")] = scaled.drop(0).rename(names)
+    return result
 
 
 def _placed(kept, mask):

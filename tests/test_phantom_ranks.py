@@ -62,19 +62,19 @@ def _figures(folder):
     regions = pd.read_csv(folder / "regions.tsv", sep="\t")
     scores = pd.read_csv(folder / "scores.tsv", sep="\t").set_index("cell")
     report = (folder / "report.html").read_text()
-    found = {}
+    result = {}
     for cell, method in METHODS:
         wanted = [cell, method, "patient", "AAL"]
         rows = regions[(regions[["cell", "method", "explained", "atlas"]] == wanted).all(axis=1)]
-        found[f"rank {method}"] = int(rows.set_index("region").loc[REGION, "rank"])
+        result[f"rank {method}"] = int(rows.set_index("region").loc[REGION, "rank"])
     for cell in ("svm/gm", "cnn3d/gm"):
         name = cell.split("/")[0]
-        found[f"{name} accuracy"] = round(float(scores.loc[cell, "balanced_accuracy"]), 3)
-        found[f"{name} auroc"] = round(float(scores.loc[cell, "auroc"]), 3)
+        result[f"{name} accuracy"] = round(float(scores.loc[cell, "balanced_accuracy"]), 3)
+        result[f"{name} auroc"] = round(float(scores.loc[cell, "auroc"]), 3)
         sentence = report[report.index(f"{name} on gm ") :].split("</p>")[0]
-        found[f"{name} says"] = " ".join(sentence.split())
-        found[f"{name} claims"] = "distinguished" in sentence
-    return found
+        result[f"{name} says"] = " ".join(sentence.split())
+        result[f"{name} claims"] = "distinguished" in sentence
+    return result
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def blurred(volume):
 
 
 def study(people=PEOPLE, seed=0):
-    """Noise of people as volumes before smoothing, their brain size, which the noise knows, and folds."""
+    """Noise of participants as volumes before smoothing, their brain size, which the noise knows, and folds."""
     random = np.random.default_rng(seed)
     size = random.normal(1500, 100, people)
     raw = 0.5 + 0.1 * random.normal(size=(people, *SHAPE)).astype(np.float32)
@@ -67,9 +67,9 @@ def test_simulated_kernels_equal_those_of_modified_and_refitted_maps(columns, pa
         fitted = fit_pipeline(training, maps=("gm",), columns={"gm": columns}, grid=GRID)
         both = (fitted.transform(training), fitted.transform(held_out))
         wanted = part.gram_matrix(*both, voxel_grid=models.places(GRID))
-        found = planted.products(d)
+        result = planted.products(d)
         for name, each in wanted.items():
-            assert found[name] == pytest.approx(each, abs=2e-4 * np.abs(each).max()), (name, d)
+            assert result[name] == pytest.approx(each, abs=2e-4 * np.abs(each).max()), (name, d)
 
 
 def test_unit_shift_lowers_the_regional_mean_by_one_covariate_adjusted_sd():
@@ -198,7 +198,7 @@ def test_power_analysis_needs_no_label(phantom_maps, tmp_path):
 
 @pytest.mark.slow
 def test_effects_of_the_80_percent_size_are_detected_in_70_to_90_of_100_new_studies():
-    """Fresh: other people, changed before smoothing, and every step by the ordinary functions of a run."""
+    """Fresh: other participants, changed before smoothing, and every step by the ordinary functions of a run."""
     labels = np.zeros(SHAPE, int)
     labels[MASK] = GRID.regions
     raw, size, splits = study()
@@ -229,7 +229,7 @@ def test_effects_of_the_80_percent_size_are_detected_in_70_to_90_of_100_new_stud
         per_d = shift[own].mean() / blurred(volume.astype(np.float32))[MASK][own].mean()
         changed = raw + (d * per_d * y)[:, None, None, None].astype(np.float32) * volume
         people = Samples({"gm": values_of(changed)}, {"tiv": size})
-        hits += max(found[0] for found in _null(people, splits, y[None], names)) >= least - permutation.TOLERANCE
+        hits += max(result[0] for result in _null(people, splits, y[None], names)) >= least - permutation.TOLERANCE
     print(f"\nfound at d = {d:.2f}: {hits} of 100")
     assert 70 <= hits <= 90
 

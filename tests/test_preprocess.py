@@ -272,8 +272,8 @@ MATRICES = {
 def test_jacobian_of_an_affine_equals_the_determinant(tmp_path, grid, name):
     image = read(grid, tmp_path / "grid.nii.gz")
     field = normalise.compose([scaling(tmp_path, MATRICES[name])], image, image, folder=str(tmp_path), name="whole")
-    found = normalise.jacobian(field, image)
-    np.testing.assert_allclose(found, np.linalg.det(MATRICES[name]), rtol=1e-3)
+    result = normalise.jacobian(field, image)
+    np.testing.assert_allclose(result, np.linalg.det(MATRICES[name]), rtol=1e-3)
 
 
 def test_jacobian_of_a_warp_equals_the_determinant(tmp_path, grid):
@@ -341,36 +341,36 @@ def onion(tmp_path_factory):
         for name, values in images.items()
     }
     given = [read_in[name] for name in ("t1w", "mask", "GM", "WM")]
-    found = tissues.segment(*given, folder=str(folder), sloppy=True)
-    return truth, read_in, {name: image.numpy() for name, image in found.items()}
+    result = tissues.segment(*given, folder=str(folder), sloppy=True)
+    return truth, read_in, {name: image.numpy() for name, image in result.items()}
 
 
 def test_probabilities_sum_to_1_in_the_mask_and_are_0_outside(onion):
-    _, images, found = onion
+    _, images, result = onion
     mask = images["mask"].numpy() > 0
-    total = sum(found.values())
+    total = sum(result.values())
     np.testing.assert_allclose(total[mask], 1, atol=1e-4)
     assert not total[~mask].any()
-    assert all(values.min() >= 0 and values.max() <= 1.0001 for values in found.values())
+    assert all(values.min() >= 0 and values.max() <= 1.0001 for values in result.values())
 
 
 @pytest.mark.parametrize("tissue", ["GM", "WM", "CSF"])
 def test_tissue_volumes_are_near_the_truth(onion, tissue):
-    truth, _, found = onion
-    assert found[tissue].sum() == pytest.approx(truth[tissue].sum(), rel=0.05)
-    assert dice(found[tissue] > 0.5, truth[tissue]) > 0.95
+    truth, _, result = onion
+    assert result[tissue].sum() == pytest.approx(truth[tissue].sum(), rel=0.05)
+    assert dice(result[tissue] > 0.5, truth[tissue]) > 0.95
 
 
 def test_tiv_is_the_volume_of_the_mask(onion):
-    _, images, found = onion
-    volumes = tissues.volumes(found, voxel_ml=0.008)
+    _, images, result = onion
+    volumes = tissues.volumes(result, voxel_ml=0.008)
     assert list(volumes) == ["GM", "WM", "CSF", "TIV"]
     assert volumes["TIV"] == pytest.approx(images["mask"].numpy().sum() * 0.008, rel=1e-4)
 
 
 def test_tissue_labels_agree_with_the_true_tissues(onion):
-    truth, images, found = onion
-    labels = tissues.labels(found, images["mask"].numpy())
+    truth, images, result = onion
+    labels = tissues.labels(result, images["mask"].numpy())
     assert not labels[images["mask"].numpy() == 0].any()
     for name, number in tissues.LABELS.items():
         assert dice(labels == number, truth[name]) > 0.95
@@ -388,10 +388,10 @@ def test_segmenting_leaves_no_temporary_file(onion, tmp_path, monkeypatch):
 
 
 def test_segmentation_is_reproducible(onion, tmp_path):
-    _, images, found = onion
+    _, images, result = onion
     given = [images[name] for name in ("t1w", "mask", "GM", "WM")]
     for name, image in tissues.segment(*given, folder=str(tmp_path), sloppy=True).items():
-        np.testing.assert_array_equal(image.numpy(), found[name])
+        np.testing.assert_array_equal(image.numpy(), result[name])
 
 
 def test_bias_field_is_reduced(onion):
@@ -446,8 +446,8 @@ def test_registered_brain_and_template_masks_overlap_in_both_directions(brain, t
     start = normalise.affine(target, moving, folder=str(tmp_path), name="t1w", seed=1)
     warps = normalise.syn(target, moving, start, folder=str(tmp_path), name="t1w", seed=1, sloppy=True)
     inside = moving.new_image_like((moving.numpy() != 0).astype(np.float32))
-    found = ants.apply_transforms(grid, inside, warps.forward).numpy() > 0.5
-    assert dice(found, grid.numpy() > 0.5) > 0.95
+    result = ants.apply_transforms(grid, inside, warps.forward).numpy() > 0.5
+    assert dice(result, grid.numpy() > 0.5) > 0.95
     back = ants.apply_transforms(moving, grid, warps.inverse, whichtoinvert=warps.invert).numpy() > 0.5
     assert dice(back, inside.numpy() > 0) > 0.95
 
@@ -455,11 +455,11 @@ def test_registered_brain_and_template_masks_overlap_in_both_directions(brain, t
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_same_seed_gives_the_same_transform(brain, template, tmp_path, seed):
     moving, target = read(brain, tmp_path / "brain.nii.gz"), ants.image_read(template["target"])
-    found = []
+    result = []
     for name in ("one", "other"):
         start = normalise.affine(target, moving, folder=str(tmp_path), name=name, seed=seed)
-        found.append(ants.read_transform(start.forward[0]).parameters)
-    np.testing.assert_array_equal(*found)
+        result.append(ants.read_transform(start.forward[0]).parameters)
+    np.testing.assert_array_equal(*result)
 
 
 # whole heads
@@ -479,20 +479,20 @@ def head_mask(shared_data, tmp_path, name, *, sloppy):
 @pytest.mark.slow
 @pytest.mark.parametrize(("sloppy", "least"), [(True, 0.95), (False, 0.97)])
 def test_whole_head_brain_mask_contains_grey_and_white_matter(shared_data, tmp_path, sloppy, least):
-    found = head_mask(shared_data, tmp_path, "anat_reorient", sloppy=sloppy)
-    tissue = np.zeros(found.shape, dtype=bool)
+    result = head_mask(shared_data, tmp_path, "anat_reorient", sloppy=sloppy)
+    tissue = np.zeros(result.shape, dtype=bool)
     for name in ("gm", "wm"):
         image = nib.as_closest_canonical(nib.load(shared_data / "structural" / f"anatomical_{name}_mask.nii.gz"))
         tissue |= np.asarray(image.dataobj) > 0
     # These masks hold scalp and muscle too: what stays of them in one piece when thin things are taken off is brain.
     pieces, _ = ndimage.label(ndimage.binary_opening(tissue, iterations=2))
     core = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
-    print("share of the core in the mask", found[core].mean(), "volume", found.sum() * 0.027)
-    assert found[core].mean() > least
-    assert 900 < found.sum() * 0.027 < 1400
+    print("share of the core in the mask", result[core].mean(), "volume", result.sum() * 0.027)
+    assert result[core].mean() > least
+    assert 900 < result.sum() * 0.027 < 1400
 
 
 @pytest.mark.slow
 def test_whole_head_brain_mask_has_a_plausible_volume(shared_data, tmp_path):
-    found = head_mask(shared_data, tmp_path, "studyforrest_T1w_2mm", sloppy=True)
-    assert 1000 < found.sum() * 0.008 < 1900
+    result = head_mask(shared_data, tmp_path, "studyforrest_T1w_2mm", sloppy=True)
+    assert 1000 < result.sum() * 0.008 < 1900

@@ -53,7 +53,7 @@ def test_run_is_loaded_unchanged_with_the_repetition_time_in_seconds(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         (noise()[..., 0], "4D"),
         (np.zeros(SHAPE, np.float32), "is 0 everywhere"),
@@ -62,8 +62,8 @@ def test_run_is_loaded_unchanged_with_the_repetition_time_in_seconds(tmp_path):
         (changed(set_to(7, (..., 4))), r"1 empty volumes of 20 \(volume 5\)"),
     ],
 )
-def test_unusable_runs_are_refused_with_the_reason(tmp_path, values, told):
-    with pytest.raises(DataError, match=told):
+def test_unusable_runs_are_refused_with_the_reason(tmp_path, values, message):
+    with pytest.raises(DataError, match=message):
         bold.load(save(tmp_path / "bold.nii.gz", values))
 
 
@@ -75,7 +75,7 @@ def test_a_truncated_run_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("header", "sidecar", "told"),
+    ("header", "sidecar", "message"),
     [
         (0, None, "no repetition time"),
         (2, 2.5, "2 s in its header and of 2.5 s in its sidecar"),
@@ -83,8 +83,8 @@ def test_a_truncated_run_is_refused(tmp_path):
         (2000, None, "milliseconds"),
     ],
 )
-def test_missing_or_contradictory_repetition_time_is_refused(tmp_path, header, sidecar, told):
-    with pytest.raises(DataError, match=told):
+def test_missing_or_contradictory_repetition_time_is_refused(tmp_path, header, sidecar, message):
+    with pytest.raises(DataError, match=message):
         bold.load(save(tmp_path / "bold.nii.gz", noise(), tr=header), tr=sidecar)
 
 
@@ -134,10 +134,10 @@ def test_slice_timing_correction_aligns_a_wave_to_the_reference_time(axis):
     data = np.empty((size, 5, size, volumes), np.float32)
     for number in range(size):
         np.moveaxis(data, axis, 0)[number] = wave(starts + times[number])
-    found = slicetiming.correct(data, times=times, tr=TR, reference=TR / 2, axis=axis)
+    result = slicetiming.correct(data, times=times, tr=TR, reference=TR / 2, axis=axis)
     middle = slice(5, -5)
     expected = np.broadcast_to(wave(starts + TR / 2), data.shape)
-    assert np.abs(found - expected)[..., middle].max() < 0.1
+    assert np.abs(result - expected)[..., middle].max() < 0.1
     assert np.abs(data - expected)[..., middle].max() > 5
 
 
@@ -148,9 +148,9 @@ def test_simultaneous_slices_are_unchanged():
 
 def test_slice_at_the_reference_time_is_unchanged_and_ends_are_not_extrapolated():
     data = noise()
-    found = slicetiming.correct(data, times=np.linspace(0, 1.8, 10), tr=TR, reference=0.0)
-    np.testing.assert_array_equal(found[:, :, 0], data[:, :, 0])
-    np.testing.assert_allclose(found[:, :, 1:, 0], data[:, :, 1:, 0])
+    result = slicetiming.correct(data, times=np.linspace(0, 1.8, 10), tr=TR, reference=0.0)
+    np.testing.assert_array_equal(result[:, :, 0], data[:, :, 0])
+    np.testing.assert_allclose(result[:, :, 1:, 0], data[:, :, 1:, 0])
 
 
 @pytest.mark.parametrize(
@@ -161,10 +161,10 @@ def test_slice_axis_follows_the_bids_slice_encoding_direction(direction, axis, b
 
 
 @pytest.mark.parametrize(
-    ("times", "told"), [([0.0] * 9, "9 times for 10 slices"), (np.arange(10) * 200.0, "in seconds")]
+    ("times", "message"), [([0.0] * 9, "9 times for 10 slices"), (np.arange(10) * 200.0, "in seconds")]
 )
-def test_invalid_slice_times_are_refused(times, told):
-    with pytest.raises(DataError, match=told):
+def test_invalid_slice_times_are_refused(times, message):
+    with pytest.raises(DataError, match=message):
         slicetiming.correct(noise(), times=times, tr=TR)
 
 
@@ -183,9 +183,9 @@ def test_slice_order_follows_the_file_and_the_prepared_run_is_in_ras(tmp_path, d
     values[0] += 500  # the right of the image, as its first axis goes to the left
     values[..., :2] *= 1.4
     file = save(tmp_path / "bold.nii.gz", values)
-    found = bold.prepare(file, folder=str(tmp_path), tr=TR, slice_times=list(times), slice_direction=direction)
-    assert (found.dropped, found.tr, found.slice_time) == (2, TR, pytest.approx(0.9))
-    steady, timed = nib.load(found.steady), nib.load(found.timed)
+    result = bold.prepare(file, folder=str(tmp_path), tr=TR, slice_times=list(times), slice_direction=direction)
+    assert (result.dropped, result.tr, result.slice_time) == (2, TR, pytest.approx(0.9))
+    steady, timed = nib.load(result.steady), nib.load(result.timed)
     assert nib.aff2axcodes(timed.affine) == ("R", "A", "S")
     np.testing.assert_array_equal(np.asarray(steady.dataobj), values[::-1, :, :, 2:])
     expected = np.broadcast_to(wave(TR * np.arange(2, volumes) + 0.9), (11, 14, 10, volumes - 2))
@@ -194,6 +194,6 @@ def test_slice_order_follows_the_file_and_the_prepared_run_is_in_ras(tmp_path, d
 
 
 def test_without_slice_times_the_prepared_run_is_one_file(tmp_path):
-    found = bold.prepare(save(tmp_path / "bold.nii.gz", noise()), folder=str(tmp_path), dummies=0)
-    assert found.timed == found.steady
-    assert found.slice_time is None
+    result = bold.prepare(save(tmp_path / "bold.nii.gz", noise()), folder=str(tmp_path), dummies=0)
+    assert result.timed == result.steady
+    assert result.slice_time is None

@@ -74,7 +74,7 @@ def test_tissue_signals_are_means_over_masks(made):
 
 def test_dvars_matches_the_formulas():
     series = random_series(40)
-    found_std, found = confounds.dvars(np.vstack([series, np.full((1, VOLUMES), 800, np.float32)]))
+    found_std, result = confounds.dvars(np.vstack([series, np.full((1, VOLUMES), 800, np.float32)]))
     scaled = series.astype(float) * 1000 / np.median(np.vstack([series, np.full((1, VOLUMES), 800)]))
     expected = []
     for voxel in scaled:
@@ -82,11 +82,11 @@ def test_dvars_matches_the_formulas():
         spread = (ordered[int(0.75 * (VOLUMES - 1))] - ordered[int(0.25 * (VOLUMES - 1))]) / 1.349
         lag = sum(away[k] * away[k + 1] for k in range(VOLUMES - 1)) / sum(each * each for each in away)
         expected.append(np.sqrt(2 * (1 - lag)) * spread)
-    assert np.isnan(found[0])
+    assert np.isnan(result[0])
     assert np.isnan(found_std[0])
     for time in range(1, VOLUMES):
         plain = np.sqrt(np.mean((scaled[:, time] - scaled[:, time - 1]) ** 2))
-        assert found[time] == pytest.approx(plain, rel=1e-4)
+        assert result[time] == pytest.approx(plain, rel=1e-4)
         assert found_std[time] == pytest.approx(plain / np.mean(expected), rel=1e-4)
 
 
@@ -165,10 +165,10 @@ def test_noise_masks_are_eroded_and_exclude_voxels_near_grey_matter():
         "GM": ((radius >= 9) & (radius < 12)) * 1.0,
         "WM": ((radius >= 4) & (radius < 9)) * 1.0,
     }
-    found = confounds.masks({name: values.astype(np.float32) for name, values in probabilities.items()}, brain)
-    assert not (found["CSF"] & (radius > 4)).any()
-    assert not (found["WM"] & ((radius > 7.5) | (radius < 5))).any()
-    assert min(mask.sum() for mask in found.values()) >= 20
+    result = confounds.masks({name: values.astype(np.float32) for name, values in probabilities.items()}, brain)
+    assert not (result["CSF"] & (radius > 4)).any()
+    assert not (result["WM"] & ((radius > 7.5) | (radius < 5))).any()
+    assert min(mask.sum() for mask in result.values()) >= 20
 
 
 def test_noise_mask_threshold_is_relaxed_for_little_tissue():
@@ -207,11 +207,11 @@ def test_nilearn_reads_the_written_confounds(made, tmp_path, name):
 
     confounds.write(made[0], tmp_path / "sub-01_task-rest_desc-confounds_timeseries.tsv", components=made[1])
     image = tmp_path / "sub-01_task-rest_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz"
-    found, _ = load_confounds_strategy(str(image), name)
-    assert len(found) == VOLUMES
+    result, _ = load_confounds_strategy(str(image), name)
+    assert len(result) == VOLUMES
     wanted = {"simple": "csf", "scrubbing": "white_matter_derivative1", "compcor": "a_comp_cor_00"}[name]
-    assert wanted in found
-    assert not any(column.startswith(("c_comp_cor", "w_comp_cor")) for column in found)
+    assert wanted in result
+    assert not any(column.startswith(("c_comp_cor", "w_comp_cor")) for column in result)
 
 
 def test_motion_parameters_of_wrong_length_are_refused():
@@ -233,12 +233,12 @@ def test_motion_of_a_displaced_real_volume_is_estimated_and_corrected(shared_dat
     first = motion.to_ants(data[..., 0], image.affine)
     shifted = ants.apply_transforms(first, first, [str(tmp_path / "back.mat")], interpolator="bSpline").numpy()
     run = np.stack([data[..., 0], shifted, data[..., 1], data[..., 2]], axis=3)
-    found = motion.estimate(run, image.affine, data[..., 0], folder=str(tmp_path), seed=1)
-    matrix = motion.read_matrix(Path(found.files[1]))
+    result = motion.estimate(run, image.affine, data[..., 0], folder=str(tmp_path), seed=1)
+    matrix = motion.read_matrix(Path(result.files[1]))
     np.testing.assert_allclose(matrix[:3, 3], turn[:3, 3], atol=0.1)
     np.testing.assert_allclose(matrix[:3, :3], turn[:3, :3], atol=0.1 * np.pi / 180)
-    assert np.abs(found.parameters[[2, 3], :3]).max() < 0.5  # this person lay still
+    assert np.abs(result.parameters[[2, 3], :3]).max() < 0.5  # this participant lay still
     inside = ndimage.binary_erosion(np.asarray(nib.load(shared_data / "feeds" / "mask.nii.gz").dataobj) > 0)
-    held = motion.series(run, image.affine, found.files, inside)
+    held = motion.series(run, image.affine, result.files, inside)
     before, after = (np.nanmean(confounds.dvars(values)[1][1:3]) for values in (run[inside], held))
     assert after < before

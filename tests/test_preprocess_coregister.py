@@ -54,13 +54,13 @@ def reference_of(person, place, *, shape=(52, 60, 34), size=(4.0, 4.0, 4.5)):
 )
 def test_bold_reference_is_registered_to_the_t1w_within_1_mm(person, tmp_path, place):
     reference, affine = reference_of(person, place)
-    found = coregister.register(reference, affine, *person[:2], folder=str(tmp_path), seed=1)
+    result = coregister.register(reference, affine, *person[:2], folder=str(tmp_path), seed=1)
     # the file takes points of the T1w to those of the BOLD
-    apart = np.linalg.inv(motion.read_matrix(Path(found.transform))) - place
+    apart = np.linalg.inv(motion.read_matrix(Path(result.transform))) - place
     points = np.random.default_rng(1).uniform([-60, -90, -40], [60, 60, 70], (200, 3)).T
     here = np.linalg.inv(place)[:3, :3] @ points + np.linalg.inv(place)[:3, 3:]
     assert np.linalg.norm(apart[:3, :3] @ here + apart[:3, 3:], axis=0).mean() < 1.0
-    assert found.overlap > 0.85
+    assert result.overlap > 0.85
     assert [file.name for file in tmp_path.iterdir()] == ["bold-to-t1w.mat"]
 
 
@@ -77,12 +77,12 @@ def test_tissue_resampled_to_the_bold_grid_keeps_the_volume(person, tmp_path):
     half = person[1].new_image_like(person[1].numpy() * (np.indices(person[1].shape)[0] < 50))
     motion.write_matrix(np.eye(4), tmp_path / "still.mat")
     probabilities = {"GM": half}
-    found = coregister.resample_tissues_to_bold(
+    result = coregister.resample_tissues_to_bold(
         motion.to_ants(reference, affine), probabilities, str(tmp_path / "still.mat")
     )["GM"]
-    assert found.sum() * 4 * 4 * 4.5 == pytest.approx(half.sum() * 8, rel=0.01)
-    assert found.min() >= 0
-    assert found.max() <= 1
+    assert result.sum() * 4 * 4 * 4.5 == pytest.approx(half.sum() * 8, rel=0.01)
+    assert result.min() >= 0
+    assert result.max() <= 1
 
 
 GRID, GRID_AFFINE = (16, 18, 14), np.array([[3.0, 0, 0, -24], [0, 3, 0, -26], [0, 0, 3, -20], [0, 0, 0, 1]])
@@ -120,21 +120,21 @@ def brought(tmp_path, values):
 
 def test_all_transforms_are_applied_in_one_interpolation(tmp_path):
     values = ndimage.gaussian_filter(np.random.default_rng(5).normal(size=(30, 31, 24, 2)), (1, 1, 1, 0)) * 100
-    found, places = brought(tmp_path, values.astype(np.float32))
-    assert found.get_data_dtype() == np.float32
-    assert found.header.get_zooms() == pytest.approx((3, 3, 3, TR))
-    np.testing.assert_allclose(found.affine, GRID_AFFINE, atol=1e-4)
+    result, places = brought(tmp_path, values.astype(np.float32))
+    assert result.get_data_dtype() == np.float32
+    assert result.header.get_zooms() == pytest.approx((3, 3, 3, TR))
+    np.testing.assert_allclose(result.affine, GRID_AFFINE, atol=1e-4)
     back = np.linalg.inv(FIELD_OF_VIEW)
     for number, points in enumerate(places):
         voxels = back[:3, :3] @ points + back[:3, 3:]
         expected = ndimage.map_coordinates(values[..., number], voxels, order=3, mode="mirror").reshape(GRID)
-        there = np.asarray(found.dataobj)[..., number]
+        there = np.asarray(result.dataobj)[..., number]
         assert np.abs(there - expected).max() < 0.01 * values.std()
 
 
 def test_constant_run_stays_constant_in_template_space(tmp_path):
-    found, _ = brought(tmp_path, np.full((30, 31, 24, 2), 700, np.float32))
-    np.testing.assert_allclose(np.asarray(found.dataobj), 700, rtol=1e-5)
+    result, _ = brought(tmp_path, np.full((30, 31, 24, 2), 700, np.float32))
+    np.testing.assert_allclose(np.asarray(result.dataobj), 700, rtol=1e-5)
 
 
 def test_a_transform_is_required_for_every_volume(tmp_path):
@@ -151,11 +151,11 @@ def test_field_of_view_excludes_voxels_missed_by_a_volume(tmp_path):
     run = bold.make_image(values, FIELD_OF_VIEW, tr=TR)
     both = [files["m0"], str(tmp_path / "m1.mat")]
     bold.to_template(run, both, files["t1w"], warps, grid, tmp_path / "out.nii", folder=str(tmp_path))
-    found = bold.field_of_view(nib.load(tmp_path / "out.nii"))
+    result = bold.field_of_view(nib.load(tmp_path / "out.nii"))
     beyond = places[0][2].reshape(GRID) + 45 - (FIELD_OF_VIEW[2, 3] + 4 * 23.5)  # mm above the last voxel's upper face
-    assert found[beyond < -0.1].all()
-    assert not found[beyond > 0.1].any()
-    assert 0.1 < found.mean() < 0.9
+    assert result[beyond < -0.1].all()
+    assert not result[beyond > 0.1].any()
+    assert 0.1 < result.mean() < 0.9
 
 
 def test_full_bold_pipeline_recovers_motion_and_reduces_temporal_changes(person, tmp_path):
@@ -174,8 +174,8 @@ def test_full_bold_pipeline_recovers_motion_and_reduces_temporal_changes(person,
     bright = t1w.numpy() / np.percentile(t1w.numpy()[t1w_mask.numpy() > 0], 90)
     parts = {"CSF": bright <= 0.5, "GM": (bright > 0.5) & (bright <= 0.85), "WM": bright > 0.85}
     probabilities = {name: t1w_mask * t1w.new_image_like(part.astype(np.float32)) for name, part in parts.items()}
-    found = coregister.resample_tissues_to_bold(motion.to_ants(reference, run.affine), probabilities, there.transform)
-    masks = confounds.masks(found, there.brain)
+    result = coregister.resample_tissues_to_bold(motion.to_ants(reference, run.affine), probabilities, there.transform)
+    masks = confounds.masks(result, there.brain)
     held = motion.series(data, run.affine, moved.files, there.brain)
     frame, _ = confounds.table(held, there.brain, masks, parameters=moved.parameters, tr=TR)
     np.testing.assert_allclose(frame["framewise_displacement"][1:], 2 * np.abs(np.diff(steps)), atol=0.1)

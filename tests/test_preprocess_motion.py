@@ -58,11 +58,11 @@ def run_of(brain, sixes, *, brightness=None):
     return np.stack(volumes, axis=3)
 
 
-def wrong_by(found, true):
+def wrong_by(result, true):
     """Largest distance in mm of points of the head, and angle in degrees, between two matrices."""
     points = CENTRE[:, None] + 50 * np.random.default_rng(1).uniform(-1, 1, (3, 100))
-    apart = (found - true)[:3, :3] @ points + (found - true)[:3, 3:]
-    turn = found[:3, :3] @ true[:3, :3].T
+    apart = (result - true)[:3, :3] @ points + (result - true)[:3, 3:]
+    turn = result[:3, :3] @ true[:3, :3].T
     return np.linalg.norm(apart, axis=0).mean(), np.rad2deg(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1)))
 
 
@@ -77,8 +77,8 @@ def test_motion_is_recovered_within_0_1_mm_and_0_1_degree(brain, tmp_path, size)
     rng = np.random.default_rng(2)
     sixes = [np.zeros(6), *(size * rng.uniform(-1, 1, (4, 6)) * [1, 1, 1, DEGREE, DEGREE, DEGREE])]
     data = run_of(brain, sixes)
-    found = motion.estimate(data, AFFINE, data[..., 0], folder=str(tmp_path), seed=1)
-    for file, six in zip(found.files, sixes, strict=True):
+    result = motion.estimate(data, AFFINE, data[..., 0], folder=str(tmp_path), seed=1)
+    for file, six in zip(result.files, sixes, strict=True):
         distance, angle = wrong_by(motion.read_matrix(Path(file)), moved(six))
         assert distance < 0.1, (size, distance)
         assert angle < 0.1, (size, angle)
@@ -87,14 +87,14 @@ def test_motion_is_recovered_within_0_1_mm_and_0_1_degree(brain, tmp_path, size)
 def test_motionless_head_has_negligible_framewise_displacement(brain, tmp_path):
     data = run_of(brain, np.zeros((4, 6)))
     reference = run_of(brain, np.zeros((1, 6)))[..., 0]
-    found = motion.estimate(data, AFFINE, reference, folder=str(tmp_path), seed=1)
-    assert np.nanmax(motion.displacement(found.parameters)) < 0.06
+    result = motion.estimate(data, AFFINE, reference, folder=str(tmp_path), seed=1)
+    assert np.nanmax(motion.displacement(result.parameters)) < 0.06
 
 
 def test_brightness_changes_are_not_interpreted_as_motion(brain, tmp_path):
     data = run_of(brain, np.zeros((3, 6)), brightness=[1, 0.9, 1.2])
-    found = motion.estimate(data, AFFINE, data[..., 0], folder=str(tmp_path), seed=1)
-    assert np.abs(found.parameters[:, :3]).max() < 0.05
+    result = motion.estimate(data, AFFINE, data[..., 0], folder=str(tmp_path), seed=1)
+    assert np.abs(result.parameters[:, :3]).max() < 0.05
 
 
 def test_the_same_seed_gives_the_same_motion(brain, tmp_path):
@@ -107,11 +107,11 @@ def test_reference_is_less_noisy_than_and_aligned_with_the_middle_volume(brain, 
     sixes = np.zeros((5, 6))
     sixes[0, 0], sixes[4, 5] = 2.0, 2 * DEGREE
     data = run_of(brain, sixes)
-    found = motion.reference(data, AFFINE, folder=str(tmp_path), seed=1)
+    result = motion.reference(data, AFFINE, folder=str(tmp_path), seed=1)
     rng = np.random.default_rng(0)
     clean = scanned(brain, np.eye(4), rng) - np.random.default_rng(0).normal(scale=NOISE / 100 * 500, size=SHAPE)
     inner = ndimage.binary_erosion(clean > 200, iterations=2)
-    assert np.std((found - clean)[inner]) < 0.7 * np.std((data[..., 2] - clean)[inner])
+    assert np.std((result - clean)[inner]) < 0.7 * np.std((data[..., 2] - clean)[inner])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -122,8 +122,8 @@ def test_empty_run_is_refused(tmp_path):
 
 def test_motion_parameters_follow_the_fmriprep_signs_and_order():
     for six in 0.01 * np.eye(6):
-        found = motion.parameters([moved(six)], AFFINE, centre=np.zeros(3))[0]
-        np.testing.assert_allclose(found, by_hand(six), atol=2e-5)
+        result = motion.parameters([moved(six)], AFFINE, centre=np.zeros(3))[0]
+        np.testing.assert_allclose(result, by_hand(six), atol=2e-5)
 
 
 def test_rotations_are_about_the_given_centre():
@@ -142,11 +142,11 @@ def test_motion_parameters_of_an_oblique_image_follow_the_image_axes():
 
 def test_framewise_displacement_matches_the_formula():
     six = np.random.default_rng(3).normal(size=(6, 6)) * [1, 1, 1, 0.01, 0.01, 0.01]
-    found = motion.displacement(six)
-    assert np.isnan(found[0])
+    result = motion.displacement(six)
+    assert np.isnan(result[0])
     for time in range(1, 6):
         step = [abs(six[time][k] - six[time - 1][k]) for k in range(6)]
-        assert found[time] == pytest.approx(sum(step[:3]) + 50 * sum(step[3:]))
+        assert result[time] == pytest.approx(sum(step[:3]) + 50 * sum(step[3:]))
 
 
 def test_matrix_survives_a_file_round_trip_and_is_applied_correctly_by_ants(tmp_path):

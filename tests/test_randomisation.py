@@ -42,7 +42,7 @@ class Plain(nn.Module):
 
 
 def made(seed, layers):
-    """A network that learnt an effect in scaled images, and twelve people held out."""
+    """A network that learnt an effect in scaled images, and twelve participants held out."""
     random = np.random.default_rng(seed)
     middle = (np.array(SHAPE) - 1) / 2
     inside = sum(((one - at) / (at + 0.5)) ** 2 for one, at in zip(np.indices(SHAPE), middle, strict=True)) <= 1

@@ -19,9 +19,11 @@ LABEL = ["--label", "group", "--classes", "control", "patient", "--permutations"
 @pytest.mark.slow
 def test_overlap_is_computed_from_mean_maps_and_heatmap_sidecars_list_check_results(phantom_maps, tmp_path):
     bids, out = phantom_maps
-    found = atlas.load("aal")
-    number = next(key for key, name in found.names.items() if name == "Putamen_L")
-    nib.Nifti1Image((found.labels == number).astype(np.float32), found.affine).to_filename(tmp_path / "putamen.nii.gz")
+    result = atlas.load("aal")
+    number = next(key for key, name in result.names.items() if name == "Putamen_L")
+    nib.Nifti1Image((result.labels == number).astype(np.float32), result.affine).to_filename(
+        tmp_path / "putamen.nii.gz"
+    )
     given = ["--analysis", "against", "--folds", "2", "--classifiers", "svm", "--explainers", "weights", "occlusion"]
     given += ["--reference-map", str(tmp_path / "putamen.nii.gz"), "--explainer-checks"]
     assert main([str(bids), str(out), "group", *LABEL, *given]) == 0
@@ -33,8 +35,8 @@ def test_overlap_is_computed_from_mean_maps_and_heatmap_sidecars_list_check_resu
     assert set(table["smoothing_mm"]) == {"0", "2", "4", "6", "8", "chosen on other folds"}
     (grid_file,) = (out / ".work").glob("analysis-against-*/grid_gm.npz")
     grid = Grid.read(grid_file)
-    places = nib.affines.apply_affine(np.linalg.inv(found.affine) @ grid.affine, np.argwhere(grid.mask))
-    inside = found.labels[tuple(np.rint(places + 1e-4).astype(int).T)] == number
+    places = nib.affines.apply_affine(np.linalg.inv(result.affine) @ grid.affine, np.argwhere(grid.mask))
+    inside = result.labels[tuple(np.rint(places + 1e-4).astype(int).T)] == number
     row = table.query("method == 'weights' and explained == 'patient' and smoothing_mm == '0'").iloc[0]
     assert abs(int(row["voxels"]) - inside.sum()) <= 2
     (file,) = folder.glob("*_stat-weights_desc-SvmGmPatient_statmap.nii.gz")
@@ -60,7 +62,7 @@ def test_overlap_is_computed_from_mean_maps_and_heatmap_sidecars_list_check_resu
     ).all()
 
     # the same again against coordinates within that region: nothing is trained anew
-    centre = nib.affines.apply_affine(found.affine, np.argwhere(found.labels == number)).mean(axis=0)
+    centre = nib.affines.apply_affine(result.affine, np.argwhere(result.labels == number)).mean(axis=0)
     line = "\t".join(f"{value:.1f}" for value in centre)
     (tmp_path / "putamen.tsv").write_text(f"study\tx\ty\tz\tn\nA\t{line}\t20\nB\t{line}\t12\n")
     given[given.index("--reference-map") + 1] = str(tmp_path / "putamen.tsv")

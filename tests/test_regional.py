@@ -13,7 +13,7 @@ ABOUT = {"names": {"1": "one", "2": "two", "3": "three"}, "name": "Toy"}
 
 @pytest.fixture(params=["both", "positive"])
 def made(request):
-    """A mean of five people over two folds, three regions of 40, 20 and 2 voxels, and its table."""
+    """A mean of five participants over two folds, three regions of 40, 20 and 2 voxels, and its table."""
     random = np.random.default_rng(4)
     grid = Grid(np.ones(SHAPE, bool), np.diag([3.0, 3.0, 3.0, 1.0]))
     labels = np.zeros(SHAPE, int)
@@ -49,16 +49,16 @@ def test_participant_and_fold_ranks_match_those_of_single_maps(made):
 
 def test_participant_maximum_is_averaged_within_folds_then_over_folds(made):
     table, _, people, _, labels, sign = made
-    found = {}
+    result = {}
     for number, name in enumerate(("one", "two", "three"), start=1):
         of_folds = []
         for members in (people[:3], people[3:]):
             of_people = [max(strength(value, sign) for value in one[labels == number]) for one in members]
             of_folds.append(sum(of_people) / len(of_people))
-        found[name] = sum(of_folds) / 2
-        assert table.loc[name, "person_maximum"] == pytest.approx(found[name], rel=1e-6)
-    for name, value in found.items():
-        assert table.loc[name, "rank_by_person_maximum"] == 1 + sum(other > value for other in found.values())
+        result[name] = sum(of_folds) / 2
+        assert table.loc[name, "person_maximum"] == pytest.approx(result[name], rel=1e-6)
+    for name, value in result.items():
+        assert table.loc[name, "rank_by_person_maximum"] == 1 + sum(other > value for other in result.values())
     assert np.isnan(table.loc["outside the atlas", "person_maximum"])
 
 

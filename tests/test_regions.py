@@ -33,16 +33,16 @@ def made():
 
 def slowly(heatmap, labels, mask, *, sign):
     """The definitions, one voxel at a time."""
-    found = {}
+    result = {}
     everywhere = {}
     for at in np.ndindex(*SHAPE):
         label = int(labels[at])
         everywhere[label] = everywhere.get(label, 0) + 1
         if mask[at]:
-            found.setdefault(label, []).append(float(heatmap[at]))
-    mass = {k: sum(abs(x) if sign == "both" else max(x, 0) for x in v) for k, v in found.items()}
+            result.setdefault(label, []).append(float(heatmap[at]))
+    mass = {k: sum(abs(x) if sign == "both" else max(x, 0) for x in v) for k, v in result.items()}
     rows = {}
-    for label, values in found.items():
+    for label, values in result.items():
         strength = [abs(x) for x in values] if sign == "both" else values
         rows[label] = {
             "voxels": len(values),
@@ -60,22 +60,22 @@ def slowly(heatmap, labels, mask, *, sign):
 @pytest.mark.parametrize("sign", ["both", "positive"])
 def test_every_region_statistic_matches_the_definition(sign, made):
     heatmap, labels, mask = made
-    found = tabulate_regions(heatmap, labels, NAMES, mask, sign=sign, voxel_ml=0.027).set_index("region")
+    result = tabulate_regions(heatmap, labels, NAMES, mask, sign=sign, voxel_ml=0.027).set_index("region")
     expected = slowly(heatmap, labels, mask, sign=sign)
-    assert set(found.index) == {NAMES[label] for label in expected if label} | {OUTSIDE}
-    assert found.index[-1] == OUTSIDE
+    assert set(result.index) == {NAMES[label] for label in expected if label} | {OUTSIDE}
+    assert result.index[-1] == OUTSIDE
     for label, row in expected.items():
         for figure, value in row.items():
             if label or figure != "coverage":
-                assert found.loc[NAMES.get(label, OUTSIDE), figure] == pytest.approx(value, rel=1e-5), (label, figure)
+                assert result.loc[NAMES.get(label, OUTSIDE), figure] == pytest.approx(value, rel=1e-5), (label, figure)
     order = sorted(
         (label for label in expected if label),
         key=lambda label: -(abs(expected[label]["mean"]) if sign == "both" else expected[label]["mean"]),
     )
-    assert list(found.index[:-1]) == [NAMES[label] for label in order]
-    assert list(found["rank"][:-1]) == [1, 2, 3]
-    assert found["rank"].isna().iloc[-1]
-    assert found["share"].sum() == pytest.approx(1)
+    assert list(result.index[:-1]) == [NAMES[label] for label in order]
+    assert list(result["rank"][:-1]) == [1, 2, 3]
+    assert result["rank"].isna().iloc[-1]
+    assert result["share"].sum() == pytest.approx(1)
 
 
 def test_tied_regions_share_the_worst_rank():
@@ -93,16 +93,18 @@ def test_tied_regions_share_the_worst_rank():
 def test_half_of_the_mass_outside_the_atlas_is_a_share_of_one_half():
     labels = np.zeros((4, 4, 4), np.int32)
     labels[:2] = 1
-    found = tabulate_regions(np.ones((4, 4, 4)), labels, {1: "half"}, np.ones((4, 4, 4), bool), sign="both", voxel_ml=1)
-    assert list(found["region"]) == ["half", OUTSIDE]
-    assert list(found["share"]) == [0.5, 0.5]
+    result = tabulate_regions(
+        np.ones((4, 4, 4)), labels, {1: "half"}, np.ones((4, 4, 4), bool), sign="both", voxel_ml=1
+    )
+    assert list(result["region"]) == ["half", OUTSIDE]
+    assert list(result["share"]) == [0.5, 0.5]
 
 
 def test_map_without_mass_has_no_shares_and_all_regions_rank_last(made):
     _, labels, mask = made
-    found = tabulate_regions(np.zeros(SHAPE), labels, NAMES, mask, sign="both", voxel_ml=1)
-    assert found["share"].isna().all()
-    assert list(found["rank"][:-1]) == [3, 3, 3]
+    result = tabulate_regions(np.zeros(SHAPE), labels, NAMES, mask, sign="both", voxel_ml=1)
+    assert result["share"].isna().all()
+    assert list(result["rank"][:-1]) == [3, 3, 3]
 
 
 def test_non_finite_values_are_refused_inside_and_ignored_outside_the_mask(made):
@@ -119,9 +121,9 @@ def test_non_finite_values_are_refused_inside_and_ignored_outside_the_mask(made)
 
 def test_empty_mask_gives_only_the_row_outside_the_atlas(made):
     heatmap, labels, mask = made
-    found = tabulate_regions(heatmap, labels, NAMES, np.zeros_like(mask), sign="both", voxel_ml=1)
-    assert list(found["region"]) == [OUTSIDE]
-    assert list(found["voxels"]) == [0]
+    result = tabulate_regions(heatmap, labels, NAMES, np.zeros_like(mask), sign="both", voxel_ml=1)
+    assert list(result["region"]) == [OUTSIDE]
+    assert list(result["voxels"]) == [0]
 
 
 def rotated(degrees: float) -> np.ndarray:
@@ -143,13 +145,13 @@ def test_atlas_resampling_takes_the_nearest_voxel_in_world_coordinates(affine):
     labels = np.random.default_rng(1).integers(0, 6, (8, 7, 6)).astype(np.int32)
     # no centre lies midway between two voxels
     shape, grid_affine = (10, 9, 8), nibabel.affines.from_matvec(np.diag([1.9, 2.3, 2.0]), [-9.13, -9.46, -7.77])
-    found = resample_to_grid(atlas_of(labels, affine), shape, grid_affine)
-    assert found.dtype == np.int32
+    result = resample_to_grid(atlas_of(labels, affine), shape, grid_affine)
+    assert result.dtype == np.int32
     for at in np.ndindex(*shape):
         world = nibabel.affines.apply_affine(grid_affine, at)
         nearest = np.round(nibabel.affines.apply_affine(np.linalg.inv(affine), world)).astype(int)
         inside = all(0 <= index < size for index, size in zip(nearest, labels.shape, strict=True))
-        assert found[at] == (labels[tuple(nearest)] if inside else 0)
+        assert result[at] == (labels[tuple(nearest)] if inside else 0)
 
 
 def test_blob_planted_in_a_region_ranks_it_first_within_a_second():
@@ -162,22 +164,22 @@ def test_blob_planted_in_a_region_ranks_it_first_within_a_second():
     heatmap = np.where(apart < 5, -3.0, 0.0) + np.random.default_rng(0).normal(scale=0.05, size=shape)
     mask = templates.resample(templates.brain("MNI152NLin2009cAsym"), shape, affine, order="linear").get_fdata() > 1
     begin = time.perf_counter()
-    found = tabulate_regions(heatmap, labels, regions.names, mask, sign="both", voxel_ml=0.008)
+    result = tabulate_regions(heatmap, labels, regions.names, mask, sign="both", voxel_ml=0.008)
     assert time.perf_counter() - begin < 1
-    assert found["region"][0] == "Putamen_L"
-    assert found["mean"][0] < 0
+    assert result["region"][0] == "Putamen_L"
+    assert result["mean"][0] < 0
 
 
 @pytest.mark.parametrize("both", [True, False])
 def test_size_matched_p_matches_brute_force_over_patches(made, both):
     heatmap, labels, mask = made
-    values, found = heatmap[mask], labels[mask]
+    values, result = heatmap[mask], labels[mask]
     where = np.argwhere(mask) * np.array([2.0, 3.0, 4.0])
     strong = np.abs if both else np.asarray
-    (p,) = size_matched_p([RegionMap(values, found, both)], mask, (2.0, 3.0, 4.0), seed=1)
+    (p,) = size_matched_p([RegionMap(values, result, both)], mask, (2.0, 3.0, 4.0), seed=1)
     assert len(where) < MAX_PATCHES  # every voxel is the middle of a patch
     for label in (1, 2, 5):
-        inside = found == label
+        inside = result == label
         reached = 1
         for centre in where:
             order = np.argsort(((where - centre) ** 2).sum(axis=1), kind="stable")

@@ -533,9 +533,9 @@ def test_numbers_are_formatted_to_three_digits_and_missing_values_as_na(value, t
 def test_many_unjudged_models_are_grouped_together():
     verdicts = {f"net{number}/gm": Verdict(UNJUDGED, f"Why {number}.") for number in range(5)}
     verdicts["svm/gm"] = Verdict(BETTER, "A claim.")
-    found = select_findings(verdicts)
-    assert found["findings"] == ["A claim."]
-    assert found["unjudged"] == {
+    result = select_findings(verdicts)
+    assert result["findings"] == ["A claim."]
+    assert result["unjudged"] == {
         "models": [f"net{number}/gm" for number in range(5)],
         "sentences": [f"Why {number}." for number in range(5)],
     }

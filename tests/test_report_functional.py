@@ -188,13 +188,13 @@ def test_carpet_of_a_real_run_is_drawn(shared_data, tmp_path):
 
 
 def test_run_measures_are_correct(run, template):
-    found = run_measures(run, template)
-    assert found == {
+    result = run_measures(run, template)
+    assert result == {
         "volumes": 43, "dummy_scans": 3, "dropped": 3, "minutes": pytest.approx(37 * 2 / 60),
         "mean_fd": pytest.approx((36 * 0.1 + 0.9 + 0.7 + 0.6) / 39), "max_fd": 0.9,
         "covered": pytest.approx(100 * len(run.series) / (np.asarray(template.mask.dataobj) > 0).sum()),
     }  # fmt: skip
-    assert set(found) == set(HEADINGS)
+    assert set(result) == set(HEADINGS)
     still = run_measures(dataclasses.replace(run, fd=None))
     assert np.isnan(still["mean_fd"])
     assert "covered" not in still
@@ -261,8 +261,8 @@ def test_map_or_series_on_another_grid_is_refused(run, template, tmp_path):
 def test_tissue_labels_need_a_probability_of_one_half_and_csf_fills_the_mask():
     grid = [nib.Nifti1Image(np.array(one, np.float32).reshape(2, 2, 1), np.eye(4)) for one in (
         [0.6, 0.2, 0.4, 0.5], [0.3, 0.8, 0.4, 0.5], [0.1, 0.0, 0.2, 0.0])]  # fmt: skip
-    found = label_tissues({1: grid[0], 2: grid[1], 3: grid[2]})
-    np.testing.assert_array_equal(np.asarray(found.dataobj).ravel(), [1, 2, 0, 1])
+    result = label_tissues({1: grid[0], 2: grid[1], 3: grid[2]})
+    np.testing.assert_array_equal(np.asarray(result.dataobj).ravel(), [1, 2, 0, 1])
     mask = nib.Nifti1Image(np.array([1, 1, 1, 0], np.uint8).reshape(2, 2, 1), np.eye(4))
     rest = label_tissues({1: grid[2], 2: nib.Nifti1Image(np.float32(0.3) * mask.get_fdata(), np.eye(4))}, mask=mask)
     np.testing.assert_array_equal(np.asarray(rest.dataobj).ravel(), [3, 3, 3, 0])

@@ -31,10 +31,10 @@ def test_methods_of_raw_bold_state_uncorrected_distortion_and_recommend_fmriprep
     assert "Slice timing was not corrected" in words(source="pellucid")
 
 
-@pytest.mark.parametrize(("strength", "told"), [("mean-r", "is a form of"), ("mean-z", "is nearly a form of")])
-def test_methods_state_that_unthresholded_strength_reflects_the_global_signal(strength, told):
-    assert f"{told} the global signal" in words(strength=strength)
-    assert f"{told} the global signal" in words(["rfcs"], strength=strength)
+@pytest.mark.parametrize(("strength", "message"), [("mean-r", "is a form of"), ("mean-z", "is nearly a form of")])
+def test_methods_state_that_unthresholded_strength_reflects_the_global_signal(strength, message):
+    assert f"{message} the global signal" in words(strength=strength)
+    assert f"{message} the global signal" in words(["rfcs"], strength=strength)
     assert "form of the global signal" not in words(["alff"], strength=strength)
     assert "form of the global signal" not in words(strength="weighted-degree")
 

@@ -109,9 +109,9 @@ def test_value_of_the_wrong_type_is_refused_naming_the_option(tmp_path, text, op
 )
 def test_invalid_argument_exits_64_and_names_the_option(words, capsys):
     assert run.main(["BIDS", "OUT", "group", *words]) == 64
-    told = capsys.readouterr().err
-    assert words[0] in told
-    assert "Traceback" not in told
+    message = capsys.readouterr().err
+    assert words[0] in message
+    assert "Traceback" not in message
 
 
 @pytest.mark.parametrize("name", NOT_IMPLEMENTED)
@@ -165,10 +165,10 @@ def test_memory_is_in_megabytes_unless_a_unit_is_given(text, megabytes):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("32", "for gigabytes use 32G"), ("much", "'much' is not a size"), ("0.1G", "at least 512")]
+    ("text", "message"), [("32", "for gigabytes use 32G"), ("much", "'much' is not a size"), ("0.1G", "at least 512")]
 )
-def test_implausible_memory_is_refused_with_a_hint(text, told):
-    with pytest.raises(UsageError, match=told):
+def test_implausible_memory_is_refused_with_a_hint(text, message):
+    with pytest.raises(UsageError, match=message):
         built("--mem-mb", text)
 
 

@@ -125,8 +125,8 @@ def test_values_are_linear_between_slices_and_zero_beyond_them(axis):
         slices = Slices(shape, size=15, axis=axis, first=2, last=12, step=3, content=content)
         network = SliceNetwork(slices, Middle(), cam="features")
         values, _ = activations_and_logits(network, torch.from_numpy(ramp.astype(np.float32))[None])
-        found = upsample_to_volume(values[:, 0], network, np.ones(shape, bool))
-        line = np.moveaxis(found, axis, 0)[:, 4, 5]
+        result = upsample_to_volume(values[:, 0], network, np.ones(shape, bool))
+        line = np.moveaxis(result, axis, 0)[:, 4, 5]
         wanted = np.clip(np.arange(1.0, shape[axis] + 1), 3, 12)
         wanted[:first_shown], wanted[last_shown + 1 :] = 0, 0
         assert line == pytest.approx(wanted, abs=1e-5)
@@ -139,9 +139,9 @@ def test_linear_ramp_survives_resizing_and_padding(axis, size):
     ramp = sum(slope * one for slope, one in zip((1.0, -2.0, 0.5), np.indices(shape), strict=True))
     network = SliceNetwork(Slices(shape, size=size, axis=axis, step=1), Middle(), cam="features")
     values, _ = activations_and_logits(network, torch.from_numpy(ramp.astype(np.float32))[None])
-    found = upsample_to_volume(values[:, 0], network, np.ones(shape, bool))
+    result = upsample_to_volume(values[:, 0], network, np.ones(shape, bool))
     inner = (slice(2, -2),) * 3
-    assert found[inner] == pytest.approx(ramp[inner], abs=1e-4)
+    assert result[inner] == pytest.approx(ramp[inner], abs=1e-4)
 
 
 @every_axis
@@ -203,24 +203,24 @@ def test_cam_layer_is_stored_once_in_the_state_dict():
 def test_slice_cam_averages_to_the_logit_minus_the_bias():
     shape, x = SHAPES[1], volume(SHAPES[1])[0].float()
     network = SliceNetwork(Slices(shape, size=20), Convolutions(), cam="features", last="head").eval()
-    found = catalogue.load("explainers", "cam").cam_map(network, x, 1)
-    assert found.shape == (len(network.slices.positions), 10, 10)
+    result = catalogue.load("explainers", "cam").cam_map(network, x, 1)
+    assert result.shape == (len(network.slices.positions), 10, 10)
     with torch.no_grad():
         logit = float(network(x[None])[0, 1] - network.head.bias[1])
-    assert found.mean() == pytest.approx(logit, abs=1e-6)
+    assert result.mean() == pytest.approx(logit, abs=1e-6)
 
 
 def test_gradcam_weights_are_computed_per_slice():
     shape, x = SHAPES[1], volume(SHAPES[1])[0].float()
     network = SliceNetwork(Slices(shape, size=20), Convolutions(kernels=(3, 1)), cam="features").eval()
     network.backbone.head = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))  # slopes differ between images
-    found = catalogue.load("explainers", "gradcam").cam_map(network, x, 1)
+    result = catalogue.load("explainers", "gradcam").cam_map(network, x, 1)
     for one, image in enumerate(network.slices(x[None])):
         values = network.backbone.features(image[None]).detach().requires_grad_()
-        logit = network.backbone.head(values.mean((2, 3)))[0, 1] / len(found)
+        logit = network.backbone.head(values.mean((2, 3)))[0, 1] / len(result)
         (slope,) = torch.autograd.grad(logit, values)
         wanted = (slope.mean((2, 3), keepdim=True) * values).sum(1)[0].detach().numpy()
-        assert found[one] == pytest.approx(wanted, rel=1e-4, abs=1e-8)
+        assert result[one] == pytest.approx(wanted, rel=1e-4, abs=1e-8)
 
 
 def test_slice_map_is_zero_outside_the_mask():
@@ -228,9 +228,9 @@ def test_slice_map_is_zero_outside_the_mask():
     mask = np.ones(shape, bool)
     mask[:3] = False
     network = SliceNetwork(Slices(shape, size=20), Convolutions(), cam="features").eval()
-    found = catalogue.load("explainers", "gradcam").explain(network, x, 1, mask=mask)
-    assert not found[:3].any()
-    assert found[3:].any()
+    result = catalogue.load("explainers", "gradcam").explain(network, x, 1, mask=mask)
+    assert not result[:3].any()
+    assert result[3:].any()
 
 
 OF_NETWORKS = (

@@ -32,18 +32,18 @@ def named(monkeypatch):
     monkeypatch.setenv("LOGNAME", getpass.getuser())
 
 
-def tell(*, folder: str, who: str, seconds: float) -> str:
+def tell(*, folder: str, label: str, seconds: float) -> str:
     """Leave what SLURM gave this job, and when it began and ended."""
     begin = time.time()
     time.sleep(seconds)
     given = {name: os.environ.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_MEM_PER_NODE", "SLURM_CPUS_PER_TASK")}
-    (Path(folder) / who).write_text(yaml.safe_dump({**given, "begin": begin, "end": time.time()}))
-    return who
+    (Path(folder) / label).write_text(yaml.safe_dump({**given, "begin": begin, "end": time.time()}))
+    return label
 
 
-def die(*, folder: str, who: str, seconds: float) -> str:
+def die(*, folder: str, label: str, seconds: float) -> str:
     os.kill(os.getpid(), signal.SIGKILL)
-    return who
+    return label
 
 
 def run(folder: Path, *, mem_gb: dict[str, float], function: str = "tell", mem_mb: int | None = None, sbatch: str = ""):
@@ -56,7 +56,7 @@ def run(folder: Path, *, mem_gb: dict[str, float], function: str = "tell", mem_m
     graph = Workflow("jobs", base_dir=str(folder / "work"))
     graph.add_nodes(
         [
-            make_node(f"job_{name}", f"{HERE}:{function}", mem_gb=gb, folder=str(folder), who=name, seconds=4.0)
+            make_node(f"job_{name}", f"{HERE}:{function}", mem_gb=gb, folder=str(folder), label=name, seconds=4.0)
             for name, gb in mem_gb.items()
         ]
     )
@@ -71,22 +71,22 @@ def at_once(told: dict[str, dict[str, float]]) -> int:
 
 
 def test_jobs_request_the_memory_and_cpus_declared_by_the_node(tmp_path):
-    told = run(tmp_path, mem_gb={"a": 0.5, "b": 1.25})
-    assert {name: its["SLURM_MEM_PER_NODE"] for name, its in told.items()} == {"a": "500", "b": "1250"}
-    assert {its["SLURM_CPUS_PER_TASK"] for its in told.values()} == {"1"}
-    assert len({its["SLURM_JOB_ID"] for its in told.values()}) == 2
+    jobs = run(tmp_path, mem_gb={"a": 0.5, "b": 1.25})
+    assert {name: entry["SLURM_MEM_PER_NODE"] for name, entry in jobs.items()} == {"a": "500", "b": "1250"}
+    assert {entry["SLURM_CPUS_PER_TASK"] for entry in jobs.values()} == {"1"}
+    assert len({entry["SLURM_JOB_ID"] for entry in jobs.values()}) == 2
 
 
 def test_user_sbatch_arguments_are_kept(tmp_path):
-    told = run(tmp_path, mem_gb={"a": 0.5}, sbatch="--mem=700M")
-    assert told["a"]["SLURM_MEM_PER_NODE"] == "700"
+    jobs = run(tmp_path, mem_gb={"a": 0.5}, sbatch="--mem=700M")
+    assert jobs["a"]["SLURM_MEM_PER_NODE"] == "700"
 
 
 @pytest.mark.parametrize(("mem_mb", "most"), [(1000, 1), (None, 2)])
 def test_concurrent_jobs_stay_within_mem_mb(tmp_path, mem_mb, most):
-    told = run(tmp_path, mem_gb=dict.fromkeys("abc", 0.6), mem_mb=mem_mb)
-    assert len(told) == 3
-    assert at_once(told) == most
+    jobs = run(tmp_path, mem_gb=dict.fromkeys("abc", 0.6), mem_mb=mem_mb)
+    assert len(jobs) == 3
+    assert at_once(jobs) == most
 
 
 def test_killed_job_fails_with_an_out_of_memory_message(tmp_path):

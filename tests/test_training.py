@@ -77,9 +77,9 @@ class TestGrid:
         assert model.module.dense[1].in_features == 5 * np.prod([edge // 2 // 2 for edge in shape])
         held = everyone(common).select(splits[0].test)
         assert model.tensor(held, 0).shape == (1, *shape)
-        told = pd.read_csv(folder / "predictions.tsv", **TSV)["probability_patient"]
-        np.testing.assert_array_equal(model.predict(held)[:, 1], told)
-        assert np.load(folder / "heatmap_saliency.npy").shape == (len(told), 2, room.voxels)
+        predictions = pd.read_csv(folder / "predictions.tsv", **TSV)["probability_patient"]
+        np.testing.assert_array_equal(model.predict(held)[:, 1], predictions)
+        assert np.load(folder / "heatmap_saliency.npy").shape == (len(predictions), 2, room.voxels)
 
 
 class TestDetection:
@@ -98,15 +98,15 @@ class TestDetection:
         assert shown[planted].mean() > shown[~planted].mean() + 2 * shown[~planted].std()
 
     def test_noise_is_classified_at_chance(self, study, tmp_path):
-        found = []
+        result = []
         for seed in range(6):
             common, splits, _ = study(0.0, seed=seed)
             parts = [train(common, split, tmp_path / f"{seed}-{split.fold}") for split in splits]
-            found.append(
+            result.append(
                 scores.score_table(pd.concat([pd.read_csv(part / "predictions.tsv", **TSV) for part in parts]), CLASSES)
             )
-        rows = pd.concat(found)
-        # the mean of six accuracies of 24 people has a SD of 0.04
+        rows = pd.concat(result)
+        # the mean of six accuracies of 24 participants has a SD of 0.04
         assert abs(rows["balanced_accuracy"].mean() - 0.5) < 0.15
         assert rows["balanced_accuracy_low"].gt(0.5).sum() <= 1
 
@@ -137,7 +137,7 @@ class TestFold:
         assert "network" in told["gradcam"]["refused"]
         assert not (folder / "heatmap_gradcam.npy").exists()
         assert np.load(folder / "model_pattern.npy").shape == (2, planted.size)
-        # what is told of the training people is the SD of their maps
+        # what is told of the training participants is the SD of their maps
         model = models.load(folder / "model")
         people = everyone(common).select(splits[0].train)
         linear = model.module.linear.weight.detach().numpy()
@@ -187,17 +187,17 @@ class TestModels:
     def test_loaded_model_reproduces_training_predictions_exactly(self, study, tmp_path, classifier):
         common, splits, _ = study(1.0)
         folder = train(common, splits[1], tmp_path / "out", classifier, options={"epochs": 2})
-        told = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str)
+        predictions = pd.read_csv(folder / "predictions.tsv", sep="\t", dtype=str)
         model = models.load(folder / "model")
         with loop.torch_threads(1):
             together = model.predict(everyone(common))[list(splits[1].test)]
             alone = model.predict(everyone(common).select(splits[1].test[2:3]))
         np.testing.assert_array_equal(
-            together, told[["probability_control", "probability_patient"]].map(float).to_numpy()
+            together, predictions[["probability_control", "probability_patient"]].map(float).to_numpy()
         )
         np.testing.assert_array_equal(alone[0], together[2])
         np.testing.assert_allclose(together.sum(axis=1), 1)
-        assert [CLASSES[index] for index in together.argmax(axis=1)] == told["predicted"].tolist()
+        assert [CLASSES[index] for index in together.argmax(axis=1)] == predictions["predicted"].tolist()
 
     def test_model_metadata_describe_the_model(self, study, tmp_path):
         common, splits, _ = study()

@@ -127,31 +127,31 @@ def test_attention_is_the_softmax_of_queries_and_keys():
     network, x = network_of(), person()
     _, kept = written_out(network, network.slices(x[None]))
     wanted = kept[-4].mean(1)[:, 0, 1:]  # then come a scale, a gate and the last scale
-    found = explainer("attention").attention_map(network, x, 0)
-    assert found == pytest.approx(wanted.unflatten(1, (4, 4)).detach().numpy(), abs=1e-7)
-    assert np.ptp(found) > 0.1
+    result = explainer("attention").attention_map(network, x, 0)
+    assert result == pytest.approx(wanted.unflatten(1, (4, 4)).detach().numpy(), abs=1e-7)
+    assert np.ptp(result) > 0.1
 
 
 def test_rollout_is_the_product_of_block_attentions_averaged_with_the_identity():
     network, x = network_of(), person()
     _, kept = written_out(network, network.slices(x[None]))
     first, last = (one.detach().numpy() for one in kept if one.ndim == 4)
-    found = explainer("rollout").rollout_map(network, x, 0)
-    for one in range(len(found)):
+    result = explainer("rollout").rollout_map(network, x, 0)
+    for one in range(len(result)):
         both = []
         for block in (first, last):
             mixed = 0.5 * block[one].mean(0) + 0.5 * np.eye(17)
             both.append(mixed / mixed.sum(1, keepdims=True))
-        assert found[one] == pytest.approx((both[1] @ both[0])[0, 1:].reshape(4, 4), abs=1e-7)
-    assert not np.allclose(found, explainer("attention").attention_map(network, x, 0), atol=1e-2)
+        assert result[one] == pytest.approx((both[1] @ both[0])[0, 1:].reshape(4, 4), abs=1e-7)
+    assert not np.allclose(result, explainer("attention").attention_map(network, x, 0), atol=1e-2)
 
 
 @pytest.mark.parametrize("name", ["attention", "rollout"])
 def test_attention_shares_are_positive_sum_to_less_than_one_and_ignore_the_class(name):
     network, x = network_of(), person()
-    found = getattr(explainer(name), f"{name}_map")(network, x, 0)
-    assert found.min() > 0
-    assert (found.sum((1, 2)) < 1).all()
+    result = getattr(explainer(name), f"{name}_map")(network, x, 0)
+    assert result.min() > 0
+    assert (result.sum((1, 2)) < 1).all()
     maps = [explainer(name).explain(network, x, target, mask=FULL) for target in (0, 1)]
     assert (maps[0] == maps[1]).all()
 
@@ -175,7 +175,7 @@ def test_gradcam_of_a_transformer_equals_pytorch_grad_cam_on_its_tokens():
 
 def test_voxel_relevance_is_the_logit_contribution_with_frozen_nonlinearities():
     network, x = network_of(), person()
-    found = explainer("lrp_ahln").explain(network, x, 1, mask=FULL)
+    result = explainer("lrp_ahln").explain(network, x, 1, mask=FULL)
     with torch.no_grad():
         logits, kept = written_out(network, network.slices(x[None]))
         assert logits.mean(0).tolist() == pytest.approx(network(x[None])[0].tolist())
@@ -184,18 +184,18 @@ def test_voxel_relevance_is_the_logit_contribution_with_frozen_nonlinearities():
             alone = torch.zeros_like(x)
             alone[(0, *voxel)] = x[(0, *voxel)]
             added = written_out(network, network.slices(alone[None]), kept)[0].mean(0)[1] - nothing
-            assert found[voxel] == pytest.approx(float(added), rel=1e-4, abs=1e-9)
+            assert result[voxel] == pytest.approx(float(added), rel=1e-4, abs=1e-9)
             assert abs(float(added)) > 1e-7
 
 
 def test_relevances_sum_to_the_logit_without_biases():
     lrp, x = explainer("lrp_ahln"), person()
     network = network_of(biases=False)
-    found = lrp.explain(network, x, 1, mask=FULL)
+    result = lrp.explain(network, x, 1, mask=FULL)
     logit = float(network(x[None])[0, 1].detach())
-    assert found.sum(dtype=np.float64) == pytest.approx(logit, rel=1e-4)
-    assert abs(lrp.checks(network, x, 1, found.ravel())["conservation_error"]) < 1e-4
-    assert lrp.checks(network, x, 1, 2 * found.ravel())["conservation_error"] == pytest.approx(1, abs=1e-3)
+    assert result.sum(dtype=np.float64) == pytest.approx(logit, rel=1e-4)
+    assert abs(lrp.checks(network, x, 1, result.ravel())["conservation_error"]) < 1e-4
+    assert lrp.checks(network, x, 1, 2 * result.ravel())["conservation_error"] == pytest.approx(1, abs=1e-3)
     plain = torch.autograd.grad(network((y := x.clone().requires_grad_())[None])[0, 1], y)[0]
     assert float((plain * x).sum()) != pytest.approx(logit, rel=0.05)  # the gradient alone does not
 
@@ -244,8 +244,8 @@ def test_attention_peaks_at_the_patch_queried_by_the_class_token(axis):
                 parameter.fill_(1.0 if name.endswith("weight") else 0.0)
         block.attn.qkv.weight.zero_()
         block.attn.qkv.weight[:48] = block.attn.qkv.weight[48:96] = torch.eye(48)
-    found = explainer("attention").explain(network, x, 1, mask=np.ones(shape, bool))
-    peak = np.argwhere(found == found.max()).mean(0)
+    result = explainer("attention").explain(network, x, 1, mask=np.ones(shape, bool))
+    peak = np.argwhere(result == result.max()).mean(0)
     cell = 14 / 4  # voxels, of the largest side
     assert np.abs(peak - bright).max() <= cell / 2
 

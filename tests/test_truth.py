@@ -74,9 +74,14 @@ def _rows(folder, seed, kind):
     inside, suppressor = grid.vector(sphere(CENTRE)), grid.vector(sphere(OTHER))
 
     def row(classifier, method, strength, accuracy):
-        told = {"classifier": classifier, "method": method, "balanced_accuracy": accuracy, "chance": inside.mean()}
-        told["at_suppressor"] = strength[suppressor].mean() / strength.mean() if strength.any() else np.nan
-        return told | overlap.measure_overlap(strength, inside)
+        record = {
+            "classifier": classifier,
+            "method": method,
+            "balanced_accuracy": accuracy,
+            "chance": inside.mean(),
+        }
+        record["at_suppressor"] = strength[suppressor].mean() / strength.mean() if strength.any() else np.nan
+        return record | overlap.measure_overlap(strength, inside)
 
     yield row("none", "t-map", np.abs(stats.ttest_ind(x[patient], x[~patient]).statistic), np.nan)
     yield row("none", "group mean", np.abs(x.mean(axis=0)), np.nan)
@@ -90,15 +95,15 @@ def _rows(folder, seed, kind):
                 explainers=catalogue.names("explainers"), parcels=folder / "parcels.npy", adjust={"gm": ()}, seed=seed,
                 device="cpu", folder=place, settings={},
             )  # fmt: skip
-        found = scores.score_table(results.read_predictions(folders), CLASSES).iloc[0]["balanced_accuracy"]
+        result = scores.score_table(results.read_predictions(folders), CLASSES).iloc[0]["balanced_accuracy"]
         for mean in results.average_heatmaps(folders, cell, CLASSES):
             if mean.explained == "patient":
                 strength = np.abs(mean.values) if mean.sign == "both" else np.maximum(mean.values, 0)
-                yield row(classifier, mean.method, strength, found)
+                yield row(classifier, mean.method, strength, result)
 
 
 def _images(random, patient, kind):
-    """(people, X, Y, Z), one SD a voxel before anything is planted."""
+    """(participants, X, Y, Z), one SD a voxel before anything is planted."""
     noise = np.stack([gaussian_filter(random.normal(size=SHAPE), 1.0) for _ in range(PEOPLE)])
     noise /= noise.std()
     effect, shared = KINDS[kind]

@@ -39,7 +39,7 @@ def test_hyperparameters_are_merged_with_the_most_specific_taking_precedence():
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--classifiers", "svm", "--set", "resnet.size=3"), "there is no resnet; choose from"),
         (("--classifiers", "cnn3d", "--set", "cnn3d.size=3"), "cnn3d has no size; choose from accumulate, "),
@@ -53,8 +53,8 @@ def test_hyperparameters_are_merged_with_the_most_specific_taking_precedence():
         (("--classifiers", "wang_a-wide"), "'wide' is not of type int"),
     ],
 )
-def test_invalid_hyperparameters_are_refused(words, told):
-    with pytest.raises(UsageError, match=told):
+def test_invalid_hyperparameters_are_refused(words, message):
+    with pytest.raises(UsageError, match=message):
         options(*words), hyperparameters.explainer_options(built(*words, "--explainers", "saliency"))
 
 
@@ -75,13 +75,13 @@ def test_hyperparameters_of_recipe_file_and_command_line_are_merged_per_option(t
 
 def test_written_settings_list_and_explain_every_setting_without_a_dataset(capsys):
     assert run.main(["--recipe", "li2025", "--write-config", "--set", "vit_b16.size=64"]) == 0
-    told = capsys.readouterr().out
-    lines = told.splitlines()
+    message = capsys.readouterr().out
+    lines = message.splitlines()
     for section, names in settings.NAMES.items():
         for name in set(names) - {"write_config", "config_file"}:
             at = [n for n, line in enumerate(lines) if line == f"# {settings.OPTIONS[name].help}"]
             assert any(lines[n + 1].startswith((f"{name} =", f"# {name} =", f"[{section}.{name}")) for n in at), name
-    assert tomllib.loads(told)["group"]["set"] == {"vit_b16": {"size": 64}}
+    assert tomllib.loads(message)["group"]["set"] == {"vit_b16": {"size": 64}}
 
 
 @pytest.mark.parametrize("name", catalogue.names("classifiers"))
@@ -113,7 +113,11 @@ def test_sample_probability_is_the_mean_over_slice_probabilities():
 
 def test_max_per_class_samples_whole_participants_and_records_the_reason_for_others():
     people = [f"{number:02d}" for number in range(12)]
-    rows = [(who, visit, "ab"[int(who) % 3 == 0], int(who) != 1) for who in people for visit in ("1", "2")]
+    rows = [
+        (participant, visit, "ab"[int(participant) % 3 == 0], int(participant) != 1)
+        for participant in people
+        for visit in ("1", "2")
+    ]
     table = pd.DataFrame(rows, columns=["participant_id", "session_id", "class", "used"]).assign(reason="")
     drawn = samples.limit_per_class(table, most=3, seed=1)
     used = drawn[drawn["used"]]

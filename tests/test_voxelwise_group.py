@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def tested(phantom_maps):
-    """The folder of an analysis with 24 permutations, adjusted for nothing, over eight people at 4 mm."""
+    """The folder of an analysis with 24 permutations, adjusted for nothing, over eight participants at 4 mm."""
     bids, out = phantom_maps
     given = [*QUICK, "--voxelwise-test", "24", "--covariates", "none"]
     assert main([str(bids), str(out), "group", *given]) == 0

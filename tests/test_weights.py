@@ -30,9 +30,9 @@ def test_weights_folder_is_refused_without_a_pretrained_classifier(tmp_path):
 
 def test_weights_folder_is_used_or_else_the_download_command_is_named(tmp_path):
     words = ["--classifiers", "svm", "biomedclip", "--weights", str(tmp_path)]
-    with pytest.raises(MissingInputError, match="hf download microsoft/BiomedCLIP") as told:
+    with pytest.raises(MissingInputError, match="hf download microsoft/BiomedCLIP") as message:
         pretrained_weights.find_weights(chosen(tmp_path, *words))
-    assert "--weights none" in str(told.value)
+    assert "--weights none" in str(message.value)
     (tmp_path / "open_clip_pytorch_model.bin").touch()
     assert pretrained_weights.find_weights(chosen(tmp_path, *words)) == {"biomedclip": str(tmp_path)}
 
@@ -56,7 +56,7 @@ def test_hub_cache_is_searched_by_default_and_skipped_with_weights_none(tmp_path
 def text_tower():
     """Names and shapes of what else stands in BiomedCLIP's file: PubMedBERT as open_clip writes it."""
     width, rows = 768, {"word": 30522, "position": 512, "token_type": 2}
-    found = {f"embeddings.{name}_embeddings.weight": (count, width) for name, count in rows.items()}
+    result = {f"embeddings.{name}_embeddings.weight": (count, width) for name, count in rows.items()}
     norms = ["embeddings.LayerNorm"]
     for layer in range(12):
         own = f"encoder.layer.{layer}"
@@ -64,16 +64,16 @@ def text_tower():
         shapes = dict.fromkeys(squares, (width, width))
         shapes |= {"intermediate.dense": (4 * width, width), "output.dense": (width, 4 * width)}
         for name, shape in shapes.items():
-            found |= {f"{own}.{name}.weight": shape, f"{own}.{name}.bias": shape[:1]}
+            result |= {f"{own}.{name}.weight": shape, f"{own}.{name}.bias": shape[:1]}
         norms += [f"{own}.attention.output.LayerNorm", f"{own}.output.LayerNorm"]
-    found |= {f"{name}.{part}": (width,) for name in norms for part in ("weight", "bias")}
-    whole = {f"text.transformer.{name}": shape for name, shape in found.items()}
+    result |= {f"{name}.{part}": (width,) for name in norms for part in ("weight", "bias")}
+    whole = {f"text.transformer.{name}": shape for name, shape in result.items()}
     return whole | {"text.proj.0.weight": (640, width), "text.proj.2.weight": (512, 640), "logit_scale": ()}
 
 
 @pytest.fixture
 def invented(tmp_path, invented_gm):
-    """The words of a group run over invented maps of eight people."""
+    """The words of a group run over invented maps of eight participants."""
     bids, out, random = tmp_path / "bids", tmp_path / "out", np.random.default_rng(0)
     bids.mkdir()
     (bids / "dataset_description.json").write_text('{"Name": "invented", "BIDSVersion": "1.10.0"}')
@@ -104,9 +104,9 @@ def test_weights_file_in_hub_format_is_accepted_and_initialises_the_model(invent
     common, splits, _ = study(people=6)
     given = common | {"cell": "biomedclip/gm", "classifier": "biomedclip", "split": splits[0]}
     fold.train_fold(**given, options={"epochs": 1}, weights=folder, folder=tmp_path / "fold")
-    told = pd.read_csv(tmp_path / "fold" / "predictions.tsv", sep="\t").filter(like="probability_")
-    assert np.isfinite(told.to_numpy()).all()
-    assert np.allclose(told.sum(axis=1), 1, atol=1e-5)
+    predictions = pd.read_csv(tmp_path / "fold" / "predictions.tsv", sep="\t").filter(like="probability_")
+    assert np.isfinite(predictions.to_numpy()).all()
+    assert np.allclose(predictions.sum(axis=1), 1, atol=1e-5)
     kept = {name.partition("backbone.")[2]: one for name, one in load_file(
         tmp_path / "fold" / "model" / "weights.safetensors").items()}  # fmt: skip
     moved = [(kept[name].float() - one).abs().max().item() for name, one in state.items()]
@@ -115,6 +115,6 @@ def test_weights_file_in_hub_format_is_accepted_and_initialises_the_model(invent
 
 def test_missing_weights_file_error_gives_the_hub_download_command(invented, tmp_path, capsys):
     assert main([*invented, "--classifiers", "biomedclip", "--weights", str(tmp_path)]) == 66
-    told = capsys.readouterr().err
-    assert "hf download microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224 open_clip_pytorch_model.bin" in told
-    assert "--weights none" in told
+    message = capsys.readouterr().err
+    assert "hf download microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224 open_clip_pytorch_model.bin" in message
+    assert "--weights none" in message

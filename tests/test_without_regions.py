@@ -122,13 +122,13 @@ def test_remaining_voxels_are_rescaled_and_otherwise_unchanged(ran, person):
 def test_map_is_zero_exactly_where_the_atlas_regions_are(ran):
     home = ran[0]
     before, after = image(home, "plain", "02"), image(home, "less", "02")
-    found = atlas.load("neuromorphometrics")
-    wanted = [label for label, name in found.names.items() if name in ("Left_Lateral_Ventricle", "CSF")]
+    result = atlas.load("neuromorphometrics")
+    wanted = [label for label, name in result.names.items() if name in ("Left_Lateral_Ventricle", "CSF")]
     points = centres(before.shape, before.affine) + 1e-4  # of two that are as near the one further right, front, up
-    index = np.rint(nib.affines.apply_affine(np.linalg.inv(found.affine), points)).astype(int)
-    there = ((index >= 0) & (index < found.labels.shape)).all(axis=-1)
+    index = np.rint(nib.affines.apply_affine(np.linalg.inv(result.affine), points)).astype(int)
+    there = ((index >= 0) & (index < result.labels.shape)).all(axis=-1)
     taken = np.zeros(before.shape, bool)
-    taken[there] = np.isin(found.labels[tuple(index[there].T)], wanted)
+    taken[there] = np.isin(result.labels[tuple(index[there].T)], wanted)
     brain = before.get_fdata() != 0
     assert (brain & taken).sum() > 20
     np.testing.assert_array_equal(after.get_fdata() != 0, brain & ~taken)
@@ -175,10 +175,10 @@ def test_group_level_refuses_maps_from_mixed_sources_with_advice(ran, capsys):
     home = ran[0]
     words = ["--maps", "t1w", "--label", "group", "--classes", "control", "patient", "--sloppy"]
     assert main([str(home / "bids"), str(home / "less"), "group", *words]) == 65
-    told = capsys.readouterr().err
-    assert 'WithoutRegionsFrom is "' in told
-    assert "could be correlated with the diagnosis" in told
-    assert "-d freesurfer=none" in told
+    message = capsys.readouterr().err
+    assert 'WithoutRegionsFrom is "' in message
+    assert "could be correlated with the diagnosis" in message
+    assert "-d freesurfer=none" in message
 
 
 def chosen(tmp_path, **given):
@@ -246,7 +246,7 @@ def test_misaligned_or_unreadable_wmparc_is_refused(ran, tmp_path, monkeypatch):
 def test_every_equivalent_is_a_region_of_the_atlas():
     names = atlas.load(freesurfer.ATLAS).names.values()
     known = freesurfer.read_color_table()
-    assert len({its["wmparc"] for its in known.values()}) == len(known)
+    assert len({entry["wmparc"] for entry in known.values()}) == len(known)
     assert set(freesurfer.equivalents(list(known)).values()) <= set(names)
 
 

@@ -24,36 +24,36 @@ HERE = __name__  # imported by every worker, so nothing heavy is imported above
 GB = 0.2
 
 
-def count(*, folder: str, who: str) -> str:
+def count(*, folder: str, label: str) -> str:
     """Leave a line in a file of this name each time it is called."""
-    with (Path(folder) / who).open("a") as file:
+    with (Path(folder) / label).open("a") as file:
         file.write(f"{os.getpid()} {Path.cwd()}\n")
-    return who
+    return label
 
 
-def last(*, folder: str, who: str, before: str) -> str:
-    return count(folder=folder, who=f"{who}-after-{before}")
+def last(*, folder: str, label: str, before: str) -> str:
+    return count(folder=folder, label=f"{label}-after-{before}")
 
 
-def die(*, folder: str, who: str) -> str:
+def die(*, folder: str, label: str) -> str:
     """End as a process does whose memory the kernel wants back, unless a file says that all is well now."""
     if not (Path(folder) / "well").exists():
         os.kill(os.getpid(), signal.SIGKILL)
-    return count(folder=folder, who=who)
+    return count(folder=folder, label=label)
 
 
-def refuse(*, folder: str, who: str) -> str:
-    raise DataError(f"{who} cannot be used: it is empty")
+def refuse(*, folder: str, label: str) -> str:
+    raise DataError(f"{label} cannot be used: it is empty")
 
 
-def stumble(*, folder: str, who: str) -> str:
+def stumble(*, folder: str, label: str) -> str:
     return str({}["no such key"])
 
 
-def wait(*, folder: str, who: str) -> str:
-    count(folder=folder, who=who)
+def wait(*, folder: str, label: str) -> str:
+    count(folder=folder, label=label)
     time.sleep(60)
-    return who
+    return label
 
 
 def chosen(folder: Path, *words: tuple[str, object]) -> settings.Settings:
@@ -64,14 +64,14 @@ def chosen(folder: Path, *words: tuple[str, object]) -> settings.Settings:
 def person(folder: Path, name: str, function: str) -> Workflow:
     """Two nodes, the second of which needs the first."""
     part = Workflow(name)
-    first = make_node(f"first_{name}", globals()[function], mem_gb=GB, folder=str(folder), who=name)
-    second = make_node("finish", last, mem_gb=GB, connected=("before",), folder=str(folder), who=name)
+    first = make_node(f"first_{name}", globals()[function], mem_gb=GB, folder=str(folder), label=name)
+    second = make_node("finish", last, mem_gb=GB, connected=("before",), folder=str(folder), label=name)
     part.connect([(first, second, [("out", "before")])])
     return part
 
 
 def run(folder: Path, people: dict[str, str], *words: tuple[str, object]) -> dict[str, str]:
-    """Run a graph of people; returns the reason of everyone whose last step left nothing."""
+    """Run a graph of participants; returns the reason of everyone whose last step left nothing."""
     whole = Workflow("whole", base_dir=str(folder / "work"))
     for name, function in people.items():
         part = person(folder, name, function)
@@ -94,7 +94,7 @@ def times(folder: Path, name: str) -> int:
 
 
 def test_node_runs_the_function_in_a_separate_folder(tmp_path):
-    made = make_node("one", count, mem_gb=GB, folder=str(tmp_path), who="a")
+    made = make_node("one", count, mem_gb=GB, folder=str(tmp_path), label="a")
     made.base_dir = str(tmp_path / "work")
     assert made.run().outputs.out == "a"
     assert (tmp_path / "a").read_text().split()[1] == str(tmp_path / "work" / "one")
@@ -156,11 +156,12 @@ def test_started_participants_are_finished_before_others_are_started():
 
 
 @pytest.mark.parametrize(
-    ("code", "told"), [(-9, "by signal SIGKILL"), (-15, "by signal SIGTERM"), (1, "exit code 1"), (None, "exit code")]
+    ("code", "message"),
+    [(-9, "by signal SIGKILL"), (-15, "by signal SIGTERM"), (1, "exit code 1"), (None, "exit code")],
 )
-def test_death_message_states_how_the_worker_ended(code, told):
+def test_death_message_states_how_the_worker_ended(code, message):
     line = death_message(SimpleNamespace(fullname="whole.a.native", mem_gb=2.5), code)
-    assert told in line
+    assert message in line
     assert "whole.a.native" in line
     assert "2.5 GB" in line
 
@@ -183,7 +184,7 @@ Traceback:
 
 
 @pytest.mark.parametrize(
-    ("raised", "told"),
+    ("raised", "message"),
     [
         ("bids_app.errors.DataError: sub-01_T1w.nii.gz is 0 everywhere", "sub-01_T1w.nii.gz is 0 everywhere"),
         ("bids_app.errors.MissingInputError: there is no mask", "there is no mask"),
@@ -191,9 +192,9 @@ Traceback:
         ("ValueError: a: b", "ValueError: a: b"),
     ],
 )
-def test_failure_reason_is_the_last_error_of_the_crash_file(tmp_path, raised, told):
+def test_failure_reason_is_the_last_error_of_the_crash_file(tmp_path, raised, message):
     (tmp_path / "crash-1.txt").write_text(CRASH.format(raised=raised))
-    assert failure_reason(tmp_path) == f"{told} [log/crash-1.txt]"
+    assert failure_reason(tmp_path) == f"{message} [log/crash-1.txt]"
 
 
 def test_failure_reason_comes_from_the_newest_file_of_the_first_non_empty_folder(tmp_path):
