@@ -1,14 +1,14 @@
 """How much of an effect that is there the linear classifiers detect, and where their maps put it:
 `pytest -m slow -s benchmarks/test_detection.py`.
 
-Grey matter of people without an effect (72 real ones of `real72` in PELLUCID_TEST_DATA, or 32 invented ones), 3 mm. A
+Grey matter of participants without an effect (72 real ones of `real72` in PELLUCID_TEST_DATA, or 32 simulated), 3 mm. A
 region of a random half of them is multiplied by 1 - effect, then all are smoothed by 8 mm, and classifiers are trained
-as the group level does it: five stratified folds, adjusted for brain size and scaled on the training people. Smoothing
+as the group level does it: five stratified folds, adjusted for brain size and scaled on the training samples. Smoothing
 is linear, so that the maps and what is taken out of them are smoothed once. The oracle knows the region: its threshold
 lies half-way between the class means of the region's mean in the maps that are not smoothed.
 
-A seed draws a study: who is in it, who is of which class, the folds and, of 20 regions, which. Seeds 1 to 20 served to
-choose the classifiers; the tables are of 101 to 120. Invented participants are made once and kept, with all that was
+A seed draws a study: the participants, their classes, the folds and, of 20 regions, which. Seeds 1 to 20 served to
+choose the classifiers; the tables are of 101 to 120. Simulated participants are made once and kept, with all that was
 measured, in the folder that PELLUCID_DETECTION names.
 """
 
@@ -99,7 +99,7 @@ def ball(centre, radius):
 
 
 def named(start, end=""):
-    """The regions of AAL whose names start and end so."""
+    """The regions of AAL whose names have this start and end."""
 
     def region(cohort, seed):
         del seed
@@ -155,7 +155,7 @@ def read(out, work, cache_folder):
 
 
 def auroc(y, decision, fold):
-    """Of all pairs of a patient and a control whom one fold held out, those that are in order."""
+    """The proportion of patient-control pairs held out in the same fold that are ranked correctly."""
     pairs = [
         np.sign(decision[(fold == one) & (y == 1)][:, None] - decision[(fold == one) & (y == 0)])
         for one in np.unique(fold)
@@ -224,7 +224,7 @@ def sizes(cohort, effect, region, removed, seed):
 
 
 def largest_t(cohort, people):
-    """The median, over random halves of so many people, of the largest |t| of all voxels where there is no effect."""
+    """The median, over random halves of the sample, of the largest |t| over all voxels without an effect."""
     random, x = np.random.default_rng(0), cohort.adjusted
     result = []
     for _ in range(ORDERS):

@@ -1,7 +1,7 @@
 """Time and memory of every explainer on a large network, as multiples of one forward and backward pass of it:
 `pytest -m slow -s benchmarks/test_explainers.py`.
 
-The network is that of Ng et al. 2018 (Cephalalgia 38:1496) on one person of 121 x 145 x 121 voxels: convolutions of 20,
+The network is that of Ng et al. 2018 (Cephalalgia 38:1496) on one image of 121 x 145 x 121 voxels: convolutions of 20,
 10 and 5 channels, dense layers of 300, 100 and 2, 48.6 million weights in the first of them; for `cam` a mean over
 space and one linear layer follow the convolutions. What is of linear models is measured on the svm with all voxels.
 
@@ -73,7 +73,7 @@ def one_pass(network, x):
 
 
 def work_of(method, shape, steps=0):
-    """What a method does, and the pass that it is held against."""
+    """The work of a method, and the pass with which it is compared."""
     torch.manual_seed(0)
     network, x = Ng(shape, pooled=method == "cam").eval(), torch.randn(1, *shape)
     mask = np.ones(shape, bool)
@@ -131,7 +131,7 @@ def one():
 
 @pytest.fixture(scope="module")
 def table(request, one):
-    """Rows of what was measured, told when all is done."""
+    """Rows of measurements, printed at the end."""
     rows = []
     yield rows
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():

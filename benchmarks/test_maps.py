@@ -48,7 +48,7 @@ def series():
 
 @pytest.fixture(scope="module")
 def table(request):
-    """Rows of what was measured, told when all is done."""
+    """Rows of measurements, printed at the end."""
     rows = []
     yield rows
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():

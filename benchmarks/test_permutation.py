@@ -1,7 +1,7 @@
-"""A thousand permutations of the default cells, and of a linear SVM against scikit-learn's own:
+"""A thousand permutations of the default models, and of a linear SVM against scikit-learn's own:
 `pytest -m slow -s benchmarks/test_permutation.py`.
 
-200 people, 230,000 voxels, five folds, values scaled on the training people of each fold. scikit-learn trains on the
+200 participants, 230,000 voxels, five folds, values scaled on the training set of each fold. scikit-learn trains on the
 voxels anew for each permutation and fold, so one of its permutations is timed, and counted a thousand times.
 """
 

@@ -1,4 +1,4 @@
-"""One person from `.nii.gz` to files in a fresh process, and how soon computing starts in a tree of 1,000 people:
+"""One participant from `.nii.gz` to files in a new process, and the time to start computing among 1,000 participants:
 `pytest -m slow benchmarks/test_person.py`. Wall times, since a user waits for them."""
 
 import json

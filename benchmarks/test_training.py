@@ -1,8 +1,8 @@
 """What the loop adds to a bare step of torch, and how near the estimate of memory comes to the peak:
 `pytest -m slow -s benchmarks/test_training.py`.
 
-Three networks: `cnn3d` on a brain at 3 mm, four people a step, and at 1.5 mm, where it has a level more; the one of Ng
-et al. 2018 on 121 x 145 x 121 voxels, two people a step. People are read from a memory-mapped array of the values in an
+Three networks: `cnn3d` on a brain at 3 mm, four samples a step, and at 1.5 mm, with one more level; that of Ng
+et al. 2018 on 121 x 145 x 121 voxels, two samples a step. Samples are read from a memory-mapped array of values in an
 ellipsoid as large as the brain. The bare step is forward, cross entropy, backward and AdamW on a batch that is there
 already; it takes turns with ours, from the same weights. Times are the processor's, on one thread; the ratio is the
 median of the rounds'. For memory each network has a process of its own, as in benchmarks/test_explainers.py.
@@ -34,7 +34,7 @@ from bids_app.training.volume_reader import VolumeReader
 
 pytestmark = pytest.mark.slow
 PEOPLE, LOADER, STEP, HIGHEST = 24, 0.02, 1.1, 2.0
-SHORT_MS, SHORT = 20, {"step": 1.2, "loader": 0.08}  # a shorter step: reading four people and clipping take a ms of it
+SHORT_MS, SHORT = 20, {"step": 1.2, "loader": 0.08}  # a shorter step: reading four samples and clipping take a ms of it
 NETWORKS = {  # shape, voxel_mm, participants a step, steps
     "cnn3d": ((49, 61, 53), 3.0, 4, 120),
     "cnn3d at 1.5 mm": ((97, 121, 103), 1.5, 4, 48),
@@ -52,7 +52,7 @@ def made(name, shape, voxel_mm):
 
 
 def reader(shape, folder, people):
-    """What a fold reads its participants by, so many at once, and their classes."""
+    """The batch reader of a fold, and the classes."""
     axes = np.meshgrid(*(np.linspace(-1, 1, size) for size in shape), indexing="ij")
     grid = Grid(sum(axis**2 for axis in axes) <= 1, np.eye(4))
     x = np.random.default_rng(0).standard_normal((PEOPLE, grid.voxels), dtype=np.float32)
@@ -83,7 +83,7 @@ class Bare:
 
 
 class Turns:
-    """Reads for our loop, and whenever it asks for a batch does a bare step first; seconds of each, and of reading."""
+    """Reads batches for the loop and first runs a bare step; records the seconds of steps and reading."""
 
     def __init__(self, read, bare):
         self.read, self.bare, self.left = read, bare, None

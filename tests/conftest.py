@@ -27,7 +27,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def with_template(tmp_path_factory):
-    """A function that puts the sloppy template at 4 mm into a work folder, so that runs need not make it again."""
+    """A function that puts the sloppy template at 4 mm into a work folder, so that it is not recomputed."""
 
     made = tmp_path_factory.mktemp("template")
     prepare_template(cache=str(made), space="MNI152NLin2009cAsym", resolution=4.0, sloppy=True, seed=1)
@@ -54,7 +54,7 @@ def phantom_maps(tmp_path_factory, with_template):
 
 @pytest.fixture(scope="session")
 def invented_gm():
-    """A function that puts an invented 4 mm map `gm` of a person where the participant level would have left it."""
+    """A function that writes a simulated 4 mm `gm` map of a participant where the participant level would put it."""
 
     def put(out, person, image, random, session=None):
         folder = out / person / (f"ses-{session}/anat" if session else "anat")
@@ -72,7 +72,7 @@ def invented_gm():
 
 @pytest.fixture
 def study(tmp_path):
-    """A function that writes noise for 24 people, less an effect in some voxels of patients, and says how to run it."""
+    """A function that writes noise for 24 participants, minus an effect in patients, and returns the arguments."""
 
     import numpy as np
     import pandas as pd

@@ -21,7 +21,7 @@ NEEDED = 64  # voxels along each axis of the network that takes large images
 
 
 def small(name, build):
-    """A part with the settings of the catalogue's, but another `build`."""
+    """A plugin with the settings of the registered one, but another `build`."""
     settings = {one: value for one, value in vars(catalogue.load("classifiers", name)).items() if one.isupper()}
     return SimpleNamespace(**settings | {"build": build})
 
@@ -97,13 +97,13 @@ QUICK = sorted({*catalogue.names("classifiers"), *SMALL} - {*LARGE, *ALIKE})
 
 
 def part_of(name):
-    """A part of the catalogue, or a small one."""
+    """A registered plugin, or a small one."""
     return SMALL[name] if name in SMALL else catalogue.load("classifiers", name)
 
 
 @functools.cache
 def shape_of(name, shape):
-    """The shape itself, or, for a network that refuses it as too small, a cube of the size that it says it needs."""
+    """The shape itself, or, for a network that refuses it as too small, a cube of the minimum size that it states."""
     part = part_of(name)
     if part.INPUT_FORMAT == "vectors":
         return shape

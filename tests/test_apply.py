@@ -28,7 +28,7 @@ SLOPPY = ["--sloppy", "--nprocs", "2"]
 
 @pytest.fixture(scope="module")
 def trained(phantom_maps, tmp_path_factory):
-    """Two cells trained on a phantom of two sites, adjusted for brain size and sex, harmonised: BIDS, OUT, models."""
+    """Two models trained on a phantom of two sites, adjusted for brain size and sex, harmonised: BIDS, OUT, models."""
     bids, out = phantom_maps
     copy = tmp_path_factory.mktemp("two_sites")
     people = pd.read_csv(bids / "participants.tsv", sep="\t", dtype=str)
@@ -61,7 +61,7 @@ def _predictions(out, name):
 
 @pytest.fixture(scope="module")
 def again(trained):
-    """The models on the participants who trained them, with the list of who trained what."""
+    """The models applied to their training participants, with the training list."""
     bids, out, models = trained
     listed = ["--training-list", str(models.parent / "folds.tsv")]
     assert _apply(bids, out, models, "--analysis", "again", *LABEL, *listed) == 0
@@ -253,7 +253,7 @@ def test_maps_made_with_another_registration_are_refused(trained, tmp_path, caps
 
 
 def test_participant_level_uses_the_settings_of_the_model(trained, phantom_maps, capsys, caplog):
-    """Nobody is done again: the settings that the model names are those of the run that made its maps."""
+    """Nothing is recomputed: the settings in the model are those with which the maps were made."""
     bids, out = phantom_maps
     with caplog.at_level("INFO", logger="pellucid"):
         assert main([str(bids), str(out), "participant", "--model", str(trained[2])]) == 0
@@ -308,7 +308,7 @@ def test_training_ranges_flag_outliers_and_unknown_covariates():
     people = pd.DataFrame({"participant_id": ["1", "2", "3"], "class": ["a", "a", "b"], "age": [21.0, np.nan, 38.5]})
     people["scanner_of_sidecar"] = ["Siemens Prisma", "GE", None]
     known = compute_ranges(people, [0.8, 1.361, 1.1])
-    assert known.pop("map") == pytest.approx(1.4)  # rounded up: it is nobody's own
+    assert known.pop("map") == pytest.approx(1.4)  # rounded up, so that it identifies no participant
     assert known == {"people": {"a": 2, "b": 1}, "age": [20, 40], "scanner": ["GE", "Siemens Prisma"]}
     known["map"] = 1.4
     assert list_outside_ranges({"age": 40, "scanner_of_sidecar": "GE"}, 1.0, known) == []
@@ -331,7 +331,7 @@ def test_two_analyses_in_one_folder_are_refused(trained, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_numeric_class_names_and_missing_age_are_supported(trained, phantom_maps, tmp_path):
-    """Classes 0 and 1, no age, and a scanner column to adjust for; the model is applied to whom it was trained on."""
+    """Classes 0 and 1, no age, and a scanner covariate; the model is applied to the training participants."""
     bids, out = phantom_maps
     people = pd.read_csv(bids / "participants.tsv", sep="\t", dtype=str)
     people = people[["participant_id"]].assign(

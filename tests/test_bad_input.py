@@ -24,7 +24,7 @@ TWO = ("--label", "group", "--classes", "control", "patient")
 
 
 def bids(root: Path, *people: str) -> Path:
-    """A data set whose images stand but hold nothing."""
+    """A data set of empty image files."""
     for person in people:
         (root / f"sub-{person}" / "anat").mkdir(parents=True)
         (root / f"sub-{person}" / "anat" / f"sub-{person}_T1w.nii.gz").write_bytes(b"")
@@ -54,7 +54,7 @@ def run_cli(capsys):
 
 @pytest.fixture
 def group(run_cli, phantom_maps):
-    """Run the group level on the phantom's maps, which has to leave them as they were."""
+    """Run the group level on the phantom's maps, which must remain unchanged."""
     data, out = phantom_maps
 
     def run(*words: str, data: Path = data, out: Path = out) -> tuple[int, str]:
@@ -172,12 +172,12 @@ def test_output_folder_holding_another_dataset_is_refused(run_cli, tmp_path):
     assert "another data set" in message
 
 
-# images: one run of four participants, of whom one can be used
+# images: one run of four participants, one of them usable
 
 
 @pytest.fixture(scope="module")
 def ragged(phantom_maps, tmp_path_factory):
-    """The finished run, its data set and its output folder. The template is taken from the work of the phantom."""
+    """The finished run, data set and output folder; the template comes from the work folder of the phantom."""
     source, made = phantom_maps
     data = bids(tmp_path_factory.mktemp("ragged") / "data", "01", "02", "03", "04")
     images = [data / f"sub-0{n}" / "anat" / f"sub-0{n}_T1w.nii.gz" for n in range(1, 5)]

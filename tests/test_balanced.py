@@ -20,7 +20,7 @@ ASKED = ["--folds", "2", "--n-test-per-class", "1", "--analysis", "balanced"]
 
 
 def families(seed):
-    """Classes, families and people of random rows: families of one to three people, who have one or two sessions."""
+    """Random classes, families and participants: families of one to three, each participant with 1 or 2 sessions."""
     random = np.random.default_rng(seed)
     rows = []
     for person in range(random.integers(70, 90)):
@@ -105,7 +105,7 @@ def test_only_held_out_participants_are_scored_and_reports_state_how_many(half_t
     right = predictions["true"] == predictions["predicted"]
     assert scores.loc["svm/gm", "n"] == 4
     assert scores.loc["svm/gm", "accuracy"] == pytest.approx(right.mean())
-    assert set(scores["n"]) == {4}  # what sees no image is judged on the same participants
+    assert set(scores["n"]) == {4}  # the image-free baselines are judged on the same participants
     (work,) = (out / ".work").glob("analysis-balanced-*")
     assert np.load(work / "nulls" / "svm" / "gm" / "all.npy")[0] == pytest.approx(right.mean())
     for name in ("methods.md", "report.html"):

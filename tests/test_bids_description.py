@@ -69,7 +69,7 @@ def image(path: Path, sidecar: dict | None = None, *, integer: bool = False) -> 
 
 
 def person(out: Path, label: str, session: str | None) -> None:
-    """Write one participant's outputs under the names that the design gives them."""
+    """Write one participant's outputs under the expected names."""
     anat, func = (folder(out, label, session, kind) for kind in ("anat", "func"))
     grid = {"space": SPACE, "res": "2"}
     resolution = {"Resolution": "2 mm isotropic"}

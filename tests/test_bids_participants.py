@@ -139,7 +139,7 @@ def test_participants_table_of_ds002748_is_read():
     ],
 )  # fmt: skip
 def test_age_sex_and_site_columns_are_recognised_by_name_and_values(column, standard):
-    """`group` parts people as sex does and is not called so; `biological_sex` is called so and says something else."""
+    """`group` has the values of sex but not the name; `biological_sex` has the name but other values."""
     written = pd.DataFrame({
         "Gender": ["female", "male", "f"], "sex": ["F", "M", "F"], "biological_sex": ["F", "F", "M"],
         "group": ["F", "M", "F"], "age_at_scan": ["30", "41", pd.NA], "scanner": ["A", "B", "B"],

@@ -10,7 +10,7 @@ from bids_app.training import calibration, scores
 
 
 def people(n=200, *, spread=1.5, sharper=1.0, seed=0):
-    """Classes drawn with known probabilities, half of them in each class; those told are `sharper` in log odds."""
+    """Classes drawn with known probabilities, half in each class; predictions are `sharper` in log odds."""
     random = np.random.default_rng(seed)
     true, told = [], []
     for one in (0, 1):

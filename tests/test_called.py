@@ -24,7 +24,7 @@ SPACE = "MNI152NLin2009cAsym"
 
 
 def test_prevalence_rescaling_matches_counting_participants():
-    """Of 1000 participants with the second class 900 look so, of 1000 without it 100: 0.9 where both are as many."""
+    """Of 1000 participants of the second class 900 test positive, of 1000 without it 100: 0.9 if equally common."""
     assert rescale_to_prevalence(0.9, 0.5) == pytest.approx(0.9)
     with_it, without = 0.9 * 100, 0.1 * 900  # of 1000 participants of whom a tenth have it
     assert rescale_to_prevalence(0.9, 0.1) == pytest.approx(with_it / (with_it + without))

@@ -68,7 +68,7 @@ PARCELS[:4] = 7  # one region that is much larger than the others
 
 @pytest.fixture
 def linear(study, tmp_path):
-    """A function that trains a machine on some maps and gives four people held out, before it, and their regions."""
+    """A function that trains an SVM on some maps and returns four held-out samples for occlusion, and the regions."""
 
     def make(*maps):
         common, splits, _ = study(1.0, maps=maps)
@@ -85,7 +85,7 @@ def test_methods_exact_for_linear_models_have_no_infidelity_and_beat_random_orde
     result = measure_faithfulness(catalogue.load("explainers", method), *linear("gm"))
     assert result["infidelity"] < 1e-6
     assert result["deletion"] == result["insertion"] == 1
-    if method == "saliency":  # the gradient is the same for everybody
+    if method == "saliency":  # the gradient is the same for every sample
         assert result["max_sensitivity"] == pytest.approx(0, abs=1e-6)
     elif method != "occlusion":
         assert 0 < result["max_sensitivity"] < 0.3

@@ -19,7 +19,7 @@ OTHERWISE = {"optimiser": "adam", "schedule": "none", "oversample": True, "accum
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
-    """After each epoch; and an augmentation that draws."""
+    """Write a checkpoint after each epoch, and use a random augmentation."""
     monkeypatch.setattr(checkpoint, "EVERY_S", 0.0)
     monkeypatch.setattr(
         augment, "load", {"noisy": lambda x, noise: x + 0.1 * torch.randn(x.shape, generator=noise)}.get

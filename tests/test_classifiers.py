@@ -126,7 +126,7 @@ def test_svm_slope_is_positive_so_the_predicted_class_follows_the_decision():
         machine.fit(x, y, seed=seed)
         assert machine.slope > 0
         with torch.no_grad():
-            assert machine(torch.from_numpy(x)).argmax(1).tolist() == y.tolist()  # separable: more voxels than people
+            assert machine(torch.from_numpy(x)).argmax(1).tolist() == y.tolist()  # separable: more voxels than samples
 
 
 def test_svm_slope_is_steeper_with_a_real_effect():

@@ -21,7 +21,7 @@ SHELL = [ROOT / "brainlife" / "main", ROOT / "singularity" / "submit", *sorted((
 
 
 def script(name: str) -> ModuleType:
-    """A script of brainlife/, which is no package."""
+    """A script of brainlife/, which is not a package."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "brainlife" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

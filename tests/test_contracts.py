@@ -90,7 +90,7 @@ class TestKeywords:
 
 
 def received_by(datatype, monkeypatch, folder):
-    """What a map gets that asks for every keyword of its datatype, once it is computed."""
+    """The keywords received by a map that requests every keyword of its datatype."""
     received: dict = {}
 
     def compute(array, **keywords):
@@ -107,7 +107,7 @@ def received_by(datatype, monkeypatch, folder):
     return received
 
 
-# A map with an option of its own, as one file.
+# A map that declares an option, as one file.
 TOY = '''
 """Grey matter to the left of a plane (nobody 1999)."""
 
@@ -189,7 +189,7 @@ def test_two_maps_cannot_declare_different_options_with_the_same_name(tmp_path):
     assert "maps/toy.py: another option is called fcs_measure" in done.stderr
 
 
-# On a grid to whose left, front and bottom planes are added nothing lies elsewhere in the world.
+# Adding planes to the left, front and bottom of a grid leaves all world coordinates unchanged.
 ADDED = (3, 1, 2)
 
 

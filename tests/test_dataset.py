@@ -204,7 +204,7 @@ class TestAdjust:
         varying, x = random.normal(size=(12, 1)), random.normal(size=(12, 5)).astype(np.float32)
         fitted = adjust.fit(x, np.column_stack([np.full(12, 1400.1), varying]))
         assert fitted["kept"].tolist() == [False, True]
-        # even a participant who differs in it is not moved by it
+        # even a participant with another value of it is not changed
         moved = adjust.transform(x, np.column_stack([np.full(12, 9999.0), varying]), fitted)
         np.testing.assert_allclose(moved, adjust.transform(x, varying, adjust.fit(x, varying)), atol=1e-6)
 

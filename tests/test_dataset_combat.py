@@ -68,7 +68,7 @@ def published():
 
 
 def plain(x, sites, keep):
-    """Johnson's equations a voxel and a site at a time, from the people's values."""
+    """Johnson's equations a voxel and a site at a time."""
     codes = np.unique(sites)
     design = np.column_stack([sites[:, None] == codes, keep]).astype(float)
     level, standard, centre, pooled = [], [], [], []
@@ -204,7 +204,7 @@ class TestVoxels:
 
     def test_voxels_constant_at_one_site_remain_finite(self):
         x, sites, age = cohort(1, 60)
-        for voxels in (slice(0, 1), slice(None)):  # no coverage there, and participants who are one and the same
+        for voxels in (slice(0, 1), slice(None)):  # no coverage there, and identical participants
             x[sites == 9, voxels] = 0.0
             for keep in (age, age[:, :0]):
                 assert np.isfinite(combat.transform(x, sites, keep, combat.fit(x, sites, keep))).all()

@@ -44,7 +44,7 @@ def confounds():
 
 
 def close(ours, theirs):
-    """Largest difference in units of the SD of what nilearn has."""
+    """Whether the largest difference is below 1e-5 SDs of the nilearn result."""
     assert ours.dtype == np.float32
     return np.abs(ours - theirs.T).max() / theirs.std() < 1e-5
 

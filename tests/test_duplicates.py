@@ -31,7 +31,7 @@ def field(random, sigma):
 
 
 def volumes(count, seed, *, sigma=2.0):
-    """A mean map in common, and each one's own smooth deviation from it."""
+    """A common mean map plus a smooth deviation for each participant."""
     random = np.random.default_rng(seed)
     mean = 2 + field(random, 2)
     return np.array([mean + SPREAD * field(random, sigma) for _ in range(count)])

@@ -28,7 +28,7 @@ sys.meta_path.insert(0, Spy())
 
 
 def words(way: str, package: Path) -> list[str]:
-    """What follows `python`."""
+    """The arguments after `python`."""
     return {"file": [str(package / "run.py")], "folder": [str(package)]}.get(way) or way.split()
 
 
@@ -58,7 +58,7 @@ def elsewhere(tmp_path):
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
-    """A Python that has what Pellucid needs, and not Pellucid."""
+    """A Python with the dependencies of Pellucid but without Pellucid."""
     folder = tmp_path_factory.mktemp("bare")
     venv.create(folder, symlinks=True)
     (site,) = folder.glob("lib/python3*/site-packages")

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def clean(monkeypatch, tmp_path):
-    """An environment that says nothing; a home that can be written."""
+    """An environment without the relevant variables, and a writable home folder."""
     names = ("LOGNAME", "USER", "NUMBA_CACHE_DIR", environment.COMPILED, *environment.CACHES, *environment.DOWNLOADS)
     for name in (*names, *environment.CONTAINERS):
         monkeypatch.setenv(name, "")  # so that what is set below is taken back
@@ -67,7 +67,7 @@ def test_unknown_user_id_gets_a_user_name():
 
 @pytest.mark.slow
 def test_numba_kernels_compiled_with_the_image_are_reused_in_the_work_folder(tmp_path):
-    """As in the image: another process has compiled into a folder that nobody writes to any more."""
+    """As in the image: another process has compiled into a folder that is read-only afterwards."""
     result = (
         "from bids_app.maps import _ranks; from numba.core.sigutils import normalize_signature\n"
         "loops = next(one for one in vars(_ranks).values() if hasattr(one, 'compiled'))\n"

@@ -1,4 +1,4 @@
-"""Classifiers that weigh places by their evidence: against a plain re-implementation with matrices of voxels by voxels,
+"""Classifiers that weight locations by evidence, compared with a re-implementation with voxel-by-voxel matrices,
 and on planted effects.
 """
 
@@ -41,7 +41,7 @@ def log_evidence(covariance, y):
 
 
 def slow_decision(x, y, new, prior):
-    """What `model_averaging` and its like should decide on new participants, by the definition, voxel by voxel."""
+    """Decisions of `model_averaging` and related classifiers on new participants, by the definition."""
     n = len(x)
     centre = x.mean(axis=0)
     x, new = x - centre, new - centre

@@ -80,7 +80,7 @@ def trained(name, classes):
 
 
 def pairs(all_of_them=True):
-    """Every explainer with every classifier that suits it, what takes long in the slow suite; or only what is quick."""
+    """Every explainer with every supported classifier, slow pairs in the slow suite; or only the quick pairs."""
     for name, classifier in itertools.product(catalogue.names("explainers"), [*QUICK, *LARGE]):
         shown = name in LOOKED_INTO.get(classifier, ()) or classifier in ("svm", "cnn3d", "vit_small")
         # a large one is as its small one, and need not be trained to be asked
@@ -94,7 +94,7 @@ def pairs(all_of_them=True):
 
 
 def mapped(name, classifier, x, train, target=1):
-    """The map of class 1, of a participant or of the model, whichever the explainer has."""
+    """The map of class 1, for a participant or for the model, depending on the explainer."""
     explainer = catalogue.load("explainers", name)
     if explainer.SCOPE == "model":
         return explainer.describe(classifier, train)[target]
@@ -102,7 +102,7 @@ def mapped(name, classifier, x, train, target=1):
 
 
 def regions_for(explainer):
-    """Slabs of five voxels, for those who ask for regions."""
+    """Slabs of five voxels, for explainers that require regions."""
     slabs = np.broadcast_to((np.arange(SHAPE[0]) // 5 + 1)[:, None, None], SHAPE)
     return {"parcels": slabs} if "parcels" in inspect.signature(explainer.explain).parameters else {}
 
@@ -233,7 +233,7 @@ def test_gradcam_equals_cam_for_mean_pooled_features_and_a_linear_head():
 
 
 def test_positive_part_of_gradcam_matches_monai():
-    """MONAI keeps the positive part alone."""
+    """MONAI returns only the positive part."""
     network, x = Plain().eval(), person()
     batch = x[None].requires_grad_()
     theirs = MonaiGradCAM(network, target_layers="features").compute_map(batch, class_idx=1)[0, 0].detach().numpy()

@@ -1,4 +1,4 @@
-"""Classifiers that fit themselves, beside the support vector machine: against scikit-learn, and refused where they
+"""Classifiers with their own solver, other than the SVM: compared with scikit-learn, and refused where they
 have no gradient.
 """
 

@@ -25,7 +25,7 @@ COARSE = ("--sloppy", "--resolution", "4")
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory, with_template):
-    """Eight participants, four of them with a larger amplitude in one region: BIDS, fMRIPrep's tree, and the maps."""
+    """Eight participants, four with a larger amplitude in one region: BIDS, fMRIPrep's tree, and the maps."""
     home = tmp_path_factory.mktemp("bold")
     planted = {"region": REGION, "bold": 1.0, "bold_effect": "amplitude", "derivatives": home / "fmriprep"}
     write(home / "bids", people=8, resolution=4.0, random_seed=2, **planted)

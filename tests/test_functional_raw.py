@@ -28,7 +28,7 @@ WORDS = ("--participant-label", "01", "--sloppy", "--resolution", "4", "--dummy-
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory):
-    """BIDS, and the same participants as fMRIPrep would have left them: there the head's true motion stands."""
+    """BIDS, and simulated fMRIPrep derivatives of the same participants, which contain the true head motion."""
     home = tmp_path_factory.mktemp("raw")
     planted = {"region": "Putamen_L", "bold": 1.0, "bold_volumes": VOLUMES, "derivatives": home / "fmriprep"}
     write(home / "bids", people=4, resolution=4.0, random_seed=2, **planted)
@@ -101,7 +101,7 @@ def planned(data, out, **given):
 
 @pytest.fixture
 def copied(phantom, tmp_path):
-    """A data set of the first participant alone, to be spoilt."""
+    """A data set of the first participant only, to be modified."""
     data = tmp_path / "bids"
     shutil.copytree(phantom[0], data, ignore=shutil.ignore_patterns("sub-02", "sub-03", "sub-04"))
     return data

@@ -32,7 +32,7 @@ def evenly(network):
 
 
 def seen(network, layer):
-    """A list to which every run adds what the layer gives."""
+    """A list to which every forward pass appends the output of the layer."""
     given = []
     network.get_submodule(layer).register_forward_hook(lambda *parts: given.append(parts[-1]))
     return given
@@ -65,7 +65,7 @@ def test_units_of_branching_networks_are_centred_on_their_input_gradients(networ
 
 
 class Written(nn.Module):
-    """Layers that are no modules, one of them used twice, and a branch that does not lead to the features."""
+    """Layers that are not modules, one of them used twice, and a branch that does not lead to the features."""
 
     def __init__(self):
         super().__init__()
@@ -91,7 +91,7 @@ def test_reused_layers_count_every_call_and_side_branches_are_ignored():
 
 
 class Joined(nn.Module):
-    """Two branches whose cells lie half a pixel apart, or one that changes the grid in a way of its own."""
+    """Two branches whose units are half a pixel apart, or one with an unsupported change of grid."""
 
     def __init__(self, change):
         super().__init__()

@@ -19,7 +19,7 @@ QUICK = [*OPTIONS, "--permutations", "0"]
 
 @pytest.fixture(scope="module")
 def analysed(phantom_maps):
-    """The group level's folder, over eight people of a phantom at 4 mm; the network is trained on another labelling."""
+    """The group folder of eight phantom participants at 4 mm; the network is also trained on one permutation."""
     bids, out = phantom_maps
     assert main([str(bids), str(out), "group", "--analysis", "trial_1", *OPTIONS, "--permutations", "1"]) == 0
     return bids, out, out / "group" / "trial1"

@@ -1,6 +1,6 @@
-"""Sites that differ in scanner and in class, without any effect of disease: what the group level says of them.
+"""Sites that differ in scanner and in class, without any effect of disease: what the group level reports.
 
-The maps are invented where the participant level would have left them: 40 people, two sites, a scanner that brightens
+Simulated participant-level maps: 40 participants, two sites, a scanner that brightens
 and tilts its maps, and four in five of the patients on it.
 """
 

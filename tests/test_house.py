@@ -39,7 +39,7 @@ def lengths(path: Path) -> dict[str, int]:
 
 
 def listed_options(program: str) -> set[str]:
-    """Every long option that a program's --help tells."""
+    """Every long option that a program's --help lists."""
     entry = "main" if program == "pellucid" else "phantom"
     code = f"from bids_app import run; run.{entry}(['--help'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -222,7 +222,7 @@ def test_graphs_contain_more_than_25_make_node_calls():
 
 
 def private_names(path: Path) -> list[str]:
-    """What a file takes from a module of the package though its name begins with an underscore."""
+    """The private names that a file imports from modules of the package."""
     tree, modules, private = ast.parse(path.read_text()), set(), []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("bids_app"):

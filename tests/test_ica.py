@@ -30,7 +30,7 @@ def blobs():
 
 
 def person(seed):
-    """Series (voxels, time) in which every place has a course of its own."""
+    """Series (voxels, time) in which every blob has a separate time course."""
     rng = np.random.default_rng(seed)
     courses = rng.standard_normal((SOURCES, TIME)) * 4
     return (blobs().T @ courses + rng.standard_normal((GRID.voxels, TIME))).astype(np.float32)
@@ -43,7 +43,7 @@ def series():
 
 @pytest.fixture(scope="module")
 def found(series):
-    """The ICA of all, with references of which the second is turned upside down."""
+    """The ICA of all participants, with the second reference inverted."""
     signs = np.array([1, -1, 1, 1, 1])
     return ica.fit(series, (blobs() * signs[:, None]).T, GRID, components=6, seed=3)
 
@@ -167,7 +167,7 @@ def test_all_unmatched_networks_are_named_with_the_fold_in_one_message(gathered,
         assert words in str(message.value)
     assert str(message.value).count("(|r| = ") == 6
     assert "\n" not in str(message.value)
-    wanted = {**PLAN, "maps": ["ica-B"]}  # who asks for B alone is not told of the others
+    wanted = {**PLAN, "maps": ["ica-B"]}  # if only B is requested, the others are not reported
     assert check_components(plan=wanted, work=str(work), **folders) == {"ica-B": 1}
     rows = json.loads((work / "ica" / "told.json").read_text())
     assert {row["place"] for row in rows} == {"1_1", "2_3", "inner_1_2_1_4"}

@@ -24,7 +24,7 @@ ASKED = ("SMN", "DMN")  # with the two participants of an inner fold an ICA does
 
 
 def invented(out: Path, person: str, *, shape=(6, 5, 4), volumes=30, run: str | None = None) -> Path:
-    """A series where the participant level would have left it."""
+    """A series where the participant level would write it."""
     place = out / f"sub-{person}" / "func"
     place.mkdir(parents=True, exist_ok=True)
     named = f"_run-{run}" if run else ""
@@ -95,7 +95,7 @@ def test_map_of_one_network_has_the_description_of_the_base_map():
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory, with_template):
-    """Eight people whose region is tied more closely to its network in patients: BIDS, and OUT_DIR of both levels."""
+    """Eight participants with stronger regional connectivity in patients: BIDS, OUT_DIR and the group folder."""
     from bids_app.phantom.write import write
 
     home = tmp_path_factory.mktemp("ica")
@@ -185,7 +185,7 @@ def test_applying_saved_models_reproduces_out_of_fold_predictions(ran, tmp_path)
     predictions = pd.read_csv(out / "group" / "again" / "predictions.tsv", sep="\t")
     before = pd.read_csv(group / "predictions.tsv", sep="\t").query("cell == 'svm/ica-SMN'")
     now = predictions.query("cell == 'svm/ica-SMN'").set_index("participant_id")["probability_patient"]
-    # a participant is asked of the two models that held them out: one a repeat
+    # each participant is predicted by the two models that held them out, one per repeat
     expected = before.groupby("participant_id")["probability_patient"].mean()
     np.testing.assert_allclose(now.loc[expected.index], expected, atol=1e-5)
 

@@ -28,7 +28,7 @@ def chosen(tmp_path, **given):
 
 
 def people(number=PEOPLE):
-    """Sex, site and age each go their own way; `side` is the site by another name."""
+    """Sex, site and age are unrelated; `side` is the site under another name."""
     table = pd.DataFrame({"participant_id": [f"sub-{one:02}" for one in range(1, number + 1)]})
     table["sex"] = np.array(SEXES)[np.arange(number) % 2]
     table["site"] = np.array(["A", "B"])[np.arange(number) // 2 % 2]
@@ -87,7 +87,7 @@ def test_permutation_is_not_restricted_to_sites_when_site_is_the_label(tmp_path)
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, with_template, invented_gm):
-    """BIDS and OUT_DIR: men have more in front, and the participants of site A have more behind."""
+    """BIDS and OUT_DIR: men have higher frontal values, and participants of site A higher posterior values."""
     home = tmp_path_factory.mktemp("label")
     bids, out = home / "bids", home / "out"
     bids.mkdir()

@@ -15,7 +15,7 @@ from bids_app.training.training_config import TrainingConfig, config_from_module
 
 
 def plainly(network, x, y, *, epochs, rate, decay, size, seed):
-    """AdamW, a cosine, class weights and clipping, written out: the definition that the loop is held to."""
+    """AdamW, a cosine, class weights and clipping, written out as the reference for the loop."""
     network.train()
     weights = torch.tensor(len(y) / (2 * np.bincount(y)), dtype=torch.float32)
     parts = -(-len(y) // size)
@@ -170,7 +170,7 @@ class TestInstances:
         x, y = people(6, effect=0.3)
         sliced, single = Sliced(), Sliced()
         history = train(sliced, x, y, epochs=1, batch_size=6, instances=True)
-        # the same as slices that are participants of their own
+        # the same as treating each slice as a separate participant
         torch.nn.functional.cross_entropy(
             single.linear(torch.from_numpy(x.reshape(18, 72))), torch.from_numpy(y.repeat(3))
         ).backward()

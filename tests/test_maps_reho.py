@@ -18,7 +18,7 @@ SHAPE = (6, 5, 4)
 
 @pytest.fixture(params=["numba", "numpy"])
 def way(request, monkeypatch):
-    """Both ways through the kernels."""
+    """Both implementations of the kernels."""
     if request.param == "numpy":
         monkeypatch.setattr(_jit, "available", lambda: False)
     elif not _jit.available():

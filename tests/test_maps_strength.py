@@ -10,7 +10,7 @@ from bids_app.maps._strength import MAX_R, STRENGTHS, TILE
 
 @pytest.fixture(params=["numba", "numpy"])
 def way(request, monkeypatch):
-    """Both ways through the kernels."""
+    """Both implementations of the kernels."""
     if request.param == "numpy":
         monkeypatch.setattr(_jit, "available", lambda: False)
     elif not _jit.available():

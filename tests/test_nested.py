@@ -25,7 +25,7 @@ def test_held_out_predictions_come_from_the_model_selected_in_each_fold():
 
 @pytest.mark.slow
 def test_inner_scores_equal_an_analysis_of_training_participants_only(phantom_maps, tmp_path):
-    """Fold 1's inner score of the SVM is what the group level finds for its training people and its inner folds."""
+    """Fold 1's inner score of the SVM equals that of a group run on the training participants and inner folds."""
     bids, out = phantom_maps
     options = ["--label", "group", "--classes", "control", "patient", "--sloppy", "--nprocs", "2"]
     options += ["--covariates", "none", "--permutations", "0", "--explainers", "weights"]

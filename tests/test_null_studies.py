@@ -1,5 +1,5 @@
-"""Two hundred studies without an effect: how many claim anything, by either of the default cells. The family-wise rate
-is held at 0.05, so about ten.
+"""Two hundred null studies: how many make a claim with either of the default models. The family-wise error rate
+is controlled at 0.05, so about ten are expected.
 
 Run it with `scripts/test -m slow -s tests/test_null_studies.py`; it prints every p that is claimed.
 """

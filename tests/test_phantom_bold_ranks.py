@@ -1,4 +1,4 @@
-"""An effect planted in BOLD stands out where it was planted, in the map made for it: ten seeds chosen beforehand.
+"""An effect planted in BOLD is localised by the map intended for it: ten seeds chosen beforehand.
 
 Regions are ranked by the t value between patients and controls of their means, without any classifier. Run it with
 `scripts/test -m slow -s tests/test_phantom_bold_ranks.py`; it prints every rank. `-k amplitude` is a third of it.
@@ -22,7 +22,7 @@ from bids_app.phantom.write import write
 pytestmark = pytest.mark.slow
 SEEDS = range(1, 11)
 REGION, PEOPLE = "Putamen_L", 24
-VOLUMES = 240  # 120 leave 8 degrees of freedom in the band, by which no regional homogeneity can be told
+VOLUMES = 240  # 120 leave 8 degrees of freedom in the band, too few to estimate regional homogeneity
 SPACE = "MNI152NLin2009cAsym"
 MAPS = ("alff", "falff", "reho", "fcs", "rfcs", "networks")
 CHOSEN = {"denoise": "24p-wm-csf", "band": [0.01, 0.08], "fd_threshold": 0.5}
@@ -118,8 +118,8 @@ def _placed(kept, mask):
     return resample_atlas(cache=str(kept), name="aal", template={**made, "mask": mask}, **options)
 
 
-# Of 24 people. What a region gains of its network's course is a small part of what a voxel shares with a whole brain,
-# or a region with all others.
+# Of 24 participants. The planted gain in network connectivity is small relative to that with the whole brain
+# or with all other regions.
 FAINT = pytest.mark.xfail(
     reason="fcs has it among the first three in 2 of 10 seeds, rfcs in 3, when they were last run"
 )

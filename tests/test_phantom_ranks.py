@@ -1,4 +1,4 @@
-"""Planted effects are found where they were planted, and nothing where nothing was: ten seeds chosen beforehand.
+"""Planted effects are localised, and none are claimed without an effect: ten seeds chosen beforehand.
 
 Run it with `scripts/test -m slow -s tests/test_phantom_ranks.py`; it prints every figure.
 """

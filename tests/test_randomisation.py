@@ -1,4 +1,4 @@
-"""Which methods keep their picture when all a network has learnt is shuffled, and that it takes depth to keep it.
+"""Which methods keep their heatmap when all parameters are shuffled, and that this requires a deep network.
 
 Adebayo et al. 2018 (networks of dozens of layers, photographs) found that guided backpropagation does, and gradients
 and Grad-CAM do not. `scripts/test -m slow -s tests/test_randomisation.py` prints the figures of docs/explaining.md.

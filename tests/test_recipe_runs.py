@@ -1,4 +1,4 @@
-"""Each recipe, both levels, with --sloppy on invented participants of its modality: a table of all cells, with -s.
+"""Each recipe, both levels, with --sloppy on simulated participants of its modality: a table of all models, with -s.
 
 Run it with `scripts/test -m slow -s tests/test_recipe_runs.py`; `-k NAME` for one. What is planted is large, so that it
 is found with so few participants; `rank` is that of the planted region among those of the first atlas, by its mean.

@@ -23,7 +23,7 @@ def made(request):
     mean = MeanHeatmap("svm/gm", "weights", "patient", 5, "u", request.param, people.mean(axis=0), folds,
                 right=people[:4].mean(axis=0), wrong=people[4], calls=(4, 1))  # fmt: skip
     p = np.array([np.nan, 0.25, 0.5, 0.75])
-    placed = zip((0, 0, 0, 2, 2), people, strict=True)  # fold 1 held nobody of the class out
+    placed = zip((0, 0, 0, 2, 2), people, strict=True)  # fold 1 held out no participant of the class
     table, of_folds = tabulate_regions(mean, placed, labels, ABOUT, grid, p_size=p, resolution_mm=8.0)
     return table.set_index("region"), of_folds, people, folds, labels.ravel(), request.param
 

@@ -32,7 +32,7 @@ def chosen(folder: Path, **options: object) -> settings.Settings:
 
 
 def run_participants(folder: Path, functions: dict[str, str]) -> None:
-    """A graph of one step a participant."""
+    """A graph of one step per participant."""
     whole = Workflow("participants", base_dir=str(folder / "work"))
     for name, function in functions.items():
         part = Workflow(f"{name}_0a1b")

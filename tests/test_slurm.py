@@ -28,12 +28,12 @@ HERE = __name__
 
 @pytest.fixture(autouse=True)
 def named(monkeypatch):
-    """As the program sets it before all else."""
+    """As the program sets it at the start."""
     monkeypatch.setenv("LOGNAME", getpass.getuser())
 
 
 def tell(*, folder: str, label: str, seconds: float) -> str:
-    """Leave what SLURM gave this job, and when it began and ended."""
+    """Record the resources that SLURM gave this job, and its start and end."""
     begin = time.time()
     time.sleep(seconds)
     given = {name: os.environ.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_MEM_PER_NODE", "SLURM_CPUS_PER_TASK")}
@@ -66,7 +66,7 @@ def run(folder: Path, *, mem_gb: dict[str, float], function: str = "tell", mem_m
 
 
 def at_once(told: dict[str, dict[str, float]]) -> int:
-    """How many ran at the same moment, at most."""
+    """The largest number of concurrent jobs."""
     return max(sum(two["begin"] <= one["begin"] < two["end"] for two in told.values()) for one in told.values())
 
 

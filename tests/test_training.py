@@ -91,7 +91,7 @@ class TestDetection:
         assert sorted(table["participant_id"]) == [f"{row:03}" for row in range(24)]
         assert scores.score_table(table, CLASSES)["balanced_accuracy"][0] >= 0.8
         assert np.load(parts[0] / f"heatmap_{method}.npy").shape == (8, 2, planted.size)
-        # what is published: the mean over all held-out patients, each model's maps in units of its own spread
+        # the published map: the mean over all held-out patients, each model's maps in units of its own spread
         (patients,) = (mean for mean in results.average_heatmaps(parts, "cell", CLASSES) if mean.explained == "patient")
         assert patients.people == 12
         shown = patients.values
@@ -137,7 +137,7 @@ class TestFold:
         assert "network" in told["gradcam"]["refused"]
         assert not (folder / "heatmap_gradcam.npy").exists()
         assert np.load(folder / "model_pattern.npy").shape == (2, planted.size)
-        # what is told of the training participants is the SD of their maps
+        # only the SD of the training maps is stored
         model = models.load(folder / "model")
         people = everyone(common).select(splits[0].train)
         linear = model.module.linear.weight.detach().numpy()

@@ -1,4 +1,4 @@
-"""Which heatmaps find what was planted: every explainer of every classifier, over ten seeds chosen beforehand.
+"""Which heatmaps localise the planted effect: every explainer of every classifier, over ten seeds chosen beforehand.
 
 Maps are invented: smooth noise in an ellipsoid, less an effect in one sphere in patients; and the same with a
 suppressor, noise that the sphere shares with a second one, which has no effect of its own (Haufe et al. 2014; Wilming
@@ -112,7 +112,7 @@ def _images(random, patient, kind):
 
 
 def _blocks():
-    """Regions for occlusion, which know nothing of the spheres: blocks of five voxels an edge."""
+    """Regions for occlusion, independent of the spheres: blocks of five voxels per edge."""
     steps = [np.arange(edge) // 5 for edge in SHAPE]
     return 1 + steps[0][:, None, None] * 100 + steps[1][None, :, None] * 10 + steps[2][None, None, :]
 

@@ -18,7 +18,7 @@ NONE = np.zeros((PEOPLE, 0))
 
 @pytest.fixture
 def grid():
-    """A ball in a box that is larger than it."""
+    """A ball inside a larger box."""
     places = np.indices((7, 8, 9)) - np.array([3, 4, 4])[:, None, None, None]
     return Grid(np.square(places).sum(axis=0) <= 7, np.diag([3.0, 3, 3, 1]))
 
@@ -61,7 +61,7 @@ def tfce_by_hand(t, grid):
 
 
 def orders(people, permutations, seed):
-    """The orders in which nilearn puts participants, each after the one before."""
+    """The successive permutations drawn by nilearn."""
     random = np.random.RandomState(np.random.RandomState(seed).randint(1, np.iinfo(np.int32).max - 1))
     now = np.arange(people)
     for _ in range(permutations):

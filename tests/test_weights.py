@@ -54,7 +54,7 @@ def test_hub_cache_is_searched_by_default_and_skipped_with_weights_none(tmp_path
 
 
 def text_tower():
-    """Names and shapes of what else stands in BiomedCLIP's file: PubMedBERT as open_clip writes it."""
+    """Names and shapes of the other tensors in BiomedCLIP's file: PubMedBERT as written by open_clip."""
     width, rows = 768, {"word": 30522, "position": 512, "token_type": 2}
     result = {f"embeddings.{name}_embeddings.weight": (count, width) for name, count in rows.items()}
     norms = ["embeddings.LayerNorm"]
@@ -73,7 +73,7 @@ def text_tower():
 
 @pytest.fixture
 def invented(tmp_path, invented_gm):
-    """The words of a group run over invented maps of eight participants."""
+    """The arguments of a group run on simulated maps of eight participants."""
     bids, out, random = tmp_path / "bids", tmp_path / "out", np.random.default_rng(0)
     bids.mkdir()
     (bids / "dataset_description.json").write_text('{"Name": "invented", "BIDSVersion": "1.10.0"}')

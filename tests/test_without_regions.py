@@ -37,7 +37,7 @@ def centres(shape, affine):
 
 
 def plant(bids, person, subjects):
-    """A wmparc.mgz, ordered as FreeSurfer's (LIA), on a grid of its own, with balls in it; returns where they are."""
+    """A wmparc.mgz, ordered as FreeSurfer's (LIA), on a separate grid, with planted balls; returns their positions."""
     t1w = nib.load(bids / f"sub-{person}" / "anat" / f"sub-{person}_T1w.nii.gz")
     brain = t1w.get_fdata() > 0
     middle = centres(t1w.shape, t1w.affine)[brain].mean(axis=0)
@@ -57,7 +57,7 @@ def plant(bids, person, subjects):
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory, with_template):
-    """Two people's t1w as they are, and less regions: of one by a planted wmparc, of one who has none by the atlas."""
+    """Two t1w maps with and without regions: one by a planted wmparc, the other, lacking it, by the atlas."""
     home = tmp_path_factory.mktemp("without")
     bids = write(home / "bids", people=4, resolution=4.0, random_seed=3)
     planted = plant(bids, "01", home / "subjects")
@@ -80,7 +80,7 @@ def stated(home, person):
 
 
 def in_scanner(home, person, points):
-    """Template points (..., 3), RAS in mm, in the person's own space, by the affine that stands beside the maps."""
+    """Template points (..., 3), RAS in mm, in native space, by the affine written beside the maps."""
     (file,) = (home / "less" / f"sub-{person}" / "anat").glob("*_desc-affine1_xfm.mat")
     transform = ants.read_transform(str(file))
     numbers, centre = np.array(transform.parameters), np.array(transform.fixed_parameters)

@@ -25,7 +25,7 @@ GB = 0.2
 
 
 def count(*, folder: str, label: str) -> str:
-    """Leave a line in a file of this name each time it is called."""
+    """Append a line to the file of this label on each call."""
     with (Path(folder) / label).open("a") as file:
         file.write(f"{os.getpid()} {Path.cwd()}\n")
     return label
@@ -36,7 +36,7 @@ def last(*, folder: str, label: str, before: str) -> str:
 
 
 def die(*, folder: str, label: str) -> str:
-    """End as a process does whose memory the kernel wants back, unless a file says that all is well now."""
+    """End like a process killed by the kernel for lack of memory, unless the file `well` exists."""
     if not (Path(folder) / "well").exists():
         os.kill(os.getpid(), signal.SIGKILL)
     return count(folder=folder, label=label)
@@ -71,7 +71,7 @@ def person(folder: Path, name: str, function: str) -> Workflow:
 
 
 def run(folder: Path, people: dict[str, str], *words: tuple[str, object]) -> dict[str, str]:
-    """Run a graph of participants; returns the reason of everyone whose last step left nothing."""
+    """Run a graph of participants; returns the failure reason of each participant without a final output."""
     whole = Workflow("whole", base_dir=str(folder / "work"))
     for name, function in people.items():
         part = person(folder, name, function)
