@@ -1,3 +1,3 @@
-"""Pellucid: a BIDS App that classifies people by diagnosis from MRI and shows where the evidence lies."""
+"""Pellucid: a BIDS App that classifies participants by diagnosis from MRI and shows where the evidence lies."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Spine 4: maps -> two halves at random -> simulated studies -> what a study of these people could find."""
+"""Spine 4: maps -> two halves at random -> simulated studies -> what a study of these participants could find."""
 
 import logging
 from dataclasses import replace

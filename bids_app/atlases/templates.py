@@ -28,7 +28,7 @@ _EMBEDDED = {
 }
 _PRIOR = "nilearn/datasets/data/mni_icbm152_{tissue}_tal_nlin_sym_09a_converted.nii.gz"
 
-# Adult people only: TemplateFlow also has infants and animals, and a mask taken from those would be wrong.
+# Adult participants only: TemplateFlow also has infants and animals, and a mask taken from those would be wrong.
 _HEADS = (
     "MNI152NLin2009cAsym",
     "MNI152NLin6Asym",

@@ -4,13 +4,13 @@ import os
 from pathlib import Path
 
 _OBJECTS = "/annex/objects/"
-_LONGEST_POINTER = 4096  # bytes; a compressed image that is smaller does not decode as one line of text
+_LONGEST_POINTER = 4096  # bytes; a smaller compressed image does not decode as one line of text
 
 
 def why_unreadable(path: Path, root: Path) -> str | None:
     """Return None where `path` can be opened as an image file, else the reason as a sentence with what to do.
 
-    `root` is the data set's folder. Knows git-annex's links into `.git/annex/objects`, be they real links, text files
+    `root` is the data set's folder. Recognises git-annex's links into `.git/annex/objects`: symbolic links, text files
     on file systems without links, or pointers of unlocked files (git-annex documentation, "pointer file").
     """
     if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 - Path.exists raises on some loops
@@ -39,7 +39,7 @@ def _pointer(beginning: bytes) -> str | None:
 
 
 def _explain_pointer(path: Path, pointer: str, root: Path) -> str:
-    if pointer.startswith(_OBJECTS):  # an unlocked file's pointer does not say where its annex lies
+    if pointer.startswith(_OBJECTS):  # the pointer of an unlocked file does not contain the location of its annex
         return _explain_not_fetched(path, root)
     target = os.path.realpath(path.parent / pointer)
     if not os.path.exists(target):  # noqa: PTH110
@@ -62,7 +62,7 @@ def _explain_link(path: Path, root: Path) -> str:
 
 
 def _explain_target(path: Path, target: str, root: Path) -> str:
-    """Tell an annex that lies elsewhere and cannot be seen from one that lacks the object."""
+    """Distinguish an annex elsewhere that is not accessible from one without the object."""
     annex = Path(target.split(_OBJECTS)[0]) / "annex"
     inside = Path(target).is_relative_to(os.path.realpath(root))
     if inside or (annex / "objects").is_dir():
@@ -78,7 +78,7 @@ def _explain_not_fetched(path: Path, root: Path) -> str:
 
 
 def _relative_path(path: Path, root: Path) -> str:
-    """Return the path as one in the data set would type it; the name alone where it lies elsewhere."""
+    """Return the path relative to the data set; the name alone if it is elsewhere."""
     for file, top in ((path.absolute(), root.absolute()), (path.parent.resolve() / path.name, root.resolve())):
         if file.is_relative_to(top):
             return file.relative_to(top).as_posix()

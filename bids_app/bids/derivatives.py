@@ -1,4 +1,4 @@
-"""What other pipelines have made of a person's scans."""
+"""Derivatives of a participant's scans by other pipelines."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,9 @@ class FmriprepAnatomy:
 def find_fmriprep_anatomy(
     root: Path, participant: str, session: str | None, *, space: str = "MNI152NLin2009cAsym"
 ) -> FmriprepAnatomy:
-    """Find what fMRIPrep wrote about a person's anatomy; in the person's own folder where the session's has nothing.
+    """Find fMRIPrep's anatomical derivatives of a session, or of the participant if the session's folder has none.
 
-    Raises MissingInputError that names what is lacking.
+    Raises MissingInputError that names what is missing.
     """
     patterns = {
         "t1w": BidsFile(None, None, "T1w", ".nii.gz", {"desc": "preproc"}),
@@ -56,9 +56,9 @@ def find_fmriprep_anatomy(
 
 
 def find_wmparc(root: Path, participant: str, session: str | None, *, alone: bool) -> Path:
-    """Find a person's wmparc.mgz in FreeSurfer's subjects: of the session, or, where `alone`, of the person.
+    """Find wmparc.mgz in FreeSurfer's subjects folder: the session's, or the participant's if `alone`.
 
-    Raises MissingInputError that says where it was looked for.
+    Raises MissingInputError with the paths that were tried.
     """
     person = session_name(participant, None)
     names = [*([session_name(participant, session)] if session else []), *([person] if alone or not session else [])]

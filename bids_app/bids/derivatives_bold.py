@@ -1,4 +1,4 @@
-"""The BOLD runs that fMRIPrep has preprocessed, found as it names them (BIDS Derivatives; fMRIPrep 1.2 and later)."""
+"""BOLD runs preprocessed by fMRIPrep, found by its file names (BIDS Derivatives; fMRIPrep 1.2 and later)."""
 
 import logging
 from collections.abc import Sequence
@@ -21,7 +21,8 @@ _SPACE = ("space", "cohort", "res", "den")
 class FmriprepRun:
     """A preprocessed run in standard space: 4D image, brain mask on its grid, table of confounds; `tr` in seconds.
 
-    `tr` is what the sidecar states, None where it states nothing. `label` tells the run from the person's other runs.
+    `tr` is that of the sidecar, None if it has none. `label` distinguishes the
+    participant's runs.
     """
 
     bold: Path
@@ -35,7 +36,7 @@ class FmriprepRun:
 
 
 def find_fmriprep_sessions(root: Path, participant: str) -> list[str | None]:
-    """The sessions of a person with a func folder, by label; None stands for the person's own."""
+    """The sessions of a participant with a func folder, by label; None stands for the participant's own."""
     person = root / session_name(participant, None)
     sessions: list[str | None] = [None] if (person / "func").is_dir() else []
     labels = [name.removeprefix("ses-") for name in list_names(person) if name.startswith("ses-")]
@@ -52,11 +53,11 @@ def find_fmriprep_runs(
     resolution: str | None = None,
     desc: str = "preproc",
 ) -> list[FmriprepRun]:
-    """List a person's preprocessed runs in `space`, by name; of a run at several resolutions one is taken.
+    """List a participant's preprocessed runs in `space`, by name; one resolution per run.
 
-    `resolution` is the value of res- that is preferred; else the run at its own resolution, else the first by name.
-    `desc` is "preproc", or "smoothAROMAnonaggr" for ICA-AROMA. Only the person's own folder is listed. Raises
-    MissingInputError that names all that is lacking, UsageError for several tasks of which none is named.
+    `resolution` is the preferred value of res-; otherwise native resolution, otherwise the first by name.
+    `desc` is "preproc", or "smoothAROMAnonaggr" for ICA-AROMA. Only the participant's own folder is listed. Raises
+    MissingInputError that names everything missing, UsageError for several tasks if none is selected.
     """
     folder = outputs.folder(root, participant, session, "func")
     files = _list_files(folder, participant, session)
@@ -108,7 +109,7 @@ def _is_image(file: BidsFile, desc: str) -> bool:
 
 
 def _describe_images(images: Sequence[BidsFile]) -> str:
-    """What else is there, which is most often what went wrong."""
+    """What exists instead, which usually shows what went wrong."""
     fields = [file.entities for file in images]
     pairs = sorted({f"task-{labels['task']} in {labels.get('space', 'native space')}" for labels in fields})
     return f"there is {'; '.join(pairs)}" if pairs else "there is no such image for any task or space"
@@ -126,7 +127,7 @@ def _choose_resolution(copies: list[BidsFile], resolution: str | None, participa
 
 
 def _find_companions(bold: BidsFile, files: Sequence[BidsFile]) -> tuple[dict[str, str], list[str]]:
-    """The names of a run's `mask` and `confounds`, and, without person and session, of those that it lacks."""
+    """The names of a run's `mask` and `confounds`, and, without participant and session, of those missing."""
     of_no_space = {entity: value for entity, value in bold.entities.items() if entity not in _SPACE}
     table = replace(bold, extension=".tsv", entities={**of_no_space, "desc": "confounds"})
     patterns = {

@@ -1,4 +1,4 @@
-"""What OUT_DIR says of itself: dataset_description.json, README.md, .bidsignore."""
+"""The description of OUT_DIR: dataset_description.json, README.md, .bidsignore."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from bids_app.bids.outputs import write_root
 
 BIDS_VERSION = "1.10.0"
 
-# Folders stand here without a slash: the validator does not honour a trailing one.
+# Folders are written without a trailing slash, which the validator does not support.
 BIDSIGNORE = (
     "*_boldmap.*", "*_statmap.*", "*_timeseries.*", "*_relmat.*", "*_xfm.*", "*_morph.*", "*.html", "qc.tsv", "figures",
     "group", "log", "logs", ".tmp", ".work",
@@ -68,19 +68,19 @@ def describe(out: Path, *, bids_dir: Path, derivatives: Mapping[str, Path]) -> N
 
 
 def _description(folder: Path) -> dict[str, object]:
-    """Return what a data set says of itself; nothing where --skip-bids-validation let it pass without."""
+    """Return the description of a data set; empty if it has none (--skip-bids-validation)."""
     file = folder / "dataset_description.json"
     if not file.is_file():
         return {}
     try:
         content = json.loads(file.read_bytes())
     except ValueError:
-        return {}  # `open_dataset` has refused it, or was told not to
+        return {}  # `open_dataset` has refused it, unless it was not to validate
     return content if isinstance(content, dict) else {}
 
 
 def _source(metadata: Mapping[str, object]) -> dict[str, str]:
-    """Return what identifies a source everywhere: its DOI, and the version where one is stated."""
+    """Return the identifiers of a source: its DOI, and the version if stated."""
     doi, version = metadata.get("DatasetDOI"), metadata.get("DatasetVersion")
     return {key: str(value) for key, value in (("DOI", doi), ("Version", version)) if value}
 

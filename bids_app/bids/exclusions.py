@@ -1,4 +1,4 @@
-"""--exclude FILE: people, or sessions of people, who are left out and why."""
+"""--exclude FILE: participants or sessions to exclude, and why."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,16 +9,16 @@ Exclusions = Mapping[tuple[str, str | None], str]
 
 
 def read(path: Path | None) -> Exclusions:
-    """Reason by person and session, labels without "sub-" and "ses-"; session None: the whole person.
+    """Reason by participant and session, labels without "sub-" and "ses-"; session None: all sessions.
 
-    A table separated by tabs: participant_id, and if wanted session_id (n/a: all of them) and reason. Raises
-    MissingInputError without the file, DataError without the column or without anyone's name in a line.
+    A tab-separated table: participant_id, and optionally session_id (n/a: all of them) and reason. Raises
+    MissingInputError without the file, DataError without the column or for a line without participant.
     """
     if path is None:
         return {}
     if not path.is_file():
         raise MissingInputError(f"--exclude: there is no file {path}")
-    import pandas as pd  # a fifth of a second, and most runs exclude nobody
+    import pandas as pd  # takes a fifth of a second, and most runs have no exclusions
 
     table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, na_values=["n/a", ""])
     if "participant_id" not in table:
@@ -35,5 +35,5 @@ def read(path: Path | None) -> Exclusions:
 
 
 def reason(exclusions: Exclusions, person: str, session: str | None) -> str | None:
-    """Why this session is left out, or None."""
+    """The reason for excluding this session, or None."""
     return exclusions.get((person, None)) or exclusions.get((person, session))

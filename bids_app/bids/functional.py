@@ -1,4 +1,4 @@
-"""A person's BOLD runs in the input data set, and the scanner that measured each."""
+"""A participant's BOLD runs in the input data set, and the scanner that measured each."""
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
@@ -16,7 +16,7 @@ log = logging.getLogger("pellucid")
 
 @dataclass(frozen=True)
 class BoldScan:
-    """One run of one person. `label` is what tells it from the person's other runs, as it stands in the file's name."""
+    """One run. `label` distinguishes it from the participant's other runs, as in the file's name."""
 
     participant: str
     session: str | None
@@ -34,10 +34,10 @@ def bold_scans(
     task: str | None = None,
     filters: Mapping[str, object] | None = None,
 ) -> list[BoldScan]:
-    """List all BOLD runs of a person, by session and name; single-band references and phase images are no runs.
+    """List all BOLD runs of a participant, by session and name; single-band references and phase images are not runs.
 
-    `filters` is the `bold` entry of a BIDS filter file. A broken link counts as an image: its name is there.
-    Raises UsageError for several tasks of which none is named, for several echoes, for an unknown entity.
+    `filters` is the `bold` entry of a BIDS filter file. A broken link counts as an image.
+    Raises UsageError for several tasks if none is selected, for several echoes, and for an unknown entity.
     """
     scans: list[tuple[BidsFile, BoldScan]] = []
     for session, folder in session_folders(dataset.root, participant, sessions, "func"):
@@ -59,9 +59,9 @@ def bold_scans(
 
 
 def choose_task(tasks: Collection[str], wanted: str | None, participant: str) -> str | None:
-    """The task that is used: the one asked for, else the only one there is; None where there is none.
+    """The task to use: the requested one, otherwise the only one; None if there is none.
 
-    Raises UsageError where none was asked for and there are several.
+    Raises UsageError for several tasks if none was requested.
     """
     if wanted is not None:
         return wanted.removeprefix("task-")
@@ -74,7 +74,7 @@ def choose_task(tasks: Collection[str], wanted: str | None, participant: str) ->
 
 
 def _refuse_echoes(files: Sequence[BidsFile], participant: str) -> None:
-    """Raise UsageError where a run has several echoes: each alone is a weak image, and they are not combined here."""
+    """Raise UsageError if a run has several echoes: a single echo is suboptimal, and echoes are not combined here."""
     echoes = sorted({file.entities["echo"] for file in files if "echo" in file.entities})
     if len(echoes) > 1:
         raise UsageError(
@@ -85,9 +85,9 @@ def _refuse_echoes(files: Sequence[BidsFile], participant: str) -> None:
 
 
 def read_scanner(root: Path, participant: str, session: str | None, run_label: str) -> dict[str, object]:
-    """What the sidecars say of the scanner of a run, the fields of `SCANNER_FIELDS` only; its image need not be there.
+    """The scanner of a run by its sidecars, limited to `SCANNER_FIELDS`; the image need not exist.
 
-    Raises DataError for a sidecar that cannot be read.
+    Raises DataError for an unreadable sidecar.
     """
     file = BidsFile(participant, session, "bold", ".nii.gz", parse_entities(run_label))
     return read_metadata(root, outputs.folder(root, participant, session, "func") / file.name, SCANNER_FIELDS)

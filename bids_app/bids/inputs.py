@@ -1,4 +1,4 @@
-"""The input data set: its people and their scans."""
+"""The input data set: its participants and their scans."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from bids_app.errors import DataError, NotBidsError, NothingSelectedError, Usage
 
 log = logging.getLogger("pellucid")
 
-# Entities by the names that filters call them; `task` is of BOLD alone.
+# Entities by their names in filter files; `task` is for BOLD only.
 ENTITIES = {
     "task": "task",
     "session": "ses",
@@ -39,7 +39,7 @@ _PERSON = re.compile(r"sub-([0-9a-zA-Z+]+)")
 
 @dataclass(frozen=True)
 class Dataset:
-    """A BIDS data set: its folder, its name and its people (labels without "sub-", sorted)."""
+    """A BIDS data set: its folder, its name and its participants (labels without "sub-", sorted)."""
 
     root: Path
     name: str
@@ -56,9 +56,9 @@ class Scan:
 
 
 def open_dataset(root: Path, *, validate: bool = True) -> Dataset:
-    """Find the people of a BIDS folder, listing nothing but its top.
+    """Find the participants of a BIDS folder; only its top level is listed.
 
-    `validate=False` does without dataset_description.json. Raises NotBidsError.
+    With `validate=False`, dataset_description.json may be missing. Raises NotBidsError.
     """
     root = Path(root)
     if not root.is_dir():
@@ -100,9 +100,9 @@ def _name(root: Path, *, required: bool) -> str:
 
 
 def select(dataset: Dataset, labels: Iterable[str]) -> tuple[str, ...]:
-    """Return the people named by `labels` ("01" or "sub-01"), in the data set's order; all where none is named.
+    """Return the participants named by `labels` ("01" or "sub-01"), in the data set's order; all if no label is given.
 
-    Raises NothingSelectedError for a label that the data set lacks.
+    Raises NothingSelectedError for a label that is not in the data set.
     """
     requested = {label.removeprefix("sub-") for label in labels}
     if not requested:
@@ -123,10 +123,10 @@ def anatomical_scans(
     sessions: Sequence[str] = (),
     filters: Mapping[str, object] | None = None,
 ) -> list[Scan]:
-    """List a person's T1w images, one a session: of several the first by name, the others are logged.
+    """List a participant's T1w images, one per session: the first by name, the others are logged.
 
     `filters` is the `t1w` entry of a BIDS filter file: entity -> value, list of values, or null for "has none".
-    A broken link counts as an image: its name is there. Raises UsageError for an unknown entity.
+    A broken link counts as an image. Raises UsageError for an unknown entity.
     """
     scans = []
     for session, folder in session_folders(dataset.root, participant, sessions, "anat"):
@@ -140,7 +140,7 @@ def anatomical_scans(
 
 
 def list_names(folder: Path) -> list[str]:
-    """Return the names in a folder, sorted; none where there is no such folder. Raises DataError without permission."""
+    """Return the names in a folder, sorted; empty if there is no such folder. Raises DataError without permission."""
     try:
         return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     except PermissionError as error:
@@ -179,7 +179,7 @@ def find_images(
 
 
 def _passes_all(file: BidsFile, datatype: str, filters: Mapping[str, object]) -> bool:
-    # The phase or imaginary part of a complex image shows no anatomy and no signal; it is taken only when asked for.
+    # The phase or imaginary part of a complex image shows neither anatomy nor signal: used only if requested.
     if "part" not in filters and file.entities.get("part", "mag") != "mag":
         return False
     known = {name: short for name, short in ENTITIES.items() if datatype == "func" or name != "task"}
@@ -197,7 +197,7 @@ def _passes_all(file: BidsFile, datatype: str, filters: Mapping[str, object]) ->
 
 
 def passes(label: str | None, wanted: object) -> bool:
-    """Compare one entity with a filter's value; run "1" equals "01", and "*" is any that is there."""
+    """Compare one entity with a filter's value; run "1" equals "01", and "*" is any value."""
     if isinstance(wanted, list | tuple):
         return any(passes(label, alternative) for alternative in wanted)
     if wanted in (None, "Query.NONE"):

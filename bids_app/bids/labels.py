@@ -1,4 +1,4 @@
-"""Where a person's class and covariates come from beside participants.tsv: IDs, phenotype tables, sessions.tsv."""
+"""Where a participant's class and covariates come from beside participants.tsv: IDs, phenotype tables, sessions.tsv."""
 
 import os
 import re
@@ -12,28 +12,28 @@ from bids_app.bids.participants import SYNONYMS, WRITTEN, as_text
 from bids_app.errors import DataError, MissingInputError, UsageError
 
 LABEL = "label_from_id"
-WHOLE = ""  # in place of a session: what holds for the person, whatever the session
+WHOLE = ""  # in place of a session: values that hold for all sessions of the participant
 KEYS = ["participant_id", "session_id"]
 
 
 def people(root: Path, ids: Iterable[str]) -> pd.DataFrame:
     """Read participants.tsv as `participants.read` does; without such a file, a row without columns for each of `ids`.
 
-    For data sets whose classes stand in IDs or in a phenotype table. Raises what `participants.read` raises.
+    For data sets whose classes are in IDs or in a phenotype table. Raises what `participants.read` raises.
     """
     path = root / "participants.tsv"
-    if os.path.lexists(path):  # a broken link is to be told, not passed over
+    if os.path.lexists(path):  # a broken link must be reported, not ignored
         return participants.read(path)
     labels = dict.fromkeys(label.removeprefix("sub-") for label in ids)
     return pd.DataFrame(index=pd.Index(list(labels), dtype=object, name=KEYS[0]))
 
 
 def from_ids(frame: pd.DataFrame, pattern: str) -> pd.DataFrame:
-    r"""Add the column `label_from_id`: what a regular expression finds in each participant label, without "sub-".
+    r"""Add the column `label_from_id`: the match of a regular expression in each participant label, without "sub-".
 
     The value is the group named `label`, or the only group, or without groups the whole match. Of several named groups
-    of which one matches, it is that group's name: `^(?P<patient>\d{3})$|^(?P<control>\d\d)$`. Who does not match, or
-    with nothing, has NA. Raises UsageError for another pattern, and for one that matches nobody.
+    of which one matches, it is that group's name: `^(?P<patient>\d{3})$|^(?P<control>\d\d)$`. A label without a
+    match, or with an empty one, has NA. Raises UsageError for another pattern, and for one without any match.
     """
     try:
         compiled = re.compile(pattern)
@@ -66,12 +66,13 @@ def _label(match: re.Match[str] | None) -> str | None:
 
 
 def with_phenotype(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Join a table of people (a BIDS phenotype/*.tsv, or any with participant_id and tabs) to that of `people`.
+    """Join a table of participants (a BIDS phenotype/*.tsv, or any with participant_id and tabs) to that of `people`.
 
-    What is n/a in one is filled from the other; people who are only in the file are added; age, sex and site are found
-    by their synonyms in both. Of lines with a session_id, only what every one of a person's says is taken, and where
-    the frame says nothing; the rest is for `with_sessions`. Raises MissingInputError without the file, and DataError
-    for values that differ, for a person on several lines without session_id and for what is not separated by tabs.
+    Values that are n/a in one are filled from the other; participants who are only in the file are added; age, sex and
+    site are recognised by their synonyms in both. From lines with a session_id, only values common to all sessions of
+    a participant are used, and only where the frame has none; the rest is for `with_sessions`. Raises
+    MissingInputError without the file, and DataError for values that differ, for several lines per participant without
+    session_id, and for a file that is not tab-separated.
     """
     rows = _phenotype(path)
     whole = rows.index.get_level_values(1) == WHOLE
@@ -81,12 +82,12 @@ def with_phenotype(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def with_sessions(frame: pd.DataFrame, root: Path, *, phenotype: Path | None = None) -> pd.DataFrame:
-    """Index the frame by participant and session, with what sub-*/sub-*_sessions.tsv and `phenotype` say of sessions.
+    """Index the frame by participant and session, with the session values of sub-*/sub-*_sessions.tsv and `phenotype`.
 
-    Session "" is the person: the frame's row, where it says nothing filled with what every session says. A session
-    that is described (label without "ses-") has a row of its own, where it says nothing filled from the person's; one
-    that is not has none. Only tables of people of the frame are read. Raises DataError for a table without session_id
-    or with a session twice, and where the two sources differ; MissingInputError for a table that cannot be read.
+    Session "" is the participant: the frame's row, with missing values filled by those common to all sessions. A
+    session in a table (label without "ses-") has its own row, with missing values filled from the participant's; other
+    sessions have none. Only tables of participants in the frame are read. Raises DataError for a table without
+    session_id or with a duplicated session, and where the two sources differ; MissingInputError for an unreadable one.
     """
     by_participant = {person: _sessions(root, person) for person in frame.index}
     tables = {person: table for person, table in by_participant.items() if table is not None}
@@ -107,7 +108,7 @@ def with_sessions(frame: pd.DataFrame, root: Path, *, phenotype: Path | None = N
 
 
 def _sessions(root: Path, person: str) -> pd.DataFrame | None:
-    """One person's sessions.tsv as written, indexed by session; None without such a file."""
+    """One participant's sessions.tsv as written, indexed by session; None without such a file."""
     path = root / f"sub-{person}" / f"sub-{person}_sessions.tsv"
     if not os.path.lexists(path):
         return None
@@ -137,7 +138,7 @@ def _phenotype(path: Path) -> pd.DataFrame:
 
 
 def _table(path: Path, key: str) -> pd.DataFrame:
-    """Read a table of tab-separated text in which every line that is not empty has the key."""
+    """Read a table of tab-separated text in which every non-empty line has the key."""
     table = participants.strings(path).dropna(how="all")
     if key not in table:
         columns = ", ".join(map(str, table))
@@ -150,7 +151,7 @@ def _table(path: Path, key: str) -> pd.DataFrame:
 
 
 def _restore_written(frame: pd.DataFrame) -> pd.DataFrame:
-    """Take back what `participants.with_synonyms` changed and added; what equals a synonym's column counts as added."""
+    """Undo the changes and additions of `participants.with_synonyms`; a column equal to a synonym's counts as added."""
     table = frame.copy()
     for name in SYNONYMS:
         if name + WRITTEN in table:
@@ -175,9 +176,9 @@ def _add_as_written(*frames: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def _fill(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """All rows and columns of both; where the first says nothing, the second."""
+    """All rows and columns of both; missing values of the first are filled from the second."""
     new = second.index.difference(first.index, sort=False)
-    index = first.index.append(new).astype(first.index.dtype)  # pandas 3 makes str of object
+    index = first.index.append(new).astype(first.index.dtype)  # pandas 3 turns object into str
     filled = first.reindex(index)
     for column, values in second.reindex(index).items():
         filled[column] = filled[column].fillna(values) if column in filled else values
@@ -185,7 +186,7 @@ def _fill(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 
 def _check_agreement(first: pd.DataFrame, second: pd.DataFrame, name: str, other_name: str) -> None:
-    """Raise DataError where two tables say different things of somebody; 30 and 30.0, M and male are the same."""
+    """Raise DataError where two tables disagree about a participant; 30 and 30.0, M and male are the same."""
     index = first.index.intersection(second.index, sort=False)
     for column in first.columns.intersection(second.columns, sort=False):
         values, others = first.loc[index, column], second.loc[index, column]
@@ -210,7 +211,7 @@ def _standardise(values: "pd.Series[str]") -> "pd.Series[str]":
 
 
 def _values_of_all_sessions(rows: pd.DataFrame) -> pd.DataFrame:
-    """For each person what every one of their sessions says, else NA."""
+    """For each participant, the values common to all of their sessions, else NA."""
     grouped = rows.groupby(level=0, sort=False)
     return grouped.first().where(grouped.nunique(dropna=False) == 1)
 

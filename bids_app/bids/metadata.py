@@ -1,4 +1,4 @@
-"""What sidecars say of an image (BIDS 1.10, the inheritance principle)."""
+"""Metadata of an image from its sidecars (BIDS 1.10, the inheritance principle)."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from bids_app.bids.inputs import list_names
 from bids_app.bids.names import BidsFile
 from bids_app.errors import DataError
 
-# Names, places, dates and serial numbers stay behind: these are allow-lists.
+# Allow-lists, so that names, places, dates and serial numbers are never copied.
 SCANNER_FIELDS = (
     "Manufacturer",
     "ManufacturersModelName",
@@ -36,12 +36,12 @@ BOLD_FIELDS = (
 
 
 def read_metadata(root: Path, image: Path, fields: Iterable[str] = SCANNER_FIELDS) -> dict[str, object]:
-    """Return what the sidecars between a data set's top and an image say of it, the given fields only.
+    """Return the given fields of the sidecars between a data set's top folder and an image.
 
-    A JSON file holds for an image with the same suffix and all of the file's entities, in its folder or below; the
-    deeper one wins, and in one folder the one with more entities. The image itself need not be there. Only the folders
-    on the way are listed: indexing a data set of a thousand people takes longer than making a person's maps. Raises
-    DataError for a broken sidecar.
+    A JSON file applies to images with the same suffix and all of its entities, in its folder or below; the
+    deeper one wins, and in one folder the one with more entities. The image itself need not exist. Only the folders
+    on its path are listed: indexing a data set of a thousand participants takes longer than computing the maps of one.
+    Raises DataError for a broken sidecar.
     """
     file = BidsFile.parse(image.name)
     if file is None:
@@ -58,9 +58,9 @@ def read_metadata(root: Path, image: Path, fields: Iterable[str] = SCANNER_FIELD
 
 
 def _applicable_sidecars(names: Iterable[str], image: BidsFile) -> list[str]:
-    """The JSON files among `names` that hold for an image."""
+    """The JSON files among `names` that apply to an image."""
     ending = re.compile(rf"(?:.*_)?{re.escape(image.suffix)}\.json")
-    bare = f"{image.suffix}.json"  # it has no entities, and holds for every image of its kind
+    bare = f"{image.suffix}.json"  # it has no entities, and applies to every image of its kind
     applicable = []
     for name in filter(ending.fullmatch, names):
         sidecar = BidsFile.parse(name)

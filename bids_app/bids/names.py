@@ -1,4 +1,4 @@
-"""Names of BIDS files: taken apart, and spelled."""
+"""Names of BIDS files: parsed and built."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class BidsFile:
 
     @classmethod
     def parse(cls, name: str) -> BidsFile | None:
-        """Take a name apart; None for one that is not of this form."""
+        """Parse a name; None if it does not have this form."""
         match = _NAME.fullmatch(name)
         if match is None:
             return None
@@ -44,7 +44,7 @@ class BidsFile:
     def build(
         cls, participant: str | None, session: str | None, suffix: str, extension: str, **entities: str | None
     ) -> BidsFile:
-        """Put entities in the order of the standard; those that are None are left out.
+        """Put entities in the order of the standard; those that are None are omitted.
 
         A Python keyword takes a trailing underscore (`from_`). Raises ValueError for an entity that BIDS does not know,
         and for a label that is not alphanumeric.
@@ -76,7 +76,7 @@ class BidsFile:
 
     @property
     def run_label(self) -> str:
-        """What tells a run from the others of its participant and session: "task-rest_dir-AP_run-1"."""
+        """What distinguishes a run from the others of its participant and session: "task-rest_dir-AP_run-1"."""
         pairs = [f"{name}-{value}" for name, value in self.entities.items() if name not in _NOT_IN_A_RUN_LABEL]
         return "_".join(pairs)
 
@@ -100,7 +100,7 @@ def session_name(participant: str | None, session: str | None) -> str:
 
 
 def parse_session_name(name: str) -> tuple[str, str | None]:
-    """Participant and session of such a name: sub-01_ses-1 -> 01, 1."""
+    """Participant and session from such a name: sub-01_ses-1 -> 01, 1."""
     participant, _, session = name.removeprefix("sub-").partition("_ses-")
     return participant, session or None
 

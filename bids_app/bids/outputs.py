@@ -1,4 +1,4 @@
-"""How outputs are named, and how they come to stand in the tree only when complete."""
+"""How outputs are named, and how they appear in OUT_DIR only when complete."""
 
 import json
 import os
@@ -19,7 +19,7 @@ STALE_DAYS = 2
 
 
 def label(text: str) -> str:
-    """Drop what a BIDS label may not hold: a_b-c -> abc. Raises DataError where nothing is left."""
+    """Remove characters not allowed in a BIDS label: a_b-c -> abc. Raises DataError if nothing is left."""
     characters = re.sub(r"[^0-9A-Za-z]", "", text)
     if not characters:
         raise DataError(
@@ -29,17 +29,17 @@ def label(text: str) -> str:
 
 
 def camel(text: str) -> str:
-    """Join the words of a text, each with a capital: cnn3d/gm -> Cnn3dGm."""
+    """Join the words of a text, each capitalised: cnn3d/gm -> Cnn3dGm."""
     return label("".join(word[0].upper() + word[1:] for word in re.split(r"[^0-9A-Za-z]+", text) if word))
 
 
 def filename(participant: str | None, session: str | None, suffix: str, extension: str, **entities: str | None) -> str:
-    """The name of a BIDS file, of parts as `BidsFile.build` takes them."""
+    """The name of a BIDS file, from parts as for `BidsFile.build`."""
     return BidsFile.build(participant, session, suffix, extension, **entities).name
 
 
 def folder(out: Path, participant: str | None, session: str | None, datatype: str) -> Path:
-    """Return where files of a kind stand (`anat`, `func`, `figures`, `log`); it is not made."""
+    """Return the folder of files of a kind (`anat`, `func`, `figures`, `log`), without creating it."""
     person = out if participant is None else out / session_name(participant, None)
     return (person if session is None else person / session_name(None, session)) / datatype
 
@@ -75,11 +75,11 @@ def _is_foreign(description: Path) -> bool:
         content = json.loads(description.read_bytes())
         return all(entry["Name"] != "pellucid" for entry in content.get("GeneratedBy", []))
     except (ValueError, AttributeError, TypeError, KeyError):
-        return True  # whatever it is, we did not write it
+        return True  # whatever it is, Pellucid did not write it
 
 
 def _host_id() -> str:
-    """Name this host and its space of process numbers: jobs in containers share the first, not the second."""
+    """Name this host and its PID namespace: jobs in containers share the former, not the latter."""
     namespace = Path("/proc/self/ns/pid")
     inode = namespace.stat().st_ino if namespace.exists() else 0
     return f"{re.sub(r'[^0-9A-Za-z]', '', platform.node())}{inode}"
@@ -87,7 +87,7 @@ def _host_id() -> str:
 
 @contextmanager
 def staging(out: Path) -> Iterator[Path]:
-    """Give a fresh folder under OUT/.tmp to write into; `publish` it before the end, for it is removed then.
+    """Provide a new folder under OUT/.tmp to write into; `publish` it before the end, when it is removed.
 
     Raises CannotWriteError.
     """
@@ -108,7 +108,7 @@ def publish(staged: Path, out: Path) -> list[str]:
     Raises CannotWriteError.
     """
     files = sorted(path.relative_to(staged) for path in staged.rglob("*") if not path.is_dir())
-    # The sort is stable: a page never shows pictures that are not there yet.
+    # The sort is stable: a page never refers to figures that do not exist yet.
     files.sort(key=lambda path: path.suffix == ".html")
     for file in files:
         try:
@@ -120,7 +120,7 @@ def publish(staged: Path, out: Path) -> list[str]:
 
 
 def remove_previous(place: Path, old: Path) -> None:
-    """Take a folder of an earlier run out of the tree, into a staging folder that is removed; none is no error."""
+    """Move a folder of an earlier run into a staging folder that is removed; it need not exist."""
     if place.is_dir():
         place.rename(old / place.name)
 
@@ -132,7 +132,7 @@ def _cannot_write(path: Path, error: OSError) -> CannotWriteError:
 
 
 def sweep(out: Path) -> None:
-    """Remove from OUT/.tmp what killed processes of this host left, and what is 2 days old of other hosts."""
+    """Remove from OUT/.tmp leftovers of killed processes of this host, and those of other hosts after 2 days."""
     if not (out / ".tmp").is_dir():
         return
     for folder in sorted((out / ".tmp").iterdir()):
@@ -157,12 +157,12 @@ def _is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True  # it lives, as another user
+        return True  # it is alive, as another user
     return True
 
 
 def write_root(out: Path, name: str, text: str) -> None:
-    """Write a file of OUT whole or not at all, and only if its content differs, so that many jobs can share OUT.
+    """Write a file of OUT atomically, and only if its content differs, so that many jobs can share OUT.
 
     Raises CannotWriteError.
     """
@@ -187,41 +187,41 @@ def _marker(participant: str, session: str | None, state: str = "done") -> str:
 
 
 def mark_done(out: Path, participant: str, session: str | None, key: str, files: Iterable[str | Path]) -> None:
-    """Note that a person's outputs (paths in OUT) are complete for the settings whose hash is `key`."""
+    """Record that a participant's outputs (paths in OUT) are complete for the settings whose hash is `key`."""
     paths = sorted((out / file).relative_to(out).as_posix() for file in files)
     write_root(out, _marker(participant, session), json.dumps({"key": key, "files": paths}, indent=2) + "\n")
     clear_failed(out, participant, session)
 
 
 def clear_done(out: Path, participant: str, session: str | None) -> None:
-    """Forget that a person was finished, before other outputs take the place of what the note vouches for."""
+    """Delete the completion marker of a participant before their outputs are replaced."""
     (out / _marker(participant, session)).unlink(missing_ok=True)
 
 
 def mark_failed(out: Path, participant: str, session: str | None, reason: str) -> None:
-    """Note why a person failed, for the pages of all jobs that share OUT."""
+    """Record why a participant failed, for the pages of all jobs that share OUT."""
     write_root(out, _marker(participant, session, "failed"), json.dumps({"reason": reason}, indent=2) + "\n")
 
 
 def clear_failed(out: Path, participant: str, session: str | None) -> None:
-    """Forget that a person failed: they are finished."""
+    """Delete the failure marker of a participant who is now complete."""
     (out / _marker(participant, session, "failed")).unlink(missing_ok=True)
 
 
 def failures(out: Path) -> dict[tuple[str, str | None], str]:
-    """The reasons of everyone who failed in any job, by person and session."""
+    """The reasons for all failures in any job, by participant and session."""
     reasons = {}
     for marker in sorted(out.glob("sub-*/log/failed*.json")):
         participant, session = parse_session_name(marker.parts[-3] + marker.stem.removeprefix("failed"))
         try:
             reasons[participant, session] = str(json.loads(marker.read_bytes())["reason"])
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # another job has just taken it away, or it says nothing
+            continue  # another job has just removed it, or it is empty
     return reasons
 
 
 def is_done(out: Path, participant: str, session: str | None, key: str) -> bool:
-    """Say whether a person was finished with the same settings and every output still stands."""
+    """Return whether a participant was completed with the same settings and every output still exists."""
     marker = out / _marker(participant, session)
     if not marker.is_file():
         return False
@@ -229,4 +229,4 @@ def is_done(out: Path, participant: str, session: str | None, key: str) -> bool:
         noted = json.loads(marker.read_bytes())
         return bool(noted["key"] == key) and all((out / file).is_file() for file in noted["files"])
     except (ValueError, KeyError, TypeError):
-        return False  # a marker that cannot be read vouches for nothing: the person is computed again
+        return False  # an unreadable marker is not trusted: the participant is processed again

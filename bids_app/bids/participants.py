@@ -1,4 +1,4 @@
-"""participants.tsv: who the people are, and which class each belongs to."""
+"""participants.tsv: participants, their variables and their classes."""
 
 import logging
 import re
@@ -12,7 +12,7 @@ from bids_app.errors import DataError, MissingInputError, UsageError
 
 log = logging.getLogger("pellucid")
 
-# Compared without case, spaces and signs; the first that a file has is taken.
+# Compared without case, spaces and signs; the first one in a file is used.
 SYNONYMS = {
     "age": (
         "age", "ageyears", "ageinyears", "ageyrs", "ageatscan", "agescan", "scanage", "ageatscanyears", "ageatmri",
@@ -36,7 +36,7 @@ def read(path: Path) -> pd.DataFrame:
     """Read participants.tsv: strings, n/a as NA, indexed by the label without "sub-".
 
     Adds `age` (years, float; "89+" is 89), `sex` ("F", "M", or as written where not recognised) and `site` where a
-    synonym is found. Where a column has such a name already and its values change, those written are kept as
+    synonym is found. If a column already has such a name and its values change, the original ones are kept as
     `age_as_written` and so on. Raises MissingInputError, and DataError for a file without unique participant_id.
     """
     if not path.is_file():
@@ -111,7 +111,7 @@ def as_text(values: "pd.Series[str] | pd.Series[float]") -> "pd.Series[str]":
 
 
 def _years(written: "pd.Series[str]") -> "pd.Series[float]":
-    """Turn ages as people write them into years; what is no number of years is n/a and logged."""
+    """Convert ages to years; a value that is not a number of years becomes n/a and is logged."""
     matches = {value: _AGE.fullmatch(value) for value in written.dropna().unique()}
     if odd := sorted(value for value, match in matches.items() if match is None):
         log.warning("ages that are not a number of years are treated as n/a: %s", ", ".join(odd[:10]))
@@ -120,12 +120,12 @@ def _years(written: "pd.Series[str]") -> "pd.Series[float]":
 
 
 def _sexes(written: "pd.Series[str]") -> "pd.Series[str]":
-    """Write F and M where the word says so; numbers are not guessed at."""
+    """Convert words for female and male to F and M; numeric codes are not interpreted."""
     return written.map(lambda value: value if pd.isna(value) else _SEXES.get(value.lower(), value)).astype("string")
 
 
 def classes(frame: pd.DataFrame, *, column: str, mapping: Mapping[str, Sequence[str]]) -> "pd.Series[str]":
-    """Give each person a class by `mapping` (class -> values of `column`); NA for n/a and for values of no class.
+    """Give each participant a class by `mapping` (class -> values of `column`); NA for n/a and for values of no class.
 
     An empty mapping makes each value a class. Raises DataError for a column or a value that does not exist, and
     UsageError for a value in two classes or more than 10 values without a mapping.

@@ -14,7 +14,7 @@ from bids_app.regions.ale import Study
 
 SUFFIXES = (".tsv", ".json")
 AXES = ["x", "y", "z"]
-DEFAULT_PEOPLE = 20  # of a study without sample size: the width is 9.2 mm, with 10 people 10.0 and with 40 people 8.8
+DEFAULT_PEOPLE = 20  # sample size of a study without one: the width is 9.2 mm (10.0 with 10 participants, 8.8 with 40)
 MAX_DISTANCE_MM = 150.0  # beyond any brain in MNI space
 Row = tuple[str, object, object, object, object, object]
 

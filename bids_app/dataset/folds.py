@@ -18,7 +18,7 @@ MAX_TRIES = 1000  # orders of groups
 
 @dataclass(frozen=True)
 class Split:
-    """Training rows and held-out rows of the samples; `groups` names the person (or family) of every row.
+    """Training rows and held-out rows of the samples; `groups` names the participant (or family) of every row.
 
     Raises DataError when a row or a group is on both sides, or when a side is empty.
     """
@@ -126,10 +126,10 @@ def balanced_folds(
     repeats: int = 1,
     seed: int = 0,
 ) -> list[Split]:
-    """Return `folds` that each hold out `number` random people of every class, nobody twice in a repeat; others train.
+    """Return `folds` that each hold out `number` random participants per class, none twice in a repeat; others train.
 
     Groups (default: every row its own) are whole; people: of each row (default: its group). Raises UsageError for one
-    class, DataError where a class has too few people, or where groups cannot be combined to that number.
+    class, DataError where a class has too few participants, or where groups cannot be combined to that number.
     """
     names = _group_names(classes, groups)
     _check_classes(classes, names)
@@ -181,7 +181,7 @@ def inner_folds(split: Split, classes: Sequence[str], *, folds: int, seed: int) 
 def digest(rows: Iterable[tuple[str, int, int, str]]) -> str:
     """Return a hash of rows of participant, repeat, fold and role, in any order.
 
-    It identifies the whole table, and nobody in it.
+    It identifies the table as a whole, but no participant.
     """
     return hashlib.sha256("\n".join(sorted({"\t".join(map(str, row)) for row in rows})).encode()).hexdigest()
 
@@ -227,7 +227,7 @@ def _smallest_class(classes: Sequence[str], groups: Sequence[str]) -> tuple[int,
 
 
 def _assign_folds(sizes: NDArray[np.int_], number: int, folds: int, seed: int) -> list[int]:
-    """Assign each group to the first held-out fold with room, 0 for none. sizes: people by group and class."""
+    """Assign each group to the first held-out fold with room, 0 for none. sizes: participants by group and class."""
     random = np.random.default_rng(seed)
     for _ in range(MAX_TRIES):
         place, filled = [0] * len(sizes), np.zeros((folds, sizes.shape[1]), int)

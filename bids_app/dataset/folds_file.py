@@ -21,10 +21,10 @@ def read_folds(path: Path, samples: pd.DataFrame, groups: Sequence[str]) -> list
     """Read splits from a table: participant_id, session_id (may be absent), repeat, fold, role (train or test).
 
     samples: those included, in row order of the arrays, with participant_id (without "sub-"), session_id (NA for none)
-    and class; groups: of each row. A line without a session applies to all sessions of the person; the number of people
-    who are not in the analysis is logged. Each sample has a role in every fold, and is held out at most once per
-    repeat. Raises MissingInputError without the file; DataError for a table of another format, and for splits that leak
-    or train without a class.
+    and class; groups: of each row. A line without a session applies to all sessions of the participant; the number of
+    participants who are not in the analysis is logged. Each sample has a role in every fold, and is held out at most
+    once per repeat. Raises MissingInputError without the file; DataError for a table of another format, and for splits
+    that leak or train without a class.
     """
     table, file = read_table(path, OPTION), f"{OPTION} {path.name}"
     people = set(table["participant_id"])
@@ -102,7 +102,7 @@ def _check_values(table: pd.DataFrame, file: str) -> None:
 
 
 def _check_duplicate_lines(table: pd.DataFrame, file: str) -> None:
-    """Raise DataError where a fold has two lines for a person's session, or one for it and one for all sessions."""
+    """Raise DataError where a fold has two lines for one session, or one for it and one for all sessions."""
     key = ["repeat", "fold", "participant_id"]
     whole = table.duplicated(key, keep=False) & table["session_id"].eq(NONE)
     twice = table[table.duplicated([*key, "session_id"]) | whole]

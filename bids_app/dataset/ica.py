@@ -29,7 +29,7 @@ class _LazyImages(Sequence[object]):
     def __len__(self) -> int:
         return len(self.series)
 
-    def __getitem__(self, index: int) -> object:  # type: ignore[override] # nobody asks for slices
+    def __getitem__(self, index: int) -> object:  # type: ignore[override] # slices are not used
         from nibabel.nifti1 import Nifti1Image
 
         values = self.series[index]

@@ -17,7 +17,7 @@ Files = Mapping[str, tuple[Path, ...]]
 FilesBySession = Mapping[tuple[str, str | None], Files]
 SCANNER = ("Manufacturer", "ManufacturersModelName", "ManufacturerModelName", "MagneticFieldStrength")
 CLASS, PERSON = "class of the analysis", ""
-SIDECAR_SCANNER = "scanner_of_sidecar"  # `scanner` may be a column of people
+SIDECAR_SCANNER = "scanner_of_sidecar"  # `scanner` may be a column of participants.tsv
 ONE_SOURCE = (
     "the source of the excluded regions could be correlated with the diagnosis: use one source for all "
     "participants, and run the participant level again with -d freesurfer=SUBJECTS_DIR that contains all of "
@@ -40,17 +40,17 @@ def collect_samples(
     max_mean_fd: float | None = None,
     min_minutes: float | None = None,
 ) -> pd.DataFrame:
-    """Return everyone in participants.tsv and everyone with images, with the reason for each exclusion.
+    """Return all participants in participants.tsv or with images, with the reason for each exclusion.
 
-    frame: variables indexed by participant without "sub-", or by participant and session ("" for the person:
+    frame: variables indexed by participant without "sub-", or by participant and session ("" for the participant:
     bids/labels.py); classes: class name or NA, same index; images: map files by (participant, session) and map, one per
     run; label: the column of the classes; covariates: output column -> column of frame (default age, sex, site);
     excluded: (participant, session or None) -> reason; needed: columns that every included sample has; max_mean_fd
     (mm), min_minutes: limits of motion and of remaining BOLD. Columns: participant_id, session_id, class, used, reason,
     the covariates, tiv (mL), mean_fd (mm), minutes (of BOLD), source, scanner_of_sidecar, and for each map a tuple of
     files, several when runs or sessions are averaged. If no site is known, the scanner in the sidecars takes its place.
-    Raises UsageError for several sessions without `sessions` (first, all, mean), DataError when maps of several people
-    were made with different parameters, MissingInputError for a map without sidecar.
+    Raises UsageError for several sessions without `sessions` (first, all, mean), DataError when maps of several
+    participants were made with different parameters, MissingInputError for a map without sidecar.
     """
     named = COVARIATES if covariates is None else covariates
     out = excluded or {}
@@ -104,7 +104,7 @@ def _index_by_session(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _value_of(known: pd.DataFrame, person: str, session: Any, column: str) -> Any:
-    """Return a session's value of a column, or the person's where the session has no row."""
+    """Return a session's value of a column, or the participant's where the session has no row."""
     if column not in known:
         return pd.NA
     session_key = (person, PERSON if pd.isna(session) else session)
@@ -115,7 +115,7 @@ def _value_of(known: pd.DataFrame, person: str, session: Any, column: str) -> An
 def _exclusion_reason(
     person: str, known: pd.DataFrame, label: str, excluded: Exclusions, sessions: Sequence[str | None]
 ) -> str:
-    """Return why a person is excluded whatever their images; empty if included."""
+    """Return why a participant is excluded whatever their images; empty if included."""
     if (person, PERSON) not in known.index:
         return "not in participants.tsv"
     if (person, None) in excluded:
@@ -127,7 +127,7 @@ def _exclusion_reason(
 
 
 def _join_exclusions(excluded: Exclusions, person: str) -> str:
-    """Return the reasons for a person all of whose sessions are excluded."""
+    """Return the reasons for a participant all of whose sessions are excluded."""
     reasons = [
         f"ses-{session}: {why}" for (participant, session), why in sorted(excluded.items()) if participant == person
     ]
@@ -161,7 +161,7 @@ def _drop_moved(table: pd.DataFrame, max_mean_fd: float | None, min_minutes: flo
 def _session_rows(
     visits: Mapping[str | None, Files], maps: tuple[str, ...], reason: str, sessions: str | None
 ) -> list[dict[str, Any]]:
-    """Return the rows of one person: sessions with every map are included as `sessions` requires."""
+    """Return the rows of one participant: sessions with every map are included as `sessions` requires."""
     complete = {name: files for name, files in visits.items() if all(map_name in files for map_name in maps)}
     nothing: dict[str, Any] = {"session_id": pd.NA} | dict.fromkeys(maps, ())
     if reason or not complete:
@@ -257,7 +257,7 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
 
 
 def _check_parameters(used: pd.DataFrame, maps: tuple[str, ...]) -> None:
-    """Raise DataError, naming one of the majority and one who differs, if a map was made with several parameters."""
+    """Raise DataError, naming a participant of the majority and one who differs, if a map has several parameters."""
     for map_name in maps:
         pairs = zip(used["participant_id"], used["parameters"], strict=True)
         sidecars = [(person, part) for person, parameters in pairs for part in parameters[map_name]]

@@ -15,11 +15,11 @@ OPTION = "--training-list"
 def eligible_models(
     path: Path, people: Sequence[str], models: Sequence[tuple[int, int]], *, digest: str
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return whether each model may predict each person (people, models), and whether a person is listed (people,).
+    """Return which models may predict each participant (participants, models), and who is listed (participants,).
 
-    path: folds.tsv of the training, with the role of each person in each repeat and fold; people: labels without
-    "sub-"; models: repeat and fold of each; digest: `folds.digest` of the training table. People who are not listed
-    were in no training. Raises MissingInputError without the file, DataError for the list of another training.
+    path: folds.tsv of the training, with the role of each participant in each repeat and fold; people: labels without
+    "sub-"; models: repeat and fold of each; digest: `folds.digest` of the training table. Participants who are not
+    listed were in no training. Raises MissingInputError without the file, DataError for the list of another training.
     """
     table = folds_file.read_table(path, OPTION)
     rows = table[["participant_id", "repeat", "fold", "role"]].itertuples(index=False, name=None)

@@ -74,7 +74,7 @@ def _fit_predict(
 
 
 def _encode(column: "pd.Series[Any]", train: list[int]) -> NDArray[np.float64]:
-    """Encode a column as numbers (people, k): scaled, or one-hot for categories, with a missing-value indicator."""
+    """Encode a column as numbers (participants, k): scaled, or one-hot for categories; with a missingness indicator."""
     lacking = column.isna().to_numpy(bool)
     numbers = pd.to_numeric(column, errors="coerce")
     if numbers.notna().to_numpy()[~lacking].all():

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 RESAMPLES = 2000
-DIGITS = 12  # of shares of people: differences beyond them are rounding
+DIGITS = 12  # of proportions: differences beyond them are rounding errors
 
 Bounds = tuple[float, float]
 
@@ -55,9 +55,9 @@ def compare_pairs(predictions: pd.DataFrame, *, train: float, test: float) -> pd
 def corrected_resampled_t(differences: NDArray[np.float64], *, train: float, test: float) -> tuple[float, float]:
     """Return t and two-sided p of the mean difference (folds of all repeats,), corrected for shared training samples.
 
-    train, test: the mean number of training and held-out people of a fold. t has J - 1 degrees of freedom, and the
-    variance is (1 / J + test / train) times that of the differences (Nadeau & Bengio 2003, Mach Learn 52:239). NaN for
-    fewer than two folds; with constant differences p is 1 for a mean of 0, else 0.
+    train, test: the mean number of training and held-out participants of a fold. t has J - 1 degrees of freedom, and
+    the variance is (1 / J + test / train) times that of the differences (Nadeau & Bengio 2003, Mach Learn 52:239). NaN
+    for fewer than two folds; with constant differences p is 1 for a mean of 0, else 0.
     """
     folds = len(differences)
     if folds < 2:

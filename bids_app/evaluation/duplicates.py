@@ -15,13 +15,13 @@ from scipy.special import ndtri
 from bids_app.dataset import scale
 from bids_app.dataset.grid import Grid
 
-# Measured on grey matter of 16 people of OpenNeuro ds002748, 2 mm, smoothed by 8 mm: different people reach 0.06 (white
-# matter 0.19); a head turned, shaded, made noisy and processed anew has 0.76 or more (0.68 unsmoothed), one processed
-# with another seed 0.99, a map moved by a voxel 0.89, a head flipped left to right and processed anew 0.61. There were
-# no twins or siblings, whom this is to let pass.
+# Measured on grey matter of 16 participants of OpenNeuro ds002748, 2 mm, smoothed by 8 mm: different participants
+# reach 0.06 (white matter 0.19); a head rotated, shaded, made noisy and processed again has 0.76 or more (0.68
+# unsmoothed), one processed with another seed 0.99, a map shifted by a voxel 0.89, a head flipped left to right and
+# processed again 0.61. There were no twins or siblings, who should not be reported.
 MIN_LIKENESS = 0.6
 EXPECTED_FALSE_ALARMS = 0.01  # in a data set
-ROUNDING = 1e-6  # of the squared difference of two people: a smaller one is a copy whatever the spread of the others
+ROUNDING = 1e-6  # of the squared difference of two rows: a smaller one is a copy whatever the spread of the others
 MIN_PEOPLE = 4
 MIN_SLICES = 5
 MIN_SLICE_VOXELS = 100  # of a slice
@@ -43,24 +43,26 @@ class Pair:
 
 
 def find_duplicates(x: NDArray[np.float32], grid: Grid, people: Sequence[str]) -> list[Pair]:
-    """Return the pairs of rows of x (people, voxels of the grid) that share a scan, or part of one, between people.
+    """Return the pairs of rows of x (rows, voxels of the grid), of different participants, that share a scan or a part.
 
-    x: one map, smoothed as for training; a memory map is read in parts. people: the person of each row; rows of one
-    person are not compared. An identical pair is not also reported as alike or by its slices.
+    x: one map, smoothed as for training; a memory map is read in parts. people: the participant of each row; rows of
+    one participant are not compared. An identical pair is not also reported as alike or by its slices.
 
-    Alike: rows are compared, in SDs of the voxel, by what is left after a least-squares fit of the mean over people, a
-    constant, the mean's slopes along the axes and its Laplacian, divided by their share of the mean. This takes off
-    what another scaling, a small shift or another smoothing does to anybody's map. The likeness of a pair is 1 - d / e:
-    d is the squared difference, and e that of two different people, the smaller of two: the rows' sums of squares,
-    since people near the mean differ less, and the difference that only a twentieth of all pairs fall short of, since
-    people of one site share much and yet differ as people do. A copy has 1 and unrelated people about 0, however many
-    they are. The same is asked of each second row mirrored left to right, among such pairs. A pair is alike from 0.6 on
-    and only if, by the spread of the other small differences, chance is expected to bring less than 0.01 such pairs:
-    cube roots of sums of squares are close to normal (Wilson & Hilferty 1931, PNAS 17:684). It takes 4 people; where
-    nobody shares a site with more than one other and sites differ by 2 SDs, those two look like copies.
+    Alike: rows are compared, in SDs of the voxel, by their residuals of a least-squares fit of the mean over
+    participants, a constant, the mean's slopes along the axes and its Laplacian, divided by their share of the mean.
+    This removes the effects of scaling, a small shift or different smoothing. The similarity of a pair is 1 - d / e: d
+    is the squared difference, and e that expected of two different participants, the smaller of two estimates: the
+    rows' sums of squares, since participants near the mean differ less; and the difference that only a twentieth of all
+    pairs fall short of, since participants of one site share much and still differ. A copy has 1 and unrelated
+    participants about 0, whatever their number. The same is computed with each second row mirrored left to right, among
+    such pairs. A pair is alike from 0.6 on, and only if, by the spread of the other small differences, less than 0.01
+    such pairs are expected by chance: cube roots of sums of squares are close to normal (Wilson & Hilferty 1931, PNAS
+    17:684). At least 4 participants are required. If no participant shares a site with more than one other and sites
+    differ by 2 SDs, those two look like copies.
 
-    Slices: 5 and more neighbours with equal values at the same place along an axis of the grid. A slice counts if it
-    has 100 voxels in the mask, not all equal. Smoothing spoils a copied block on either side as far as its kernel goes.
+    Slices: 5 or more neighbouring slices with equal values at the same position along an axis of the grid. A slice
+    counts if it has 100 voxels in the mask, not all equal. Smoothing alters a copied block on either side up to the
+    width of its kernel.
     """
     names = np.asarray(people)
     apart = np.triu(names[:, None] != names, 1)
@@ -77,7 +79,7 @@ def _digest(values: NDArray[np.float32]) -> str:
 
 
 def _similar_pairs(x: NDArray[np.float32], grid: Grid, apart: NDArray[np.bool_]) -> Iterator[Pair]:
-    """Yield the pairs, of those marked in `apart` (people, people), that are more alike than chance allows."""
+    """Yield the pairs, of those marked in `apart` (rows, rows), that are more similar than expected by chance."""
     people = len(x)
     if people < MIN_PEOPLE or not apart.any():
         return
@@ -153,7 +155,7 @@ def _mirror_voxels(grid: Grid) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
 
 
 def _pairs_with_equal_slices(x: NDArray[np.float32], grid: Grid, apart: NDArray[np.bool_]) -> Iterator[Pair]:
-    """Yield runs of slices that two people share; slices are compared by hash along each axis."""
+    """Yield runs of slices that two participants share; slices are compared by hash along each axis."""
     where = np.argwhere(grid.mask)
     slices = {
         (axis, position): inside

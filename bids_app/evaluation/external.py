@@ -13,9 +13,10 @@ PERMUTATIONS = 1000
 
 
 def permutation_p(true: NDArray[np.int64], predicted: NDArray[np.int64], classes: int, *, seed: int) -> float:
-    """Return the permutation p of the balanced accuracy of fixed predictions; true, predicted (people,): class codes.
+    """Return the permutation p of the balanced accuracy of fixed predictions.
 
-    Labels are exchanged among these people; p = (b + 1) / (m + 1) with m = 1000 (Phipson & Smyth 2010).
+    true, predicted (participants,): class codes. Labels are exchanged among these participants;
+    p = (b + 1) / (m + 1) with m = 1000 (Phipson & Smyth 2010).
     """
     random = np.random.default_rng(seed)
     observed = balanced_accuracy(true, predicted, classes)

@@ -1,9 +1,9 @@
 """Permutation tests of classifiers: labels are shuffled within folds.
 
-Labels are shuffled among the people whom one fold holds out (within a site, where there are several). Folds that were
-stratified on the true labels remain stratified on the shuffled ones, and what was fitted without labels stays valid.
-Given the folds and their class counts, every such labelling is as likely as the true one under the null hypothesis, so
-that the test is exact: docs/decisions/0008.
+Labels are shuffled among the participants whom one fold holds out (within a site, where there are several). Folds that
+were stratified on the true labels remain stratified on the shuffled ones, and what was fitted without labels stays
+valid. Given the folds and their class counts, every such labelling is as likely as the true one under the null
+hypothesis, so that the test is exact: docs/decisions/0008.
 """
 
 import math
@@ -39,9 +39,9 @@ def shuffle_labels(
 ) -> Codes:
     """Return labellings (count, rows): y (rows,) with the labels of whole units exchanged.
 
-    folds: the fold that holds each row out; units: the person, or the --groups value, of each row; sites: its site, a
-    single name where sites are ignored. Two units are exchangeable if the same fold holds both out and their rows have
-    the same sites.
+    folds: the fold that holds each row out; units: the participant, or the --groups value, of each row; sites: its
+    site, a single name where sites are ignored. Two units are exchangeable if the same fold holds both out and their
+    rows have the same sites.
     """
     random = np.random.default_rng(seed)
     labellings = np.tile(y.astype(np.int16), (count, 1))
@@ -71,8 +71,8 @@ def score_labellings(
 ) -> NDArray[np.float64]:
     """Return the out-of-fold balanced accuracy (labellings,) of a linear model under each labelling (labellings, rows).
 
-    people: the person of each row, over whose rows decisions are averaged. `decide` takes the Gram matrices of a fold
-    and labellings of its training rows (labellings, train), and returns decisions (labellings, test, classes).
+    people: the participant of each row, over whose rows decisions are averaged. `decide` takes the Gram matrices of a
+    fold and labellings of its training rows (labellings, train), and returns decisions (labellings, test, classes).
     """
     names, person = np.unique(np.asarray(people), return_inverse=True)
     decisions = np.zeros((len(labellings), len(names), classes))
@@ -87,7 +87,7 @@ def score_labellings(
 
 
 def balanced_accuracy(true: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> float:
-    """Return the mean of the per-class recalls; `true` is -1 for people who are not scored."""
+    """Return the mean of the per-class recalls; `true` is -1 for participants who are not scored."""
     return float(np.mean([(predicted[true == label] == label).mean() for label in range(classes)]))
 
 

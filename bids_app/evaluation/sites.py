@@ -9,14 +9,14 @@ import pandas as pd
 from bids_app.evaluation.permutation import Decide, FoldKernel
 from bids_app.training.scores import balanced_accuracy_interval
 
-MIN_PER_CLASS = 2  # people of each class that a site's accuracy takes
+MIN_PER_CLASS = 2  # participants per class required for a site's accuracy
 
 
 def site_prediction_score(kernels: Sequence[FoldKernel], sites: Sequence[str], *, decide: Decide) -> dict[str, Any]:
-    """Return how well a linear model predicts the site of held-out people: balanced accuracy and its 95 % interval.
+    """Return the balanced accuracy of a linear model for the site of held-out participants, and its 95 % interval.
 
-    kernels: of the folds of the classification; sites: of each row. People of a site that a fold does not train on are
-    not scored in that fold. Empty with fewer than two scored sites.
+    kernels: of the folds of the classification; sites: of each row. Participants of a site that a fold does not train
+    on are not scored in that fold. Empty with fewer than two scored sites.
     """
     names, codes = np.unique(np.asarray(sites), return_inverse=True)
     right, tested = np.zeros(len(names), int), np.zeros(len(names), int)
@@ -37,9 +37,9 @@ def site_prediction_score(kernels: Sequence[FoldKernel], sites: Sequence[str], *
 
 
 def accuracy_by_site(people: pd.DataFrame, sites: Mapping[str, str], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the balanced accuracy within each site, one row per site; None where a class has fewer than two people.
+    """Return the balanced accuracy within each site, a row per site; None with fewer than two participants in a class.
 
-    people: one row per person, `participant_id`, `true`, `predicted`; sites: by participant.
+    people: one row per participant, `participant_id`, `true`, `predicted`; sites: by participant.
     """
     rows = []
     for site, part in people.groupby(people["participant_id"].map(sites)):

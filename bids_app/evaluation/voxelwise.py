@@ -13,9 +13,9 @@ from bids_app.errors import DataError
 
 MIN_PERMUTATIONS = 19  # permutations with which p can be 0.05
 ALPHA = 0.05
-RELATIVE_TOLERANCE = 1e-9  # relative: statistics that are as near as this are one
+RELATIVE_TOLERANCE = 1e-9  # relative: statistics closer than this are equal
 MIN_RESIDUAL_SHARE = (
-    1e-10  # the share of a voxel's sum of squares that the model has to leave, or it varies by rounding alone
+    1e-10  # the minimum unexplained share of a voxel's sum of squares; below it, it varies by rounding alone
 )
 
 Values = NDArray[np.float64]
@@ -71,11 +71,11 @@ def permute_tfce(
 ) -> PermutedStatistics:
     """Return t and TFCE of one column of the design in every voxel, and the maximum |TFCE| of each permutation.
 
-    x (people, voxels of the grid's mask), a row per person; tested (people,); others (people, k): covariates besides an
-    intercept. One seed gives the same permutations for every x with as many people. Voxels that the model explains
-    entirely (above all constant ones) get 0. Covariates: Freedman & Lane 1983, as in Winkler 2014, NeuroImage 92:381;
-    TFCE: Smith & Nichols 2009, NeuroImage 44:83, E 0.5, H 2, faces, 100 steps up to the largest |t|. Raises DataError
-    where no voxel varies.
+    x (participants, voxels of the grid's mask), a row per participant; tested (participants,); others (participants,
+    k): covariates besides an intercept. One seed gives the same permutations for every x with as many participants.
+    Voxels that the model explains entirely (above all constant ones) get 0. Covariates: Freedman & Lane 1983, as in
+    Winkler 2014, NeuroImage 92:381; TFCE: Smith & Nichols 2009, NeuroImage 44:83, E 0.5, H 2, faces, 100 steps up to
+    the largest |t|. Raises DataError where no voxel varies.
     """
     from nilearn.maskers import NiftiMasker  # slower to import than everything else a group run needs
     from nilearn.mass_univariate import permuted_ols
@@ -113,7 +113,7 @@ def familywise_p(tfce: Sequence[Values], nulls: Sequence[Values]) -> list[Values
 
 
 def average_sessions(values: Maps, people: Sequence[str]) -> Maps:
-    """Average the rows (rows, ...) of each person, in the order of their first rows: (people, ...)."""
+    """Average the rows (rows, ...) of each participant, in the order of their first rows: (participants, ...)."""
     rows: dict[str, list[int]] = {}
     for row, person in enumerate(people):
         rows.setdefault(person, []).append(row)
@@ -134,14 +134,14 @@ def check_design(tested: Values, others: Values) -> None:
 
 
 def _standardise_varying(others: Values) -> Values:
-    """Return the columns (people, k) that vary, as z scores: nilearn mistakes a constant for the intercept."""
+    """Return the columns (participants, k) that vary, as z scores: nilearn mistakes a constant for the intercept."""
     spread = others.std(axis=0)
     varies = spread > adjust.CONSTANT_TOLERANCE * np.maximum(np.abs(others.mean(axis=0)), 1e-12)
     return np.ascontiguousarray((others[:, varies] - others[:, varies].mean(axis=0)) / spread[varies])
 
 
 def _residual_share(x: Values, design: Values) -> Values:
-    """Return the share of the sum of squares of x (people, voxels) that the design leaves unexplained, (voxels,)."""
+    """Return the share of the sum of squares of x (participants, voxels) not explained by the design, (voxels,)."""
     basis = np.linalg.qr(design)[0]
     whole, rest = (np.square(values).sum(axis=0) for values in (x, x - basis @ (basis.T @ x)))
     share: Values = np.divide(rest, whole, out=np.zeros_like(whole), where=whole > 0)

@@ -1,4 +1,4 @@
-"""The graph that applies a trained analysis: a node for each map to stack, and for each cell to predict."""
+"""The graph that applies a trained analysis: one node per map to stack it, and one per model to predict."""
 
 from typing import Any
 
@@ -84,7 +84,7 @@ def _fold_key(card: dict[str, Any]) -> str:
 
 
 def _refit_nodes(graph: Workflow, application: ApplicationPlan, work_dir: WorkDir) -> dict[str, Node]:
-    """A node for each training fold that computes the fitted maps by the components of its models."""
+    """A node for each training fold that computes the fitted maps from the components of its models."""
     names = [name for name in application.maps if available_maps.is_fitted(name)]
     if not names:
         return {}

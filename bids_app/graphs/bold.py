@@ -1,4 +1,4 @@
-"""The part of a participant's graph that is about BOLD: one node a run to clean it, one a map, one an atlas."""
+"""The BOLD part of a participant's graph: one node per run to clean it, one per map, one per atlas."""
 
 from nipype.pipeline.engine import Node, Workflow
 
@@ -15,7 +15,7 @@ from bids_app.settings import Settings
 
 
 def run_inputs(job: ParticipantJob, settings: Settings) -> list[str]:
-    """What the last step of a person gets of each run."""
+    """The inputs of a participant's last step from each run."""
     names: list[str] = []
     for number in range(len(job.runs)):
         names.append(f"run_{number}")
@@ -27,7 +27,7 @@ def run_inputs(job: ParticipantJob, settings: Settings) -> list[str]:
 def connect_runs(
     person: Workflow, finish: Node, anatomy: Node | None, job: ParticipantJob, settings: Settings
 ) -> list[str]:
-    """Add the nodes of all runs to a person's graph; returns the names of those that need the template."""
+    """Add the nodes of all runs to a participant's graph; returns the names of those that need the template."""
     needing = []
     for number, run in enumerate(job.runs):
         series = _series_node(number, run, settings)
@@ -51,7 +51,7 @@ def connect_runs(
 
 
 def _raw_nodes(person: Workflow, anatomy: Node | None, number: int, run: BoldRun, settings: Settings) -> Node:
-    """Preprocess a raw run; returns the node that has it in template space."""
+    """Preprocess a raw run; returns the node that provides it in template space."""
     seed, gb = settings.compute.random_seed, run["gb"]
     corrected = make_node(f"motion_{number}", correct_motion, mem_gb=1 + 4 * gb, run=run, seed=seed)
     aligned = make_node(

@@ -10,7 +10,7 @@ from nipype.pipeline.engine import Node
 
 
 class FunctionInputSpec(DynamicTraitedSpec):
-    """Which function; its arguments are added when the interface is made."""
+    """The function; its arguments are added when the interface is created."""
 
     function = Str(mandatory=True, desc="module:name")
 
@@ -55,8 +55,8 @@ def make_node(
 ) -> Node:
     """A node that calls `function` with `arguments`; the names in `connected` come from other nodes' `out`.
 
-    Workers import the function by its path; raises ValueError unless it stands at the top of its module. A dash in the
-    node's name becomes `_`, since nipype takes none.
+    Workers import the function by its path; raises ValueError unless it is at the top level of its module. A dash in
+    the node's name becomes `_`, since nipype does not accept it.
     """
     if "<" in function.__qualname__:
         raise ValueError(f"{function.__qualname__} is not defined at the top level of its module")

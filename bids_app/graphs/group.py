@@ -1,4 +1,4 @@
-"""The graph of a group run: a node for each map to stack, each atlas to resample, each cell and fold to train."""
+"""The graph of a group run: one node per map to stack, per atlas to resample, and per model and fold to train."""
 
 from pathlib import Path
 
@@ -213,7 +213,7 @@ def _train_node(cell: ModelSpec, split: Split, plan: TrainingPlan, mem_gb: float
 
 
 def _training_plan(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) -> TrainingPlan:
-    """What every cell and fold needs to know of the analysis."""
+    """The facts about the analysis that every model and fold needs."""
     return {
         "analysis": analysis.name,
         "classes": list(analysis.classes),

@@ -1,7 +1,7 @@
-"""ICA within folds: a node a fold to fit it, one to check all fits, one a fold for everybody's dual regression.
+"""ICA within folds: one node per fold to fit it, one to check all fits, one per fold for dual regression.
 
-Beside the folds there is one ICA of everybody. Its maps are what is known of people as a whole (copies, group means);
-no prediction rests on it.
+In addition there is one ICA of all participants. Its maps are used for analyses of all participants (duplicates, group
+means), never for predictions.
 """
 
 from collections.abc import Sequence
@@ -31,14 +31,14 @@ from bids_app.training import seeds
 
 @dataclass(frozen=True)
 class MapSources:
-    """The nodes that maps come from: `stacks` of everybody, by map; `fitted`, by fold."""
+    """The nodes that provide maps: `stacks` of all participants, by map; `fitted`, by fold."""
 
     stacks: dict[str, Node]
     fitted: dict[str, Node]
     maps: tuple[str, ...]
 
     def inputs(self, maps: Sequence[str], splits: Sequence[Split]) -> tuple[str, ...]:
-        """The inputs of a node that gets these maps in these folds."""
+        """The inputs of a node that uses these maps in these folds."""
         plain = tuple(f"array_{name}" for name in maps if name not in self.maps)
         return plain + tuple(f"fitted_{fold_key(split)}" for split in splits if set(maps) & set(self.maps))
 
@@ -53,7 +53,7 @@ class MapSources:
 
 
 def training_rows(splits: Sequence[Split], inner: dict[str, list[Split]]) -> dict[str, list[int]]:
-    """The rows that each ICA within folds is fitted on, by fold."""
+    """The rows to which each ICA within folds is fitted, by fold."""
     rows = {fold_key(split): list(split.train) for split in splits}
     return rows | {
         prefix + fold_key(split): list(split.train) for prefix, inner_splits in inner.items() for split in inner_splits
@@ -70,9 +70,10 @@ def connect_ica(
     inner: dict[str, list[Split]],
     work_dir: WorkDir,
 ) -> MapSources:
-    """Add the nodes of fitted maps, if there are any, to those of `stacks`.
+    """Add the nodes of fitted maps, if any, to those of `stacks`.
 
-    regions: the node of the atlas over which a classifier takes means, by map; inner: inner folds, by `inner_prefix`.
+    regions: the node of the atlas over whose regions a classifier averages, by map; inner: inner folds, by
+    `inner_prefix`.
     """
     plan = analysis.ica
     if plan is None:

@@ -1,7 +1,7 @@
 """The memory that training each cell needs, known before anything is computed.
 
-A network's own need takes torch to find out, which the parent never imports: a process of the server that the nodes
-will come from asks all networks, and what that server imports for it is what they would have waited for.
+A network's requirement is measured in a child of the fork server, because the parent must not import torch; the imports
+of the server are reused by the workers.
 """
 
 from concurrent.futures import ProcessPoolExecutor
@@ -16,7 +16,7 @@ from bids_app.planning.group import GroupPlan, ModelSpec
 from bids_app.settings import Settings
 from bids_app.training.training_config import config_from_module, select_model_options
 
-BRAIN_MM3, BRAIN_MM = 1.9e6, (148.0, 184.0, 158.0)  # of the templates' masks, and the box round them and a voxel
+BRAIN_MM3, BRAIN_MM = 1.9e6, (148.0, 184.0, 158.0)  # of the templates' masks; bounding box plus one voxel
 LIBRARIES_GB, COPIES = 1.5, 4
 REMEDY = (
     "use coarser maps (--resolution at the participant level), allow more memory with --mem-mb, remove the "
@@ -37,7 +37,7 @@ class NetworkRequest:
 
 
 def memory_by_cell(analysis: GroupPlan, settings: Settings, *, preload: list[str]) -> dict[str, float]:
-    """GB that each cell's nodes declare. Raises NotEnoughMemoryError for networks that cannot be trained here."""
+    """The GB declared by each model's nodes. Raises NotEnoughMemoryError for networks that cannot be trained here."""
     values = {cell.name: _values_gb(analysis, cell) for cell in analysis.cells}
     networks = {
         cell.name: _network_request(analysis, cell)
@@ -75,7 +75,7 @@ def _network_request(analysis: GroupPlan, cell: ModelSpec) -> NetworkRequest:
 
 
 def measure_networks(networks: list[NetworkRequest], device: str) -> tuple[list[float], float | None]:
-    """GB of a training step of each, and the memory of the CUDA device where training will use one."""
+    """GB of each network's training step, and the memory of the CUDA device if training uses one."""
     import torch
 
     from bids_app.training import memory

@@ -1,6 +1,6 @@
 """nipype's MultiProc with a process for each node, so that a killed worker fails its own node and no other.
 
-nipype's own pool waits for ever when a worker is killed, and Python's executor then gives up on all that run.
+nipype's own pool waits forever when a worker is killed, and Python's executor then abandons all running tasks.
 """
 
 import logging
@@ -32,7 +32,7 @@ class ProcessEach(Executor):
 
     def __init__(self, preload: list[str]) -> None:
         self._context = start_context(preload)
-        self._lock = threading.Lock()  # a process that is started looks at how all others ended, and two may not
+        self._lock = threading.Lock()  # starting a process polls all others, which two threads must not do at once
         self._workers: set[Any] = set()
 
     def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future:
@@ -62,7 +62,7 @@ class ProcessEach(Executor):
         self._workers.discard(worker)
 
     def stop(self) -> None:
-        """End what still runs; Python would wait for it otherwise."""
+        """Terminate running processes; otherwise Python would wait for them."""
         for worker in list(self._workers):
             worker.terminate()
         for worker in list(self._workers):
@@ -71,13 +71,13 @@ class ProcessEach(Executor):
 
 def _work(sender: Connection, function: Any, args: tuple, kwargs: dict) -> None:
     for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are told once, by their crash files
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are reported once, by their crash files
     sender.send(function(*args, **kwargs))
     sender.close()
 
 
 def death_message(node: Any, code: int | None) -> str:
-    """One line about a worker that ended without an answer."""
+    """One line about a worker that ended without a result."""
     how = f"by signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
     return (
         f"MemoryError: the process of {node.fullname} ended {how}; unless it was stopped by hand, it ran out of "
@@ -86,7 +86,7 @@ def death_message(node: Any, code: int | None) -> str:
 
 
 class OneProcessEach(MultiProcPlugin):
-    """MultiProc whose pool is a process a node."""
+    """MultiProc with one process per node."""
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:
         super().__init__(plugin_args={**plugin_args, "mp_context": "forkserver"})
@@ -94,11 +94,11 @@ class OneProcessEach(MultiProcPlugin):
         self.pool = ProcessEach(plugin_args.get("preload", []))
 
     def stop(self) -> None:
-        """End what still runs, after an interrupt or at the first crash."""
+        """Terminate running processes, after an interrupt or at the first crash."""
         self.pool.stop()
 
     def _sort_jobs(self, jobids: Any, scheduler: str = "tsort") -> list[int]:  # noqa: ARG002 - nipype passes it
-        """Order jobs by workflow, so that one participant is finished before another begins."""
+        """Order jobs by workflow, so that one participant is completed before another begins."""
         return sorted(jobids, key=lambda job: self.procs[job].fullname.rpartition(".")[0])
 
 

@@ -1,4 +1,4 @@
-"""The graph of a participant run: one small workflow a person, one node a map."""
+"""The graph of a participant run: one small workflow per participant, one node per map."""
 
 from dataclasses import asdict
 from typing import Any
@@ -73,7 +73,7 @@ def _template_node(planned: ParticipantPlan, settings: Settings) -> Node:
 def _participant_workflow(
     job: ParticipantJob, planned: ParticipantPlan, settings: Settings
 ) -> tuple[Workflow, list[str]]:
-    """One person's nodes, and the names of those that need the template."""
+    """One participant's nodes, and the names of those that need the template."""
     person = Workflow(f"{job.name.replace('-', '_')}_{job.inputs}")
     finish = _outputs_node(job, planned, settings)
     if not job.registrations:
@@ -192,5 +192,5 @@ def _outputs_node(job: ParticipantJob, planned: ParticipantPlan, settings: Setti
         radiological=settings.other.radiological,
         bold=output_settings(settings) if job.runs else None,
     )
-    node.overwrite = True  # a person comes here only when outputs are lacking, whatever the work folder remembers
+    node.overwrite = True  # participants are in the plan only if outputs are missing, whatever the work folder contains
     return node

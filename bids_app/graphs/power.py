@@ -16,7 +16,7 @@ from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 from bids_app.training import seeds
 
-COPIES = 6  # of the people's values in float32, at the peak
+COPIES = 6  # of the participants' values in float32, at the peak
 
 
 def connect_power(
@@ -28,7 +28,7 @@ def connect_power(
     plan: TrainingPlan,
     work_dir: WorkDir,
 ) -> int:
-    """Add the nodes, STUDIES_PER_NODE simulated studies each; returns how many. atlas_nodes: by grid and atlas."""
+    """Add the nodes, STUDIES_PER_NODE simulated studies each; returns their number. atlas_nodes: by grid and atlas."""
     count = settings.group.power
     if count is None:
         return 0
@@ -56,7 +56,7 @@ def connect_power(
 
 
 def _write_power_labellings(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) -> None:
-    """Write who has the effect planted, (studies, people): classes permuted with a seed of their own."""
+    """Write which samples get the simulated effect, (studies, samples): classes permuted with a separate seed."""
     exchanged = exchangeable_labels(analysis, settings)
     seed = seeds.derive(settings.compute.random_seed, "power")
     np.save(

@@ -1,4 +1,4 @@
-"""The graph of prediction pages: a node for each participant who was predicted by a model with a claim."""
+"""The graph of prediction pages: one node per participant predicted by a model with a claim."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def run_prediction_pages(
     """Write the pages into `WorkDir.prediction_pages`; returns the folder, None where no verdict is a claim.
 
     claims: the verdict's text and the calibration slope in the first repeat of the cells whose verdict is one. Pages
-    are of the first repeat, by the first method that explains people. Raises FailedError with the reason.
+    are of the first repeat, by the first method that explains samples. Raises FailedError with the reason.
     """
     predictions: dict[tuple[str, str], list[PagePrediction]] = {}
     for cell in (cell for cell in analysis.cells if cell.name in claims):
@@ -73,7 +73,7 @@ def run_prediction_pages(
 def _predictions_of_fold(
     cell: ModelSpec, files: FoldFiles, claim: tuple[str, float], settings: Settings
 ) -> list[tuple[tuple[str, str], PagePrediction]]:
-    """The prediction for everyone held out in a fold, by participant and session; none where no method explains people.
+    """The predictions in a fold, by held-out participant and session; empty if no method explains samples.
 
     claim: the text of the verdict, and the calibration slope.
     """
@@ -125,7 +125,7 @@ def _page_context(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) ->
 
 
 def find_t1w_and_transforms(participant: str, session: str, space: str, settings: Settings) -> list[tuple[str, int]]:
-    """The T1w and its transforms to the template, in order, with the time of each file; empty where any is missing."""
+    """The T1w and its transforms to the template, in order, with modification times; empty if any is missing."""
     visit = parse_session(session)
     folder = outputs.folder(settings.output_dir, participant, visit, "anat")
     t1w = folder / outputs.filename(participant, visit, "T1w", ".nii.gz", desc="preproc")

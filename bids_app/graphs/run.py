@@ -1,4 +1,4 @@
-"""Runs a graph under a plugin, and finds out why nodes failed."""
+"""Runs a graph with a plugin, and determines why nodes failed."""
 
 import getpass
 import itertools
@@ -33,9 +33,9 @@ CRASH_LOGIN = re.compile(rf"^(crash-\d+-\d+-){re.escape(getpass.getuser())}-")
 
 
 def set_crash_folder(part: Workflow | Node, folder: Path) -> None:
-    """Send the crash files of these nodes to `folder`, as text, and remove what an earlier run left there.
+    """Send the crash files of these nodes to `folder`, as text, and remove those of an earlier run.
 
-    Workers know a node's own configuration only: what counts in its hash has to stand here, or it is computed twice.
+    Workers know a node's own configuration only: what affects its hash has to be here, or it is computed twice.
     """
     for old in folder.glob("crash-*"):
         old.unlink()
@@ -50,7 +50,7 @@ def set_crash_folder(part: Workflow | Node, folder: Path) -> None:
 
 
 def anonymise_crash_files(folder: Path, settings: Settings) -> None:
-    """Remove this machine's folders and the login from the crash files of `folder`, which users attach to reports.
+    """Remove this machine's folders and the login from the crash files of `folder`, which users attach to bug reports.
 
     nipype names them crash-DATE-TIME-LOGIN-NODE-ID.txt.
     """
@@ -77,7 +77,7 @@ def run_graph(
         "poll_sleep_duration": "0.1",
         "check_version": "false",
     }
-    if settings.other.write_graph:  # `dot` is written without graphviz; drawing it is left to the user
+    if settings.other.write_graph:  # `dot` is written without graphviz; rendering is left to the user
         graph.write_graph(dotfilename=str(settings.work_dir / f"{graph.name}.dot"), graph2use="orig", format="dot")
     copy_compiled_kernels(settings.work_dir)
     with tqdm(total=total, desc=what, unit="", disable=None, leave=False) as bar:
@@ -85,7 +85,7 @@ def run_graph(
         runner = _build_plugin(settings, _follow_nodes(bar, last, what, total, since=since), preload)
         try:
             graph.run(plugin=runner)
-        except RuntimeError as error:  # nipype's way to say at the end that nodes failed; their crash files say why
+        except RuntimeError as error:  # raised by nipype at the end if nodes failed; their crash files say why
             log.debug("%s", str(error).strip().rpartition("\n")[2].strip())
         finally:
             if isinstance(runner, OneProcessEach | Slurm):
@@ -113,7 +113,7 @@ def failure_reason(*folders: Path) -> str:
 
 
 def _follow_nodes(bar: tqdm, last: tuple[str, ...], what: str, total: int, *, since: str) -> Callable[[Any, str], None]:
-    """What nipype calls when a node starts and ends: it logs the seconds between, and counts the last nodes."""
+    """Called by nipype when a node starts and ends: logs its duration, and counts the last nodes."""
     starts: dict[str, float] = {}
     ended = itertools.count(1)
 

@@ -1,4 +1,4 @@
-"""nipype's SLURM plugin, each job of which asks for the memory and the processors that its node declares."""
+"""nipype's SLURM plugin; each job requests the memory and processors that its node declares."""
 
 import math
 import os
@@ -13,9 +13,9 @@ POLL_SECONDS = 2.0
 
 
 class Slurm(SLURMPlugin):
-    """SLURM with `--mem` and `--cpus-per-task` a job, unless the user's `sbatch_args` state them.
+    """SLURM with `--mem` and `--cpus-per-task` for each job, unless the user's `sbatch_args` specify them.
 
-    `memory_gb`, of the arguments: what all jobs at once may ask for; None leaves it to SLURM.
+    `memory_gb`, of the arguments: the maximum requested by all jobs together; None leaves it to SLURM.
     """
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:
@@ -26,17 +26,17 @@ class Slurm(SLURMPlugin):
         self._queue_time = 0.0
 
     def stop(self) -> None:
-        """Cancel the jobs that wait or run, after an interrupt or at the first crash."""
+        """Cancel pending and running jobs, after an interrupt or at the first crash."""
         if left := [str(taskid) for taskid in self._pending if self._is_pending(taskid)]:
             subprocess.run(["scancel", *left], check=False)
 
     def _is_pending(self, taskid: int) -> bool:
-        """Whether a job waits or runs. nipype would ask SLURM about every job, ten times a second."""
+        """Whether a job is pending or running. nipype would query SLURM about every job, ten times a second."""
         if time.monotonic() - self._queue_time > POLL_SECONDS:
             command = ["squeue", "--noheader", f"--user={os.getuid()}", "--format=%A"]
             reply = subprocess.run(command, capture_output=True, text=True, check=False)
             if reply.returncode != 0:
-                return True  # SLURM is busy: asked again at the next turn
+                return True  # SLURM is busy: queried again at the next poll
             self._queue, self._queue_time = set(reply.stdout.split()), time.monotonic()
         return str(taskid) in self._queue
 
@@ -53,7 +53,7 @@ class Slurm(SLURMPlugin):
         return taskid
 
     def _wait_for(self, memory_gb: float) -> None:
-        """Return when a job of this memory fits beside those that SLURM has; a job that never fits runs alone."""
+        """Wait until a job of this memory fits beside those in SLURM; a job that never fits runs alone."""
         while self._memory_gb is not None:
             running = [
                 gb for taskid, gb in self._job_gb.items() if taskid in self._pending and self._is_pending(taskid)

@@ -12,7 +12,7 @@ from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 from bids_app.training import seeds
 
-COPIES = 8  # of the people's values in float64, at the peak
+COPIES = 8  # of the participants' values in float64, at the peak
 
 
 def connect_voxelwise_test(

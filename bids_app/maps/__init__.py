@@ -63,7 +63,7 @@ def datatype(module: ModuleType) -> str:
 
 
 def keywords(module: ModuleType) -> list[str]:
-    """What a map's `compute` asks for beside its input."""
+    """The arguments of a map's `compute` besides its input."""
     return list(inspect.signature(module.compute).parameters)[1:]
 
 

@@ -49,7 +49,7 @@ def jitted(*signatures: str, fastmath: bool = False) -> Callable[[Callable[P, R]
 
 
 def compile_all() -> None:
-    """Compile what the maps declare, into numba's cache: at the install, so that no person's computing waits for it."""
+    """Compile the maps' declared loops into numba's cache at installation, so that no computation waits for it."""
     if not available():
         return
     from numba.core.sigutils import normalize_signature

@@ -28,7 +28,7 @@ OPTIONS = {
 def compute(t1w: np.ndarray, *, mask: np.ndarray, intensity: str) -> np.ndarray:
     """Brain scaled over the mask's voxels: `zscore` (mean 0, SD 1) or `minmax` (0 to 1); 0 outside.
 
-    `t1w` (X, Y, Z): bias-corrected intensities in template space. `mask` (X, Y, Z): the person's own brain there,
+    `t1w` (X, Y, Z): bias-corrected intensities in template space. `mask` (X, Y, Z): the participant's own brain there,
     without the regions of --exclude-regions.
     Raises DataError if the brain has only one intensity, or no voxels.
     """

@@ -1,6 +1,6 @@
-"""The steps of a T1w as nodes call them: files in, files out, in the node's folder; the mathematics is elsewhere.
+"""T1w processing steps as called by nodes: files in, files out, in the node's folder; the mathematics is elsewhere.
 
-ANTs is imported by the functions that use it: the process that builds the graph has no need of it.
+ANTs is imported by the functions that use it, since the process that builds the graph does not need it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def prepare_native(*, t1w: str, brain_mask: str | None, template: list[str] | None, seed: int, sloppy: bool) -> Anatomy:
-    """Check, orient, find the brain, correct the bias -> `native`: files `t1w`, `mask`, and facts about the image."""
+    """Check, reorient, extract the brain, correct the bias -> `native`: files `t1w`, `mask`, and image facts."""
     import ants
 
     from bids_app.preprocess import tissues
@@ -46,7 +46,7 @@ def prepare_native(*, t1w: str, brain_mask: str | None, template: list[str] | No
 
 
 def borrow_derivative(*, t1w: str, mask: str, gm: str, wm: str, csf: str, transform: str) -> Anatomy:
-    """A derivative's `native`, `tissues` and nonlinear `warps`, as the three steps of our own would give them."""
+    """The `native`, `tissues` and nonlinear `warps` of a derivative, in the format of Pellucid's own three steps."""
     import ants
 
     images = {name: _read_ants(path).numpy() for name, path in (("GM", gm), ("WM", wm), ("CSF", csf))}
@@ -72,7 +72,7 @@ def borrow_derivative(*, t1w: str, mask: str, gm: str, wm: str, csf: str, transf
 def register_to_template(
     *, anat: Anatomy, templates: TemplateFiles, nonlinear: bool, seed: int, sloppy: bool
 ) -> Anatomy:
-    """Add `warps`, the transforms to the template by kind (`affine`, and `syn` where wanted)."""
+    """Add `warps`, the transforms to the template by kind (`affine`, and `syn` if needed)."""
     from bids_app.preprocess import normalise
 
     target, brain = _read_ants(templates["target"]), _mask_brain(anat)
@@ -85,7 +85,7 @@ def register_to_template(
 
 
 def segment_tissues(*, anat: Anatomy, templates: TemplateFiles, sloppy: bool) -> Anatomy:
-    """Add `tissues` in native space, with the priors brought there by the best transform that there is."""
+    """Add `tissues` in native space, with the priors transformed there by the best available transform."""
     import ants
 
     from bids_app.preprocess import tissues
@@ -113,7 +113,7 @@ def segment_tissues(*, anat: Anatomy, templates: TemplateFiles, sloppy: bool) ->
 
 
 def warp_to_template(*, kind: str, anat: Anatomy, templates: TemplateFiles) -> WarpedAnatomy:
-    """What maps are made of, on the output grid by one transform: `t1w`, `gm`, `wm`, `csf`, `mask`, `jacobian`."""
+    """The inputs of maps, on the output grid by one transform: `t1w`, `gm`, `wm`, `csf`, `mask`, `jacobian`."""
     import ants
 
     from bids_app.preprocess import normalise
@@ -141,9 +141,9 @@ def warp_to_template(*, kind: str, anat: Anatomy, templates: TemplateFiles) -> W
 def make_map(
     *, map_name: str, sources: WarpedAnatomy, parameters: dict[str, Any], excluded: ExcludedMask | None = None
 ) -> str:
-    """One map of the catalogue -> its file; `maps.KEYWORDS` says what `compute` may ask for. `parameters`: its options.
+    """The file of one map; `maps.KEYWORDS` lists the arguments of `compute`. `parameters`: its options.
 
-    excluded: regions that the mask is to lack.
+    excluded: regions to remove from the mask.
     """
     part = catalogue.load("maps", map_name)
     names = keywords(part)
@@ -179,7 +179,7 @@ def _transforms(warps: Warps) -> Transforms:
 def _find_brain(
     image: nib.Nifti1Image, mask_file: str | None, template: list[str] | None, *, seed: int, sloppy: bool
 ) -> tuple[np.ndarray, str]:
-    """The brain mask (X, Y, Z), and in words where it comes from."""
+    """The brain mask (X, Y, Z), and a description of its source."""
     from bids_app.preprocess import head
 
     values = np.asarray(image.dataobj)
@@ -215,7 +215,7 @@ def _describe_image(t1w: Path, *, mask_method: str) -> dict[str, str]:
 
 
 def _write_dseg(images: dict[str, np.ndarray], mask: ants.ANTsImage) -> str:
-    """Write the likeliest tissue of each voxel; returns the file."""
+    """Write the most probable tissue of each voxel; returns the file."""
     import ants
 
     from bids_app.preprocess import tissues

@@ -1,4 +1,4 @@
-"""What a person's T1w leaves in OUT_DIR: the native images, maps with their sidecars, volumes, pictures."""
+"""Outputs of a participant's T1w in OUT_DIR: native images, maps with their sidecars, volumes, figures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TOLERANCE = 0.01
 
 
 class PageContent(TypedDict):
-    """What a page says of the anatomy, by the arguments of `report.participant.write_participant_report`."""
+    """The anatomical content of a report, by the arguments of `report.participant.write_participant_report`."""
 
     figures: list[Figure]
     volumes: dict[str, float]
@@ -44,7 +44,7 @@ class PageContent(TypedDict):
 
 @dataclass(frozen=True)
 class ProcessedAnatomy:
-    """A session's anatomy as nodes made it: `sources` by registration, and the file of each map by name."""
+    """A session's anatomy as computed by the nodes: `sources` by registration, and the file of each map by name."""
 
     job: ParticipantJob
     settings: AnatomySettings
@@ -65,14 +65,14 @@ class ProcessedAnatomy:
 
     @property
     def excluded_note(self) -> str:
-        """How the excluded regions came to the output grid."""
+        """How the excluded regions were mapped to the output grid."""
         return "" if self.excluded is None else self.excluded["note"]
 
 
 def stage_anatomy(
     stage: Path, anatomy: ProcessedAnatomy, templates: TemplateFiles, bids_dir: Path, *, radiological: bool
 ) -> PageContent:
-    """Stage the anatomy's outputs; returns what the page says of them. A T1w of another session is only shown."""
+    """Stage the anatomical outputs; returns the content of the report. A T1w of another session is only shown."""
     volumes = anatomy.tissues["volumes"]
     totals = {kind: modulated_totals(files, volumes) for kind, files in anatomy.sources.items()}
     if anatomy.job.own_t1w:
@@ -96,14 +96,14 @@ def map_stem(
 
 
 def make_folder(stage: Path, session: tuple[str, str | None], datatype: str) -> Path:
-    """Figures stand under the person, whatever the session, so that one bare name hides them from validators."""
+    """Figures are in the participant's folder, whatever the session, so that one entry of .bidsignore covers them."""
     folder = outputs.folder(stage, session[0], session[1] if datatype == "anat" else None, datatype)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def sidecar_parameters(anatomy: ProcessedAnatomy, name: str) -> dict[str, Any]:
-    """All that has to be the same in every person of an analysis."""
+    """All parameters that must be the same in every participant of an analysis."""
     settings = anatomy.settings
     parameters: dict[str, Any] = {
         "Map": name,
@@ -185,7 +185,7 @@ def _stage_volumes(stage: Path, anatomy: ProcessedAnatomy) -> None:
 
 
 def _draw(stage: Path, anatomy: ProcessedAnatomy, templates: TemplateFiles, *, radiological: bool) -> list[Figure]:
-    """Every picture shows the brain only."""
+    """Every figure shows the brain only."""
     from bids_app.report.figures import draw_map, draw_registration, draw_segmentation
 
     folder = make_folder(stage, anatomy.session, "figures")

@@ -16,12 +16,12 @@ from bids_app.training.model_metadata import WEIGHTS_FILE, read_mask
 
 
 def gather_series(*, folder: str, files: list[list[str]], work: str) -> list[list[str]]:
-    """The files of each person's runs in the model's mask."""
+    """The files of each participant's runs in the model's mask."""
     return read_series(files, Grid(*read_mask(Path(folder))), work)
 
 
 def refit_maps(*, series: list[list[str]], key: str, folders: dict[str, str], plan: MapScaling, work: str) -> str:
-    """Write everybody's maps by the components of the models of one fold; folders: of a model, by map."""
+    """Write all participants' maps from the components of the models of one fold; folders: of a model, by map."""
     components = {
         name: arrays_of_step(load_file(Path(folder) / WEIGHTS_FILE), FITTED_STEP, name)
         for name, folder in folders.items()
@@ -33,7 +33,7 @@ def refit_maps(*, series: list[list[str]], key: str, folders: dict[str, str], pl
 
 
 def stack_map(*, folder: str, files: list[list[str]], smoothing_mm: float, form: str, work: str) -> str:
-    """Write everybody's values of a map in the model's mask, float32 (people, voxels); returns the file."""
+    """Write all participants' values of a map in the model's mask, float32 (participants, voxels); returns the file."""
     grid = Grid(*read_mask(Path(folder)))
     paths = [tuple(Path(path) for path in runs) for runs in files]
     return str(arrays.stack_images(paths, grid, Path(work), smoothing_mm=smoothing_mm, form=form))

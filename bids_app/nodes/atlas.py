@@ -1,4 +1,4 @@
-"""Atlases on the grid of the maps: transformed where both templates are there, else the mismatch is stated."""
+"""Atlases on the grid of the maps: transformed if both templates are available, otherwise the mismatch is stated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bids_app.regions.atlas_on_grid import resample_to_grid
 
 @dataclass(frozen=True)
 class ResampledAtlas:
-    """An atlas on a grid: labels (X, Y, Z), names by label, and how it came there."""
+    """An atlas on a grid: labels (X, Y, Z), names by label, and how it was resampled."""
 
     name: str
     labels: np.ndarray
@@ -42,7 +42,7 @@ def resample_atlas(
 ) -> str:
     """Write `labels.nii.gz` and `atlas.json` (region names, a note about space) for one atlas; returns their folder.
 
-    `stamp` tells versions of the atlas apart (`atlas.stamp`).
+    `stamp` distinguishes versions of the atlas (`atlas.stamp`).
     """
     grid = read_image(template["mask"])
     depends = (stamp, space, grid.shape, grid.affine.tolist(), seed, sloppy, __version__)
@@ -73,7 +73,7 @@ def _labels_on_grid(
     seed: int,
     sloppy: bool,
 ) -> tuple[np.ndarray, str]:
-    """Labels (X, Y, Z), and in words how they came to the space."""
+    """Labels (X, Y, Z), and a description of how they were brought to the space."""
     x, y, z = grid.shape
     if source.space == space:
         return resample_to_grid(source, (x, y, z), grid.affine), (f"declared space: {space}, that of the maps")
@@ -94,7 +94,7 @@ def _labels_on_grid(
 def _register_and_warp(
     source: atlas.Atlas, brain: nib.Nifti1Image, template: TemplateFiles, folder: Path, *, seed: int, sloppy: bool
 ) -> np.ndarray:
-    import ants  # takes longer to load than a resampled atlas to find
+    import ants  # loading takes longer than looking up a resampled atlas
 
     from bids_app.preprocess import normalise
 

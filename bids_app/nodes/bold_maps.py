@@ -1,4 +1,4 @@
-"""The steps of a BOLD run as nodes call them: files in, files out; the mathematics is in other rooms."""
+"""BOLD processing steps as called by nodes: files in, files out; the mathematics is elsewhere."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def clean_series(*, run: PreprocessedRun, settings: DenoisingSettings, grid: list[Any] | None) -> CleanedRun:
     """Read a run's voxels, drop volumes, denoise.
 
-    Volumes before the steady state are cut off, so that only those dropped later leave gaps in time. `grid` is [shape,
-    affine] of another grid to bring it to, or None. Raises DataError where no volume is left.
+    Non-steady-state volumes are removed first, so that only volumes censored later leave gaps in time. `grid` is
+    [shape, affine] of another grid to resample to, or None. Raises DataError where no volume is left.
     """
     bold, confounds = Path(run["bold"]), Path(run["confounds"])
     onto = None if grid is None else (tuple(grid[0]), np.array(grid[1]))
@@ -88,7 +88,7 @@ def resample_atlas_to_run(
 
 
 def make_bold_map(*, map_name: str, run: CleanedRun, parameters: dict[str, Any], parcels: str) -> dict[str, str]:
-    """A map of the catalogue, or its several named ones: file by name; `maps.KEYWORDS` says what `compute` may ask for.
+    """The files of a map, or of its several named images, by name; `maps.KEYWORDS` lists the arguments of `compute`.
 
     `parameters`: the values of its options; `parcels`: the folder of an atlas on the grid of the run.
     """

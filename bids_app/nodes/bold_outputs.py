@@ -1,4 +1,4 @@
-"""What a person's BOLD runs leave in OUT_DIR: maps, tables by region, series if wanted, pictures."""
+"""Outputs of a participant's BOLD runs in OUT_DIR: maps, tables by region, series if requested, figures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Session = tuple[str, str | None]  # participant and session, without their prefi
 
 @dataclass(frozen=True)
 class ProcessedRun:
-    """A run as planned and as cleaned, the files of its maps by map and name, and the folders of its atlases."""
+    """A run as planned and as denoised, the files of its maps by map and name, and the folders of its atlases."""
 
     plan: BoldRun
     cleaned: CleanedRun
@@ -40,7 +40,7 @@ class ProcessedRun:
 
     @property
     def entities(self) -> dict[str, str]:
-        """The entities that tell it from the session's other runs."""
+        """The entities that distinguish it from the session's other runs."""
         return parse_entities(self.plan["label"])
 
     @property
@@ -50,7 +50,7 @@ class ProcessedRun:
 
     @property
     def resolution(self) -> float:
-        """Edge of a voxel, mm; of one that is no cube, that of the cube of the same volume."""
+        """Edge of a voxel, mm; for anisotropic voxels, that of a cube of the same volume."""
         return round(float(np.prod(self.mask.header.get_zooms()[:3]) ** (1 / 3)), 2)
 
 
@@ -62,7 +62,7 @@ def stage_run(
     settings: BoldSettings,
     tissues: WarpedAnatomy | None,
 ) -> RunSection:
-    """Stage one run's outputs and return its part of the page; tissues: the person's at the template, if known."""
+    """Stage one run's outputs and return its part of the report; tissues: in template space, if known."""
     from bids_app.report.bold_section import RunMap
 
     space = {**run.entities, "space": settings["space"], "res": resolution_label(run.resolution)}
@@ -94,7 +94,7 @@ def stage_run(
 
 
 def describe_runs(runs: list[ProcessedRun], settings: BoldSettings) -> str:
-    """How the maps of a person's runs were made, in words."""
+    """A description of how the maps of a participant's runs were computed."""
     first = runs[0]
     options = BoldOptions(
         denoise=settings["denoise"],
@@ -114,7 +114,7 @@ def describe_runs(runs: list[ProcessedRun], settings: BoldSettings) -> str:
 
 
 def _describe_map(part: ModuleType, mask: nib.Nifti1Image, parameters: dict[str, Any]) -> str:
-    """What a map has to say of itself in this mask, if anything."""
+    """A map's caption for this mask, if any."""
     if not hasattr(part, "caption"):
         return ""
     names = list(inspect.signature(part.caption).parameters)[1:]
@@ -122,7 +122,7 @@ def _describe_map(part: ModuleType, mask: nib.Nifti1Image, parameters: dict[str,
 
 
 def _sidecar_fields(run: ProcessedRun) -> dict[str, Any]:
-    """What the sidecars say of a run beyond the parameters that all people share."""
+    """Sidecar fields of a run beyond the parameters that all participants share."""
     cleaned = run.cleaned
     sample_mask, fd = np.load(cleaned["sample_mask"]), np.load(cleaned["fd"])
     known = fd[np.isfinite(fd)]
@@ -144,7 +144,7 @@ def _sidecar_fields(run: ProcessedRun) -> dict[str, Any]:
 
 
 def _list_steps(run: ProcessedRun) -> list[str]:
-    """What was done to the series, in order."""
+    """The processing steps of the series, in order."""
     cleaned = run.cleaned
     steps = ["non-steady-state volumes removed"] if cleaned["dummies"] else []
     if run.plan["source"] == "pellucid":
@@ -157,7 +157,7 @@ def _list_steps(run: ProcessedRun) -> list[str]:
 
 
 def _map_parameters(name: str, settings: BoldSettings, resolution: float) -> dict[str, Any]:
-    """All that has to be the same in every person of an analysis."""
+    """All parameters that must be the same in every participant of an analysis."""
     names = inspect.signature(catalogue.load("maps", name).compute).parameters
     options = {outputs.camel(key): value for key, value in settings["parameters"][name].items() if key in names}
     if "NetworkMaps" in options:
@@ -167,7 +167,7 @@ def _map_parameters(name: str, settings: BoldSettings, resolution: float) -> dic
 
 
 def _series_parameters(name: str, settings: BoldSettings, resolution: float) -> dict[str, Any]:
-    """How series were made, whatever is made of them."""
+    """How series were processed, whatever is computed from them."""
     grid = {"Space": settings["space"], "ResolutionMm": resolution, "Sloppy": settings["sloppy"]}
     denoising = {"Denoise": settings["denoise"], "Band": settings["band"], "FdThreshold": settings["fd_threshold"]}
     return {"Map": name, **grid, **denoising, "Version": __version__}
@@ -176,7 +176,7 @@ def _series_parameters(name: str, settings: BoldSettings, resolution: float) -> 
 def _write_region_tables(
     folder: Path, session: Session, run: ProcessedRun, entities: dict[str, str], suffix: str, file: str
 ) -> None:
-    """One table an atlas: the mean of the map in each region, over the voxels that have BOLD."""
+    """One table per atlas: the mean of the map in each region, over the voxels with BOLD."""
     values, inside = np.asarray(read_image(file).dataobj), np.asarray(run.mask.dataobj) > 0.5
     for atlas_folder in run.atlases.values():
         atlas = ResampledAtlas.read(atlas_folder)
@@ -194,7 +194,7 @@ def _write_region_tables(
 def _write_series(
     folder: Path, session: Session, space: dict[str, str], run: ProcessedRun, sidecar: dict[str, Any]
 ) -> None:
-    """The series that `filtered` maps are made of, as `desc-denoised_bold`, with its mask."""
+    """The series from which `filtered` maps are computed, as `desc-denoised_bold`, with its mask."""
     mask = run.mask
     inside = np.asarray(mask.dataobj) > 0.5
     values = np.load(run.cleaned["filtered"], mmap_mode="r")

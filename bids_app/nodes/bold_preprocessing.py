@@ -1,6 +1,6 @@
 """The steps of raw BOLD as nodes call them, up to what fMRIPrep would have left of it; files in, files out.
 
-ANTs is imported by the functions that use it: the process that builds the graph has no need of it.
+ANTs is imported by the functions that use it, since the process that builds the graph does not need it.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from bids_app.preprocess.conform import read_image, to_nifti
 
 
 def correct_motion(*, run: BoldRun, seed: int) -> MotionCorrectedRun:
-    """Drop dummy scans, correct slice times, find how the head moved."""
+    """Remove dummy scans, correct slice times, estimate motion."""
     from bids_app.preprocess import bold, motion
 
     here = str(Path.cwd())
@@ -44,7 +44,7 @@ def correct_motion(*, run: BoldRun, seed: int) -> MotionCorrectedRun:
 
 
 def align_to_t1w(*, corrected: MotionCorrectedRun, anat: Anatomy, seed: int) -> AlignedRun:
-    """Lay the reference on the T1w and take the confounds where its tissues are."""
+    """Align the reference to the T1w and extract confounds from its tissues."""
     import ants
 
     from bids_app.preprocess import confounds, coregister, motion

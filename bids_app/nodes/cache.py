@@ -1,4 +1,4 @@
-"""Folders that are made once and kept in the work folder, by a name that says all that they depend on."""
+"""Folders that are created once and cached in the work folder, under a name that reflects all dependencies."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from bids_app.bids import outputs
 
 
 def cached_folder(cache: str, name: str, make: Callable[[Path], None]) -> Path:
-    """The folder of that name, filled by `make` unless it stands already; several processes may make it at once."""
+    """The folder of that name, filled by `make` unless it exists; several processes may do so at once."""
     place = Path(cache) / name
     if place.is_dir():
         return place

@@ -1,4 +1,4 @@
-"""Places the regions that are taken out of `t1w` on the grid of the outputs."""
+"""Resamples the regions excluded from `t1w` to the output grid."""
 
 import zlib
 from pathlib import Path
@@ -13,7 +13,7 @@ from bids_app.nodes.atlas import ResampledAtlas, resample_atlas
 from bids_app.planning.participant_records import Anatomy, ExcludedMask, ExcludedRegions, TemplateFiles
 from bids_app.preprocess.conform import read_image, to_nifti
 
-# Dice of the labelled brain with the mask of its T1w; another session's, or another person's, may be as low.
+# Dice of the labelled brain with the mask of its T1w; another session's, or another participant's, may be as low.
 MIN_DICE = 0.5
 
 
@@ -28,9 +28,9 @@ def resample_excluded_regions(
     seed: int,
     sloppy: bool,
 ) -> ExcludedMask:
-    """`mask`, a file on the output grid that is 1 in the regions, and `note`, how they came there.
+    """`mask`, a file on the output grid that is 1 in the regions, and `note`, how they were obtained.
 
-    Raises DataError where none of the regions has a voxel, or a wmparc does not lie where its T1w does.
+    Raises DataError where none of the regions has a voxel, or a wmparc is not aligned with its T1w.
     """
     grid = read_image(templates["brain"])
     if excluded["file"] is not None:
@@ -53,8 +53,8 @@ def resample_excluded_regions(
 
 
 def _warp_wmparc(file: Path, anat: Anatomy, grid: str, kind: str, numbers: list[int]) -> np.ndarray:
-    """Where the template's grid has the regions of these numbers (X, Y, Z)."""
-    import ants  # takes longer to load than an atlas to read
+    """The regions with these numbers on the template's grid (X, Y, Z)."""
+    import ants  # loading takes longer than reading an atlas
 
     labels = read_excluded_regions(file)
     values, mask = np.asarray(labels.dataobj), read_image(anat["native"]["mask"])
@@ -75,7 +75,7 @@ def _warp_wmparc(file: Path, anat: Anatomy, grid: str, kind: str, numbers: list[
 
 
 def read_excluded_regions(file: Path) -> nib.Nifti1Image:
-    """Labels int32 (X, Y, Z), RAS+, in scanner space. Raises DataError for what cannot be read."""
+    """Labels int32 (X, Y, Z), RAS+, in scanner space. Raises DataError for an unreadable file."""
     try:
         image = read_image(file)
         values = np.rint(np.asarray(image.dataobj)).astype(np.int32)

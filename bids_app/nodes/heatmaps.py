@@ -1,4 +1,4 @@
-"""Heatmaps of the people held out, written beside their fold as they will lie in OUT_DIR."""
+"""Heatmaps of held-out participants, written in the fold's folder with the layout of OUT_DIR."""
 
 import json
 import shutil
@@ -20,9 +20,10 @@ from bids_app.training.fold_files import FoldFiles
 
 
 def write_participant_heatmaps(files: FoldFiles, plan: TrainingPlan, grid: Grid, metadata: dict[str, Any]) -> None:
-    """Write each held-out person's heatmap of one class (`target`: predicted, true, or a name), raw, on the maps' grid.
+    """Write the raw heatmap of one class for each held-out participant, on the maps' grid.
 
-    They go into the fold's folder, laid out as in OUT_DIR, with a table of them. metadata: of all their sidecars.
+    `target`: the predicted or true class, or a name. They go into the fold's folder, with
+    the layout of OUT_DIR, and are listed in a table. metadata: of all their sidecars.
     """
     predictions = pd.read_csv(files.predictions, sep="\t", dtype=str, keep_default_na=False)
     methods = json.loads(files.heatmaps.read_text())
@@ -70,7 +71,7 @@ def _output_stem(person: Mapping[Hashable, Any], sidecar: Mapping[str, Any]) -> 
 def _sidecar(
     person: Mapping[Hashable, Any], explained: str, metadata: Mapping[str, Any], about: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The sidecar of one heatmap; about: what heatmaps.json says of its method."""
+    """The sidecar of one heatmap; about: its method's entry in heatmaps.json."""
     return {
         "Description": (
             f"What {metadata['Cell']} used for class {explained} in this held-out participant; not where a disease is"

@@ -25,7 +25,7 @@ FIT_FILE = "fitted.npz"
 
 
 class OnDisk(Sequence[np.ndarray]):
-    """Arrays that are read from disk when they are indexed."""
+    """Arrays read from disk on indexing."""
 
     def __init__(self, files: list[str]) -> None:
         self.files = files
@@ -53,9 +53,9 @@ def gather_ica_series(
     work: str,
     parcellation: str | None = None,
 ) -> SeriesFiles:
-    """Write everybody's series in the mask and the reference networks as arrays; sha256: of the networks' file.
+    """Write all participants' series in the mask and the reference networks as arrays; sha256: of the networks' file.
 
-    `parcellation`: as `nodes.train.stack_maps` has it.
+    `parcellation`: as in `nodes.train.stack_maps`.
     """
     image = read_image(template["mask"])
     inside = np.asarray(image.dataobj) > 0.5
@@ -73,7 +73,7 @@ def gather_ica_series(
 
 
 def read_series(files: list[list[str]], grid: Grid, work: str) -> list[list[str]]:
-    """The files of each person's runs, (voxels, time) in the mask, named by a hash of the source."""
+    """The files of each participant's runs, (voxels, time) in the mask, named by a hash of the source."""
     folder = WorkDir(Path(work)).series
     folder.mkdir(exist_ok=True)
     mask = folder / "mask.nii.gz"
@@ -82,7 +82,7 @@ def read_series(files: list[list[str]], grid: Grid, work: str) -> list[list[str]
 
 
 def _read_run(path: Path, mask: Path, folder: Path) -> Path:
-    """The file of a run's series in the mask, written unless it is there."""
+    """The file of a run's series in the mask, written unless it exists."""
     stamp = f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}"
     file = folder / f"{hashlib.sha256(stamp.encode()).hexdigest()[:32]}.npy"
     if not file.exists():
@@ -91,7 +91,7 @@ def _read_run(path: Path, mask: Path, folder: Path) -> Path:
 
 
 def fit_ica(*, series: SeriesFiles, rows: list[int], components: int, seed: int, work: str) -> str:
-    """Fit the ICA of the people of `rows` (`dataset.ica.fit`); returns its folder, named by a hash of its inputs."""
+    """Fit the ICA to the samples `rows` (`dataset.ica.fit`); returns its folder, named by a hash of its inputs."""
     files = [path for row in rows for path in series["files"][row]]
     inputs = json.dumps([[Path(path).name for path in files], Path(series["references"]).name, components, seed])
     folder = WorkDir(Path(work)).ica / hashlib.sha256(inputs.encode()).hexdigest()[:32]
@@ -108,7 +108,7 @@ def fit_ica(*, series: SeriesFiles, rows: list[int], components: int, seed: int,
 def check_components(*, plan: ComponentPlan, work: str, **fits: str) -> dict[str, int]:
     """Check every network in every fit and write `WorkDir.component_matches`; returns the number of each map's network.
 
-    Raises DataError that names each network of the analysis that was not found, where, and how near it came.
+    Raises DataError that names each network of the analysis without a match, in which fit, and its best |r|.
     """
     rows: list[dict[str, Any]] = []
     for name, folder in fits.items():
@@ -145,7 +145,7 @@ def _describe_fit(place: str) -> str:
 
 
 def dual_regress(*, series: SeriesFiles, fitted: str, numbers: dict[str, int], plan: ComponentPlan) -> str:
-    """Write everybody's maps by one fold's components into the folder of the fit; numbers: of `check_components`."""
+    """Write all participants' maps from a fold's components into the fit's folder; numbers: of `check_components`."""
     folder = Path(fitted)
     if not all((folder / f"{name}.npy").exists() for name in numbers):
         with np.load(folder / FIT_FILE) as stored:
@@ -162,10 +162,10 @@ def write_component_maps(
     grid: Grid,
     plan: MapScaling,
 ) -> None:
-    """Write everybody's maps of an ICA's networks, `<map>.npy`, float32 (people, voxels), and its components, `.npz`.
+    """Write all participants' maps of an ICA's networks, `<map>.npy`, and its components, `<map>.npz`.
 
-    fitted: `dataset.ica.of_network` by map, of one ICA. A person with several runs gets their mean; forms and
-    smoothing, by map in `plan`, are those of `dataset.arrays.stack`.
+    Maps are float32 (samples, voxels). fitted: `dataset.ica.select_network` by map, of one ICA. A participant with
+    several runs gets their mean; forms and smoothing, by map in `plan`, are those of `dataset.arrays.stack_images`.
     """
     component = np.concatenate([network["component"] for network in fitted.values()])
     whole = {"components": next(iter(fitted.values()))["components"], "component": component}
@@ -191,7 +191,7 @@ def write_component_maps(
 
 
 def stack_from_everybody(*, folder: str, map_name: str, work: str) -> str:
-    """The file of a map by the ICA of everybody, on which no prediction rests; linked for `WorkDir.overall_map`."""
+    """The file of a map by the ICA of all participants, not used for predictions; linked for `WorkDir.overall_map`."""
     file = Path(folder) / f"{map_name}.npy"
     WorkDir(Path(work)).overall_map_link(map_name).write_text(str(file.relative_to(work)))
     return str(file)

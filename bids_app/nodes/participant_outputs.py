@@ -1,4 +1,4 @@
-"""The last step of a person: pictures, sidecars and page are staged beside the maps, then all appear at once."""
+"""The last step of a participant: figures, sidecars and report are staged with the maps, then all appear at once."""
 
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def _collect_anatomy(
 
 
 def _collect_runs(job: ParticipantJob, bold: BoldSettings, results: dict[str, Any]) -> list[ProcessedRun]:
-    """Each BOLD run with what its nodes made."""
+    """Each BOLD run with the results of its nodes."""
     return [
         ProcessedRun(
             run,
@@ -78,7 +78,7 @@ def _collect_runs(job: ParticipantJob, bold: BoldSettings, results: dict[str, An
 
 
 def _empty_content(job: ParticipantJob) -> PageContent:
-    """What a page without anatomy says."""
+    """The content of a report without anatomy."""
     return {"figures": [], "volumes": {}, "facts": {"Preprocessed by": job.source}, "checks": [], "methods": ""}
 
 

@@ -25,7 +25,7 @@ def simulate_studies(
     """Score linear classifiers in some simulated studies; returns the file.
 
     `scores` (studies, patterns, sizes, cells), balanced accuracy out of fold; `percent` (studies, patterns): the shift
-    of d = 1 in % of the map's mean in the place, NaN for maps with values below 0.
+    of d = 1 in % of the map's mean there, NaN for maps with values below 0.
     """
     from bids_app.dataset.effect_patterns import draw_pattern
     from bids_app.training import tables

@@ -31,8 +31,8 @@ def write_prediction_page(
 ) -> str:
     """Write the page of a participant into `folder`; returns its file.
 
-    t1w: the participant's T1w and its transforms to the template, as ANTs takes them, each with the time when it was
-    written; empty where there is none.
+    t1w: the participant's T1w and its transforms to the template, as ANTs takes them, each with its modification
+    time; empty if there is none.
     """
     from bids_app.report.prediction_page import save_prediction_page
 
@@ -54,7 +54,7 @@ def write_prediction_page(
 
 
 def _page_section(prediction: PagePrediction, context: PageContext) -> "Prediction":
-    """What the page shows of one cell."""
+    """The content of the page about one cell."""
     from bids_app.report.prediction_page import Prediction
 
     files, row, first = FoldFiles(Path(prediction["folder"])), prediction["prediction"], prediction["maps"][0]

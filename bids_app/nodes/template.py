@@ -1,4 +1,4 @@
-"""The template on the grids that a run needs, with its priors: made once, kept in the work folder by content."""
+"""The template on the grids of a run, with its priors: created once and cached in the work folder by content."""
 
 import hashlib
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ def _write_template(
     for name, mm in (("target", COARSE_MM if sloppy else FINE_MM), ("brain", resolution)):
         shape, affine = templates.grid(space, mm, box if name == "brain" else ())
         mask = templates.resample(inside, shape, affine, order="linear").get_fdata() > 0.5
-        # Coarser voxels blur the brain's edge outwards, and a registration would blow brains up to that size.
+        # Coarser voxels blur the brain's edge outwards, and a registration would enlarge brains to that size.
         brain = templates.resample(fine, shape, affine, order="linear").get_fdata() * mask
         _save(folder, name, nib.Nifti1Image(brain, affine))
         if name == "brain":
@@ -60,7 +60,7 @@ def _write_template(
 
 def _warp_priors(folder: Path, *, seed: int, sloppy: bool) -> None:
     """nilearn's priors are of another template, so they are registered to this one (brain to brain)."""
-    import ants  # takes longer to load than templates to find that were made before
+    import ants  # loading takes longer than looking up existing templates
 
     from bids_app.preprocess import normalise
 

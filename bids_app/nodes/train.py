@@ -21,7 +21,7 @@ from bids_app.preprocess.conform import read_image
 from bids_app.training.fold_files import FoldFiles
 
 TISSUE_THRESHOLD = 0.1
-MODEL_ONLY_KEYS = ("levels", "folds_sha256")  # what applying a model asks, and a heatmap need not say
+MODEL_ONLY_KEYS = ("levels", "folds_sha256")  # needed to apply a model, but not in a heatmap's sidecar
 
 
 def stack_maps(
@@ -35,15 +35,15 @@ def stack_maps(
     work: str,
     parcellation: str | None = None,
 ) -> str:
-    """Write everybody's values of a map within its tissue as one float32 array; returns the file.
+    """Write all participants' values of a map within its tissue as one float32 array; returns the file.
 
-    `parcellation`: the folder of `resample_atlas_to_maps` of the regions that a classifier takes means over.
+    `parcellation`: the folder of `resample_atlas_to_maps` with the regions over which a classifier averages.
     """
     image = read_image(template["mask"])
     inside = np.asarray(image.dataobj) > 0.5
     region = catalogue.load("maps", map_name).ANALYSIS_MASK
     if region != "brain":
-        # A prior, not the people, says which voxels are looked at: nothing is chosen on those who are held out.
+        # The voxels are selected by a prior, not by the participants, so that nothing is selected on held-out ones.
         inside &= np.asarray(read_image(template[region]).dataobj) > TISSUE_THRESHOLD
     grid = Grid(inside, image.affine, whole, region_labels(parcellation, inside))
     grid.write(WorkDir(Path(work)).grid(map_name))
@@ -60,9 +60,9 @@ def region_labels(parcellation: str | None, mask: np.ndarray) -> np.ndarray | No
 
 
 def detect_copies(*, array: str, map_name: str, groups: list[str], work: str) -> str:
-    """Write the pairs of participants whose maps look like one person's (`WorkDir.copies`); returns the file.
+    """Write the pairs of participants whose maps appear to be the same person's (`WorkDir.copies`); returns the file.
 
-    groups: those that are kept on one side of a fold."""
+    groups: those kept on one side of a fold."""
     from bids_app.evaluation import duplicates
 
     work_dir = WorkDir(Path(work))
@@ -111,9 +111,9 @@ def train_fold(
     regions: str,
     **stacked: str,
 ) -> str:
-    """Train a model in a fold, and write the heatmaps of those held out; returns the fold's folder.
+    """Train a model in a fold, and write the heatmaps of held-out samples; returns the fold's folder.
 
-    `stacked` has the array of each map as `array_<name>`, or the folder of what was fitted in the fold as
+    `stacked` has the array of each map as `array_<name>`, or the folder of the ICA fitted in the fold as
     `fitted_<repeat>_<fold>`; `regions` is the folder of `resample_atlas_to_maps` for the map's first atlas.
     """
     from bids_app.training import fold
@@ -135,7 +135,7 @@ def train_fold(
 
 
 def _write_parcels(atlas_folder: Path, files: FoldFiles) -> Path:
-    """Write the labels of an atlas as an array beside a fold, since what trains reads no images; returns the file."""
+    """Write the labels of an atlas as an array beside a fold, since training code reads no images; returns the file."""
     files.folder.mkdir(parents=True, exist_ok=True)
     np.save(files.parcels, np.asarray(read_image(atlas_folder / "labels.nii.gz").dataobj).astype(np.int32))
     return files.parcels
@@ -144,7 +144,7 @@ def _write_parcels(atlas_folder: Path, files: FoldFiles) -> Path:
 def fold_arguments(
     cell: str, classifier: str, maps: list[str], split: FoldRows, plan: TrainingPlan, stacked: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The arguments of `training.fold.run` for a cell and a fold, but for the folder and how the model is explained."""
+    """The arguments of `training.fold.run` for a cell and a fold, except the folder and how the model is explained."""
     work_dir, adjust = WorkDir(Path(plan["work"])), {name: tuple(plan["adjust"][name]) for name in maps}
     settings = {
         "smoothing_mm": {name: plan["smoothing"][name] for name in maps},
@@ -179,7 +179,7 @@ def fold_arguments(
 
 
 def array_file(name: str, fold: str, stacked: Mapping[str, str]) -> Path:
-    """The array of a map: everybody's stack, or what was fitted in the fold, <repeat>_<fold>."""
+    """The array of a map: all participants' stack, or that fitted in the fold, <repeat>_<fold>."""
     if f"array_{name}" in stacked:
         return Path(stacked[f"array_{name}"])
     return Path(stacked[f"fitted_{fold}"]) / f"{name}.npy"

@@ -1,4 +1,4 @@
-"""A person made from the template: another shape, size and pose of the same brain."""
+"""A participant simulated from the template: another shape, size and pose of the same brain."""
 
 from dataclasses import dataclass
 
@@ -81,7 +81,7 @@ def draw_pose(rng: np.random.Generator) -> Array:
 
 
 def draw_shape(brain: Brain, rng: np.random.Generator) -> Field:
-    """A random diffeomorphism of the template's space, that makes the person's brain differ from it."""
+    """A random diffeomorphism of the template's space, that makes the participant's brain differ from it."""
     voxel_mm = float(np.linalg.norm(brain.affine[:3, 0]))
     size = tuple(int(np.ceil(count * voxel_mm / VELOCITY_MM)) + 1 for count in brain.mask.shape)
     velocity = random_velocity(size, rng, voxel_mm=VELOCITY_MM, smoothness_mm=SMOOTHNESS_MM, rms_mm=DISPLACEMENT_MM)

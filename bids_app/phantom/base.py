@@ -1,4 +1,4 @@
-"""The effect in real people's images: half of the user's own controls are made patients."""
+"""An effect simulated in real images: half of the user's own controls become patients."""
 
 import tempfile
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ MIN_PEOPLE = 2
 
 
 def find(base: Path) -> tuple[inputs.Dataset, list[inputs.Scan]]:
-    """The data set and one T1w image a person, of the first session that has one.
+    """The data set and one T1w image per participant, of the first session that has one.
 
-    Raises NotBidsError, MissingInputError (also for images that are not fetched), DataError.
+    Raises NotBidsError, MissingInputError (also for images that have not been fetched), DataError.
     """
     dataset = inputs.open_dataset(base)
     of_each = (inputs.anatomical_scans(dataset, person)[:1] for person in dataset.participants)
@@ -53,11 +53,12 @@ def write_images(
     effect: float,
     random_seed: int,
 ) -> dict[str, object]:
-    """Write everybody's image, the patients' with the effect, and the table; returns what is to be known about them.
+    """Write all images, those of patients with the effect, and the table; returns facts about them.
 
-    Interpolation blurs, and would tell the groups apart if patients' images alone went through it. So everybody's goes
-    through it once, moved by a uniformly distributed part of a voxel. What the effect adds to that, modulo one voxel,
-    leaves it uniformly distributed, so that at every voxel the blur is distributed alike in both groups.
+    Interpolation blurs, and would distinguish the groups if only patients' images were interpolated. All images are
+    therefore interpolated once, shifted by a uniformly distributed fraction of a voxel. The shift plus the displacement
+    of the effect, modulo one voxel, remains uniformly distributed, so that at every voxel the blur has the same
+    distribution in both groups.
     """
     group = people.groups(len(scans), people.generator(random_seed, people.BASE_GROUP))
     left: dict[str, float] = {}
@@ -80,12 +81,12 @@ def write_images(
 
 
 def warp_region(region: Region, image: nibabel.Nifti1Image, brain: NDArray[np.bool_] | None, *, seed: int) -> Region:
-    """The region (world of the template) as it lies in a person's image; `brain` is None for a whole head.
+    """The region (world of the template) in a participant's image; `brain` is None for a whole head.
 
-    The template's brain is registered to the person's (affine, then SyN at 2 mm).
-    Raises MissingInputError where a whole head meets no head template, DataError where the region is not found.
+    The template's brain is registered to the participant's (affine, then SyN at 2 mm).
+    Raises MissingInputError for a whole head without a head template, DataError if the region is not found.
     """
-    # antspyx writes transforms as files; they are of no use after this person.
+    # antspyx writes transforms as files, which are not needed after this participant.
     with tempfile.TemporaryDirectory() as folder:
         whole = _coarsen(_to_ants(image))
         mask = _mask_head(whole, folder, seed) if brain is None else _coarsen(_to_ants(_mask_image(brain, image)))
@@ -111,9 +112,9 @@ def resample(
     *,
     part_of_voxel: Array,
 ) -> Array:
-    """An image (X, Y, Z) moved by a part of a voxel along each axis and by a field; cubic, in the range of its values.
+    """An image (X, Y, Z) shifted by a fraction of a voxel along each axis and by a field; cubic, clipped to its range.
 
-    The background of a skull-stripped image stays what it was.
+    The background of a skull-stripped image is unchanged.
     """
     coefficients = ndimage.spline_filter(values, order=3, output=np.float32)
     low, high, empty = values.min(), values.max(), values.flat[0]
@@ -154,7 +155,7 @@ def _mask_image(voxels: NDArray[np.bool_], image: nibabel.Nifti1Image) -> nibabe
 
 
 def _coarsen(image: ants.ANTsImage) -> ants.ANTsImage:
-    """The image at the voxel size that is registered, unless its own is as large."""
+    """The image at the voxel size of the registration, unless its own is as large."""
     size = [max(REGISTRATION_MM, mm) for mm in image.spacing]
     return ants.resample_image(image, size, use_voxels=False, interp_type=0)
 

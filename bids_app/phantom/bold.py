@@ -1,4 +1,4 @@
-"""A BOLD run of an invented person: slow fluctuations, drift, noise of several kinds, and a head that moves."""
+"""A BOLD run of a simulated participant: slow fluctuations, drift, noise of several kinds, and a head that moves."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ PERSON_SPREAD = 0.1
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured, and what is planted in patients: kind and size of the effect (`effect_shares`)."""
+    """The acquisition, and the effect in patients: its kind and size (`effect_shares`)."""
 
     kind: str
     size: float
@@ -34,10 +34,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Run:
-    """What the scanner wrote, and the truth behind it.
+    """The acquired run, and the ground truth.
 
-    raw: int16 (X, Y, Z, volumes) on the grid with `affine`; slice_times (Z,) in s. still: float32 (N, volumes), what
-    the voxels `seen` (flat indices, N) show were the head still and all slices measured in the middle of the TR.
+    raw: int16 (X, Y, Z, volumes) on the grid with `affine`; slice_times (Z,) in s. still: float32 (N, volumes), the
+    voxels `seen` (flat indices, N) as if the head were still and all slices measured in the middle of the TR.
     tissues (3, N) in the order of TISSUES; moved: the six parameters (volumes, 6).
     """
 
@@ -61,9 +61,9 @@ def acquire(
     patient: bool,
     rng: np.random.Generator,
 ) -> Run:
-    """One person's run on a scanner's grid (shape, affine); `fields` and `posed` are those of the person's T1w.
+    """One run on a scanner's grid (shape, affine); `fields` and `posed` are those of the participant's T1w.
 
-    The random numbers are the same whatever is planted.
+    The random numbers do not depend on the effect.
     """
     shape, scanner = grid
     slow, structured, head, white = rng.spawn(4)
@@ -117,7 +117,7 @@ def _make_fluctuations(
     patient: bool,
     rng: np.random.Generator,
 ) -> tuple[Array, Array]:
-    """Fluctuations (N, volumes) of pure grey matter, percent: in the middle of the TR, and when each slice is due."""
+    """Fluctuations (N, volumes) of pure grey matter, percent: in the middle of the TR and at each slice's time."""
     frequencies = fluctuations.bins(plan.volumes, plan.tr)
     parcels = fluctuations.Parcels(function.parcel_at(points), function.network, len(function.network) - 1)
     amplitudes = fluctuations.draw_coefficients(
@@ -144,7 +144,7 @@ def _structured_noise(
     *,
     plan: Plan,
 ) -> Array:
-    """Percent (N, volumes) of what many voxels share and no one wants: smooth noise, drift, motion and pulsation."""
+    """Nuisance signals (N, volumes) shared by many voxels, percent: smooth noise, drift, motion and pulsation."""
     steps = np.diff(moved, axis=0, prepend=moved[:1])
     of_motion = np.hstack([moved, steps]).T
     of_motion = of_motion / np.maximum(of_motion.std(axis=1, keepdims=True), 1e-9)
@@ -176,7 +176,7 @@ def _draw_field(visible: NDArray[np.intp], shape: tuple[int, ...], rng: np.rando
 def _move_head(
     base: Array, seen: NDArray[np.intp], scanner: Array, moved: Array, relative: Array, noise: Array
 ) -> NDArray[np.int16]:
-    """The volumes int16 (X, Y, Z, volumes) of a head that moves; what fluctuates stays at its voxel.
+    """The volumes int16 (X, Y, Z, volumes) of a moving head; fluctuations stay at their voxels.
 
     relative, noise: (N, volumes) of the voxels `seen`. Outside the brain all is 0, inside nothing.
     """

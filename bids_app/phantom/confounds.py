@@ -1,4 +1,4 @@
-"""The table of confounds of an invented run, with fMRIPrep's columns.
+"""The confounds table of a simulated run, with fMRIPrep's columns.
 
 DVARS: Power et al. 2012, doi:10.1016/j.neuroimage.2011.10.018; standardised as Nichols, arXiv:1704.01469. aCompCor:
 Behzadi et al., NeuroImage 37, 90 (2007), doi:10.1016/j.neuroimage.2007.04.042.
@@ -20,7 +20,7 @@ COMPONENTS = 5
 
 
 def columns(run: bold.Run, *, tr: float) -> tuple[dict[str, Array], dict[str, dict[str, object]]]:
-    """Every column (volumes,), NaN where there is none, and what the sidecar says of the components."""
+    """Every column (volumes,), NaN for missing values, and the sidecar's description of the components."""
     inside = run.tissues.sum(axis=0) > 0.5
     brain = run.still[inside]
     wm, csf = (_pure_series(run, name) for name in ("WM", "CSF"))
@@ -58,7 +58,7 @@ def columns(run: bold.Run, *, tr: float) -> tuple[dict[str, Array], dict[str, di
 
 
 def write(path: Path, columns: dict[str, Array], about: dict[str, dict[str, object]]) -> None:
-    """Write the table, and beside it its sidecar; NaN is n/a."""
+    """Write the table and its sidecar; NaN is n/a."""
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
         table.writerow(columns)
@@ -80,7 +80,7 @@ def dvars(series: Array) -> tuple[Array, Array]:
 
 
 def cosines(volumes: int, tr: float) -> Array:
-    """The cosines (count, volumes) of periods above 128 s, of length 1: what the high-pass filter of SPM takes out."""
+    """The cosines (count, volumes) of periods above 128 s, of length 1: those removed by SPM's high-pass filter."""
     count = int(2 * volumes * tr / SLOWEST_S)
     unit: Array = bold.drifts(volumes, count) * np.sqrt(2 / volumes)
     return unit
@@ -93,13 +93,13 @@ def compcor(series: Array, slow: Array) -> tuple[Array, Array]:
     cleaned = cleaned / np.maximum(cleaned.std(axis=1, keepdims=True), 1e-9)
     _, sizes, courses = np.linalg.svd(cleaned.astype(np.float64), full_matrices=False)
     share = sizes**2 / (sizes**2).sum()
-    # A singular vector's sign is no property of the data.
+    # The sign of a singular vector is arbitrary.
     signs = np.sign(courses[:, np.argmax(np.abs(courses), axis=1)].diagonal())[:, None]
     return (courses * signs)[:COMPONENTS], share[:COMPONENTS]
 
 
 def _pure_series(run: bold.Run, name: str) -> Array:
-    """The series (voxels, volumes) of voxels with little but one tissue; of the purest where there are few such."""
+    """The series (voxels, volumes) of nearly pure voxels of one tissue; of the purest if there are few."""
     share = run.tissues[TISSUES.index(name)]
     order = np.argsort(-share, kind="stable")
     return run.still[order[: max(FEWEST, int((share > PURE).sum()))]]

@@ -48,12 +48,12 @@ def random_velocity(
 
 
 def contraction(region: Array, *, effect: float, steps: int = 6) -> Array:
-    """Pull-back displacement (3, X, Y, Z), in voxels, of a map that takes `effect` of the region's volume away.
+    """Pull-back displacement (3, X, Y, Z), in voxels, of a map that removes `effect` of the region's volume.
 
     `region` (X, Y, Z) is 0 or 1 on a grid with equal axes and a wide margin. In the continuum the Jacobian determinant
     is (1 - effect) in it and 1 outside: the velocity is at all times the gradient of a potential whose Laplacian is
-    log(1 - effect) in the region as it has been carried so far. What is round it moves in and keeps its volume, but
-    for what a periodic box has to give back (some 0.1 %).
+    log(1 - effect) in the region as transported so far. Surrounding tissue moves in and keeps its volume, except for
+    what a periodic box has to return (some 0.1 %).
     A flow with given divergence, after Moser, Trans. Am. Math. Soc. 120, 286 (1965), doi:10.2307/1994022.
     """
     displacement = np.zeros((3, *region.shape), np.float32)

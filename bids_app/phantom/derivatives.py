@@ -1,4 +1,4 @@
-"""The invented people as fMRIPrep would have left them, by the true deformation and motion: nothing is estimated."""
+"""Derivatives of the phantom in fMRIPrep's layout, from the true deformation and motion: nothing is estimated."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ BIDSIGNORE = ("*_timeseries.*", "*_xfm.*", "*_boldref.*")
 
 
 def describe(folder: Path) -> None:
-    """Write what stands at the top of the tree."""
+    """Write the files at the top of the tree."""
     made_by = {"Name": "pellucid-phantom", "Version": __version__, "Description": STATEMENT}
     write_json(
         folder / "dataset_description.json",
@@ -93,8 +93,8 @@ def write_function(
 def interpolate_cubic(voxels: Array, seen: NDArray[np.intp], shape: tuple[int, ...], still: Array) -> Array:
     """Series (N, volumes) at voxel coordinates (3, N), by cubic B-splines, of `still` (M, volumes), which is `seen`.
 
-    What was not seen counts as 0. fMRIPrep resamples BOLD so; linear interpolation would make neighbours alike, by as
-    much as a person's grid lies aslant, and hide a planted coherence.
+    Voxels not seen count as 0. fMRIPrep resamples BOLD in this way; linear interpolation would make neighbours more
+    similar, depending on the obliqueness of a participant's grid, and hide a simulated coherence.
     """
     values = np.empty((voxels.shape[1], still.shape[1]), np.float32)
     volume = np.zeros(shape, np.float32)

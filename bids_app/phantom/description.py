@@ -1,4 +1,4 @@
-"""What a phantom says of itself: the files at the top of the data set."""
+"""The description of a phantom: the files at the top of the data set."""
 
 import csv
 import json
@@ -75,7 +75,7 @@ groups do not differ in blur.
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Write a JSON file in the form that all files of the data set have."""
+    """Write a JSON file in the format of all files of the data set."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -103,7 +103,7 @@ def describe(folder: Path, truth: Mapping[str, object], *, base: str | None) -> 
 
 
 def _describe_effect(truth: Mapping[str, object]) -> str:
-    """What was done to the region, in words."""
+    """A description of the effect in the region."""
     named = {"region": truth["region"], "atlas": truth["atlas"]}
     percent = 100 * float(str(truth["effect"]))
     bold = truth.get("bold")
@@ -116,7 +116,7 @@ def _describe_effect(truth: Mapping[str, object]) -> str:
 def write_participants(
     folder: Path, rows: Sequence[Mapping[str, str]], *, described: Mapping[str, Mapping[str, object]]
 ) -> None:
-    """Write participants.tsv and, of its columns, participants.json; a value that is lacking is n/a."""
+    """Write participants.tsv and, of its columns, participants.json; a missing value is n/a."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     with (folder / "participants.tsv").open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n", restval="n/a")
@@ -129,7 +129,7 @@ def write_participants(
 
 
 def read_participants(root: Path) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, object]]]:
-    """A data set's rows by participant_id, and what its participants.json says of columns; empty without such files."""
+    """A data set's rows by participant_id, and the column descriptions of participants.json; empty without the files."""
     table, sidecar = root / "participants.tsv", root / "participants.json"
     rows: dict[str, dict[str, str]] = {}
     described: dict[str, dict[str, object]] = {}

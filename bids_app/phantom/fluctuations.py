@@ -35,7 +35,7 @@ class Shares:
 
 @dataclass(frozen=True)
 class Parcels:
-    """Where the voxels of a person lie: each one's parcel (N,), and the network of each parcel; `planted` is one."""
+    """The parcel of each voxel of a participant (N,), and the network of each parcel; `planted` is a parcel."""
 
     of_voxel: NDArray[np.intp]
     network: NDArray[np.intp]
@@ -43,12 +43,12 @@ class Parcels:
 
 
 def effect_shares(kind: str, size: float) -> Shares:
-    """The shares in a patient's region; a `size` of 0 is everybody else's.
+    """The shares in a patient's region; those elsewhere, and of controls, have a `size` of 0.
 
     amplitude: the fluctuation is 1 + size times as large, with the same shares.
     coherence: the part `size` of each voxel's own share becomes local; below 0, of the local share its own.
     connectivity: the part `size` of the region's share becomes the network's; below 0, of the network's the region's.
-    Amplitude leaves the shares, coherence what links regions, connectivity what links neighbours in a region.
+    Amplitude leaves the shares unchanged, coherence the links between regions, connectivity those between neighbours.
     """
     plain = Shares()
     if kind == "amplitude":
@@ -101,7 +101,7 @@ def draw_coefficients(
         _local_amplitudes(voxels, shape, rng, count=count, voxel_mm=voxel_mm),
     )
     network_of = networks[parcels.network]
-    # Without a part along its network's, so that the two shares add up in every single person.
+    # Without a part along its network's, so that the two shares add up in each participant.
     regional -= (regional * network_of.conj()).sum(axis=1, keepdims=True).real * network_of
     regional = _normalise_power(regional)
     every = [special if index == parcels.planted else Shares() for index in range(len(parcels.network))]

@@ -1,4 +1,4 @@
-"""What the template knows of function: tissues, parcels, and the network that each parcel belongs to."""
+"""Functional anatomy of the template: tissues, parcels, and the network of each parcel."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +15,7 @@ from bids_app.phantom.region import Region
 
 TISSUES = ("GM", "WM", "CSF")
 _PRIORS: tuple[Literal["gm", "wm"], ...] = ("gm", "wm")
-# Regions of the AAL atlas by the beginnings of their names: one plausible division of the brain, no finding.
+# Regions of the AAL atlas by the beginnings of their names: one plausible division of the brain, not a finding.
 NETWORKS = {
     "SMN": (
         "Precentral", "Postcentral", "Rolandic", "Supp_Motor", "Paracentral", "Heschl", "Temporal_Sup", "Putamen",
@@ -57,12 +57,12 @@ class Function:
 
     @property
     def network_name(self) -> str:
-        """The network of the region in which the effect is planted."""
+        """The network of the region with the simulated effect."""
         return list(NETWORKS)[int(self.network[-1])]
 
     @property
     def grey(self) -> float:
-        """The part of that region that is grey matter: the effect in its voxels is by so much smaller."""
+        """The grey-matter fraction of that region, by which the effect in its voxels is reduced."""
         inside = transform(np.argwhere(self.region.voxels).T.astype(np.float32), self.region.affine)
         return float(self.tissues_at(inside)[TISSUES.index("GM")].mean())
 
@@ -81,7 +81,7 @@ class Function:
 def prepare(brain: Brain, tissues: Array, region: Region, *, template_mm: float, resolution_mm: float) -> Function:
     """Smooth `tissues` (3, X, Y, Z), on the grid of `brain`, as a voxel does, and give the region its network.
 
-    Raises UsageError for a region that lies outside of all parcels.
+    Raises UsageError for a region outside all parcels.
     """
     source = atlas.load("aal")
     order = sorted(source.names)

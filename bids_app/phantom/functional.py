@@ -1,4 +1,4 @@
-"""BOLD for everybody of a phantom: the raw run, and where wanted what fMRIPrep would have made of the person."""
+"""BOLD of a phantom: the raw run of each participant, and derivatives in fMRIPrep's layout if requested."""
 
 import csv
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ NETWORKS_MM = 3.0
 
 @dataclass(frozen=True)
 class Study:
-    """What all people share: brain, function at the BOLD's voxel size and at the T1w's, grids (shape, affine), plan."""
+    """Shared by all participants: brain, function at the voxel sizes of BOLD and T1w, grids (shape, affine), plan."""
 
     brain: anatomy.Brain
     function: functions.Function
@@ -34,7 +34,7 @@ class Study:
     random_seed: int
 
     def truth(self) -> dict[str, object]:
-        """What is to be known about the runs."""
+        """Facts about the runs."""
         plan, plain, special = (
             self.plan,
             fluctuations.Shares(),
@@ -64,9 +64,9 @@ def prepare(
     tree: Path | None,
     random_seed: int,
 ) -> Study:
-    """What is the same for everybody; `brain` is the template's as prepared for the T1w of `resolution_mm`.
+    """The parts shared by all participants; `brain` is the template's, as prepared for the T1w of `resolution_mm`.
 
-    With `tree`, a folder, the derivatives are written there. Raises UsageError for a region outside of all parcels.
+    With `tree`, a folder, the derivatives are written there. Raises UsageError for a region outside all parcels.
     """
     tissues = functions.segment(template.get_fdata(dtype=np.float32), template.affine, brain)
     template_mm = float(np.linalg.norm(template.affine[:3, 0]))
@@ -97,7 +97,7 @@ def write_person(
     fields: list[Field],
     posed: Array,
 ) -> None:
-    """Write a person's run, and the derivatives with the person's brain (X, Y, Z) as it was before the scanner."""
+    """Write a participant's run, and the derivatives with the brain (X, Y, Z) before the simulated acquisition."""
     plan = study.plan
     rng = people.generator(study.random_seed, people.BOLD, index)
     patient = person.group == people.PATIENT

@@ -1,4 +1,4 @@
-"""How a head moves in the scanner, and what the tables of fMRIPrep say about it.
+"""Simulated head motion, and the motion columns of fMRIPrep's tables.
 
 Framewise displacement: Power et al., NeuroImage 59, 2142 (2012), doi:10.1016/j.neuroimage.2011.10.018.
 The 24 columns: Friston et al., Magn Reson Med 35, 346 (1996), doi:10.1002/mrm.1910350312.
@@ -13,13 +13,13 @@ AXES = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 HEAD_MM = 50.0
 TURNED = np.diag([-1.0, 1.0, 1.0])
 SLOW_MM, JITTER_MM = 0.25, 0.02
-JERKS, JERK_MM = 0.03, 0.6  # the part of the volumes in which the head leaps, and how far
+JERKS, JERK_MM = 0.03, 0.6  # the share of volumes with a sudden movement, and its size
 
 
 def draw_parameters(volumes: int, rng: np.random.Generator) -> Array:
     """Six parameters (volumes, 6) of where the head is, mm and rad, 0 in the first volume; signs as in `rigid`.
 
-    A slow wandering, a little jitter, and now and then a leap, half of which goes back in the next volume.
+    Slow drift, small jitter, and occasional sudden movements, half of which are reversed in the next volume.
     """
     noise = np.cumsum(rng.standard_normal((volumes, 6)), axis=0)
     wander = ndimage.gaussian_filter1d(noise, 3.0, axis=0, mode="nearest")
@@ -33,10 +33,10 @@ def draw_parameters(volumes: int, rng: np.random.Generator) -> Array:
 
 
 def rigid_matrix(six: Array, centre: Array) -> Array:
-    """The 4 x 4 matrix that takes the head of the first volume to where it is now, in RAS+ world coordinates.
+    """The 4 x 4 matrix from the head's position in the first volume to the present one, in RAS+ world coordinates.
 
     `six` has fMRIPrep's signs, which are those of FSL's MCFLIRT: how the volume has to be moved back, along axes of
-    which the first points to the left; turned clockwise about `centre` (mm, world), about z, then y, then x.
+    which the first points to the left; rotated clockwise about `centre` (mm, world), about z, then y, then x.
     Jenkinson et al., NeuroImage 17, 825 (2002), doi:10.1006/nimg.2002.1132.
     """
     x, y, z = six[3:]

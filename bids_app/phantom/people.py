@@ -1,4 +1,4 @@
-"""Who the invented people are."""
+"""The simulated participants and their variables."""
 
 from dataclasses import dataclass
 
@@ -20,17 +20,17 @@ class Person:
 
 
 def generator(random_seed: int, stream: int, index: int = 0) -> np.random.Generator:
-    """Random numbers of one purpose and person, which do not depend on how many others were drawn."""
+    """The random generator for one purpose and participant, independent of the number of participants."""
     return np.random.default_rng(np.random.SeedSequence((random_seed, stream, index)))
 
 
 def groups(count: int, rng: np.random.Generator) -> list[str]:
-    """Halves of controls and patients in random order; with an odd count one control more."""
+    """Half controls and half patients in random order; with an odd count one more control."""
     return [str(group) for group in rng.permutation([CONTROL, PATIENT] * (count // 2) + [CONTROL] * (count % 2))]
 
 
 def invent(count: int, *, random_seed: int) -> list[Person]:
-    """People whose group, sex and site are each half and half, in independent random orders; ages of 18 to 65 years."""
+    """Participants with group, sex and site each half and half, in independent random orders; aged 18 to 65 years."""
     rng = generator(random_seed, TABLE)
     group = groups(count, rng)
     sex = rng.permutation((["F", "M"] * count)[:count])

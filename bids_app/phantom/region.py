@@ -1,4 +1,4 @@
-"""The region that the effect is planted in."""
+"""The region with the simulated effect."""
 
 import difflib
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Region:
         return [round(float(value), 1) for value in centre[:, 0]]
 
     def holds(self, points: Array) -> NDArray[np.bool_]:
-        """Say of world points (3, N) whether their nearest voxel is in the region."""
+        """Whether the voxel nearest to each world point (3, N) is in the region."""
         voxels = transform(points, np.linalg.inv(self.affine))
         inside: NDArray[np.bool_] = ndimage.map_coordinates(self.voxels.astype(np.uint8), voxels, order=0).astype(bool)
         return inside
@@ -43,18 +43,18 @@ class Region:
 
 @dataclass(frozen=True)
 class Field:
-    """A pull-back displacement (3, X, Y, Z) in voxels, and the affine of its grid; beyond that its edge goes on."""
+    """A pull-back displacement (3, X, Y, Z) in voxels, and the affine of its grid, beyond which edge values continue."""
 
     displacement: Array
     affine: Array
 
     def source(self, points: Array) -> Array:
-        """Where what lies at world points (3, N) came from."""
+        """The original positions of the tissue at world points (3, N)."""
         return move(points, displacement=self.displacement, affine=self.affine)
 
 
 def find(atlas: Atlas, name: str) -> Region:
-    """The atlas's region called `name`, in any case; UsageError, with near names, where it has none."""
+    """The atlas's region called `name`, ignoring case; UsageError, with similar names, if there is none."""
     known = {text.casefold(): label for label, text in atlas.names.items()}
     label = known.get(name.casefold())
     if label is None:
@@ -68,7 +68,7 @@ def find(atlas: Atlas, name: str) -> Region:
 def shrink(region: Region, *, effect: float) -> Field:
     """The deformation that takes `effect` of a region's volume, on a box round it with axes along the world's."""
     inside = transform(np.argwhere(region.voxels).T.astype(np.float32), region.affine)
-    # Off the atlas's own grid, so that no centre of a voxel lies halfway between two of the atlas.
+    # Offset from the atlas's grid, so that no voxel centre is halfway between two of the atlas.
     low = inside.min(axis=1) - MARGIN_MM - 0.37
     needed = np.ceil((inside.max(axis=1) + MARGIN_MM - low) / BOX_MM)
     shape = tuple(fft.next_fast_len(int(size), real=True) for size in needed)

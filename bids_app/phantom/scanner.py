@@ -1,4 +1,4 @@
-"""What a scanner adds to the anatomy: shading, noise and an arbitrary scale of intensities."""
+"""Scanner effects: shading, noise and an arbitrary intensity scale."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from bids_app.phantom.deformation import Array
 BIAS = 0.15
 NOISE = 0.03
 SCALES = (0.5, 2.0)
-UNIT = 10.0  # integers keep a template that runs to 100 to a tenth and finer
+UNIT = 10.0  # so that integers resolve a tenth or less of a template with values up to 100
 
 
 def acquire(brain: Array, rng: np.random.Generator, *, white: float) -> NDArray[np.int16]:

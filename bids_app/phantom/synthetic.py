@@ -1,4 +1,4 @@
-"""Images of people who do not exist."""
+"""Images of simulated participants."""
 
 from pathlib import Path
 
@@ -26,9 +26,9 @@ def write_images(
     plan: bold.Plan | None = None,
     tree: Path | None = None,
 ) -> dict[str, object]:
-    """Write the images and the table of `count` people; returns what is to be known about them.
+    """Write the images and the table of `count` participants; returns facts about them.
 
-    With `plan` everybody has a BOLD run, and with `tree`, a folder, derivatives there.
+    With `plan`, all participants have a BOLD run; with `tree`, a folder, derivatives are written there.
     """
     template = templates.brain(SPACE)
     brain = anatomy.prepare(template.get_fdata(dtype=np.float32), template.affine, resolution_mm=resolution)

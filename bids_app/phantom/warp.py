@@ -1,4 +1,4 @@
-"""A person's true deformation both ways, and its files as ITK reads them."""
+"""A participant's true deformation both ways, and its files as ITK reads them."""
 
 import struct
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Warp:
     posed: Array
 
     def in_scanner(self, points: Array) -> Array:
-        """Where in the scanner's world lies what is at the template's points (3, N)."""
+        """The positions in the scanner's world of the template's points (3, N)."""
         voxels = transform(points, np.linalg.inv(self.affine))
         return transform(points + sample(self.to_person, voxels), np.linalg.inv(self.posed))
 
@@ -38,7 +38,7 @@ class Warp:
 def find(brain: Brain, fields: list[Field], posed: Array) -> Warp:
     """Tabulate the composed fields on 4 mm round the brain, and invert them to 0.02 mm.
 
-    By the fixed point of y -> y - 0.6 (fields(y) - x). Raises DataError where that is not reached.
+    By the fixed point of y -> y - 0.6 (fields(y) - x). Raises DataError if that is not reached.
     """
     sizes = np.linalg.norm(brain.affine[:3, :3], axis=0)
     extent = sizes * (np.array(brain.mask.shape) - 1)
@@ -63,7 +63,8 @@ def find(brain: Brain, fields: list[Field], posed: Array) -> Warp:
 def write(path: Path, warp: Warp, *, to_template: bool) -> None:
     """Write the transform, as ITK names its direction, as a composite HDF5 file: the same transform, the same bytes.
 
-    `to_template`: resamples images of the person on the template's grid (from-T1w_to-...), so takes points from there.
+    `to_template`: resamples images of the participant to the template's grid (from-T1w_to-...), so it maps points from
+    there.
     """
     import ants  # takes seconds to import, and only this needs it
 

@@ -1,4 +1,4 @@
-"""Write a BIDS data set in which it is known what differs between the groups, and where."""
+"""Write a BIDS data set with a known group difference at a known location."""
 
 import shutil
 from collections.abc import Iterator
@@ -35,15 +35,15 @@ def write(
     tr: float = 2.0,
     derivatives: Path | None = None,
 ) -> Path:
-    """Write raw BIDS at `out`: T1w images of controls, and of patients who lack the part `effect` of a region.
+    """Write raw BIDS at `out`: T1w images of controls, and of patients lacking a fraction `effect` of a region.
 
-    The region is named as in the atlas; resolution in mm. With `base`, a BIDS folder, the people are all of those with
-    a T1w image there, half of them made patients, and `people` and `resolution` do not count.
-    With `bold`, a number, everybody has a resting-state run too, in which patients' region differs by that much in
+    The region is named as in the atlas; resolution in mm. With `base`, a BIDS folder, the participants are all of those
+    with a T1w image there, half of whom become patients; `people` and `resolution` are ignored.
+    With `bold`, a number, all have a resting-state run too, in which the patients' region differs by that much in
     `bold_effect` (see fluctuations.effect_shares), and `effect` is 0 unless given, in place of 0.3; `tr` in s.
-    `derivatives` is a folder for what fMRIPrep would have made of these people.
-    The same arguments give the same files; another effect gives the same people, but for the patients' region.
-    All is checked before anything is written, and the folder stands only when it is complete.
+    `derivatives` is a folder for derivatives in fMRIPrep's layout.
+    The same arguments give the same files; another effect gives the same participants, except for the patients' region.
+    Everything is checked before anything is written, and the folder appears only when it is complete.
     Raises UsageError, MissingInputError, NotBidsError, DataError, CannotWriteError.
     """
     out = Path(out)
@@ -91,7 +91,7 @@ def _plan_bold(
     base: Path | None,
     derivatives: Path | None,
 ) -> Plan | None:
-    """What BOLD is to be made, if any. Raises UsageError for options that do not go together."""
+    """The BOLD to simulate, if any. Raises UsageError for incompatible options."""
     if size is None and derivatives is not None:
         raise UsageError("--derivatives requires BOLD; add --bold EFFECT_SIZE")
     if size is None:
@@ -155,7 +155,7 @@ def _check_tree(tree: Path, out: Path) -> None:
 
 @contextmanager
 def _stage_derivatives(tree: Path | None, out: Path, folder: Path) -> Iterator[Path | None]:
-    """Where the derivatives stand until all is complete: within the hidden folder of `out`, or one of their own."""
+    """The folder of the derivatives until all is complete: within the hidden folder of `out`, or one of their own."""
     if tree is None:
         yield None
     elif tree.resolve().is_relative_to(out.resolve()):
@@ -175,7 +175,7 @@ def _check_folder(out: Path, base: Path | None) -> None:
 
 @contextmanager
 def _stage(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out` that takes its name when the block ends well, and is removed when it does not."""
+    """A hidden folder beside `out`, renamed to it if the block succeeds and removed if it fails."""
     folder = out.absolute().parent / f".{out.absolute().name}.partial"
     try:
         shutil.rmtree(folder, ignore_errors=True)

@@ -69,7 +69,7 @@ def atlas_names(atlases: tuple[str, ...], map_name: str) -> tuple[str, ...]:
 
 
 def check(settings: Settings) -> None:
-    """Raise the first thing that is wrong with what all people share."""
+    """Raise the first thing that is wrong with what all participants share."""
     if not bold_maps(settings):
         return
     denoising_settings(settings)
@@ -84,7 +84,7 @@ def check(settings: Settings) -> None:
 def find_sessions(
     dataset: inputs.Dataset, participant: str, settings: Settings, filters: dict[str, object]
 ) -> list[str | None]:
-    """The sessions of a person that have BOLD, fMRIPrep's where its tree is given."""
+    """The sessions of a participant that have BOLD, fMRIPrep's where its tree is given."""
     wanted = {name.removeprefix("ses-") for name in settings.select.session_label}
     sessions: list[str | None] = []
     if "fmriprep" in settings.select.derivatives:

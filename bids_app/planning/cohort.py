@@ -12,7 +12,7 @@ from bids_app.evaluation import audit
 from bids_app.settings import Settings
 from bids_app.training.feature_pipeline import SITE_COLUMN
 
-HALVES = ("unchanged", "lowered")  # of people whose study is planned
+HALVES = ("unchanged", "lowered")  # of participants whose study is planned
 
 
 def participant_table(dataset: inputs.Dataset, settings: Settings) -> pd.DataFrame:
@@ -57,7 +57,7 @@ def label_column(frame: pd.DataFrame, settings: Settings) -> str | None:
 
 
 def read_classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
-    """The class of each person and session, NA for none."""
+    """The class of each participant and session, NA for none."""
     group, column = settings.group, label(settings)
     if column is None and is_planning(settings):
         return pd.Series(HALVES[0], frame.index, dtype="string")
@@ -144,7 +144,7 @@ def count_tested(used: pd.DataFrame, splits: list[Split]) -> "pd.Series[int]":
 
 
 def describe_tested(used: pd.DataFrame, splits: list[Split], names: tuple[str, ...]) -> str:
-    """How many people of each class were held out, where that is not everybody."""
+    """How many participants of each class were held out, where that is not everybody."""
     held, whole = count_tested(used, splits), used.groupby("class")["participant_id"].nunique()
     if held.eq(whole).all():
         return ""

@@ -1,9 +1,9 @@
-"""Statistical disclosure control: numbers about fewer than ten people are not shared."""
+"""Statistical disclosure control: numbers about fewer than ten participants are not shared."""
 
 MIN_PEOPLE = 10
 SMALL = f"<{MIN_PEOPLE}"
 
 
 def suppress_small_count(number: int) -> int | str:
-    """A number of people, hidden where they are few."""
+    """A number of participants, hidden where they are few."""
     return SMALL if 0 < number < MIN_PEOPLE else number

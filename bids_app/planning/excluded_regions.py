@@ -11,7 +11,7 @@ from bids_app.settings import Settings
 
 MAP = "t1w"
 WMPARC = "wmparc"
-SWITCHED_OFF = "none"  # -d freesurfer=none: the atlas for everybody
+SWITCHED_OFF = "none"  # -d freesurfer=none: the atlas for all participants
 
 
 def check(settings: Settings) -> None:
@@ -26,11 +26,11 @@ def check(settings: Settings) -> None:
 
 
 def find_source(participant: str, session: str | None, settings: Settings, *, alone: bool) -> ExcludedRegions | None:
-    """What says where a person's regions are: wmparc where FreeSurfer's folder is given or lies in fMRIPrep's, else
-    the atlas; None without --exclude-regions.
+    """What says where a participant's regions are: wmparc where FreeSurfer's folder is given or lies in fMRIPrep's,
+    else the atlas; None without --exclude-regions.
 
-    `alone`: whether a folder `sub-XX` without a session is of this one. Raises MissingInputError for a person whom the
-    folder lacks, UsageError where the atlas has none of the regions.
+    `alone`: whether a folder `sub-XX` without a session is of this one. Raises MissingInputError for a participant whom
+    the folder lacks, UsageError where the atlas has none of the regions.
     """
     names = sorted(settings.participant.exclude_regions)
     if not names:
@@ -70,7 +70,7 @@ def is_switched_off(name: str, path: Path) -> bool:
 
 
 def map_parameters(excluded: ExcludedRegions | None) -> dict[str, Any]:
-    """What has to be the same in every person of an analysis, as the map's sidecar states it."""
+    """What has to be the same in every participant of an analysis, as the map's sidecar states it."""
     if excluded is None:
         return {}
     return {"WithoutRegions": excluded["regions"], "WithoutRegionsFrom": excluded["source"]}

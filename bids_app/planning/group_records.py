@@ -1,4 +1,4 @@
-"""What passes between the graph of an analysis and its nodes, in values that nipype can hash."""
+"""Records passed between the graph of an analysis and its nodes, as values that nipype can hash."""
 
 from typing import Any, TypedDict
 
@@ -38,7 +38,7 @@ def to_split(rows: FoldRows) -> Split:
 
 
 class IcaSettings(TypedDict):
-    """How maps are fitted, as models and heatmaps say it."""
+    """How maps are fitted, as stated by models and heatmaps."""
 
     components: int
     networks: list[str]
@@ -47,11 +47,11 @@ class IcaSettings(TypedDict):
 
 
 class TrainingPlan(TypedDict):
-    """What every cell and fold needs to know of the analysis.
+    """The facts about the analysis that every model and fold needs.
 
     By map: `adjust` (columns), `smoothing` (FWHM, mm), `forms`, `resolutions` (mm), `map_parameters` (of its sidecar).
     `keep`: the columns that ComBat preserves, None without ComBat; `sites`: their names, by number; `levels`: the
-    values of covariates that are words; `target`: the class to explain; `explainers` and `options`: options by
+    values of categorical covariates; `target`: the class to explain; `explainers` and `options`: options by
     explainer and by classifier; `weights`: folders of pretrained weights by classifier; `work`: the work folder.
     """
 
@@ -87,14 +87,14 @@ class MapScaling(TypedDict):
 
 
 class ComponentPlan(MapScaling):
-    """Maps of an ICA: `maps`, those of the analysis; `networks`, all that components are matched with."""
+    """Maps of an ICA: `maps`, those of the analysis; `networks`, all those matched with components."""
 
     maps: list[str]
     networks: list[str]
 
 
 class SeriesFiles(TypedDict):
-    """Everybody's series as arrays, by person and run, with the grid that they lie on and the reference networks."""
+    """All participants' series as arrays, by participant and run, with their grid and the reference networks."""
 
     grid: str
     files: list[list[str]]
@@ -102,7 +102,7 @@ class SeriesFiles(TypedDict):
 
 
 class PagePrediction(TypedDict):
-    """What one cell predicted for a held-out participant, and where its heatmap is.
+    """A model's prediction for a held-out participant, and the location of its heatmap.
 
     `row`: of the fold's arrays; `prediction`: the row of predictions.tsv; `folder`: the fold's.
     """
@@ -120,7 +120,7 @@ class PagePrediction(TypedDict):
 
 
 class PageContext(TypedDict):
-    """What all prediction pages share: files of the template, and by map what atlas.json says of its first atlas."""
+    """Shared by all prediction pages: files of the template, and the atlas.json of each map's first atlas."""
 
     brain: str
     mask: str

@@ -15,7 +15,7 @@ from bids_app.preprocess.conform import read_image
 from bids_app.settings import Settings
 
 INNER = "inner"  # of the folds within a fold
-MAX_NAMED = 5  # of many people, how many are named
+MAX_NAMED = 5  # of many participants, how many are named
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def _collect_samples(
 
 
 def _true_classes(frame: pd.DataFrame, classes: list[str], settings: Settings) -> "pd.Series[str] | None":
-    """The true class of each person and session, NA for none of the model's; None without a label."""
+    """The true class of each participant and session, NA for none of the model's; None without a label."""
     if cohort.label(settings) is None:
         return None
     if strange := sorted(set(settings.group.classes) - set(classes)):
@@ -168,7 +168,7 @@ def _true_classes(frame: pd.DataFrame, classes: list[str], settings: Settings) -
 def classes_to_collect(frame: pd.DataFrame, true: "pd.Series[str] | None", settings: Settings) -> "pd.Series[str]":
     """The true classes, with UNKNOWN for those who have none and are predicted too.
 
-    Where one session stands for a person, it is, as in training, one that has a class, if there is one.
+    Where one session stands for a participant, it is, as in training, one that has a class, if there is one.
     """
     if true is None:
         return pd.Series(UNKNOWN, index=frame.index)

@@ -10,7 +10,7 @@ CHOSEN = "chosen"
 
 
 def check_inner_folds(analysis: GroupPlan, settings: Settings) -> None:
-    """Raise DataError where a fold has too few people of a class to be split again."""
+    """Raise DataError where a fold has too few participants of a class to be split again."""
     inner_folds(analysis, settings)
 
 

@@ -1,4 +1,4 @@
-"""What a participant run will do, person by person, looked through before anything is computed."""
+"""The plan of a participant run, participant by participant, checked before anything is computed."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ def registration_kinds(settings: Settings) -> dict[str, str]:
 
 
 def plan_participants(dataset: inputs.Dataset, settings: Settings) -> ParticipantPlan:
-    """Look for every file that the run needs. What concerns a person fails that person; what concerns all is raised."""
+    """Find every file that the run needs. An error of one participant fails that participant; one of all is raised."""
     catalogue.check("maps", settings.participant.maps)
     templates.brain(settings.participant.output_space)
     _check_derivatives(settings)
@@ -78,7 +78,7 @@ def _check_derivatives(settings: Settings) -> None:
 def _find_sessions(
     dataset: inputs.Dataset, participant: str, settings: Settings
 ) -> dict[str | None, inputs.Scan | None]:
-    """A person's sessions, each with its T1w; a session that has BOLD alone takes the T1w of the first that has one."""
+    """A participant's sessions, each with its T1w; one with BOLD only uses that of the first session that has one."""
     scans = {scan.session: scan for scan in _find_scans(dataset, participant, settings, settings.select.session_label)}
     if not bold_runs.bold_maps(settings):
         return dict(scans)
@@ -86,7 +86,7 @@ def _find_sessions(
     bold = bold_runs.find_sessions(dataset, participant, settings, read_filters(settings, "bold"))
     first = next(iter(_find_scans(dataset, participant, settings, ())), None)
     sessions |= {session: scans.get(session, first) for session in bold}
-    return sessions or {None: first}  # a person without BOLD fails by name
+    return sessions or {None: first}  # a participant without BOLD fails, and is named
 
 
 def _find_scans(
@@ -168,7 +168,7 @@ def _hashes(files: list[Path], runs: list[BoldRun], settings: Settings) -> tuple
 
 
 def _find_anatomy(scan: inputs.Scan, settings: Settings) -> tuple[str, dict[str, str], Path]:
-    """Who preprocessed a person, what is borrowed, and the T1w."""
+    """The pipeline that preprocessed a participant, the derivatives used, and the T1w."""
     source, t1w = "pellucid", scan.path
     borrowed: dict[str, str] = {}
     if "fmriprep" in settings.select.derivatives:
@@ -188,7 +188,7 @@ def _find_anatomy(scan: inputs.Scan, settings: Settings) -> tuple[str, dict[str,
 
 
 def _settings_of_outputs(settings: Settings) -> dict[str, object]:
-    """Every setting that an output of a person depends on."""
+    """Every setting on which a participant's outputs depend."""
     return to_first_names(settings.participant) | {
         "maps": sorted(settings.participant.maps),
         "atlas": settings.shared.atlas if bold_runs.bold_maps(settings) else (),
@@ -218,7 +218,7 @@ def _find_brain_mask(scan: inputs.Scan, pattern: str | None) -> str | None:
 
 
 def _find_head_template(jobs: list[ParticipantJob]) -> list[str] | None:
-    """The template with a head; only where there is none are the images read, to learn whether one is needed."""
+    """The template with a head; images are read only if there is none, to determine whether one is needed."""
     head = templates.head()
     if head is not None:
         return [str(path) for path in head]
@@ -237,7 +237,7 @@ def _has_skull(job: ParticipantJob) -> bool:
     try:
         image = conform.load(Path(str(job.t1w)))
     except DataError:
-        return False  # the run itself fails this person, with this error
+        return False  # the run itself fails this participant, with this error
     return (
         skull.find_stripped_brain(np.asarray(image.dataobj), voxel_ml=float(np.prod(image.header.get_zooms())) / 1000)
         is None
@@ -245,7 +245,7 @@ def _has_skull(job: ParticipantJob) -> bool:
 
 
 def read_filters(settings: Settings, kind: str) -> dict[str, object]:
-    """The entities that --bids-filter-file wants of a kind of image ("t1w", "bold"); empty without a file."""
+    """The entities that --bids-filter-file requires for a kind of image ("t1w", "bold"); empty without a file."""
     path = settings.select.bids_filter_file
     if path is None:
         return {}

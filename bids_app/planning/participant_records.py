@@ -1,4 +1,4 @@
-"""What the participant level knows of a session, and what its nodes hand to one another; files are paths as text."""
+"""Records of a session at the participant level, passed between its nodes; files are paths as strings."""
 
 from dataclasses import dataclass, field
 from typing import Any, NotRequired, TypedDict
@@ -9,7 +9,7 @@ from bids_app.bids.names import session_name
 class BoldRun(TypedDict):
     """A BOLD run as planned: raw, with its slice times, or fMRIPrep's, with its mask and confounds.
 
-    `tr` is what the sidecar states, s; `label` tells it from the session's other runs; `gb` is its size as float32.
+    `tr` is that of the sidecar, s; `label` distinguishes it from the session's other runs; `gb` is its size as float32.
     """
 
     bold: str
@@ -30,9 +30,9 @@ class BoldRun(TypedDict):
 
 
 class MotionCorrectedRun(TypedDict):
-    """A raw run without dummy scans (`steady`), with slice times corrected (`timed`), and how the head moved in it.
+    """A raw run without dummy scans (`steady`), with slice times corrected (`timed`), and its head motion.
 
-    `moved`: a transform a volume; `parameters`: .npy (T, 6); `reference`: the volume that all are aligned to.
+    `moved`: one transform per volume; `parameters`: .npy (T, 6); `reference`: the volume that all are aligned to.
     """
 
     steady: str
@@ -46,7 +46,7 @@ class MotionCorrectedRun(TypedDict):
 
 
 class AlignedRun(TypedDict):
-    """How a raw run lies in its T1w (`overlap`: Dice coefficient of the two brains), and its table of confounds."""
+    """The alignment of a raw run with its T1w (`overlap`: Dice coefficient of the brains), and its confounds table."""
 
     transform: str
     confounds: str
@@ -54,9 +54,9 @@ class AlignedRun(TypedDict):
 
 
 class PreprocessedRun(TypedDict):
-    """A run in template space: fMRIPrep's, or one of our own with what is known of its preprocessing.
+    """A run in template space: fMRIPrep's, or Pellucid's own with facts about its preprocessing.
 
-    `skipped`: volumes at the start to leave out; `dummies`: those that are left out already.
+    `skipped`: volumes at the start to remove; `dummies`: those already removed.
     """
 
     bold: str
@@ -96,7 +96,7 @@ class CleanedRun(TypedDict):
 
 
 class DenoisingSettings(TypedDict):
-    """How series are cleaned: strategy, band in Hz, threshold of framewise displacement in mm."""
+    """How series are denoised: strategy, band in Hz, threshold of framewise displacement in mm."""
 
     denoise: str
     band: list[float] | None
@@ -104,7 +104,7 @@ class DenoisingSettings(TypedDict):
 
 
 class BoldSettings(DenoisingSettings):
-    """What the outputs of BOLD state of the settings; `atlases` by a label that nodes can have."""
+    """The settings stated by BOLD outputs; `atlases` by a label that is valid in node names."""
 
     maps: list[str]
     parameters: dict[str, dict[str, Any]]
@@ -118,7 +118,7 @@ class BoldSettings(DenoisingSettings):
 
 
 class AnatomySettings(TypedDict):
-    """What the outputs of the anatomy state of the settings; `parameters`: of each map, by keyword of its `compute`."""
+    """The settings stated by anatomical outputs; `parameters`: of each map, by keyword of its `compute`."""
 
     output_space: str
     parameters: dict[str, dict[str, Any]]
@@ -148,7 +148,7 @@ class NativeAnatomy(TypedDict):
 
 
 class Tissues(TypedDict):
-    """Probabilities in native space, the likeliest tissue, and volumes in mL."""
+    """Probabilities in native space, the most probable tissue, and volumes in mL."""
 
     gm: str
     wm: str
@@ -158,7 +158,7 @@ class Tissues(TypedDict):
 
 
 class Transforms(TypedDict):
-    """Files in ANTs' order from native to template space, and back where that is known."""
+    """Files in ANTs' order from native to template space, and back if known."""
 
     forward: list[str]
     inverse: NotRequired[list[str]]
@@ -166,7 +166,7 @@ class Transforms(TypedDict):
 
 
 class Anatomy(TypedDict):
-    """What is known of a T1w, more after each step; `warps` by kind (affine, syn)."""
+    """The results for a T1w, extended by each step; `warps` by kind (affine, syn)."""
 
     native: NativeAnatomy
     tissues: NotRequired[Tissues]
@@ -174,7 +174,7 @@ class Anatomy(TypedDict):
 
 
 class WarpedAnatomy(TypedDict):
-    """What maps are made of, on the output grid."""
+    """The inputs of maps, on the output grid."""
 
     t1w: str
     mask: str
@@ -185,9 +185,9 @@ class WarpedAnatomy(TypedDict):
 
 
 class ExcludedRegions(TypedDict):
-    """Regions that are taken out of `t1w`, and what says where they are: `source` is wmparc or an atlas's name.
+    """Regions excluded from `t1w`, and the source of their location: wmparc or the name of an atlas.
 
-    `lacking`: those that the atlas does not have.
+    `lacking`: those missing from the atlas.
     """
 
     source: str
@@ -197,7 +197,7 @@ class ExcludedRegions(TypedDict):
 
 
 class ExcludedMask(TypedDict):
-    """A mask on the output grid that is 1 in the excluded regions, and how they came there."""
+    """A mask on the output grid, 1 in the excluded regions, and a note on how they were obtained."""
 
     mask: str
     note: str
@@ -205,10 +205,11 @@ class ExcludedMask(TypedDict):
 
 @dataclass(frozen=True)
 class ParticipantJob:
-    """One person in one session: T1w and who preprocesses it, BOLD runs, and two hashes. Either may be lacking.
+    """One participant in one session: T1w and its preprocessing, BOLD runs, and two hashes. T1w or BOLD may be missing.
 
-    `inputs` is that of the files, and names the work folder, where nodes know by their own settings what is to be done
-    again; `key` is that of all that the outputs depend on. `kinds`: the registration of each map of the anatomy.
+    `inputs` is the hash of the files, and names the work folder, where each node determines from its own settings
+    whether to run again; `key` is the hash of everything that the outputs depend on. `kinds`: the registration
+    of each map of the anatomy.
     `own_t1w`: the T1w is of this session.
     """
 
@@ -229,13 +230,13 @@ class ParticipantJob:
 
     @property
     def name(self) -> str:
-        """The BIDS name of person and session."""
+        """The BIDS name of participant and session."""
         return session_name(self.participant, self.session)
 
 
 @dataclass(frozen=True)
 class ParticipantPlan:
-    """What is to be done, what was done before by the same settings, and who cannot be done and why (by BIDS name)."""
+    """Sessions to process, those already completed with the same settings, and unusable ones with reasons (by BIDS name)."""
 
     jobs: list[ParticipantJob]
     done: list[ParticipantJob]

@@ -35,7 +35,7 @@ def exchangeable_labels(
     folds = np.zeros(len(y), int)
     for split in first_repeat(analysis):
         folds[list(split.test)] = split.fold
-    # where sites are the label, all people of one are of one class
+    # where sites are the label, all participants of one are of one class
     apart = settings.group.site is not None and analysis.label_column != "site"
     places = analysis.used["site"].astype(str).tolist() if apart else ["-"] * len(y)
     return y, folds.tolist(), analysis.splits[0].groups, places

@@ -1,4 +1,4 @@
-"""What the voxelwise test (--voxelwise-test) compares, and what it needs."""
+"""Contrasts and requirements of the voxelwise test (--voxelwise-test)."""
 
 from collections.abc import Iterator
 
@@ -54,7 +54,7 @@ def contrast_label(name: str, explained: str) -> str:
 def design_columns(
     people: pd.DataFrame, classes: tuple[str, ...], explained: str, columns: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The column of a class (people,), and those of other classes and covariates (people, k); a row a person."""
+    """The column of a class (participants,), and those of other classes and covariates (participants, k)."""
     indicators = [(people["class"] == name).to_numpy(float) for name in classes[1:]]
     rows = np.column_stack([*indicators, *(people[name].to_numpy(float) for name in columns)])
     whole, at = voxelwise.average_sessions(rows, people["participant_id"].tolist()), classes.index(explained) - 1

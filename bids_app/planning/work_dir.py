@@ -68,7 +68,7 @@ class WorkDir:
         return labels, json.loads((folder / "atlas.json").read_text())
 
     def copies(self, map_name: str) -> Path:
-        """Pairs of people whose maps look like one person's (JSON)."""
+        """Pairs of participants whose maps look like one person's (JSON)."""
         return self.path / f"copies_{map_name}.json"
 
     # ICA
@@ -89,11 +89,11 @@ class WorkDir:
         return self.ica / "told.json"
 
     def overall_map_link(self, map_name: str) -> Path:
-        """The text file that names the array of a map by the ICA of everybody."""
+        """The text file that names the array of a map by the ICA of all participants."""
         return self.ica / f"everybody-{map_name}"
 
     def overall_map(self, map_name: str) -> Path:
-        """The array of a map by the ICA of everybody."""
+        """The array of a map by the ICA of all participants."""
         return self.path / self.overall_map_link(map_name).read_text()
 
     def reference_networks(self, sha256: str) -> Path:

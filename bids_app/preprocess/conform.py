@@ -1,4 +1,4 @@
-"""One person's T1w as it came -> a 3D float32 image in RAS+ order with a plain header."""
+"""One participant's T1w as it came -> a 3D float32 image in RAS+ order with a plain header."""
 
 import zlib
 from pathlib import Path

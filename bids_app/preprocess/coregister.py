@@ -1,5 +1,5 @@
-"""Where a BOLD run lies in its person's T1w: a rigid registration by mutual information (Mattes et al. 2003, IEEE TMI
-22:120), and the T1w's brain and tissues brought to the BOLD reference.
+"""Where a BOLD run lies in its participant's T1w: a rigid registration by mutual information (Mattes et al. 2003, IEEE
+TMI 22:120), and the T1w's brain and tissues brought to the BOLD reference.
 
 Susceptibility distortion is not corrected, so the match is only rigid.
 """

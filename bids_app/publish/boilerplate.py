@@ -36,7 +36,7 @@ def write_boilerplate(planned: ParticipantPlan, settings: Settings) -> None:
 
 
 def _bold(source: str, settings: Settings) -> str:
-    """What holds for the runs of all people; each person's page says what is particular to it."""
+    """What holds for the runs of all participants; each participant's page says what is particular to it."""
     bold = output_settings(settings)
     band = bold["band"]
     options = BoldOptions(

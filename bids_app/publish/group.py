@@ -57,7 +57,7 @@ class GroupResults:
 def stage_group(
     staged: Path, analysis: GroupPlan, settings: Settings, results: GroupResults, work_dir: WorkDir
 ) -> None:
-    """Write everything about an analysis into a staged OUT_DIR: `group/<analysis>`, and people's heatmaps."""
+    """Write everything about an analysis into a staged OUT_DIR: `group/<analysis>`, and participants' heatmaps."""
     folder, judgement = staged / "group" / analysis.name, results.judgement
     folder.mkdir(parents=True)
     folds = [files for cell in analysis.cells for files in work_dir.folds(cell.name, analysis.splits)]
@@ -97,7 +97,7 @@ def _copy_models(models: Path, analysis: GroupPlan, judgement: Judgement, work_d
 
 
 def _cell_facts(analysis: GroupPlan, cell: ModelSpec, judgement: Judgement, work_dir: WorkDir) -> dict[str, Any]:
-    """The content of cell.toml: the verdict, and the ranges of the people that the models were trained on."""
+    """The content of cell.toml: the verdict, and the ranges of the participants that the models were trained on."""
     verdict = judgement.verdicts[cell.name]
     distances = np.concatenate([np.load(files.distances) for files in work_dir.folds(cell.name, analysis.splits)])
     return {

@@ -70,7 +70,7 @@ def model_card_facts(
     people = used.groupby("class")["participant_id"].nunique()
     known = {} if shared else compute_ranges(used, ())  # the oldest may be one person
     left = everyone[~everyone["used"]].drop_duplicates("participant_id")
-    # whoever excludes people may write anything
+    # whoever excludes participants may write anything
     counts = left["reason"].str.replace("^excluded: .*", "excluded manually", regex=True).value_counts()
     # of those who are few, reasons may tell of one person
     reasons = "" if shared or left.empty else f": {'; '.join(f'{n} {reason}' for reason, n in counts.items())}"
@@ -142,7 +142,7 @@ def _describe_ages(known: dict[str, Any]) -> list[str]:
 
 
 def _describe_sites(analysis: GroupPlan) -> str | list[str]:
-    """Whether people held out are of sites that trained; nothing where sites are not known of all."""
+    """Whether held-out participants are of sites that trained; nothing where sites are not known of all."""
     site = analysis.used["site"]
     if site.isna().any():
         return []

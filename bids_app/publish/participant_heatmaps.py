@@ -1,4 +1,4 @@
-"""Heatmaps of the people held out, copied from their folds into the participants' folders."""
+"""Heatmaps of the held-out participants, copied from their folds into the participants' folders."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ from bids_app.training.fold_files import FoldFiles
 
 
 def stage_participant_heatmaps(staged: Path, folds: list[FoldFiles]) -> pd.DataFrame:
-    """Copy the people's heatmaps of these folds into a staged OUT_DIR. Returns the table of them."""
+    """Copy the participants' heatmaps of these folds into a staged OUT_DIR. Returns the table of them."""
     for files in folds:
         if files.participant_heatmaps.is_dir():
             shutil.copytree(files.participant_heatmaps, staged, dirs_exist_ok=True)
@@ -18,7 +18,7 @@ def stage_participant_heatmaps(staged: Path, folds: list[FoldFiles]) -> pd.DataF
 
 
 def remove_participant_heatmaps(out: Path, analysis: str, old: Path) -> None:
-    """Move the people's heatmaps that an earlier run of an analysis listed out of OUT_DIR, to be removed."""
+    """Move the participants' heatmaps that an earlier run of an analysis listed out of OUT_DIR, to be removed."""
     listed = out / "group" / analysis / "heatmaps.tsv"
     if not listed.is_file():
         return

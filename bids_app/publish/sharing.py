@@ -34,8 +34,8 @@ def write_share(
     """Write `share/` into a staged `group/<analysis>` that holds all else; maps: each with its file there; facts:
     what the model card says, without numbers of small groups.
 
-    With a class of which fewer than ten people are tested nothing but the methods is shared: its scores are those of a
-    small group, and those of the others would give them away.
+    With a class of which fewer than ten participants are tested nothing but the methods is shared: its scores are those
+    of a small group, and those of the others would give them away.
     """
     share = folder / "share"
     share.mkdir()
@@ -69,7 +69,7 @@ def write_share(
 
 
 def suppress_small_groups(audit: dict[str, Any]) -> dict[str, Any]:
-    """The audit without numbers of small groups: counts below ten are "<10", sites of fewer people are left out.
+    """The audit without numbers of small groups: counts below ten are "<10", sites of fewer participants are left out.
 
     A count that is left out beside others that are told could be found from their sum: such a row loses all of them.
     """

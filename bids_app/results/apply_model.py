@@ -40,7 +40,7 @@ def score_predictions(application: ApplicationPlan, table: pd.DataFrame, setting
     rows = table[table["true"].notna() & (table["trained"] != "yes")]
     if set(rows["true"]) != set(application.classes):
         return None
-    # one model, the mean of all, predicts everybody: all pairs of people count
+    # one model, the mean of all, predicts everybody: all pairs of participants count
     score_table = scores.score_table(
         rows.assign(repeat=1, fold=1), application.classes, seed=settings.compute.random_seed
     )

@@ -95,7 +95,7 @@ def _audit(
 
 
 def _first_repeat(predictions: pd.DataFrame, name: str, analysis: GroupPlan) -> pd.DataFrame:
-    """A cell's people in the first repeat."""
+    """A cell's participants in the first repeat."""
     is_first = (predictions["cell"] == name) & (predictions["repeat"] == 1)
     return scores.average_sessions(predictions[is_first], analysis.classes)
 

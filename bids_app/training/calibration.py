@@ -1,4 +1,4 @@
-"""Quality of probabilities: Brier score, log loss, precision, calibration, with bootstrap intervals over people."""
+"""Quality of probabilities: Brier score, log loss, precision, calibration; bootstrap intervals over participants."""
 
 import math
 
@@ -9,9 +9,9 @@ from scipy.special import expit, logit
 Floats = NDArray[np.float64]
 Bounds = tuple[float, float]
 
-MIN_PROBABILITY = 1e-6  # a probability of 0 would make a single person's log loss infinite
+MIN_PROBABILITY = 1e-6  # a probability of 0 would make a single participant's log loss infinite
 MAX_ITER, TOLERANCE = 50, 1e-9
-MAX_SLOPE = 20.0  # of a slope: beyond it the log odds part the classes, and it has no end
+MAX_SLOPE = 20.0  # of a slope: beyond it the log odds separate the classes, and the slope diverges
 
 
 def score_probabilities(
@@ -21,7 +21,7 @@ def score_probabilities(
 
     brier: mean squared distance of the probability of the second class from 0 or 1; of several classes the sum over
     classes, halved, so that the two agree. log_loss: in nats. auprc: average precision of the second class, or the mean
-    over classes of one against the rest; its chance level is the class's share of people. calibration_slope and
+    over classes of one against the rest; its chance level is the class's share of participants. calibration_slope and
     calibration_intercept (two classes; Cox 1958, Biometrika 45:562): the slope of a logistic regression of the class on
     the log odds, and the intercept of one with slope 1, with balanced classes, as in training; 1 and 0 are ideal, a
     slope below 1 is overconfidence; infinite where the log odds separate the classes.

@@ -57,7 +57,7 @@ class Checkpoint:
 
 
 def make_checkpoint(folder: Path, config: TrainingConfig, arrays: Iterable[NDArray[Any]], **context: Any) -> Checkpoint:
-    """The checkpoint of one training: its file's name is a hash of the regimen, of arrays and of what else is told."""
+    """The checkpoint of one training; the file's name is a hash of the configuration, arrays and other arguments."""
     digest = hashlib.sha256(json.dumps([asdict(config), context, torch.__version__], sort_keys=True).encode())
     for array in arrays:
         digest.update(f"{array.shape}{array.dtype}".encode())

@@ -35,9 +35,9 @@ def compute_ranges(people: pd.DataFrame, distances: Sequence[float]) -> dict[str
 
 
 def list_outside_ranges(person: Mapping[str, Any], distance: float, known: Mapping[str, Any]) -> list[str]:
-    """Describe what of a participant lies outside the ranges of training, one phrase each.
+    """Describe each variable of a participant outside the training ranges, one phrase each.
 
-    person: a row of the samples; distance: of the person's maps, the mean over models.
+    person: a row of the samples; distance: of the participant's maps, the mean over models.
     """
     messages = []
     if "age" in known and not pd.isna(person.get("age")):

@@ -136,7 +136,7 @@ def score_simulated_studies(
     """Return the out-of-fold balanced accuracy (studies, patterns, sizes, classifiers) of linear classifiers.
 
     labellings (studies, rows): which samples are shifted, by `sizes` (patterns, sizes) times `shifts` (studies,
-    patterns), each (voxels,). people: the person of each row, over whose rows decisions are averaged.
+    patterns), each (voxels,). people: the participant of each row, over whose rows decisions are averaged.
     """
     parts = [catalogue.load("classifiers", classifier) for classifier in classifiers]
     sets = tuple(dict.fromkeys(group_set for part in parts for group_set in getattr(part, "SETS", ())))

@@ -17,7 +17,7 @@ from bids_app.training.feature_pipeline import Samples
 from bids_app.training.models import Model
 from bids_app.training.parameter_randomization import explain_targets, mean_map_correlation, randomize_cascade
 
-MAX_SAMPLES = 4  # people whose maps are looked at one by one, one of each class at least
+MAX_SAMPLES = 4  # samples whose maps are examined individually, at least one per class
 NULL_MODELS = ("untrained", "labels_shuffled")
 Fit = Callable[[NDArray[np.int64], int], Model]
 
@@ -37,7 +37,7 @@ def train_comparison_models(model: Model, y: NDArray[np.int64], groups: Sequence
 
 
 def shuffle_labels(y: NDArray[np.int64], groups: Sequence[str], seed: int) -> NDArray[np.int64]:
-    """Shuffle class codes among groups, so that sessions of a person keep one code; among rows where groups have
+    """Shuffle class codes among groups, so that sessions of a participant keep one code; among rows where groups have
     several codes.
     """
     names, group = np.unique(np.asarray(groups), return_inverse=True)

@@ -12,7 +12,7 @@ class FoldFiles:
 
     @property
     def predictions(self) -> Path:
-        """The table of predictions of the people held out, a row each."""
+        """The table of predictions of the held-out participants, a row each."""
         return self.folder / "predictions.tsv"
 
     @property
@@ -21,7 +21,7 @@ class FoldFiles:
         return self.folder / "heatmaps.json"
 
     def heatmap(self, method: str) -> Path:
-        """The heatmaps (people held out, classes, voxels) of an explainer."""
+        """The heatmaps (held-out participants, classes, voxels) of an explainer."""
         return self.folder / f"heatmap_{method}.npy"
 
     def model_heatmap(self, method: str) -> Path:
@@ -30,7 +30,7 @@ class FoldFiles:
 
     @property
     def participant_heatmaps(self) -> Path:
-        """The folder of the heatmaps of the people held out, laid out as in OUT_DIR."""
+        """The folder of the heatmaps of the held-out participants, laid out as in OUT_DIR."""
         return self.folder / "people"
 
     @property
@@ -45,12 +45,12 @@ class FoldFiles:
 
     @property
     def region_zscores(self) -> Path:
-        """z of each held-out person's maps by region (`training.region_zscores`)."""
+        """z of each held-out participant's maps by region (`training.region_zscores`)."""
         return self.folder / "regions.npz"
 
     @property
     def distances(self) -> Path:
-        """The distance (people held out,) of each from the training people."""
+        """The distance (held-out participants,) of each from the training participants."""
         return self.folder / "distances.npy"
 
     @property
@@ -64,5 +64,5 @@ class FoldFiles:
         return self.folder / "losses.tsv"
 
     def gram_matrix(self, name: str) -> Path:
-        """Inner products of people: `gram_matrix` as the model sees them, `gram_matrix_of_sites` without ComBat."""
+        """Gram matrices of samples: `gram_matrix` of the model's features, `gram_matrix_of_sites` without ComBat."""
         return self.folder / f"{name}.npz"

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from bids_app.regions import tables
 from bids_app.training.feature_pipeline import FeaturePipeline, Samples
 
-MIN_CONTROLS = 5  # people whose spread is worth a number
+MIN_CONTROLS = 5  # the minimum number of participants for an SD
 
 
 def compute_region_zscores(

@@ -106,7 +106,7 @@ def _average_samples(
         of_folds += [_float32((sums[True] + sums[False] - before) / len(table))] if len(table) else []
         checks += [metadata["checks"][row][index] for row in table.index]
         people |= set(table["participant_id"])
-    if not sum(calls.values()):  # the folds of a --folds-file may hold out nobody of a class
+    if not sum(calls.values()):  # the folds of a --folds-file may hold out no participant of a class
         return None
     by_outcome = {right: _float32(sums[right] / calls[right]) if calls[right] else None for right in (True, False)}
     values = _float32((sums[True] + sums[False]) / sum(calls.values()))

@@ -24,7 +24,7 @@ def score_table(predictions: pd.DataFrame, classes: Sequence[str], *, seed: int 
     """Return one row per cell and repeat: n, and with _low and _high: balanced_accuracy, accuracy, auroc, the measures
     of `calibration.score_probabilities`, and for two classes sensitivity and specificity.
 
-    predictions: participant_id, cell, repeat, fold, true, predicted, probability_<class>; several rows of a person
+    predictions: participant_id, cell, repeat, fold, true, predicted, probability_<class>; several rows of a participant
     (sessions) count as one, by their mean probability. Sensitivity is of the second class, specificity of the first,
     the reference. Intervals are of 95 %. Raises DataError when a class has no predictions.
     """
@@ -60,7 +60,7 @@ def score_table(predictions: pd.DataFrame, classes: Sequence[str], *, seed: int 
 
 
 def average_sessions(part: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Return one row per person (and true class): fold, mean probabilities over sessions, and the predicted class."""
+    """Return one row per participant (and true class): fold, mean probabilities over sessions, and predicted class."""
     columns = [f"probability_{name}" for name in classes]
     whole = part.groupby(["participant_id", "true"], as_index=False, sort=True).agg(
         {"fold": "first", "predicted": "first"} | dict.fromkeys(columns, "mean")
@@ -91,7 +91,7 @@ def balanced_accuracy_interval(counts: Sequence[tuple[int, int]]) -> tuple[float
 
 
 def auroc(positive: NDArray[np.bool_], score: NDArray[np.float64], fold: NDArray[np.generic]) -> float:
-    """Return the share of correctly ordered pairs (one person of the class, one not, of one fold); ties count half.
+    """Return the share of correctly ordered pairs (one participant in the class, one not, same fold); ties count half.
 
     Scores of different models have no common scale, so pairs across folds are not compared. NaN without any pair.
     """
@@ -156,7 +156,7 @@ def _ordered_pairs(
 
 
 def bootstrap_weights(true: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.float64]:
-    """Draw bootstrap resamples within class: how often each person is drawn, (resamples, n)."""
+    """Draw bootstrap resamples within class: how often each participant is drawn, (resamples, n)."""
     weights = np.zeros((RESAMPLES, len(true)))
     for index in np.unique(true):
         rows = np.flatnonzero(true == index)
@@ -180,7 +180,7 @@ def check_consistency(row: dict[str, Any], counts: Sequence[tuple[int, int]]) ->
 
 
 def class_codes(predictions: pd.DataFrame, classes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the codes of the true and predicted classes, (people,) each, of one cell and repeat."""
+    """Return the codes of the true and predicted classes, (participants,) each, of one cell and repeat."""
     people = average_sessions(predictions, classes)
     true, predicted = (
         np.array([list(classes).index(name) for name in people[column]]) for column in ("true", "predicted")
