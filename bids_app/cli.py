@@ -13,14 +13,14 @@ from bids_app.options.phantom import Phantom
 from bids_app.settings import FORMER, OPTIONS
 
 LEVELS = ("participant", "group")
-ALONE = {"--write-config"}  # these say something without a data set
+ALONE = {"--write-config"}  # these work without a data set
 
 
 class Parser(argparse.ArgumentParser):
     """argparse that raises UsageError (exit 64) in place of exiting with 2."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and how to learn more."""
+        """Raise with the error and a pointer to --help."""
         raise UsageError(f"{message}\n{self.prog} --help lists all options")
 
 
@@ -38,7 +38,7 @@ class Describe(argparse.Action):
 def parse(argv: Sequence[str], *, alone: bool = False) -> dict[str, Any]:
     """The options given, by setting name, with `bids_dir`, `output_dir` and `level`; `_` and `-` both work.
 
-    alone: these three may be missing. Former spellings are read as today's.
+    alone: these three may be missing. Former spellings are accepted.
     """
     words = [_normalise(word, FORMER) for word in argv]
     parsed = vars(parser(alone=alone or bool(ALONE & set(words))).parse_args(words))

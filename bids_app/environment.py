@@ -1,4 +1,4 @@
-"""What libraries read from the environment: names and folders that a container's user may lack."""
+"""Environment variables of libraries: names and folders that a container's user may not have."""
 
 import getpass
 import os
@@ -14,7 +14,7 @@ DOWNLOADS = {"HF_HOME": "huggingface", "TORCH_HOME": "torch"}  # may hold weight
 def configure_environment(work_dir: Path) -> None:
     """Move the caches of libraries below `work_dir` where the home cannot be written, or is only a container's own.
 
-    Variables that are set already stay. To be called before the libraries are imported; nothing is written yet.
+    Existing variables are unchanged. To be called before the libraries are imported; nothing is written yet.
     """
     try:
         login = getpass.getuser()

@@ -28,7 +28,7 @@ log = logging.getLogger("pellucid")
 
 
 def run(settings: Settings) -> int:
-    """Train, judge and explain every cell, or apply those of --model; returns 0."""
+    """Train, evaluate and explain every cell, or apply those of --model; returns 0."""
     if settings.shared.model is not None:
         return apply.run(settings)
     if cohort.is_planning(settings):

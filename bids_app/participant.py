@@ -1,4 +1,4 @@
-"""Spine 1: scans -> maps in standard space -> one report a participant."""
+"""Spine 1: scans -> maps in standard space -> one report per participant."""
 
 import logging
 
@@ -15,7 +15,7 @@ log = logging.getLogger("pellucid")
 
 
 def run(settings: Settings) -> int:
-    """Make the maps of all participants selected; returns 0, or 1 if some failed (the others are finished)."""
+    """Compute the maps of all selected participants; returns 0, or 1 if some failed (the others are complete)."""
     settings = settings_from_model.apply_model_settings(settings)
     outputs.check_output(settings.output_dir, settings.bids_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)

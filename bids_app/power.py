@@ -1,4 +1,4 @@
-"""Spine 4: maps -> two halves at random -> simulated studies -> what a study of these participants could find."""
+"""Spine 4: maps -> two halves at random -> simulated studies -> the effects that a study of these participants could detect."""
 
 import logging
 from dataclasses import replace
@@ -17,7 +17,7 @@ log = logging.getLogger("pellucid")
 
 
 def run(settings: Settings) -> int:
-    """Plan a study before any label is looked at; returns 0. Raises UsageError where nothing can be planted."""
+    """Plan a study before any label is used; returns 0. Raises UsageError if no effect can be simulated."""
     if settings.group.permutations == 0:
         raise UsageError("--power requires permutations to determine what is detected; remove --permutations 0")
     outputs.check_output(settings.output_dir, settings.bids_dir)
@@ -33,7 +33,7 @@ def run(settings: Settings) -> int:
     linear_settings = replace(settings, group=quiet)
     work_dir = run_group_graph(analysis, linear_settings)
     table = power_table(analysis, linear_settings, work_dir)
-    assert table is not None  # --power is what brought us here
+    assert table is not None  # None only without --power, which is set here
 
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
         sentences = stage_power(stage, analysis, table, settings=settings)

@@ -18,7 +18,7 @@ def folder() -> Path:
 
 
 def names() -> list[str]:
-    """The recipes that come with Pellucid, sorted."""
+    """The recipes shipped with Pellucid, sorted."""
     return sorted(file.parent.name for file in folder().glob(f"*/{FILE}"))
 
 
@@ -33,7 +33,7 @@ def find(name: str) -> Path:
 
 
 def title(name: str) -> str:
-    """What an analysis by this recipe is called unless it is named: the recipe's name, or its file's."""
+    """The default name of an analysis by this recipe: the recipe's name, or its file's."""
     file = find(name)
     return file.parent.name if file.name == FILE else file.stem
 

@@ -1,4 +1,4 @@
-"""Log files in OUT_DIR/logs: one a run, one a participant; every line has a time, a participant and a step."""
+"""Log files in OUT_DIR/logs: one per run, one per participant; every line has a time, a participant and a step."""
 
 import logging
 import re
@@ -25,8 +25,8 @@ log = logging.getLogger("pellucid")
 class LogFiles(logging.Handler):
     """Appends each record to the file of the run and, where it is about a participant, to that participant's.
 
-    Records wait until `open`, since nothing is written into OUT_DIR before a run has been checked. A line is written at
-    once and whole, so that runs that share OUT_DIR do not mix theirs. Folders of this machine are left out.
+    Records are held until `open`, since nothing is written into OUT_DIR before a run has been checked. Each line is
+    written atomically, so that runs that share OUT_DIR do not mix lines. Local folders are left out.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -72,7 +72,7 @@ class LogFiles(logging.Handler):
 
 @contextmanager
 def record_run(settings: Settings) -> Iterator[None]:
-    """Write what is logged meanwhile into OUT_DIR/logs; how a run ended, too, once it has begun to compute."""
+    """Write the log into OUT_DIR/logs, including how the run ended if computation had begun."""
     files = LogFiles(settings)
     log.addHandler(files)
     log.debug("%s", _describe(settings))
@@ -98,7 +98,7 @@ def open_files() -> None:
 def show_on_screen(verbose: int) -> None:
     """Print the lines of the log on stderr as well: the main ones, and with `verbose` all of them.
 
-    Where messages have a handler already, as in tests, they are left to it.
+    If messages already have a handler, as in tests, none is added.
     """
     root = logging.getLogger()
     log.setLevel(logging.DEBUG)

@@ -129,7 +129,7 @@ def write_participants(
 
 
 def read_participants(root: Path) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, object]]]:
-    """A data set's rows by participant_id, and the column descriptions of participants.json; empty without the files."""
+    """A data set's rows by participant_id, and column descriptions of participants.json; empty without the files."""
     table, sidecar = root / "participants.tsv", root / "participants.json"
     rows: dict[str, dict[str, str]] = {}
     described: dict[str, dict[str, object]] = {}

@@ -43,7 +43,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Field:
-    """A pull-back displacement (3, X, Y, Z) in voxels, and the affine of its grid, beyond which edge values continue."""
+    """A pull-back displacement (3, X, Y, Z) in voxels, and the affine of its grid; edge values continue beyond."""
 
     displacement: Array
     affine: Array

@@ -42,7 +42,7 @@ def is_fitted(name: str) -> bool:
 
 
 def _fitted_names(name: str, settings: Settings) -> list[str]:
-    """A map of each network of --network-templates, or the one named. Raises UsageError for a name not there."""
+    """A map of each network of --network-templates, or the one named. Raises UsageError for an unknown name."""
     base, _, wanted = name.partition("-")
     there = network_templates.read_labels(settings.participant.network_templates, base)
     if wanted and wanted not in there:
@@ -53,7 +53,7 @@ def _fitted_names(name: str, settings: Settings) -> list[str]:
 def find_maps(settings: Settings, names: tuple[str, ...], people: set[str] | None) -> MapFiles:
     """Files by participant and session, then by map, the runs of a session in order.
 
-    Raises UsageError for several tasks or voxel sizes of which none was chosen.
+    Raises UsageError for several tasks or voxel sizes if none was selected.
     """
     sessions = {name.removeprefix("ses-") for name in settings.select.session_label}
     files_by_session: MapFiles = {}

@@ -1,4 +1,4 @@
-"""Which BOLD runs a participant run will use, looked for before anything is computed."""
+"""The BOLD runs of a participant run, located before anything is computed."""
 
 import math
 from pathlib import Path
@@ -21,7 +21,7 @@ BAND = (0.01, 0.08)
 FD_THRESHOLD = 0.5
 DENOISE = "24p-wm-csf"
 FILES = ("bold", "mask", "confounds")
-RAW_MM = 3.0  # about the voxels that BOLD is measured with
+RAW_MM = 3.0  # close to the usual voxel size of BOLD
 
 
 def bold_maps(settings: Settings) -> tuple[str, ...]:
@@ -32,12 +32,12 @@ def bold_maps(settings: Settings) -> tuple[str, ...]:
 
 
 def participant_level_maps(settings: Settings) -> tuple[str, ...]:
-    """Those of them that are made here, and not fitted at the group level, which takes the series."""
+    """Those of them computed at the participant level, not fitted at the group level from the series."""
     return tuple(name for name in bold_maps(settings) if not available_maps.is_fitted(name))
 
 
 def denoising_settings(settings: Settings) -> DenoisingSettings:
-    """How series are cleaned: strategy, band in Hz or None, FD threshold in mm. Raises UsageError for a bad one."""
+    """How series are denoised: strategy, band in Hz or None, FD threshold in mm. Raises UsageError for invalid values."""
     options = settings.participant
     if options.denoise is not None and options.denoise not in strategies.STRATEGIES:
         raise UsageError(f"--denoise: choose from {', '.join(strategies.STRATEGIES)}, not {options.denoise}")
@@ -64,12 +64,12 @@ def map_options(settings: Settings, map_name: str) -> dict[str, Any]:
 
 
 def atlas_names(atlases: tuple[str, ...], map_name: str) -> tuple[str, ...]:
-    """The atlases that a map is looked at by: those of --atlas, else its default."""
+    """The atlases for a map's tables: those of --atlas, else its default."""
     return tuple(atlases) or catalogue.load("maps", map_name).ATLASES
 
 
 def check(settings: Settings) -> None:
-    """Raise the first thing that is wrong with what all participants share."""
+    """Raise the first error in the settings shared by all participants."""
     if not bold_maps(settings):
         return
     denoising_settings(settings)
@@ -84,7 +84,7 @@ def check(settings: Settings) -> None:
 def find_sessions(
     dataset: inputs.Dataset, participant: str, settings: Settings, filters: dict[str, object]
 ) -> list[str | None]:
-    """The sessions of a participant that have BOLD, fMRIPrep's where its tree is given."""
+    """The sessions of a participant that have BOLD; fMRIPrep's if its derivatives are given."""
     wanted = {name.removeprefix("ses-") for name in settings.select.session_label}
     sessions: list[str | None] = []
     if "fmriprep" in settings.select.derivatives:
@@ -97,7 +97,7 @@ def find_sessions(
 def find_runs(
     dataset: inputs.Dataset, participant: str, session: str | None, settings: Settings, filters: dict[str, object]
 ) -> list[BoldRun]:
-    """The runs of one session. Raises MissingInputError that names what is lacking."""
+    """The runs of one session. Raises MissingInputError that names what is missing."""
     if "fmriprep" in settings.select.derivatives:
         try:
             return _fmriprep_runs(dataset, participant, session, settings)
@@ -149,7 +149,7 @@ def _raw_scans(
 
 
 def _raw_run(dataset: inputs.Dataset, scan: bids_functional.BoldScan, settings: Settings) -> BoldRun:
-    """A raw run with what its sidecars say of time; `add_size` checks the TR, slice-time correction the rest."""
+    """A raw run with the timing in its sidecars; `add_size` checks the TR, slice-time correction the rest."""
     metadata: dict[str, Any] = read_metadata(dataset.root, scan.path, BOLD_FIELDS)
     return {
         "bold": str(scan.path),
@@ -172,12 +172,12 @@ def is_raw(run: BoldRun) -> bool:
 
 
 def files(run: BoldRun) -> list[str]:
-    """The files of a run, for hashes and for a look whether they are there."""
+    """The files of a run, for hashes and to check that they exist."""
     return [run["bold"], *(run[name] for name in ("mask", "confounds") if name in run)]
 
 
 def preprocessed_run(run: BoldRun) -> PreprocessedRun:
-    """A run of fMRIPrep's as nodes take it."""
+    """A run of fMRIPrep's in the format of nodes."""
     return {
         "bold": run["bold"],
         "mask": run["mask"],
@@ -188,16 +188,16 @@ def preprocessed_run(run: BoldRun) -> PreprocessedRun:
 
 
 def add_size(run: BoldRun) -> BoldRun:
-    """The run with `gb`, what all of it takes as float32. Reads the header only.
+    """The run with `gb`, its size as float32. Reads the header only.
 
-    Raises DataError for a run that is not 4D, or whose TR is missing or contradicts itself.
+    Raises DataError for a run that is not 4D, or whose TR is missing or inconsistent.
     """
     series.repetition_time(Path(run["bold"]), sidecar_tr=run["tr"])
     return {**run, "gb": math.prod(read_image(run["bold"]).shape) * 4 / 1e9}
 
 
 def registration(settings: Settings) -> str:
-    """How raw BOLD comes from the T1w to the template."""
+    """The registration of raw BOLD from the T1w to the template."""
     return settings.participant.registration or "syn"
 
 
@@ -207,7 +207,7 @@ def resolution(settings: Settings) -> float:
 
 
 def output_settings(settings: Settings) -> BoldSettings:
-    """What the outputs of BOLD state of the settings."""
+    """The settings stated by BOLD outputs."""
     return {
         **denoising_settings(settings),
         "maps": list(bold_maps(settings)),
@@ -223,7 +223,7 @@ def output_settings(settings: Settings) -> BoldSettings:
 
 
 def atlases_by_label(settings: Settings) -> dict[str, str]:
-    """The atlases of all maps that are made, by a name that nodes can have."""
+    """The atlases of all computed maps, by a name that is valid for nodes."""
     maps = participant_level_maps(settings)
     names = [name for map_name in maps for name in atlas_names(settings.shared.atlas, map_name)]
     return {outputs.label(atlas.name(name)): name for name in dict.fromkeys(names)}

@@ -12,7 +12,7 @@ from bids_app.evaluation import audit
 from bids_app.settings import Settings
 from bids_app.training.feature_pipeline import SITE_COLUMN
 
-HALVES = ("unchanged", "lowered")  # of participants whose study is planned
+HALVES = ("unchanged", "lowered")  # of the participants of a planned study
 
 
 def participant_table(dataset: inputs.Dataset, settings: Settings) -> pd.DataFrame:
@@ -32,7 +32,7 @@ def participant_table(dataset: inputs.Dataset, settings: Settings) -> pd.DataFra
 
 
 def label(settings: Settings) -> str | None:
-    """The column that holds the classes."""
+    """The column with the classes."""
     return settings.group.label or (labels.LABEL if settings.group.label_from_id else None)
 
 
@@ -42,7 +42,7 @@ def is_planning(settings: Settings) -> bool:
 
 
 def assign_halves(everyone: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """The table of samples with a random half (`HALVES`) as the class of each participant who is used."""
+    """The table of samples with a random half (`HALVES`) as the class of each included participant."""
     participant_ids = everyone.loc[everyone["used"], "participant_id"]
     people = pd.Series(participant_ids.unique()).sample(frac=1, random_state=settings.compute.random_seed)
     halves = participant_ids.map(dict(zip(people, itertools.cycle(HALVES), strict=False)))
@@ -120,7 +120,7 @@ def make_splits(used: pd.DataFrame, groups: list[str], settings: Settings) -> li
 
 
 def describe_splits(settings: Settings) -> str:
-    """A sentence on how the folds were made."""
+    """A sentence on how the folds were created."""
     group = settings.group
     if group.folds_file is not None:
         return f"Folds were read from {group.folds_file.name}."
@@ -137,14 +137,14 @@ def describe_splits(settings: Settings) -> str:
 
 
 def count_tested(used: pd.DataFrame, splits: list[Split]) -> "pd.Series[int]":
-    """The number of participants of each class who are held out in the first repeat."""
+    """The number of participants per class held out in the first repeat."""
     rows = sorted({row for split in splits if split.repeat == 1 for row in split.test})
     counts = used.iloc[rows].groupby("class")["participant_id"].nunique()
     return counts.reindex(sorted(used["class"].unique()), fill_value=0)
 
 
 def describe_tested(used: pd.DataFrame, splits: list[Split], names: tuple[str, ...]) -> str:
-    """How many participants of each class were held out, where that is not everybody."""
+    """The number of held-out participants per class, if not all are held out."""
     held, whole = count_tested(used, splits), used.groupby("class")["participant_id"].nunique()
     if held.eq(whole).all():
         return ""
@@ -160,9 +160,9 @@ def _times(repeats: int) -> str:
 def check_confounded(
     used: pd.DataFrame, names: tuple[str, ...], settings: Settings, *, label_column: str | None
 ) -> None:
-    """Raise DataError where a class occurs at one of several sites only, unless that is allowed or sites are the label.
+    """Raise DataError if a class occurs at only one of several sites, unless allowed or sites are the label.
 
-    UsageError where sites are the label and are to be harmonised.
+    UsageError if sites are the label and are to be harmonised.
     """
     if label_column == "site" and settings.group.harmonize:
         raise UsageError("--harmonize: the label is the site, so harmonisation would remove the effect of interest")
@@ -176,7 +176,7 @@ def check_confounded(
 
 
 def number_sites(used: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The table with `site_number`, and the names of the sites in that order, where ComBat needs them; else none."""
+    """The table with `site_number`, and the names of the sites in that order, if ComBat needs them; else none."""
     if settings.group.harmonize is None:
         if settings.group.combat_covariates:
             raise UsageError("--combat-covariates needs --harmonize combat")

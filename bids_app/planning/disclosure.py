@@ -5,5 +5,5 @@ SMALL = f"<{MIN_PEOPLE}"
 
 
 def suppress_small_count(number: int) -> int | str:
-    """A number of participants, hidden where they are few."""
+    """A number of participants, suppressed if small."""
     return SMALL if 0 < number < MIN_PEOPLE else number

@@ -1,4 +1,4 @@
-"""Regions that are taken out of `t1w`: what says where they are, looked for before anything is computed."""
+"""Regions excluded from `t1w`: the source of their location, determined before anything is computed."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ SWITCHED_OFF = "none"  # -d freesurfer=none: the atlas for all participants
 
 
 def check(settings: Settings) -> None:
-    """Raise UsageError for a region that is not known, or where there is no map that regions are taken out of."""
+    """Raise UsageError for an unknown region, or if no map excludes regions."""
     names = settings.participant.exclude_regions
     if not names:
         return
@@ -26,11 +26,11 @@ def check(settings: Settings) -> None:
 
 
 def find_source(participant: str, session: str | None, settings: Settings, *, alone: bool) -> ExcludedRegions | None:
-    """What says where a participant's regions are: wmparc where FreeSurfer's folder is given or lies in fMRIPrep's,
-    else the atlas; None without --exclude-regions.
+    """The source of a participant's regions: wmparc if FreeSurfer's folder is given or within fMRIPrep's, else the
+    atlas; None without --exclude-regions.
 
-    `alone`: whether a folder `sub-XX` without a session is of this one. Raises MissingInputError for a participant whom
-    the folder lacks, UsageError where the atlas has none of the regions.
+    `alone`: whether a folder `sub-XX` without session belongs to this session. Raises MissingInputError for a
+    participant missing from the folder, UsageError if the atlas has none of the regions.
     """
     names = sorted(settings.participant.exclude_regions)
     if not names:
@@ -56,7 +56,7 @@ def find_source(participant: str, session: str | None, settings: Settings, *, al
 
 
 def find_freesurfer(settings: Settings) -> Path | None:
-    """FreeSurfer's subjects: of -d freesurfer, else where fMRIPrep keeps them; None for the atlas."""
+    """FreeSurfer's subjects folder: that of -d freesurfer, else fMRIPrep's; None for the atlas."""
     derivatives = settings.select.derivatives
     if "freesurfer" in derivatives:
         return None if is_switched_off("freesurfer", derivatives["freesurfer"]) else derivatives["freesurfer"]
@@ -65,24 +65,24 @@ def find_freesurfer(settings: Settings) -> Path | None:
 
 
 def is_switched_off(name: str, path: Path) -> bool:
-    """Whether -d NAME=PATH says that FreeSurfer's folder is not to be used."""
+    """Whether -d NAME=PATH disables FreeSurfer's folder."""
     return name == "freesurfer" and path.name == SWITCHED_OFF and not path.exists()
 
 
 def map_parameters(excluded: ExcludedRegions | None) -> dict[str, Any]:
-    """What has to be the same in every participant of an analysis, as the map's sidecar states it."""
+    """Sidecar fields that must be the same in every participant of an analysis."""
     if excluded is None:
         return {}
     return {"WithoutRegions": excluded["regions"], "WithoutRegionsFrom": excluded["source"]}
 
 
 def describe_in_sidecar(excluded: ExcludedRegions | None, note: str) -> dict[str, Any]:
-    """What else the map's sidecar says of the excluded regions."""
+    """Further sidecar fields on the excluded regions."""
     return {"WithoutRegionsNote": note, "RegionsWithoutEquivalent": excluded["lacking"]} if excluded else {}
 
 
 def describe_in_methods(excluded: ExcludedRegions | None, note: str = "") -> str:
-    """What the methods say of the excluded regions."""
+    """The methods text on the excluded regions."""
     if excluded is None:
         return ""
     source = excluded["source"]

@@ -37,12 +37,12 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class GroupPlan:
-    """One run of the group level. `samples` has everyone; `used` who takes part, in the row order of all arrays.
+    """One run of the group level. `samples` has all participants; `used` those included, in the row order of all arrays.
 
-    `options`: what --set changes, by classifier. `map_parameters`: those of each map's sidecar that are not null;
-    `levels`: the words of covariates that are words. `resolutions` (mm) and `grids` are by map; a grid is named after
-    the first map that lies on it. `keep`: what ComBat preserves, None without ComBat; `sites`: their names, by number,
-    with it; `ica`: where maps are fitted. `label_column`: the column of `used` that is the label itself, or None.
+    `options`: those of --set, by classifier. `map_parameters`: those of each map's sidecar that are not null;
+    `levels`: the values of categorical covariates. `resolutions` (mm) and `grids` are by map; a grid is named after
+    the first map on it. `keep`: the covariates that ComBat preserves, None without ComBat; `sites`: their names, by number,
+    with it; `ica`: where maps are fitted. `label_column`: the column of `used` that is the label, or None.
     """
 
     name: str
@@ -71,7 +71,7 @@ class GroupPlan:
 
 
 def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
-    """Plan and check the run. Raises UsageError, DataError or MissingInputError, each with what to do."""
+    """Plan and check the run. Raises UsageError, DataError or MissingInputError, each with a remedy."""
     group = settings.group
     for room in catalogue.KINDS:
         catalogue.check(room, getattr(settings.participant if room == "maps" else group, room))
@@ -133,7 +133,7 @@ def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
 
 
 def count_participants(analysis: GroupPlan) -> str:
-    """A phrase: the number of participants of each class, and of those left out."""
+    """A phrase: the number of participants in each class, and of those excluded."""
     people = analysis.used.groupby("class")["participant_id"].nunique()
     classes = ", ".join(f"{people[name]} {name}" for name in analysis.classes)
     return f"{classes}; {(~analysis.samples['used']).sum()} excluded"
@@ -146,7 +146,7 @@ def atlases_by_grid(analysis: GroupPlan) -> list[tuple[str, str]]:
 
 
 def parcellation(name: str, analysis: GroupPlan) -> str | None:
-    """The atlas over whose regions a classifier of this map takes means, if one does."""
+    """The atlas over whose regions a classifier of this map averages, if any."""
     for cell in analysis.cells:
         if name in cell.maps and catalogue.has("classifiers", cell.classifier, "ATLAS"):
             return str(catalogue.constant("classifiers", cell.classifier, "ATLAS"))
@@ -161,7 +161,7 @@ def collect_samples(
     maps: tuple[str, ...],
     needed: tuple[str, ...],
 ) -> pd.DataFrame:
-    """Everyone with their maps (`collect_samples`). Raises DataError for a column that is not there."""
+    """All participants with their maps (`collect_samples`). Raises DataError for a missing column."""
     people = inputs.select(dataset, settings.select.participant_label) if settings.select.participant_label else None
     site = settings.group.site
     if site is not None and site not in frame:
@@ -213,7 +213,7 @@ def _check_people(used: pd.DataFrame, everyone: pd.DataFrame, names: tuple[str, 
 
 
 def _participant_level_maps(maps: tuple[str, ...]) -> list[str]:
-    """The maps as the participant level knows them: one that is fitted later has no names yet."""
+    """The maps as known to the participant level: a map fitted later has no names yet."""
     return list(dict.fromkeys(name.partition("-")[0] if available_maps.is_fitted(name) else name for name in maps))
 
 
@@ -270,7 +270,7 @@ def read_map_parameters(path: Path) -> dict[str, Any]:
 
 
 def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings, networks: str) -> str:
-    """Hash of everything that the models depend on; networks: hash of the networks that an ICA is matched with."""
+    """Hash of everything that the models depend on; networks: hash of the networks matched with the ICA."""
     stamps = [
         (path.name, path.stat().st_size, path.stat().st_mtime_ns)
         for name in maps

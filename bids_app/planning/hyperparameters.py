@@ -10,9 +10,9 @@ from bids_app.values import ALL
 
 
 def classifier_options(settings: Settings) -> dict[str, dict[str, Any]]:
-    """The options of each chosen classifier: those of all networks, its own, and that which its name ends with.
+    """The options of each chosen classifier: those of all networks, its own, and that in the suffix of its name.
 
-    Raises UsageError for a name, an option or a value that cannot be.
+    Raises UsageError for an invalid name, option or value.
     """
     tuned, classifiers = settings.group.set, settings.group.classifiers
     known = {ALL, *classifiers, *catalogue.names("classifiers"), *catalogue.names("explainers")}
@@ -22,7 +22,7 @@ def classifier_options(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def explainer_options(settings: Settings) -> dict[str, dict[str, Any]]:
-    """The options of each chosen explainer, by name. Raises UsageError for those that cannot be."""
+    """The options of each chosen explainer, by name. Raises UsageError for invalid ones."""
     return {
         name: _typed_options("explainers", name, settings.group.set.get(name, {})) for name in settings.group.explainers
     }
@@ -74,7 +74,7 @@ def _typed_value(key: str, value: Any, kind: type, optional: bool) -> Any:
 
 
 def _check_training(base: str, options: dict[str, Any]) -> None:
-    """Raise UsageError for a training configuration that is impossible."""
+    """Raise UsageError for an invalid training configuration."""
     defaults = {
         option: catalogue.constant("classifiers", base, option.upper())
         for option in TRAINING_KEYS

@@ -15,7 +15,7 @@ from bids_app.preprocess.conform import read_image
 from bids_app.settings import Settings
 
 INNER = "inner"  # of the folds within a fold
-MAX_NAMED = 5  # of many participants, how many are named
+MAX_NAMED = 5  # participants named in a message
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class IcaPlan:
 
     @property
     def settings(self) -> IcaSettings:
-        """What models and heatmaps say of it."""
+        """Its metadata for models and heatmaps."""
         return {
             "components": self.components,
             "networks": list(self.networks),
@@ -45,13 +45,13 @@ class IcaPlan:
 
 
 def plan_ica(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> IcaPlan | None:
-    """The plan; None where no map is fitted. Raises DataError for series or networks that cannot be used."""
+    """The plan; None if no map is fitted. Raises DataError for unusable series or networks."""
     fitted = tuple(name for name in maps if available_maps.is_fitted(name))
     if not fitted:
         return None
     file, components = settings.participant.network_templates, settings.group.ica_components
     networks = network_templates.read_labels(file, "ica")
-    assert file is not None  # `labels` refuses that
+    assert file is not None  # refused by `read_labels`
     if len(networks) > components:
         raise DataError(
             f"--network-templates {file.name} has {len(networks)} networks, more than the {components} components of "
@@ -65,7 +65,7 @@ def plan_ica(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings) -> I
 def check_series(used: pd.DataFrame, name: str, components: int) -> float:
     """Check the headers of all series; returns the size of the largest as float32, GB.
 
-    Raises DataError where they lie on several grids, or have too few volumes for the dual regression.
+    Raises DataError if they have several grids, or too few volumes for the dual regression.
     """
     first, odd, short, most = None, [], [], 0.0
     for person, files in zip(used["participant_id"], used[name], strict=True):

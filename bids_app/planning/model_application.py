@@ -22,7 +22,7 @@ from bids_app.training.model_metadata import find_models, read_cell_metadata
 from bids_app.values import option
 
 DEFAULT_NAME, UNKNOWN = "applied", "not known"
-APPLICABLE_OPTIONS = {  # the options of the group level that mean something when a model is applied
+APPLICABLE_OPTIONS = {  # the group-level options that have a meaning when a model is applied
     "analysis", "label", "classes", "label_from_id", "phenotype", "sessions", "site", "max_mean_fd", "min_minutes",
     "training_list",
 }  # fmt: skip
@@ -34,11 +34,11 @@ Models = dict[Path, Card]
 
 @dataclass(frozen=True)
 class ApplicationPlan:
-    """`cells`: the models, by cell: folder -> card; `cell_facts`: what all models of a cell share.
+    """`cells`: the models, by cell: folder -> card; `cell_facts`: the facts shared by all models of a cell.
 
-    `samples` has everyone, with their true class where it is known; `used` those who are predicted, in the row order of
-    `eligible` (rows, models), which models may predict whom, and of `listed` (rows,), who is on the training list; None
-    without a list.
+    `samples` has all participants, with their true class if known; `used` those to predict, in the row order of
+    `eligible` (rows, models), the models that may predict each, and of `listed` (rows,), whether each is on the training
+    list; None without a list.
     """
 
     name: str
@@ -55,7 +55,7 @@ class ApplicationPlan:
 
 
 def plan_application(dataset: inputs.Dataset, settings: Settings) -> ApplicationPlan:
-    """Plan and check the run. Raises UsageError, DataError or MissingInputError, each with what to do."""
+    """Plan and check the run. Raises UsageError, DataError or MissingInputError, each with a remedy."""
     _check_options(settings)
     assert settings.shared.model is not None  # without it the group level trains
     cells = find_models(settings.shared.model)
@@ -106,7 +106,7 @@ def _common_value(cells: dict[str, Models], key: str) -> Any:
 
 
 def _folds(cells: dict[str, Models]) -> tuple[list[tuple[int, int]], str]:
-    """Repeat and fold of the models, which all cells share, and the hash of the table of folds."""
+    """Repeat and fold of the models, shared by all cells, and the hash of the table of folds."""
     folds_by_cell = [
         (
             [(card["repeat"], card["fold"]) for card in models.values()],
@@ -141,7 +141,7 @@ def _collect_samples(
     needed: tuple[str, ...],
     levels: dict[str, list[str]],
 ) -> pd.DataFrame:
-    """Everyone with their maps, with their true class or NA."""
+    """All participants with their maps, and their true class or NA."""
     frame = cohort.participant_table(dataset, settings)
     labels = classes_to_collect(frame, _true_classes(frame, classes, settings), settings)
     samples = group.collect_samples(dataset, frame, labels, settings, maps, needed)
@@ -166,9 +166,9 @@ def _true_classes(frame: pd.DataFrame, classes: list[str], settings: Settings) -
 
 
 def classes_to_collect(frame: pd.DataFrame, true: "pd.Series[str] | None", settings: Settings) -> "pd.Series[str]":
-    """The true classes, with UNKNOWN for those who have none and are predicted too.
+    """The true classes, with UNKNOWN for participants without one, who are predicted too.
 
-    Where one session stands for a participant, it is, as in training, one that has a class, if there is one.
+    If one session represents a participant, it is, as in training, one with a class if there is one.
     """
     if true is None:
         return pd.Series(UNKNOWN, index=frame.index)
@@ -179,7 +179,7 @@ def classes_to_collect(frame: pd.DataFrame, true: "pd.Series[str] | None", setti
 
 
 def _exclude_new_levels(samples: pd.DataFrame, levels: dict[str, list[str]]) -> pd.DataFrame:
-    """Exclude those with a value of an adjusted column that did not occur in training."""
+    """Exclude participants with a value of a covariate that did not occur in training."""
     for column, words in levels.items():
         strange = samples[samples["used"] & ~samples[column].astype(str).isin(words)]
         for value, rows in strange.groupby(column):
@@ -195,7 +195,7 @@ def _exclude(samples: pd.DataFrame, rows: pd.DataFrame, reason: str) -> pd.DataF
 
 
 def _check_used(used: pd.DataFrame, samples: pd.DataFrame, maps: dict[str, ModelMap]) -> None:
-    """Raise DataError where nobody is left, or where the maps differ from those of the training."""
+    """Raise DataError if no participant is left, or if the maps differ from those of the training."""
     command = "pellucid BIDS_DIR OUT_DIR participant --model DIR"
     if used.empty:
         reasons = samples["reason"].value_counts().head(3)

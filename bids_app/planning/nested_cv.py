@@ -15,7 +15,7 @@ def check_inner_folds(analysis: GroupPlan, settings: Settings) -> None:
 
 
 def inner_folds(analysis: GroupPlan, settings: Settings) -> dict[str, list[Split]]:
-    """The inner folds by `planning.ica.inner_prefix` of the fold that they are in; nothing without --inner-folds."""
+    """The inner folds, by `planning.ica.inner_prefix` of their outer fold; empty without --inner-folds."""
     n_folds = settings.group.inner_folds
     if n_folds is None:
         return {}

@@ -12,7 +12,7 @@ from bids_app.preprocess.conform import read_image
 
 
 def check(path: Path | None, map_name: str) -> Path:
-    """The file, if it is a 4D image of network maps; only its header is read. Raises MissingInputError or DataError."""
+    """The file, after checking that it is a 4D image of network maps; only its header is read. Raises MissingInputError or DataError."""
     if path is None or not path.is_file():
         raise MissingInputError(f"--maps {map_name} requires --network-templates FILE, a 4D image; there is no {path}")
     try:
@@ -38,9 +38,9 @@ def read_names(path: Path) -> tuple[str, ...]:
 
 
 def read_labels(path: Path | None, map_name: str) -> tuple[str, ...]:
-    """The names as they stand in names of files.
+    """The names as used in file names.
 
-    Raises as `check` and `read_names`, DataError where two are the same.
+    Raises as `check` and `read_names`, and DataError if two are the same.
     """
     file = check(path, map_name)
     labels = tuple(map(outputs.label, read_names(file)))
@@ -56,7 +56,7 @@ def resample_networks(path: Path, mask: nib.Nifti1Image, inside: np.ndarray) -> 
     from nilearn.image import resample_img
 
     with warnings.catch_warnings():
-        # maps of ones and zeros become the shares of each voxel, which is meant
+        # binary maps become the fraction of each voxel, as intended
         warnings.filterwarnings("ignore", "Resampling binary images", UserWarning)
         resampled = resample_img(
             read_image(path), target_affine=mask.affine, target_shape=mask.shape, force_resample=True, copy_header=True

@@ -236,7 +236,7 @@ class ParticipantJob:
 
 @dataclass(frozen=True)
 class ParticipantPlan:
-    """Sessions to process, those already completed with the same settings, and unusable ones with reasons (by BIDS name)."""
+    """Sessions to process, those completed with the same settings, and unusable ones with reasons (by BIDS name)."""
 
     jobs: list[ParticipantJob]
     done: list[ParticipantJob]

@@ -35,12 +35,12 @@ def exchangeable_labels(
     folds = np.zeros(len(y), int)
     for split in first_repeat(analysis):
         folds[list(split.test)] = split.fold
-    # where sites are the label, all participants of one are of one class
+    # if sites are the label, each site has a single class
     apart = settings.group.site is not None and analysis.label_column != "site"
     places = analysis.used["site"].astype(str).tolist() if apart else ["-"] * len(y)
     return y, folds.tolist(), analysis.splits[0].groups, places
 
 
 def first_repeat(analysis: GroupPlan) -> list[Split]:
-    """The folds by which chance is judged: those of the first repeat."""
+    """The folds for the permutation test: those of the first repeat."""
     return [split for split in analysis.splits if split.repeat == 1]

@@ -1,4 +1,4 @@
-"""What --power N needs, and which models and maps it simulates."""
+"""Requirements of --power N, and the models and maps it simulates."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +12,7 @@ STUDIES_PER_NODE = 5  # studies of a node
 
 
 def check_power(analysis: GroupPlan, settings: Settings) -> None:
-    """Raise UsageError where nothing can be planted."""
+    """Raise UsageError if no effect can be simulated."""
     if settings.group.power is None:
         return
     if len(analysis.classes) != 2:
@@ -29,7 +29,7 @@ def is_linear_classifier(classifier: str) -> bool:
 
 
 def linear_cells_by_map(analysis: GroupPlan) -> Iterator[tuple[str, list[ModelSpec]]]:
-    """Every map that is the same in all folds, with the linear cells on it alone."""
+    """Every map that is the same in all folds, with the linear cells on only this map."""
     fitted = analysis.ica.maps if analysis.ica else ()
     for name in analysis.smoothing:
         cells = [cell for cell in analysis.cells if cell.maps == (name,) and is_linear(cell)]

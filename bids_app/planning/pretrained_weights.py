@@ -1,4 +1,4 @@
-"""Pretrained weights that classifiers start from, found before anything is computed."""
+"""Pretrained weights of classifiers, located before anything is computed."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ NONE = "none"
 
 
 def find_weights(settings: Settings) -> dict[str, str]:
-    """The folder of weights of each chosen classifier that takes some (it has `load_weights`, `HUB` and `FILES`).
+    """The folder of weights of each selected classifier that accepts them (it has `load_weights`, `HUB` and `FILES`).
 
-    That of --weights, else where the hub's cache has them; none with `--weights none`. Raises MissingInputError with
-    the command that gets them, UsageError where nobody takes what was given.
+    That of --weights, else in the hub's cache; none with `--weights none`. Raises MissingInputError with the command
+    that downloads them, UsageError if no classifier accepts the given ones.
     """
     weights = settings.group.weights
     takers = [name for name in settings.group.classifiers if catalogue.has("classifiers", name, "load_weights")]

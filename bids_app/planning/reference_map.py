@@ -1,4 +1,4 @@
-"""What --reference-map needs."""
+"""Requirements of --reference-map."""
 
 import nibabel as nib
 

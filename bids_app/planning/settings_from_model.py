@@ -17,7 +17,7 @@ from bids_app.settings import Settings
 from bids_app.training.model_metadata import find_models
 from bids_app.values import option
 
-# how the sidecars of maps spell settings of the participant level, beside the options that maps declare
+# sidecar names of participant-level settings, in addition to the options that maps declare
 SETTINGS_BY_KEY = {
     "Space": "output_space", "ResolutionMm": "resolution", "Sloppy": "sloppy", "Denoise": "denoise", "Band": "band",
     "FdThreshold": "fd_threshold", "BoundingBoxMm": "bounding_box", "WithoutRegions": "exclude_regions",
@@ -36,7 +36,7 @@ class ModelMap(TypedDict):
 
 
 def apply_model_settings(settings: Settings) -> Settings:
-    """The settings with those of the maps that the model was trained on, where one is given.
+    """The settings, with those of the maps that the model was trained on if one is given.
 
     Raises UsageError for an option that contradicts the model.
     """
@@ -62,7 +62,7 @@ def apply_model_settings(settings: Settings) -> Settings:
 
 
 def _task(maps: dict[str, ModelMap], task_id: str | None) -> str | None:
-    """The task to select: that of --task-id, else that of all maps of the model, if it is one."""
+    """The task to select: that of --task-id, else that of the model's maps, if it is unique."""
     tasks = {
         model_map["map_parameters"]["TaskName"]
         for model_map in maps.values()
@@ -98,7 +98,7 @@ def maps_of_models(cells: dict[str, dict[Path, Any]]) -> dict[str, ModelMap]:
 
 
 def _check_registration(map_parameters: dict[str, Any], settings: Settings) -> None:
-    """Raise UsageError where --registration contradicts the model; where it is unset, each map has its own."""
+    """Raise UsageError if --registration contradicts the model; if it is unset, each map has its own."""
     registration = settings.participant.registration
     if registration is not None and map_parameters.get("Registration", registration) != registration:
         raise UsageError(
@@ -116,7 +116,7 @@ def participant_settings(name: str, model_map: ModelMap) -> dict[str, Any]:
     shape, affine = templates.grid(parameters["Space"], parameters["ResolutionMm"], settings.get("bounding_box", ()))
     grid = model_map["grid"]
     if list(shape) != grid["shape"] or not np.allclose(affine, grid["affine"], rtol=0, atol=1e-3):
-        del settings["resolution"]  # the grid of fMRIPrep's own series, which are taken as they are
+        del settings["resolution"]  # the grid of fMRIPrep's own series, which are not resampled
     if "Denoise" in parameters:
         settings["band"] = tuple(map(str, parameters.get("Band", ("none",))))
     elif parameters["Registration"] != catalogue.load("maps", name).REGISTRATION:

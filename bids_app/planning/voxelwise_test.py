@@ -37,7 +37,7 @@ def check_voxelwise_test(analysis: GroupPlan, settings: Settings) -> None:
 
 
 def count_voxelwise_nodes(count: int) -> int:
-    """The number of nodes that share the permutations of one contrast."""
+    """The number of nodes among which a contrast's permutations are divided."""
     return -(-count // PERMUTATIONS_PER_NODE)
 
 

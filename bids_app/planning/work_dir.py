@@ -1,4 +1,4 @@
-"""The work folder of an analysis: the files that its nodes leave and others read."""
+"""The work folder of an analysis: the files that its nodes write and others read."""
 
 import json
 from collections.abc import Iterable
@@ -54,7 +54,7 @@ class WorkDir:
         return self.path / f"grid_{map_name}.npz"
 
     def template_on_grid(self, grid_name: str) -> Path:
-        """The folder of the template's images on a grid that is not its own."""
+        """The folder of the template's images on another grid."""
         return self.path / "grids" / outputs.label(grid_name)
 
     def atlas_link(self, grid_name: str, atlas_name: str) -> Path:
@@ -68,7 +68,7 @@ class WorkDir:
         return labels, json.loads((folder / "atlas.json").read_text())
 
     def copies(self, map_name: str) -> Path:
-        """Pairs of participants whose maps look like one person's (JSON)."""
+        """Pairs of participants whose maps appear to be the same person's (JSON)."""
         return self.path / f"copies_{map_name}.json"
 
     # ICA
@@ -128,7 +128,7 @@ class WorkDir:
         return self.path / "nulls" / cell / f"{number}.npy"
 
     def site_scores(self, cell: str) -> Path:
-        """How well a linear cell predicts the site (JSON)."""
+        """The performance of a linear cell in predicting the site (JSON)."""
         return self.path / "nulls" / cell / "sites.json"
 
     # power and the voxelwise test
@@ -150,11 +150,11 @@ class WorkDir:
 
     @property
     def eligible_models(self) -> Path:
-        """Which models each sample may be predicted by (samples, models), bool."""
+        """Which models may predict each sample (samples, models), bool."""
         return self.path / "asked.npy"
 
     def applied_maps(self, fold: str) -> Path:
-        """The folder of the maps by the components that the models of a fold, <repeat>_<fold>, keep."""
+        """The folder of the maps from the components of the models of a fold, <repeat>_<fold>."""
         return self.path / "fitted" / fold
 
     def applied_predictions(self, cell: str) -> Path:

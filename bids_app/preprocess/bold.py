@@ -1,4 +1,4 @@
-"""One BOLD run as it came: checked, its dummy scans dropped, and later resampled once to the template."""
+"""One raw BOLD run: checked, dummy scans removed, and later resampled once to the template."""
 
 import zlib
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ from bids_app.preprocess import conform, motion, normalise, slicetiming
 from bids_app.preprocess.series import repetition_time
 
 LONGEST_TR = 30.0
-LOOK_AT = 50  # volumes in which those before the steady state are sought
+LOOK_AT = 50  # number of volumes searched for non-steady-state ones
 BRIGHT_SD = 3.5
 MAD_TO_SD = 0.6745
-MIN_SPREAD = 1e-4  # of the median: what is steadier than this is invented, and any change would be an outlier
+MIN_SPREAD = 1e-4  # of the median: a steadier run is simulated, and any change would be an outlier
 MIN_VOXELS = 4
 
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """`steady`: the run without its dummy scans, RAS+, float32; `timed`: that with its slices brought to one time.
+    """`steady`: the run without its dummy scans, RAS+, float32; `timed`: the same after slice-time correction.
 
-    Both are files; `timed` is `steady` where slices were not corrected, and `slice_time` (s) is None then.
+    Both are files; `timed` is `steady` without slice-time correction, and `slice_time` (s) is None then.
     """
 
     steady: str
@@ -39,9 +39,9 @@ class PreparedRun:
 def load(path: Path, *, tr: float | None = None) -> nib.Nifti1Image:
     """Read and check a BOLD run; axes stay in the order of the file, since slice times belong to that order.
 
-    `tr` is what the sidecar states, s. Returns a float32 image (X, Y, Z, T) with its TR in the header, in seconds.
-    Raises DataError for what is not 4D, cannot be read, has no orientation, or values that are not finite, is constant,
-    has an empty volume, or a TR that is missing, not above 0, or another one in the header than in the sidecar.
+    `tr` is that of the sidecar, s. Returns a float32 image (X, Y, Z, T) with its TR in the header, in seconds.
+    Raises DataError for an image that is not 4D, unreadable, without orientation, not finite, constant, or has an empty
+    volume; and for a TR that is missing, not above 0, or different in header and sidecar.
     """
     path = Path(path)
     seconds = repetition_time(path, sidecar_tr=tr)
@@ -62,7 +62,7 @@ def load(path: Path, *, tr: float | None = None) -> nib.Nifti1Image:
 
 
 def make_image(values: NDArray[np.float32], affine: NDArray[np.float64], *, tr: float) -> nib.Nifti1Image:
-    """A 4D image (X, Y, Z, T) with a plain header; the TR stands in it, in seconds."""
+    """A 4D image (X, Y, Z, T) with a plain header that has the TR in seconds."""
     image = conform.to_nifti(values, affine)
     image.header.set_xyzt_units("mm", "sec")
     image.header.set_zooms((*image.header.get_zooms()[:3], tr))
@@ -73,8 +73,8 @@ def count_dummy_scans(data: NDArray[np.float32]) -> int:
     """How many volumes at the start are brighter than the steady state.
 
     data (X, Y, Z, T). A volume counts if its mean lies more than 3.5 robust standard deviations (by the median absolute
-    deviation; Iglewicz & Hoaglin 1993) above the median of the first 50, and all before it do: fMRIPrep's rule, but for
-    volumes that are darker, which the approach to the steady state never makes.
+    deviation; Iglewicz & Hoaglin 1993) above the median of the first 50, and all before it do: fMRIPrep's rule, except
+    that darker volumes do not count, since the approach to the steady state never produces them.
     """
     means = data[..., :LOOK_AT].mean(axis=(0, 1, 2), dtype=np.float64)
     middle = np.median(means)
@@ -84,9 +84,9 @@ def count_dummy_scans(data: NDArray[np.float32]) -> int:
 
 
 def drop_dummy_scans(run: nib.Nifti1Image, count: int | None = None) -> tuple[nib.Nifti1Image, int]:
-    """The run without its first `count` volumes (default: as many as `dummy_scans` finds), and how many those were.
+    """The run without its first `count` volumes (default: that of `count_dummy_scans`), and their number.
 
-    Raises UsageError where fewer than two volumes would be left.
+    Raises UsageError if fewer than two volumes would remain.
     """
     values = np.asarray(run.dataobj)
     dropped = count_dummy_scans(values) if count is None else count
@@ -109,8 +109,8 @@ def prepare(
     """Read `path`, drop dummy scans, correct slice times; writes `steady.nii` and `timed.nii` in `folder`.
 
     `slice_times` and `slice_direction` are the sidecar's SliceTiming and SliceEncodingDirection. Motion is estimated
-    from `steady`, since the correction would spread a jerk over its neighbours in time.
-    Raises what `load`, `without_dummies` and `slicetiming.correct` raise.
+    from `steady`, since the correction would spread a sudden movement over neighbouring volumes.
+    Raises as `load`, `drop_dummy_scans` and `slicetiming.correct`.
     """
     run, dropped = drop_dummy_scans(load(path, tr=tr), dummies)
     seconds = float(run.header.get_zooms()[3])
@@ -136,13 +136,13 @@ def to_template(
     *,
     folder: str,
 ) -> Path:
-    """Bring every volume to the template by one interpolation (cubic B-spline), and write them as one float32 file.
+    """Bring every volume to the template in one interpolation (cubic B-spline), and write them as one float32 file.
 
-    `moved`: a transform file a volume; `to_t1w`: from the BOLD reference to the T1w; `t1w_to_template`: from there to
-    the template, in ANTs' order. `grid`: a 3D image of the template's space. Transforms are composed, not applied one
-    after the other; all but a volume's own are composed once, at the very voxels of `grid`, so that nothing is
-    interpolated in them. Voxels outside a volume's field of view are 0 there. `folder` is for what is left over.
-    Raises DataError where there is not one transform for every volume.
+    `moved`: one transform file per volume; `to_t1w`: from the BOLD reference to the T1w; `t1w_to_template`: from there
+    to the template, in ANTs' order. `grid`: a 3D image of the template's space. Transforms are composed, not applied one
+    after the other; all but a volume's own are composed once, at the voxels of `grid`, so that the field
+    itself is not interpolated. Voxels outside a volume's field of view are 0 there. `folder` is for temporary files.
+    Raises DataError unless there is one transform per volume.
     """
     if len(moved) != run.shape[3]:
         raise DataError(f"{len(moved)} transforms for {run.shape[3]} volumes")
@@ -164,7 +164,7 @@ def to_template(
 def field_of_view(run: nib.Nifti1Image) -> NDArray[np.bool_]:
     """The voxels (X, Y, Z) of a run at the template that lie in the field of view of every volume.
 
-    A stripped run's background, 0 at all times, is left out as well.
+    The background of a skull-stripped run, 0 at all times, is excluded as well.
     """
     inside = np.ones(run.shape[:3], bool)
     for number in range(run.shape[3]):

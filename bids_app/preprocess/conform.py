@@ -1,4 +1,4 @@
-"""One participant's T1w as it came -> a 3D float32 image in RAS+ order with a plain header."""
+"""One raw T1w -> a 3D float32 image in RAS+ order with a plain header."""
 
 import zlib
 from pathlib import Path
@@ -17,7 +17,7 @@ def load(path: Path) -> nib.Nifti1Image:
     """Read and check a structural image of any orientation and voxel size.
 
     Returns float32, RAS+ axis order, qform equal to sform.
-    Raises DataError, one sentence that says what is wrong, for a truncated file, a series, NaN, a constant image, a
+    Raises DataError with the reason for a truncated file, a series, NaN, a constant image, a
     header without orientation or with shears.
     """
     try:
@@ -35,12 +35,12 @@ def load(path: Path) -> nib.Nifti1Image:
 
 
 def read_image(path: Path | str) -> nib.Nifti1Image:
-    """A NIfTI image as it is stored; its voxels are read when they are asked for."""
+    """A NIfTI image as it is stored; its voxels are read on access."""
     return cast(nib.Nifti1Image, nib.load(path))
 
 
 def to_nifti(values: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
-    """A NIfTI image whose qform and sform agree, so that nibabel and ITK place it alike."""
+    """A NIfTI image whose qform and sform agree, so that nibabel and ITK agree on its position."""
     image = nib.Nifti1Image(values, affine)
     image.set_qform(affine, code=1)
     image.set_sform(image.get_qform(), code=1)
@@ -64,7 +64,7 @@ def _check_values(name: str, values: np.ndarray) -> None:
 
 
 def check_header(name: str, image: nib.Nifti1Image) -> None:
-    """Raise DataError for an image that does not say where left is."""
+    """Raise DataError for an image without orientation."""
     header = image.header
     if isinstance(header, nib.Nifti1Header) and not (header["qform_code"] or header["sform_code"]):
         raise DataError(

@@ -1,8 +1,8 @@
-"""What is taken out of BOLD series besides the head's motion, in the columns of fMRIPrep.
+"""Confounds of BOLD series, named as fMRIPrep's columns.
 
 DVARS: Power et al. 2012, NeuroImage 59:2142, standardised after Nichols 2013 (arXiv:1704.01469). aCompCor: Behzadi et
 al. 2007, NeuroImage 37:90. The 24 columns of motion: Friston et al. 1996, Magn Reson Med 35:346. Esteban et al. 2019,
-Nat Methods 16:111, for their names and how they are brought together.
+Nat Methods 16:111, for their names and their combination.
 """
 
 import json
@@ -21,14 +21,14 @@ from bids_app.preprocess.motion import PARAMETERS, displacement
 Array = NDArray[np.float64]
 
 SLOWEST_S = 128.0
-EXPLAINED = 0.5  # of the variance, by the components that are kept
+EXPLAINED = 0.5  # of the variance explained by the retained components
 MIN_VOXELS = 20  # voxels of a mask
-# How pure a voxel has to be and how far from others, strict ones first: small brains and large voxels have few.
+# Minimum purity of a voxel and distance from other tissues, strictest first: small brains and large voxels have few.
 STRICTNESS = ((0.99, 2), (0.99, 1), (0.95, 1), (0.9, 1), (0.95, 0), (0.8, 0), (0.5, 0))
 SD_OF_QUARTILES = 1.349
 MEDIAN = 1000.0
 CHUNK = 4096  # voxels
-STILL = 1e-6  # of a voxel's level: what varies less is rounding
+STILL = 1e-6  # of a voxel's level: smaller variation is rounding error
 MASKS = {"c": "CSF", "w": "WM", "a": "combined"}
 KNOWN = {
     "global_signal": "mean signal of the brain",
@@ -41,7 +41,7 @@ KNOWN = {
 
 
 def masks(probabilities: Mapping[str, NDArray[np.float32]], brain: NDArray[np.bool_]) -> dict[str, NDArray[np.bool_]]:
-    """Eroded masks `CSF` and `WM` (X, Y, Z): the strictest of a row of rules that leaves 20 voxels.
+    """Eroded masks `CSF` and `WM` (X, Y, Z): by the strictest rule that leaves 20 voxels.
 
     `probabilities` of GM, WM and CSF, and the brain, on the grid of the BOLD reference. A voxel has to be pure, within
     the brain and as many voxels away from grey matter (and CSF from the brain's border) as the rule says.
@@ -75,10 +75,10 @@ def table(
     parameters: Array,
     tr: float,
 ) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
-    """Every confound (T rows), n/a as NaN, and what the sidecar says of the components.
+    """Every confound (T rows), n/a as NaN, and the sidecar's description of the components.
 
-    series (voxels, T): the head held still, of the voxels `brain` (X, Y, Z); tissues: masks (X, Y, Z) of CSF and WM;
-    parameters (T, 6): `motion.Motion`'s. Raises DataError for other numbers of volumes.
+    series (voxels, T): realigned, of the voxels `brain` (X, Y, Z); tissues: masks (X, Y, Z) of CSF and WM;
+    parameters (T, 6): `motion.Motion`'s. Raises DataError if numbers of volumes differ.
     """
     if len(parameters) != series.shape[1]:
         raise DataError(f"{len(parameters)} rows of motion for {series.shape[1]} volumes")
@@ -118,8 +118,8 @@ def expand(courses: Mapping[str, Array]) -> dict[str, Array]:
 def dvars(series: NDArray[np.float32]) -> tuple[Array, Array]:
     """Standardised DVARS and DVARS, each (T,), the first NaN, of series (voxels, T) brought to a median of 1000.
 
-    The first is the second over what noise of each voxel's robust SD and lag-1 autocorrelation would give: 1 where the
-    head is still. Voxels that never vary are left out. Raises DataError where all are such.
+    The former is the latter divided by its expectation under noise with each voxel's robust SD and lag-1
+    autocorrelation: 1 without motion. Constant voxels are excluded. Raises DataError if all are constant.
     """
     scaled = series * np.float32(MEDIAN / np.median(series))
     upper, lower = np.percentile(scaled, [75, 25], axis=1, method="lower")
@@ -145,11 +145,11 @@ def cosines(volumes: int, tr: float) -> Array:
 def compcor(series: NDArray[np.float32], slow: Array) -> tuple[Array, Array, Array]:
     """Principal courses (T, k) of series (voxels, T), all singular values, and the part of the variance each explains.
 
-    Mean and `slow` (T, count), orthonormal and of mean 0, are taken out of each voxel, which is then scaled to SD 1. As
-    many courses are returned as explain half of the variance, of length 1, their largest value positive.
+    Mean and `slow` (T, count), orthonormal and of mean 0, are regressed out of each voxel, which is then scaled to SD
+    1. The courses that explain half of the variance are returned, of length 1, their largest value positive.
     """
     volumes = series.shape[1]
-    # T x T in place of voxels x T, from some voxels at a time: the same courses for a fraction of work and memory
+    # T x T instead of voxels x T, from blocks of voxels: the same courses at a fraction of time and memory
     squared = np.zeros((volumes, volumes))
     for first in range(0, len(series), CHUNK):
         values = series[first : first + CHUNK].astype(np.float64)
@@ -170,9 +170,9 @@ def compcor(series: NDArray[np.float32], slow: Array) -> tuple[Array, Array, Arr
 
 
 def write(frame: pd.DataFrame, path: Path, *, components: Mapping[str, Mapping[str, Any]] | None = None) -> Path:
-    """Write the table, NaN as n/a, and beside it its sidecar (the same name, .json). Returns the table's path.
+    """Write the table, NaN as n/a, and its sidecar (the same name, .json). Returns the table's path.
 
-    `path` ends with `desc-confounds_timeseries.tsv`; `components` is what `table` says of them.
+    `path` ends with `desc-confounds_timeseries.tsv`; `components` is their description by `table`.
     """
     path = Path(path)
     frame.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.9g")
@@ -197,7 +197,7 @@ def _component(mask: str, sizes: Array, shares: Array, number: int) -> dict[str,
 
 
 def _describe(column: str) -> str:
-    """What a column is, in words; nothing for components, of which `table` tells more."""
+    """The description of a column; empty for components, which `table` describes."""
     if column.startswith("cosine"):
         return f"cosine of a period above {SLOWEST_S:g} s"
     for name in (*PARAMETERS, *KNOWN):

@@ -1,5 +1,6 @@
-"""Where a BOLD run lies in its participant's T1w: a rigid registration by mutual information (Mattes et al. 2003, IEEE
-TMI 22:120), and the T1w's brain and tissues brought to the BOLD reference.
+"""Rigid registration of a BOLD run to the participant's T1w, and the T1w's brain and tissues on the BOLD grid.
+
+The metric is mutual information (Mattes et al. 2003, IEEE TMI 22:120).
 
 Susceptibility distortion is not corrected, so the match is only rigid.
 """
@@ -29,9 +30,9 @@ SCHEDULE = {
 
 @dataclass(frozen=True)
 class Coregistration:
-    """`transform`: a file that takes the BOLD reference to the T1w; `brain` (X, Y, Z): the T1w's brain in the BOLD.
+    """`transform`: a file from the BOLD reference to the T1w; `brain` (X, Y, Z): the T1w's brain on the BOLD grid.
 
-    `overlap`: Dice coefficient of that brain and of what is bright in the BOLD reference.
+    `overlap`: Dice coefficient of that brain and the bright part of the BOLD reference.
     """
 
     transform: str
@@ -50,8 +51,8 @@ def register(
 ) -> Coregistration:
     """Align the BOLD reference (X, Y, Z) rigidly to a bias-corrected T1w and its brain mask.
 
-    The reference's own bias is corrected first (N4). Two beginnings are tried, the scanner's own positions and the
-    centres of mass, and the one that ends with more mutual information is taken. Writes `bold-to-t1w.mat` in `folder`.
+    The reference's own bias is corrected first (N4). Two initialisations are tried, scanner coordinates and centres
+    of mass, and the result with more mutual information is used. Writes `bold-to-t1w.mat` in `folder`.
     Raises DataError where the two brains do not overlap afterwards.
     """
     rough = motion.to_ants(reference, affine)
@@ -75,7 +76,7 @@ def register(
 def resample_to_bold(reference: ants.ANTsImage, image: ants.ANTsImage, transform: str) -> NDArray[np.float32]:
     """An image of the T1w's space on the grid of the BOLD reference (X, Y, Z), linearly interpolated.
 
-    It is smoothed before as a voxel of the BOLD does it: probabilities become parts of a BOLD voxel.
+    It is first smoothed like a BOLD voxel: probabilities become fractions of a BOLD voxel.
     """
     widths = zip(reference.spacing, image.spacing, strict=True)
     sigma = [float(np.sqrt(max(bold**2 - t1w**2, 0) / 12)) for bold, t1w in widths]  # a box has this variance
@@ -92,16 +93,16 @@ def resample_tissues_to_bold(
 
 
 def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Twice what two masks share over what both hold; 0 where both are empty."""
+    """Dice coefficient of two masks; 0 if both are empty."""
     return float(2 * (first & second).sum() / max(int(first.sum() + second.sum()), 1))
 
 
 def _candidates(
     reference: ants.ANTsImage, bright: NDArray[np.bool_], brain: ants.ANTsImage, *, folder: str, seed: int
 ) -> list[NDArray[np.float64]]:
-    """Matrices (4, 4) from the reference's world to the T1w's, one for each beginning.
+    """Matrices (4, 4) from the reference's world to the T1w's, one for each initialisation.
 
-    The reference, with its few voxels, is the fixed image; its matrix is turned round afterwards.
+    The reference, with its few voxels, is the fixed image; its matrix is inverted afterwards.
     """
     steps = [max(1, round(MARGIN_MM / size)) for size in reference.spacing]
     around = ndimage.binary_dilation(bright, np.ones([2 * step + 1 for step in steps]))
@@ -124,7 +125,7 @@ def _information(
     matrix: NDArray[np.float64],
     folder: str,
 ) -> float:
-    """Mutual information, nats, of the reference and the T1w at a place, over the head and what the T1w has there."""
+    """Mutual information, nats, of reference and T1w under a matrix, over the head within the T1w's field of view."""
     file = Path(folder) / "coregister-tried.mat"
     motion.write_matrix(matrix, file)
     moved = ants.apply_transforms(reference, brain, [str(file)]).numpy()

@@ -1,10 +1,10 @@
-"""Takes out of time series what motion, tissue signals and drift explain, and band-passes them.
+"""Regresses motion, tissue signals and drift out of time series, and band-passes them.
 
 Least squares on confounds (Friston et al. 1996, MRM 35:346; Ciric et al. 2017, NeuroImage 154:174); volumes with much
-motion are dropped and interpolated for the filter alone (Power et al. 2012, NeuroImage 59:2142); data and confounds
+motion are censored and interpolated for the filter only (Power et al. 2012, NeuroImage 59:2142); data and confounds
 pass the same filter before the fit (Lindquist et al. 2019, Hum Brain Mapp 40:2358). Order and numbers are those of
-nilearn.signal.clean, but that a trend runs over true time where volumes are dropped, and that all of them are
-interpolated (nilearn 0.14 passes over one if the volume as far from the other end is dropped too).
+nilearn.signal.clean, except that trends run over true time where volumes are censored, and that all of these are
+interpolated (nilearn 0.14 skips one if the volume as far from the other end is censored too).
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ from bids_app.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-ORDER = 5  # of the Butterworth filter, run forth and back: nilearn's
+ORDER = 5  # of the Butterworth filter, applied forwards and backwards: nilearn's
 CONSTANT = 1e-9  # a confound whose SD is this part of its largest value, or less, is constant
-DEPENDENT = 1e-9  # a confound of which this part, or less, is not in the others is one of them
+DEPENDENT = 1e-9  # a confound of which this fraction, or less, is not in the others is collinear
 ROWS = 8192  # voxels at a time
 LONG = 2000  # volumes up to which one matrix product is faster than running the filter
 
@@ -36,13 +36,13 @@ def clean(
     sample_mask: NDArray[np.bool_],
     band: tuple[float, float] | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the series without confounds, and those band-passed too; both (voxels, kept volumes), the first demeaned.
+    """Return the denoised and the band-passed series, both (voxels, kept volumes), the former demeaned.
 
     `series` (voxels, time); `confounds` (time, k), finite on the kept volumes; `band` in Hz, low 0 for a low-pass.
-    Without confounds the first is the very series; without a band the second is the first.
+    Without confounds the former are the input; without a band the latter are the former.
     Denoised: intercept, linear trend and confounds, fitted on the kept volumes. Filtered: dropped volumes between kept
     ones are interpolated (cubic spline), trends removed, series and confounds filtered, dropped volumes removed, the
-    filtered confounds fitted. Dropped volumes at the ends are left out of the filter, as a spline runs away there.
+    filtered confounds fitted. Dropped volumes at the ends are excluded from the filter, as a spline diverges there.
     Raises DataError for confounds of another length, a TR, a band or a number of volumes that cannot be used.
     """
     check(series.shape[1], tr=tr, confounds=confounds, sample_mask=sample_mask, band=band)
@@ -62,7 +62,7 @@ def check(
     sample_mask: NDArray[np.bool_],
     band: tuple[float, float] | None,
 ) -> None:
-    """Raise DataError, with the numbers, for what `clean` would refuse before it looks at any value."""
+    """Raise DataError, with the numbers, for input that `clean` would refuse whatever its values."""
     if not (np.isfinite(tr) and tr > 0):
         raise DataError(f"the repetition time is {tr:g} s; it must be above 0")
     lengths = {} if confounds is None else {"the confounds table": len(confounds)}
@@ -99,7 +99,7 @@ def check(
 
 
 def bins(volumes: int, *, tr: float, band: tuple[float, float]) -> int:
-    """How many frequencies above 0 that so many volumes can tell apart lie in the band."""
+    """The number of frequencies above 0 in the band that so many volumes can resolve."""
     frequencies = np.arange(1, volumes // 2 + 1) / (volumes * tr)
     slack = 1e-9 / tr
     return int(((frequencies >= band[0] - slack) & (frequencies <= band[1] + slack)).sum())
@@ -168,7 +168,7 @@ def _filter_and_regress(
 
 
 def _pass(rows: Matrix, times: NDArray[np.intp], sos: Matrix) -> Matrix:
-    """Interpolate rows (n, kept) over dropped volumes, detrend, filter forth and back, and drop again."""
+    """Interpolate rows (n, kept) over dropped volumes, detrend, filter forwards and backwards, and drop again."""
     span = np.arange(times[0], times[-1] + 1)
     whole = rows if len(span) == len(times) else interpolate.CubicSpline(times, rows, axis=1)(span)
     return signal.sosfiltfilt(sos, signal.detrend(whole, axis=1), axis=1)[:, times - times[0]]
@@ -189,7 +189,7 @@ def padding_length(sos: Matrix) -> int:
 
 
 def _basis(table: Matrix, largest: NDArray[np.float64]) -> Matrix:
-    """An orthonormal basis of demeaned columns (kept, k); constant and dependent ones are left out."""
+    """An orthonormal basis of demeaned columns (kept, k); constant and collinear ones are omitted."""
     sd = table.std(axis=0)
     table = table[:, sd > CONSTANT * largest] / sd[sd > CONSTANT * largest]
     if not table.size:
@@ -200,7 +200,7 @@ def _basis(table: Matrix, largest: NDArray[np.float64]) -> Matrix:
 
 
 def _check_left(freedom: int, fitted: int, columns: int, what: str) -> None:
-    """Raise DataError where as many confounds are fitted as the series have degrees of freedom."""
+    """Raise DataError if there are as many confounds as the series have degrees of freedom."""
     if fitted >= freedom:
         raise DataError(
             f"{columns} confounds ({fitted} of them independent) leave no degrees of freedom in {what} "
@@ -212,7 +212,7 @@ def _check_left(freedom: int, fitted: int, columns: int, what: str) -> None:
 def _by_chunks(
     series: NDArray[np.float32], apply: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
-    """Apply a linear map that takes constants to 0; the mean goes first, as float32 holds few digits below it."""
+    """Apply a linear map that takes constants to 0; the mean is subtracted first, for the precision of float32."""
     out = np.empty_like(series)
     for first in range(0, len(series), ROWS):
         rows = series[first : first + ROWS]

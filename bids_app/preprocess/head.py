@@ -1,4 +1,4 @@
-"""Where the brain of a whole head is: a template with a head lends its mask."""
+"""Brain extraction from a whole head, by registration to a template with a head and a mask."""
 
 import ants
 import numpy as np

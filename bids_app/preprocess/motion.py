@@ -1,4 +1,4 @@
-"""How a head moved in a run: a rigid transform for every volume, six parameters and framewise displacement.
+"""Head motion in a run: a rigid transform per volume, six parameters and framewise displacement.
 
 ANTs registers each volume coarsely (mutual information), `rigid` refines it. Parameters have the signs, axes and order
 of fMRIPrep's, which are those of FSL's MCFLIRT (Jenkinson et al. 2002, NeuroImage 17:825).
@@ -20,9 +20,9 @@ from bids_app.preprocess.normalise import fix_seed
 
 PARAMETERS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 RADIUS_MM = 50.0
-FIRST = 16  # volumes of which the reference is made
+FIRST = 16  # volumes from which the reference is computed
 COARSE = {"aff_iterations": (40,), "aff_shrink_factors": (2,), "aff_smoothing_sigmas": (1,)}
-TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world has x and y the other way round
+TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # x and y are reversed in ITK's world
 MARGIN = 2  # voxels
 MIN_MASK = 200
 
@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Motion:
-    """`files`: one transform a volume, as ANTs takes them, from the reference's points to the volume's.
+    """`files`: one transform per volume, as ANTs takes them, from the reference's points to the volume's.
 
     `parameters` (T, 6): trans_x, trans_y, trans_z in mm, rot_x, rot_y, rot_z in rad.
     """
@@ -41,9 +41,9 @@ class Motion:
 
 
 def reference(data: NDArray[np.float32], affine: Array, *, folder: str, seed: int) -> NDArray[np.float32]:
-    """The median (X, Y, Z) of the first 16 volumes, each moved rigidly onto the middle one of them.
+    """The median (X, Y, Z) of the first 16 volumes, each rigidly aligned to the middle one.
 
-    data (X, Y, Z, T), steady and not corrected for slice times. Raises DataError where no head is found.
+    data (X, Y, Z, T), steady-state and not slice-time corrected. Raises DataError if no head is found.
     """
     first = data[..., :FIRST]
     target = np.ascontiguousarray(first[..., first.shape[3] // 2], np.float32)
@@ -58,7 +58,7 @@ def estimate(
 ) -> Motion:
     """Register every volume of data (X, Y, Z, T) to the reference (X, Y, Z) on the same grid.
 
-    Writes `volume-0000.mat`, ... in `folder`. Raises DataError where no head is found.
+    Writes `volume-0000.mat`, ... in `folder`. Raises DataError if no head is found.
     """
     matrices = _matrices(data, affine, reference, folder=folder, seed=seed)
     files = [f"{folder}/volume-{number:04d}.mat" for number in range(len(matrices))]
@@ -70,8 +70,8 @@ def estimate(
 def parameters(matrices: Sequence[Array], affine: Array, *, centre: Array) -> Array:
     """Six parameters (T, 6) of matrices (4, 4) from the reference's world (RAS+, mm) to each volume's.
 
-    They say how the volume has to be moved to lie on the reference. Axes are those of the image brought to RAS+ order,
-    the first turned round (so trans_x > 0 is a movement to the left); rotations (rad) about `centre` (mm, world) go
+    They move the volume onto the reference. Axes are those of the image in RAS+ order,
+    the first reversed (so trans_x > 0 is a movement to the left); rotations (rad) about `centre` (mm, world) go
     clockwise for these axes and are taken about z, then y, then x.
     """
     axes = np.diag([-1.0, 1.0, 1.0]) @ (affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)).T
@@ -87,7 +87,7 @@ def parameters(matrices: Sequence[Array], affine: Array, *, centre: Array) -> Ar
 def displacement(parameters: Array) -> Array:
     """Framewise displacement (T,), mm, after Power et al. 2012 (NeuroImage 59:2142); the first is NaN.
 
-    The sum of what the six parameters (T, 6) change by, rotations as arcs on a sphere of 50 mm.
+    The sum of the absolute changes of the six parameters (T, 6), rotations as arcs on a sphere of 50 mm.
     """
     steps = np.abs(np.diff(parameters, axis=0)) * [1, 1, 1, *[RADIUS_MM] * 3]
     return np.concatenate([[np.nan], steps.sum(axis=1)])
@@ -96,9 +96,9 @@ def displacement(parameters: Array) -> Array:
 def series(
     data: NDArray[np.float32], affine: Array, motion: Sequence[str], mask: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """The series (voxels, T) of the mask's voxels (X, Y, Z, of the reference) with the head held still; cubic splines.
+    """The series (voxels, T) of the mask's voxels (X, Y, Z, of the reference) after realignment; cubic splines.
 
-    data (X, Y, Z, T); `motion`: a transform file a volume. Beyond the field of view its nearest voxel is taken.
+    data (X, Y, Z, T); `motion`: one transform file per volume. Beyond the field of view the nearest voxel is used.
     """
     if len(motion) != data.shape[3]:
         raise DataError(f"{len(motion)} transforms for {data.shape[3]} volumes")
@@ -115,7 +115,7 @@ def centre_of_mass(values: NDArray[np.float32], affine: Array) -> Array:
 
 
 def head(image: ants.ANTsImage) -> NDArray[np.bool_]:
-    """Where the head or brain of a BOLD volume is, roughly: (X, Y, Z). Raises DataError where there is none."""
+    """A rough mask (X, Y, Z) of the head or brain in a BOLD volume. Raises DataError if there is none."""
     inside: NDArray[np.bool_] = image.numpy() > 0
     if np.ptp(image.numpy()) > 0:
         inside = ants.get_mask(image).numpy() > 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import ants
 import numpy as np
 
-# Coarse images need a metric that sees edges: with few iterations mutual information blows the brain up by a fifth.
+# Coarse images need a metric sensitive to edges: with few iterations mutual information enlarges the brain by a fifth.
 FINE = {"reg_iterations": (100, 70, 20)}
 SLOPPY = {"reg_iterations": (15, 8, 1), "syn_metric": "CC", "syn_sampling": 1}
 TRIM = (0.01, 0.99)
@@ -27,9 +27,9 @@ class Warps:
 
 @contextmanager
 def fix_seed(seed: int) -> Iterator[None]:
-    """Fix the random sampling of registrations: antspyx 0.6.3 does not hand its `random_seed` on to ANTs."""
+    """Fix the random sampling of registrations: antspyx 0.6.3 does not pass its `random_seed` on to ANTs."""
     before = os.environ.get("ANTS_RANDOM_SEED")
-    os.environ["ANTS_RANDOM_SEED"] = str(seed or 2**31 - 1)  # ANTs takes 0 as "by the clock"
+    os.environ["ANTS_RANDOM_SEED"] = str(seed or 2**31 - 1)  # ANTs seeds from the clock for 0
     try:
         yield
     finally:
@@ -40,7 +40,7 @@ def fix_seed(seed: int) -> Iterator[None]:
 
 
 def trim_intensities(image: ants.ANTsImage) -> ants.ANTsImage:
-    """The image with its darkest and brightest hundredth (of what is not 0) cut off: they spoil metrics."""
+    """The image with non-zero intensities clipped at their 1st and 99th percentiles: outliers distort metrics."""
     values = image.numpy()
     low, high = np.quantile(values[values > 0], TRIM)
     return image.new_image_like(np.where(values > 0, values.clip(low, high), 0).astype(np.float32))
@@ -86,5 +86,5 @@ def jacobian(field: Path, grid: ants.ANTsImage) -> np.ndarray:
     Affine and warp are one field here, so the affine's determinant is in it; not its logarithm.
     """
     values = ants.create_jacobian_determinant_image(grid, str(field), do_log=False).numpy()
-    inner = (slice(EDGE, -EDGE),) * 3  # nearer to the border ANTs' differences reach outside of the field
+    inner = (slice(EDGE, -EDGE),) * 3  # closer to the border ANTs' differences extend beyond the field
     return np.pad(values[inner], EDGE, mode="edge")

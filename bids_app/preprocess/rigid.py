@@ -1,8 +1,8 @@
-"""Where a head is in one volume, to hundredths of a millimetre: Gauss-Newton steps on splines.
+"""The position of a head in one volume, to hundredths of a millimetre: Gauss-Newton steps on splines.
 
-Least squares as in Friston et al. 1995 (Hum Brain Mapp 3:165), turned round as in Baker & Matthews 2004 (Int J Comput
-Vis 56:221), so that slopes are those of the reference and are computed once. It starts from a registration by ANTs:
-that finds large movements, but interpolates linearly, which draws it to whole voxels.
+Least squares as in Friston et al. 1995 (Hum Brain Mapp 3:165), inverse-compositional as in Baker & Matthews 2004 (Int
+J Comput Vis 56:221), so that slopes are those of the reference and are computed once. It starts from a registration by
+ANTs, which captures large movements but interpolates linearly, which biases it towards whole voxels.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ FWHM_MM = 6.0
 MAX_POINTS = 40000
 STEPS = 12
 DONE_MM = 1e-3
-RADIUS_MM = 50.0  # turns an angle into mm, to say when it is done
+RADIUS_MM = 50.0  # converts an angle to mm, for the stopping criterion
 EDGE = 1  # voxels at the border whose slopes are one-sided
 
 Array = NDArray[np.float64]
@@ -26,8 +26,8 @@ Array = NDArray[np.float64]
 class Fixed:
     """The reference, ready for its volumes.
 
-    points (3, n), mm in the world, of the voxels that are looked at; design (n, 7): how their values change with each
-    of six parameters (mm, rad about `centre`), and the values themselves, for a change of brightness; affine (4, 4).
+    points (3, n), mm in the world, of the voxels used; design (n, 7): the derivatives of their values with respect to
+    six parameters (mm, rad about `centre`), and the values themselves, for a change of brightness; affine (4, 4).
     """
 
     points: Array
@@ -55,9 +55,9 @@ def prepare(reference: NDArray[np.float32], mask: NDArray[np.bool_], affine: Arr
 
 
 def refine(fixed: Fixed, volume: NDArray[np.float32], start: Array) -> Array:
-    """The rigid matrix (4, 4) from the reference's world to the volume's, nearest to `start` and better than it.
+    """The rigid matrix (4, 4) from the reference's world to the volume's, refined from `start`.
 
-    volume (X, Y, Z) on the reference's grid. Returns `start` where the steps lead to a worse fit.
+    volume (X, Y, Z) on the reference's grid. Returns `start` if the steps lead to a worse fit.
     """
     coefficients = ndimage.spline_filter(_smooth(volume, fixed.affine), order=3, output=np.float32)
     to_voxels = np.linalg.inv(fixed.affine)
@@ -83,7 +83,7 @@ def refine(fixed: Fixed, volume: NDArray[np.float32], start: Array) -> Array:
 
 
 def _misfit(values: Array, expected: Array) -> float:
-    """The part of `values` that is no multiple of `expected`: 0 to 1."""
+    """The fraction of `values` that is not a multiple of `expected`: 0 to 1."""
     return 1 - float(values @ expected) ** 2 / float((values @ values) * (expected @ expected))
 
 

@@ -15,7 +15,7 @@ from scipy import ndimage, sparse
 from bids_app.errors import DataError
 from bids_app.preprocess.conform import read_image
 
-BLOCK_BYTES = 1 << 23  # of the file that are held at a time
+BLOCK_BYTES = 1 << 23  # of the file held in memory at a time
 SAME_PLACE_MM = 1e-3
 TR_TOLERANCE = 0.01  # of the TR: headers are float32, and sidecars are rounded
 BOLD_KINDS = "iuf"
@@ -29,8 +29,8 @@ def load(
     """Read the series of a mask's voxels: series (voxels, time), mask (X, Y, Z), affine (4, 4) to world RAS+ mm.
 
     Voxels come in numpy's C order, `data[mask]`. `onto` is the shape and affine of another grid in the same space:
-    each volume is interpolated linearly at its voxels, and so is the mask, of which more than half is kept. The file
-    is unpacked a few volumes at a time, and only the mask's voxels are kept.
+    each volume is interpolated linearly at its voxels, and so is the mask, thresholded at a half. The file is
+    decompressed a few volumes at a time, and only the mask's voxels are kept.
     Raises DataError for an image that is not 4D, cannot be read, is constant or not finite, and for a mask that is
     empty or of another grid.
     """
@@ -54,9 +54,9 @@ def load(
 
 
 def repetition_time(bold: Path, *, sidecar_tr: object = None) -> float:
-    """The TR in seconds: what the sidecar states, else the header; where both say something they must agree.
+    """The TR in seconds: that of the sidecar, else of the header; if both have one they must agree.
 
-    Raises DataError for a TR that is missing, not above 0, or another one in the header than in the sidecar.
+    Raises DataError for a TR that is missing, not above 0, or different in header and sidecar.
     """
     image = _header(bold)
     _, unit = image.header.get_xyzt_units()
@@ -72,7 +72,7 @@ def repetition_time(bold: Path, *, sidecar_tr: object = None) -> float:
         raise DataError(
             f"the sidecar of {bold.name} states RepetitionTime {sidecar_tr!r}; a number of seconds above 0 is required"
         )
-    # libraries write 1 without a unit, or 0, where nobody has set a TR
+    # libraries write 1 without a unit, or 0, if no TR was set
     unset = written == 0 or (written == 1 and unit == "unknown")
     if not unset and not abs(written - sidecar_tr) <= TR_TOLERANCE * sidecar_tr:
         raise DataError(
@@ -87,7 +87,7 @@ def _is_positive(seconds: float) -> bool:
 
 
 def _header(bold: Path) -> nib.Nifti1Image:
-    """The image, its voxels not read yet. Raises DataError for what is no series of volumes."""
+    """The image, without reading its voxels. Raises DataError unless it is a series of volumes."""
     try:
         image = nib.load(bold)
     except (OSError, EOFError, zlib.error, nib.filebasedimages.ImageFileError) as error:
@@ -172,7 +172,7 @@ def _read(
     where: tuple[NDArray[np.intp], ...],
     weights: sparse.csr_array | None,
 ) -> NDArray[np.float32]:
-    """The series at the voxels `where`, or at weighted sums of them, block of volumes after block."""
+    """The series at the voxels `where`, or at weighted sums of them, in blocks of volumes."""
     proxy = cast(nib.arrayproxy.ArrayProxy, image.dataobj)
     volume, volumes = int(np.prod(image.shape[:3])), image.shape[3]
     at = np.ravel_multi_index(where, image.shape[:3], order="F")  # x runs fastest in a file
@@ -196,7 +196,7 @@ def _read(
 
 @contextmanager
 def _open_unpacked(bold: Path) -> Iterator[BinaryIO]:
-    """The bytes of an image; gzip by isal where it is installed, which is twice as fast as zlib."""
+    """The bytes of an image; gzip by isal if installed, which is twice as fast as zlib."""
     if bold.suffix != ".gz":
         with bold.open("rb") as file:
             yield file
@@ -210,7 +210,7 @@ def _open_unpacked(bold: Path) -> Iterator[BinaryIO]:
     try:
         with igzip.open(bold) as file:
             yield file
-    except isal_zlib.error as error:  # type: ignore[misc] # it is an exception, and of no standard kind
+    except isal_zlib.error as error:  # type: ignore[misc] # an exception that is not of a standard type
         raise OSError(str(error)) from error
 
 

@@ -1,4 +1,4 @@
-"""An image that came without its skull is recognised."""
+"""Detection of images that are already skull-stripped."""
 
 import numpy as np
 from scipy import ndimage

@@ -1,7 +1,7 @@
-"""Slices measured one after the other -> a series as if each volume were measured at once.
+"""Slice-time correction: a series as if each volume were measured at one time.
 
-Splines of order 5 along time (Unser 1999, IEEE Signal Process Mag 16:22), which are nearer to the sinc of Sladky et al.
-2011 (NeuroImage 58:588) than cubic ones are.
+Splines of order 5 along time (Unser 1999, IEEE Signal Process Mag 16:22), which are closer to the sinc of Sladky et al.
+2011 (NeuroImage 58:588) than cubic ones.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def slice_axis(direction: str | None) -> tuple[int, bool]:
     """The image axis along which slices lie, and whether SliceTiming counts them from its end (BIDS).
 
     `direction` is the sidecar's SliceEncodingDirection: i, j, k, i-, j-, k-; None is k, as BIDS has it.
-    Raises DataError for another word.
+    Raises DataError for any other value.
     """
     word = "k" if direction is None else str(direction)
     if word.removesuffix("-") not in AXES:
@@ -30,7 +30,7 @@ def slice_axis(direction: str | None) -> tuple[int, bool]:
 
 
 def middle(times: Sequence[float]) -> float:
-    """The time, s after a volume begins, that is half-way between its first slice and its last."""
+    """The time, s after the onset of a volume, half-way between its first and last slice."""
     return (min(times) + max(times)) / 2
 
 
@@ -42,12 +42,12 @@ def correct(
     reference: float | None = None,
     axis: int = 2,
 ) -> NDArray[np.float32]:
-    """Bring every slice to one time of its volume.
+    """Interpolate every slice to one time of its volume.
 
-    data (X, Y, Z, T) in the order of the file; `times`: when each slice along `axis` is measured, s after the volume
-    begins; `reference`: the time wanted, s (default: `middle`). Before the first and after the last measurement of a
-    slice its nearest measurement is taken. Returns a new array.
-    Raises DataError for another number of times than slices, for times outside of the TR, for fewer than 6 volumes.
+    data (X, Y, Z, T) in the order of the file; `times`: when each slice along `axis` is measured, s after the
+    onset of the volume; `reference`: the target time, s (default: `middle`). Before the first and after the last
+    measurement of a slice its nearest measurement is used. Returns a new array.
+    Raises DataError if times and slices differ in number, for times outside the TR, for fewer than 6 volumes.
     """
     slice_times = np.asarray(times, dtype=np.float64)
     _check(slice_times, data.shape, tr, axis)

@@ -1,4 +1,4 @@
-"""Which confounds are taken out and which volumes are left: by a strategy's name, and by how far a head has moved.
+"""Confounds to regress out, by the name of a strategy, and volumes to keep, by head motion.
 
 `24p-wm-csf`: six motion parameters, their differences and the squares of both (Friston et al. 1996, MRM 35:346;
 Satterthwaite et al. 2013, NeuroImage 64:240) with the mean signals of CSF and white matter; the others are nilearn's
@@ -28,7 +28,7 @@ STRATEGIES = (*COLUMNS, *NILEARN, "none")
 
 
 def read_confounds(path: Path) -> "pd.DataFrame":
-    """A table of confounds, (time, columns), n/a as NaN. Raises DataError for what is no table of numbers."""
+    """A table of confounds, (time, columns), n/a as NaN. Raises DataError unless it is a table of numbers."""
     import pandas as pd
 
     try:
@@ -43,9 +43,9 @@ def choose(
 ) -> tuple["pd.DataFrame | None", NDArray[np.bool_]]:
     """The confounds of a strategy, (time, k), None for "none", and which volumes it keeps, (time,).
 
-    `confounds` is fMRIPrep's table, its JSON file beside it; `bold` is looked at by name alone. Every strategy but
-    "none" drops the volumes before the steady state, and "scrubbing" those with much motion and pieces of fewer than 5
-    volumes between them. A value that is missing in the first row alone is that of the second, as nilearn has it.
+    `confounds` is fMRIPrep's table, its JSON file beside it; only the name of `bold` is used. Every strategy
+    but "none" drops the non-steady-state volumes, and "scrubbing" those with much motion and segments of fewer than
+    5 volumes between them. A value missing in the first row only is filled from the second, as in nilearn.
     Raises UsageError for an unknown name, DataError for a table that lacks what the strategy needs.
     """
     if name not in STRATEGIES:
@@ -71,7 +71,7 @@ def choose(
 def _by_nilearn(
     name: str, confounds: Path, sample_mask: NDArray[np.bool_], *, bold: Path | None, fd_threshold: float
 ) -> tuple["pd.DataFrame", NDArray[np.bool_]]:
-    """What nilearn's loader takes from the table; it wants an image's name beside the table, not the image."""
+    """The confounds that nilearn's loader selects; it needs the name of an image beside the table, not the image."""
     from nilearn.interfaces.fmriprep import load_confounds_strategy
 
     desc = "smoothAROMAnonaggr" if name == "ica_aroma" else "preproc"
@@ -84,7 +84,7 @@ def _by_nilearn(
     image = confounds.with_name(f"{confounds.name.split('_desc-confounds')[0]}_desc-{desc}_bold.nii.gz")
     try:
         with warnings.catch_warnings():
-            # `check` says it with the numbers
+            # `check` reports it with the numbers
             warnings.filterwarnings("ignore", "All volumes were marked as motion outliers", RuntimeWarning)
             table, steady = load_confounds_strategy(str(image), name, **options)
     except (ValueError, KeyError) as error:
@@ -95,14 +95,14 @@ def _by_nilearn(
 
 
 def count_non_steady_state(table: "pd.DataFrame") -> int:
-    """How many volumes at the start fMRIPrep found to be before the steady state (T1 not yet in equilibrium)."""
+    """The number of non-steady-state volumes at the start according to fMRIPrep (T1 not yet in equilibrium)."""
     columns = [column for column in table if str(column).startswith("non_steady_state")]
     marked = np.flatnonzero((table[columns] > 0).to_numpy().any(axis=1))
     return int(marked[-1]) + 1 if len(marked) else 0
 
 
 def sample_mask(fd: NDArray[np.float64], *, threshold: float) -> NDArray[np.bool_]:
-    """Say which volumes are kept, (time,): those whose framewise displacement (mm) is not above the threshold.
+    """The sample mask (time,): true for volumes whose framewise displacement (mm) is not above the threshold.
 
     A threshold of 0 or less keeps all. The first volume's displacement is unknown (NaN), and it is kept.
     Raises DataError where another one is NaN.
@@ -120,5 +120,5 @@ def sample_mask(fd: NDArray[np.float64], *, threshold: float) -> NDArray[np.bool
 
 
 def minutes(sample_mask: NDArray[np.bool_], tr: float) -> float:
-    """The time that the kept volumes last, in minutes."""
+    """The duration of the kept volumes, in minutes."""
     return float(sample_mask.sum()) * tr / 60

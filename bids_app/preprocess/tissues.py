@@ -31,10 +31,10 @@ def segment(
 ) -> dict[str, ants.ANTsImage]:
     """Probabilities of GM, WM and CSF on the grid of `t1w`; they sum to 1 in the mask and are 0 outside.
 
-    The priors are probabilities on the same grid; the CSF's is the mask less both.
+    The priors are probabilities on the same grid; that of CSF is the mask minus GM and WM.
     """
     box = ants.crop_image(t1w, mask)
-    # antspyx hands the priors over as files, whose origin is float32, and ITK wants all origins equal.
+    # antspyx passes the priors as files, whose origin is float32, and ITK wants all origins equal.
     box.set_origin(tuple(float(np.float32(mm)) for mm in box.origin))
     inside = box.new_image_like(ants.crop_image(mask, mask).numpy())
     gm, wm = (ants.crop_image(prior, mask).numpy().clip(0, 1) * inside.numpy() for prior in (prior_gm, prior_wm))
@@ -48,14 +48,14 @@ def segment(
             priorweight=PRIOR_WEIGHT,
             m="[0.1,1x1x1]",
             c="[2,0.0001]" if sloppy else "[5,0.0001]",
-            r=0,  # the order of voxels is drawn by the clock otherwise
+            r=0,  # otherwise the order of voxels is seeded from the clock
         )["probabilityimages"]
     return {name: ants.decrop_image(image, t1w * 0) for name, image in zip(LABELS, probabilities, strict=True)}
 
 
 @contextmanager
 def _temporary_files(folder: str) -> Iterator[None]:
-    """antspyx's atropos leaves its files in the common temporary folder; here they are made in `folder` and removed."""
+    """antspyx's atropos leaves files in the shared temporary folder; here they are created in `folder` and removed."""
     before = tempfile.tempdir
     with tempfile.TemporaryDirectory(dir=folder) as fresh:
         tempfile.tempdir = fresh
@@ -72,6 +72,6 @@ def volumes(tissues: dict[str, np.ndarray], *, voxel_ml: float) -> dict[str, flo
 
 
 def labels(tissues: dict[str, np.ndarray], mask: np.ndarray) -> np.ndarray:
-    """The likeliest tissue of each voxel (X, Y, Z): 1 GM, 2 WM, 3 CSF, 0 outside the mask."""
+    """The most probable tissue of each voxel (X, Y, Z): 1 GM, 2 WM, 3 CSF, 0 outside the mask."""
     stacked = np.stack([tissues[name] for name in LABELS])
     return np.where(mask > 0, stacked.argmax(axis=0) + 1, 0).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""OUT_DIR/logs/CITATION.*: what a paper is to say of a participant run."""
+"""OUT_DIR/logs/CITATION.*: the boilerplate of a participant run, for use in a paper."""
 
 from bids_app import __version__
 from bids_app.bids import outputs
@@ -12,7 +12,7 @@ from bids_app.settings import Settings
 
 
 def write_boilerplate(planned: ParticipantPlan, settings: Settings) -> None:
-    """Write it for everyone of the plan, one text for each source of preprocessing."""
+    """Write it for all participants in the plan, one text per preprocessing pipeline."""
     jobs = [*planned.jobs, *planned.done]
     kinds = participant.registration_kinds(settings)
     raw = any(bold_runs.is_raw(run) for job in jobs for run in job.runs)
@@ -36,7 +36,7 @@ def write_boilerplate(planned: ParticipantPlan, settings: Settings) -> None:
 
 
 def _bold(source: str, settings: Settings) -> str:
-    """What holds for the runs of all participants; each participant's page says what is particular to it."""
+    """The part that applies to the runs of all participants; each participant's page states the rest."""
     bold = output_settings(settings)
     band = bold["band"]
     options = BoldOptions(

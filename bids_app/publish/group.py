@@ -88,7 +88,7 @@ def remove_previous_group(out: Path, name: str, old: Path) -> None:
 
 
 def _copy_models(models: Path, analysis: GroupPlan, judgement: Judgement, work_dir: WorkDir) -> None:
-    """Copy the model of every cell and fold, and write what is true of all of a cell's into cell.toml."""
+    """Copy the model of every cell and fold, and write the facts shared by all models of a cell into cell.toml."""
     for cell in analysis.cells:
         for files, split in zip(work_dir.folds(cell.name, analysis.splits), analysis.splits, strict=True):
             shutil.copytree(files.model, models / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
@@ -97,7 +97,7 @@ def _copy_models(models: Path, analysis: GroupPlan, judgement: Judgement, work_d
 
 
 def _cell_facts(analysis: GroupPlan, cell: ModelSpec, judgement: Judgement, work_dir: WorkDir) -> dict[str, Any]:
-    """The content of cell.toml: the verdict, and the ranges of the participants that the models were trained on."""
+    """The content of cell.toml: the verdict, and the ranges of the training participants."""
     verdict = judgement.verdicts[cell.name]
     distances = np.concatenate([np.load(files.distances) for files in work_dir.folds(cell.name, analysis.splits)])
     return {
@@ -153,7 +153,7 @@ def _sections(
     matched: list[MatchedComponent],
     background: dict[str, Any],
 ) -> dict[str, Any]:
-    """The sections of the report that only some options add, by name."""
+    """The optional sections of the report, by name."""
     sections: dict[str, Any] = {"ica": ica_section(folder, tables["ica"], matched, **background)} if matched else {}
     if "power" in tables:
         sections["power"] = power_section(tables["power"], class_counts(analysis), folder)
@@ -218,12 +218,12 @@ def _write_mean_heatmap(folder: Path, heatmap: Heatmap, analysis: GroupPlan) -> 
 
 
 def settings_to_toml(settings: Settings) -> str:
-    """The settings as TOML, paths of this machine reduced to their names."""
+    """The settings as TOML, with local paths reduced to file names."""
     return tomli_w.dumps(_names_only(to_dict(settings)))
 
 
 def add_bids_prefixes(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with participants and sessions as in BIDS: sub-01, ses-1."""
+    """The table with participant and session labels as in BIDS: sub-01, ses-1."""
     prefixed = table.copy()
     for column, prefix in (("participant_id", "sub-"), ("session_id", "ses-")):
         if column in prefixed:

@@ -64,15 +64,15 @@ LIMITS = (
 def model_card_facts(
     analysis: GroupPlan, judgement: Judgement, settings: Settings, *, shared: bool = False
 ) -> dict[str, str | list[str]]:
-    """The facts by their names in checklists.toml; if `shared`, without numbers of small groups."""
+    """The facts, named as in checklists.toml; if `shared`, without numbers of small groups."""
     audit, count = (suppress_small_groups(judgement.audit), suppress_small_count) if shared else (judgement.audit, int)
     used, everyone = analysis.used, analysis.samples
     people = used.groupby("class")["participant_id"].nunique()
-    known = {} if shared else compute_ranges(used, ())  # the oldest may be one person
+    known = {} if shared else compute_ranges(used, ())  # the maximum may belong to a single participant
     left = everyone[~everyone["used"]].drop_duplicates("participant_id")
-    # whoever excludes participants may write anything
+    # users may write anything into an exclusion list
     counts = left["reason"].str.replace("^excluded: .*", "excluded manually", regex=True).value_counts()
-    # of those who are few, reasons may tell of one person
+    # in small groups, reasons may identify a participant
     reasons = "" if shared or left.empty else f": {'; '.join(f'{n} {reason}' for reason, n in counts.items())}"
     site = _describe_sites(analysis)
     rows = [row for row in audit["by_class"] if row["by_class"] != SMALL]
@@ -108,13 +108,13 @@ def model_card_facts(
             for row in shown["within_sites"]
         ],
         "verdicts": [verdict.text for verdict in judgement.verdicts.values()],
-        "limits": [*LIMITS, *shown["confounded"]],  # who looks like whom stands in the audit, which is private
+        "limits": [*LIMITS, *shown["confounded"]],  # the pairs are listed in the audit, which is private
     }
     return FIXED | facts | _training_facts(analysis, judgement, settings)
 
 
 def _training_facts(analysis: GroupPlan, judgement: Judgement, settings: Settings) -> dict[str, str | list[str]]:
-    """How the models were trained and judged."""
+    """How the models were trained and evaluated."""
     return {
         "split": f"{cohort.describe_splits(settings)} All images of one participant are on the same side of a split.",
         "preparation": describe_preparation(analysis.smoothing, analysis.adjust, analysis.forms, analysis.keep),
@@ -142,7 +142,7 @@ def _describe_ages(known: dict[str, Any]) -> list[str]:
 
 
 def _describe_sites(analysis: GroupPlan) -> str | list[str]:
-    """Whether held-out participants are of sites that trained; nothing where sites are not known of all."""
+    """Whether held-out participants are from sites in the training set; empty unless all sites are known."""
     site = analysis.used["site"]
     if site.isna().any():
         return []

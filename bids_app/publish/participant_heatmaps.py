@@ -18,7 +18,7 @@ def stage_participant_heatmaps(staged: Path, folds: list[FoldFiles]) -> pd.DataF
 
 
 def remove_participant_heatmaps(out: Path, analysis: str, old: Path) -> None:
-    """Move the participants' heatmaps that an earlier run of an analysis listed out of OUT_DIR, to be removed."""
+    """Move participants' heatmaps of an earlier run of an analysis out of OUT_DIR, to be removed."""
     listed = out / "group" / analysis / "heatmaps.tsv"
     if not listed.is_file():
         return

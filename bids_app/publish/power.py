@@ -1,4 +1,4 @@
-"""The files of `group/<analysis>` where a study is planned: tables, settings, methods and the report."""
+"""The files of `group/<analysis>` for a planned study: tables, settings, methods and the report."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from bids_app.settings import Settings
 
 
 def stage_power(staged: Path, analysis: GroupPlan, table: pd.DataFrame, *, settings: Settings) -> list[str]:
-    """Write everything about a planned study into a staged OUT_DIR; returns its findings as sentences."""
+    """Write everything about a planned study into a staged OUT_DIR; returns the results as sentences."""
     folder = staged / "group" / analysis.name
     folder.mkdir(parents=True)
     samples = analysis.samples.drop(columns=list(analysis.smoothing))

@@ -1,4 +1,4 @@
-"""`share/`: aggregates that may be sent to a colleague, of no group of fewer than ten participants."""
+"""`share/`: aggregates that may be shared, none of a group of fewer than ten participants."""
 
 import json
 import shutil
@@ -31,11 +31,11 @@ def write_share(
     maps: list[tuple[Heatmap, Path]],
     facts: dict[str, str | list[str]],
 ) -> None:
-    """Write `share/` into a staged `group/<analysis>` that holds all else; maps: each with its file there; facts:
-    what the model card says, without numbers of small groups.
+    """Write `share/` into a staged `group/<analysis>` that has all other files; maps: each with its file there; facts:
+    those of the model card, without numbers of small groups.
 
-    With a class of which fewer than ten participants are tested nothing but the methods is shared: its scores are those
-    of a small group, and those of the others would give them away.
+    If fewer than ten participants of a class are tested, only the methods are shared: the scores of that class are
+    those of a small group, and could be derived from those of the others.
     """
     share = folder / "share"
     share.mkdir()
@@ -69,16 +69,16 @@ def write_share(
 
 
 def suppress_small_groups(audit: dict[str, Any]) -> dict[str, Any]:
-    """The audit without numbers of small groups: counts below ten are "<10", sites of fewer participants are left out.
+    """The audit without numbers of small groups: counts below ten are "<10", sites of fewer participants are removed.
 
-    A count that is left out beside others that are told could be found from their sum: such a row loses all of them.
+    A single suppressed count could be derived from the sum of the others: such a row has all of them suppressed.
     """
     rows = []
     for row in audit["by_class"]:
         of_numbers = all(set(values) == {"mean", "sd"} for values in row["by_class"].values())
         counts = [] if of_numbers else [count for values in row["by_class"].values() for count in values.values()]
         hidden = row["people"] < MIN_PEOPLE or any(0 < count < MIN_PEOPLE for count in counts)
-        hidden |= of_numbers and row["lacking"] > 0  # how many of which class have no value is not told
+        hidden |= of_numbers and row["lacking"] > 0  # the number without a value is not shared by class
         rows.append(
             {**row, "by_class": SMALL, "lacking": SMALL}
             if hidden

@@ -51,7 +51,7 @@ def heatmap_caption(heatmap: Heatmap, threshold: float) -> str:
 def format_checks(table: pd.DataFrame) -> dict[str, str | list[dict[str, str]]]:
     """The checks of one heatmap as text: `rows`, what `failed` (empty if nothing did), how many `passed`.
 
-    table: that of `evaluation.checks.table`, for one heatmap.
+    table: that of `evaluation.checks.tabulate_checks`, for one heatmap.
     """
     rows, failed = [], []
     for row in table.to_dict("records"):

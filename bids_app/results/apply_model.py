@@ -13,7 +13,7 @@ from bids_app.training.covariate_ranges import list_outside_ranges
 
 
 def prediction_table(application: ApplicationPlan, predictions: pd.DataFrame) -> pd.DataFrame:
-    """The predictions (`training.apply.run`) with `true`, `trained`, and `outside`, what lies outside the training."""
+    """The predictions (`training.apply.run`) with `true`, `trained`, and `outside`, values out of training ranges."""
     parts = []
     for cell, rows in predictions.groupby("cell", sort=False):
         known = application.cell_facts[str(cell)]["training"]
@@ -35,12 +35,12 @@ def prediction_table(application: ApplicationPlan, predictions: pd.DataFrame) ->
 def score_predictions(application: ApplicationPlan, table: pd.DataFrame, settings: Settings) -> pd.DataFrame | None:
     """Scores over participants outside the training whose class is known, with `p`, and `p_holm` over cells.
 
-    None where a class has nobody.
+    None where a class has no participant.
     """
     rows = table[table["true"].notna() & (table["trained"] != "yes")]
     if set(rows["true"]) != set(application.classes):
         return None
-    # one model, the mean of all, predicts everybody: all pairs of participants count
+    # one model, the mean of all, predicts all participants, so all pairs are compared
     score_table = scores.score_table(
         rows.assign(repeat=1, fold=1), application.classes, seed=settings.compute.random_seed
     )

@@ -17,7 +17,7 @@ from bids_app.results.region_tables import tabulate_regions
 from bids_app.training import results
 
 log = logging.getLogger("pellucid")
-SEED = 1  # of the places that regions are compared with
+SEED = 1  # of the patches with which regions are compared
 
 
 def collect_predictions(analysis: GroupPlan, work_dir: WorkDir) -> pd.DataFrame:

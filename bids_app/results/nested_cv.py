@@ -11,7 +11,7 @@ from bids_app.settings import Settings
 
 
 def selection_table(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) -> pd.DataFrame | None:
-    """The inner balanced accuracy of every cell in each fold, and which is `chosen`: the best, the first of equals."""
+    """The inner balanced accuracy of every cell in each fold, and which is `chosen`: the first of the best."""
     if settings.group.inner_folds is None:
         return None
     rows = []

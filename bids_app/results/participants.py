@@ -1,4 +1,4 @@
-"""The participants of an OUT_DIR, a row each, with quality measures."""
+"""The participants in an OUT_DIR, one row each, with quality measures."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from bids_app.bids.names import parse_session_name
 
 
 def participant_rows(out: Path) -> list[dict[str, Any]]:
-    """Everyone whose page stands in OUT_DIR, and who failed there, in this job or another."""
+    """All participants with a page in OUT_DIR or a failure there, in this job or another."""
     pages = {parse_session_name(path.stem): path.name for path in out.glob("sub-*.html")}
     failed = outputs.failures(out)
     rows = []
@@ -20,7 +20,7 @@ def participant_rows(out: Path) -> list[dict[str, Any]]:
 
 
 def _quality(out: Path, participant: str, session: str | None) -> dict[str, Any]:
-    """Volumes (mL), motion (mm) and minutes of BOLD, and who preprocessed, from the maps' sidecars."""
+    """Volumes (mL), motion (mm) and minutes of BOLD, and the preprocessing pipeline, from the maps' sidecars."""
     quality: dict[str, Any] = {}
     for sidecar in _sidecars(outputs.folder(out, participant, session, "anat"), "TissueVolumes")[:1]:
         quality |= {name: round(value, 1) for name, value in sidecar["TissueVolumes"].items()}

@@ -34,7 +34,7 @@ def permutation_table(
                 [np.load(work_dir.null_score(cell.name, number))[0] for number in range(1, most + 1)]
             )
     others = permutation.count_labellings(*exchangeable_labels(analysis, settings)) - 1
-    if others < permutation.MIN_PERMUTATIONS:  # drawn again and again they would pass for more than they are
+    if others < permutation.MIN_PERMUTATIONS:  # repeated draws of them would look like more permutations than exist
         null = {name: values[:others] for name, values in null.items()}
     return permutation.tabulate_p_values(observed, null, [cell.name for cell in analysis.cells if is_linear(cell)])
 

@@ -12,7 +12,7 @@ from bids_app.settings import Settings
 
 
 def power_table(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) -> pd.DataFrame | None:
-    """The rows of `power.table` of every map; None without --power."""
+    """The rows of `power.tabulate_power` for every map; None without --power."""
     count = settings.group.power or 0
     if not count:
         return None

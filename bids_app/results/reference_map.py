@@ -1,4 +1,4 @@
-"""Overlap of heatmaps with a reference map (--reference-map), beside that of maps without a classifier."""
+"""Overlap of heatmaps, and of maps without a classifier, with a reference map (--reference-map)."""
 
 import logging
 from pathlib import Path
@@ -31,10 +31,10 @@ SELECTION_MEASURE = "auprc"
 def overlap_table(
     analysis: GroupPlan, settings: Settings, maps: list[Heatmap], work_dir: WorkDir
 ) -> pd.DataFrame | None:
-    """A row a heatmap and smoothing, and rows for each map's group mean and its t-map; None without a reference.
+    """A row per heatmap and smoothing, and rows for each map's group mean and its t-map; None without a reference.
 
     `p`: the share of 99 surrogates, as smooth as the heatmap, whose AUPRC reaches the heatmap's, without smoothing.
-    With --explainer-checks also rows for each method's maps of models that learnt nothing.
+    With --explainer-checks also rows for each method's maps of null models.
     """
     file = settings.group.reference_map
     if file is None:
@@ -60,7 +60,7 @@ def overlap_table(
 
 
 def first_map(heatmap: Heatmap) -> str:
-    """The map on whose grid a heatmap lies."""
+    """The map whose grid a heatmap has."""
     return heatmap.cell.partition("/")[2].partition("+")[0]
 
 
@@ -108,7 +108,7 @@ def _smoothings(key: dict[str, Any], volume: np.ndarray, grid: Grid, inside: np.
 
 
 def _smoothing_of_other_folds(folds: list[np.ndarray], grid: Grid, inside: np.ndarray) -> dict[str, float]:
-    """The mean over folds of the measures of each fold's map, smoothed as was best for the others."""
+    """The mean over folds of the measures of each fold's map, with the smoothing that was best for the others."""
     every = [
         [
             overlap.measure_overlap(overlap.smooth_in_mask(volume, grid.mask, grid.voxel_mm, mm), inside)
@@ -124,7 +124,7 @@ def _smoothing_of_other_folds(folds: list[np.ndarray], grid: Grid, inside: np.nd
 def _resample_reference(file: Path, grid: Grid) -> tuple[np.ndarray, str]:
     """The reference on the maps' grid, and a note on a table's coordinates; it is assumed to lie in the maps' space.
 
-    A map of two values keeps them; coordinates become their activation likelihood.
+    A binary map is unchanged; coordinates become their activation likelihood.
     """
     if foci.is_foci_table(file):
         studies, words = foci.read_foci(file)

@@ -16,7 +16,7 @@ SMALL_GROUP_COLUMNS = (
     "mean_wrong",
     "fold_rank_best",
     "fold_rank_worst",
-)  # of fewer participants than a class has
+)  # of fewer participants than the class
 
 
 def tabulate_regions(
@@ -29,15 +29,16 @@ def tabulate_regions(
     p_size: np.ndarray,
     resolution_mm: float,
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """The columns of `regions.tables.table` and more; and the region means of folds (folds, regions).
+    """The columns of `regions.tables.tabulate_regions` and more; and the region means of folds (folds, regions).
 
-    people: the maps (voxels,) that the mean is of, each with the number of its fold; None for a model's own. labels
-    (X, Y, Z), `about` naming them.
+    people: the maps (voxels,) that the mean is of, each with the number of its fold; None for maps of the model itself.
+    labels (X, Y, Z), named in `about`.
     p_size: by label, as strong as patches of its size (`size_matched_p`); below_resolution: whether a region is
     smaller than a cube of the resolution; fold_rank_best and fold_rank_worst: its rank in the maps of single folds;
     person_rank: the median of its ranks within each participant's map; person_maximum: the maximum (of magnitudes when
     both signs count) of each participant's map, the mean over a fold's participants, then over folds (Rafsani et al.
-    2025); rank_by_person_maximum; mean_right and mean_wrong: the mean over those who were called rightly and wrongly.
+    2025); rank_by_person_maximum; mean_right and mean_wrong: the means over correctly and incorrectly
+    classified participants.
     """
     names = {int(number): text for number, text in about["names"].items()}
     voxel_ml = float(np.prod(grid.voxel_mm)) / 1000
@@ -65,7 +66,7 @@ def tabulate_regions(
 def _participant_columns(
     people: Iterable[tuple[int, np.ndarray]], inside: np.ndarray, index: np.ndarray, *, both: bool
 ) -> dict[str, np.ndarray]:
-    """Columns from each participant's map, which are read one after the other; inside: labels (voxels,)."""
+    """Columns from each participant's map, read one at a time; inside: labels (voxels,)."""
     largest = tables.make_region_maximum(inside, index, both=both)
     means, maxima = [], defaultdict(list)
     for fold, values in people:

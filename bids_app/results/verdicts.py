@@ -22,7 +22,7 @@ from bids_app.training import scores, seeds
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """`scores`: a row a cell, or baseline, and repeat; `pairs` of cells; `audit`: audit.json; `verdicts` by cell."""
+    """`scores`: a row per cell or baseline, and repeat; `pairs` of cells; `audit`: audit.json; `verdicts` by cell."""
 
     scores: pd.DataFrame
     pairs: pd.DataFrame
@@ -30,13 +30,13 @@ class Judgement:
     verdicts: dict[str, Verdict]
 
     def claims(self) -> dict[str, tuple[str, float]]:
-        """The text of each verdict that claims something, and the cell's calibration slope in the first repeat."""
+        """The text of each verdict with a claim, and the cell's calibration slope in the first repeat."""
         slopes = self.scores[self.scores["repeat"] == 1].set_index("cell")["calibration_slope"]
         return {name: (verdict.text, float(slopes[name])) for name, verdict in self.verdicts.items() if verdict.claim}
 
 
 def judge_models(analysis: GroupPlan, settings: Settings, predictions: pd.DataFrame, work_dir: WorkDir) -> Judgement:
-    """Judge every cell by its predictions and the results in the work folder."""
+    """Determine the verdict on each cell from its predictions and the results in the work folder."""
     chance = permutation_table(analysis, settings, predictions, work_dir)
     seed, label = settings.compute.random_seed, analysis.label_column
     blind = baselines.predict_baselines(analysis.used, analysis.splits, analysis.classes, label=label)
@@ -101,7 +101,7 @@ def _first_repeat(predictions: pd.DataFrame, name: str, analysis: GroupPlan) -> 
 
 
 def _within_sites(analysis: GroupPlan, predictions: pd.DataFrame, people: pd.DataFrame) -> dict[str, Any]:
-    """Each cell's accuracy by site, where there are two or more, of which each may have every class."""
+    """Each cell's accuracy by site, if there are two or more sites, each of which may have every class."""
     if analysis.label_column == "site" or people["site"].nunique() < 2:
         return {}
     known = people.dropna(subset="site")
@@ -113,7 +113,7 @@ def _within_sites(analysis: GroupPlan, predictions: pd.DataFrame, people: pd.Dat
 
 
 def _unharmonised_sites(analysis: GroupPlan) -> list[str]:
-    """The sites that ComBat left as they were in some fold, since too few of their participants trained."""
+    """The sites that ComBat left unchanged in some fold, because they had too few training participants."""
     if analysis.keep is None:
         return []
     site = analysis.used["site"].astype(str)
@@ -128,7 +128,7 @@ def _unharmonised_sites(analysis: GroupPlan) -> list[str]:
 
 
 def _describe_copies(cell: ModelSpec, work_dir: WorkDir) -> list[str]:
-    """Sentences on the pairs of participants whose maps look like one person's."""
+    """Sentences on the pairs of participants whose maps appear to be the same person's."""
     return [
         (
             f"the {name} maps of {' and '.join(pair)} appear to be from the same participant ({measure}): --exclude "
@@ -146,7 +146,7 @@ def _count_copies(cell: ModelSpec, work_dir: WorkDir) -> list[str]:
 
 
 def unexamined_confounds(analysis: GroupPlan, cell: ModelSpec) -> list[str]:
-    """The possible confounds that were not examined; the label itself is none."""
+    """The possible confounds that were not examined; the label itself is not one."""
     known = baselines.available_baselines(analysis.used)
     reasons = audit.list_single_site_classes(analysis.used, analysis.classes, label=analysis.label_column)
     if "site" not in known:

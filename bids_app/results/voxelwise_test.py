@@ -64,7 +64,7 @@ def _corrected_contrasts(analysis: GroupPlan, parts: int, work_dir: WorkDir) -> 
 
 
 def _table(tested: Sequence[VoxelwiseComparison], analysis: GroupPlan, work_dir: WorkDir) -> pd.DataFrame:
-    """A row a contrast: voxels with p < 0.05 by sign, the smallest p, and the voxel with the largest |t|."""
+    """A row per contrast: voxels with p < 0.05 by sign, the smallest p, and the voxel with the largest |t|."""
     rows = []
     for test in tested:
         labels, about = work_dir.read_atlas(analysis.grids[test.map], analysis.atlases[test.map][0])

@@ -88,11 +88,11 @@ def train_fold(
 def _build_module(
     classifier: str, pipeline: FeaturePipeline, classes: int, device: str, weights: Path | None, **build_arguments: Any
 ) -> tuple[torch.nn.Module, str]:
-    """Build the untrained module, with pretrained weights if there are some; return it and its device."""
+    """Build the untrained module, with pretrained weights if given; return it and its device."""
     module = models.build(classifier, pipeline, classes, **build_arguments)
     if weights is not None:
         catalogue.load("classifiers", classifier).load_weights(module, weights)
-    return module, "cpu" if hasattr(module, "fit") else resolve_device(device)  # what fits itself does so in numpy
+    return module, "cpu" if hasattr(module, "fit") else resolve_device(device)  # classifiers with their own `fit` use numpy
 
 
 def _load_parcels(parcels: Path | None, pipeline: FeaturePipeline) -> NDArray[np.integer] | None:

@@ -1,4 +1,4 @@
-"""The files that one cell trained in one fold leaves."""
+"""The files written for one cell in one fold."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +12,16 @@ class FoldFiles:
 
     @property
     def predictions(self) -> Path:
-        """The table of predictions of the held-out participants, a row each."""
+        """The table of predictions of the held-out samples, one row each."""
         return self.folder / "predictions.tsv"
 
     @property
     def heatmaps(self) -> Path:
-        """What is known of each explainer's heatmaps: unit, sign, spread and checks, or why it was refused (JSON)."""
+        """Facts about each explainer's heatmaps: unit, sign, spread and checks, or why it was refused (JSON)."""
         return self.folder / "heatmaps.json"
 
     def heatmap(self, method: str) -> Path:
-        """The heatmaps (held-out participants, classes, voxels) of an explainer."""
+        """The heatmaps (held-out samples, classes, voxels) of an explainer."""
         return self.folder / f"heatmap_{method}.npy"
 
     def model_heatmap(self, method: str) -> Path:
@@ -30,12 +30,12 @@ class FoldFiles:
 
     @property
     def participant_heatmaps(self) -> Path:
-        """The folder of the heatmaps of the held-out participants, laid out as in OUT_DIR."""
+        """The folder of the heatmaps of the held-out participants, with the layout of OUT_DIR."""
         return self.folder / "people"
 
     @property
     def participant_heatmap_table(self) -> Path:
-        """The table of those heatmaps, a row each."""
+        """The table of those heatmaps, one row each."""
         return self.folder / "heatmaps.tsv"
 
     @property
@@ -50,7 +50,7 @@ class FoldFiles:
 
     @property
     def distances(self) -> Path:
-        """The distance (held-out participants,) of each from the training participants."""
+        """The distance (held-out samples,) of each from the training samples."""
         return self.folder / "distances.npy"
 
     @property
@@ -60,7 +60,7 @@ class FoldFiles:
 
     @property
     def losses(self) -> Path:
-        """The table of losses, a row an epoch."""
+        """The table of losses, one row per epoch."""
         return self.folder / "losses.tsv"
 
     def gram_matrix(self, name: str) -> Path:
