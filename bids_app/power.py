@@ -1,4 +1,4 @@
-"""Spine 4: maps -> two halves at random -> simulated studies -> the effects that a study of these participants could detect."""
+"""Spine 4: maps -> two halves at random -> simulated studies -> the effects that these participants could reveal."""
 
 import logging
 from dataclasses import replace

@@ -37,7 +37,7 @@ def participant_level_maps(settings: Settings) -> tuple[str, ...]:
 
 
 def denoising_settings(settings: Settings) -> DenoisingSettings:
-    """How series are denoised: strategy, band in Hz or None, FD threshold in mm. Raises UsageError for invalid values."""
+    """How series are denoised: strategy, band in Hz or None, FD threshold in mm. Raises UsageError for bad values."""
     options = settings.participant
     if options.denoise is not None and options.denoise not in strategies.STRATEGIES:
         raise UsageError(f"--denoise: choose from {', '.join(strategies.STRATEGIES)}, not {options.denoise}")

@@ -37,12 +37,12 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class GroupPlan:
-    """One run of the group level. `samples` has all participants; `used` those included, in the row order of all arrays.
+    """One run of the group level. `samples`: all participants; `used`: those included, in row order of the arrays.
 
     `options`: those of --set, by classifier. `map_parameters`: those of each map's sidecar that are not null;
     `levels`: the values of categorical covariates. `resolutions` (mm) and `grids` are by map; a grid is named after
-    the first map on it. `keep`: the covariates that ComBat preserves, None without ComBat; `sites`: their names, by number,
-    with it; `ica`: where maps are fitted. `label_column`: the column of `used` that is the label, or None.
+    the first map on it. `keep`: the covariates that ComBat preserves, None without ComBat; `sites`: with ComBat, their
+    names by number; `ica`: if maps are fitted. `label_column`: the column of `used` that is the label, or None.
     """
 
     name: str

@@ -34,11 +34,11 @@ Models = dict[Path, Card]
 
 @dataclass(frozen=True)
 class ApplicationPlan:
-    """`cells`: the models, by cell: folder -> card; `cell_facts`: the facts shared by all models of a cell.
+    """`cells`: the models, by cell: folder -> card; `cell_facts`: shared by all models of a cell.
 
     `samples` has all participants, with their true class if known; `used` those to predict, in the row order of
-    `eligible` (rows, models), the models that may predict each, and of `listed` (rows,), whether each is on the training
-    list; None without a list.
+    `eligible` (rows, models), the models that may predict each, and of `listed` (rows,), whether each is on the
+    training list; None without a list.
     """
 
     name: str

@@ -12,7 +12,7 @@ from bids_app.preprocess.conform import read_image
 
 
 def check(path: Path | None, map_name: str) -> Path:
-    """The file, after checking that it is a 4D image of network maps; only its header is read. Raises MissingInputError or DataError."""
+    """The file, checked to be a 4D image of network maps by its header. Raises MissingInputError or DataError."""
     if path is None or not path.is_file():
         raise MissingInputError(f"--maps {map_name} requires --network-templates FILE, a 4D image; there is no {path}")
     try:

@@ -139,9 +139,9 @@ def to_template(
     """Bring every volume to the template in one interpolation (cubic B-spline), and write them as one float32 file.
 
     `moved`: one transform file per volume; `to_t1w`: from the BOLD reference to the T1w; `t1w_to_template`: from there
-    to the template, in ANTs' order. `grid`: a 3D image of the template's space. Transforms are composed, not applied one
-    after the other; all but a volume's own are composed once, at the voxels of `grid`, so that the field
-    itself is not interpolated. Voxels outside a volume's field of view are 0 there. `folder` is for temporary files.
+    to the template, in ANTs' order. `grid`: a 3D image of the template's space. Transforms are composed, not applied
+    one after the other; all but a volume's own are composed once, at the voxels of `grid`, so that the field itself is
+    not interpolated. Voxels outside a volume's field of view are 0 there. `folder` is for temporary files.
     Raises DataError unless there is one transform per volume.
     """
     if len(moved) != run.shape[3]:

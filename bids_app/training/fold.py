@@ -92,7 +92,7 @@ def _build_module(
     module = models.build(classifier, pipeline, classes, **build_arguments)
     if weights is not None:
         catalogue.load("classifiers", classifier).load_weights(module, weights)
-    return module, "cpu" if hasattr(module, "fit") else resolve_device(device)  # classifiers with their own `fit` use numpy
+    return module, "cpu" if hasattr(module, "fit") else resolve_device(device)  # classifiers with a `fit` use numpy
 
 
 def _load_parcels(parcels: Path | None, pipeline: FeaturePipeline) -> NDArray[np.integer] | None:
