@@ -56,9 +56,9 @@ def run(settings: Settings) -> int:
     components = component_table(analysis, work_dir)
     power = power_table(analysis, settings, work_dir)
 
-    people = analysis.samples.drop(columns=list(analysis.smoothing))
+    participants = analysis.samples.drop(columns=list(analysis.smoothing))
     tables = {
-        "samples": people,
+        "samples": participants,
         "folds": fold_table(analysis),
         "predictions": predictions,
         "scores": judgement.scores,

@@ -60,14 +60,17 @@ def find_wmparc(root: Path, participant: str, session: str | None, *, alone: boo
 
     Raises MissingInputError with the paths that were tried.
     """
-    person = session_name(participant, None)
-    names = [*([session_name(participant, session)] if session else []), *([person] if alone or not session else [])]
+    participant_name = session_name(participant, None)
+    names = [
+        *([session_name(participant, session)] if session else []),
+        *([participant_name] if alone or not session else []),
+    ]
     for name in names:
         file = root / name / "mri" / "wmparc.mgz"
         if file.is_file() or file.is_symlink():
             return file
     raise MissingInputError(
-        f"{person}: {root.name} has no {' nor '.join(f'{name}/mri/wmparc.mgz' for name in names)}: run "
+        f"{participant_name}: {root.name} has no {' nor '.join(f'{name}/mri/wmparc.mgz' for name in names)}: run "
         "FreeSurfer's recon-all for this participant."
     )
 

@@ -37,9 +37,9 @@ class FmriprepRun:
 
 def find_fmriprep_sessions(root: Path, participant: str) -> list[str | None]:
     """The sessions of a participant with a func folder, by label; None stands for the participant's own."""
-    person = root / session_name(participant, None)
-    sessions: list[str | None] = [None] if (person / "func").is_dir() else []
-    labels = [name.removeprefix("ses-") for name in list_names(person) if name.startswith("ses-")]
+    participant_folder = root / session_name(participant, None)
+    sessions: list[str | None] = [None] if (participant_folder / "func").is_dir() else []
+    labels = [name.removeprefix("ses-") for name in list_names(participant_folder) if name.startswith("ses-")]
     return sessions + [label for label in labels if outputs.folder(root, participant, label, "func").is_dir()]
 
 

@@ -27,10 +27,10 @@ def read(path: Path | None) -> Exclusions:
         raise DataError(f"--exclude {path.name} has a row without participant_id")
     table = table.reindex(columns=["participant_id", "session_id", "reason"]).astype(object)
     return {
-        (person.removeprefix("sub-"), None if pd.isna(session) else session.removeprefix("ses-")): (
+        (participant.removeprefix("sub-"), None if pd.isna(session) else session.removeprefix("ses-")): (
             "listed" if pd.isna(reason) else reason
         )
-        for person, session, reason in table.itertuples(index=False)
+        for participant, session, reason in table.itertuples(index=False)
     }
 
 

@@ -48,7 +48,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Scan:
-    """One image of one person in one session (None where the data set has no sessions)."""
+    """One image of a participant in one session (None where the data set has no sessions)."""
 
     participant: str
     session: str | None
@@ -72,12 +72,12 @@ def open_dataset(root: Path, *, validate: bool = True) -> Dataset:
             folders = sorted(entry.name for entry in entries if entry.name.startswith("sub-") and entry.is_dir())
     except OSError as error:
         raise NotBidsError(f"{root} cannot be listed ({error.strerror}): check its permissions.") from error
-    people = tuple(match[1] for folder in folders if (match := _PERSON.fullmatch(folder)))
+    participants = tuple(match[1] for folder in folders if (match := _PERSON.fullmatch(folder)))
     if odd := [folder for folder in folders if not _PERSON.fullmatch(folder)]:
         log.warning("ignoring folders whose names are not BIDS labels (letters and digits only): %s", ", ".join(odd))
-    if not people:
+    if not participants:
         raise NotBidsError(f"{root} has no sub-* folder: specify the top folder of a BIDS data set.")
-    return Dataset(root, name, people)
+    return Dataset(root, name, participants)
 
 
 def _name(root: Path, *, required: bool) -> str:
@@ -151,13 +151,13 @@ def session_folders(
     root: Path, participant: str, sessions: Sequence[str], datatype: str
 ) -> list[tuple[str | None, Path]]:
     """Session and folder of a datatype, by name; the participant's own folder first, unless `sessions` are named."""
-    person = root / session_name(participant, None)
+    participant_folder = root / session_name(participant, None)
     wanted = {session.removeprefix("ses-") for session in sessions}
-    folders: list[tuple[str | None, Path]] = [] if wanted else [(None, person / datatype)]
-    for name in list_names(person):
+    folders: list[tuple[str | None, Path]] = [] if wanted else [(None, participant_folder / datatype)]
+    for name in list_names(participant_folder):
         label = name.removeprefix("ses-")
         if name.startswith("ses-") and (not wanted or label in wanted):
-            folders.append((label, person / name / datatype))
+            folders.append((label, participant_folder / name / datatype))
     return folders
 
 

@@ -39,7 +39,7 @@ def from_ids(frame: pd.DataFrame, pattern: str) -> pd.DataFrame:
         compiled = re.compile(pattern)
     except re.error as error:
         raise UsageError(f"--label-from-id {pattern} is not a regular expression: {error}.") from error
-    labels = [_label(compiled.search(person)) for person in frame.index]
+    labels = [_label(compiled.search(participant)) for participant in frame.index]
     if not any(labels):
         shown = ", ".join(frame.index[:3])
         raise UsageError(
@@ -89,8 +89,8 @@ def with_sessions(frame: pd.DataFrame, root: Path, *, phenotype: Path | None = N
     sessions have none. Only tables of participants in the frame are read. Raises DataError for a table without
     session_id or with a duplicated session, and where the two sources differ; MissingInputError for an unreadable one.
     """
-    by_participant = {person: _sessions(root, person) for person in frame.index}
-    tables = {person: table for person, table in by_participant.items() if table is not None}
+    by_participant = {participant: _sessions(root, participant) for participant in frame.index}
+    tables = {participant: table for participant, table in by_participant.items() if table is not None}
     none = pd.DataFrame(index=pd.MultiIndex.from_arrays([[], []], names=KEYS))
     described, rows = pd.concat(tables, names=KEYS) if tables else none, none
     if phenotype is not None:
@@ -218,5 +218,5 @@ def _values_of_all_sessions(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _describe_row(key: str | tuple[str, str]) -> str:
     """As in file names: sub-01, sub-01 ses-1."""
-    person, session = (key, WHOLE) if isinstance(key, str) else key
-    return f"sub-{person} ses-{session}" if session else f"sub-{person}"
+    participant, session = (key, WHOLE) if isinstance(key, str) else key
+    return f"sub-{participant} ses-{session}" if session else f"sub-{participant}"

@@ -40,8 +40,8 @@ def filename(participant: str | None, session: str | None, suffix: str, extensio
 
 def folder(out: Path, participant: str | None, session: str | None, datatype: str) -> Path:
     """Return the folder of files of a kind (`anat`, `func`, `figures`, `log`), without creating it."""
-    person = out if participant is None else out / session_name(participant, None)
-    return (person if session is None else person / session_name(None, session)) / datatype
+    participant_folder = out if participant is None else out / session_name(participant, None)
+    return (participant_folder if session is None else participant_folder / session_name(None, session)) / datatype
 
 
 def check_output(out: Path, bids_dir: Path) -> None:

@@ -30,8 +30,8 @@ def fit(x: NDArray[np.float32], covariates: NDArray[np.float64]) -> dict[str, ND
         # centred columns are orthogonal to the intercept, so x need not be centred
         solver[varies] = np.linalg.pinv(standard) / spread[varies, None]
     slope = np.zeros((len(mean), x.shape[1]))
-    for person, values in enumerate(x):
-        slope += solver[:, person, None] * values
+    for sample, values in enumerate(x):
+        slope += solver[:, sample, None] * values
     return {"mean": mean, "kept": varies, "slope": slope.astype(np.float32)}
 
 

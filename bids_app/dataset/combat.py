@@ -80,14 +80,14 @@ def transform(
     grand, slope = np.asarray(arrays["grand"], float), np.asarray(arrays["slope"], float)
     away = keep - np.asarray(arrays["mean"], float)
     moved = np.array(x, dtype=np.float32)
-    for person, values in enumerate(x):
+    for sample, values in enumerate(x):
         # sample by sample, without a matrix product, whose rounding would depend on the other samples in x
-        for row in np.flatnonzero(arrays["sites"] == sites[person]):  # one or none
+        for row in np.flatnonzero(arrays["sites"] == sites[sample]):  # one or none
             rest = values - grand
-            for column, distance in enumerate(away[person]):
+            for column, distance in enumerate(away[sample]):
                 rest -= distance * slope[column]
             # as a difference, so that shift 0 and scale 1 leave a value unchanged to the last bit
-            moved[person] += (rest - arrays["shift"][row]) / arrays["scale"][row] - rest
+            moved[sample] += (rest - arrays["shift"][row]) / arrays["scale"][row] - rest
     return moved
 
 
@@ -117,14 +117,14 @@ def _least_squares(
     x: NDArray[np.float32], members: NDArray[np.bool_], design: Floats, sites: int
 ) -> tuple[Floats, Floats]:
     """Return the coefficients (columns, voxels) of the members of x on design, and the residual squares per site."""
-    people, columns = design.shape
-    if columns >= people:
-        raise DataError(f"{columns} sites and covariates are too many for ComBat on {people} training participants")
+    samples, columns = design.shape
+    if columns >= samples:
+        raise DataError(f"{columns} sites and covariates are too many for ComBat on {samples} training participants")
     if np.linalg.matrix_rank(design) < columns:
         raise DataError("covariates of --combat-covariates are collinear with the sites or each other; keep fewer")
     solver = np.linalg.pinv(design)
     coefficients, squares = np.empty((columns, x.shape[1])), np.empty((sites, x.shape[1]))
-    step = max(VALUES_AT_ONCE // people, 1)
+    step = max(VALUES_AT_ONCE // samples, 1)
     for start in range(0, x.shape[1], step):
         block = slice(start, start + step)
         values = x[:, block][members].astype(float)

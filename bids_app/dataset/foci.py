@@ -57,10 +57,10 @@ def _group_studies(table: pd.DataFrame, name: str) -> tuple[list[Study], str]:
     of_study = table["study"] if "study" in table else table.index.astype(str)
     if (of_study == "").any():
         raise DataError(f"--reference-map {name} has a row without study")
-    people = _people_per_line(table, name)
+    sample_sizes = _people_per_line(table, name)
     studies, silent = [], 0
     for study, rows in table.groupby(of_study, sort=False).indices.items():
-        sizes = np.unique(people[rows])
+        sizes = np.unique(sample_sizes[rows])
         if len(sizes) > 1:
             raise DataError(f"--reference-map {name}: study {study} has several values of n")
         silent += bool(np.isnan(sizes[0]))
@@ -72,16 +72,16 @@ def _group_studies(table: pd.DataFrame, name: str) -> tuple[list[Study], str]:
 
 def _people_per_line(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
     """Return the sample size of each line's study, (lines,), NaN where missing."""
-    people = np.full(len(table), np.nan)
+    sample_sizes = np.full(len(table), np.nan)
     if "n" not in table:
-        return people
+        return sample_sizes
     said = ~table["n"].isin(["", "n/a"]).to_numpy()
-    people[said] = _numbers(table["n"][said], "n", name)
-    if (people < 1).any():
+    sample_sizes[said] = _numbers(table["n"][said], "n", name)
+    if (sample_sizes < 1).any():
         raise DataError(
-            f"--reference-map {name}: n must be the number of participants of a study, not {np.nanmin(people):g}"
+            f"--reference-map {name}: n must be the number of participants of a study, not {np.nanmin(sample_sizes):g}"
         )
-    return people
+    return sample_sizes
 
 
 def _numbers(column: "pd.Series[Any]", title: str, name: str) -> NDArray[np.float64]:

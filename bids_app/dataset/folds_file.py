@@ -27,10 +27,13 @@ def read_folds(path: Path, samples: pd.DataFrame, groups: Sequence[str]) -> list
     that leak or train without a class.
     """
     table, file = read_table(path, OPTION), f"{OPTION} {path.name}"
-    people = set(table["participant_id"])
-    if strange := people - set(samples["participant_id"]):
+    participants = set(table["participant_id"])
+    if strange := participants - set(samples["participant_id"]):
         log.warning(
-            "%s: ignoring %d of its %d participants, who are not in this analysis", file, len(strange), len(people)
+            "%s: ignoring %d of its %d participants, who are not in this analysis",
+            file,
+            len(strange),
+            len(participants),
         )
     rows = list(zip(samples["participant_id"], _normalise_sessions(samples["session_id"]), strict=True))
     classes = samples["class"].tolist()
@@ -107,8 +110,8 @@ def _check_duplicate_lines(table: pd.DataFrame, file: str) -> None:
     whole = table.duplicated(key, keep=False) & table["session_id"].eq(NONE)
     twice = table[table.duplicated([*key, "session_id"]) | whole]
     if len(twice):
-        repeat, fold, person = twice.iloc[0][key]
-        raise DataError(f"{file}: sub-{person} is listed twice in repeat {repeat}, fold {fold}; keep one row")
+        repeat, fold, participant = twice.iloc[0][key]
+        raise DataError(f"{file}: sub-{participant} is listed twice in repeat {repeat}, fold {fold}; keep one row")
 
 
 def _roles_of_samples(part: pd.DataFrame, rows: list[tuple[str, str]], where: str) -> list[str]:
@@ -139,5 +142,5 @@ def _check_held_out_once(splits: list[Split], rows: list[tuple[str, str]], file:
 
 
 def _sample_name(row: tuple[str, str]) -> str:
-    person, session = row
-    return f"sub-{person}" if session == NONE else f"sub-{person} ses-{session}"
+    participant, session = row
+    return f"sub-{participant}" if session == NONE else f"sub-{participant} ses-{session}"

@@ -89,8 +89,8 @@ def limit_per_class(table: pd.DataFrame, *, most: int | None, seed: int) -> pd.D
     """
     if most is None:
         return table
-    people = table[table["used"]].drop_duplicates("participant_id").sort_values("participant_id")
-    sampled = people.sample(frac=1, random_state=seed).groupby("class")["participant_id"].head(most)
+    participants = table[table["used"]].drop_duplicates("participant_id").sort_values("participant_id")
+    sampled = participants.sample(frac=1, random_state=seed).groupby("class")["participant_id"].head(most)
     over = table["used"] & ~table["participant_id"].isin(sampled)
     reason = f"not sampled: --max-per-class {most}"
     return table.assign(used=table["used"] & ~over, reason=table["reason"].mask(over, reason))
@@ -196,12 +196,12 @@ def _check_sessions(rows: list[dict[str, Any]], sessions: str | None) -> None:
     if sessions not in (None, "first", "all", "mean"):
         raise UsageError(f"--sessions {sessions}: choose from first, all, mean")
     count = Counter(row["participant_id"] for row in rows if row["used"])
-    several = [person for person, number in count.items() if number > 1]
+    several = [participant for participant, number in count.items() if number > 1]
     if sessions is None and several:
         listed = []
-        for person in several[:3]:
-            names = [str(row["session_id"]) for row in rows if row["participant_id"] == person]
-            listed.append(f"{person} ({', '.join(names)})")
+        for participant in several[:3]:
+            names = [str(row["session_id"]) for row in rows if row["participant_id"] == participant]
+            listed.append(f"{participant} ({', '.join(names)})")
         more = f" and {len(several) - 3} more participants" if len(several) > 3 else ""
         raise UsageError(
             f"several sessions: {'; '.join(listed)}{more}; choose with --sessions: first, all (one sample each, "
@@ -260,13 +260,13 @@ def _check_parameters(used: pd.DataFrame, maps: tuple[str, ...]) -> None:
     """Raise DataError, naming a participant of the majority and one who differs, if a map has several parameters."""
     for map_name in maps:
         pairs = zip(used["participant_id"], used["parameters"], strict=True)
-        sidecars = [(person, part) for person, parameters in pairs for part in parameters[map_name]]
+        sidecars = [(participant, part) for participant, parameters in pairs for part in parameters[map_name]]
         for key in sorted({key for _, part in sidecars for key in part}):
-            values = [(person, json.dumps(part.get(key), sort_keys=True)) for person, part in sidecars]
+            values = [(participant, json.dumps(part.get(key), sort_keys=True)) for participant, part in sidecars]
             usual = Counter(value for _, value in values).most_common(1)[0][0]
-            others = [(person, value) for person, value in values if value != usual]
+            others = [(participant, value) for participant, value in values if value != usual]
             if others:
-                same = next(person for person, value in values if value == usual)
+                same = next(participant for participant, value in values if value == usual)
                 odd, other = others[0]
                 todo = f"run the participant level again with {key} {usual} for {odd}"
                 raise DataError(

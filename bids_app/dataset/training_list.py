@@ -30,5 +30,5 @@ def eligible_models(
         )
     train = table[table["role"] == "train"]
     members = {place: set(rows["participant_id"]) for place, rows in train.groupby(["repeat", "fold"])}
-    may = np.array([[person not in members[place] for place in models] for person in people], bool)
+    may = np.array([[participant not in members[place] for place in models] for participant in people], bool)
     return may.reshape(len(people), len(models)), np.isin(people, sorted(set(table["participant_id"])))

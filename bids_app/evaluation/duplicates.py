@@ -80,18 +80,18 @@ def _digest(values: NDArray[np.float32]) -> str:
 
 def _similar_pairs(x: NDArray[np.float32], grid: Grid, apart: NDArray[np.bool_]) -> Iterator[Pair]:
     """Yield the pairs, of those marked in `apart` (rows, rows), that are more similar than expected by chance."""
-    people = len(x)
-    if people < MIN_PEOPLE or not apart.any():
+    rows = len(x)
+    if rows < MIN_PEOPLE or not apart.any():
         return
     product = _residuals(x, grid)
     power = np.diag(product)
-    for columns, how in ((slice(people), ""), (slice(people, None), ", one of them flipped left-right")):
-        total = (power[:people, None] + power[columns])[apart]
-        difference = np.maximum(total - 2 * product[:people, columns][apart], 0)
+    for columns, how in ((slice(rows), ""), (slice(rows, None), ", one of them flipped left-right")):
+        total = (power[:rows, None] + power[columns])[apart]
+        difference = np.maximum(total - 2 * product[:rows, columns][apart], 0)
         # two copies pull the mean towards themselves, which shrinks their sums of squares by this factor
-        total *= people**2 / ((people - 1) * (people - 2))
+        total *= rows**2 / ((rows - 1) * (rows - 2))
         # beyond the number of pairs if every participant is duplicated
-        rank = min(max(people // 2, len(total) // 20), len(total) - 1)
+        rank = min(max(rows // 2, len(total) // 20), len(total) - 1)
         usual = np.partition(difference, rank)[rank]
         ratio = difference / np.maximum(np.minimum(total, usual), np.finfo(float).tiny)
         similar = ratio <= min(1 - MIN_LIKENESS, max(chance_limit(np.sort(ratio), rank), ROUNDING))
@@ -164,11 +164,11 @@ def _pairs_with_equal_slices(x: NDArray[np.float32], grid: Grid, apart: NDArray[
         if len(inside := np.flatnonzero(where[:, axis] == position)) >= MIN_SLICE_VOXELS
     }
     holders: dict[tuple[int, int, str], list[int]] = defaultdict(list)
-    for person, row in enumerate(x):
+    for participant, row in enumerate(x):
         for (axis, position), inside in slices.items():
             values = row[inside]
             if (values != values[0]).any():
-                holders[axis, position, _digest(values)].append(person)
+                holders[axis, position, _digest(values)].append(participant)
     shared = defaultdict(list)
     for (axis, position, _), together in holders.items():
         for i, j in combinations(together, 2):

@@ -74,13 +74,13 @@ def score_labellings(
     people: the participant of each row, over whose rows decisions are averaged. `decide` takes the Gram matrices of a
     fold and labellings of its training rows (labellings, train), and returns decisions (labellings, test, classes).
     """
-    names, person = np.unique(np.asarray(people), return_inverse=True)
+    names, participant = np.unique(np.asarray(people), return_inverse=True)
     decisions = np.zeros((len(labellings), len(names), classes))
     true = np.full((len(labellings), len(names)), -1)
     for kernel in kernels:
         decided = decide(kernel.gram_matrices, labellings[:, kernel.train].astype(np.int64))
-        np.add.at(decisions.swapaxes(0, 1), person[kernel.test], decided.swapaxes(0, 1))
-        true[:, person[kernel.test]] = labellings[:, kernel.test]
+        np.add.at(decisions.swapaxes(0, 1), participant[kernel.test], decided.swapaxes(0, 1))
+        true[:, participant[kernel.test]] = labellings[:, kernel.test]
     predicted = decisions.argmax(axis=2)
     pairs = zip(true, predicted, strict=True)
     return np.array([balanced_accuracy(labels, called, classes) for labels, called in pairs])

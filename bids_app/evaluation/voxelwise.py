@@ -115,8 +115,8 @@ def familywise_p(tfce: Sequence[Values], nulls: Sequence[Values]) -> list[Values
 def average_sessions(values: Maps, people: Sequence[str]) -> Maps:
     """Average the rows (rows, ...) of each participant, in the order of their first rows: (participants, ...)."""
     rows: dict[str, list[int]] = {}
-    for row, person in enumerate(people):
-        rows.setdefault(person, []).append(row)
+    for row, participant in enumerate(people):
+        rows.setdefault(participant, []).append(row)
     return np.stack([np.asarray(values[person_rows]).mean(axis=0) for person_rows in rows.values()])
 
 

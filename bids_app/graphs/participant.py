@@ -40,11 +40,11 @@ def run_participant_graph(planned: ParticipantPlan, settings: Settings) -> dict[
     set_crash_folder(template, shared)
     logs = {}
     for job in planned.jobs:
-        person, needing = _participant_workflow(job, planned, settings)
-        whole.connect([(template, person, [("out", f"{name}.templates") for name in needing])])
+        workflow, needing = _participant_workflow(job, planned, settings)
+        whole.connect([(template, workflow, [("out", f"{name}.templates") for name in needing])])
         logs[job.name] = outputs.folder(settings.output_dir, job.participant, job.session, "log")
         logs[job.name].mkdir(parents=True, exist_ok=True)
-        set_crash_folder(person, logs[job.name])
+        set_crash_folder(workflow, logs[job.name])
     preload = [*PRELOAD, *(WITH_ANATOMY if any(job.registrations for job in planned.jobs) else [])]
     run_graph(whole, settings, last=("finish",), total=len(planned.jobs), what="participants", preload=preload)
     for folder in (shared, *logs.values()):
@@ -74,18 +74,18 @@ def _participant_workflow(
     job: ParticipantJob, planned: ParticipantPlan, settings: Settings
 ) -> tuple[Workflow, list[str]]:
     """One participant's nodes, and the names of those that need the template."""
-    person = Workflow(f"{job.name.replace('-', '_')}_{job.inputs}")
+    workflow = Workflow(f"{job.name.replace('-', '_')}_{job.inputs}")
     finish = _outputs_node(job, planned, settings)
     if not job.registrations:
-        return person, [*connect_runs(person, finish, None, job, settings), finish.name]
-    anatomy, needing = _anatomy_nodes(person, job, planned, settings)
-    needing += connect_runs(person, finish, anatomy, job, settings)
-    person.connect([(anatomy, finish, [("out", "anat")])])
+        return workflow, [*connect_runs(workflow, finish, None, job, settings), finish.name]
+    anatomy, needing = _anatomy_nodes(workflow, job, planned, settings)
+    needing += connect_runs(workflow, finish, anatomy, job, settings)
+    workflow.connect([(anatomy, finish, [("out", "anat")])])
     for kind in job.registrations:
         sources = make_node(
             f"to_template_{kind}", warp_to_template, mem_gb=2, connected=("anat", "templates"), kind=kind
         )
-        person.connect([(anatomy, sources, [("out", "anat")]), (sources, finish, [("out", f"sources_{kind}")])])
+        workflow.connect([(anatomy, sources, [("out", "anat")]), (sources, finish, [("out", f"sources_{kind}")])])
         needing.append(sources.name)
         for name in (name for name, registration in job.kinds.items() if registration == kind):
             excluded = None
@@ -100,11 +100,11 @@ def _participant_workflow(
                 map_name=name,
                 parameters=map_parameters(settings.participant, name),
             )
-            person.connect([(sources, node, [("out", "sources")]), (node, finish, [("out", f"map_{name}")])])
+            workflow.connect([(sources, node, [("out", "sources")]), (node, finish, [("out", f"map_{name}")])])
             if excluded:
                 to_excluded = (anatomy, excluded, [("out", "anat")])
-                person.connect([to_excluded, *((excluded, to, [("out", "excluded")]) for to in (node, finish))])
-    return person, [*needing, finish.name]
+                workflow.connect([to_excluded, *((excluded, to, [("out", "excluded")]) for to in (node, finish))])
+    return workflow, [*needing, finish.name]
 
 
 def _excluded_regions_node(job: ParticipantJob, kind: str, settings: Settings) -> Node:

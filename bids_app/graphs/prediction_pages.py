@@ -32,24 +32,24 @@ def run_prediction_pages(
     for cell in (cell for cell in analysis.cells if cell.name in claims):
         for files, split in zip(work_dir.folds(cell.name, analysis.splits), analysis.splits, strict=True):
             if split.repeat == 1:
-                for person, prediction in _predictions_of_fold(cell, files, claims[cell.name], settings):
-                    predictions.setdefault(person, []).append(prediction)
+                for entities, prediction in _predictions_of_fold(cell, files, claims[cell.name], settings):
+                    predictions.setdefault(entities, []).append(prediction)
     if not predictions:
         return None
     graph = Workflow("pages", base_dir=str(work_dir.path))
     context = _page_context(analysis, settings, work_dir)
-    for number, (person, predicted) in enumerate(sorted(predictions.items())):
-        visit = "" if parse_session(person[1]) is None else f"_ses_{person[1]}"
+    for number, (entities, predicted) in enumerate(sorted(predictions.items())):
+        visit = "" if parse_session(entities[1]) is None else f"_ses_{entities[1]}"
         graph.add_nodes(
             [
                 make_node(
-                    f"page_{number}_sub_{person[0]}{visit}",
+                    f"page_{number}_sub_{entities[0]}{visit}",
                     write_prediction_page,
                     mem_gb=1.5,
-                    participant=person[0],
-                    session=person[1],
+                    participant=entities[0],
+                    session=entities[1],
                     predictions=predicted,
-                    t1w=find_t1w_and_transforms(*person, analysis.space, settings),
+                    t1w=find_t1w_and_transforms(*entities, analysis.space, settings),
                     context=context,
                     folder=str(work_dir.prediction_pages),
                 )

@@ -33,19 +33,21 @@ def write_participant_heatmaps(files: FoldFiles, plan: TrainingPlan, grid: Grid,
         if "refused" in about or about["scope"] == "model":
             continue
         maps = np.load(files.heatmap(method), mmap_mode="r")
-        for row, person in enumerate(predictions.to_dict("records")):
+        for row, participant in enumerate(predictions.to_dict("records")):
             target = plan["target"]
-            explained = person[target] if target in ("predicted", "true") else target
+            explained = participant[target] if target in ("predicted", "true") else target
             index = plan["classes"].index(explained)
             image = to_nifti(grid.volume(maps[row, index].astype(np.float32)), grid.affine)
-            sidecar = _sidecar(person, explained, {"Analysis": plan["analysis"], "Method": method, **metadata}, about)
+            sidecar = _sidecar(
+                participant, explained, {"Analysis": plan["analysis"], "Method": method, **metadata}, about
+            )
             sidecar["Checks"] = {outputs.camel(key): value for key, value in about["checks"][row][index].items()}
-            file = _output_stem(person, sidecar)
+            file = _output_stem(participant, sidecar)
             folder = files.participant_heatmaps
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             image.to_filename(folder / f"{file}.nii.gz")
             (folder / f"{file}.json").write_text(json.dumps(sidecar, indent=2) + "\n")
-            known = {key: person[key] for key in ("participant_id", "session_id", "cell", "repeat", "fold")}
+            known = {key: participant[key] for key in ("participant_id", "session_id", "cell", "repeat", "fold")}
             rows.append(known | {"method": method, "explained": explained, "file": f"{file}.nii.gz"})
     columns = ["participant_id", "session_id", "cell", "repeat", "fold", "method", "explained", "file"]
     pd.DataFrame(rows, columns=columns).to_csv(files.participant_heatmap_table, sep="\t", index=False)

@@ -32,16 +32,16 @@ def score_linear(
         for name in ("gram_matrix", "gram_matrix_of_sites")
     }
     labels = np.load(work_dir.labellings)[: 1 + most]
-    people = pd.read_csv(work_dir.participants, sep="\t", dtype=str, keep_default_na=False)
+    participants = pd.read_csv(work_dir.participants, sep="\t", dtype=str, keep_default_na=False)
     null_scores = permutation.score_labellings(
         kernels["gram_matrix"],
         labels,
-        people["participant_id"].tolist(),
+        participants["participant_id"].tolist(),
         len(plan["classes"]),
         decide=part.decision_function,
     )
     site_scores = {
-        name: sites.site_prediction_score(folds, people["site"].tolist(), decide=part.decision_function)
+        name: sites.site_prediction_score(folds, participants["site"].tolist(), decide=part.decision_function)
         for name, folds in kernels.items()
     }
     file = _save_scores(work_dir.null_scores(cell), null_scores)

@@ -66,10 +66,13 @@ def detect_copies(*, array: str, map_name: str, groups: list[str], work: str) ->
     from bids_app.evaluation import duplicates
 
     work_dir = WorkDir(Path(work))
-    people = pd.read_csv(work_dir.participants, sep="\t", dtype=str)["participant_id"]
+    participants = pd.read_csv(work_dir.participants, sep="\t", dtype=str)["participant_id"]
     copies = duplicates.find_duplicates(np.load(array, mmap_mode="r"), Grid.read(work_dir.grid(map_name)), groups)
     pairs = [
-        [sorted({f"sub-{people[pair.first]}", f"sub-{people[pair.second]}"}), f"{pair.kind}: {pair.measure}"]
+        [
+            sorted({f"sub-{participants[pair.first]}", f"sub-{participants[pair.second]}"}),
+            f"{pair.kind}: {pair.measure}",
+        ]
         for pair in copies
     ]
     file = work_dir.copies(map_name)

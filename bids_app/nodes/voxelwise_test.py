@@ -25,10 +25,10 @@ def permute_contrast(
 ) -> str:
     """Write some permutations of one contrast (`voxelwise.permute_tfce`); returns the file."""
     work_dir = WorkDir(Path(work))
-    people = tables.read_table(work_dir.participants)
-    x = voxelwise.average_sessions(np.load(array, mmap_mode="r"), people["participant_id"].tolist())
+    participants = tables.read_table(work_dir.participants)
+    x = voxelwise.average_sessions(np.load(array, mmap_mode="r"), participants["participant_id"].tolist())
     grid = Grid.read(work_dir.grid(map_name))
-    design = design_columns(people, tuple(classes), explained, tuple(columns))
+    design = design_columns(participants, tuple(classes), explained, tuple(columns))
     results = voxelwise.permute_tfce(x, *design, grid, permutations=permutations, seed=seed)
     # not an argument: nipype hashes files that exist, and would compute the node again
     file = work_dir.voxelwise_permutations(map_name, explained, number)

@@ -87,8 +87,8 @@ def fold_groups(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> 
         )
     group_values = used["participant_id"].map(frame.xs(labels.WHOLE, level=1)[column])
     return [
-        f"sub-{person}" if pd.isna(value) else f"{column} {value}"
-        for person, value in zip(used["participant_id"], group_values, strict=True)
+        f"sub-{participant}" if pd.isna(value) else f"{column} {value}"
+        for participant, value in zip(used["participant_id"], group_values, strict=True)
     ]
 
 

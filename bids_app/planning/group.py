@@ -134,8 +134,8 @@ def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
 
 def count_participants(analysis: GroupPlan) -> str:
     """A phrase: the number of participants in each class, and of those excluded."""
-    people = analysis.used.groupby("class")["participant_id"].nunique()
-    classes = ", ".join(f"{people[name]} {name}" for name in analysis.classes)
+    counts = analysis.used.groupby("class")["participant_id"].nunique()
+    classes = ", ".join(f"{counts[name]} {name}" for name in analysis.classes)
     return f"{classes}; {(~analysis.samples['used']).sum()} excluded"
 
 
@@ -162,7 +162,9 @@ def collect_samples(
     needed: tuple[str, ...],
 ) -> pd.DataFrame:
     """All participants with their maps (`collect_samples`). Raises DataError for a missing column."""
-    people = inputs.select(dataset, settings.select.participant_label) if settings.select.participant_label else None
+    participants = (
+        inputs.select(dataset, settings.select.participant_label) if settings.select.participant_label else None
+    )
     site = settings.group.site
     if site is not None and site not in frame:
         raise DataError(f"--site: participants.tsv has no column {site}; it has {', '.join(map(str, frame.columns))}")
@@ -177,7 +179,7 @@ def collect_samples(
     collected = samples.collect_samples(
         frame,
         labelled,
-        available_maps.find_maps(settings, maps, set(people) if people else None),
+        available_maps.find_maps(settings, maps, set(participants) if participants else None),
         maps=maps,
         label=str(cohort.label(settings)),
         sessions=settings.group.sessions,
@@ -285,6 +287,6 @@ def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings, networks
         settings.compute.random_seed,
         settings.compute.omp_nthreads,
     ]
-    people = used.drop(columns=list(maps)).to_csv(index=False)
-    text = json.dumps([stamps, people, relevant_settings, networks, __version__], default=str, sort_keys=True)
+    table = used.drop(columns=list(maps)).to_csv(index=False)
+    text = json.dumps([stamps, table, relevant_settings, networks, __version__], default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

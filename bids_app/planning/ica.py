@@ -68,12 +68,12 @@ def check_series(used: pd.DataFrame, name: str, components: int) -> float:
     Raises DataError if they have several grids, or too few volumes for the dual regression.
     """
     first, odd, short, most = None, [], [], 0.0
-    for person, files in zip(used["participant_id"], used[name], strict=True):
+    for participant, files in zip(used["participant_id"], used[name], strict=True):
         for path in files:
             grid, shape = available_maps.read_grid(path), read_image(path).shape
             first = first or grid
-            odd += [f"sub-{person}"] if grid != first else []
-            short += [f"sub-{person} ({shape[3]})"] if shape[3] < components + 2 else []
+            odd += [f"sub-{participant}"] if grid != first else []
+            short += [f"sub-{participant} ({shape[3]})"] if shape[3] < components + 2 else []
             most = max(most, math.prod(shape) * 4e-9)
     if odd:
         raise DataError(

@@ -250,8 +250,8 @@ def _key(cells: dict[str, Models], used: pd.DataFrame, maps: dict[str, ModelMap]
         for files in used[name]
         for path in files
     ]
-    people = used.drop(columns=list(maps)).to_csv(index=False)
+    table = used.drop(columns=list(maps)).to_csv(index=False)
     file = settings.group.training_list
     training_text = "" if file is None else file.read_text()
-    text = json.dumps([weights, stamps, people, training_text, settings.compute.omp_nthreads, __version__], default=str)
+    text = json.dumps([weights, stamps, table, training_text, settings.compute.omp_nthreads, __version__], default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

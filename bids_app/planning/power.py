@@ -38,5 +38,5 @@ def linear_cells_by_map(analysis: GroupPlan) -> Iterator[tuple[str, list[ModelSp
 
 
 def class_counts(analysis: GroupPlan) -> Sequence[int]:
-    people = analysis.used.groupby("class")["participant_id"].nunique()
-    return [int(people[name]) for name in analysis.classes]
+    counts = analysis.used.groupby("class")["participant_id"].nunique()
+    return [int(counts[name]) for name in analysis.classes]

@@ -67,7 +67,7 @@ def model_card_facts(
     """The facts, named as in checklists.toml; if `shared`, without numbers of small groups."""
     audit, count = (suppress_small_groups(judgement.audit), suppress_small_count) if shared else (judgement.audit, int)
     used, everyone = analysis.used, analysis.samples
-    people = used.groupby("class")["participant_id"].nunique()
+    class_counts = used.groupby("class")["participant_id"].nunique()
     known = {} if shared else compute_ranges(used, ())  # the maximum may belong to a single participant
     left = everyone[~everyone["used"]].drop_duplicates("participant_id")
     # users may write anything into an exclusion list
@@ -99,8 +99,8 @@ def model_card_facts(
         ),
         "clusters": site,
         "differ": site,
-        "flow": f"{count(int(people.sum()))} included, {count(len(left))} excluded{reasons}.",
-        "counts": ", ".join(f"{count(int(people[name]))} {name}" for name in analysis.classes) + ".",
+        "flow": f"{count(int(class_counts.sum()))} included, {count(len(left))} excluded{reasons}.",
+        "counts": ", ".join(f"{count(int(class_counts[name]))} {name}" for name in analysis.classes) + ".",
         "people": [*_describe_ages(known), *(f"{row['variable']}: {row['by class']}" for row in shown["by_class"])],
         "scores": [_describe_scores(row) for row in judgement.scores.to_dict("records")],
         "within": [

@@ -17,10 +17,12 @@ def prediction_table(application: ApplicationPlan, predictions: pd.DataFrame) ->
     parts = []
     for cell, rows in predictions.groupby("cell", sort=False):
         known = application.cell_facts[str(cell)]["training"]
-        people = [{str(column): value for column, value in row.items()} for row in application.used.to_dict("records")]
+        participants = [
+            {str(column): value for column, value in row.items()} for row in application.used.to_dict("records")
+        ]
         flags = [
-            [*list_outside_ranges(person, distance, known), *_describe_unknown_site(application, person)]
-            for person, distance in zip(people, rows["distance"], strict=True)
+            [*list_outside_ranges(participant, distance, known), *_describe_unknown_site(application, participant)]
+            for participant, distance in zip(participants, rows["distance"], strict=True)
         ]
         parts.append(
             rows.drop(columns="distance").assign(

@@ -44,9 +44,9 @@ def collect_heatmaps(analysis: GroupPlan, work_dir: WorkDir) -> list[Heatmap]:
         for mean in means:
             resolution, regions, fold_means = max(finest, mean.unit_mm or 0.0), {}, []
             for labels, about in atlases:
-                people = None if mean.people is None else results.iterate_heatmaps(folders, mean, analysis.classes)
+                sample_maps = None if mean.people is None else results.iterate_heatmaps(folders, mean, analysis.classes)
                 regions[about["name"]], means_of_folds = tabulate_regions(
-                    mean, people, labels, about, grid, p_size=next(p_sizes), resolution_mm=resolution
+                    mean, sample_maps, labels, about, grid, p_size=next(p_sizes), resolution_mm=resolution
                 )
                 fold_means.append(means_of_folds)
             fields = vars(mean) | {"measured": {**_agreement(fold_means[0]), **mean.measured}}

@@ -49,10 +49,10 @@ def judge_models(analysis: GroupPlan, settings: Settings, predictions: pd.DataFr
     chance_by_cell = {str(row["cell"]): row for row in chance.to_dict("records")}
     verdicts = {}
     for cell in analysis.cells:
-        people = _first_repeat(predictions, cell.name, analysis)
+        participants = _first_repeat(predictions, cell.name, analysis)
         rivals = {
             name: compare.bootstrap_difference(
-                people, _first_repeat(blind, name, analysis), seed=seeds.derive(seed, cell.name, name)
+                participants, _first_repeat(blind, name, analysis), seed=seeds.derive(seed, cell.name, name)
             )
             for name in known
         }
@@ -74,10 +74,10 @@ def _audit(
     analysis: GroupPlan, predictions: pd.DataFrame, known: Mapping[str, Sequence[str]], work_dir: WorkDir
 ) -> dict[str, Any]:
     """The content of audit.json; known: the columns of each baseline."""
-    people, label = analysis.used.drop_duplicates("participant_id"), analysis.label_column
+    participants, label = analysis.used.drop_duplicates("participant_id"), analysis.label_column
     return {
-        "by_class": audit.audit_classes(people, analysis.samples, analysis.classes, label=label),
-        "confounded": audit.list_single_site_classes(people, analysis.classes, label=label),
+        "by_class": audit.audit_classes(participants, analysis.samples, analysis.classes, label=label),
+        "confounded": audit.list_single_site_classes(participants, analysis.classes, label=label),
         "baselines": {name: list(columns) for name, columns in known.items()},
         "baselines_omitted": baselines.describe_omitted(label),
         "site_predicted_from_maps": {
@@ -89,7 +89,7 @@ def _audit(
             if label != "site" and (site_scores := site_prediction_scores(cell, work_dir))
         },
         "copies": {cell.maps[0]: copies for cell in analysis.cells if (copies := _describe_copies(cell, work_dir))},
-        "within_sites": _within_sites(analysis, predictions, people),
+        "within_sites": _within_sites(analysis, predictions, participants),
         "not_harmonised": _unharmonised_sites(analysis),
     }
 

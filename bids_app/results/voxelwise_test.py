@@ -45,13 +45,13 @@ def _corrected_contrasts(analysis: GroupPlan, parts: int, work_dir: WorkDir) -> 
         for contrast in contrasts
     ]
     p = familywise_p([part.tfce for part in permutations], [part.null for part in permutations])
-    people = analysis.used.groupby("class")["participant_id"].nunique()
+    counts = analysis.used.groupby("class")["participant_id"].nunique()
     return [
         VoxelwiseComparison(
             map=name,
             explained=explained,
             reference=analysis.classes[0],
-            people={group: int(people[group]) for group in analysis.classes},
+            people={group: int(counts[group]) for group in analysis.classes},
             covariates=analysis.adjust[name],
             family=len(contrasts),
             grid=Grid.read(work_dir.grid(name)),

@@ -55,6 +55,6 @@ def load(name: str | None) -> Augment | None:
     def augment(x: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
         draw = torch.randint(2**31, (1,), generator=noise, device=noise.device)
         transform.set_random_state(seed=int(draw))
-        return torch.stack([convert_to_tensor(transform(person), track_meta=False) for person in x])
+        return torch.stack([convert_to_tensor(transform(sample), track_meta=False) for sample in x])
 
     return augment

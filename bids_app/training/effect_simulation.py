@@ -41,8 +41,8 @@ class SimulatedFold:
         self.train, self.test = np.array(split.train), np.array(split.test)
         training, held_out = everyone.select(split.train), everyone.select(split.test)
         fitted = fit_pipeline(training, maps=(name,), columns={name: tuple(columns)}, grid=grid, keep=keep)
-        self.values = np.concatenate([fitted.adjust_map(people, name) for people in (training, held_out)])
-        self.designs = [people.design(columns) for people in (training, held_out)] if columns else None
+        self.values = np.concatenate([fitted.adjust_map(samples, name) for samples in (training, held_out)])
+        self.designs = [samples.design(columns) for samples in (training, held_out)] if columns else None
         n = len(self.train)
         self.scale, self.floor = fitted.step_arrays("scale", name), scale.floor(self.values[:n].std(axis=0, ddof=1))
         places = models.places(grid)
@@ -140,13 +140,13 @@ def score_simulated_studies(
     """
     parts = [catalogue.load("classifiers", classifier) for classifier in classifiers]
     sets = tuple(dict.fromkeys(group_set for part in parts for group_set in getattr(part, "SETS", ())))
-    names, person = np.unique(np.asarray(people), return_inverse=True)
+    names, participant = np.unique(np.asarray(people), return_inverse=True)
     decided = np.zeros((len(labellings), len(sizes), len(sizes[0]), len(parts), len(names)))
     true = np.full((len(labellings), len(names)), -1)
     for split in splits:
         fold = SimulatedFold(everyone, Split(**split), name, columns=columns, keep=keep, grid=grid, sets=sets)
         for study, labels in enumerate(labellings):
-            true[study, person[fold.test]] = labels[fold.test]
+            true[study, participant[fold.test]] = labels[fold.test]
             for pattern, shift in enumerate(shifts[study]):
                 difference = fold.planted(labels, shift)
                 for size, d in enumerate(sizes[pattern]):
@@ -154,7 +154,7 @@ def score_simulated_studies(
                     for at, part in enumerate(parts):
                         decisions = part.decision_function(products, labels[fold.train].astype(int)[None])[0]
                         np.add.at(
-                            decided[study, pattern, size, at], person[fold.test], decisions[:, 1] - decisions[:, 0]
+                            decided[study, pattern, size, at], participant[fold.test], decisions[:, 1] - decisions[:, 0]
                         )
     right = (decided > 0) == (true == 1)[:, None, None, None]
     shares = [np.where((true == label)[:, None, None, None], right, np.nan) for label in (0, 1)]

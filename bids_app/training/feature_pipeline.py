@@ -85,7 +85,7 @@ class FeaturePipeline:
 
     def distances(self, samples: Samples) -> NDArray[np.float64]:
         """Return the distance of each sample from the training samples: the mean squared z over voxels, (samples,)."""
-        rows = [self.transform(samples.select(slice(person, person + 1))) for person in range(len(samples))]
+        rows = [self.transform(samples.select(slice(row, row + 1))) for row in range(len(samples))]
         return np.array([np.square(features, dtype=np.float64).mean() for features in rows])
 
     def to_volumes(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -97,7 +97,7 @@ def _average_samples(
     folders: Sequence[Path], about: list[Any], cell: str, method: str, index: int, name: str
 ) -> MeanHeatmap | None:
     sums: dict[bool, Any] = {True: 0.0, False: 0.0}
-    calls, people, checks, of_folds = {True: 0, False: 0}, set(), [], []
+    calls, participants, checks, of_folds = {True: 0, False: 0}, set(), [], []
     for (maps, table), metadata in zip(_class_heatmaps(folders, method, index, name), about, strict=True):
         before = sums[True] + sums[False]
         for heatmap, right in zip(maps, table["predicted"] == name, strict=True):
@@ -105,13 +105,13 @@ def _average_samples(
             calls[right] += 1
         of_folds += [_float32((sums[True] + sums[False] - before) / len(table))] if len(table) else []
         checks += [metadata["checks"][row][index] for row in table.index]
-        people |= set(table["participant_id"])
+        participants |= set(table["participant_id"])
     if not sum(calls.values()):  # the folds of a --folds-file may hold out no participant of a class
         return None
     by_outcome = {right: _float32(sums[right] / calls[right]) if calls[right] else None for right in (True, False)}
     values = _float32((sums[True] + sums[False]) / sum(calls.values()))
     return MeanHeatmap(
-        *(cell, method, name, len(people), _unit(about[0]), about[0]["sign"], values, tuple(of_folds)),
+        *(cell, method, name, len(participants), _unit(about[0]), about[0]["sign"], values, tuple(of_folds)),
         right=by_outcome[True],
         wrong=by_outcome[False],
         calls=(calls[True], calls[False]),

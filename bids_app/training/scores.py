@@ -30,29 +30,31 @@ def score_table(predictions: pd.DataFrame, classes: Sequence[str], *, seed: int 
     """
     rows = []
     for (cell, repeat), part in predictions.groupby(["cell", "repeat"], sort=False):
-        people = average_sessions(part, classes)
-        true = np.array([list(classes).index(name) for name in people["true"]])
-        predicted = np.array([list(classes).index(name) for name in people["predicted"]])
+        participants = average_sessions(part, classes)
+        true = np.array([list(classes).index(name) for name in participants["true"]])
+        predicted = np.array([list(classes).index(name) for name in participants["predicted"]])
         missing = [name for index, name in enumerate(classes) if not (true == index).any()]
         if missing:
             raise DataError(
                 f"{cell}: no participant of class {', '.join(missing)} was held out, so no score can be computed"
             )
-        probability = people[[f"probability_{name}" for name in classes]].to_numpy(float)
+        probability = participants[[f"probability_{name}" for name in classes]].to_numpy(float)
         counts = [
             (int((predicted[true == index] == index).sum()), int((true == index).sum()))
             for index in range(len(classes))
         ]
-        row: dict[str, Any] = {"cell": cell, "repeat": repeat, "n": len(people)} | _with_bounds(
+        row: dict[str, Any] = {"cell": cell, "repeat": repeat, "n": len(participants)} | _with_bounds(
             "balanced_accuracy", *balanced_accuracy_interval(counts)
         )
         hits = sum(right for right, _ in counts)
-        row |= _with_bounds("accuracy", hits / len(people), wilson_interval(hits, len(people)))
+        row |= _with_bounds("accuracy", hits / len(participants), wilson_interval(hits, len(participants)))
         if len(classes) == 2:
             for name, (right, n) in zip(("specificity", "sensitivity"), counts, strict=True):
                 row |= _with_bounds(name, right / n, wilson_interval(right, n))
         weights = bootstrap_weights(true, np.random.default_rng(_seed(seed, str(cell), str(repeat))))
-        row |= _with_bounds("auroc", *auroc_interval(true, probability, people["fold"].to_numpy(), weights=weights))
+        row |= _with_bounds(
+            "auroc", *auroc_interval(true, probability, participants["fold"].to_numpy(), weights=weights)
+        )
         for name, (value, bounds) in calibration.score_probabilities(true, probability, weights).items():
             row |= _with_bounds(name, value, bounds)
         rows.append(check_consistency(row, counts))
@@ -181,9 +183,9 @@ def check_consistency(row: dict[str, Any], counts: Sequence[tuple[int, int]]) ->
 
 def class_codes(predictions: pd.DataFrame, classes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the codes of the true and predicted classes, (participants,) each, of one cell and repeat."""
-    people = average_sessions(predictions, classes)
+    participants = average_sessions(predictions, classes)
     true, predicted = (
-        np.array([list(classes).index(name) for name in people[column]]) for column in ("true", "predicted")
+        np.array([list(classes).index(name) for name in participants[column]]) for column in ("true", "predicted")
     )
     return true, predicted
 
