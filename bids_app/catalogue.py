@@ -15,9 +15,9 @@ PACKAGE = Path(__file__).parent
 
 
 def names(kind: str) -> list[str]:
-    """The parts of a kind, sorted: its files, and in place of a file that declares VARIANTS their names.
+    """The parts of a kind, sorted: its files, with a file that declares VARIANTS replaced by their names.
 
-    A file that begins with an underscore holds what several parts share.
+    A file that begins with an underscore is shared by several parts.
     """
     return sorted(_files(kind))
 
@@ -74,7 +74,7 @@ def load(kind: str, name: str) -> ModuleType:
 
 
 def _variant(kind: str, name: str, module: ModuleType) -> ModuleType:
-    """A copy of a module that stands for one of its variants."""
+    """A copy of a module that represents one of its variants."""
     variant = ModuleType(f"bids_app.{kind}.{name}", docstring(kind, name))
     values = {key: value for key, value in module.VARIANTS[name].items() if key != "summary"}
     build = functools.partial(module.build, name=name, **values)

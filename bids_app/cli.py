@@ -17,7 +17,7 @@ ALONE = {"--write-config"}  # these work without a data set
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that raises UsageError (exit 64) in place of exiting with 2."""
+    """argparse that raises UsageError (exit 64) instead of exiting with 2."""
 
     def error(self, message: str) -> NoReturn:
         """Raise with the error and a pointer to --help."""
@@ -25,7 +25,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Describe(argparse.Action):
-    """Prints the parser's Boutiques descriptor and stops, wherever it stands, as --version does."""
+    """Prints the parser's Boutiques descriptor and stops, wherever it is given, as --version does."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         """Never returns."""

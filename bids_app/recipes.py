@@ -74,7 +74,7 @@ def _flatten(
 
 
 def _rename(table: Mapping[str, Any], file: str, former: Mapping[str, str]) -> dict[str, Any]:
-    """The table with today's names in place of former ones."""
+    """The table with former names replaced by current ones."""
     if twice := [key for key in table if former.get(key) in table]:
         raise UsageError(f"{file}: {twice[0]} is a former name of {former[twice[0]]}; give one of them")
     return {former.get(key, key): value for key, value in table.items()}

@@ -128,7 +128,7 @@ def node_context(fullname: str) -> dict[str, Any]:
 
 
 def private_paths(settings: Settings) -> list[tuple[str, str]]:
-    """Folders of this machine and what stands for them in a file that may be shared, the longest first."""
+    """Local folders and their replacements in a file that may be shared, the longest first."""
     names = {"BIDS_DIR": settings.bids_dir, "OUT_DIR": settings.output_dir, "WORK_DIR": settings.work_dir}
     names |= {"PYTHON": Path(sys.prefix), "PELLUCID": Path(__file__).parents[1], "~": Path.home()}
     pairs = [(str(path), name) for name, path in names.items() if path != Path("/")]  # a home in a container
@@ -136,7 +136,7 @@ def private_paths(settings: Settings) -> list[tuple[str, str]]:
 
 
 def anonymise(text: str, paths: list[tuple[str, str]]) -> str:
-    """The text with the names of `private_paths` in place of the folders; /data is not part of /database."""
+    """The text with folders replaced by the names in `private_paths`; /data is not part of /database."""
     for path, name in paths:
         text = re.sub(rf"{re.escape(path)}(?![\w-])", name, text)
     return text

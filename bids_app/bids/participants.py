@@ -58,7 +58,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def strings(path: Path) -> pd.DataFrame:
-    """Read the table as it stands, spaces round values and names stripped."""
+    """Read the table unchanged, except that spaces around values and names are stripped."""
     try:
         frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig", quoting=3)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:

@@ -89,7 +89,7 @@ def leave_site_out(
 def hold_out(
     classes: Sequence[str], groups: Sequence[str] | None = None, *, share: float, repeats: int, seed: int
 ) -> list[Split]:
-    """Hold out about `share` (0 to 1) of every class, sampled anew in each of `repeats`; a repeat has one fold.
+    """Hold out about `share` (0 to 1) of every class, sampled independently in each of `repeats`; one fold per repeat.
 
     Groups (default: every row its own) are whole, and every class is on both sides. Raises UsageError for another
     share or one class, DataError where a class has too few groups.

@@ -1,4 +1,4 @@
-"""Statistical power by simulation: the share of planted differences detected, by size, and the size at 80 % power."""
+"""Statistical power by simulation: the share of simulated differences detected, by size, and the size at 80 % power."""
 
 from collections.abc import Mapping, Sequence
 

@@ -34,7 +34,7 @@ class Jitted(Generic[P, R]):
         except RuntimeError as error:
             if "cannot cache" not in str(error):
                 raise
-            # numba found no folder to write to (a read-only image): compiled anew in each process
+            # numba found no folder to write to (a read-only image): compiled again in each process
             compiled = numba.njit(nogil=True, fastmath=self.fastmath)(self.loops)
         return compiled
 

@@ -20,7 +20,7 @@ SCALING = "raw"
 SMOOTHING_MM = 6.0
 ADJUST_FOR = ()
 ATLASES = ("aal", "harvard_oxford")
-FITTED = True  # at the group level, so that OUT_DIR holds series in place of maps
+FITTED = True  # at the group level, so that OUT_DIR has series instead of maps
 
 Array = NDArray[np.float32]
 

@@ -11,7 +11,7 @@ TABLE = re.compile(r"(?<=<!-- parts: )(?P<kind>\w+)(?P<open> -->\n).*?(?=<!-- en
 
 
 def write_tables(text: str) -> str:
-    """The Markdown text with every table between its two comments written anew."""
+    """The Markdown text with every table between its two comments regenerated."""
     return TABLE.sub(lambda match: match["kind"] + match["open"] + "\n" + format_table(match["kind"]) + "\n", text)
 
 

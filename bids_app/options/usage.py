@@ -24,7 +24,7 @@ PRINTED = {
 
 
 def write_tables(text: str) -> str:
-    """The Markdown text with every table between its two comments written anew."""
+    """The Markdown text with every table between its two comments regenerated."""
     return TABLE.sub(lambda match: match["topic"] + match["open"] + "\n" + format_table(match["topic"]) + "\n", text)
 
 

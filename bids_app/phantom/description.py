@@ -81,7 +81,7 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 
 
 def describe(folder: Path, truth: Mapping[str, object], *, base: str | None) -> None:
-    """Write dataset_description.json, README and sourcedata/phantom.json; `base` names the data set planted in."""
+    """Write dataset_description.json, README and sourcedata/phantom.json; `base`: the name of the source data set."""
     name = f"Phantom with {truth['region']} planted" + (f" in {base}" if base else "")
     description = {
         "Name": name,

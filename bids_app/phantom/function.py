@@ -45,7 +45,7 @@ class Function:
     """Tissues (3, X, Y, Z) in the order of TISSUES, 0 outside the brain, with their affine; labels and theirs.
 
     labels (X, Y, Z) number the parcels from 0 and are continued beyond them; network: of each parcel, and last that of
-    the region in which the effect is planted, which is a parcel of its own.
+    the region with the effect, which is a separate parcel.
     """
 
     tissues: Array

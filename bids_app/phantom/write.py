@@ -14,7 +14,7 @@ from bids_app.phantom.bold import Plan
 MIN_PEOPLE = 4
 FINEST_MM, COARSEST_MM = 0.7, 6.0
 FINEST_BOLD_MM = 3.0
-SHRINKAGE = 0.3  # where nothing else is planted
+SHRINKAGE = 0.3  # if there is no other effect
 MAX_FACTOR = 10
 TR_S = (0.2, 5.0)
 
@@ -40,7 +40,7 @@ def write(
     The region is named as in the atlas; resolution in mm. With `base`, a BIDS folder, the participants are all of those
     with a T1w image there, half of whom become patients; `people` and `resolution` are ignored.
     With `bold`, a number, all have a resting-state run too, in which the patients' region differs by that much in
-    `bold_effect` (see fluctuations.effect_shares), and `effect` is 0 unless given, in place of 0.3; `tr` in s.
+    `bold_effect` (see fluctuations.effect_shares), and `effect` is 0 unless given, instead of 0.3; `tr` in s.
     `derivatives` is a folder for derivatives in fMRIPrep's layout.
     The same arguments give the same files; another effect gives the same participants, except for the patients' region.
     Everything is checked before anything is written, and the folder appears only when it is complete.
@@ -145,7 +145,7 @@ def _check_plan(plan: Plan) -> None:
 
 
 def _check_tree(tree: Path, out: Path) -> None:
-    """Raise CannotWriteError unless `tree` is free, and not `out` or round it."""
+    """Raise CannotWriteError unless `tree` is free, and neither `out` nor a parent of it."""
     _check_folder(tree, None)
     if out.resolve().is_relative_to(tree.resolve()):
         raise CannotWriteError(
@@ -166,7 +166,7 @@ def _stage_derivatives(tree: Path | None, out: Path, folder: Path) -> Iterator[P
 
 
 def _check_folder(out: Path, base: Path | None) -> None:
-    """Raise CannotWriteError unless `out` is free, and outside of the data set that it is made from."""
+    """Raise CannotWriteError unless `out` is free, and outside the data set that it is based on."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CannotWriteError(f"{out} already exists and is not an empty folder; choose another name or remove it")
     if base and out.resolve().is_relative_to(base.resolve()):

@@ -1,4 +1,4 @@
-"""The ranges of a model's training sample, which identify nobody, and whether a participant lies outside them."""
+"""The ranges of a model's training sample, which identify no participant, and whether a participant is outside them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ def compute_ranges(people: pd.DataFrame, distances: Sequence[float]) -> dict[str
     """Return the ranges of participants (one row each, or one per session), as far as they are known.
 
     `people`: counts by class; `age`: lowest and highest, in years; `scanner`: names; `map`: the largest distance
-    (`FeaturePipeline.distances`) of held-out participants, rounded up to two digits so that it identifies nobody.
+    (`FeaturePipeline.distances`) of held-out participants, rounded up to two digits to identify no participant.
     """
     counts = people.groupby("class")["participant_id"].nunique()
     ranges: dict[str, Any] = {"people": {str(name): int(n) for name, n in counts.items()}}

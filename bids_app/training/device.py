@@ -11,7 +11,7 @@ CONTIGUOUS = torch.contiguous_format
 
 
 def resolve_device(device: str) -> str:
-    """Return cpu or cuda in place of auto. Raises UsageError when cuda is requested and unavailable."""
+    """Return cpu or cuda instead of auto. Raises UsageError when cuda is requested and unavailable."""
     available = torch.cuda.is_available()
     if device.startswith("cuda") and not available:
         raise UsageError("--device cuda: torch sees no CUDA device here; use --device cpu or auto")
