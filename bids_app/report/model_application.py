@@ -27,7 +27,7 @@ IN_TRAINING = (
 
 @dataclass(frozen=True)
 class AppliedModel:
-    """What is known of a model from its training.
+    """Facts about a model from its training.
 
     `verdict` and whether it is a claim; the number of fold models and of training participants; `prevalence`: the
     share of each class among them; `unknown`: which of age and scanner could not be compared here.
