@@ -71,7 +71,7 @@ def test_selection_accepts_labels_with_and_without_prefix(root):
 
 
 def test_unknown_participants_are_named_with_those_available(root):
-    with pytest.raises(NothingSelectedError, match=r"not in the data set: 1, 99\. It has: 01, 02, 10"):
+    with pytest.raises(NothingSelectedError, match=r"not in the data set: 1 \(01\?\), 99\. It has: 01, 02, 10"):
         select(open_dataset(root), ["01", "sub-99", "1"])
 
 

@@ -28,7 +28,7 @@ def test_values_are_strings_or_na_and_the_index_has_no_sub_prefix(table):
     frame = table("participant_id\tgroup\tscore\nsub-01\tHC \t01\n02\tn/a\t\nsub-NA\tNA\t1.50\n")
     assert list(frame.index) == ["01", "02", "NA"]
     assert frame.index.name == "participant_id"
-    assert plain(frame["group"]) == ["HC", None, "NA"]
+    assert plain(frame["group"]) == ["HC", None, None]
     assert plain(frame["score"]) == ["01", None, "1.50"]
 
 
@@ -70,8 +70,8 @@ def test_standard_column_name_wins_over_a_synonym(table):
         ("participant_id\tgroup\nsub-01\ta\n01\tb\n02\ta\n", "more than once: 01"),
         ("participant_id\tgroup\nsub-01\ta\nn/a\tb\n", "no participant_id in line 3"),
         ("participant_id\tgroup\tgroup \n01\ta\tb\n", "columns with the same name: group"),
-        ("participant_id\tgroup\n01\ta\tb\tc\n02\ta\n03\ta\tb\tc\td\te\n", "not a table"),
-        ("", "not a table"),
+        ("participant_id\tgroup\n01\ta\tb\tc\n02\ta\n03\ta\tb\tc\td\te\n", "line 2, has 4 values, but the header has 2"),
+        ("", "participants.tsv is empty"),
     ],
 )
 def test_unusable_tables_are_refused(table, text, message):

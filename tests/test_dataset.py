@@ -393,5 +393,5 @@ class TestExclusions:
     def test_table_without_participant_id_is_refused(self, tmp_path):
         file = tmp_path / "out.tsv"
         file.write_text("subject\na\n")
-        with pytest.raises(DataError, match="no column participant_id; it has subject"):
+        with pytest.raises(DataError, match="no participant_id column; it has: subject"):
             exclusions.read(file)

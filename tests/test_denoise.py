@@ -274,5 +274,5 @@ def test_confounds_tables_with_missing_columns_or_invalid_content_are_refused(ta
     with pytest.raises(DataError, match="cannot be used for --denoise simple"):
         choose("simple", table)
     table.write_text("trans_x\tcsf\n1.0\tlots\n")
-    with pytest.raises(DataError, match="cannot be read as a confounds table"):
+    with pytest.raises(DataError, match="line 2: csf is 'lots', which is neither a number nor n/a"):
         choose("none", table)

@@ -91,15 +91,15 @@ def test_studies_without_sample_size_are_assumed_to_have_20_participants(tmp_pat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "has no readable coordinates"),
+        ("", "is empty"),
         ("x\ty\tz\n", "has no coordinates"),
         ("x\ty\n1\t2\n", "has no column z; its columns: x, y"),
         ("x,y,z\n1,2,3\n", "has no column x, y, z"),
         ("x\ty\tz\n1\t2\t3\n1\tleft\t3\n", "coordinate 2: y is 'left', which is not a number"),
         ("x\ty\tz\n1\t\t3\n", "coordinate 1: y is '', which is not a number"),
         ("x\ty\tz\n1\tinf\t3\n", "y is 'inf'"),
-        ("x\ty\tz\n1\t2\t3\t4\n", "more values than the header"),
-        ("x\ty\tz\tX\n1\t2\t3\t4\n", "there are two columns x"),
+        ("x\ty\tz\n1\t2\t3\t4\n", "line 2, has 4 values, but the header has 3"),
+        ("x\ty\tz\tX\n1\t2\t3\t4\n", "several columns with the same name: x"),
         ("x\ty\tz\n1\t2\t300\n", "more than 150 mm from the origin"),
         ("x\ty\tz\tn\n1\t2\t3\tmany\n", "n is 'many'"),
         ("x\ty\tz\tn\n1\t2\t3\t0\n", "n must be the number of participants of a study, not 0"),

@@ -287,9 +287,9 @@ class TestFile:
         with pytest.raises(MissingInputError, match="there is no file"):
             folds_file.read_folds(tmp_path / "none.tsv", samples, samples["participant_id"].tolist())
         (tmp_path / "image.tsv").write_bytes(b"\x1f\x8b\xff\xfe")
-        with pytest.raises(DataError, match="not a table"):
+        with pytest.raises(DataError, match="line 1, is not UTF-8 text"):
             folds_file.read_folds(tmp_path / "image.tsv", samples, samples["participant_id"].tolist())
         head = "participant_id\trepeat\tfold\trole\n"
-        (tmp_path / "tabs.tsv").write_text(head + "01\t1\t1\ttrain\t\n02\t1\t1\ttest\t\n")
-        with pytest.raises(DataError, match="more values than its header"):
+        (tmp_path / "tabs.tsv").write_text(head + "1\t01\t1\t1\ttrain\n2\t02\t1\t1\ttest\n")
+        with pytest.raises(DataError, match="line 2, has 5 values, but the header has 4.*row.names"):
             folds_file.read_folds(tmp_path / "tabs.tsv", samples, samples["participant_id"].tolist())

@@ -231,7 +231,7 @@ def test_conflicting_values_are_refused(joined, ours, theirs, message):
             r"more than once: sub-1 ses-2\. Keep one row for each\.$",
         ),
         ("participant_id\tdx\tdx \n01\ta\tb\n", "columns with the same name: dx"),
-        ("", "not a table"),
+        ("", "is empty"),
     ],
 )
 def test_unusable_phenotype_tables_are_refused(joined, text, message):

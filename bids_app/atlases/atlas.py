@@ -10,6 +10,7 @@ import json
 import re
 import tomllib
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import nibabel
 import numpy as np
 
 from bids_app.atlases.templates import locate_package_file, open_image
+from bids_app.bids import tables
 from bids_app.errors import DataError, MissingInputError, UsageError
 
 UNKNOWN_SPACE = "unknown"
@@ -220,14 +222,21 @@ def _reorient(labels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def _read_names(table: Path, *, delimiter: str, volumes: bool) -> dict[int, str]:
     """Names by label, from a table with the columns index and name; one of `volumes` may count them from 0."""
-    with table.open(encoding="utf-8-sig", newline="") as lines:
-        rows = list(csv.DictReader(lines, delimiter=delimiter))
+    if delimiter == "\t":
+        rows = tables.read_cells(table).to_dict("records")
+    else:
+        with table.open(encoding="utf-8-sig", newline="") as lines:
+            rows = list(csv.DictReader(lines, delimiter=delimiter))
     try:
-        names_by_label = {int(float(row["index"])): row["name"].strip() for row in rows}
-    except (KeyError, ValueError, AttributeError, TypeError):
+        regions = [(int(float(row["index"])), row["name"].strip()) for row in rows]
+    except (KeyError, ValueError, OverflowError, AttributeError, TypeError):
         raise DataError(
             f"{table.name} is not a table of regions: the columns index (a number) and name are required"
         ) from None
+    names_by_label = dict(regions)
+    if len(names_by_label) < len(regions):
+        twice = next(index for index, count in Counter(index for index, _ in regions).items() if count > 1)
+        raise DataError(f"{table.name} names region {twice} twice: keep one of the rows")
     return (
         {index + 1: name for index, name in names_by_label.items()}
         if volumes and 0 in names_by_label

@@ -1,39 +1,52 @@
-"""--exclude FILE: participants or sessions to exclude, and why."""
+"""--exclude FILE: participants, or sessions of participants, who are left out and why."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from bids_app.errors import DataError, MissingInputError
+from bids_app.bids import tables
+from bids_app.bids.matching import describe_unmatched
+from bids_app.errors import DataError
 
 Exclusions = Mapping[tuple[str, str | None], str]
+WHOLE = "n/a"  # in place of a session: all of them
 
 
 def read(path: Path | None) -> Exclusions:
     """Reason by participant and session, labels without "sub-" and "ses-"; session None: all sessions.
 
-    A tab-separated table: participant_id, and optionally session_id (n/a: all of them) and reason. Raises
-    MissingInputError without the file, DataError without the column or for a line without participant.
+    A table separated by tabs: participant_id, and if wanted session_id (n/a: all of them) and reason. Raises
+    MissingInputError without the file, DataError without the column or without a participant in a line.
     """
     if path is None:
         return {}
-    if not path.is_file():
-        raise MissingInputError(f"--exclude: there is no file {path}")
-    import pandas as pd  # takes a fifth of a second, and most runs have no exclusions
-
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, na_values=["n/a", ""])
-    if "participant_id" not in table:
-        raise DataError(f"--exclude {path.name} has no column participant_id; it has {', '.join(table.columns)}")
-    if table["participant_id"].isna().any():
-        raise DataError(f"--exclude {path.name} has a row without participant_id")
-    table = table.reindex(columns=["participant_id", "session_id", "reason"]).astype(object)
+    title = f"--exclude {path.name}"
+    table = tables.read_values(path, title)
+    tables.check_key(table, "participant_id", title)
+    columns = ["participant_id", "session_id", "reason"]
+    rows = table.reindex(columns=columns).astype(object).fillna("").itertuples(index=False)
     return {
-        (participant.removeprefix("sub-"), None if pd.isna(session) else session.removeprefix("ses-")): (
-            "listed" if pd.isna(reason) else reason
-        )
-        for participant, session, reason in table.itertuples(index=False)
+        (participant.removeprefix("sub-"), session.removeprefix("ses-") or None): reason or "listed"
+        for participant, session, reason in rows
     }
 
 
-def reason(exclusions: Exclusions, person: str, session: str | None) -> str | None:
-    """The reason for excluding this session, or None."""
-    return exclusions.get((person, None)) or exclusions.get((person, session))
+def check_exclusions(excluded: Exclusions, sessions: Mapping[str, Collection[str]]) -> None:
+    """Raise DataError where an exclusion names a participant or a session that is not among `sessions`.
+
+    sessions: session labels (without "ses-") by participant (without "sub-").
+    """
+    unmatched = [describe_unmatched((participant for participant, _ in excluded), sessions)]
+    for participant, session in excluded:
+        if session is not None and participant in sessions:
+            odd = describe_unmatched([session], sessions[participant], prefix="ses-")
+            unmatched += [f"session {odd} of {participant}"] if odd else []
+    if named := ", ".join(filter(None, unmatched)):
+        raise DataError(
+            f"--exclude lists {named}, not in this data set, and would not exclude them: correct the list, or continue "
+            "with --allow-unmatched-exclusions."
+        )
+
+
+def reason(exclusions: Exclusions, participant: str, session: str | None) -> str | None:
+    """Why this session is left out, or None."""
+    return exclusions.get((participant, None)) or exclusions.get((participant, session))

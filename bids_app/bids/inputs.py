@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bids_app.bids.matching import describe_unmatched
 from bids_app.bids.names import BidsFile, session_name
 from bids_app.errors import DataError, NotBidsError, NothingSelectedError, UsageError
 
@@ -107,11 +108,11 @@ def select(dataset: Dataset, labels: Iterable[str]) -> tuple[str, ...]:
     requested = {label.removeprefix("sub-") for label in labels}
     if not requested:
         return dataset.participants
-    if unknown := sorted(requested - set(dataset.participants)):
+    if unknown := describe_unmatched(requested, dataset.participants):
         participants = dataset.participants
         shown = ", ".join(participants[:10]) + (f", ... ({len(participants)} in all)" if len(participants) > 10 else "")
         raise NothingSelectedError(
-            f"--participant-label: participants not in the data set: {', '.join(unknown)}. It has: {shown}."
+            f"--participant-label: participants not in the data set: {unknown}. It has: {shown}."
         )
     return tuple(label for label in dataset.participants if label in requested)
 
@@ -147,17 +148,22 @@ def list_names(folder: Path) -> list[str]:
         raise DataError(f"{folder} cannot be listed: check its permissions.") from error
 
 
+def session_labels(root: Path, participant: str) -> list[str]:
+    """The sessions of a participant that have a folder, without "ses-"."""
+    names = list_names(root / session_name(participant, None))
+    return [name.removeprefix("ses-") for name in names if name.startswith("ses-")]
+
+
 def session_folders(
     root: Path, participant: str, sessions: Sequence[str], datatype: str
 ) -> list[tuple[str | None, Path]]:
     """Session and folder of a datatype, by name; the participant's own folder first, unless `sessions` are named."""
-    participant_folder = root / session_name(participant, None)
+    folder = root / session_name(participant, None)
     wanted = {session.removeprefix("ses-") for session in sessions}
-    folders: list[tuple[str | None, Path]] = [] if wanted else [(None, participant_folder / datatype)]
-    for name in list_names(participant_folder):
-        label = name.removeprefix("ses-")
-        if name.startswith("ses-") and (not wanted or label in wanted):
-            folders.append((label, participant_folder / name / datatype))
+    folders: list[tuple[str | None, Path]] = [] if wanted else [(None, folder / datatype)]
+    for label in session_labels(root, participant):
+        if not wanted or label in wanted:
+            folders.append((label, folder / f"ses-{label}" / datatype))
     return folders
 
 

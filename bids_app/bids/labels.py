@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bids_app.bids import annex, participants
+from bids_app.bids import annex, participants, tables
 from bids_app.bids.participants import SYNONYMS, WRITTEN, as_text
 from bids_app.errors import DataError, MissingInputError, UsageError
 
@@ -138,15 +138,9 @@ def _phenotype(path: Path) -> pd.DataFrame:
 
 
 def _table(path: Path, key: str) -> pd.DataFrame:
-    """Read a table of tab-separated text in which every non-empty line has the key."""
-    table = participants.strings(path).dropna(how="all")
-    if key not in table:
-        columns = ", ".join(map(str, table))
-        if len(table.columns) == 1 and re.search("[,;]", columns):
-            raise DataError(f"{path.name} is separated by commas or semicolons (CSV): save it as TSV (tab-separated).")
-        raise DataError(f"{path.name} has no {key} column; it has: {columns}. Rename the corresponding column.")
-    if rows := [str(row + 2) for row in table.index[table[key].isna()]]:
-        raise DataError(f"{path.name} has no {key} in line {', '.join(rows)}: fill in or delete it.")
+    """Read a table of tab-separated text in which every line that is not empty has the key."""
+    table = tables.read_values(path)
+    tables.check_key(table, key, path.name)
     return table
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bids_app.bids import tables
 from bids_app.errors import DataError, MissingInputError, UsageError
 
 log = logging.getLogger("pellucid")
@@ -28,7 +29,6 @@ WRITTEN = "_as_written"
 MAX_CLASSES = 10
 
 _SEXES = {"f": "F", "female": "F", "woman": "F", "m": "M", "male": "M", "man": "M"}
-_MISSING = ("", "n/a", "N/A", "nan", "NaN")
 _AGE = re.compile(r"[<>]?\s*(\d+(?:\.\d+)?)\s*(?:\+|y|yrs?|years?)?", re.IGNORECASE)
 
 
@@ -43,35 +43,16 @@ def read(path: Path) -> pd.DataFrame:
         raise MissingInputError(
             f"{path.name} is not in {path.parent}: the group level reads the classes of participants from it."
         )
-    frame = strings(path)
+    frame = tables.read_values(path)
     if "participant_id" not in frame:
         columns = ", ".join(map(str, frame))
         raise DataError(f"{path.name} has no participant_id column; it has: {columns}. Is it tab-separated?")
-    frame = frame.dropna(how="all")
-    if rows := [int(row) + 2 for row in frame.index[frame["participant_id"].isna()]]:
-        raise DataError(f"{path.name} has no participant_id in line {', '.join(map(str, rows))}: fill in or delete it.")
+    tables.check_key(frame, "participant_id", path.name)
     labels = frame.pop("participant_id").str.removeprefix("sub-")
     if twice := sorted(set(labels[labels.duplicated()])):
         raise DataError(f"{path.name} lists participants more than once: {', '.join(twice)}. Keep one row for each.")
     frame.index = pd.Index(labels.astype(object), name="participant_id")
     return with_synonyms(frame)
-
-
-def strings(path: Path) -> pd.DataFrame:
-    """Read the table unchanged, except that spaces around values and names are stripped."""
-    try:
-        frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig", quoting=3)
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path.name} is not a table of tab-separated UTF-8 text: {error}") from error
-    frame.columns = pd.Index([str(column).strip() for column in frame.columns])
-    if twice := sorted(set(frame.columns[frame.columns.duplicated()])):
-        raise DataError(
-            f"{path.name} has several columns with the same name: {', '.join(twice)}. Rename or delete one of them."
-        )
-    for column in frame:
-        values = frame[column].astype("string").str.strip()
-        frame[column] = values.mask(values.isin(_MISSING))
-    return frame
 
 
 def with_synonyms(frame: pd.DataFrame) -> pd.DataFrame:

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bids_app.bids import tables
 from bids_app.errors import DataError
 from bids_app.regions.ale import Study
 
+OPTION = "--reference-map"
 SUFFIXES = (".tsv", ".json")
 AXES = ["x", "y", "z"]
 DEFAULT_PEOPLE = 20  # sample size of a study without one: the width is 9.2 mm (10.0 with 10 participants, 8.8 with 40)
@@ -31,15 +33,18 @@ def read_foci(path: Path) -> tuple[list[Study], str]:
     and space. Raises DataError for unusable content.
     """
     try:
-        table = _read_json(path) if path.suffix.lower() == ".json" else _read_tsv(path)
+        table = _read_json(path) if path.suffix.lower() == ".json" else tables.read_cells(path, f"{OPTION} {path.name}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise DataError(f"--reference-map {path.name} has no readable coordinates ({reason})") from error
+        raise DataError(f"{OPTION} {path.name} has no readable coordinates ({reason})") from error
+    table = table.rename(columns=str.lower).reset_index(drop=True)
+    if twice := sorted(set(table.columns[table.columns.duplicated()])):
+        raise DataError(f"{OPTION} {path.name} has several columns with the same name: {', '.join(twice)}")
     if missing := [axis for axis in AXES if axis not in table]:
         has = ", ".join(map(str, table.columns)) or "none"
-        raise DataError(f"--reference-map {path.name} has no column {', '.join(missing)}; its columns: {has}")
+        raise DataError(f"{OPTION} {path.name} has no column {', '.join(missing)}; its columns: {has}")
     if table.empty:
-        raise DataError(f"--reference-map {path.name} has no coordinates")
+        raise DataError(f"{OPTION} {path.name} has no coordinates")
     return _group_studies(table, path.name)
 
 
@@ -48,21 +53,21 @@ def _group_studies(table: pd.DataFrame, name: str) -> tuple[list[Study], str]:
     foci = np.column_stack([_numbers(table[axis], axis, name) for axis in AXES])
     if np.abs(foci).max() > MAX_DISTANCE_MM:
         raise DataError(
-            f"--reference-map {name}: a coordinate is more than {MAX_DISTANCE_MM:.0f} mm from the origin; "
+            f"{OPTION} {name}: a coordinate is more than {MAX_DISTANCE_MM:.0f} mm from the origin; "
             "coordinates must be in mm (MNI)"
         )
     for space in table["space"].unique() if "space" in table else ():
         if space not in ("", "n/a") and not str(space).upper().startswith("MNI"):
-            raise DataError(f"--reference-map {name} has coordinates in {space}; convert them to MNI space first")
+            raise DataError(f"{OPTION} {name} has coordinates in {space}; convert them to MNI space first")
     of_study = table["study"] if "study" in table else table.index.astype(str)
     if (of_study == "").any():
-        raise DataError(f"--reference-map {name} has a row without study")
-    sample_sizes = _people_per_line(table, name)
+        raise DataError(f"{OPTION} {name} has a row without study")
+    people = _people_per_line(table, name)
     studies, silent = [], 0
     for study, rows in table.groupby(of_study, sort=False).indices.items():
         sizes = np.unique(sample_sizes[rows])
         if len(sizes) > 1:
-            raise DataError(f"--reference-map {name}: study {study} has several values of n")
+            raise DataError(f"{OPTION} {name}: study {study} has several values of n")
         silent += bool(np.isnan(sizes[0]))
         studies.append(Study(foci[rows], float(np.nan_to_num(sizes[0], nan=DEFAULT_PEOPLE))))
     assumed = f" ({DEFAULT_PEOPLE} participants assumed in {silent})" if silent else ""
@@ -76,12 +81,10 @@ def _people_per_line(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
     if "n" not in table:
         return sample_sizes
     said = ~table["n"].isin(["", "n/a"]).to_numpy()
-    sample_sizes[said] = _numbers(table["n"][said], "n", name)
-    if (sample_sizes < 1).any():
-        raise DataError(
-            f"--reference-map {name}: n must be the number of participants of a study, not {np.nanmin(sample_sizes):g}"
-        )
-    return sample_sizes
+    people[said] = _numbers(table["n"][said], "n", name)
+    if (people < 1).any():
+        raise DataError(f"{OPTION} {name}: n must be the number of participants of a study, not {np.nanmin(people):g}")
+    return people
 
 
 def _numbers(column: "pd.Series[Any]", title: str, name: str) -> NDArray[np.float64]:
@@ -90,21 +93,8 @@ def _numbers(column: "pd.Series[Any]", title: str, name: str) -> NDArray[np.floa
     if not np.isfinite(values).all():
         wrong = int((~np.isfinite(values)).argmax())
         line, value = column.index[wrong] + 1, column.iloc[wrong]
-        raise DataError(f"--reference-map {name}, coordinate {line}: {title} is {value!r}, which is not a number")
+        raise DataError(f"{OPTION} {name}, coordinate {line}: {title} is {value!r}, which is not a number")
     return values
-
-
-def _read_tsv(path: Path) -> pd.DataFrame:
-    """Read all columns as text, with lower-case names; empty lines are dropped."""
-    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig", quoting=3)
-    if not isinstance(table.index, pd.RangeIndex):
-        raise ValueError("some rows have more values than the header")
-    table.columns = table.columns.str.strip().str.lower()
-    if table.columns.has_duplicates:
-        raise ValueError(f"there are two columns {table.columns[table.columns.duplicated()][0]}")
-    for column in table:
-        table[column] = table[column].str.strip()
-    return table[(table != "").any(axis=1)].reset_index(drop=True)
 
 
 def _read_json(path: Path) -> pd.DataFrame:

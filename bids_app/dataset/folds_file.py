@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from bids_app.bids import tables
+from bids_app.bids.matching import describe_unmatched
 from bids_app.dataset.folds import Split, check_training
-from bids_app.errors import DataError, MissingInputError
+from bids_app.errors import DataError
 
 log = logging.getLogger("pellucid")
 
@@ -28,13 +30,10 @@ def read_folds(path: Path, samples: pd.DataFrame, groups: Sequence[str]) -> list
     """
     table, file = read_table(path, OPTION), f"{OPTION} {path.name}"
     participants = set(table["participant_id"])
-    if strange := participants - set(samples["participant_id"]):
-        log.warning(
-            "%s: ignoring %d of its %d participants, who are not in this analysis",
-            file,
-            len(strange),
-            len(participants),
-        )
+    if unmatched := participants - set(samples["participant_id"]):
+        named = describe_unmatched(unmatched, set(samples["participant_id"]))
+        counts = len(unmatched), len(participants)
+        log.warning("%s: ignoring %d of its %d participants, who are not in this analysis: %s", file, *counts, named)
     rows = list(zip(samples["participant_id"], _normalise_sessions(samples["session_id"]), strict=True))
     classes = samples["class"].tolist()
     splits = []
@@ -53,8 +52,6 @@ def read_table(path: Path, option: str) -> pd.DataFrame:
     """Read the table that an option names: participant_id and session_id ("n/a": all) without their prefixes, repeat
     and fold as numbers, role. Raises MissingInputError without the file, DataError for another format.
     """
-    if not path.is_file():
-        raise MissingInputError(f"{option}: there is no file {path}")
     file = f"{option} {path.name}"
     table = _read_strings(path, file)
     _check_values(table, file)
@@ -65,21 +62,11 @@ def read_table(path: Path, option: str) -> pd.DataFrame:
 
 def _read_strings(path: Path, file: str) -> pd.DataFrame:
     """Read the table as strings without spaces or prefixes, indexed by line of the file, with session_id added."""
-    try:
-        table = pd.read_csv(
-            path, sep="\t", dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig", quoting=3
-        )
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{file} is not a table of tab-separated UTF-8 text: {error}") from error
+    table = tables.read_cells(path, file)
     lacking = [column for column in COLUMNS if column not in table]
     if lacking:
         raise DataError(f"{file} has no column {', '.join(lacking)}; it has {', '.join(map(str, table))}")
-    if not isinstance(table.index, pd.RangeIndex):
-        raise DataError(f"{file} has rows with more values than its header; delete trailing tabs")
-    table.index += 2
-    table = table[(table != "").any(axis=1)].reindex(columns=[*COLUMNS, "session_id"], fill_value=NONE)
-    for column in table:
-        table[column] = table[column].str.strip()
+    table = table.reindex(columns=[*COLUMNS, "session_id"], fill_value=NONE)
     table["participant_id"] = table["participant_id"].str.removeprefix("sub-")
     table["session_id"] = _normalise_sessions(table["session_id"])
     return table

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.bids.matching import near_misses
 from bids_app.dataset import folds, folds_file
 from bids_app.errors import DataError
 
@@ -28,7 +29,14 @@ def eligible_models(
             f"{OPTION} {path.name} is not the list of the training participants of this model; provide the "
             "unchanged folds.tsv of the analysis that trained it"
         )
+    listed = set(table["participant_id"])
+    if near := near_misses(people, listed):
+        pairs = ", ".join(f"{label} ({other}?)" for label, other in near.items())
+        raise DataError(
+            f"{OPTION} {path.name} lists participants in another spelling, and their models could have been trained on "
+            f"them: {pairs}. Name the folders of the data set as in the list, or exclude these participants"
+        )
     train = table[table["role"] == "train"]
     members = {place: set(rows["participant_id"]) for place, rows in train.groupby(["repeat", "fold"])}
-    may = np.array([[participant not in members[place] for place in models] for participant in people], bool)
-    return may.reshape(len(people), len(models)), np.isin(people, sorted(set(table["participant_id"])))
+    may = np.array([[person not in members[place] for place in models] for person in people], bool)
+    return may.reshape(len(people), len(models)), np.isin(people, sorted(listed))

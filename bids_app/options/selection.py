@@ -44,6 +44,9 @@ class Select:
         "It applies at both levels; a `session_id` of n/a means all sessions",
         metavar="FILE",
     )
+    allow_unmatched_exclusions: bool = select(
+        False, "continue where a line of `--exclude` names no participant or session of the data set"
+    )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import itertools
 import pandas as pd
 
 from bids_app.bids import inputs, labels, participants
+from bids_app.bids.matching import list_some, near_misses
 from bids_app.dataset import folds, folds_file
 from bids_app.dataset.folds import Split
 from bids_app.errors import DataError, UsageError
@@ -29,6 +30,16 @@ def participant_table(dataset: inputs.Dataset, settings: Settings) -> pd.DataFra
     if settings.select.participant_label:
         table = table[table.index.isin(inputs.select(dataset, settings.select.participant_label))]
     return labels.with_sessions(table, dataset.root, phenotype=group.phenotype)
+
+
+def check_spellings(in_folders: set[str], in_table: set[str]) -> None:
+    """Raise DataError where the table spells participants in another way than the folders do."""
+    if near := near_misses(in_table, in_folders - in_table):
+        pairs = [f"{label} for sub-{folder}" for label, folder in near.items()]
+        raise DataError(
+            f"the table of participants spells participants in another way than their folders: {list_some(pairs)}. "
+            "Correct participant_id in the table; letters, zeros and case must agree."
+        )
 
 
 def label(settings: Settings) -> str | None:

@@ -11,12 +11,13 @@ import pandas as pd
 
 from bids_app import __version__, catalogue
 from bids_app.atlases import atlas
-from bids_app.bids import exclusions, inputs, outputs
+from bids_app.bids import inputs, labels, outputs, tables
 from bids_app.dataset import covariates, samples
 from bids_app.dataset.folds import Split
 from bids_app.errors import DataError, UsageError
 from bids_app.planning import available_maps, cohort, hyperparameters, pretrained_weights
 from bids_app.planning import ica as plan_ica
+from bids_app.planning.exclusions import read_exclusions
 from bids_app.settings import Settings, to_first_names
 
 LINEAR = "svm"
@@ -176,15 +177,22 @@ def collect_samples(
             raise DataError(
                 f"--covariates {name}: participants.tsv has no such column, or it has no value; columns: {there}"
             )
+    for column in dict.fromkeys([str(cohort.label(settings)), *known.values()]):
+        if column in frame:
+            tables.warn_of_codes(frame[column].xs(labels.WHOLE, level=1), f"participants.tsv, {column}")
+    images = available_maps.find_maps(settings, maps, set(people) if people else None)
+    cohort.check_spellings(
+        {*dataset.participants, *(participant for participant, _ in images)}, set(frame.index.unique(0))
+    )
     collected = samples.collect_samples(
         frame,
         labelled,
-        available_maps.find_maps(settings, maps, set(participants) if participants else None),
+        images,
         maps=maps,
         label=str(cohort.label(settings)),
         sessions=settings.group.sessions,
         covariates=known,
-        excluded=exclusions.read(settings.select.exclude),
+        excluded=read_exclusions(dataset, settings, described=[*images, *frame.index]),
         needed=needed,
         max_mean_fd=settings.group.max_mean_fd,
         min_minutes=settings.group.min_minutes,

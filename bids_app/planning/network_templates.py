@@ -6,7 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from bids_app.bids import outputs
+from bids_app.bids import outputs, tables
 from bids_app.errors import DataError, MissingInputError
 from bids_app.preprocess.conform import read_image
 
@@ -30,8 +30,10 @@ def read_names(path: Path) -> tuple[str, ...]:
     table = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".tsv")
     names = [f"N{number:02d}" for number in range(1, count + 1)]
     if table.is_file():
-        rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()]
-        names = [row[rows[0].index("name")] for row in rows[1:] if any(row)]
+        title = f"--network-templates {table.name}"
+        cells = tables.read_cells(table, title)
+        tables.check_key(cells, "name", title)
+        names = cells["name"].tolist()
     if len(names) != count:
         raise DataError(f"{table.name} lists {len(names)} networks, and the image contains {count}")
     return tuple(names)

@@ -14,6 +14,7 @@ from bids_app.bids import annex, derivatives, exclusions, inputs, outputs
 from bids_app.bids.names import session_name
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
 from bids_app.planning import bold_runs, excluded_regions
+from bids_app.planning.exclusions import read_exclusions
 from bids_app.planning.participant_records import BoldRun, ExcludedRegions, ParticipantJob, ParticipantPlan
 from bids_app.preprocess import conform, skull
 from bids_app.settings import Settings, to_first_names
@@ -42,7 +43,7 @@ def plan_participants(dataset: inputs.Dataset, settings: Settings) -> Participan
     excluded_regions.check(settings)
     bold_runs.check(settings)
     labels = inputs.select(dataset, settings.select.participant_label)
-    excluded = exclusions.read(settings.select.exclude)
+    excluded = read_exclusions(dataset, settings)
     jobs: list[ParticipantJob] = []
     failed: dict[str, DataError | MissingInputError] = {}
     for participant in labels:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.bids import tables
 from bids_app.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -31,11 +32,17 @@ def read_confounds(path: Path) -> "pd.DataFrame":
     """A table of confounds, (time, columns), n/a as NaN. Raises DataError unless it is a table of numbers."""
     import pandas as pd
 
-    try:
-        table = pd.read_csv(path, sep="\t")
-        return table.astype(np.float64)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path.name} cannot be read as a confounds table: {error}") from error
+    table = tables.read_cells(path)
+    words = table.mask(table.apply(lambda values: values.str.casefold().isin(tables.MISSING_WORDS)))
+    numbers = words.apply(pd.to_numeric, errors="coerce").astype(np.float64)
+    wrong = words.notna() & numbers.isna()
+    if wrong.any(axis=None):
+        column = next(name for name in words if wrong[name].any())
+        line = wrong.index[wrong[column]][0]
+        value = words.at[line, column]
+        raise DataError(f"{path.name}, line {line}: {column} is {value!r}, which is neither a number nor n/a")
+    table_of_numbers: pd.DataFrame = numbers.reset_index(drop=True)
+    return table_of_numbers
 
 
 def choose(

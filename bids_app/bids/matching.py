@@ -1,0 +1,32 @@
+"""Labels that users write in lists and tables, matched with those of the data set; near misses are suggested."""
+
+import re
+from collections.abc import Collection, Iterable
+
+MAX_NAMED = 10
+
+
+def near_misses(labels: Iterable[str], known: Collection[str], *, prefix: str = "sub-") -> dict[str, str]:
+    """For each label that is not known, the known one that differs by zeros, case, spaces, signs or `prefix` only."""
+    there = set(known)
+    unmatched = sorted(set(labels) - there)
+    near = {_reduce(label, prefix): label for label in sorted(there, reverse=True)} if unmatched else {}
+    return {label: near[key] for label in unmatched if (key := _reduce(label, prefix)) in near}
+
+
+def describe_unmatched(labels: Iterable[str], known: Collection[str], *, prefix: str = "sub-") -> str:
+    """The labels that are not known, each with its near miss: "3 (03?), 99"; "" where all are known."""
+    unmatched = sorted(set(labels) - set(known))
+    near = near_misses(unmatched, known, prefix=prefix)
+    return list_some([f"{label} ({near[label]}?)" if label in near else label for label in unmatched])
+
+
+def list_some(words: list[str]) -> str:
+    """Join up to ten words with commas, and count the others."""
+    return ", ".join(words[:MAX_NAMED]) + (f" and {len(words) - MAX_NAMED} more" if len(words) > MAX_NAMED else "")
+
+
+def _reduce(label: str, prefix: str) -> str:
+    """A label without what is often written in another way."""
+    plain = re.sub(r"[^0-9a-z]", "", label.casefold()).removeprefix(re.sub(r"[^0-9a-z]", "", prefix))
+    return re.sub(r"(?<!\d)0+(?=\d)", "", plain)
