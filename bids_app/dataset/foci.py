@@ -62,7 +62,7 @@ def _group_studies(table: pd.DataFrame, name: str) -> tuple[list[Study], str]:
     of_study = table["study"] if "study" in table else table.index.astype(str)
     if (of_study == "").any():
         raise DataError(f"{OPTION} {name} has a row without study")
-    people = _people_per_line(table, name)
+    sample_sizes = _people_per_line(table, name)
     studies, silent = [], 0
     for study, rows in table.groupby(of_study, sort=False).indices.items():
         sizes = np.unique(sample_sizes[rows])
@@ -81,10 +81,12 @@ def _people_per_line(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
     if "n" not in table:
         return sample_sizes
     said = ~table["n"].isin(["", "n/a"]).to_numpy()
-    people[said] = _numbers(table["n"][said], "n", name)
-    if (people < 1).any():
-        raise DataError(f"{OPTION} {name}: n must be the number of participants of a study, not {np.nanmin(people):g}")
-    return people
+    sample_sizes[said] = _numbers(table["n"][said], "n", name)
+    if (sample_sizes < 1).any():
+        raise DataError(
+            f"{OPTION} {name}: n must be the number of participants of a study, not {np.nanmin(sample_sizes):g}"
+        )
+    return sample_sizes
 
 
 def _numbers(column: "pd.Series[Any]", title: str, name: str) -> NDArray[np.float64]:

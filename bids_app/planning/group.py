@@ -180,7 +180,7 @@ def collect_samples(
     for column in dict.fromkeys([str(cohort.label(settings)), *known.values()]):
         if column in frame:
             tables.warn_of_codes(frame[column].xs(labels.WHOLE, level=1), f"participants.tsv, {column}")
-    images = available_maps.find_maps(settings, maps, set(people) if people else None)
+    images = available_maps.find_maps(settings, maps, set(participants) if participants else None)
     cohort.check_spellings(
         {*dataset.participants, *(participant for participant, _ in images)}, set(frame.index.unique(0))
     )
