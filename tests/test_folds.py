@@ -291,5 +291,5 @@ class TestFile:
             folds_file.read_folds(tmp_path / "image.tsv", samples, samples["participant_id"].tolist())
         head = "participant_id\trepeat\tfold\trole\n"
         (tmp_path / "tabs.tsv").write_text(head + "1\t01\t1\t1\ttrain\n2\t02\t1\t1\ttest\n")
-        with pytest.raises(DataError, match="line 2, has 5 values, but the header has 4.*row.names"):
+        with pytest.raises(DataError, match=r"line 2, has 5 values, but the header has 4.*row\.names"):
             folds_file.read_folds(tmp_path / "tabs.tsv", samples, samples["participant_id"].tolist())
