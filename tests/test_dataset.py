@@ -380,6 +380,11 @@ class TestCovariates:
         with pytest.raises(DataError, match="differ between all 2 participants"):
             covariates.encode_covariates(pd.DataFrame({"name": ["x", "y"]}), ("name",))
 
+    def test_an_infinite_covariate_is_refused_with_the_participants(self):
+        table = pd.DataFrame({"participant_id": ["01", "02"], "age": ["31", "-inf"]})
+        with pytest.raises(DataError, match="--covariates age: its value is infinite for 02"):
+            covariates.encode_covariates(table, ("age",))
+
 
 class TestExclusions:
     def test_sessions_and_whole_participants_can_be_excluded(self, tmp_path):

@@ -6,12 +6,14 @@ import pytest
 from scipy.stats import fisher_exact, kruskal, ttest_1samp
 from scipy.stats import t as student
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.tree import DecisionTreeClassifier
 from statsmodels.stats.proportion import proportion_confint
 
 from bids_app.classifiers import svm
 from bids_app.dataset import folds
 from bids_app.errors import DataError
 from bids_app.evaluation import audit, baselines, compare, permutation, sites, verdict
+from bids_app.planning import cohort
 from bids_app.training import scores
 
 CLASSES = ("control", "patient")
@@ -404,3 +406,54 @@ class TestSites:
         assert first["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(part["true"], part["predicted"]))
         assert (first["site"], first["people"]) == ("A", 30)
         assert (second["people"], second["balanced_accuracy"]) == (10, None)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_covariate_predicts_the_class_as_a_decision_stump_of_scikit_learn_does(seed):
+    random = np.random.default_rng(seed)
+    classes = pd.Series(random.permutation(["a", "b"] * 15))
+    numbers = pd.Series(random.normal(size=30) + 2 * classes.eq("a"))
+    words = pd.Series(random.choice(["x", "y"], 30))
+    for values, column in ((numbers, numbers), (words, words.eq("x").astype(float))):
+        stump = DecisionTreeClassifier(max_depth=1, class_weight="balanced").fit(column.to_frame(), classes)
+        best = max(
+            balanced_accuracy_score(classes, stump.predict(column.to_frame())),
+            *(  # the stump minimises impurity; every threshold is tried for the best accuracy
+                max(score, 1 - score)
+                for at in column
+                for score in [balanced_accuracy_score(classes, np.where(column > at, "a", "b"))]
+            ),
+        )
+        assert audit.predict_class_from_covariate(values, classes) == pytest.approx(best)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["MDD-1"] * 6 + ["HC-1"] * 6, "states the class"),
+        (["7", "8", "9"] * 2 + ["1", "2", "3"] * 2, "states the class"),
+        ([30 + number / 7 for number in range(6)] + [20 + number / 7 for number in range(6)], "states the class"),
+        ([30.5, *range(31, 41), 20], ""),
+        (["F", "M"] * 6, ""),
+    ],
+)
+def test_a_covariate_that_states_the_class_is_refused(values, message):
+    used = pd.DataFrame({"participant_id": range(12), "class": ["MDD"] * 6 + ["HC"] * 6, "score": values})
+    if message:
+        with pytest.raises(DataError, match=f"--covariates score {message}"):
+            cohort.check_covariates(used, ("score",))
+    else:
+        cohort.check_covariates(used, ("score",))
+
+
+def test_a_covariate_that_nearly_states_the_class_is_named(caplog):
+    values = ["7"] * 19 + ["1"] * 21
+    used = pd.DataFrame({"participant_id": range(40), "class": ["MDD"] * 20 + ["HC"] * 20, "score": values})
+    cohort.check_covariates(used, ("score",))
+    assert "score alone predicts the class with a balanced accuracy of 0.97" in caplog.text
+
+
+def test_few_participants_may_be_separated_by_chance(caplog):
+    used = pd.DataFrame({"participant_id": range(8), "class": ["a"] * 4 + ["b"] * 4, "age": range(8)})
+    cohort.check_covariates(used, ("age",))
+    assert "balanced accuracy of 1.00" in caplog.text

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from bids_app.errors import DataError
@@ -22,6 +23,7 @@ def encode_covariates(
     for column in columns:
         numbers = pd.to_numeric(table[column], errors="coerce").notna().all() if known is None else column not in known
         if numbers:
+            _check_finite(table, column)
             names[column] = (column,)
             continue
         words = table[column].astype(str)
@@ -34,6 +36,14 @@ def encode_covariates(
         for value in values[1:]:
             coded[f"{column}[{value}]"] = words.eq(value).astype(float)
     return coded, names
+
+
+def _check_finite(table: pd.DataFrame, column: str) -> None:
+    """Raise DataError where a number is infinite."""
+    infinite = np.isinf(pd.to_numeric(table[column]).to_numpy(float))
+    if infinite.any():
+        odd = ", ".join(table.loc[infinite, "participant_id"].astype(str)[:5])
+        raise DataError(f"--covariates {column}: its value is infinite for {odd}; correct it, or write n/a")
 
 
 def sorted_levels(table: pd.DataFrame, column: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from scipy import stats
 CATEGORIES = {"site": "site", "sex": "sex", "source": "preprocessing source"}
 NUMBERS = {"age": "age", "mean_fd": "motion (mean FD)", "minutes": "BOLD duration (minutes)", "tiv": "brain size (TIV)"}
 UNEVEN_P = 0.05
+MAX_CATEGORIES = 10
 
 
 def audit_classes(
@@ -50,6 +51,29 @@ def list_single_site_classes(people: pd.DataFrame, classes: Sequence[str], *, la
         if len(where) == 1:
             sentences.append(f"all participants of class {name} are from site {where[0]}")
     return sentences
+
+
+def predict_class_from_covariate(values: "pd.Series[Any]", classes: "pd.Series[str]") -> float:
+    """Return how well a covariate alone states the class: the balanced accuracy of the best rule in these participants.
+
+    values, classes: a row per participant. Up to ten values, or words, are categories: each stands for the class in
+    which it is most frequent. Other numbers: the best threshold between a class and the others, for the class for which
+    it is best. 0.5 (categories: 1 / classes) where the covariate has nothing to do with the class; in few participants
+    somewhat more.
+    """
+    known = values.notna()
+    values, classes = values[known], classes[known]
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.isna().any() or numbers.nunique() <= MAX_CATEGORIES:
+        shares = pd.crosstab(values.astype(str), classes, normalize="columns")
+        return float(shares.max(axis=1).sum() / shares.shape[1])
+    steps = []
+    for name in classes.unique():
+        inside, others = np.sort(numbers[classes == name]), np.sort(numbers[classes != name])
+        at = np.unique(numbers)
+        below = [np.searchsorted(side, at, side="right") / len(side) for side in (inside, others)]
+        steps.append(np.abs(below[0] - below[1]).max())
+    return float(0.5 + max(steps) / 2)
 
 
 def _test_categories(known: pd.DataFrame, column: str) -> dict[str, Any]:

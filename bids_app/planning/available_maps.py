@@ -1,11 +1,13 @@
 """The maps in OUT_DIR, by participant and session."""
 
+import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from bids_app import catalogue
 from bids_app.bids.names import BidsFile, resolution_label
-from bids_app.errors import UsageError
+from bids_app.errors import DataError, UsageError
 from bids_app.options.maps import map_parameters
 from bids_app.planning import network_templates
 from bids_app.preprocess.conform import read_image
@@ -83,6 +85,17 @@ def read_grid(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Shape and affine of an image, hashable; only the header is read."""
     image = read_image(path)
     return image.shape[:3], tuple(image.affine.round(4).ravel().tolist())
+
+
+def read_map_parameters(path: Path) -> dict[str, Any]:
+    """The parameters and the task in a map's sidecar, without those that are null, which TOML cannot hold."""
+    sidecar = json.loads(path.with_name(path.name.removesuffix(".nii.gz") + ".json").read_text())
+    if "MapParameters" not in sidecar:
+        raise DataError(
+            f"the sidecar of {path.name} does not state how the map was computed; run the participant level again"
+        )
+    parameters = sidecar["MapParameters"] | {"TaskName": sidecar.get("TaskName")}
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def _find_files(settings: Settings, name: str, part: ModuleType) -> list[Path]:

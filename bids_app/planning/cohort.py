@@ -1,6 +1,7 @@
 """The participants of a group analysis: their table, classes, sites and folds."""
 
 import itertools
+import logging
 
 import pandas as pd
 
@@ -13,6 +14,9 @@ from bids_app.evaluation import audit
 from bids_app.settings import Settings
 from bids_app.training.feature_pipeline import SITE_COLUMN
 
+log = logging.getLogger("pellucid")
+MIN_PER_CLASS = 5  # with fewer, a covariate that has nothing to do with the class may separate them
+NEARLY_ALL = 0.9
 HALVES = ("unchanged", "lowered")  # of the participants of a planned study
 
 
@@ -184,6 +188,28 @@ def check_confounded(
             "alone. Use sites that have participants of every class (--exclude the others), or continue with "
             "--allow-confounded, in which case no model is reported to distinguish the classes"
         )
+
+
+def check_covariates(used: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    """Raise DataError where a covariate states the class of all participants; log one that states nearly all.
+
+    Participants who are held out are adjusted by their own values, which would then bring their label into their maps.
+    """
+    one_each = used.drop_duplicates("participant_id")
+    for column in columns:
+        accuracy = audit.predict_class_from_covariate(one_each[column], one_each["class"])
+        if accuracy > 1 - 1e-9 and one_each["class"].value_counts().min() >= MIN_PER_CLASS:
+            raise DataError(
+                f"--covariates {column} states the class of every participant, and regressing it out would leak the "
+                "class into the maps; choose other columns"
+            )
+        if accuracy > NEARLY_ALL:
+            log.warning(
+                "--covariates %s alone predicts the class with a balanced accuracy of %.2f in these participants: "
+                "regressing it out removes most of what distinguishes the classes, and may leak the class",
+                column,
+                accuracy,
+            )
 
 
 def number_sites(used: pd.DataFrame, settings: Settings) -> tuple[pd.DataFrame, tuple[str, ...]]:

@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -96,12 +95,11 @@ def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
     _check_people(used, everyone, names, maps)
     _check_target(group.explain_target, names)
     cohort.check_confounded(used, names, settings, label_column=label_column)
+    cohort.check_covariates(used, covariate_columns)
     used, coded = covariates.encode_covariates(used, covariate_columns)
     used, sites = cohort.number_sites(used, settings)
-    adjust = {
-        name: tuple(itertools.chain(*(coded[column] for column in columns))) for name, columns in columns_by_map.items()
-    }
-    map_parameters = {name: read_map_parameters(used[name][0][0]) for name in maps}
+    adjust = {name: _select_coded(coded, columns) for name, columns in columns_by_map.items()}
+    map_parameters = {name: available_maps.read_map_parameters(used[name][0][0]) for name in maps}
     ica = plan_ica.plan_ica(used, maps, settings)
     name = _analysis_name(settings)
     return GroupPlan(
@@ -131,6 +129,10 @@ def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
         label_column=label_column,
         key=_key(used, maps, settings, ica.sha256 if ica else ""),
     )
+
+
+def _select_coded(coded: dict[str, tuple[str, ...]], columns: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(itertools.chain(*(coded[column] for column in columns)))
 
 
 def count_participants(analysis: GroupPlan) -> str:
@@ -266,17 +268,6 @@ def _columns(adjust_for: tuple[str, ...] | None, default: tuple[str, ...]) -> tu
     if adjust_for is None:
         return default
     return () if adjust_for == ("none",) else adjust_for
-
-
-def read_map_parameters(path: Path) -> dict[str, Any]:
-    """The parameters and the task in a map's sidecar, without those that are null, which TOML cannot hold."""
-    sidecar = json.loads(path.with_name(path.name.removesuffix(".nii.gz") + ".json").read_text())
-    if "MapParameters" not in sidecar:
-        raise DataError(
-            f"the sidecar of {path.name} does not state how the map was computed; run the participant level again"
-        )
-    parameters = sidecar["MapParameters"] | {"TaskName": sidecar.get("TaskName")}
-    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings, networks: str) -> str:

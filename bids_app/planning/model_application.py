@@ -211,7 +211,7 @@ def _check_used(used: pd.DataFrame, samples: pd.DataFrame, maps: dict[str, Model
 
 def _check_map(name: str, used: pd.DataFrame, model_map: ModelMap, command: str) -> None:
     first = used[name].iloc[0][0]
-    here, trained = group.read_map_parameters(first), model_map["map_parameters"]
+    here, trained = available_maps.read_map_parameters(first), model_map["map_parameters"]
     differing = [key for key in sorted({*here, *trained}) if here.get(key) != trained.get(key)]
     if differing:
         differences = "; ".join(
