@@ -292,7 +292,7 @@ def test_a_truncated_file_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"cut\.nii\.gz cannot be read completely"):
         templates.read(path)
     path.write_bytes(b"not an image")
-    with pytest.raises(DataError, match=r"cut\.nii\.gz is not a readable NIfTI image"):
+    with pytest.raises(DataError, match=r"cut\.nii\.gz cannot be read as an image"):
         atlas.load(str(path))
 
 

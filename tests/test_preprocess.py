@@ -394,6 +394,19 @@ def test_segmentation_is_reproducible(onion, tmp_path):
         np.testing.assert_array_equal(image.numpy(), result[name])
 
 
+@pytest.mark.parametrize(("factor", "tolerance"), [(16, 0), (1 / 64, 0), (1.7, 2e-3)])
+def test_a_constant_factor_of_the_intensities_changes_neither_bias_field_nor_tissues(
+    onion, tmp_path, factor, tolerance
+):
+    _, images, _ = onion
+    mask, gm, wm = (images[name] for name in ("mask", "GM", "WM"))
+    corrected = [tissues.correct_bias(images["t1w"] * by, mask, sloppy=True) for by in (1, factor)]
+    np.testing.assert_allclose(corrected[1].numpy(), corrected[0].numpy() * factor, rtol=tolerance)
+    segmented = [tissues.segment(image, mask, gm, wm, folder=str(tmp_path), sloppy=True) for image in corrected]
+    for name in tissues.LABELS:
+        np.testing.assert_allclose(segmented[1][name].numpy(), segmented[0][name].numpy(), rtol=0, atol=tolerance)
+
+
 def test_bias_field_is_reduced(onion):
     truth, images, _ = onion
     gradient = np.linspace(0.7, 1.3, 44, dtype=np.float32)[:, None, None]

@@ -77,13 +77,21 @@ def test_overlap_is_computed_from_mean_maps_and_heatmap_sidecars_list_check_resu
 
 
 @pytest.mark.parametrize(
-    ("shape", "code", "message"), [(None, 66, "there is no file"), ((4, 4, 4, 2), 65, "has 4 axes instead of 3")]
+    ("shape", "kept", "code", "message"),
+    [
+        (None, 1, 66, "there is no file"),
+        ((4, 4, 4, 2), 1, 65, "4 axes instead of 3"),
+        ((4, 4, 4), 1, 65, "is 0 everywhere"),
+        ((40, 40, 40), 0.9, 65, "cannot be read completely"),
+    ],
 )
-def test_invalid_reference_map_is_refused(phantom_maps, tmp_path, capsys, shape, code, message):
+def test_invalid_reference_map_is_refused(phantom_maps, tmp_path, capsys, shape, kept, code, message):
     bids, out = phantom_maps
     file = tmp_path / "map.nii.gz"
     if shape:
-        nib.Nifti1Image(np.zeros(shape, np.float32), np.eye(4)).to_filename(file)
+        values = np.random.default_rng(0).random(shape) if kept < 1 else np.zeros(shape)
+        nib.Nifti1Image(values.astype(np.float32), np.eye(4)).to_filename(file)
+        file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
     given = ["--folds", "2", "--reference-map", str(file)]
     assert main([str(bids), str(out), "group", *LABEL, *given]) == code
     assert message in capsys.readouterr().err

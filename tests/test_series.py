@@ -116,7 +116,7 @@ def test_grid_outside_the_mask_is_refused(tmp_path, data, inside):
 
 def test_files_that_are_not_series_are_refused(tmp_path, data, inside):
     mask = masked(tmp_path, inside)
-    with pytest.raises(DataError, match=r"sub-01_bold\.nii\.gz has the shape \(7, 6, 5\).*single volume"):
+    with pytest.raises(DataError, match=r"sub-01_bold\.nii\.gz has the shape \(7, 6, 5\), 3 axes instead of 4"):
         load(bold(tmp_path, data[..., 0]), mask)
     with pytest.raises(DataError, match=r"\(7, 6, 5, 1\).*single volume"):
         load(bold(tmp_path, data[..., :1]), mask)

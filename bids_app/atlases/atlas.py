@@ -17,8 +17,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from bids_app.atlases.templates import locate_package_file, open_image
-from bids_app.bids import tables
+from bids_app.atlases.templates import locate_package_file
+from bids_app.bids import images, tables
 from bids_app.errors import DataError, MissingInputError, UsageError
 
 UNKNOWN_SPACE = "unknown"
@@ -197,9 +197,7 @@ def _read_space(sidecar: Path) -> str:
 
 def _read_labels(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     """Labels int32 (X, Y, Z), affine, and whether they stand for the volumes of a probabilistic atlas."""
-    image = open_image(path)
-    if image.ndim not in (3, 4):
-        raise DataError(f"{path.name} has {image.ndim} axes; an atlas has 3, or 4 if it is probabilistic")
+    image = images.open_image(path, axes=(3, 4))
     try:
         if image.ndim == 4 and image.shape[3] > 1:
             return *_reorient(most_probable(image), image.affine), True

@@ -8,7 +8,6 @@ import importlib.metadata
 import math
 import os
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -17,6 +16,7 @@ import nibabel
 import numpy as np
 from scipy import ndimage
 
+from bids_app.bids import images
 from bids_app.errors import DataError, MissingInputError
 
 PRIOR_SPACE = "MNI152NLin2009aSym"
@@ -180,22 +180,10 @@ def nearest(
 
 def read(path: Path) -> nibabel.Nifti1Image:
     """A NIfTI image with its axes in RAS+ order; DataError if it is not one."""
-    image = open_image(path)
-    try:
-        stored = nibabel.Nifti1Image(np.asanyarray(image.dataobj), image.affine, image.header)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path.name} cannot be read completely ({error}); fetch it again") from None
+    image = images.open_image(path)
+    stored = nibabel.Nifti1Image(np.asanyarray(image.dataobj), image.affine, image.header)
     ordered: nibabel.Nifti1Image = nibabel.as_closest_canonical(stored)
     return ordered
-
-
-def open_image(path: Path) -> nibabel.Nifti1Image:
-    """A NIfTI image as stored; DataError if it is not one."""
-    try:
-        # A compressed file that is kept open is read volume by volume in one pass.
-        return nibabel.Nifti1Image.from_filename(path, keep_file_open=True)
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError) as error:
-        raise DataError(f"{path.name} is not a readable NIfTI image ({error}); fetch it again") from None
 
 
 def _explain_missing(space: str) -> str:

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from bids_app import catalogue
+from bids_app.bids import images
 from bids_app.errors import DataError
 from bids_app.maps import keywords
 from bids_app.planning.participant_records import Anatomy, ExcludedMask, TemplateFiles, Transforms, WarpedAnatomy
@@ -184,10 +185,13 @@ def _find_brain(
 
     values = np.asarray(image.dataobj)
     if mask_file is not None:
-        given_mask: nib.Nifti1Image = nib.as_closest_canonical(read_image(mask_file))
+        title = f"--brain-mask {Path(mask_file).name}"
+        given_mask: nib.Nifti1Image = nib.as_closest_canonical(images.open_image(Path(mask_file), title))
         if given_mask.shape != image.shape or not np.allclose(given_mask.affine, image.affine, atol=1e-2):
-            raise DataError(f"--brain-mask {Path(mask_file).name} is not on the grid of its T1w")
-        return np.asarray(given_mask.dataobj) > 0, "from --brain-mask"
+            raise DataError(f"{title} is not on the grid of its T1w")
+        inside = images.read_voxels(given_mask, title) > 0
+        skull.check_volume(title, inside, voxel_ml=float(np.prod(image.header.get_zooms())) / 1000)
+        return inside, "from --brain-mask"
     stripped_mask = skull.find_stripped_brain(values, voxel_ml=float(np.prod(image.header.get_zooms())) / 1000)
     if stripped_mask is not None:
         return stripped_mask, "the input image is skull-stripped"

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 import nibabel as nib
 
 from bids_app import __version__, catalogue
-from bids_app.bids import outputs
+from bids_app.bids import images, outputs
 from bids_app.bids.metadata import read_metadata
 from bids_app.bids.names import resolution_label
 from bids_app.bids.outputs import write_json
@@ -227,6 +227,7 @@ def _page_content(anatomy: ProcessedAnatomy, totals: dict[str, dict[str, float]]
         for tissue, share in shares.items()
         if tissue != "CSF" and abs(share - 1) > TOLERANCE
     ]
+    checks += list(filter(None, [images.describe_qform_conflict(read_image(str(job.t1w)))]))
     for kind, shares in totals.items():
         facts[f"Modulated total / native volume ({kind})"] = ", ".join(
             f"{name} {share:.4f}" for name, share in shares.items()

@@ -6,7 +6,7 @@ from typing import Any
 
 from bids_app import catalogue
 from bids_app.atlases import atlas
-from bids_app.bids import derivatives_bold, inputs, outputs
+from bids_app.bids import derivatives_bold, images, inputs, outputs
 from bids_app.bids import functional as bids_functional
 from bids_app.bids.metadata import BOLD_FIELDS, read_metadata
 from bids_app.errors import MissingInputError, UsageError
@@ -14,7 +14,6 @@ from bids_app.options.maps import map_parameters
 from bids_app.planning import available_maps, network_templates
 from bids_app.planning.participant_records import BoldRun, BoldSettings, DenoisingSettings, PreprocessedRun
 from bids_app.preprocess import series, strategies
-from bids_app.preprocess.conform import read_image
 from bids_app.settings import Settings
 
 BAND = (0.01, 0.08)
@@ -193,7 +192,7 @@ def add_size(run: BoldRun) -> BoldRun:
     Raises DataError for a run that is not 4D, or whose TR is missing or inconsistent.
     """
     series.repetition_time(Path(run["bold"]), sidecar_tr=run["tr"])
-    return {**run, "gb": math.prod(read_image(run["bold"]).shape) * 4 / 1e9}
+    return {**run, "gb": math.prod(images.open_image(Path(run["bold"]), axes=(4,)).shape) * 4 / 1e9}
 
 
 def registration(settings: Settings) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from bids_app.bids import outputs, tables
+from bids_app.bids import images, outputs, tables
 from bids_app.errors import DataError, MissingInputError
 from bids_app.preprocess.conform import read_image
 
@@ -15,12 +15,7 @@ def check(path: Path | None, map_name: str) -> Path:
     """The file, checked to be a 4D image of network maps by its header. Raises MissingInputError or DataError."""
     if path is None or not path.is_file():
         raise MissingInputError(f"--maps {map_name} requires --network-templates FILE, a 4D image; there is no {path}")
-    try:
-        shape = read_image(path).shape
-    except nib.filebasedimages.ImageFileError as error:
-        raise DataError(f"--network-templates {path.name} is not an image: {error}") from error
-    if len(shape) != 4:
-        raise DataError(f"--network-templates {path.name} has {len(shape)} axes instead of 4")
+    images.open_image(path, f"--network-templates {path.name}", axes=(4,))
     return path
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from bids_app import __version__, catalogue
 from bids_app.atlases import templates
-from bids_app.bids import annex, derivatives, exclusions, inputs, outputs
+from bids_app.bids import annex, derivatives, exclusions, images, inputs, outputs
 from bids_app.bids.names import session_name
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
 from bids_app.planning import bold_runs, excluded_regions
@@ -122,7 +122,11 @@ def _plan_session(
     _check_readable([scan.path] if t1w == scan.path else [], dataset.root)
     anatomy = [t1w, *map(Path, borrowed.values())]
     _check_readable(anatomy if borrowed else [], settings.select.derivatives.get("fmriprep", dataset.root))
+    conform.open_t1w(t1w)
     mask = _find_brain_mask(scan, settings.participant.brain_mask) if not borrowed else None
+    for file in (mask, *borrowed.values()):
+        if file and file.endswith(inputs.IMAGES):
+            images.open_image(Path(file))
     excluded = None
     if excluded_regions.MAP in kinds:
         excluded = _find_excluded_regions(dataset, scan, settings, borrowed=bool(borrowed))

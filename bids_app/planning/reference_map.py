@@ -1,10 +1,10 @@
 """Requirements of --reference-map."""
 
-import nibabel as nib
+import numpy as np
 
+from bids_app.bids import images
 from bids_app.dataset import foci
 from bids_app.errors import DataError, MissingInputError
-from bids_app.preprocess.conform import read_image
 from bids_app.settings import Settings
 
 
@@ -18,9 +18,7 @@ def check_reference_map(settings: Settings) -> None:
     if foci.is_foci_table(file):
         foci.read_foci(file)
         return
-    try:
-        shape = read_image(file).shape
-    except nib.filebasedimages.ImageFileError as error:
-        raise DataError(f"--reference-map {file.name} is not an image: {error}") from error
-    if len(shape) != 3:
-        raise DataError(f"--reference-map {file.name} has {len(shape)} axes instead of 3")
+    title = f"--reference-map {file.name}"
+    values = np.nan_to_num(images.read_voxels(images.open_image(file, title), title))
+    if values.min() == values.max():
+        raise DataError(f"{title} is {values.min():g} everywhere: nothing can be compared with it")

@@ -1,6 +1,5 @@
 """One raw BOLD run: checked, dummy scans removed, and later resampled once to the template."""
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.bids import images
 from bids_app.errors import DataError, UsageError
 from bids_app.preprocess import conform, motion, normalise, slicetiming
 from bids_app.preprocess.series import repetition_time
@@ -47,17 +47,11 @@ def load(path: Path, *, tr: float | None = None) -> nib.Nifti1Image:
     seconds = repetition_time(path, sidecar_tr=tr)
     if seconds > LONGEST_TR:
         raise DataError(f"{path.name} has a repetition time of {seconds:g} s; are these milliseconds?")
-    stored = conform.read_image(path)
+    stored = images.open_image(path, axes=(4,))
     if min(stored.shape[:3]) < MIN_VOXELS:
         raise DataError(f"{path.name} has the shape {stored.shape}; a 4D series of whole-brain volumes is required")
-    try:
-        values = np.asarray(stored.dataobj, dtype=np.float32)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise DataError(
-            f"{path.name} cannot be read ({type(error).__name__}: {error}); it may be truncated: fetch it again"
-        ) from error
+    values = images.read_voxels(stored, path.name)
     _check_values(path.name, values)
-    conform.check_header(path.name, stored)
     return make_image(values, stored.affine, tr=seconds)
 
 

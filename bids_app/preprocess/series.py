@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
+from bids_app.bids import images
 from bids_app.errors import DataError
-from bids_app.preprocess.conform import read_image
 
 BLOCK_BYTES = 1 << 23  # of the file held in memory at a time
 SAME_PLACE_MM = 1e-3
@@ -88,30 +88,15 @@ def _is_positive(seconds: float) -> bool:
 
 def _header(bold: Path) -> nib.Nifti1Image:
     """The image, without reading its voxels. Raises DataError unless it is a series of volumes."""
-    try:
-        image = nib.load(bold)
-    except (OSError, EOFError, zlib.error, nib.filebasedimages.ImageFileError) as error:
-        raise DataError(
-            f"{bold.name} cannot be read ({type(error).__name__}: {error}); it may be truncated: fetch it again"
-        ) from error
-    if not isinstance(image, nib.Nifti1Image):
-        raise DataError(f"{bold.name} is not a NIfTI image; convert it")
-    if len(image.shape) != 4 or image.shape[3] < 2:
-        raise DataError(
-            f"{bold.name} has the shape {image.shape}; a 4D series of volumes is required, and this is a "
-            f"{'single volume' if len(image.shape) < 5 else 'file of more dimensions'}"
-        )
-    if image.get_data_dtype().kind not in BOLD_KINDS:
-        raise DataError(f"{bold.name} contains {image.get_data_dtype()} values; real numbers are required")
+    image = images.open_image(bold, axes=(4,))
+    if image.shape[3] < 2:
+        raise DataError(f"{bold.name} has the shape {image.shape}; a series of volumes is required")
     return image
 
 
 def _mask(mask: Path, image: nib.Nifti1Image, name: str) -> NDArray[np.bool_]:
-    try:
-        mask_image = read_image(mask)
-        inside = np.asarray(mask_image.dataobj) > 0.5
-    except (OSError, EOFError, zlib.error, ValueError, nib.filebasedimages.ImageFileError) as error:
-        raise DataError(f"{mask.name} cannot be read ({type(error).__name__}: {error}); fetch it again") from error
+    mask_image = images.open_image(mask)
+    inside = images.read_voxels(mask_image, mask.name).reshape(mask_image.shape[:3]) > 0.5
     grid = (inside.shape, np.asarray(mask_image.affine))
     if not _is_same_grid(grid, (image.shape[:3], image.affine)):
         raise DataError(

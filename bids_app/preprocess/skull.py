@@ -3,9 +3,22 @@
 import numpy as np
 from scipy import ndimage
 
+from bids_app.errors import DataError
+
 BRAIN_ML = (650.0, 2300.0)
+MASK_ML = (150.0, 3500.0)  # of a human brain at any age, or of one and all round it
 BACKGROUND_SHARE = 0.3
 BORDER_SHARE = 0.02
+
+
+def check_volume(title: str, mask: np.ndarray, *, voxel_ml: float) -> None:
+    """Raise DataError for a brain mask (X, Y, Z) that is far too small or too large for a human brain."""
+    volume = float(mask.sum()) * voxel_ml
+    if not MASK_ML[0] <= volume <= MASK_ML[1]:
+        raise DataError(
+            f"{title} has {volume:.0f} mL inside, which is no human brain ({MASK_ML[0]:.0f} to {MASK_ML[1]:.0f} mL); "
+            "use the mask that belongs to the image"
+        )
 
 
 def find_stripped_brain(values: np.ndarray, *, voxel_ml: float) -> np.ndarray | None:

@@ -12,12 +12,23 @@ LABELS = {"GM": 1, "WM": 2, "CSF": 3}
 
 
 def correct_bias(t1w: ants.ANTsImage, mask: ants.ANTsImage, *, sloppy: bool) -> ants.ANTsImage:
-    """N4 (Tustison et al. 2010, IEEE TMI 29:1310) within the brain mask."""
+    """N4 (Tustison et al. 2010, IEEE TMI 29:1310) within the brain mask, in the units of `t1w`."""
+    scale = _mean_intensity(t1w, mask)
     shrink = 4 if max(t1w.spacing) < 1.5 else 2
     iterations = [20, 20, 10] if sloppy else [50, 50, 50, 50]
-    return ants.n4_bias_field_correction(
-        t1w, mask=mask, shrink_factor=shrink, convergence={"iters": iterations, "tol": 1e-7}
+    corrected = ants.n4_bias_field_correction(
+        t1w / scale, mask=mask, shrink_factor=shrink, convergence={"iters": iterations, "tol": 1e-7}
     )
+    return corrected * scale
+
+
+def _mean_intensity(t1w: ants.ANTsImage, mask: ants.ANTsImage) -> float:
+    """The mean absolute intensity in the mask.
+
+    Divided by it, an image and a multiple of it are the same but for rounding, which ITK's own single-precision sums
+    are not: 16 times the intensities changed GM by up to 0.06 in a voxel.
+    """
+    return float(np.abs(t1w.numpy()[mask.numpy() > 0]).mean(dtype=np.float64))
 
 
 def segment(
@@ -33,7 +44,7 @@ def segment(
 
     The priors are probabilities on the same grid; that of CSF is the mask minus GM and WM.
     """
-    box = ants.crop_image(t1w, mask)
+    box = ants.crop_image(t1w / _mean_intensity(t1w, mask), mask)
     # antspyx passes the priors as files, whose origin is float32, and ITK wants all origins equal.
     box.set_origin(tuple(float(np.float32(mm)) for mm in box.origin))
     inside = box.new_image_like(ants.crop_image(mask, mask).numpy())
