@@ -142,6 +142,8 @@ def _check(item: Option, value: Any) -> None:
         raise UsageError("--bounding-box requires six numbers in mm: X Y Z of the lowest corner, then of the highest")
     if item.minimum is not None and not value >= item.minimum:
         raise UsageError(f"{option(item.name)} must be at least {item.minimum}, not {value}")
+    if item.maximum is not None and not value <= item.maximum:
+        raise UsageError(f"{option(item.name)} must be at most {item.maximum}, not {value}")
 
 
 def _is_box(corners: tuple[float, ...]) -> bool:

@@ -1,5 +1,6 @@
 """One value of a setting: from the words of the command line, or a TOML file, to the type of its field."""
 
+import math
 import re
 import tomllib
 import types
@@ -9,6 +10,7 @@ from typing import Any, Union, get_args, get_origin
 
 from bids_app.errors import UsageError
 
+KINDS = {int: "whole number", float: "finite number", bool: "truth value: true or false", Path: "path", str: "text"}
 ALL = "networks"  # whose hyperparameters are set where no classifier is named
 
 
@@ -29,9 +31,7 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
             return {str(name): coerce(key, entry, inner[1]) for name, entry in value.items()}
         return _scalar(value, hint)
     except (TypeError, ValueError, AttributeError) as error:
-        raise UsageError(
-            f"{option(key)}: {value!r} is not a {getattr(hint, '__name__', 'value of the right kind')}"
-        ) from error
+        raise UsageError(f"{option(key)}: {value!r} is not a {KINDS.get(hint, 'value of the right kind')}") from error
 
 
 def _scalar(value: Any, hint: Any) -> Any:
@@ -42,6 +42,8 @@ def _scalar(value: Any, hint: Any) -> Any:
         return value
     if hint is int and isinstance(value, float):
         raise TypeError
+    if hint is float and not math.isfinite(float(value)):
+        raise ValueError
     return Path(value).absolute() if hint is Path else hint(value)
 
 

@@ -163,3 +163,16 @@ def test_folds_file_reproduces_predictions_and_models_predict_only_held_out_part
     assert json.loads(applied["probability_patient"].dropna().round(4).to_json()) == json.loads(
         asked.round(4).to_json()
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (2, "use --n-test-per-class 1, use --folds 2, or merge classes"),
+        (3, "use --n-test-per-class 1, or merge classes"),
+        (100, "use --n-test-per-class 1, or merge classes"),
+    ],
+)
+def test_advice_for_too_few_participants_can_be_followed(number, advice):
+    with pytest.raises(DataError, match=advice):
+        folds.balanced_folds(["a", "b"] * 4, number=number, folds=4)

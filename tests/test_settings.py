@@ -8,6 +8,7 @@ import pytest
 
 from bids_app import cli, run, settings
 from bids_app.errors import MissingInputError, UsageError
+from bids_app.planning import hyperparameters
 
 ACTIONS = {action.dest: action for action in cli.parser()._actions}
 NOT_IMPLEMENTED = sorted(name for name, option in settings.OPTIONS.items() if not option.implemented)
@@ -232,3 +233,31 @@ def test_bounding_box_is_two_corners_with_the_lower_one_first(corners):
         built("--bounding-box", *corners.split())
     good = built("--bounding-box", "-90", "-126", "-72", "90", "90", "108")
     assert good.participant.bounding_box == (-90, -126, -72, 90, 90, 108)
+
+
+NUMBERS = [name for name, item in settings.OPTIONS.items() if item.kind is float]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["nan", "inf", float("-inf")])
+def test_a_number_that_is_not_finite_is_refused_by_every_option(name, value):
+    with pytest.raises(UsageError, match=f"--{name.replace('_', '-')}: .* is not a finite number"):
+        settings.build("group", Path("/BIDS"), Path("/OUT"), options={name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), [("smoothing", 50), ("resolution", 100)])
+def test_a_number_beyond_its_limit_is_refused(name, value):
+    with pytest.raises(UsageError, match=f"--{name} must be at most"):
+        settings.build("group", Path("/BIDS"), Path("/OUT"), options={name: value})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_hyperparameter_that_is_not_finite_is_refused(value):
+    run = settings.build(
+        "group",
+        Path("/BIDS"),
+        Path("/OUT"),
+        options={"classifiers": ["cnn3d"], "set": {"cnn3d": {"learning_rate": value}}},
+    )
+    with pytest.raises(UsageError, match=r"cnn3d.learning_rate: .* is not a finite number"):
+        hyperparameters.classifier_options(run)

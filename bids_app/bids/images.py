@@ -34,7 +34,9 @@ def open_image(path: Path, title: str = "", *, axes: tuple[int, ...] = (3,)) -> 
         shape, affine, dtype = image.shape, np.asarray(image.affine, float), image.get_data_dtype()
     except UNREADABLE as error:
         reason = f"{type(error).__name__}: {error}".replace(str(path), path.name)
-        raise DataError(f"{title} cannot be read as an image ({reason}); it may be truncated: fetch it again") from error
+        raise DataError(
+            f"{title} cannot be read as an image ({reason}); it may be truncated: fetch it again"
+        ) from error
     if dtype.kind not in "biuf":
         kind = "complex (its magnitude is required: part-mag)" if dtype.kind == "c" else f"of type {dtype}"
         raise DataError(f"{title} has voxels that are {kind}; one real number per voxel is required")

@@ -138,9 +138,11 @@ def balanced_folds(
     sizes = np.array([[pairs[name, kind] for kind in kinds] for name in units])
     count, fewest = min(zip(sizes.sum(axis=0).tolist(), kinds, strict=True))
     if count < number * folds:
+        ways_out = [f"use --n-test-per-class {count // folds}"] * (count >= folds)
+        ways_out += [f"use --folds {count // number}"] * (count // number > 1)
         raise DataError(
             f"class {fewest} has {count} participants, too few for {folds} folds that each hold out {number} of "
-            f"every class: use --n-test-per-class {count // folds} or --folds {count // number}, or merge classes"
+            f"every class: {', '.join([*ways_out, 'or merge classes']) if ways_out else 'merge classes'}"
         )
     splits = []
     for repeat in range(repeats):

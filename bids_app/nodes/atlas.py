@@ -12,7 +12,7 @@ import numpy as np
 
 from bids_app import __version__
 from bids_app.atlases import atlas, templates
-from bids_app.errors import MissingInputError
+from bids_app.errors import DataError, MissingInputError
 from bids_app.nodes.cache import cached_folder
 from bids_app.planning.participant_records import TemplateFiles
 from bids_app.preprocess.conform import read_image, to_nifti
@@ -51,6 +51,11 @@ def resample_atlas(
     def make(folder: Path) -> None:
         source = atlas.load(name)
         labels, note = _labels_on_grid(source, grid, template, folder, space=space, seed=seed, sloppy=sloppy)
+        if not labels[np.asarray(grid.dataobj) > 0.5].any():
+            raise DataError(
+                f"--atlas {name}: none of its regions lies within the brain of the maps, so its affine or its space is "
+                "wrong; correct it"
+            )
         to_nifti(labels.astype(np.int32), grid.affine).to_filename(folder / "labels.nii.gz")
         content = {
             "name": source.name,

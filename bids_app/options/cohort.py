@@ -114,6 +114,7 @@ class Cohort:
         "full width at half maximum of the smoothing kernel; unless given, each map has its own",
         metavar="MM",
         minimum=0,
+        maximum=40,
     )
     ica_components: int = cohort(
         20, "for `ica`: components of the ICA that is fitted in each fold ({default})", metavar="N", minimum=2

@@ -42,6 +42,7 @@ class Option:
     former: tuple[str, ...] = ()
     choices: tuple[str | int, ...] = ()
     minimum: float | None = None
+    maximum: float | None = None
     count: int | None = None
     catalogue: str = ""
     parse: Callable[[list[str]], Any] | None = None

@@ -33,6 +33,7 @@ class Participant:
         "Maps of BOLD default to 3 mm, or to the voxel size of fMRIPrep's series",
         metavar="MM",
         minimum=0.5,
+        maximum=10,
     )
     bounding_box: tuple[float, ...] = anatomy(
         (),

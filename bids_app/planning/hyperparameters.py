@@ -1,5 +1,6 @@
 """The options of --set for classifiers and explainers, checked before anything is computed."""
 
+import math
 from typing import Any, get_type_hints
 
 from bids_app import catalogue
@@ -68,6 +69,8 @@ def _typed_value(key: str, value: Any, kind: type, optional: bool) -> Any:
         return None
     if kind is float and type(value) is int:
         return float(value)
+    if type(value) is float and not math.isfinite(value):
+        raise UsageError(f"--set {key}: {value!r} is not a finite number")
     if type(value) is not kind:
         raise UsageError(f"--set {key}: {value!r} is not of type {kind.__name__}" + (", or none" if optional else ""))
     return value
