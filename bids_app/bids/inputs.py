@@ -1,6 +1,5 @@
 """The input data set: its participants and their scans."""
 
-import json
 import logging
 import os
 import re
@@ -8,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bids_app.bids.json_files import read_object
 from bids_app.bids.matching import describe_unmatched
 from bids_app.bids.names import BidsFile, session_name
-from bids_app.errors import DataError, NotBidsError, NothingSelectedError, UsageError
+from bids_app.errors import DataError, MissingInputError, NotBidsError, NothingSelectedError, UsageError
 
 log = logging.getLogger("pellucid")
 
@@ -85,18 +85,18 @@ def _name(root: Path, *, required: bool) -> str:
     """Return the name that dataset_description.json states, or the folder's."""
     file = root / "dataset_description.json"
     try:
-        description = json.loads(file.read_bytes())
-        if not isinstance(description, dict):
-            raise ValueError("it is not a JSON object")
-    except (OSError, ValueError) as error:
+        description = read_object(file, str(file))
+    except MissingInputError as error:
         if not required:
             return root.resolve().name
-        if not file.exists():
-            raise NotBidsError(
-                f"{root} has no dataset_description.json, so it is not a BIDS data set: specify its top folder, "
-                "or add --skip-bids-validation if the rest follows BIDS."
-            ) from error
-        raise NotBidsError(f"{file} cannot be read ({error}): correct it, or add --skip-bids-validation.") from error
+        raise NotBidsError(
+            f"{root} has no dataset_description.json, so it is not a BIDS data set: specify its top folder, "
+            "or add --skip-bids-validation if the rest follows BIDS."
+        ) from error
+    except DataError as error:
+        if not required:
+            return root.resolve().name
+        raise NotBidsError(f"{str(error).removesuffix('.')}, or add --skip-bids-validation.") from error
     return str(description.get("Name") or root.resolve().name)
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bids_app.bids import exclusions
 from bids_app.bids.exclusions import Exclusions
+from bids_app.bids.json_files import read_object
 from bids_app.errors import DataError, MissingInputError, UsageError
 
 Files = Mapping[str, tuple[Path, ...]]
@@ -246,14 +247,13 @@ def _summarise_motion(sidecars: Mapping[str, list[dict[str, Any]]]) -> dict[str,
 def _read_sidecar(path: Path) -> dict[str, Any]:
     beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
     try:
-        read: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
-    except FileNotFoundError as problem:
+        return read_object(beside)
+    except MissingInputError as problem:
         raise MissingInputError(
             f"{beside.name} is missing beside its map; run the participant level again"
         ) from problem
-    except json.JSONDecodeError as problem:
-        raise DataError(f"{beside.name} is not JSON ({problem}); run the participant level again") from problem
-    return read
+    except DataError as problem:
+        raise DataError(f"{problem} Or run the participant level again.") from problem
 
 
 def _check_parameters(used: pd.DataFrame, maps: tuple[str, ...]) -> None:

@@ -11,7 +11,6 @@ import nibabel as nib
 
 from bids_app import __version__, catalogue
 from bids_app.bids import outputs
-from bids_app.bids.metadata import read_metadata
 from bids_app.bids.names import resolution_label
 from bids_app.bids.outputs import write_json
 from bids_app.nodes.anatomical import modulated_totals
@@ -79,9 +78,9 @@ def stage_anatomy(
         _stage_native(stage, anatomy)
         _stage_volumes(stage, anatomy)
     scan = Path(str(anatomy.job.scan))
-    scanner, raw_scan = read_metadata(bids_dir, scan), scan.relative_to(bids_dir).as_posix()
+    scan_fields = {"Scanner": anatomy.job.scanner, "RawScan": scan.relative_to(bids_dir).as_posix()}
     for name in anatomy.maps:
-        _stage_map(stage, anatomy, name, totals, {"Scanner": scanner, "RawScan": raw_scan})
+        _stage_map(stage, anatomy, name, totals, scan_fields)
     figures = _draw(stage, anatomy, templates, radiological=radiological)
     return _page_content(anatomy, totals, figures)
 

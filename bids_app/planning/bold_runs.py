@@ -8,6 +8,7 @@ from bids_app import catalogue
 from bids_app.atlases import atlas
 from bids_app.bids import derivatives_bold, inputs, outputs
 from bids_app.bids import functional as bids_functional
+from bids_app.bids.json_files import read_object
 from bids_app.bids.metadata import BOLD_FIELDS, read_metadata
 from bids_app.errors import MissingInputError, UsageError
 from bids_app.options.maps import map_parameters
@@ -121,6 +122,9 @@ def _fmriprep_runs(dataset: inputs.Dataset, participant: str, session: str | Non
         resolution=f"{options.resolution:g}" if options.resolution else None,
         desc="smoothAROMAnonaggr" if options.denoise == "ica_aroma" else "preproc",
     )
+    if options.denoise in strategies.NILEARN:
+        for run in runs:
+            _check_confounds_description(run.confounds.with_suffix(".json"))
     return [
         {
             "bold": str(run.bold),
@@ -137,6 +141,12 @@ def _fmriprep_runs(dataset: inputs.Dataset, participant: str, session: str | Non
         }
         for run in runs
     ]
+
+
+def _check_confounds_description(file: Path) -> None:
+    """Raise DataError for a JSON file of confounds, which nilearn reads in the worker, that is not a JSON object."""
+    if file.is_file():
+        read_object(file)
 
 
 def _raw_scans(

@@ -11,6 +11,8 @@ import numpy as np
 from bids_app import __version__, catalogue
 from bids_app.atlases import templates
 from bids_app.bids import annex, derivatives, exclusions, inputs, outputs
+from bids_app.bids.json_files import read_object
+from bids_app.bids.metadata import read_metadata
 from bids_app.bids.names import session_name
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
 from bids_app.planning import bold_runs, excluded_regions
@@ -127,7 +129,8 @@ def _plan_session(
     if excluded_regions.MAP in kinds:
         excluded = _find_excluded_regions(dataset, scan, settings, borrowed=bool(borrowed))
     optional = [Path(file) for file in (mask, excluded and excluded["file"]) if file]
-    hashes = _hashes([*sorted({*anatomy, *optional}), *bold], runs, settings)
+    scanner = read_metadata(dataset.root, scan.path)
+    hashes = _hashes([*sorted({*anatomy, *optional}), *bold], runs, settings, scanner)
     return ParticipantJob(
         participant,
         session,
@@ -142,6 +145,7 @@ def _plan_session(
         registrations,
         own_t1w=scan.session == session,
         excluded_regions=excluded,
+        scanner=scanner,
     )
 
 
@@ -162,10 +166,12 @@ def _check_readable(files: list[Path], root: Path) -> None:
             raise MissingInputError(reason)
 
 
-def _hashes(files: list[Path], runs: list[BoldRun], settings: Settings) -> tuple[str, str]:
+def _hashes(
+    files: list[Path], runs: list[BoldRun], settings: Settings, scanner: dict[str, object] | None = None
+) -> tuple[str, str]:
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     fields = [{name: value for name, value in run.items() if name not in bold_runs.FILES} for run in runs]
-    return _hash([stamps]), _hash([stamps, fields, _settings_of_outputs(settings)])
+    return _hash([stamps]), _hash([stamps, fields, scanner, _settings_of_outputs(settings)])
 
 
 def _find_anatomy(scan: inputs.Scan, settings: Settings) -> tuple[str, dict[str, str], Path]:
@@ -253,10 +259,15 @@ def read_filters(settings: Settings, kind: str) -> dict[str, object]:
     if not path.is_file():
         raise MissingInputError(f"--bids-filter-file: there is no file {path}")
     try:
-        content = json.loads(path.read_text())
-        return dict(content.get(kind, {}))
-    except (ValueError, AttributeError) as error:
-        raise UsageError(f"--bids-filter-file {path.name} is not a JSON object: {error}") from error
+        filters = read_object(path, f"--bids-filter-file {path.name}").get(kind, {})
+    except DataError as error:
+        raise UsageError(str(error)) from error
+    if not isinstance(filters, dict):
+        raise UsageError(
+            f'--bids-filter-file {path.name}: "{kind}" is {filters!r}; write the entities and their values, as in '
+            f'{{"{kind}": {{"acquisition": "mprage"}}}}'
+        )
+    return filters
 
 
 def _raise_nothing_selected(failed: dict[str, DataError | MissingInputError]) -> None:

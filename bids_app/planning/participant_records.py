@@ -210,7 +210,7 @@ class ParticipantJob:
     `inputs` is the hash of the files, and names the work folder, where each node determines from its own settings
     whether to run again; `key` is the hash of everything that the outputs depend on. `kinds`: the registration
     of each map of the anatomy.
-    `own_t1w`: the T1w is of this session.
+    `own_t1w`: the T1w is of this session; `scanner`: the metadata of the raw T1w.
     """
 
     participant: str
@@ -226,6 +226,7 @@ class ParticipantJob:
     kinds: dict[str, str] = field(default_factory=dict)
     registrations: list[str] = field(default_factory=list)
     own_t1w: bool = True
+    scanner: dict[str, object] = field(default_factory=dict)
     excluded_regions: ExcludedRegions | None = None
 
     @property
