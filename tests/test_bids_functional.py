@@ -11,7 +11,7 @@ from bids_app.bids.derivatives_bold import find_fmriprep_runs, find_fmriprep_ses
 from bids_app.bids.functional import bold_scans
 from bids_app.bids.inputs import open_dataset
 from bids_app.bids.metadata import BOLD_FIELDS, read_metadata
-from bids_app.errors import DataError, MissingInputError, UsageError
+from bids_app.errors import MissingInputError, UsageError
 
 SPACE = "MNI152NLin2009cAsym"
 PARTS = (f"space-{SPACE}_desc-preproc_bold.nii.gz", f"space-{SPACE}_desc-brain_mask.nii.gz")
@@ -127,16 +127,14 @@ def test_fmriprep_image_mask_and_confounds_are_selected_among_other_files(derive
     assert [path.name for path in (run.bold, run.mask, run.confounds)] == [
         f"sub-01_task-rest_{p}" for p in (*PARTS, TABLE)
     ]
-    assert (run.task, run.session, run.run, run.tr, run.label) == ("rest", None, None, 2.0, "task-rest")
+    assert (run.task, run.session, run.run, run.label) == ("rest", None, None, "task-rest")
+    assert run.timing == {"RepetitionTime": 2}
 
 
-def test_repetition_time_may_be_inherited_or_missing_but_must_be_numeric(derived):
-    assert find_fmriprep_runs(derived, "01", None, space=SPACE)[0].tr is None
-    sidecar(derived, "task-rest_bold.json", RepetitionTime=1.5)
-    assert find_fmriprep_runs(derived, "01", None, space=SPACE)[0].tr == 1.5
-    sidecar(derived, "task-rest_bold.json", RepetitionTime="slow")
-    with pytest.raises(DataError, match="states RepetitionTime 'slow'"):
-        find_fmriprep_runs(derived, "01", None, space=SPACE)
+def test_timing_may_be_inherited_or_missing(derived):
+    assert find_fmriprep_runs(derived, "01", None, space=SPACE)[0].timing == {}
+    sidecar(derived, "task-rest_bold.json", RepetitionTime=1.5, EchoTime=0.03)
+    assert find_fmriprep_runs(derived, "01", None, space=SPACE)[0].timing == {"RepetitionTime": 1.5}
 
 
 def test_each_run_and_session_gets_matching_files(derived):

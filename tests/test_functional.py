@@ -174,8 +174,15 @@ def test_unusable_runs_fail_by_participant_and_the_others_finish(ran, tmp_path, 
     same.to_filename(file("04", f"{bold}.nii.gz"))
     table = file("05", "task-rest_desc-confounds_timeseries.tsv")
     table.write_text("\n".join(table.read_text().splitlines()[:-3]) + "\n")
-    file("06", f"{bold}.json").write_text('{"RepetitionTime": 3.0}')
-    told = {"01": "4D series", "02": "mask.nii.gz is empty", "03": "grid", "04": "constant", "05": "rows", "06": "3 s"}
+    file("06", f"{bold}.json").write_text('{"RepetitionTime": 2000}')
+    told = {
+        "01": "4D series",
+        "02": "mask.nii.gz is empty",
+        "03": "grid",
+        "04": "constant",
+        "05": "rows",
+        "06": "write 2",
+    }
     words = ["--maps", "alff", "--participant-label", *told, "07", *COARSE, "-w", str(out / ".work")]
     assert main([str(bids), str(tmp_path / "out"), "participant", *words, "-d", f"fmriprep={spoilt}"]) == 1
     for person, what in told.items():

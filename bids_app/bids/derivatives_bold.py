@@ -8,9 +8,9 @@ from pathlib import Path
 from bids_app.bids import outputs
 from bids_app.bids.functional import choose_task
 from bids_app.bids.inputs import list_names
-from bids_app.bids.metadata import read_metadata
+from bids_app.bids.metadata import TIMING_FIELDS, read_metadata
 from bids_app.bids.names import BidsFile, session_name
-from bids_app.errors import DataError, MissingInputError
+from bids_app.errors import MissingInputError
 
 log = logging.getLogger("pellucid")
 
@@ -19,10 +19,9 @@ _SPACE = ("space", "cohort", "res", "den")
 
 @dataclass(frozen=True)
 class FmriprepRun:
-    """A preprocessed run in standard space: 4D image, brain mask on its grid, table of confounds; `tr` in seconds.
+    """A preprocessed run in standard space: 4D image, brain mask on its grid, table of confounds.
 
-    `tr` is that of the sidecar, None if it has none. `label` distinguishes the
-    participant's runs.
+    `timing`: the fields of TIMING_FIELDS in its sidecars. `label` distinguishes the participant's runs.
     """
 
     bold: Path
@@ -31,7 +30,7 @@ class FmriprepRun:
     task: str
     session: str | None
     run: str | None
-    tr: float | None
+    timing: dict[str, object]
     label: str
 
 
@@ -90,7 +89,7 @@ def find_fmriprep_runs(
             task=run.entities["task"],
             session=session,
             run=run.entities.get("run"),
-            tr=_repetition_time(root, folder / run.name),
+            timing=read_metadata(root, folder / run.name, TIMING_FIELDS),
             label=run.run_label,
         )
         for run, (paths, _) in zip(runs, companions, strict=True)
@@ -142,10 +141,3 @@ def _find_companions(bold: BidsFile, files: Sequence[BidsFile]) -> tuple[dict[st
             companions[part] = names[0]
     lacking = [alternatives[0].description for part, alternatives in patterns.items() if part not in companions]
     return companions, lacking
-
-
-def _repetition_time(root: Path, bold: Path) -> float | None:
-    tr = read_metadata(root, bold, ("RepetitionTime",)).get("RepetitionTime")
-    if tr is not None and (isinstance(tr, bool) or not isinstance(tr, int | float)):
-        raise DataError(f"the sidecar of {bold.name} states RepetitionTime {tr!r}; a number of seconds is required")
-    return None if tr is None else float(tr)

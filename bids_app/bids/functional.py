@@ -1,7 +1,7 @@
 """A participant's BOLD runs in the input data set, and the scanner that measured each."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,10 +84,12 @@ def _refuse_echoes(files: Sequence[BidsFile], participant: str) -> None:
         )
 
 
-def read_scanner(root: Path, participant: str, session: str | None, run_label: str) -> dict[str, object]:
-    """The scanner of a run by its sidecars, limited to `SCANNER_FIELDS`; the image need not exist.
+def read_scanner(
+    root: Path, participant: str, session: str | None, run_label: str, fields: Iterable[str] = SCANNER_FIELDS
+) -> dict[str, object]:
+    """The scanner of a run, or other `fields`, by its sidecars; the image need not exist.
 
     Raises DataError for an unreadable sidecar.
     """
     file = BidsFile(participant, session, "bold", ".nii.gz", parse_entities(run_label))
-    return read_metadata(root, outputs.folder(root, participant, session, "func") / file.name, SCANNER_FIELDS)
+    return read_metadata(root, outputs.folder(root, participant, session, "func") / file.name, fields)

@@ -21,16 +21,22 @@ SCANNER_FIELDS = (
     "SkullStripped",
     "PulseSequenceType",
 )
-BOLD_FIELDS = (
-    *SCANNER_FIELDS,
-    "TaskName",
+TIMING_FIELDS = (
+    "RepetitionTime",
+    "VolumeTiming",
+    "DelayTime",
+    "FrameAcquisitionDuration",
+    "AcquisitionDuration",
     "SliceTiming",
     "SliceEncodingDirection",
+)
+BOLD_FIELDS = (
+    *dict.fromkeys((*SCANNER_FIELDS, *TIMING_FIELDS)),
+    "TaskName",
     "PhaseEncodingDirection",
     "MultibandAccelerationFactor",
     "NumberOfVolumesDiscardedByScanner",
     "NumberOfVolumesDiscardedByUser",
-    "DelayTime",
 )
 
 

@@ -128,6 +128,8 @@ def _sidecar_fields(run: ProcessedRun) -> dict[str, Any]:
     known = fd[np.isfinite(fd)]
     return {
         "RepetitionTime": cleaned["tr"],
+        "RepetitionTimeSource": run.plan["tr_source"],
+        **({"DelayTime": run.plan["delay"]} if run.plan["delay"] else {}),
         "NumberOfVolumes": int(sample_mask.size) + cleaned["dummies"],
         "NumberOfVolumesDiscardedByUser": cleaned["dummies"],
         "NumberOfVolumesDropped": int((~sample_mask).sum()),
@@ -248,6 +250,7 @@ def _draw(
         dummy_scans=cleaned["dummies"],
         freedom=cleaned["freedom"],
         overlap=cleaned["overlap"],
+        tr_source=run.plan["tr_source"],
     )
     brain, mask = read_image(templates["brain"]), read_image(templates["mask"])
     files = templates if tissues is None else tissues

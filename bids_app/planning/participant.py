@@ -109,7 +109,7 @@ def _plan_session(
     for run in runs:
         root = dataset.root if bold_runs.is_raw(run) else settings.select.derivatives["fmriprep"]
         _check_readable([Path(file) for file in bold_runs.files(run)], root)
-    runs = [bold_runs.add_size(run) for run in runs]
+    runs = [bold_runs.add_header(run) for run in runs]
     bold = [Path(file) for run in runs for file in bold_runs.files(run)]
     kinds = registration_kinds(settings) if scan is not None and scan.session == session else {}
     raw = any(map(bold_runs.is_raw, runs))

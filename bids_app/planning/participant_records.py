@@ -9,7 +9,8 @@ from bids_app.bids.names import session_name
 class BoldRun(TypedDict):
     """A BOLD run as planned: raw, with its slice times, or fMRIPrep's, with its mask and confounds.
 
-    `tr` is that of the sidecar, s; `label` distinguishes it from the session's other runs; `gb` is its size as float32.
+    `timing`: what its sidecars state of TIMING_FIELDS. `label` distinguishes it from the session's other runs. With the
+    header known: `tr` (s), `tr_source`, the field that states it, `delay` (s), slice times, `gb`, its size as float32.
     """
 
     bold: str
@@ -18,7 +19,7 @@ class BoldRun(TypedDict):
     session: str | None
     label: str
     source: str
-    tr: float | None
+    timing: dict[str, object]
     scanner: dict[str, object]
     mask: NotRequired[str]
     confounds: NotRequired[str]
@@ -26,6 +27,9 @@ class BoldRun(TypedDict):
     slice_times: NotRequired[list[float] | None]
     slice_direction: NotRequired[str | None]
     dummies: NotRequired[int | None]
+    tr: NotRequired[float]
+    tr_source: NotRequired[str]
+    delay: NotRequired[float]
     gb: NotRequired[float]
 
 
@@ -62,7 +66,7 @@ class PreprocessedRun(TypedDict):
     bold: str
     mask: str
     confounds: str
-    tr: float | None
+    tr: float
     skipped: int
     dummies: NotRequired[int]
     slice_time: NotRequired[float | None]
