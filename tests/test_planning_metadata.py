@@ -1,6 +1,7 @@
 """The plan of a participant run on small trees: each participant by their own files, none by those of another."""
 
 import json
+import logging
 
 import pytest
 
@@ -81,3 +82,23 @@ def test_ambiguous_filter_files_are_refused(study, content, message):
     put(study, "filters.json", content=content)
     with pytest.raises(UsageError, match=message):
         planned(study, bids_filter_file=study / "filters.json")
+
+
+def test_sessions_that_share_one_anatomy_of_fmriprep_are_planned_and_logged_as_such(study, caplog):
+    for session in ("1", "2"):
+        put(study / "bids", f"sub-03/ses-{session}/anat/sub-03_ses-{session}_T1w.nii.gz")
+        put(study / "bids", f"sub-04/ses-{session}/anat/sub-04_ses-{session}_T1w.nii.gz")
+        put(study / "fmriprep", *(f"sub-04/ses-{session}/anat/sub-04_ses-{session}_{name}" for name in ANATOMY))
+    put(study / "bids", "sub-05/ses-1/anat/sub-05_ses-1_T1w.nii.gz")
+    put(study / "fmriprep", *(f"sub-{label}/anat/sub-{label}_{name}" for label in ("03", "05") for name in ANATOMY))
+    with caplog.at_level(logging.WARNING, "pellucid"):
+        jobs = {job.name: job for job in planned(study).jobs}
+    assert {name: job.merged_sessions for name, job in jobs.items() if job.merged_sessions} == {
+        "sub-03_ses-1": ["1", "2"],
+        "sub-03_ses-2": ["1", "2"],
+    }
+    assert jobs["sub-03_ses-2"].preprocessed_scan == "sub-03/anat/sub-03_desc-preproc_T1w.nii.gz"
+    assert jobs["sub-04_ses-2"].preprocessed_scan == "sub-04/ses-2/anat/sub-04_ses-2_desc-preproc_T1w.nii.gz"
+    assert "sub-03: fMRIPrep has one anatomy for ses-1, ses-2; they share their maps of anatomy" in caplog.text
+    (alone,) = planned(study, participant_label=["03"], session_label=["2"]).jobs
+    assert alone.merged_sessions == ["1", "2"]

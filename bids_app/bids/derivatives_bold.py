@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bids_app.bids import outputs
+from bids_app.bids.choice import choose_runs
 from bids_app.bids.functional import choose_task
 from bids_app.bids.inputs import list_names
 from bids_app.bids.metadata import TIMING_FIELDS, read_metadata
@@ -75,6 +76,7 @@ def find_fmriprep_runs(
             f"--output-spaces {space}."
         )
     runs = [_choose_resolution(copies[label], resolution, participant) for label in sorted(copies)]
+    runs = choose_runs(runs, participant)
     companions = [_find_companions(run, files) for run in runs]
     if lacking := [name for _, names in companions for name in names]:
         raise MissingInputError(

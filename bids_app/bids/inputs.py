@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bids_app.bids.choice import choose_image
 from bids_app.bids.json_files import read_object
 from bids_app.bids.matching import describe_unmatched
 from bids_app.bids.names import BidsFile, session_name
@@ -124,19 +125,16 @@ def anatomical_scans(
     sessions: Sequence[str] = (),
     filters: Mapping[str, object] | None = None,
 ) -> list[Scan]:
-    """List a participant's T1w images, one per session: the first by name, the others are logged.
+    """List a participant's T1w images, one per session: the preferred one (bids/choice.py), the others are logged.
 
     `filters` is the `t1w` entry of a BIDS filter file: entity -> value, list of values, or null for "has none".
     A broken link counts as an image. Raises UsageError for an unknown entity.
     """
     scans = []
     for session, folder in session_folders(dataset.root, participant, sessions, "anat"):
-        names = [file.name for file in find_images(folder, participant, session, suffix="T1w", filters=filters or {})]
-        if not names:
-            continue
-        if len(names) > 1:
-            log.warning("sub-%s: using %s; not using %s", participant, names[0], ", ".join(names[1:]))
-        scans.append(Scan(participant, session, folder / names[0]))
+        files = find_images(folder, participant, session, suffix="T1w", filters=filters or {})
+        if files:
+            scans.append(Scan(participant, session, folder / choose_image(files, participant).name))
     return scans
 
 

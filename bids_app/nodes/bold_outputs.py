@@ -139,6 +139,7 @@ def _sidecar_fields(run: ProcessedRun) -> dict[str, Any]:
         "Confounds": cleaned["confound_columns"],
         "Steps": _list_steps(run),
         "PreprocessingSource": run.plan["source"],
+        "RawScan" if run.plan["source"] == "pellucid" else "PreprocessedScan": run.plan["scan"],
         "TaskName": run.plan["task"],
         "Scanner": run.plan["scanner"],
         "Resolution": " x ".join(f"{mm:g}" for mm in run.mask.header.get_zooms()[:3]) + " mm",

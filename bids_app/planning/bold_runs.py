@@ -137,6 +137,7 @@ def _fmriprep_runs(dataset: inputs.Dataset, participant: str, session: str | Non
             "timing": _timing_fields(dataset, participant, run),
             "label": run.label,
             "source": "fmriprep",
+            "scan": run.bold.relative_to(settings.select.derivatives["fmriprep"]).as_posix(),
             "skipped": options.dummy_scans or 0,
             "scanner": bids_functional.read_scanner(dataset.root, participant, session, run.label),
         }
@@ -176,6 +177,7 @@ def _raw_run(dataset: inputs.Dataset, scan: bids_functional.BoldScan, settings: 
         "session": scan.session,
         "label": scan.label,
         "source": "pellucid",
+        "scan": scan.path.relative_to(dataset.root).as_posix(),
         "timing": read_metadata(dataset.root, scan.path, TIMING_FIELDS),
         "dummies": settings.participant.dummy_scans,
         "scanner": bids_functional.read_scanner(dataset.root, scan.participant, scan.session, scan.label),

@@ -13,7 +13,7 @@ from bids_app.atlases import templates
 from bids_app.bids import annex, derivatives, exclusions, inputs, outputs
 from bids_app.bids.json_files import read_object
 from bids_app.bids.metadata import read_metadata
-from bids_app.bids.names import session_name
+from bids_app.bids.names import BidsFile, session_name
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
 from bids_app.planning import bold_runs, excluded_regions
 from bids_app.planning.exclusions import read_exclusions
@@ -146,7 +146,23 @@ def _plan_session(
         own_t1w=scan.session == session,
         excluded_regions=excluded,
         scanner=scanner,
+        preprocessed_scan=t1w.relative_to(settings.select.derivatives["fmriprep"]).as_posix() if borrowed else None,
+        merged_sessions=_find_merged_sessions(dataset, scan, t1w, settings) if borrowed else [],
     )
+
+
+def _find_merged_sessions(dataset: inputs.Dataset, scan: inputs.Scan, t1w: Path, settings: Settings) -> list[str]:
+    """The sessions whose T1w images fMRIPrep averaged, where it has one anatomy for several; it is logged."""
+    file = BidsFile.parse(t1w.name)
+    if scan.session is None or file is None or file.session is not None:
+        return []
+    scans = _find_scans(dataset, scan.participant, settings, ())
+    sessions = [other.session for other in scans if other.session is not None]
+    if len(sessions) < 2:
+        return []
+    names = ", ".join(f"ses-{session}" for session in sessions)
+    log.warning("sub-%s: fMRIPrep has one anatomy for %s; they share their maps of anatomy", scan.participant, names)
+    return sessions
 
 
 def _find_excluded_regions(
