@@ -200,3 +200,31 @@ def test_lookup_of_one_participant_among_1000_takes_under_half_a_second(root, de
     assert read_metadata(dataset.root, scan.path, BOLD_FIELDS) == {"RepetitionTime": 2}
     assert find_fmriprep_runs(derived, "x0500", None, space=SPACE)[0].bold.exists()
     assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (
+            [f"task-rest_bold_space-{SPACE}_preproc.nii.gz", f"task-rest_bold_space-{SPACE}_brainmask.nii.gz"],
+            "is a name of fMRIPrep 1.0 or 1.1, before BIDS Derivatives: run fMRIPrep 20.2 or later",
+        ),
+        (["task-rest_bold_confounds.tsv"], "is a name of fMRIPrep 1.0 or 1.1"),
+        (
+            ["task-rest_desc-hmc_boldref.nii.gz", "task-rest_desc-coreg_boldref.nii.gz"],
+            "it was run with --level minimal, which writes no BOLD series: run fMRIPrep again",
+        ),
+    ],
+)
+def test_outputs_of_first_versions_and_of_the_minimal_level_are_named_as_such(derived, names, reason):
+    touch(derived / "sub-02/func", *(f"sub-02_{name}" for name in names))
+    with pytest.raises(MissingInputError, match="sub-02: fmriprep has no preprocessed BOLD in sub-02/func") as caught:
+        find_fmriprep_runs(derived, "02", None, space=SPACE)
+    assert reason in str(caught.value)
+
+
+def test_alignment_files_of_the_full_level_do_not_count_as_the_minimal_level(derived):
+    touch(derived / "sub-01/func", "sub-01_task-rest_desc-hmc_boldref.nii.gz")
+    assert find_fmriprep_runs(derived, "01", None, space=SPACE)
+    with pytest.raises(MissingInputError, match=rf"there is task-rest in {SPACE}"):
+        find_fmriprep_runs(derived, "01", None, space="MNI152NLin6Asym")

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from bids_app.bids import inputs
-from bids_app.errors import UsageError
+from bids_app.errors import MissingInputError, UsageError
 from bids_app.planning import participant
 from bids_app.settings import build
 
@@ -102,3 +102,23 @@ def test_sessions_that_share_one_anatomy_of_fmriprep_are_planned_and_logged_as_s
     assert "sub-03: fMRIPrep has one anatomy for ses-1, ses-2; they share their maps of anatomy" in caplog.text
     (alone,) = planned(study, participant_label=["03"], session_label=["2"]).jobs
     assert alone.merged_sessions == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["UNIT1", "inv-1_MP2RAGE"], "has UNIT1, MP2RAGE but no T1w: save the UNIT1 image, without the noise outside"),
+        (["FLAIR"], "has FLAIR but no T1w: add a T1w image, or exclude the participant with --exclude"),
+    ],
+)
+def test_participants_with_other_images_only_fail_by_name_and_are_not_skipped(study, names, message):
+    put(study / "bids", *(f"sub-03/ses-1/anat/sub-03_ses-1_{name}.nii.gz" for name in names))
+    put(study / "bids", "sub-04/ses-1/anat/sub-04_ses-1_T1w.json", "sub-04/ses-1/anat/sub-04_ses-1_FLAIR.json")
+    plan = planned(study)
+    assert [job.name for job in plan.jobs] == ["sub-01", "sub-02"]
+    assert list(plan.failed) == ["sub-03"]
+    assert plan.failed["sub-03"].startswith(f"sub-03 {message}")
+    put(study, "exclude.tsv", content=b"participant_id\nsub-03\n")
+    assert not planned(study, exclude=study / "exclude.tsv").failed
+    with pytest.raises(MissingInputError, match="sub-03 has"):
+        planned(study, participant_label=["03"])

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_app.bids.choice import preference
+from bids_app.bids.fmriprep_outputs import explain_missing_files
 from bids_app.bids.inputs import list_names
 from bids_app.bids.names import BidsFile, session_name
 from bids_app.bids.outputs import folder
@@ -49,6 +50,9 @@ def find_fmriprep_anatomy(
             break
     if missing := [like.name for part, like in patterns.items() if part not in paths]:
         places = " and ".join(candidate.relative_to(root).as_posix() for candidate in folders)
+        names = [name for candidate in folders for name in list_names(candidate)]
+        if reason := explain_missing_files(names):
+            raise MissingInputError(f"sub-{participant}: {root.name} has no usable anatomy in {places}: {reason}.")
         raise MissingInputError(
             f"sub-{participant}: {root.name} lacks {', '.join(missing)} (searched in {places}): run fMRIPrep for "
             f"this participant with --output-spaces {space}, or add --fallback-preprocessing."

@@ -1,4 +1,4 @@
-"""BOLD runs preprocessed by fMRIPrep, found by its file names (BIDS Derivatives; fMRIPrep 1.2 and later)."""
+"""BOLD runs preprocessed by fMRIPrep, found by its file names (BIDS Derivatives; fMRIPrep 20.2 and later)."""
 
 import logging
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bids_app.bids import outputs
 from bids_app.bids.choice import choose_runs
+from bids_app.bids.fmriprep_outputs import explain_missing_files
 from bids_app.bids.functional import choose_task
 from bids_app.bids.inputs import list_names
 from bids_app.bids.metadata import TIMING_FIELDS, read_metadata
@@ -70,6 +71,8 @@ def find_fmriprep_runs(
             copies.setdefault(file.run_label, []).append(file)
     where = folder.relative_to(root).as_posix()
     if not copies:
+        if reason := explain_missing_files(list_names(folder)):
+            raise MissingInputError(f"sub-{participant}: {root.name} has no preprocessed BOLD in {where}: {reason}.")
         raise MissingInputError(
             f"sub-{participant}: {root.name} lacks task-{selected_task or '*'}_space-{space}_desc-{desc}_bold.nii.gz "
             f"(searched in {where}; {_describe_images(images)}): run fMRIPrep for this participant with "
@@ -81,7 +84,7 @@ def find_fmriprep_runs(
     if lacking := [name for _, names in companions for name in names]:
         raise MissingInputError(
             f"sub-{participant}: {root.name} lacks {', '.join(lacking)} (searched in {where}): fetch the missing "
-            "files, or run fMRIPrep again for this participant."
+            "files, or run fMRIPrep again for this participant, with --level full."
         )
     return [
         FmriprepRun(

@@ -36,6 +36,7 @@ ENTITIES = {
 }
 
 IMAGES = (".nii.gz", ".nii")
+OTHER_IMAGES = ("UNIT1", "MP2RAGE", "FLAIR", "T2w", "PDw", "inplaneT1", "T1map")
 _PERSON = re.compile(r"sub-([0-9a-zA-Z+]+)")
 
 
@@ -136,6 +137,20 @@ def anatomical_scans(
         if files:
             scans.append(Scan(participant, session, folder / choose_image(files, participant).name))
     return scans
+
+
+def describe_other_images(dataset: Dataset, participant: str) -> str:
+    """Which other images of the brain a participant without any T1w has, and what to do; "" with a T1w or nothing."""
+    folders = [folder for _, folder in session_folders(dataset.root, participant, (), "anat")]
+    files = [file for folder in folders for name in list_names(folder) if (file := BidsFile.parse(name)) is not None]
+    suffixes = {file.suffix for file in files if file.extension in IMAGES}
+    others = [suffix for suffix in OTHER_IMAGES if suffix in suffixes]
+    if "T1w" in suffixes or not others:
+        return ""
+    todo = "add a T1w image"
+    if "UNIT1" in others:
+        todo = "save the UNIT1 image, without the noise outside the head, as T1w"
+    return f"sub-{participant} has {', '.join(others)} but no T1w: {todo}, or exclude the participant with --exclude."
 
 
 def list_names(folder: Path) -> list[str]:

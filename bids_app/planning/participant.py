@@ -50,7 +50,10 @@ def plan_participants(dataset: inputs.Dataset, settings: Settings) -> Participan
     failed: dict[str, DataError | MissingInputError] = {}
     for participant in labels:
         sessions = _find_sessions(dataset, participant, settings)
-        if not sessions:
+        if not sessions and not exclusions.reason(excluded, participant, None):
+            if other := inputs.describe_other_images(dataset, participant):
+                failed[session_name(participant, None)] = MissingInputError(other)
+                continue
             log.info("sub-%s: no matching image, skipping", participant)
         for session, scan in sessions.items():
             if why := exclusions.reason(excluded, participant, session):
@@ -116,7 +119,8 @@ def _plan_session(
     registrations = sorted({*kinds.values(), *([bold_runs.registration(settings)] if raw else [])})
     if scan is None and raw:
         raise MissingInputError(
-            f"{session_name(participant, session)} has raw BOLD but no T1w image, which it requires"
+            f"{session_name(participant, session)} has raw BOLD but no T1w image, which it requires. "
+            f"{inputs.describe_other_images(dataset, participant)}".strip()
         )
     if scan is None or not registrations:
         return ParticipantJob(participant, session, None, None, "fmriprep", *_hashes(bold, runs, settings), runs=runs)
