@@ -63,9 +63,8 @@ def collect_samples(
         visits = {session: files for (participant, session), files in images.items() if participant == person}
         left = {session: files for session, files in visits.items() if not exclusions.reason(out, person, session)}
         classed = {name: files for name, files in left.items() if not pd.isna(_value_of(known, person, name, CLASS))}
-        for names in scans.find_shared_anatomy(classed):
-            known_classes = {name: _value_of(known, person, name, CLASS) for name in names}
-            differences.append(scans.describe_difference(person, known_classes))
+        classes_by_session = {name: _value_of(known, person, name, CLASS) for name in classed}
+        differences += scans.describe_differences(person, classed, classes_by_session)
         reason = _exclusion_reason(person, known, label, out, list(left) or [None])
         reason = reason or ("" if left or not visits else _join_exclusions(out, person))
         for part in _session_rows(classed or left or visits, maps, reason, sessions):
@@ -76,9 +75,9 @@ def collect_samples(
                 "used": False,
             }
             rows.append(base | {"reason": reason} | covariate_values | part)
-        if sessions == "mean" and len({_value_of(known, person, name, CLASS) for name in classed}) > 1:
+        if sessions == "mean" and len(set(classes_by_session.values())) > 1:
             rows[-1] |= {"used": False, "reason": "class differs between sessions: use --sessions first or all"}
-    scans.refuse_differences(list(filter(None, differences)))
+    scans.refuse_differences(differences)
     _check_sessions(rows, sessions)
     table = _drop_unknown(pd.DataFrame([_add_sidecars(row, maps) for row in rows]), needed)
     table = _drop_moved(table, max_mean_fd, min_minutes)

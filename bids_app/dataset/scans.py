@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pellucid")
 
+Files = Mapping[str, tuple[Path, ...]]
 Sidecars = Sequence[Mapping[str, Any]]
 SHARED = "PreprocessedScan"
 
@@ -39,7 +40,7 @@ def name_scans(sidecars: Iterable[Mapping[str, Any]]) -> list[str]:
     return sorted({Path(path).name for path in paths if path})
 
 
-def find_shared_anatomy(visits: Mapping[str | None, Mapping[str, tuple[Path, ...]]]) -> list[list[str | None]]:
+def find_shared_anatomy(visits: Mapping[str | None, Files]) -> list[list[str | None]]:
     """The sessions of a participant that share one preprocessed scan: their maps are the same (fMRIPrep averages T1w).
 
     visits: the files of maps by session and map.
@@ -54,11 +55,18 @@ def find_shared_anatomy(visits: Mapping[str | None, Mapping[str, tuple[Path, ...
     return [list(names) for names in sessions.values() if len(names) > 1]
 
 
-def describe_difference(person: str, classes: Mapping[str | None, Any]) -> str:
-    """A participant whose sessions are of different classes: "01 (ses-1 control, ses-2 patient)"; "" otherwise."""
-    if len(set(classes.values())) < 2:
-        return ""
-    return f"{person} ({', '.join(f'ses-{session} {name}' for session, name in classes.items())})"
+def describe_differences(
+    person: str, visits: Mapping[str | None, Files], classes: Mapping[str | None, Any]
+) -> list[str]:
+    """A participant's sessions that share one anatomy but are of different classes: "01 (ses-1 MCI, ses-2 AD)".
+
+    visits: the files of maps by session and map; classes: by session.
+    """
+    return [
+        f"{person} ({', '.join(f'ses-{session} {classes[session]}' for session in sessions)})"
+        for sessions in find_shared_anatomy(visits)
+        if len({classes[session] for session in sessions}) > 1
+    ]
 
 
 def refuse_differences(differences: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from bids_app.bids.outputs import write_json
 from bids_app.nodes.atlas import ResampledAtlas
 from bids_app.planning.participant_records import BoldRun, BoldSettings, CleanedRun, TemplateFiles, WarpedAnatomy
 from bids_app.preprocess.conform import read_image, to_nifti
+from bids_app.preprocess.timing import HEADER
 from bids_app.report.methods_bold import BoldOptions, describe_bold, map_options
 from bids_app.report.participant import RunSection
 
@@ -251,13 +252,12 @@ def _draw(
         dummy_scans=cleaned["dummies"],
         freedom=cleaned["freedom"],
         overlap=cleaned["overlap"],
-        tr_source=run.plan["tr_source"],
     )
     brain, mask = read_image(templates["brain"]), read_image(templates["mask"])
     files = templates if tissues is None else tissues
     segmentation = label_tissues({1: read_image(files["gm"]), 2: read_image(files["wm"])}, mask=mask)
     whose = "the template's" if tissues is None else "the participant's"
-    return draw_run(
+    section = draw_run(
         drawn_run,
         stage,
         template=TemplateImages(brain, mask, segmentation, whose=whose),
@@ -265,3 +265,14 @@ def _draw(
         fd_threshold=None if settings["denoise"] == "none" else settings["fd_threshold"] or None,
         radiological=settings["radiological"],
     )
+    return replace(section, checks=[*section.checks, *_timing_checks(run)])
+
+
+def _timing_checks(run: ProcessedRun) -> list[str]:
+    """What the page says of a repetition time that no sidecar states."""
+    if run.plan["tr_source"] != HEADER:
+        return []
+    seconds = f"{run.cleaned['tr']:g} s"
+    return [
+        f"{run.plan['label']}: no sidecar states the repetition time; {seconds} is that of the image header: check it"
+    ]

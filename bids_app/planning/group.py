@@ -12,8 +12,7 @@ import pandas as pd
 from bids_app import __version__, catalogue
 from bids_app.atlases import atlas
 from bids_app.bids import inputs, labels, outputs, tables
-from bids_app.bids.json_files import read_object
-from bids_app.dataset import covariates, samples
+from bids_app.dataset import covariates, samples, scans
 from bids_app.dataset.folds import Split
 from bids_app.errors import DataError, UsageError
 from bids_app.planning import available_maps, cohort, hyperparameters, pretrained_weights
@@ -271,7 +270,7 @@ def _columns(adjust_for: tuple[str, ...] | None, default: tuple[str, ...]) -> tu
 
 def read_map_parameters(path: Path) -> dict[str, Any]:
     """The parameters and the task in a map's sidecar, without those that are null, which TOML cannot hold."""
-    sidecar = read_object(path.with_name(path.name.removesuffix(".nii.gz") + ".json"))
+    sidecar = scans.read_sidecar(path)
     if "MapParameters" not in sidecar:
         raise DataError(
             f"the sidecar of {path.name} does not state how the map was computed; run the participant level again"

@@ -41,8 +41,7 @@ class RunData:
     `sample_mask` (time,): false for censored volumes; `fd` (time,) in mm and `dvars` (time,), standardised, NaN
     where undefined; `denoised` (voxels, retained volumes): the input of the maps; `mean`: the mean BOLD image,
     computed within the mask if None; `freedom`: two per frequency in the band, minus the confounds, None without a
-    band; `overlap`: Dice coefficient of the brains of BOLD and T1w, if they were registered here; `tr_source`: what
-    states the TR.
+    band; `overlap`: Dice coefficient of the brains of BOLD and T1w, if they were registered here.
     """
 
     participant: str
@@ -59,7 +58,6 @@ class RunData:
     dummy_scans: int = 0
     freedom: int | None = None
     overlap: float | None = None
-    tr_source: str = ""
 
     @property
     def label(self) -> str:
@@ -205,9 +203,7 @@ def run_row(run: RunData, template: TemplateImages) -> dict[str, str]:
     numbers = run_measures(run, template)
     digits = {"minutes": ".1f", "mean_fd": ".3f", "max_fd": ".2f", "covered": ".1f"}
     shown = {key: "n/a" if np.isnan(value) else f"{value:{digits.get(key, '.0f')}}" for key, value in numbers.items()}
-    source = "" if run.tr_source in ("", "RepetitionTime") else f" ({run.tr_source})"
-    tr = f"{format_number(run.tr)}{source}"
-    return {"run": run.label, "TR (s)": tr, **{HEADINGS[key]: text for key, text in shown.items()}}
+    return {"run": run.label, "TR (s)": format_number(run.tr), **{HEADINGS[key]: text for key, text in shown.items()}}
 
 
 def run_warnings(run: RunData, template: TemplateImages) -> list[str]:
