@@ -185,3 +185,11 @@ def test_scans_with_and_without_contrast_agent_are_not_averaged_over_sessions_an
     with caplog.at_level(logging.WARNING, "pellucid"):
         assert len(collect(images, classes, sessions="all")) == 2
     assert "1 of 2 samples are of scans with a contrast agent" in caplog.text
+
+
+def test_a_field_strength_written_as_3_or_as_3_0_is_one_scanner(make_maps):
+    images = make_maps(
+        {(person, "1"): {"Scanner": {"MagneticFieldStrength": tesla}} for person, tesla in (("a", 3), ("b", 3.0))}
+    )
+    used = collect(images, dict.fromkeys(images, "MCI"))
+    assert used["scanner_of_sidecar"].tolist() == ["3", "3"]

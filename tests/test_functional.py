@@ -57,6 +57,8 @@ def test_every_map_is_written_to_func_with_a_descriptive_sidecar(ran, name):
     inside = ((bins > 0.01 - 1e-9) & (bins < 0.08 + 1e-9)).sum()
     assert about["DegreesOfFreedomInBand"] == 2 * inside - len(about["Confounds"])
     assert "degrees of freedom remain in the band" in (ran[2] / "sub-01.html").read_text()
+    scan = f"sub-01/func/sub-01_task-rest_space-{SPACE}_desc-preproc_bold.nii.gz"
+    assert (about["PreprocessedScan"], about["RepetitionTimeSource"]) == (scan, "RepetitionTime")
     assert about["MinutesLeft"] == pytest.approx((120 - about["NumberOfVolumesDropped"]) * 2 / 60, abs=1e-3)
     assert np.isfinite(nib.load(image).get_fdata()).all()
 

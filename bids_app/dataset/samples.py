@@ -240,11 +240,16 @@ def _add_sidecars(row: dict[str, Any], maps: tuple[str, ...]) -> dict[str, Any]:
 def _scanner_name(parts: list[dict[str, Any]]) -> Any:
     """Return the scanner's name according to the sidecars; NA without one."""
     named = [
-        " ".join(str(part["Scanner"][field]) for field in SCANNER if part["Scanner"].get(field))
+        " ".join(_to_word(part["Scanner"][field]) for field in SCANNER if part["Scanner"].get(field))
         for part in parts
         if part.get("Scanner")
     ]
     return " + ".join(sorted({name for name in named if name})) or pd.NA
+
+
+def _to_word(value: Any) -> str:
+    """A value as in a scanner's name: 3 and 3.0 tesla are the same."""
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _summarise_motion(sidecars: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:
