@@ -228,3 +228,13 @@ def test_alignment_files_of_the_full_level_do_not_count_as_the_minimal_level(der
     assert find_fmriprep_runs(derived, "01", None, space=SPACE)
     with pytest.raises(MissingInputError, match=rf"there is task-rest in {SPACE}"):
         find_fmriprep_runs(derived, "01", None, space="MNI152NLin6Asym")
+
+
+def test_runs_of_fmriprep_with_a_contrast_agent_are_used_only_if_there_are_no_others(derived, caplog):
+    write(derived / "sub-02/func", "sub-02_task-rest_ce-none")
+    write(derived / "sub-02/func", "sub-02_task-rest_ce-Gd")
+    with caplog.at_level(logging.WARNING, "pellucid"):
+        assert [run.label for run in find_fmriprep_runs(derived, "02", None, space=SPACE)] == ["task-rest_ce-none"]
+    assert f"not using sub-02_task-rest_ce-Gd_{PARTS[0]}" in caplog.text
+    write(derived / "sub-03/func", "sub-03_task-rest_ce-Gd")
+    assert [run.label for run in find_fmriprep_runs(derived, "03", None, space=SPACE)] == ["task-rest_ce-Gd"]
