@@ -67,3 +67,15 @@ def test_missing_transform_to_another_space_is_named(root):
     write(root / "sub-01/anat", "sub-01")
     with pytest.raises(MissingInputError, match="from-T1w_to-MNI152NLin6Asym_mode-image_xfm"):
         find_fmriprep_anatomy(root, "01", None, space="MNI152NLin6Asym")
+
+
+def test_anatomy_of_first_versions_is_named_as_such(tmp_path):
+    folder = tmp_path / "fmriprep" / "sub-01" / "anat"
+    folder.mkdir(parents=True)
+    for name in ("T1w_preproc.nii.gz", "T1w_class-GM_probtissue.nii.gz", "T1w_target-MNI152NLin2009cAsym_warp.h5"):
+        (folder / f"sub-01_{name}").touch()
+    message = (
+        r"no usable anatomy in sub-01/anat: sub-01_T1w_class-GM_.* fMRIPrep 1\.0 or 1\.1.*run fMRIPrep 20\.2 or later"
+    )
+    with pytest.raises(MissingInputError, match=message):
+        find_fmriprep_anatomy(tmp_path / "fmriprep", "01", None)

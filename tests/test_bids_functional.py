@@ -11,7 +11,7 @@ from bids_app.bids.derivatives_bold import find_fmriprep_runs, find_fmriprep_ses
 from bids_app.bids.functional import bold_scans
 from bids_app.bids.inputs import open_dataset
 from bids_app.bids.metadata import BOLD_FIELDS, read_metadata
-from bids_app.errors import DataError, MissingInputError, UsageError
+from bids_app.errors import MissingInputError, UsageError
 
 SPACE = "MNI152NLin2009cAsym"
 PARTS = (f"space-{SPACE}_desc-preproc_bold.nii.gz", f"space-{SPACE}_desc-brain_mask.nii.gz")
@@ -127,16 +127,14 @@ def test_fmriprep_image_mask_and_confounds_are_selected_among_other_files(derive
     assert [path.name for path in (run.bold, run.mask, run.confounds)] == [
         f"sub-01_task-rest_{p}" for p in (*PARTS, TABLE)
     ]
-    assert (run.task, run.session, run.run, run.tr, run.label) == ("rest", None, None, 2.0, "task-rest")
+    assert (run.task, run.session, run.run, run.label) == ("rest", None, None, "task-rest")
+    assert run.timing == {"RepetitionTime": 2}
 
 
-def test_repetition_time_may_be_inherited_or_missing_but_must_be_numeric(derived):
-    assert find_fmriprep_runs(derived, "01", None, space=SPACE)[0].tr is None
-    sidecar(derived, "task-rest_bold.json", RepetitionTime=1.5)
-    assert find_fmriprep_runs(derived, "01", None, space=SPACE)[0].tr == 1.5
-    sidecar(derived, "task-rest_bold.json", RepetitionTime="slow")
-    with pytest.raises(DataError, match="states RepetitionTime 'slow'"):
-        find_fmriprep_runs(derived, "01", None, space=SPACE)
+def test_timing_may_be_inherited_or_missing(derived):
+    assert find_fmriprep_runs(derived, "01", None, space=SPACE)[0].timing == {}
+    sidecar(derived, "task-rest_bold.json", RepetitionTime=1.5, EchoTime=0.03)
+    assert find_fmriprep_runs(derived, "01", None, space=SPACE)[0].timing == {"RepetitionTime": 1.5}
 
 
 def test_each_run_and_session_gets_matching_files(derived):
@@ -202,3 +200,41 @@ def test_lookup_of_one_participant_among_1000_takes_under_half_a_second(root, de
     assert read_metadata(dataset.root, scan.path, BOLD_FIELDS) == {"RepetitionTime": 2}
     assert find_fmriprep_runs(derived, "x0500", None, space=SPACE)[0].bold.exists()
     assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (
+            [f"task-rest_bold_space-{SPACE}_preproc.nii.gz", f"task-rest_bold_space-{SPACE}_brainmask.nii.gz"],
+            "is a name of fMRIPrep 1.0 or 1.1, before BIDS Derivatives: run fMRIPrep 20.2 or later",
+        ),
+        (["task-rest_bold_confounds.tsv"], "is a name of fMRIPrep 1.0 or 1.1"),
+        (
+            ["task-rest_desc-hmc_boldref.nii.gz", "task-rest_desc-coreg_boldref.nii.gz"],
+            "it was run with --level minimal, which writes no BOLD series: run fMRIPrep again",
+        ),
+    ],
+)
+def test_outputs_of_first_versions_and_of_the_minimal_level_are_named_as_such(derived, names, reason):
+    touch(derived / "sub-02/func", *(f"sub-02_{name}" for name in names))
+    with pytest.raises(MissingInputError, match="sub-02: fmriprep has no preprocessed BOLD in sub-02/func") as caught:
+        find_fmriprep_runs(derived, "02", None, space=SPACE)
+    assert reason in str(caught.value)
+
+
+def test_alignment_files_of_the_full_level_do_not_count_as_the_minimal_level(derived):
+    touch(derived / "sub-01/func", "sub-01_task-rest_desc-hmc_boldref.nii.gz")
+    assert find_fmriprep_runs(derived, "01", None, space=SPACE)
+    with pytest.raises(MissingInputError, match=rf"there is task-rest in {SPACE}"):
+        find_fmriprep_runs(derived, "01", None, space="MNI152NLin6Asym")
+
+
+def test_runs_of_fmriprep_with_a_contrast_agent_are_used_only_if_there_are_no_others(derived, caplog):
+    write(derived / "sub-02/func", "sub-02_task-rest_ce-none")
+    write(derived / "sub-02/func", "sub-02_task-rest_ce-Gd")
+    with caplog.at_level(logging.WARNING, "pellucid"):
+        assert [run.label for run in find_fmriprep_runs(derived, "02", None, space=SPACE)] == ["task-rest_ce-none"]
+    assert f"not using sub-02_task-rest_ce-Gd_{PARTS[0]}" in caplog.text
+    write(derived / "sub-03/func", "sub-03_task-rest_ce-Gd")
+    assert [run.label for run in find_fmriprep_runs(derived, "03", None, space=SPACE)] == ["task-rest_ce-Gd"]

@@ -114,10 +114,13 @@ def test_unusable_table_is_refused_with_the_reason(tmp_path, text, message):
     assert message in str(told.value)
 
 
-@pytest.mark.parametrize("message", ["[]", "{", '{"a": 1}', '{"studies": [{"id": "a"}]}'])
+@pytest.mark.parametrize("message", ['{"a": 1}', '{"studies": [{"id": "a"}]}'])
 def test_unrecognised_json_is_refused(tmp_path, message):
     with pytest.raises(DataError, match="has no readable coordinates"):
         foci.read_foci(written(tmp_path, message, "foci.json"))
+    for broken in ("[]", "{"):
+        with pytest.raises(DataError, match=r"--reference-map foci\.json cannot be read"):
+            foci.read_foci(written(tmp_path, broken, "foci.json"))
 
 
 def test_both_json_formats_give_the_same_foci_as_the_table(tmp_path):

@@ -57,6 +57,8 @@ def test_every_map_is_written_to_func_with_a_descriptive_sidecar(ran, name):
     inside = ((bins > 0.01 - 1e-9) & (bins < 0.08 + 1e-9)).sum()
     assert about["DegreesOfFreedomInBand"] == 2 * inside - len(about["Confounds"])
     assert "degrees of freedom remain in the band" in (ran[2] / "sub-01.html").read_text()
+    scan = f"sub-01/func/sub-01_task-rest_space-{SPACE}_desc-preproc_bold.nii.gz"
+    assert (about["PreprocessedScan"], about["RepetitionTimeSource"]) == (scan, "RepetitionTime")
     assert about["MinutesLeft"] == pytest.approx((120 - about["NumberOfVolumesDropped"]) * 2 / 60, abs=1e-3)
     assert np.isfinite(nib.load(image).get_fdata()).all()
 
@@ -174,8 +176,15 @@ def test_unusable_runs_fail_by_participant_and_the_others_finish(ran, tmp_path, 
     same.to_filename(file("04", f"{bold}.nii.gz"))
     table = file("05", "task-rest_desc-confounds_timeseries.tsv")
     table.write_text("\n".join(table.read_text().splitlines()[:-3]) + "\n")
-    file("06", f"{bold}.json").write_text('{"RepetitionTime": 3.0}')
-    told = {"01": "4D series", "02": "mask.nii.gz is empty", "03": "grid", "04": "constant", "05": "rows", "06": "3 s"}
+    file("06", f"{bold}.json").write_text('{"RepetitionTime": 2000}')
+    told = {
+        "01": "4D series",
+        "02": "mask.nii.gz is empty",
+        "03": "grid",
+        "04": "constant",
+        "05": "rows",
+        "06": "write 2",
+    }
     words = ["--maps", "alff", "--participant-label", *told, "07", *COARSE, "-w", str(out / ".work")]
     assert main([str(bids), str(tmp_path / "out"), "participant", *words, "-d", f"fmriprep={spoilt}"]) == 1
     for person, what in told.items():

@@ -80,6 +80,8 @@ def test_sidecar_report_and_citations_describe_the_preprocessing(out):
     file = out / f"sub-01/func/sub-01_task-rest_space-{SPACE}_res-4_stat-reho_boldmap.json"
     about = json.loads(file.read_text())
     assert about["PreprocessingSource"] == "pellucid"
+    assert about["RawScan"] == f"sub-01/func/{BOLD}.nii.gz"
+    assert (about["RepetitionTime"], about["RepetitionTimeSource"]) == (2.0, "RepetitionTime")
     assert about["NumberOfVolumes"] == VOLUMES
     first = ["non-steady-state volumes removed", "slice timing corrected"]
     assert about["Steps"][:2] == first

@@ -291,7 +291,11 @@ def test_derivatives_give_the_same_maps_and_missing_participants_fail_by_name(bi
         assert correlation(map_file(out, "01", stem), map_file(ran[0], "01", stem)) > 0.99
         own = values(map_file(ran[0], "01", stem)).sum()
         assert values(map_file(out, "01", stem)).sum() == pytest.approx(own, rel=0.01)
-    assert sidecar(map_file(out, "01", GM))["PreprocessingSource"] == "fmriprep"
+    stated = sidecar(map_file(out, "01", GM))
+    assert stated["PreprocessingSource"] == "fmriprep"
+    assert stated["PreprocessedScan"] == "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz"
+    assert stated["RawScan"] == "sub-01/anat/sub-01_T1w.nii.gz"
+    assert "MergedSessions" not in stated
 
     code, stderr = pellucid(*words, "--fallback-preprocessing")
     assert code == 0, stderr

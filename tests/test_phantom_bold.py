@@ -158,7 +158,7 @@ def test_datasets_are_valid_and_recognised_as_fmriprep_output(folder, planted):
     assert validation_errors(planted["amplitude"]) == []
     assert validation_errors(folder / "prep-amplitude") == []
     (run,) = find_fmriprep_runs(folder / "prep-amplitude", "01", None, space="MNI152NLin2009cAsym")
-    assert (run.task, run.tr) == ("rest", 2.0)
+    assert (run.task, run.timing) == ("rest", {"RepetitionTime": 2.0})
     result = find_fmriprep_anatomy(folder / "prep-amplitude", "01", None)
     shares = [nibabel.load(path).get_fdata() for path in (result.gm, result.wm, result.csf)]
     inside = nibabel.load(result.mask).get_fdata() > 0

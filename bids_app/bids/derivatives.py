@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from bids_app.bids.choice import preference
+from bids_app.bids.fmriprep_outputs import explain_missing_files
 from bids_app.bids.inputs import list_names
 from bids_app.bids.names import BidsFile, session_name
 from bids_app.bids.outputs import folder
@@ -48,6 +50,9 @@ def find_fmriprep_anatomy(
             break
     if missing := [like.name for part, like in patterns.items() if part not in paths]:
         places = " and ".join(candidate.relative_to(root).as_posix() for candidate in folders)
+        names = [name for candidate in folders for name in list_names(candidate)]
+        if reason := explain_missing_files(names):
+            raise MissingInputError(f"sub-{participant}: {root.name} has no usable anatomy in {places}: {reason}.")
         raise MissingInputError(
             f"sub-{participant}: {root.name} lacks {', '.join(missing)} (searched in {places}): run fMRIPrep for "
             f"this participant with --output-spaces {space}, or add --fallback-preprocessing."
@@ -76,12 +81,12 @@ def find_wmparc(root: Path, participant: str, session: str | None, *, alone: boo
 
 
 def _find(directory: Path, participant: str, session: str | None, pattern: BidsFile) -> Path | None:
-    """The native file with all entities of `pattern`: the one with fewest others, then the first by name."""
+    """The native file with all entities of `pattern`, by the order of bids/choice.py."""
     matches = []
     for name in list_names(directory):
         file = BidsFile.parse(name)
         if file is None or file.participant != participant or file.session not in (None, session):
             continue
         if "space" not in file.entities and pattern.fields.items() <= file.fields.items():
-            matches.append((len(file.fields), name))
-    return directory / min(matches)[1] if matches else None
+            matches.append(file)
+    return directory / min(matches, key=preference).name if matches else None

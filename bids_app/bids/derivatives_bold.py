@@ -1,4 +1,4 @@
-"""BOLD runs preprocessed by fMRIPrep, found by its file names (BIDS Derivatives; fMRIPrep 1.2 and later)."""
+"""BOLD runs preprocessed by fMRIPrep, found by its file names (BIDS Derivatives; fMRIPrep 20.2 and later)."""
 
 import logging
 from collections.abc import Sequence
@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bids_app.bids import outputs
+from bids_app.bids.choice import choose_runs
+from bids_app.bids.fmriprep_outputs import explain_missing_files
 from bids_app.bids.functional import choose_task
 from bids_app.bids.inputs import list_names
-from bids_app.bids.metadata import read_metadata
+from bids_app.bids.metadata import TIMING_FIELDS, read_metadata
 from bids_app.bids.names import BidsFile, session_name
-from bids_app.errors import DataError, MissingInputError
+from bids_app.errors import MissingInputError
 
 log = logging.getLogger("pellucid")
 
@@ -19,10 +21,9 @@ _SPACE = ("space", "cohort", "res", "den")
 
 @dataclass(frozen=True)
 class FmriprepRun:
-    """A preprocessed run in standard space: 4D image, brain mask on its grid, table of confounds; `tr` in seconds.
+    """A preprocessed run in standard space: 4D image, brain mask on its grid, table of confounds.
 
-    `tr` is that of the sidecar, None if it has none. `label` distinguishes the
-    participant's runs.
+    `timing`: the fields of TIMING_FIELDS in its sidecars. `label` distinguishes the participant's runs.
     """
 
     bold: Path
@@ -31,7 +32,7 @@ class FmriprepRun:
     task: str
     session: str | None
     run: str | None
-    tr: float | None
+    timing: dict[str, object]
     label: str
 
 
@@ -70,17 +71,20 @@ def find_fmriprep_runs(
             copies.setdefault(file.run_label, []).append(file)
     where = folder.relative_to(root).as_posix()
     if not copies:
+        if reason := explain_missing_files(list_names(folder)):
+            raise MissingInputError(f"sub-{participant}: {root.name} has no preprocessed BOLD in {where}: {reason}.")
         raise MissingInputError(
             f"sub-{participant}: {root.name} lacks task-{selected_task or '*'}_space-{space}_desc-{desc}_bold.nii.gz "
             f"(searched in {where}; {_describe_images(images)}): run fMRIPrep for this participant with "
             f"--output-spaces {space}."
         )
     runs = [_choose_resolution(copies[label], resolution, participant) for label in sorted(copies)]
+    runs = choose_runs(runs, participant)
     companions = [_find_companions(run, files) for run in runs]
     if lacking := [name for _, names in companions for name in names]:
         raise MissingInputError(
             f"sub-{participant}: {root.name} lacks {', '.join(lacking)} (searched in {where}): fetch the missing "
-            "files, or run fMRIPrep again for this participant."
+            "files, or run fMRIPrep again for this participant, with --level full."
         )
     return [
         FmriprepRun(
@@ -90,7 +94,7 @@ def find_fmriprep_runs(
             task=run.entities["task"],
             session=session,
             run=run.entities.get("run"),
-            tr=_repetition_time(root, folder / run.name),
+            timing=read_metadata(root, folder / run.name, TIMING_FIELDS),
             label=run.run_label,
         )
         for run, (paths, _) in zip(runs, companions, strict=True)
@@ -142,10 +146,3 @@ def _find_companions(bold: BidsFile, files: Sequence[BidsFile]) -> tuple[dict[st
             companions[part] = names[0]
     lacking = [alternatives[0].description for part, alternatives in patterns.items() if part not in companions]
     return companions, lacking
-
-
-def _repetition_time(root: Path, bold: Path) -> float | None:
-    tr = read_metadata(root, bold, ("RepetitionTime",)).get("RepetitionTime")
-    if tr is not None and (isinstance(tr, bool) or not isinstance(tr, int | float)):
-        raise DataError(f"the sidecar of {bold.name} states RepetitionTime {tr!r}; a number of seconds is required")
-    return None if tr is None else float(tr)

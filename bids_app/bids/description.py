@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bids_app import __version__
+from bids_app.bids.json_files import read_object
 from bids_app.bids.outputs import write_root
+from bids_app.errors import DataError
 
 BIDS_VERSION = "1.10.0"
 
@@ -73,10 +75,9 @@ def _description(folder: Path) -> dict[str, object]:
     if not file.is_file():
         return {}
     try:
-        content = json.loads(file.read_bytes())
-    except ValueError:
+        return read_object(file, str(file))
+    except DataError:
         return {}  # `open_dataset` has refused it, unless it was not to validate
-    return content if isinstance(content, dict) else {}
 
 
 def _source(metadata: Mapping[str, object]) -> dict[str, str]:

@@ -1,17 +1,15 @@
 """A participant's BOLD runs in the input data set, and the scanner that measured each."""
 
-import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bids_app.bids import outputs
+from bids_app.bids.choice import choose_runs
 from bids_app.bids.inputs import Dataset, find_images, session_folders
 from bids_app.bids.metadata import SCANNER_FIELDS, read_metadata
 from bids_app.bids.names import BidsFile, parse_entities
 from bids_app.errors import UsageError
-
-log = logging.getLogger("pellucid")
 
 
 @dataclass(frozen=True)
@@ -41,17 +39,10 @@ def bold_scans(
     """
     scans: list[tuple[BidsFile, BoldScan]] = []
     for session, folder in session_folders(dataset.root, participant, sessions, "func"):
-        runs: dict[str, tuple[BidsFile, BoldScan]] = {}
-        for file in find_images(folder, participant, session, suffix="bold", filters=filters or {}):
-            if "task" not in file.entities:
-                continue
-            label = file.run_label
-            if label in runs:
-                log.warning("sub-%s: using %s; not using %s", participant, runs[label][0].name, file.name)
-                continue
+        images = find_images(folder, participant, session, suffix="bold", filters=filters or {})
+        for file in choose_runs([file for file in images if "task" in file.entities], participant):
             task_label, run = file.entities["task"], file.entities.get("run")
-            runs[label] = (file, BoldScan(participant, session, task_label, run, folder / file.name, label))
-        scans += runs.values()
+            scans.append((file, BoldScan(participant, session, task_label, run, folder / file.name, file.run_label)))
     selected_task = choose_task([scan.task for _, scan in scans], task, f"sub-{participant}")
     scans = [(file, scan) for file, scan in scans if scan.task == selected_task]
     _refuse_echoes([file for file, _ in scans], f"sub-{participant}")
@@ -84,10 +75,12 @@ def _refuse_echoes(files: Sequence[BidsFile], participant: str) -> None:
         )
 
 
-def read_scanner(root: Path, participant: str, session: str | None, run_label: str) -> dict[str, object]:
-    """The scanner of a run by its sidecars, limited to `SCANNER_FIELDS`; the image need not exist.
+def read_scanner(
+    root: Path, participant: str, session: str | None, run_label: str, fields: Iterable[str] = SCANNER_FIELDS
+) -> dict[str, object]:
+    """The scanner of a run, or other `fields`, by its sidecars; the image need not exist.
 
     Raises DataError for an unreadable sidecar.
     """
     file = BidsFile(participant, session, "bold", ".nii.gz", parse_entities(run_label))
-    return read_metadata(root, outputs.folder(root, participant, session, "func") / file.name, SCANNER_FIELDS)
+    return read_metadata(root, outputs.folder(root, participant, session, "func") / file.name, fields)

@@ -1,6 +1,5 @@
 """The input data set: its participants and their scans."""
 
-import json
 import logging
 import os
 import re
@@ -8,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bids_app.bids.choice import choose_image
+from bids_app.bids.json_files import read_object
 from bids_app.bids.matching import describe_unmatched
 from bids_app.bids.names import BidsFile, session_name
-from bids_app.errors import DataError, NotBidsError, NothingSelectedError, UsageError
+from bids_app.errors import DataError, MissingInputError, NotBidsError, NothingSelectedError, UsageError
 
 log = logging.getLogger("pellucid")
 
@@ -35,6 +36,7 @@ ENTITIES = {
 }
 
 IMAGES = (".nii.gz", ".nii")
+OTHER_IMAGES = ("UNIT1", "MP2RAGE", "FLAIR", "T2w", "PDw", "inplaneT1", "T1map")
 _PERSON = re.compile(r"sub-([0-9a-zA-Z+]+)")
 
 
@@ -85,18 +87,18 @@ def _name(root: Path, *, required: bool) -> str:
     """Return the name that dataset_description.json states, or the folder's."""
     file = root / "dataset_description.json"
     try:
-        description = json.loads(file.read_bytes())
-        if not isinstance(description, dict):
-            raise ValueError("it is not a JSON object")
-    except (OSError, ValueError) as error:
+        description = read_object(file, str(file))
+    except MissingInputError as error:
         if not required:
             return root.resolve().name
-        if not file.exists():
-            raise NotBidsError(
-                f"{root} has no dataset_description.json, so it is not a BIDS data set: specify its top folder, "
-                "or add --skip-bids-validation if the rest follows BIDS."
-            ) from error
-        raise NotBidsError(f"{file} cannot be read ({error}): correct it, or add --skip-bids-validation.") from error
+        raise NotBidsError(
+            f"{root} has no dataset_description.json, so it is not a BIDS data set: specify its top folder, "
+            "or add --skip-bids-validation if the rest follows BIDS."
+        ) from error
+    except DataError as error:
+        if not required:
+            return root.resolve().name
+        raise NotBidsError(f"{str(error).removesuffix('.')}, or add --skip-bids-validation.") from error
     return str(description.get("Name") or root.resolve().name)
 
 
@@ -124,20 +126,31 @@ def anatomical_scans(
     sessions: Sequence[str] = (),
     filters: Mapping[str, object] | None = None,
 ) -> list[Scan]:
-    """List a participant's T1w images, one per session: the first by name, the others are logged.
+    """List a participant's T1w images, one per session: the preferred one (bids/choice.py), the others are logged.
 
     `filters` is the `t1w` entry of a BIDS filter file: entity -> value, list of values, or null for "has none".
     A broken link counts as an image. Raises UsageError for an unknown entity.
     """
     scans = []
     for session, folder in session_folders(dataset.root, participant, sessions, "anat"):
-        names = [file.name for file in find_images(folder, participant, session, suffix="T1w", filters=filters or {})]
-        if not names:
-            continue
-        if len(names) > 1:
-            log.warning("sub-%s: using %s; not using %s", participant, names[0], ", ".join(names[1:]))
-        scans.append(Scan(participant, session, folder / names[0]))
+        files = find_images(folder, participant, session, suffix="T1w", filters=filters or {})
+        if files:
+            scans.append(Scan(participant, session, folder / choose_image(files, participant).name))
     return scans
+
+
+def describe_other_images(dataset: Dataset, participant: str) -> str:
+    """Which other images of the brain a participant without any T1w has, and what to do; "" with a T1w or nothing."""
+    folders = [folder for _, folder in session_folders(dataset.root, participant, (), "anat")]
+    files = [file for folder in folders for name in list_names(folder) if (file := BidsFile.parse(name)) is not None]
+    suffixes = {file.suffix for file in files if file.extension in IMAGES}
+    others = [suffix for suffix in OTHER_IMAGES if suffix in suffixes]
+    if "T1w" in suffixes or not others:
+        return ""
+    todo = "add a T1w image"
+    if "UNIT1" in others:
+        todo = "save the UNIT1 image, without the noise outside the head, as T1w"
+    return f"sub-{participant} has {', '.join(others)} but no T1w: {todo}, or exclude the participant with --exclude."
 
 
 def list_names(folder: Path) -> list[str]:

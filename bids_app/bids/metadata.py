@@ -1,13 +1,12 @@
 """Metadata of an image from its sidecars (BIDS 1.10, the inheritance principle)."""
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from bids_app.bids.inputs import list_names
+from bids_app.bids.json_files import read_object
 from bids_app.bids.names import BidsFile
-from bids_app.errors import DataError
 
 # Allow-lists, so that names, places, dates and serial numbers are never copied.
 SCANNER_FIELDS = (
@@ -22,16 +21,22 @@ SCANNER_FIELDS = (
     "SkullStripped",
     "PulseSequenceType",
 )
-BOLD_FIELDS = (
-    *SCANNER_FIELDS,
-    "TaskName",
+TIMING_FIELDS = (
+    "RepetitionTime",
+    "VolumeTiming",
+    "DelayTime",
+    "FrameAcquisitionDuration",
+    "AcquisitionDuration",
     "SliceTiming",
     "SliceEncodingDirection",
+)
+BOLD_FIELDS = (
+    *dict.fromkeys((*SCANNER_FIELDS, *TIMING_FIELDS)),
+    "TaskName",
     "PhaseEncodingDirection",
     "MultibandAccelerationFactor",
     "NumberOfVolumesDiscardedByScanner",
     "NumberOfVolumesDiscardedByUser",
-    "DelayTime",
 )
 
 
@@ -53,7 +58,7 @@ def read_metadata(root: Path, image: Path, fields: Iterable[str] = SCANNER_FIELD
     for folder in folders:
         names = _applicable_sidecars(list_names(folder), file)
         for name in sorted(names, key=lambda name: (name.count("-"), name)):
-            metadata |= _read(folder / name, image.name)
+            metadata |= read_object(folder / name, f"the sidecar {name} of {image.name}")
     return {field: metadata[field] for field in fields if field in metadata}
 
 
@@ -68,13 +73,3 @@ def _applicable_sidecars(names: Iterable[str], image: BidsFile) -> list[str]:
         if name == bare or (sidecar is not None and required.items() <= image.fields.items()):
             applicable.append(name)
     return applicable
-
-
-def _read(sidecar: Path, image: str) -> dict[str, object]:
-    try:
-        content = json.loads(sidecar.read_bytes())
-        if not isinstance(content, dict):
-            raise ValueError("it is not a JSON object")
-    except (OSError, ValueError) as error:
-        raise DataError(f"the sidecar {sidecar.name} of {image} cannot be read: {error}") from error
-    return content

@@ -1,6 +1,5 @@
 """Coordinates of studies: a tab-separated table, or the JSON of NiMARE's datasets and studysets (NIMADS)."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bids_app.bids import tables
+from bids_app.bids.json_files import read_object
 from bids_app.errors import DataError
 from bids_app.regions.ale import Study
 
@@ -101,7 +101,7 @@ def _numbers(column: "pd.Series[Any]", title: str, name: str) -> NDArray[np.floa
 
 def _read_json(path: Path) -> pd.DataFrame:
     """Read either of NiMARE's formats as a table."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_object(path, f"{OPTION} {path.name}")
     rows = _studyset_rows(content) if isinstance(content.get("studies"), list) else _dataset_rows(content)
     return pd.DataFrame(list(rows), columns=["study", "space", *AXES, "n"])
 

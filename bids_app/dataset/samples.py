@@ -11,7 +11,8 @@ import pandas as pd
 
 from bids_app.bids import exclusions
 from bids_app.bids.exclusions import Exclusions
-from bids_app.errors import DataError, MissingInputError, UsageError
+from bids_app.dataset import scans
+from bids_app.errors import DataError, UsageError
 
 Files = Mapping[str, tuple[Path, ...]]
 FilesBySession = Mapping[tuple[str, str | None], Files]
@@ -47,19 +48,23 @@ def collect_samples(
     run; label: the column of the classes; covariates: output column -> column of frame (default age, sex, site);
     excluded: (participant, session or None) -> reason; needed: columns that every included sample has; max_mean_fd
     (mm), min_minutes: limits of motion and of remaining BOLD. Columns: participant_id, session_id, class, used, reason,
-    the covariates, tiv (mL), mean_fd (mm), minutes (of BOLD), source, scanner_of_sidecar, and for each map a tuple of
-    files, several when runs or sessions are averaged. If no site is known, the scanner in the sidecars takes its place.
-    Raises UsageError for several sessions without `sessions` (first, all, mean), DataError when maps of several
-    participants were made with different parameters, MissingInputError for a map without sidecar.
+    the covariates, tiv (mL), mean_fd (mm), minutes (of BOLD), source, scanner_of_sidecar, scan (file names), and for
+    each map a tuple of files, several when runs or sessions are averaged. If no site is known, the scanner in the
+    sidecars takes its place. Raises UsageError for several sessions without `sessions` (first, all, mean), DataError
+    when maps of several participants were made with different parameters, or sessions of different classes share one
+    anatomy, MissingInputError for a map without sidecar.
     """
     named = COVARIATES if covariates is None else covariates
     out = excluded or {}
     known = _index_by_session(frame.assign(**{CLASS: classes}))
     rows: list[dict[str, Any]] = []
+    differences: list[str] = []
     for person in sorted({*known.index.unique(0), *(participant for participant, _ in images)}):
         visits = {session: files for (participant, session), files in images.items() if participant == person}
         left = {session: files for session, files in visits.items() if not exclusions.reason(out, person, session)}
         classed = {name: files for name, files in left.items() if not pd.isna(_value_of(known, person, name, CLASS))}
+        classes_by_session = {name: _value_of(known, person, name, CLASS) for name in classed}
+        differences += scans.describe_differences(person, classed, classes_by_session)
         reason = _exclusion_reason(person, known, label, out, list(left) or [None])
         reason = reason or ("" if left or not visits else _join_exclusions(out, person))
         for part in _session_rows(classed or left or visits, maps, reason, sessions):
@@ -70,16 +75,18 @@ def collect_samples(
                 "used": False,
             }
             rows.append(base | {"reason": reason} | covariate_values | part)
-        if sessions == "mean" and len({_value_of(known, person, name, CLASS) for name in classed}) > 1:
+        if sessions == "mean" and len(set(classes_by_session.values())) > 1:
             rows[-1] |= {"used": False, "reason": "class differs between sessions: use --sessions first or all"}
+    scans.refuse_differences(differences)
     _check_sessions(rows, sessions)
     table = _drop_unknown(pd.DataFrame([_add_sidecars(row, maps) for row in rows]), needed)
     table = _drop_moved(table, max_mean_fd, min_minutes)
     if "site" in table and table.loc[table["used"], "site"].isna().all():
         table["site"] = table[SIDECAR_SCANNER]
     _check_parameters(table[table["used"]], maps)
+    scans.warn_of_contrast(table[table["used"]])
     first = ["participant_id", "session_id", "class", "used", "reason"]
-    return table[[*first, *named, "tiv", "mean_fd", "minutes", "source", SIDECAR_SCANNER, *maps]]
+    return table[[*first, *named, "tiv", "mean_fd", "minutes", "source", SIDECAR_SCANNER, "scan", *maps]]
 
 
 def limit_per_class(table: pd.DataFrame, *, most: int | None, seed: int) -> pd.DataFrame:
@@ -175,7 +182,10 @@ def _session_rows(
         return [nothing | {"reason": why, "session_id": names[0] if len(names) == 1 else pd.NA}]
     order = sorted(complete, key=_natural_order)
     if sessions == "mean":
-        files = {map_name: tuple(path for name in order for path in complete[name][map_name]) for map_name in maps}
+        files = {
+            map_name: scans.drop_repeats([path for name in order for path in complete[name][map_name]])
+            for map_name in maps
+        }
         return [nothing | files | {"used": True, "session_id": (order[0] or pd.NA) if len(order) == 1 else pd.NA}]
     selected = order[:1] if sessions == "first" else order
     return [
@@ -211,8 +221,10 @@ def _check_sessions(rows: list[dict[str, Any]], sessions: str | None) -> None:
 
 def _add_sidecars(row: dict[str, Any], maps: tuple[str, ...]) -> dict[str, Any]:
     """Add what the maps' sidecars contain: brain size in mL (mean over sessions), motion, source, parameters."""
-    sidecars = {map_name: [_read_sidecar(path) for path in row[map_name]] for map_name in maps}
+    sidecars = {map_name: [scans.read_sidecar(path) for path in row[map_name]] for map_name in maps}
     parts = [part for of_map in sidecars.values() for part in of_map]
+    for of_map in sidecars.values():
+        scans.check_contrast(row["participant_id"], of_map)
     sizes = [
         float(part["TotalIntracranialVolume"]) for part in parts if part.get("TotalIntracranialVolume") is not None
     ]
@@ -221,17 +233,23 @@ def _add_sidecars(row: dict[str, Any], maps: tuple[str, ...]) -> dict[str, Any]:
     size = sum(sizes) / len(sizes) if sizes else float("nan")
     size_and_motion = {"tiv": size, **_summarise_motion(sidecars)}
     origin = {"source": " + ".join(sources) or pd.NA, SIDECAR_SCANNER: _scanner_name(parts)}
+    origin["scan"] = " + ".join(scans.name_scans(parts)) or pd.NA
     return row | size_and_motion | origin | {"parameters": parameters}
 
 
 def _scanner_name(parts: list[dict[str, Any]]) -> Any:
     """Return the scanner's name according to the sidecars; NA without one."""
     named = [
-        " ".join(str(part["Scanner"][field]) for field in SCANNER if part["Scanner"].get(field))
+        " ".join(_to_word(part["Scanner"][field]) for field in SCANNER if part["Scanner"].get(field))
         for part in parts
         if part.get("Scanner")
     ]
     return " + ".join(sorted({name for name in named if name})) or pd.NA
+
+
+def _to_word(value: Any) -> str:
+    """A value as in a scanner's name: 3 and 3.0 tesla are the same."""
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _summarise_motion(sidecars: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:
@@ -241,19 +259,6 @@ def _summarise_motion(sidecars: Mapping[str, list[dict[str, Any]]]) -> dict[str,
     minutes = [float(part["MinutesLeft"]) for part in runs if "MinutesLeft" in part]
     mean = sum(moved) / len(moved) if moved else float("nan")
     return {"mean_fd": mean, "minutes": sum(minutes) if minutes else float("nan")}
-
-
-def _read_sidecar(path: Path) -> dict[str, Any]:
-    beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-    try:
-        read: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
-    except FileNotFoundError as problem:
-        raise MissingInputError(
-            f"{beside.name} is missing beside its map; run the participant level again"
-        ) from problem
-    except json.JSONDecodeError as problem:
-        raise DataError(f"{beside.name} is not JSON ({problem}); run the participant level again") from problem
-    return read
 
 
 def _check_parameters(used: pd.DataFrame, maps: tuple[str, ...]) -> None:

@@ -11,7 +11,6 @@ import nibabel as nib
 
 from bids_app import __version__, catalogue
 from bids_app.bids import images, outputs
-from bids_app.bids.metadata import read_metadata
 from bids_app.bids.names import resolution_label
 from bids_app.bids.outputs import write_json
 from bids_app.nodes.anatomical import modulated_totals
@@ -79,9 +78,13 @@ def stage_anatomy(
         _stage_native(stage, anatomy)
         _stage_volumes(stage, anatomy)
     scan = Path(str(anatomy.job.scan))
-    scanner, raw_scan = read_metadata(bids_dir, scan), scan.relative_to(bids_dir).as_posix()
+    scan_fields = {"Scanner": anatomy.job.scanner, "RawScan": scan.relative_to(bids_dir).as_posix()}
+    if anatomy.job.preprocessed_scan:
+        scan_fields["PreprocessedScan"] = anatomy.job.preprocessed_scan
+    if anatomy.job.merged_sessions:
+        scan_fields["MergedSessions"] = anatomy.job.merged_sessions
     for name in anatomy.maps:
-        _stage_map(stage, anatomy, name, totals, {"Scanner": scanner, "RawScan": raw_scan})
+        _stage_map(stage, anatomy, name, totals, scan_fields)
     figures = _draw(stage, anatomy, templates, radiological=radiological)
     return _page_content(anatomy, totals, figures)
 
@@ -221,6 +224,11 @@ def _page_content(anatomy: ProcessedAnatomy, totals: dict[str, dict[str, float]]
     facts = {"Preprocessed by": job.source, **native["facts"]}
     if not job.own_t1w:
         facts["Session"] = "T1w image from another session, as this one has none"
+    if job.merged_sessions:
+        merged = ", ".join(f"ses-{session}" for session in job.merged_sessions)
+        facts["Sessions"] = (
+            f"fMRIPrep averaged the T1w images of {merged}: these sessions have the same maps of anatomy"
+        )
     checks = [
         f"The modulated total of {tissue} ({kind}) is {share:.3f} of its native volume: check the registration"
         for kind, shares in totals.items()

@@ -29,7 +29,7 @@ def clean_series(*, run: PreprocessedRun, settings: DenoisingSettings, grid: lis
     bold, confounds = Path(run["bold"]), Path(run["confounds"])
     onto = None if grid is None else (tuple(grid[0]), np.array(grid[1]))
     values, inside, affine = images.load(bold, Path(run["mask"]), onto=onto)
-    tr = images.repetition_time(bold, sidecar_tr=run["tr"])
+    tr = run["tr"]
     denoises = settings["denoise"] != "none"
     table, sample_mask = strategies.choose(
         settings["denoise"], confounds, bold=bold, fd_threshold=settings["fd_threshold"]

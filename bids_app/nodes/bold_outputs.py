@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from bids_app.bids.outputs import write_json
 from bids_app.nodes.atlas import ResampledAtlas
 from bids_app.planning.participant_records import BoldRun, BoldSettings, CleanedRun, TemplateFiles, WarpedAnatomy
 from bids_app.preprocess.conform import read_image, to_nifti
+from bids_app.preprocess.timing import HEADER
 from bids_app.report.methods_bold import BoldOptions, describe_bold, map_options
 from bids_app.report.participant import RunSection
 
@@ -128,6 +129,8 @@ def _sidecar_fields(run: ProcessedRun) -> dict[str, Any]:
     known = fd[np.isfinite(fd)]
     return {
         "RepetitionTime": cleaned["tr"],
+        "RepetitionTimeSource": run.plan["tr_source"],
+        **({"DelayTime": run.plan["delay"]} if run.plan["delay"] else {}),
         "NumberOfVolumes": int(sample_mask.size) + cleaned["dummies"],
         "NumberOfVolumesDiscardedByUser": cleaned["dummies"],
         "NumberOfVolumesDropped": int((~sample_mask).sum()),
@@ -137,6 +140,7 @@ def _sidecar_fields(run: ProcessedRun) -> dict[str, Any]:
         "Confounds": cleaned["confound_columns"],
         "Steps": _list_steps(run),
         "PreprocessingSource": run.plan["source"],
+        "RawScan" if run.plan["source"] == "pellucid" else "PreprocessedScan": run.plan["scan"],
         "TaskName": run.plan["task"],
         "Scanner": run.plan["scanner"],
         "Resolution": " x ".join(f"{mm:g}" for mm in run.mask.header.get_zooms()[:3]) + " mm",
@@ -253,7 +257,7 @@ def _draw(
     files = templates if tissues is None else tissues
     segmentation = label_tissues({1: read_image(files["gm"]), 2: read_image(files["wm"])}, mask=mask)
     whose = "the template's" if tissues is None else "the participant's"
-    return draw_run(
+    section = draw_run(
         drawn_run,
         stage,
         template=TemplateImages(brain, mask, segmentation, whose=whose),
@@ -261,3 +265,14 @@ def _draw(
         fd_threshold=None if settings["denoise"] == "none" else settings["fd_threshold"] or None,
         radiological=settings["radiological"],
     )
+    return replace(section, checks=[*section.checks, *_timing_checks(run)])
+
+
+def _timing_checks(run: ProcessedRun) -> list[str]:
+    """What the page says of a repetition time that no sidecar states."""
+    if run.plan["tr_source"] != HEADER:
+        return []
+    seconds = f"{run.cleaned['tr']:g} s"
+    return [
+        f"{run.plan['label']}: no sidecar states the repetition time; {seconds} is that of the image header: check it"
+    ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bids_app import __version__
+from bids_app.bids.json_files import read_object
 from bids_app.errors import DataError
 
 STATEMENT = "A check of the software, not an estimate of statistical power."
@@ -138,9 +139,7 @@ def read_participants(root: Path) -> tuple[dict[str, dict[str, str]], dict[str, 
             with table.open(encoding="utf-8-sig", newline="") as file:
                 rows = {row.pop("participant_id"): row for row in csv.DictReader(file, delimiter="\t", restval="n/a")}
         if sidecar.is_file():
-            described = dict(json.loads(sidecar.read_text(encoding="utf-8")))
+            described = read_object(sidecar, "participants.json of --base")
     except (KeyError, ValueError) as error:
-        raise DataError(
-            f"participants.tsv or .json of --base cannot be read ({error}); correct or remove them"
-        ) from error
+        raise DataError(f"participants.tsv of --base cannot be read ({error}); correct or remove it") from error
     return rows, described

@@ -1,12 +1,12 @@
 """The maps in OUT_DIR, by participant and session."""
 
-import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from bids_app import catalogue
 from bids_app.bids.names import BidsFile, resolution_label
+from bids_app.dataset import scans
 from bids_app.errors import DataError, UsageError
 from bids_app.options.maps import map_parameters
 from bids_app.planning import network_templates
@@ -89,7 +89,7 @@ def read_grid(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
 
 def read_map_parameters(path: Path) -> dict[str, Any]:
     """The parameters and the task in a map's sidecar, without those that are null, which TOML cannot hold."""
-    sidecar = json.loads(path.with_name(path.name.removesuffix(".nii.gz") + ".json").read_text())
+    sidecar = scans.read_sidecar(path)
     if "MapParameters" not in sidecar:
         raise DataError(
             f"the sidecar of {path.name} does not state how the map was computed; run the participant level again"

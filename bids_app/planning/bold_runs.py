@@ -8,12 +8,14 @@ from bids_app import catalogue
 from bids_app.atlases import atlas
 from bids_app.bids import derivatives_bold, images, inputs, outputs
 from bids_app.bids import functional as bids_functional
-from bids_app.bids.metadata import BOLD_FIELDS, read_metadata
+from bids_app.bids.json_files import read_object
+from bids_app.bids.metadata import TIMING_FIELDS, read_metadata
 from bids_app.errors import MissingInputError, UsageError
 from bids_app.options.maps import map_parameters
 from bids_app.planning import available_maps, network_templates
 from bids_app.planning.participant_records import BoldRun, BoldSettings, DenoisingSettings, PreprocessedRun
-from bids_app.preprocess import series, strategies
+from bids_app.preprocess import strategies
+from bids_app.preprocess.timing import read_timing
 from bids_app.settings import Settings
 
 BAND = (0.01, 0.08)
@@ -120,6 +122,9 @@ def _fmriprep_runs(dataset: inputs.Dataset, participant: str, session: str | Non
         resolution=f"{options.resolution:g}" if options.resolution else None,
         desc="smoothAROMAnonaggr" if options.denoise == "ica_aroma" else "preproc",
     )
+    if options.denoise in strategies.NILEARN:
+        for run in runs:
+            _check_confounds_description(run.confounds.with_suffix(".json"))
     return [
         {
             "bold": str(run.bold),
@@ -128,14 +133,29 @@ def _fmriprep_runs(dataset: inputs.Dataset, participant: str, session: str | Non
             "task": run.task,
             "session": run.session,
             "run": run.run,
-            "tr": run.tr,
+            "timing": _timing_fields(dataset, participant, run),
             "label": run.label,
             "source": "fmriprep",
+            "scan": run.bold.relative_to(settings.select.derivatives["fmriprep"]).as_posix(),
             "skipped": options.dummy_scans or 0,
             "scanner": bids_functional.read_scanner(dataset.root, participant, session, run.label),
         }
         for run in runs
     ]
+
+
+def _timing_fields(dataset: inputs.Dataset, participant: str, run: derivatives_bold.FmriprepRun) -> dict[str, object]:
+    """What the sidecars of a preprocessed run state of its timing; those of the raw run if they state no interval."""
+    interval = ("RepetitionTime", "VolumeTiming")
+    if any(run.timing.get(field) is not None for field in interval):
+        return run.timing
+    return bids_functional.read_scanner(dataset.root, participant, run.session, run.label, TIMING_FIELDS)
+
+
+def _check_confounds_description(file: Path) -> None:
+    """Raise DataError for a JSON file of confounds, which nilearn reads in the worker, that is not a JSON object."""
+    if file.is_file():
+        read_object(file)
 
 
 def _raw_scans(
@@ -148,8 +168,7 @@ def _raw_scans(
 
 
 def _raw_run(dataset: inputs.Dataset, scan: bids_functional.BoldScan, settings: Settings) -> BoldRun:
-    """A raw run with the timing in its sidecars; `add_size` checks the TR, slice-time correction the rest."""
-    metadata: dict[str, Any] = read_metadata(dataset.root, scan.path, BOLD_FIELDS)
+    """A raw run with the timing in its sidecars, which `add_header` checks."""
     return {
         "bold": str(scan.path),
         "task": scan.task,
@@ -157,9 +176,8 @@ def _raw_run(dataset: inputs.Dataset, scan: bids_functional.BoldScan, settings: 
         "session": scan.session,
         "label": scan.label,
         "source": "pellucid",
-        "tr": metadata.get("RepetitionTime"),
-        "slice_times": metadata.get("SliceTiming"),
-        "slice_direction": metadata.get("SliceEncodingDirection"),
+        "scan": scan.path.relative_to(dataset.root).as_posix(),
+        "timing": read_metadata(dataset.root, scan.path, TIMING_FIELDS),
         "dummies": settings.participant.dummy_scans,
         "scanner": bids_functional.read_scanner(dataset.root, scan.participant, scan.session, scan.label),
     }
@@ -186,13 +204,21 @@ def preprocessed_run(run: BoldRun) -> PreprocessedRun:
     }
 
 
-def add_size(run: BoldRun) -> BoldRun:
-    """The run with `gb`, its size as float32. Reads the header only.
+def add_header(run: BoldRun) -> BoldRun:
+    """The run with its timing, and its size as float32. Reads the header only.
 
-    Raises DataError for a run that is not 4D, or whose TR is missing or inconsistent.
+    Raises DataError for a run that is not 4D, or whose timing is missing or contradictory.
     """
-    series.repetition_time(Path(run["bold"]), sidecar_tr=run["tr"])
-    return {**run, "gb": math.prod(images.open_image(Path(run["bold"]), axes=(4,)).shape) * 4 / 1e9}
+    timing = read_timing(Path(run["bold"]), run["timing"], preprocessed=not is_raw(run))
+    return {
+        **run,
+        "tr": timing.tr,
+        "tr_source": timing.source,
+        "delay": timing.delay,
+        "slice_times": timing.slice_times,
+        "slice_direction": timing.slice_direction,
+        "gb": math.prod(images.open_image(Path(run["bold"]), axes=(4,)).shape) * 4 / 1e9,
+    }
 
 
 def registration(settings: Settings) -> str:

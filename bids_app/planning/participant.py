@@ -11,7 +11,9 @@ import numpy as np
 from bids_app import __version__, catalogue
 from bids_app.atlases import templates
 from bids_app.bids import annex, derivatives, exclusions, images, inputs, outputs
-from bids_app.bids.names import session_name
+from bids_app.bids.json_files import read_object
+from bids_app.bids.metadata import read_metadata
+from bids_app.bids.names import BidsFile, session_name
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
 from bids_app.planning import bold_runs, excluded_regions
 from bids_app.planning.exclusions import read_exclusions
@@ -48,7 +50,10 @@ def plan_participants(dataset: inputs.Dataset, settings: Settings) -> Participan
     failed: dict[str, DataError | MissingInputError] = {}
     for participant in labels:
         sessions = _find_sessions(dataset, participant, settings)
-        if not sessions:
+        if not sessions and not exclusions.reason(excluded, participant, None):
+            if other := inputs.describe_other_images(dataset, participant):
+                failed[session_name(participant, None)] = MissingInputError(other)
+                continue
             log.info("sub-%s: no matching image, skipping", participant)
         for session, scan in sessions.items():
             if why := exclusions.reason(excluded, participant, session):
@@ -107,14 +112,15 @@ def _plan_session(
     for run in runs:
         root = dataset.root if bold_runs.is_raw(run) else settings.select.derivatives["fmriprep"]
         _check_readable([Path(file) for file in bold_runs.files(run)], root)
-    runs = [bold_runs.add_size(run) for run in runs]
+    runs = [bold_runs.add_header(run) for run in runs]
     bold = [Path(file) for run in runs for file in bold_runs.files(run)]
     kinds = registration_kinds(settings) if scan is not None and scan.session == session else {}
     raw = any(map(bold_runs.is_raw, runs))
     registrations = sorted({*kinds.values(), *([bold_runs.registration(settings)] if raw else [])})
     if scan is None and raw:
         raise MissingInputError(
-            f"{session_name(participant, session)} has raw BOLD but no T1w image, which it requires"
+            f"{session_name(participant, session)} has raw BOLD but no T1w image, which it requires. "
+            f"{inputs.describe_other_images(dataset, participant)}".strip()
         )
     if scan is None or not registrations:
         return ParticipantJob(participant, session, None, None, "fmriprep", *_hashes(bold, runs, settings), runs=runs)
@@ -131,7 +137,8 @@ def _plan_session(
     if excluded_regions.MAP in kinds:
         excluded = _find_excluded_regions(dataset, scan, settings, borrowed=bool(borrowed))
     optional = [Path(file) for file in (mask, excluded and excluded["file"]) if file]
-    hashes = _hashes([*sorted({*anatomy, *optional}), *bold], runs, settings)
+    scanner = read_metadata(dataset.root, scan.path)
+    hashes = _hashes([*sorted({*anatomy, *optional}), *bold], runs, settings, scanner)
     return ParticipantJob(
         participant,
         session,
@@ -146,7 +153,24 @@ def _plan_session(
         registrations,
         own_t1w=scan.session == session,
         excluded_regions=excluded,
+        scanner=scanner,
+        preprocessed_scan=t1w.relative_to(settings.select.derivatives["fmriprep"]).as_posix() if borrowed else None,
+        merged_sessions=_find_merged_sessions(dataset, scan, t1w, settings) if borrowed else [],
     )
+
+
+def _find_merged_sessions(dataset: inputs.Dataset, scan: inputs.Scan, t1w: Path, settings: Settings) -> list[str]:
+    """The sessions whose T1w images fMRIPrep averaged, where it has one anatomy for several; it is logged."""
+    file = BidsFile.parse(t1w.name)
+    if scan.session is None or file is None or file.session is not None:
+        return []
+    scans = _find_scans(dataset, scan.participant, settings, ())
+    sessions = [other.session for other in scans if other.session is not None]
+    if len(sessions) < 2:
+        return []
+    names = ", ".join(f"ses-{session}" for session in sessions)
+    log.warning("sub-%s: fMRIPrep has one anatomy for %s; they share their maps of anatomy", scan.participant, names)
+    return sessions
 
 
 def _find_excluded_regions(
@@ -166,10 +190,12 @@ def _check_readable(files: list[Path], root: Path) -> None:
             raise MissingInputError(reason)
 
 
-def _hashes(files: list[Path], runs: list[BoldRun], settings: Settings) -> tuple[str, str]:
+def _hashes(
+    files: list[Path], runs: list[BoldRun], settings: Settings, scanner: dict[str, object] | None = None
+) -> tuple[str, str]:
     stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     fields = [{name: value for name, value in run.items() if name not in bold_runs.FILES} for run in runs]
-    return _hash([stamps]), _hash([stamps, fields, _settings_of_outputs(settings)])
+    return _hash([stamps]), _hash([stamps, fields, scanner, _settings_of_outputs(settings)])
 
 
 def _find_anatomy(scan: inputs.Scan, settings: Settings) -> tuple[str, dict[str, str], Path]:
@@ -257,10 +283,15 @@ def read_filters(settings: Settings, kind: str) -> dict[str, object]:
     if not path.is_file():
         raise MissingInputError(f"--bids-filter-file: there is no file {path}")
     try:
-        content = json.loads(path.read_text())
-        return dict(content.get(kind, {}))
-    except (ValueError, AttributeError) as error:
-        raise UsageError(f"--bids-filter-file {path.name} is not a JSON object: {error}") from error
+        filters = read_object(path, f"--bids-filter-file {path.name}").get(kind, {})
+    except DataError as error:
+        raise UsageError(str(error)) from error
+    if not isinstance(filters, dict):
+        raise UsageError(
+            f'--bids-filter-file {path.name}: "{kind}" is {filters!r}; write the entities and their values, as in '
+            f'{{"{kind}": {{"acquisition": "mprage"}}}}'
+        )
+    return filters
 
 
 def _raise_nothing_selected(failed: dict[str, DataError | MissingInputError]) -> None:

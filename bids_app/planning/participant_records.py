@@ -9,7 +9,9 @@ from bids_app.bids.names import session_name
 class BoldRun(TypedDict):
     """A BOLD run as planned: raw, with its slice times, or fMRIPrep's, with its mask and confounds.
 
-    `tr` is that of the sidecar, s; `label` distinguishes it from the session's other runs; `gb` is its size as float32.
+    `scan`: its path in its data set; `timing`: what its sidecars state of TIMING_FIELDS; `label` distinguishes it from
+    the session's other runs. With the header known: `tr` (s), `tr_source`, the field that states it, `delay` (s), slice
+    times, `gb`, its size as float32.
     """
 
     bold: str
@@ -18,7 +20,8 @@ class BoldRun(TypedDict):
     session: str | None
     label: str
     source: str
-    tr: float | None
+    scan: str
+    timing: dict[str, object]
     scanner: dict[str, object]
     mask: NotRequired[str]
     confounds: NotRequired[str]
@@ -26,6 +29,9 @@ class BoldRun(TypedDict):
     slice_times: NotRequired[list[float] | None]
     slice_direction: NotRequired[str | None]
     dummies: NotRequired[int | None]
+    tr: NotRequired[float]
+    tr_source: NotRequired[str]
+    delay: NotRequired[float]
     gb: NotRequired[float]
 
 
@@ -62,7 +68,7 @@ class PreprocessedRun(TypedDict):
     bold: str
     mask: str
     confounds: str
-    tr: float | None
+    tr: float
     skipped: int
     dummies: NotRequired[int]
     slice_time: NotRequired[float | None]
@@ -210,7 +216,8 @@ class ParticipantJob:
     `inputs` is the hash of the files, and names the work folder, where each node determines from its own settings
     whether to run again; `key` is the hash of everything that the outputs depend on. `kinds`: the registration
     of each map of the anatomy.
-    `own_t1w`: the T1w is of this session.
+    `own_t1w`: the T1w is of this session; `scanner`: the metadata of the raw T1w; `preprocessed_scan`: the path of
+    fMRIPrep's T1w in its data set; `merged_sessions`: those that it is the average of, if it is not of this one alone.
     """
 
     participant: str
@@ -226,6 +233,9 @@ class ParticipantJob:
     kinds: dict[str, str] = field(default_factory=dict)
     registrations: list[str] = field(default_factory=list)
     own_t1w: bool = True
+    scanner: dict[str, object] = field(default_factory=dict)
+    preprocessed_scan: str | None = None
+    merged_sessions: list[str] = field(default_factory=list)
     excluded_regions: ExcludedRegions | None = None
 
     @property

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from bids_app.bids import images
 from bids_app.errors import DataError, UsageError
 from bids_app.preprocess import conform, motion, normalise, slicetiming
-from bids_app.preprocess.series import repetition_time
+from bids_app.preprocess.timing import repetition_time
 
-LONGEST_TR = 30.0
 LOOK_AT = 50  # number of volumes searched for non-steady-state ones
 BRIGHT_SD = 3.5
 MAD_TO_SD = 0.6745
@@ -41,12 +40,10 @@ def load(path: Path, *, tr: float | None = None) -> nib.Nifti1Image:
 
     `tr` is that of the sidecar, s. Returns a float32 image (X, Y, Z, T) with its TR in the header, in seconds.
     Raises DataError for an image that is not 4D, unreadable, without orientation, not finite, constant, or has an empty
-    volume; and for a TR that is missing, not above 0, or different in header and sidecar.
+    volume; and for its TR as `repetition_time`.
     """
     path = Path(path)
     seconds = repetition_time(path, sidecar_tr=tr)
-    if seconds > LONGEST_TR:
-        raise DataError(f"{path.name} has a repetition time of {seconds:g} s; are these milliseconds?")
     stored = images.open_image(path, axes=(4,))
     if min(stored.shape[:3]) < MIN_VOXELS:
         raise DataError(f"{path.name} has the shape {stored.shape}; a 4D series of whole-brain volumes is required")

@@ -17,7 +17,6 @@ from bids_app.errors import DataError
 
 BLOCK_BYTES = 1 << 23  # of the file held in memory at a time
 SAME_PLACE_MM = 1e-3
-TR_TOLERANCE = 0.01  # of the TR: headers are float32, and sidecars are rounded
 BOLD_KINDS = "iuf"
 
 Grid = tuple[tuple[int, int, int], NDArray[np.float64]]
@@ -34,7 +33,7 @@ def load(
     Raises DataError for an image that is not 4D, cannot be read, is constant or not finite, and for a mask that is
     empty or of another grid.
     """
-    image = _header(bold)
+    image = open_series(bold)
     inside = _mask(mask, image, bold.name)
     affine = np.asarray(image.affine, dtype=np.float64)
     if onto is None or _is_same_grid(onto, (inside.shape, affine)):
@@ -53,40 +52,7 @@ def load(
     return series, inside, affine
 
 
-def repetition_time(bold: Path, *, sidecar_tr: object = None) -> float:
-    """The TR in seconds: that of the sidecar, else of the header; if both have one they must agree.
-
-    Raises DataError for a TR that is missing, not above 0, or different in header and sidecar.
-    """
-    image = _header(bold)
-    _, unit = image.header.get_xyzt_units()
-    written = float(image.header.get_zooms()[3]) * {"msec": 1e-3, "usec": 1e-6}.get(unit, 1.0)
-    if sidecar_tr is None:
-        if not _is_positive(written):
-            raise DataError(
-                f"{bold.name} has no repetition time: its header states {written:g} s and no sidecar states "
-                "RepetitionTime; add it to the sidecar, in seconds"
-            )
-        return written
-    if isinstance(sidecar_tr, bool) or not isinstance(sidecar_tr, int | float) or not _is_positive(sidecar_tr):
-        raise DataError(
-            f"the sidecar of {bold.name} states RepetitionTime {sidecar_tr!r}; a number of seconds above 0 is required"
-        )
-    # libraries write 1 without a unit, or 0, if no TR was set
-    unset = written == 0 or (written == 1 and unit == "unknown")
-    if not unset and not abs(written - sidecar_tr) <= TR_TOLERANCE * sidecar_tr:
-        raise DataError(
-            f"{bold.name} has a repetition time of {written:g} s in its header and of {sidecar_tr:g} s in its "
-            "sidecar; correct the wrong one"
-        )
-    return float(sidecar_tr)
-
-
-def _is_positive(seconds: float) -> bool:
-    return bool(np.isfinite(seconds) and seconds > 0)
-
-
-def _header(bold: Path) -> nib.Nifti1Image:
+def open_series(bold: Path) -> nib.Nifti1Image:
     """The image, without reading its voxels. Raises DataError unless it is a series of volumes."""
     image = images.open_image(bold, axes=(4,))
     if image.shape[3] < 2:

@@ -50,7 +50,7 @@ def correct(
     Raises DataError if times and slices differ in number, for times outside the TR, for fewer than 6 volumes.
     """
     slice_times = np.asarray(times, dtype=np.float64)
-    _check(slice_times, data.shape, tr, axis)
+    check(slice_times, data.shape, tr, axis)
     target_time = middle(times) if reference is None else reference
     volumes = data.shape[3]
     corrected = np.array(data, dtype=np.float32, order="F")
@@ -65,13 +65,23 @@ def correct(
     return corrected
 
 
-def _check(times: NDArray[np.float64], shape: tuple[int, ...], tr: float, axis: int) -> None:
+def check(
+    times: NDArray[np.float64], shape: tuple[int, ...], duration: float, axis: int, *, title: str = "SliceTiming"
+) -> None:
+    """Raise DataError unless there is one time per slice, within the `duration` (s) of a volume, in 6 volumes or more.
+
+    `title` is what messages call the times.
+    """
     if times.shape != (shape[axis],):
-        raise DataError(f"SliceTiming has {times.size} times for {shape[axis]} slices; correct the sidecar")
-    if not (np.isfinite(times).all() and times.min() >= 0 and times.max() <= tr * LATEST):
+        raise DataError(f"{title} has {times.size} times for {shape[axis]} slices; correct the sidecar")
+    if not (np.isfinite(times).all() and times.min() >= 0 and times.max() <= duration * LATEST):
+        hint = ""
+        if times.min() >= 0 and times.max() <= 1000 * duration * LATEST:
+            hint = ", if they are in milliseconds divide them by 1000"
         raise DataError(
-            f"SliceTiming ranges from {times.min():g} to {times.max():g} s, and the repetition time is {tr:g} s; "
-            "times are in seconds from the start of the volume: correct the sidecar"
+            f"{title} ranges from {times.min():g} to {times.max():g} s, and a volume takes {duration:g} s (the "
+            f"repetition time without DelayTime); times are in seconds from the start of the volume: correct the "
+            f"sidecar{hint}"
         )
     if shape[3] <= ORDER:
         raise DataError(f"{shape[3]} volumes are too few for slice-timing correction; {ORDER + 1} are required")
