@@ -21,6 +21,8 @@ from bids_app.errors import DataError, UsageError
 from bids_app.nodes.anatomical import make_map
 from bids_app.nodes.bold_maps import make_bold_map
 from bids_app.options import parts
+from bids_app.report.methods import describe_part
+from bids_app.report.references import CITATION, cited_keys
 
 ROOT = Path(__file__).parents[1]
 SHAPE = (9, 8, 7)
@@ -109,7 +111,7 @@ def received_by(datatype, monkeypatch, folder):
 
 # A map that declares an option, as one file.
 TOY = '''
-"""Grey matter to the left of a plane (nobody 1999)."""
+"""Grey matter to the left of a plane (Nobody 1999)."""
 
 import numpy as np
 
@@ -123,6 +125,7 @@ SCALING = "raw"
 SMOOTHING_MM = 0.0
 ADJUST_FOR = ()
 ATLASES = ("aal",)
+REFERENCES = {"Nobody 1999": "Nobody N. A plane. 1999. https://doi.org/10.1/plane"}
 OPTIONS = {"edge_mm": {"setting": "toy_edge", "default": 0, "minimum": -50, "summary": "X of the plane ({default})"}}
 
 
@@ -132,6 +135,7 @@ def compute(density: np.ndarray, *, affine: np.ndarray, edge_mm: int) -> np.ndar
     return np.where(x < edge_mm, density, 0).astype(np.float32)
 '''
 USES = """
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from bids_app import cli, settings
@@ -140,6 +144,8 @@ from bids_app.nodes.anatomical_outputs import map_stem, sidecar_parameters
 from bids_app.options import parts, usage
 from bids_app.options.maps import map_parameters
 from bids_app.planning import settings_from_model
+from bids_app.report.methods import describe_part
+from bids_app.report.references import cited_references
 
 def build(*words):
     given = cli.parse(["IN", "OUT", "participant", *words])
@@ -152,7 +158,7 @@ assert values == {"edge_mm": 6}, values
 assert map_parameters(build().participant, "toy") == {"edge_mm": 0}
 assert "toy_edge = 6" in settings.to_toml(chosen)
 assert "`--toy-edge N` | X of the plane (0)" in usage.format_table("participant: anatomy")
-assert "`toy` | Grey matter to the left of a plane (nobody 1999). | `--toy-edge`" in parts.format_table("maps")
+assert "`toy` | Grey matter to the left of a plane (Nobody 1999). | `--toy-edge`" in parts.format_table("maps")
 stem = map_stem("toy", ("01", None), space="MNI", resolution=2.0, parameters=values)
 assert "desc-left6_" in stem, stem
 common = {"output_space": "MNI152NLin2009cAsym", "resolution": 2.0, "bounding_box": (), "sloppy": False}
@@ -160,6 +166,8 @@ job = SimpleNamespace(kinds={"toy": "syn"})
 sidecar = sidecar_parameters(SimpleNamespace(settings=common | {"parameters": {"toy": values}}, job=job), "toy")
 assert sidecar["EdgeMm"] == 6, sidecar
 grid = {"shape": [1, 1, 1], "affine": [[0.0] * 4] * 4}
+assert cited_references(describe_part("maps", "toy")) == ["Nobody N. A plane. 1999. https://doi.org/10.1/plane"]
+assert "torch" not in sys.modules
 fields = settings_from_model.participant_settings("toy", {"map_parameters": sidecar, "grid": grid})
 assert fields["toy_edge"] == 6, fields
 try:
@@ -169,7 +177,7 @@ except UsageError as error:
 """
 
 
-def test_map_option_is_declared_only_in_the_map_file(tmp_path):
+def test_map_option_and_reference_are_declared_only_in_the_map_file(tmp_path):
     shutil.copytree(ROOT / "bids_app", tmp_path / "bids_app", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "bids_app" / "maps" / "toy.py").write_text(TOY)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
@@ -187,6 +195,19 @@ def test_two_maps_cannot_declare_different_options_with_the_same_name(tmp_path):
     command = [sys.executable, "-c", "import bids_app.settings"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert "maps/toy.py: another option is called fcs_measure" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [("Good 2001", "another file has a different text for Good 2001"), ("Nobody", "Nobody is no author and year")],
+)
+def test_reference_that_is_another_files_or_has_no_year_is_refused_by_name(key, message, tmp_path):
+    shutil.copytree(ROOT / "bids_app", tmp_path / "bids_app", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "bids_app" / "maps" / "toy.py").write_text(TOY.replace('{"Nobody 1999"', f'{{"{key}"'))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", "from bids_app.report import references; references.all_references()"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert f"maps/toy.py: REFERENCES: {message}" in done.stderr
 
 
 # Adding planes to the left, front and bottom of a grid leaves all world coordinates unchanged.
@@ -311,6 +332,14 @@ def test_every_plugin_is_in_the_documentation_tables(kind):
     assert parts.write_tables(text) == text, "run scripts/options"
     assert set(re.findall(r"^\| `(\w+)` \|", parts.format_table(kind), re.MULTILINE)) == set(catalogue.names(kind))
     assert f"<!-- parts: {kind} -->" in text
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in catalogue.KINDS for name in catalogue.names(kind)])
+def test_every_printed_citation_has_a_reference(kind, name):
+    text = describe_part(kind, name)
+    missing = {match[0] for match in CITATION.finditer(text) if not cited_keys(match[0])}
+    missing -= {"Ng et al. 2018"}  # its title is not known here, so that it is printed in full
+    assert missing == set(), f"add them to REFERENCES in bids_app/{kind}/{name}.py"
 
 
 def test_variants_in_one_file_are_separately_documented_plugins():

@@ -11,6 +11,7 @@ last), `SIGN` ("both", or "positive" if only positive values speak for the class
 - Of a model: `describe(classifier, x_train) -> float32 array (classes, channels * voxels)`, with x_train (n, channels *
   voxels) the scaled training samples.
 
+`REFERENCES`, a literal dictionary, has the full text of what the docstring cites: "Good 2001" by "Good CD, et al. ...".
 `OPTIONS`, a dictionary of names and defaults, are further keywords of `explain`, set by `--set NAME.OPTION=VALUE`.
 
 `COARSE = True`: the values belong to units of `cam_layer`, which are larger than voxels. `SENSITIVITY = True`: they are

@@ -4,6 +4,8 @@ Each file has a docstring with the citation (printed into reports and sidecars: 
 `compute`, which takes the array that `INPUT` names and, as keywords without defaults, whatever else it needs: names of
 `KEYWORDS` and of its own `OPTIONS`. It returns one float32 array like its input's voxels, or several by name.
 
+`REFERENCES`, a literal dictionary, has the full text of what the docstring cites: "Good 2001" by "Good CD, et al. ...".
+
 Constants: `INPUT` (one of `INPUTS`), `UNIT`, `ENTITIES` and `SUFFIX` (BIDS; `{name}` of an option or of one of several
 arrays is filled in), and defaults: `REGISTRATION`; for the group level `ANALYSIS_MASK` (the prior whose territory is
 analysed), `SCALING` (raw, mean or zscore: how an image is scaled by its own values), `SMOOTHING_MM`, `ADJUST_FOR`,
