@@ -29,7 +29,10 @@ SHAPE = (9, 8, 7)
 AFFINE = np.array([[-3.0, 0, 0, 14], [0, 3, 0, -13], [0, 0, 3, -7], [0, 0, 0, 1]])
 FUNC = [name for name in catalogue.names("maps") if maps.datatype(catalogue.load("maps", name)) == "func"]
 ANAT = [name for name in catalogue.names("maps") if name not in FUNC]
-OPTIONS = {"intensity": "zscore", "alff_definition": "mean", "strength": "mean-r", "neighbours": 27}
+
+
+def defaults(part):
+    return {keyword: option["default"] for keyword, option in getattr(part, "OPTIONS", {}).items()}
 
 
 def a_map(compute, **constants):
@@ -234,7 +237,7 @@ def anat():
 
 
 def compute_anat(part, arrays, affine):
-    supplied = {**arrays, **OPTIONS, "affine": affine}
+    supplied = {**arrays, **defaults(part), "affine": affine}
     return part.compute(arrays[part.INPUT], **{key: supplied[key] for key in maps.keywords(part)})
 
 
@@ -269,7 +272,7 @@ def test_bold_map_does_not_depend_on_the_grid_origin(name):
     part, mask, random = catalogue.load("maps", name), anat()["mask"] > 0, np.random.default_rng(2)
     voxels = int(mask.sum())
     series = (random.standard_normal((voxels, 60)).cumsum(axis=1) + 1000).astype(np.float32)
-    supplied = {**OPTIONS, "tr": 2.0, "band": (0.01, 0.08), "sample_mask": np.ones(60, bool)}
+    supplied = {**defaults(part), "tr": 2.0, "band": (0.01, 0.08), "sample_mask": np.ones(60, bool)}
     supplied |= {"parcels": (np.arange(voxels) % 5).astype(np.int32), "network_names": ("a", "b")}
     supplied |= {"network_maps": random.standard_normal((voxels, 2)).astype(np.float32)}
     results = []
