@@ -161,7 +161,8 @@ assert values == {"edge_mm": 6}, values
 assert map_parameters(build().participant, "toy") == {"edge_mm": 0}
 assert "toy_edge = 6" in settings.to_toml(chosen)
 assert "`--toy-edge N` | X of the plane (0)" in usage.format_table("participant: anatomy")
-assert "`toy` | Grey matter to the left of a plane (Nobody 1999). | `--toy-edge`" in parts.format_table("maps")
+row = "`toy` | Grey matter to the left of a plane (Nobody 1999). | T1w | `raw` | `--toy-edge`"
+assert row in parts.format_table("maps")
 stem = map_stem("toy", ("01", None), space="MNI", resolution=2.0, parameters=values)
 assert "desc-left6_" in stem, stem
 common = {"output_space": "MNI152NLin2009cAsym", "resolution": 2.0, "bounding_box": (), "sloppy": False}
@@ -335,6 +336,20 @@ def test_every_plugin_is_in_the_documentation_tables(kind):
     assert parts.write_tables(text) == text, "run scripts/options"
     assert set(re.findall(r"^\| `(\w+)` \|", parts.format_table(kind), re.MULTILINE)) == set(catalogue.names(kind))
     assert f"<!-- parts: {kind} -->" in text
+
+
+def test_tables_state_scaling_weights_and_which_explainer_suits_which_classifier():
+    rows = {kind: parts.format_table(kind).splitlines() for kind in catalogue.KINDS}
+    (alff,) = (row for row in rows["maps"] if row.startswith("| `alff` |"))
+    assert alff.endswith("| BOLD | `mean` | `--alff-definition` |")
+    weights = {row.split("`")[1]: row.split(" | ")[2] for row in rows["classifiers"][2:]}
+    assert weights["resnet18_3d"] == "33 million"
+    assert weights["ng2018"] == "49 million"  # 48.6 of them in the first dense layer
+    assert weights["svm"] == "one per voxel and class"
+    suited = {row.split("`")[1]: row.split(" | ")[2] for row in rows["explainers"][2:]}
+    assert suited["occlusion"] == "all"
+    assert suited["saliency"] == "all but `forest`"
+    assert suited["attention"] == "`biomedclip`, `vit_b16`"
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in catalogue.KINDS for name in catalogue.names(kind)])
