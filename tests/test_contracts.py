@@ -19,7 +19,7 @@ from small_networks import NEEDED, QUICK, part_of, shape_of
 from bids_app import catalogue, maps
 from bids_app.errors import DataError, UsageError
 from bids_app.nodes.anatomical import make_map
-from bids_app.nodes.bold_maps import make_bold_map
+from bids_app.nodes.bold_maps import describe_map, make_bold_map
 from bids_app.options import parts
 from bids_app.report.methods import describe_part
 from bids_app.report.references import CITATION, cited_keys
@@ -57,6 +57,39 @@ class TestKeywords:
             maps.check_contract("toy", a_map(compute, INPUT="grey"))
         with pytest.raises(UsageError, match="OPTIONS declares width, which compute does not take"):
             maps.check_contract("toy", a_map(compute, OPTIONS={"width": {"default": 1, "summary": "x"}}))
+
+    def test_caption_may_ask_for_what_describes_the_series_and_for_options(self):
+        def compute(series, *, width):
+            return series * width
+
+        def caption(mask, *, affine, width):
+            return f"{mask.sum()} {affine} {width}"
+
+        def of_regions(mask, *, parcels):
+            return f"{mask.sum()} {parcels}"
+
+        options = {"width": {"default": 1, "summary": "x"}}
+        maps.check_contract("toy", a_map(compute, INPUT="filtered", OPTIONS=options, caption=caption))
+        with pytest.raises(UsageError, match=r"caption asks for parcels; it may have affine, tr, .*, width"):
+            maps.check_contract("toy", a_map(compute, INPUT="filtered", OPTIONS=options, caption=of_regions))
+        with pytest.raises(UsageError, match="caption is for maps of BOLD"):
+            maps.check_contract("toy", a_map(compute, OPTIONS=options, caption=caption))
+
+    def test_all_keywords_of_captions_are_supplied(self, tmp_path):
+        def caption(mask, *, affine, tr, band, sample_mask, width):
+            return f"{int(mask.sum())} {affine[0, 3]} {tr} {band} {int(sample_mask.sum())} {width}"
+
+        nib.Nifti1Image(np.ones(SHAPE, np.float32), AFFINE).to_filename(tmp_path / "mask.nii.gz")
+        np.save(tmp_path / "sample_mask.npy", np.array([True, False, True]))
+        run = {
+            name: str(tmp_path / file) for name, file in (("mask", "mask.nii.gz"), ("sample_mask", "sample_mask.npy"))
+        }
+        run |= {"tr": 2.5, "band": (0.01, 0.08)}
+        options = {"width": {"default": 1, "summary": "x"}}
+        part = a_map(lambda series, *, width: series * width, INPUT="filtered", OPTIONS=options, caption=caption)
+        assert {*maps.caption_keywords(part)} == {*maps.CAPTION_KEYWORDS, "width"}
+        assert describe_map(part, run, {"width": 4}) == "504 14.0 2.5 (0.01, 0.08) 2 4"
+        assert describe_map(a_map(len), run, {}) == ""
 
     def test_every_registered_map_passes_the_contract_check(self):
         for name in catalogue.names("maps"):
