@@ -19,15 +19,20 @@ from small_networks import NEEDED, QUICK, part_of, shape_of
 from bids_app import catalogue, maps
 from bids_app.errors import DataError, UsageError
 from bids_app.nodes.anatomical import make_map
-from bids_app.nodes.bold_maps import make_bold_map
+from bids_app.nodes.bold_maps import describe_map, make_bold_map
 from bids_app.options import parts
+from bids_app.report.methods import describe_part
+from bids_app.report.references import CITATION, cited_keys
 
 ROOT = Path(__file__).parents[1]
 SHAPE = (9, 8, 7)
 AFFINE = np.array([[-3.0, 0, 0, 14], [0, 3, 0, -13], [0, 0, 3, -7], [0, 0, 0, 1]])
 FUNC = [name for name in catalogue.names("maps") if maps.datatype(catalogue.load("maps", name)) == "func"]
 ANAT = [name for name in catalogue.names("maps") if name not in FUNC]
-OPTIONS = {"intensity": "zscore", "alff_definition": "mean", "strength": "mean-r", "neighbours": 27}
+
+
+def defaults(part):
+    return {keyword: option["default"] for keyword, option in getattr(part, "OPTIONS", {}).items()}
 
 
 def a_map(compute, **constants):
@@ -52,6 +57,39 @@ class TestKeywords:
             maps.check_contract("toy", a_map(compute, INPUT="grey"))
         with pytest.raises(UsageError, match="OPTIONS declares width, which compute does not take"):
             maps.check_contract("toy", a_map(compute, OPTIONS={"width": {"default": 1, "summary": "x"}}))
+
+    def test_caption_may_ask_for_what_describes_the_series_and_for_options(self):
+        def compute(series, *, width):
+            return series * width
+
+        def caption(mask, *, affine, width):
+            return f"{mask.sum()} {affine} {width}"
+
+        def of_regions(mask, *, parcels):
+            return f"{mask.sum()} {parcels}"
+
+        options = {"width": {"default": 1, "summary": "x"}}
+        maps.check_contract("toy", a_map(compute, INPUT="filtered", OPTIONS=options, caption=caption))
+        with pytest.raises(UsageError, match=r"caption asks for parcels; it may have affine, tr, .*, width"):
+            maps.check_contract("toy", a_map(compute, INPUT="filtered", OPTIONS=options, caption=of_regions))
+        with pytest.raises(UsageError, match="caption is for maps of BOLD"):
+            maps.check_contract("toy", a_map(compute, OPTIONS=options, caption=caption))
+
+    def test_all_keywords_of_captions_are_supplied(self, tmp_path):
+        def caption(mask, *, affine, tr, band, sample_mask, width):
+            return f"{int(mask.sum())} {affine[0, 3]} {tr} {band} {int(sample_mask.sum())} {width}"
+
+        nib.Nifti1Image(np.ones(SHAPE, np.float32), AFFINE).to_filename(tmp_path / "mask.nii.gz")
+        np.save(tmp_path / "sample_mask.npy", np.array([True, False, True]))
+        run = {
+            name: str(tmp_path / file) for name, file in (("mask", "mask.nii.gz"), ("sample_mask", "sample_mask.npy"))
+        }
+        run |= {"tr": 2.5, "band": (0.01, 0.08)}
+        options = {"width": {"default": 1, "summary": "x"}}
+        part = a_map(lambda series, *, width: series * width, INPUT="filtered", OPTIONS=options, caption=caption)
+        assert {*maps.caption_keywords(part)} == {*maps.CAPTION_KEYWORDS, "width"}
+        assert describe_map(part, run, {"width": 4}) == "504 14.0 2.5 (0.01, 0.08) 2 4"
+        assert describe_map(a_map(len), run, {}) == ""
 
     def test_every_registered_map_passes_the_contract_check(self):
         for name in catalogue.names("maps"):
@@ -109,7 +147,7 @@ def received_by(datatype, monkeypatch, folder):
 
 # A map that declares an option, as one file.
 TOY = '''
-"""Grey matter to the left of a plane (nobody 1999)."""
+"""Grey matter to the left of a plane (Nobody 1999)."""
 
 import numpy as np
 
@@ -123,6 +161,7 @@ SCALING = "raw"
 SMOOTHING_MM = 0.0
 ADJUST_FOR = ()
 ATLASES = ("aal",)
+REFERENCES = {"Nobody 1999": "Nobody N. A plane. 1999. https://doi.org/10.1/plane"}
 OPTIONS = {"edge_mm": {"setting": "toy_edge", "default": 0, "minimum": -50, "summary": "X of the plane ({default})"}}
 
 
@@ -132,6 +171,7 @@ def compute(density: np.ndarray, *, affine: np.ndarray, edge_mm: int) -> np.ndar
     return np.where(x < edge_mm, density, 0).astype(np.float32)
 '''
 USES = """
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from bids_app import cli, settings
@@ -140,6 +180,8 @@ from bids_app.nodes.anatomical_outputs import map_stem, sidecar_parameters
 from bids_app.options import parts, usage
 from bids_app.options.maps import map_parameters
 from bids_app.planning import settings_from_model
+from bids_app.report.methods import describe_part
+from bids_app.report.references import cited_references
 
 def build(*words):
     given = cli.parse(["IN", "OUT", "participant", *words])
@@ -152,7 +194,8 @@ assert values == {"edge_mm": 6}, values
 assert map_parameters(build().participant, "toy") == {"edge_mm": 0}
 assert "toy_edge = 6" in settings.to_toml(chosen)
 assert "`--toy-edge N` | X of the plane (0)" in usage.format_table("participant: anatomy")
-assert "`toy` | Grey matter to the left of a plane (nobody 1999). | `--toy-edge`" in parts.format_table("maps")
+row = "`toy` | Grey matter to the left of a plane (Nobody 1999). | T1w | `raw` | `--toy-edge`"
+assert row in parts.format_table("maps")
 stem = map_stem("toy", ("01", None), space="MNI", resolution=2.0, parameters=values)
 assert "desc-left6_" in stem, stem
 common = {"output_space": "MNI152NLin2009cAsym", "resolution": 2.0, "bounding_box": (), "sloppy": False}
@@ -160,6 +203,8 @@ job = SimpleNamespace(kinds={"toy": "syn"})
 sidecar = sidecar_parameters(SimpleNamespace(settings=common | {"parameters": {"toy": values}}, job=job), "toy")
 assert sidecar["EdgeMm"] == 6, sidecar
 grid = {"shape": [1, 1, 1], "affine": [[0.0] * 4] * 4}
+assert cited_references(describe_part("maps", "toy")) == ["Nobody N. A plane. 1999. https://doi.org/10.1/plane"]
+assert "torch" not in sys.modules
 fields = settings_from_model.participant_settings("toy", {"map_parameters": sidecar, "grid": grid})
 assert fields["toy_edge"] == 6, fields
 try:
@@ -169,7 +214,7 @@ except UsageError as error:
 """
 
 
-def test_map_option_is_declared_only_in_the_map_file(tmp_path):
+def test_map_option_and_reference_are_declared_only_in_the_map_file(tmp_path):
     shutil.copytree(ROOT / "bids_app", tmp_path / "bids_app", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "bids_app" / "maps" / "toy.py").write_text(TOY)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
@@ -187,6 +232,19 @@ def test_two_maps_cannot_declare_different_options_with_the_same_name(tmp_path):
     command = [sys.executable, "-c", "import bids_app.settings"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert "maps/toy.py: another option is called fcs_measure" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [("Good 2001", "another file has a different text for Good 2001"), ("Nobody", "Nobody is no author and year")],
+)
+def test_reference_that_is_another_files_or_has_no_year_is_refused_by_name(key, message, tmp_path):
+    shutil.copytree(ROOT / "bids_app", tmp_path / "bids_app", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "bids_app" / "maps" / "toy.py").write_text(TOY.replace('{"Nobody 1999"', f'{{"{key}"'))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", "from bids_app.report import references; references.all_references()"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert f"maps/toy.py: REFERENCES: {message}" in done.stderr
 
 
 # Adding planes to the left, front and bottom of a grid leaves all world coordinates unchanged.
@@ -213,7 +271,7 @@ def anat():
 
 
 def compute_anat(part, arrays, affine):
-    supplied = {**arrays, **OPTIONS, "affine": affine}
+    supplied = {**arrays, **defaults(part), "affine": affine}
     return part.compute(arrays[part.INPUT], **{key: supplied[key] for key in maps.keywords(part)})
 
 
@@ -248,7 +306,7 @@ def test_bold_map_does_not_depend_on_the_grid_origin(name):
     part, mask, random = catalogue.load("maps", name), anat()["mask"] > 0, np.random.default_rng(2)
     voxels = int(mask.sum())
     series = (random.standard_normal((voxels, 60)).cumsum(axis=1) + 1000).astype(np.float32)
-    supplied = {**OPTIONS, "tr": 2.0, "band": (0.01, 0.08), "sample_mask": np.ones(60, bool)}
+    supplied = {**defaults(part), "tr": 2.0, "band": (0.01, 0.08), "sample_mask": np.ones(60, bool)}
     supplied |= {"parcels": (np.arange(voxels) % 5).astype(np.int32), "network_names": ("a", "b")}
     supplied |= {"network_maps": random.standard_normal((voxels, 2)).astype(np.float32)}
     results = []
@@ -311,6 +369,28 @@ def test_every_plugin_is_in_the_documentation_tables(kind):
     assert parts.write_tables(text) == text, "run scripts/options"
     assert set(re.findall(r"^\| `(\w+)` \|", parts.format_table(kind), re.MULTILINE)) == set(catalogue.names(kind))
     assert f"<!-- parts: {kind} -->" in text
+
+
+def test_tables_state_scaling_weights_and_which_explainer_suits_which_classifier():
+    rows = {kind: parts.format_table(kind).splitlines() for kind in catalogue.KINDS}
+    (alff,) = (row for row in rows["maps"] if row.startswith("| `alff` |"))
+    assert alff.endswith("| BOLD | `mean` | `--alff-definition` |")
+    weights = {row.split("`")[1]: row.split(" | ")[2] for row in rows["classifiers"][2:]}
+    assert weights["resnet18_3d"] == "33 million"
+    assert weights["ng2018"] == "49 million"  # 48.6 of them in the first dense layer
+    assert weights["svm"] == "one per voxel and class"
+    suited = {row.split("`")[1]: row.split(" | ")[2] for row in rows["explainers"][2:]}
+    assert suited["occlusion"] == "all"
+    assert suited["saliency"] == "all but `forest`"
+    assert suited["attention"] == "`biomedclip`, `vit_b16`"
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in catalogue.KINDS for name in catalogue.names(kind)])
+def test_every_printed_citation_has_a_reference(kind, name):
+    text = describe_part(kind, name)
+    missing = {match[0] for match in CITATION.finditer(text) if not cited_keys(match[0])}
+    missing -= {"Ng et al. 2018"}  # its title is not known here, so that it is printed in full
+    assert missing == set(), f"add them to REFERENCES in bids_app/{kind}/{name}.py"
 
 
 def test_variants_in_one_file_are_separately_documented_plugins():

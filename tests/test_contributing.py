@@ -9,13 +9,23 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pytest
 import torch
 
-from bids_app import maps
+from bids_app import explainers, maps
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 
+# the files of the examples
+FILES = {
+    "a map": "maps/density",
+    "a classifier": "classifiers/minimal",
+    "an explainer": "explainers/gradient_times_input",
+}
+CONTRACT = [
+    f"tests/test_{name}.py" for name in ("contracts", "maps", "classifiers", "explainers", "explainers_contract")
+]
 TRAIN = """
 import numpy as np, pandas as pd
 from pathlib import Path
@@ -31,11 +41,12 @@ classes = ["control", "patient"] * 4
 people = pd.DataFrame({"participant_id": list("abcdefgh"), "session_id": "n/a", "class": classes})
 people.to_csv("people.tsv", sep="\\t", index=False)
 fold.train_fold(
-    cell="toy/gm", classifier="toy", maps=("gm",), arrays={"gm": here / "gm.npy"}, grid_file=here / "grid.npz",
+    cell="minimal/gm", classifier="minimal", maps=("gm",), arrays={"gm": here / "gm.npy"}, grid_file=here / "grid.npz",
     people=here / "people.tsv", classes=("control", "patient"), split=folds.stratified_folds(classes, folds=2)[0],
-    explainers=("toy",), adjust={}, seed=1, device="cpu", options={"epochs": 1}, folder=here / "fold", settings={},
+    explainers=("gradient_times_input",), adjust={}, seed=1, device="cpu", options={"epochs": 1}, folder=here / "fold",
+    settings={},
 )
-print(np.load("fold/heatmap_toy.npy").shape)
+print(np.load("fold/heatmap_gradient_times_input.npy").shape)
 """
 
 
@@ -71,7 +82,8 @@ def test_example_classifier_gives_logits_and_a_cam_layer():
 def test_example_explainer_sums_to_the_logit_of_a_linear_network():
     linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2 * 6 * 5 * 4, 2, bias=False))
     explainer = example("an explainer")
-    assert "networks" in explainer.check(linear)
+    explainers.check_contract("gradient_times_input", explainer)
+    assert explainer.check(linear).startswith("gradient_times_input is for networks")
     linear.input_format = "volumes"
     assert explainer.check(linear) is None
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 6, 5, 4)).astype(np.float32))
@@ -80,12 +92,37 @@ def test_example_explainer_sums_to_the_logit_of_a_linear_network():
     np.testing.assert_allclose(heatmap.sum(), linear(x[None])[0, 1].item(), rtol=1e-4)
 
 
-def test_example_classifier_and_explainer_files_give_a_trained_and_explained_fold(tmp_path: Path):
-    shutil.copytree(ROOT / "bids_app", tmp_path / "bids_app", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "bids_app" / "classifiers" / "toy.py").write_text(code("a classifier"))
-    (tmp_path / "bids_app" / "explainers" / "toy.py").write_text(code("an explainer"))
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", TRAIN], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
+@pytest.fixture
+def with_examples(tmp_path):
+    """A copy of the program in which the examples are parts of the catalogue."""
+    for name in ("bids_app", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for kind, file in FILES.items():
+        (tmp_path / "bids_app" / f"{file}.py").write_text(code(kind))
+    return tmp_path
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command, environment = [sys.executable, *words], {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_examples_pass_the_contract_tests_of_the_catalogue(with_examples):
+    names = [Path(file).name for file in FILES.values()]
+    done = run(with_examples, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", " or ".join(names), *CONTRACT)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    for test in (
+        "test_maps.py::test_docstrings_give_summary_array_axes_and_citation[density]",
+        "test_contracts.py::test_t1w_map_does_not_depend_on_the_grid_origin[density]",
+        "test_contracts.py::test_every_printed_citation_has_a_reference[classifiers-minimal]",
+        "test_classifiers.py::test_classifier_declares_input_format_and_training_settings[minimal]",
+        "test_explainers.py::test_explainer_declares_sign_unit_scope_and_source[gradient_times_input]",
+        "test_explainers.py::test_maps_are_finite_nonzero_and_on_the_image_grid[gradient_times_input-cnn3d]",
+    ):
+        assert f"{test} PASSED" in done.stdout
+
+
+def test_example_classifier_and_explainer_files_give_a_trained_and_explained_fold(with_examples):
+    done = run(with_examples, "-c", TRAIN)
     assert done.stdout.strip() == "(4, 2, 216)", done.stderr  # held-out participants, classes, voxels

@@ -183,7 +183,13 @@ def test_scripts_are_executable_and_valid_bash(path: Path):
 @pytest.mark.parametrize("kind", ["maps", "classifiers", "explainers"])
 def test_a_plugin_is_added_as_a_single_file(kind: str, tmp_path: Path):
     shutil.copytree(PACKAGE, tmp_path / "bids_app", ignore=shutil.ignore_patterns("__pycache__"))
-    toy = '"""A toy."""\n\nMARK = "the toy itself"\nINPUT = "gm"\ndef compute(density): return density\n'
+    toy = {
+        "maps": 'INPUT = "gm"\ndef compute(density): return density\n',
+        "classifiers": "",
+        "explainers": 'SIGN, UNIT, SCOPE = "both", "logit", "sample"\ndef check(classifier): return None\n'
+        "def explain(classifier, x, target, *, mask): return x\n",
+    }[kind]
+    toy = f'"""A toy."""\n\nMARK = "the toy itself"\n{toy}'
     (tmp_path / "bids_app" / kind / "toy.py").write_text(toy)
     code = (
         "from bids_app import catalogue\n"

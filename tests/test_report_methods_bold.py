@@ -6,8 +6,8 @@ import re
 import pytest
 
 from bids_app.errors import UsageError
-from bids_app.report.methods import REFERENCES, cited_references
 from bids_app.report.methods_bold import FALFF, STRATEGIES, STRENGTHS, BoldOptions, describe_bold
+from bids_app.report.references import all_references, cited_references
 
 CHOSEN = BoldOptions(denoise="24p-wm-csf", band=(0.01, 0.08), fd_threshold=0.5, dropped=4)
 MAPS = ("alff", "falff", "reho", "fcs", "rfcs", "networks-SMN", "networks-DMN")
@@ -76,5 +76,7 @@ def test_methods_list_every_paper_named_in_the_text():
     for text in every:
         named = set(re.findall(r"([A-Z]\w+(?:-\w+)?(?: & \w+)?) ((?:19|20)\d\d)", text))
         assert {(one.split()[0], year) for one, year in named} <= {
-            (key.split()[0], key[-4:]) for key, reference in REFERENCES.items() if reference in cited_references(text)
+            (key.split()[0], key[-4:])
+            for key, reference in all_references().items()
+            if reference in cited_references(text)
         }

@@ -10,6 +10,8 @@ attribute `input_format` with the same value:
 
 A 2D network takes volumes too: it is a `_slices.SliceNetwork`, which cuts them itself and averages over slices.
 
+`REFERENCES`, a literal dictionary, has the full text of what the docstring cites: "Good 2001" by "Good CD, et al. ...".
+
 `OPTIONS`, a dictionary of names and defaults, are further keywords of `build`, set by `--set NAME.OPTION=VALUE`. The
 option that `NAME_SUFFIX` names may follow the classifier's name: `wang_a-24` is `wang_a` with `width` 24. A file that
 declares `VARIANTS` stands for several classifiers: by name, a `summary` (first paragraph of the docstring) and the

@@ -7,7 +7,7 @@ each used once, as guided backpropagation and relevance propagation require.
 
 He et al. 2016, CVPR, 770-778, doi:10.1109/CVPR.2016.90; in 3D: Hara et al. 2018, CVPR, 6546-6555,
 doi:10.1109/CVPR.2018.00685; from scratch on T1w images of headache: Siddiquee et al. 2022, Brain Communications
-4:fcac311.
+5:fcac311.
 """
 
 from typing import Any

@@ -1,18 +1,18 @@
 """Layer-wise relevance propagation by the alpha-beta rule: positive and negative contributions propagate separately.
 
 The inputs that raise a unit get 1.5 times its relevance, in proportion to their contributions, and those that lower it
--0.5 times. Batch normalisation is merged with the preceding convolution; pools, sums and other scales, which are
-constant, follow rule 0. Biases absorb their share: the sum over voxels is the logit minus that. Group normalisation
-subtracts a mean, so that large relevances of opposite sign may arise that cancel.
+-0.5 times. Batch normalisation is merged with the convolution whose output it alone takes; pools, sums and other
+scales, which are constant, follow rule 0. Biases absorb their share: the sum over voxels is the logit minus that. Group
+normalisation subtracts a mean, so that large relevances of opposite sign may arise that cancel.
 
 Bach et al. 2015, PLoS ONE 10:e0130140, doi:10.1371/journal.pone.0130140, equation 60; alpha 1.5, beta 0.5 for
 networks of brains: Wang et al. 2023, NeuroImage 269:119929, doi:10.1016/j.neuroimage.2023.119929.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ def check(classifier: nn.Module) -> str | None:
 def explain(classifier: nn.Module, x: torch.Tensor, target: int, *, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Relevances (X, Y, Z), zero outside the mask, for x (channels, X, Y, Z)."""
     batch = x[None].detach().clone().requires_grad_()
-    with evaluation_mode(classifier), freeze_scales(classifier), _alpha_beta_rule(classifier):
+    with evaluation_mode(classifier), freeze_scales(classifier), _alpha_beta_rule(classifier, batch):
         (gradient,) = torch.autograd.grad(classifier(batch)[0, target], batch)
     return sum_over_channels((gradient * batch)[0], mask)
 
@@ -62,14 +62,10 @@ def checks(classifier: nn.Module, x: torch.Tensor, target: int, values: NDArray[
 
 
 @contextmanager
-def _alpha_beta_rule(classifier: nn.Module) -> Iterator[None]:
+def _alpha_beta_rule(classifier: nn.Module, batch: torch.Tensor) -> Iterator[None]:
     """Outputs of convolutions and linear layers are unchanged; their gradient times the input follows the rule."""
-    leaves = [module for module in classifier.modules() if not list(module.children())]
-    handles = [
-        layer.register_forward_hook(partial(_rule, after if isinstance(after, BATCH_NORMS) else None))
-        for layer, after in pairwise([*leaves, nn.Identity()])
-        if type(layer) in CONVOLUTIONS or isinstance(layer, nn.Linear)
-    ]
+    norms = _merged_norms(classifier, batch)
+    handles = [layer.register_forward_hook(partial(_rule, norms.get(layer))) for layer in _layers(classifier)]
     try:
         yield
     finally:
@@ -77,10 +73,55 @@ def _alpha_beta_rule(classifier: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
+def _layers(classifier: nn.Module) -> list[nn.Module]:
+    """The convolutions and linear layers."""
+    return [one for one in classifier.modules() if type(one) in CONVOLUTIONS or isinstance(one, nn.Linear)]
+
+
+def _merged_norms(classifier: nn.Module, batch: torch.Tensor) -> dict[nn.Module, nn.Module]:
+    """By layer, the batch normalisation that takes its output, where nothing else takes it.
+
+    Found by running the network: the next module of the list may normalise another tensor (pre-activation networks).
+    """
+    outputs: list[tuple[nn.Module, Any]] = []  # by layer, the node of autograd's graph that computed its output
+    takers: dict[Any, nn.Module] = {}
+    handles = [
+        layer.register_forward_hook(lambda module, _, out: outputs.append((module, out.grad_fn)))
+        for layer in _layers(classifier)
+    ]
+    handles += [
+        norm.register_forward_pre_hook(lambda module, inputs: takers.update({inputs[0].grad_fn: module}))
+        for norm in classifier.modules()
+        if isinstance(norm, BATCH_NORMS)
+    ]
+    try:
+        uses = _count_uses(classifier(batch).grad_fn)
+    finally:
+        for handle in handles:
+            handle.remove()
+    found: dict[nn.Module, set[nn.Module | None]] = {}
+    for layer, node in outputs:
+        found.setdefault(layer, set()).add(takers.get(node) if uses[node] == 1 else None)
+    return {layer: norm for layer, (norm, *others) in found.items() if norm is not None and not others}
+
+
+def _count_uses(last: Any) -> Counter[Any]:
+    """How many operations take the output of each operation in the graph that computed a tensor."""
+    uses: Counter[Any] = Counter()
+    waiting = [last]
+    while waiting:
+        for before, _ in waiting.pop().next_functions:
+            if before is not None:
+                if before not in uses:
+                    waiting.append(before)
+                uses[before] += 1
+    return uses
+
+
 def _rule(
     norm: nn.Module | None, module: nn.Module, inputs: tuple[torch.Tensor, ...], out: torch.Tensor
 ) -> torch.Tensor:
-    """A forward hook of one layer and the batch normalisation after it, if any: the values of `out`, another gradient.
+    """A forward hook of one layer and the normalisation merged with it, if any: the values of `out`, another gradient.
 
     The unit is y = scale * out + shift, and the output of the norm is y (1 + alpha dp / p - beta dn / n): p and n are
     the sums of positive and negative contributions to y; dp and dn are zero, with the gradients of p and n.

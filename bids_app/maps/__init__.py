@@ -4,10 +4,13 @@ Each file has a docstring with the citation (printed into reports and sidecars: 
 `compute`, which takes the array that `INPUT` names and, as keywords without defaults, whatever else it needs: names of
 `KEYWORDS` and of its own `OPTIONS`. It returns one float32 array like its input's voxels, or several by name.
 
+`REFERENCES`, a literal dictionary, has the full text of what the docstring cites: "Good 2001" by "Good CD, et al. ...".
+
 Constants: `INPUT` (one of `INPUTS`), `UNIT`, `ENTITIES` and `SUFFIX` (BIDS; `{name}` of an option or of one of several
 arrays is filled in), and defaults: `REGISTRATION`; for the group level `ANALYSIS_MASK` (the prior whose territory is
 analysed), `SCALING` (raw, mean or zscore: how an image is scaled by its own values), `SMOOTHING_MM`, `ADJUST_FOR`,
-`ATLASES`. `caption(mask, *, ...)`, with names of `OPTIONS`, may return a sentence about a map for the report.
+`ATLASES`. `caption(mask, *, ...)` of a map of BOLD, with names of `CAPTION_KEYWORDS` and of `OPTIONS`, may return a
+sentence about the map of a run for the report.
 
 `OPTIONS` declares what a user may set, by keyword of `compute`: a literal dictionary of `default`, `summary` (a line of
 --help) and, if needed, `choices`, `minimum`, `details` (for the documentation), `metavar`, `setting`, the name on the
@@ -56,6 +59,9 @@ KEYWORDS = {
     },
 }
 
+# those that `caption` may ask for beside the mask
+CAPTION_KEYWORDS = ("affine", "tr", "band", "sample_mask")
+
 
 def datatype(module: ModuleType) -> str:
     """`anat` or `func`, the BIDS datatype of a map's input."""
@@ -68,7 +74,7 @@ def keywords(module: ModuleType) -> list[str]:
 
 
 def check_contract(name: str, module: ModuleType) -> None:
-    """Raise UsageError for an INPUT, a keyword of `compute` or an option that does not exist; each is named."""
+    """Raise UsageError for an INPUT, a keyword or an option that does not exist; each is named."""
     inputs = [*INPUTS["anat"], *INPUTS["func"]]
     if getattr(module, "INPUT", None) not in inputs or not hasattr(module, "compute"):
         raise UsageError(f"maps/{name}.py needs a function compute, and INPUT, one of {', '.join(inputs)}")
@@ -80,3 +86,19 @@ def check_contract(name: str, module: ModuleType) -> None:
         )
     if unused := [key for key in options if key not in keywords(module) or key in supplied]:
         raise UsageError(f"maps/{name}.py: OPTIONS declares {', '.join(unused)}, which compute does not take as such")
+    _check_caption(name, module)
+
+
+def caption_keywords(module: ModuleType) -> list[str]:
+    """The arguments of a map's `caption` besides the mask."""
+    return list(inspect.signature(module.caption).parameters)[1:]
+
+
+def _check_caption(name: str, module: ModuleType) -> None:
+    if not hasattr(module, "caption"):
+        return
+    if datatype(module) != "func":
+        raise UsageError(f"maps/{name}.py: caption is for maps of BOLD; describe the map in the docstring instead")
+    known = [*CAPTION_KEYWORDS, *getattr(module, "OPTIONS", {})]
+    if unknown := [key for key in caption_keywords(module) if key not in known]:
+        raise UsageError(f"maps/{name}.py: caption asks for {', '.join(unknown)}; it may have {', '.join(known)}")

@@ -1,6 +1,7 @@
 """BOLD processing steps as called by nodes: files in, files out; the mathematics is elsewhere."""
 
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from bids_app import catalogue
 from bids_app.errors import DataError
-from bids_app.maps import keywords
+from bids_app.maps import caption_keywords, keywords
 from bids_app.nodes.atlas import ResampledAtlas, resample_atlas
 from bids_app.planning import network_templates
 from bids_app.planning.participant_records import CleanedRun, DenoisingSettings, PreprocessedRun, TemplateFiles
@@ -93,22 +94,14 @@ def make_bold_map(*, map_name: str, run: CleanedRun, parameters: dict[str, Any],
     `parameters`: the values of its options; `parcels`: the folder of an atlas on the grid of the run.
     """
     part = catalogue.load("maps", map_name)
-    mask = read_image(run["mask"])
-    inside = np.asarray(mask.dataobj) > 0.5
     names = keywords(part)
-    supplied = {
-        **parameters,
-        "mask": inside,
-        "affine": mask.affine,
-        "tr": run["tr"],
-        "band": run["band"],
-        "sample_mask": np.load(run["sample_mask"]),
-    }
+    supplied = {**parameters, **describe_series(run)}
+    inside = supplied["mask"]
     if "parcels" in names:
         supplied["parcels"] = ResampledAtlas.read(parcels).labels[inside].astype(np.int32)
     if "network_maps" in names:
         file = Path(parameters["network_maps"])
-        supplied["network_maps"] = network_templates.resample_networks(file, mask, inside)
+        supplied["network_maps"] = network_templates.resample_networks(file, read_image(run["mask"]), inside)
         supplied["network_names"] = network_templates.read_names(file)
     files = {"denoised": run["denoised"], "filtered": run["filtered"]}
     values = part.compute(np.load(files[part.INPUT]), **{name: supplied[name] for name in names})
@@ -118,8 +111,28 @@ def make_bold_map(*, map_name: str, run: CleanedRun, parameters: dict[str, Any],
         volume = np.zeros(inside.shape, np.float32)
         volume[inside] = voxels
         paths[name] = str(Path.cwd() / f"{name}.nii.gz")
-        to_nifti(volume, mask.affine).to_filename(paths[name])
+        to_nifti(volume, supplied["affine"]).to_filename(paths[name])
     return paths
+
+
+def describe_series(run: CleanedRun) -> dict[str, Any]:
+    """What maps may ask for about a run's series, by the names in `maps.KEYWORDS`."""
+    mask = read_image(run["mask"])
+    return {
+        "mask": np.asarray(mask.dataobj) > 0.5,
+        "affine": mask.affine,
+        "tr": run["tr"],
+        "band": run["band"],
+        "sample_mask": np.load(run["sample_mask"]),
+    }
+
+
+def describe_map(part: ModuleType, run: CleanedRun, parameters: dict[str, Any]) -> str:
+    """The caption of a run's map, "" if its file has none; `parameters`: the values of its options."""
+    if not hasattr(part, "caption"):
+        return ""
+    supplied = {**parameters, **describe_series(run)}
+    return str(part.caption(supplied["mask"], **{name: supplied[name] for name in caption_keywords(part)}))
 
 
 def _save(name: str, array: NDArray[Any]) -> str:

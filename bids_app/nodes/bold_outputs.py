@@ -7,7 +7,6 @@ import inspect
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
@@ -18,6 +17,7 @@ from bids_app.bids import outputs
 from bids_app.bids.names import parse_entities, resolution_label
 from bids_app.bids.outputs import write_json
 from bids_app.nodes.atlas import ResampledAtlas
+from bids_app.nodes.bold_maps import describe_map
 from bids_app.planning.participant_records import BoldRun, BoldSettings, CleanedRun, TemplateFiles, WarpedAnatomy
 from bids_app.preprocess.conform import read_image, to_nifti
 from bids_app.preprocess.timing import HEADER
@@ -83,7 +83,7 @@ def stage_run(
             sidecar = {"Description": (part.__doc__ or "").splitlines()[0], "Units": part.UNIT, **fields}
             sidecar["MapParameters"] = _map_parameters(name, settings, run.resolution)
             write_json(folder / f"{stem}.json", sidecar)
-            caption = f"{sidecar['Description']} {_describe_map(part, run.mask, parameters)}".strip()
+            caption = f"{sidecar['Description']} {describe_map(part, run.cleaned, parameters)}".strip()
             maps.append(RunMap(key, read_image(file), part.UNIT, caption=caption))
             _write_region_tables(folder, session, run, entities, part.SUFFIX, file)
     if settings["save_series"]:
@@ -112,14 +112,6 @@ def describe_runs(runs: list[ProcessedRun], settings: BoldSettings) -> str:
     return describe_bold(
         settings["maps"], options, source=first.plan["source"], space=settings["space"], resolution=first.resolution
     )
-
-
-def _describe_map(part: ModuleType, mask: nib.Nifti1Image, parameters: dict[str, Any]) -> str:
-    """A map's caption for this mask, if any."""
-    if not hasattr(part, "caption"):
-        return ""
-    names = list(inspect.signature(part.caption).parameters)[1:]
-    return str(part.caption(np.asarray(mask.dataobj) > 0.5, **{name: parameters[name] for name in names}))
 
 
 def _sidecar_fields(run: ProcessedRun) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from bids_app.bids import outputs
 from bids_app.nodes.anatomical_outputs import PageContent, ProcessedAnatomy, stage_anatomy
 from bids_app.nodes.bold_outputs import ProcessedRun, describe_runs, stage_run
 from bids_app.planning.participant_records import Anatomy, AnatomySettings, BoldSettings, ParticipantJob, TemplateFiles
-from bids_app.report.methods import cited_references
 from bids_app.report.participant import RunSection, write_participant_report
+from bids_app.report.references import cited_references
 
 
 def write_participant(

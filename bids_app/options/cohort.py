@@ -97,8 +97,7 @@ class Cohort:
     map_scaling: str | None = cohort(
         None,
         "scaling of each participant's map by its own values; unless given, each map has its own",
-        "`mean` divides by the mean, `zscore` makes z-scores. Defaults: `mean` for `alff`, `falff` and `reho`, "
-        "`zscore` for `fcs` and `rfcs`, else `raw`",
+        "`mean` divides by the mean, `zscore` makes z-scores. [Defaults](parts.md#maps)",
         metavar="raw|mean|zscore",
         choices=("raw", "mean", "zscore"),
         former=("map_form",),

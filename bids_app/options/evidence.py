@@ -18,12 +18,8 @@ class Evidence:
     explainers: tuple[str, ...] = evidence(
         ("gradcam", "weights", "pattern"),
         "{names} ({default})",
-        "For convolutional networks: `mean_activation`, `guided_backprop`, `guided_gradcam`, `lrp_alphabeta`, and "
-        "`cam` where a mean over space comes last (all but `ng2018` and `wang_*`). For transformers (`vit_b16`, "
-        "`biomedclip`): `attention`, `rollout`, `lrp_ahln`. For both: `gradcam`, `gradcampp`. For linear models "
-        "(`model_averaging`, `single_effect`, `regional`, `svm`, `logistic`): `weights`, `pattern`. For convolutional "
-        "networks and linear models: `lrp0`. For all but `forest`: `saliency`, `integrated_gradients`. For all: "
-        "`occlusion` (of the regions of the first atlas; one forward pass per region, class and participant)",
+        "Each is computed for the classifiers that [it suits](parts.md#explainers). `occlusion` takes one forward pass "
+        "per region of the first atlas, class and participant",
         metavar="NAME",
         catalogue="explainers",
     )

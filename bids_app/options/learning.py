@@ -18,8 +18,8 @@ class Learning:
     classifiers: tuple[str, ...] = classification(
         ("model_averaging", "svm"),
         "{names} ({default})",
-        "[What each is](#the-classifiers). Where neither `svm` nor `logistic` is named, `svm` is trained on the same "
-        "folds as a reference",
+        "[What each is](parts.md#classifiers). Where neither `svm` nor `logistic` is named, `svm` is trained on the "
+        "same folds as a reference",
         metavar="NAME",
         catalogue="classifiers",
     )

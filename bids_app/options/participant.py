@@ -20,7 +20,7 @@ class Participant:
     maps: tuple[str, ...] = shared(
         ("gm",),
         "{names} ({default})",
-        "`gm`, `wm` and `t1w` are computed from T1w images, the others from BOLD. Participant level: maps to write; "
+        "[What each is](parts.md#maps), computed from T1w images or BOLD. Participant level: maps to write; "
         "group level: maps to learn from (`networks-NAME` and `ica-NAME` are single networks). For `ica` the "
         "participant level writes the series; see [below](#networks-by-ica)",
         metavar="NAME",

@@ -29,9 +29,10 @@ from bids_app.publish.voxelwise_test import write_voxelwise_test
 from bids_app.report.group import write_group_report
 from bids_app.report.heatmap import Heatmap
 from bids_app.report.ica import MatchedComponent, ica_section
-from bids_app.report.methods import SIMULATIONS, cited_references, describe_group
+from bids_app.report.methods import SIMULATIONS, describe_group
 from bids_app.report.model_card import write_model_card
 from bids_app.report.power import power_section
+from bids_app.report.references import cited_references
 from bids_app.report.voxelwise_test import VoxelwiseTest
 from bids_app.results.collect import atlas_notes, region_table
 from bids_app.results.ica import matched_components

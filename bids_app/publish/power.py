@@ -9,10 +9,11 @@ from bids_app.planning.group import GroupPlan
 from bids_app.planning.permutations import count_labellings, first_repeat, is_linear
 from bids_app.planning.power import class_counts
 from bids_app.publish.group import add_bids_prefixes, settings_to_toml
-from bids_app.report.methods import cited_references, describe_power, describe_preparation
+from bids_app.report.methods import describe_power, describe_preparation
 from bids_app.report.page import render_page, save_page
 from bids_app.report.participants import tabulate_excluded
 from bids_app.report.power import power_section
+from bids_app.report.references import cited_references
 from bids_app.settings import Settings
 
 

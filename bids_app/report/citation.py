@@ -2,12 +2,10 @@
 
 import re
 
-from bids_app.report.methods import cited_references
 from bids_app.report.page import render_page
+from bids_app.report.references import cited_references
 
-BIBTEX_ENTRY = (
-    "@misc{{{key},\n  author = {{{author}}},\n  year = {{{year}}},\n  doi = {{{doi}}},\n  note = {{{text}}}\n}}\n"
-)
+BIBTEX_ENTRY = "@misc{{{key},\n  author = {{{author}}},\n  year = {{{year}}},\n{link}  note = {{{text}}}\n}}\n"
 
 
 def citation_files(texts: list[str], *, version: str) -> dict[str, str]:
@@ -26,9 +24,12 @@ def citation_files(texts: list[str], *, version: str) -> dict[str, str]:
 def _bibtex_entry(reference: str) -> str:
     """One reference as BibTeX; reference managers complete it from its DOI."""
     authors, _, rest = reference.partition(". ")
-    year = re.findall(r"\b(?:19|20)\d\d\b", rest.partition("https")[0])[-1]
+    year = re.findall(r"\b((?:19|20)\d\d)\b(?![-\d])", rest.partition("https")[0])[0]
     names = authors.replace(", et al", ", others").split(", ")
     key = f"{re.sub(r'[^A-Za-z]', '', names[0].rpartition(' ')[0])}{year}"
     spelled = [name if name == "others" else ", ".join(name.rsplit(" ", 1)) for name in names]
-    doi = reference.rpartition("https://doi.org/")[2]
-    return BIBTEX_ENTRY.format(key=key, author=" and ".join(spelled), year=year, doi=doi, text=reference)
+    address = reference.partition("https://")[2]
+    link = f"  url = {{https://{address}}},\n" if address else ""
+    if address.startswith("doi.org/"):
+        link = f"  doi = {{{address.removeprefix('doi.org/')}}},\n"
+    return BIBTEX_ENTRY.format(key=key, author=" and ".join(spelled), year=year, link=link, text=reference)

@@ -1,18 +1,13 @@
-"""The methods as text, and the references that they cite."""
+"""The methods as text."""
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from bids_app import catalogue
 from bids_app.report.methods_heatmaps import describe_heatmaps
 from bids_app.report.page import format_number
+from bids_app.report.references import CITATION, cited_keys
 
-REFERENCES: dict[str, str] = tomllib.loads(Path(__file__).with_name("references.toml").read_text(encoding="utf-8"))
-
-AUTHOR = r"\b([A-Z][\w'-]+)(?: et al\.?| (?:&|and) ([A-Z][\w'-]+))?"
-YEAR = r"((?:19|20)\d\d)"
 SLOPPY = "This mode tests that the software works; its maps are not suitable for analysis."
 MEASURES = (
     "Scores are computed over participants from out-of-fold predictions. Balanced accuracy is the mean of the "
@@ -139,27 +134,6 @@ def describe_group(
     return "\n\n".join(parts)
 
 
-def cited_references(text: str) -> list[str]:
-    """The references whose author and year occur in a text ('Good 2001', 'Good et al. 2001'), alphabetically."""
-    return [REFERENCES[key] for key in _reference_keys(text)]
-
-
-def _reference_keys(text: str) -> list[str]:
-    """The keys of the citations in a text; the second author resolves keys that share first author and year."""
-    citations = set(re.findall(rf"{AUTHOR},? \(?{YEAR}\b", text))
-    pairs = {key: re.findall(rf"{AUTHOR} {YEAR}", key)[0] for key in REFERENCES}
-    known = set(pairs.values())
-    return [
-        key
-        for key, (first, second, year) in pairs.items()
-        if (first, second, year) in citations
-        or any(
-            author == first and published == year and (author, coauthor, published) not in known
-            for author, coauthor, published in citations
-        )
-    ]
-
-
 def _describe_anatomy(kinds: Mapping[str, str], space: str, mask_method: str) -> str:
     nonlinear = (
         ", followed by symmetric diffeomorphic registration (SyN; Avants 2008) for the maps that require it"
@@ -281,10 +255,10 @@ def describe_part(room: str, name: str) -> str:
     first, *others = catalogue.docstring(room, name).strip().split("\n\n")
     rest = others[-1] if others else ""  # the last paragraph has the sources
     first, rest = " ".join(first.split()), " ".join(rest.split())
-    already = _reference_keys(first)
-    sources = [key for key in _reference_keys(rest) if key not in already]
+    already = cited_keys(first)
+    sources = [key for key in cited_keys(rest) if key not in already]
     for piece in re.split(r";|\. (?=[A-Z])", rest):
-        named = re.search(rf"{AUTHOR},? {YEAR}", piece)
-        if named and not _reference_keys(piece):
+        named = re.search(CITATION, piece)
+        if named and not cited_keys(piece):
             sources.append(piece[named.start() :].partition(" (")[0].strip(" .)"))
     return f"{first.rstrip('.')} ({'; '.join(sources)})." if sources else first
