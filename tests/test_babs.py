@@ -8,7 +8,7 @@ import yaml
 
 from bids_app import cli, settings
 from bids_app.bids import inputs
-from bids_app.planning import participant
+from bids_app.planning import filters
 
 FILE = Path(__file__).parents[1] / "singularity" / "babs.yaml"
 WORK = "/scratch/job/.git/tmp/wkdir"
@@ -98,5 +98,5 @@ def test_babs_session_filter_file_selects_only_that_session(tmp_path):
     file.write_text(json.dumps(stated))
     one = chosen("--bids-filter-file", str(file))
     dataset = inputs.open_dataset(tmp_path / "bids", validate=False)
-    scans = inputs.anatomical_scans(dataset, "01", filters=participant.read_filters(one, "t1w"))
+    scans = inputs.anatomical_scans(dataset, "01", filters=filters.read_filters(one, "t1w"))
     assert [scan.session for scan in scans] == ["2"]

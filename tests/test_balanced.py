@@ -57,7 +57,9 @@ def test_balanced_folds_depend_on_seed_and_repeat_and_draw_participants_uniforml
 
 
 def test_too_few_participants_error_suggests_a_remedy():
-    with pytest.raises(DataError, match=r"class b has 20 participants, .*--n-test-per-class 4 or --folds 3"):
+    with pytest.raises(
+        DataError, match=r"class b has 20 participants, .*use --n-test-per-class 4, or use --folds 3, or merge"
+    ):
         folds.balanced_folds([*"a" * 40, *"b" * 20], number=6, folds=5)
     with pytest.raises(DataError, match="without class b: all its participants are held out"):
         folds.balanced_folds([*"aaaabb"], number=2, folds=1)
@@ -168,7 +170,7 @@ def test_folds_file_reproduces_predictions_and_models_predict_only_held_out_part
 @pytest.mark.parametrize(
     ("number", "advice"),
     [
-        (2, "use --n-test-per-class 1, use --folds 2, or merge classes"),
+        (2, "use --n-test-per-class 1, or use --folds 2, or merge classes"),
         (3, "use --n-test-per-class 1, or merge classes"),
         (100, "use --n-test-per-class 1, or merge classes"),
     ],

@@ -138,12 +138,10 @@ def balanced_folds(
     sizes = np.array([[pairs[name, kind] for kind in kinds] for name in units])
     count, fewest = min(zip(sizes.sum(axis=0).tolist(), kinds, strict=True))
     if count < number * folds:
-        ways_out = [f"use --n-test-per-class {count // folds}"] * (count >= folds)
-        ways_out += [f"use --folds {count // number}"] * (count // number > 1)
-        raise DataError(
-            f"class {fewest} has {count} participants, too few for {folds} folds that each hold out {number} of "
-            f"every class: {', '.join([*ways_out, 'or merge classes']) if ways_out else 'merge classes'}"
-        )
+        ways_out = [f"use --n-test-per-class {count // folds}, or "] * (count >= folds)
+        ways_out += [f"use --folds {count // number}, or "] * (count // number > 1)
+        why = f"too few for {folds} folds that each hold out {number} of every class"
+        raise DataError(f"class {fewest} has {count} participants, {why}: {''.join(ways_out)}merge classes")
     splits = []
     for repeat in range(repeats):
         place = dict(zip(units, _assign_folds(sizes, number, folds, _derive_state(seed, repeat)), strict=True))

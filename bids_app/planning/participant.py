@@ -11,12 +11,12 @@ import numpy as np
 from bids_app import __version__, catalogue
 from bids_app.atlases import templates
 from bids_app.bids import annex, derivatives, exclusions, images, inputs, outputs
-from bids_app.bids.json_files import read_object
 from bids_app.bids.metadata import read_metadata
 from bids_app.bids.names import BidsFile, session_name
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
 from bids_app.planning import bold_runs, excluded_regions
 from bids_app.planning.exclusions import read_exclusions
+from bids_app.planning.filters import read_filters
 from bids_app.planning.participant_records import BoldRun, ExcludedRegions, ParticipantJob, ParticipantPlan
 from bids_app.preprocess import conform, skull
 from bids_app.settings import Settings, to_first_names
@@ -273,25 +273,6 @@ def _has_skull(job: ParticipantJob) -> bool:
         skull.find_stripped_brain(np.asarray(image.dataobj), voxel_ml=float(np.prod(image.header.get_zooms())) / 1000)
         is None
     )
-
-
-def read_filters(settings: Settings, kind: str) -> dict[str, object]:
-    """The entities that --bids-filter-file requires for a kind of image ("t1w", "bold"); empty without a file."""
-    path = settings.select.bids_filter_file
-    if path is None:
-        return {}
-    if not path.is_file():
-        raise MissingInputError(f"--bids-filter-file: there is no file {path}")
-    try:
-        filters = read_object(path, f"--bids-filter-file {path.name}").get(kind, {})
-    except DataError as error:
-        raise UsageError(str(error)) from error
-    if not isinstance(filters, dict):
-        raise UsageError(
-            f'--bids-filter-file {path.name}: "{kind}" is {filters!r}; write the entities and their values, as in '
-            f'{{"{kind}": {{"acquisition": "mprage"}}}}'
-        )
-    return filters
 
 
 def _raise_nothing_selected(failed: dict[str, DataError | MissingInputError]) -> None:
