@@ -1,5 +1,6 @@
 """How outputs are named, and how they appear in OUT_DIR only when complete."""
 
+import hashlib
 import json
 import os
 import platform
@@ -79,10 +80,13 @@ def _is_foreign(description: Path) -> bool:
 
 
 def _host_id() -> str:
-    """Name this host and its PID namespace: jobs in containers share the former, not the latter."""
+    """A code of this host and its PID namespace: jobs in containers share the former, not the latter.
+
+    Names of hosts are not written into folders that users share.
+    """
     namespace = Path("/proc/self/ns/pid")
     inode = namespace.stat().st_ino if namespace.exists() else 0
-    return f"{re.sub(r'[^0-9A-Za-z]', '', platform.node())}{inode}"
+    return hashlib.sha256(f"{platform.node()} {inode}".encode()).hexdigest()[:12]
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import Any
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 from nipype.utils.profiler import get_system_total_memory_gb
 
+from bids_app.graphs.private_files import PrivateFiles
 from bids_app.settings import Compute
 
 PRELOAD = ["nibabel", "scipy.ndimage", "nipype.pipeline.engine"]
@@ -85,7 +86,7 @@ def death_message(node: Any, code: int | None) -> str:
     )
 
 
-class OneProcessEach(MultiProcPlugin):
+class OneProcessEach(PrivateFiles, MultiProcPlugin):
     """MultiProc with one process per node."""
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:
