@@ -29,6 +29,7 @@ from bids_app import cli, environment, run_log, settings
 from bids_app.errors import PellucidError, UsageError
 
 UNKNOWN_LEVEL = 17
+SECONDS_TO_END = 20.0  # after SIGTERM; Slurm sends SIGKILL after 30
 log = logging.getLogger("pellucid")
 
 
@@ -103,7 +104,13 @@ def _prepare_process(verbose: int, threads: int) -> None:
 
 
 def _terminate(number: int, _: object) -> None:
-    """Batch systems end a job so; leaving by an exception lets `finally` clean up."""
+    """Batch systems end a job so; leaving by an exception lets `finally` clean up, within a limit.
+
+    Python drops an exception that a signal raises in a destructor, and a folder may be slow to remove.
+    """
+    limit = threading.Timer(SECONDS_TO_END, os._exit, [128 + number])
+    limit.daemon = True
+    limit.start()
     print("pellucid: terminated; completed work is kept, rerun to resume", file=sys.stderr)
     sys.exit(128 + number)
 
