@@ -17,7 +17,7 @@ log = logging.getLogger("pellucid")
 def run(settings: Settings) -> int:
     """Compute the maps of all selected participants; returns 0, or 1 if some failed (the others are complete)."""
     settings = settings_from_model.apply_model_settings(settings)
-    outputs.check_output(settings.output_dir, settings.bids_dir)
+    outputs.check_output(settings.output_dir, settings.bids_dir, settings.work_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
     planned = participant.plan_participants(dataset, settings)
     outputs.sweep(settings.output_dir)

@@ -45,8 +45,8 @@ def folder(out: Path, participant: str | None, session: str | None, datatype: st
     return (participant_folder if session is None else participant_folder / session_name(None, session)) / datatype
 
 
-def check_output(out: Path, bids_dir: Path) -> None:
-    """Refuse an output folder that cannot be written or would spoil a data set, before anything is written.
+def check_output(out: Path, bids_dir: Path, work_dir: Path) -> None:
+    """Refuse an output or work folder that cannot be written or would spoil a data set, before anything is written.
 
     Inside the input only BIDS_DIR/derivatives/NAME is allowed, as BIDS recommends. Raises CannotWriteError.
     """
@@ -56,17 +56,22 @@ def check_output(out: Path, bids_dir: Path) -> None:
         raise CannotWriteError(
             f"the output folder {out} is inside the input data set: choose one outside it, or {better}."
         )
-    existing = next(parent for parent in (target, *target.parents) if os.path.lexists(parent))
-    if not existing.is_dir():
-        raise CannotWriteError(f"{out} cannot be created: {existing} is a file. Choose another output folder.")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise CannotWriteError(
-            f"{existing} cannot be written: change its permissions, or choose another output folder."
-        )
+    _check_folder(out, "Choose another output folder.")
+    _check_folder(work_dir, "Choose another work folder with --work-dir.")
     if _is_foreign(target / "dataset_description.json"):
         raise CannotWriteError(
             f"{out} contains another data set, not outputs of Pellucid: choose another output folder."
         )
+
+
+def _check_folder(folder: Path, remedy: str) -> None:
+    """Raise CannotWriteError unless a folder can be written, or created where it does not exist."""
+    target = folder.resolve()
+    existing = next(parent for parent in (target, *target.parents) if os.path.lexists(parent))
+    if not existing.is_dir():
+        raise CannotWriteError(f"{folder} cannot be created: {existing} is a file. {remedy}")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise CannotWriteError(f"{existing} cannot be written: change its permissions. {remedy}")
 
 
 def _is_foreign(description: Path) -> bool:

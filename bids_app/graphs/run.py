@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from nipype import config
 from nipype import logging as nipype_logging
 from nipype.pipeline.engine import Node, Workflow
@@ -18,12 +17,12 @@ from tqdm import tqdm
 
 from bids_app import environment, run_log
 from bids_app.bids import outputs
-from bids_app.errors import MissingInputError, UsageError
+from bids_app.errors import UsageError
 from bids_app.graphs.multiproc import OneProcessEach, make_plugin, memory_gb
 from bids_app.graphs.private_files import PrivateFiles
 from bids_app.graphs.slurm import Slurm
 from bids_app.nodes.cache import cached_folder
-from bids_app.settings import Settings
+from bids_app.settings import Settings, read_plugin
 
 log = logging.getLogger("pellucid")
 ERROR_LINE = re.compile(r"^\s*(?:\w+\.)*(\w*(?:Error|Exception|Interrupt)): (.+)$", flags=re.MULTILINE)
@@ -132,17 +131,15 @@ def _build_plugin(settings: Settings, callback: Callable[[Any, str], None], prel
         plugin = make_plugin(nprocs=settings.compute.nprocs, mem_mb=settings.compute.mem_mb, preload=preload)
         plugin._status_callback = callback
         return plugin
-    if not file.is_file():
-        raise MissingInputError(f"--use-plugin: there is no file {file}")
-    content = yaml.safe_load(file.read_text())
-    if not isinstance(content, dict) or "plugin" not in content:
-        raise UsageError(f"--use-plugin {file.name}: it must contain `plugin:` and, optionally, `plugin_args:`")
-    arguments = {**(content.get("plugin_args") or {}), "status_callback": callback}
-    name = content["plugin"]
+    name, plugin_arguments = read_plugin(file)
+    arguments = {**plugin_arguments, "status_callback": callback}
     if name == "SLURM":
         return Slurm({**arguments, "memory_gb": memory_gb(settings.compute)})
     module = __import__("nipype.pipeline.plugins", fromlist=[name])
     if not hasattr(module, f"{name}Plugin"):
         raise UsageError(f"--use-plugin {file.name}: nipype has no plugin {name}")
     private = type(f"Private{name}Plugin", (PrivateFiles, getattr(module, f"{name}Plugin")), {})
-    return private(plugin_args=arguments)
+    try:
+        return private(plugin_args=arguments)
+    except Exception as error:  # whatever nipype's plugin does with arguments of a wrong type
+        raise UsageError(f"--use-plugin {file.name}: {name} does not accept its plugin_args: {error}") from error
