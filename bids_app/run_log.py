@@ -37,6 +37,7 @@ class LogFiles(logging.Handler):
         self._name = f"pellucid_{settings.level}_{time.strftime('%Y%m%d-%H%M%S')}"
         self._paths = private_paths(settings)
         self._file: Path | None = None
+        self._failed = False
         self._waiting: list[logging.LogRecord] = []
 
     @property
@@ -66,8 +67,10 @@ class LogFiles(logging.Handler):
             for file in files:
                 with file.open("ab", buffering=0) as stream:
                     stream.write(line.encode())
-        except OSError:
-            self.handleError(record)
+        except OSError as error:
+            if not self._failed:
+                print(f"pellucid: the log cannot be written: {error.strerror}", file=sys.stderr)
+            self._failed = True
 
 
 @contextmanager

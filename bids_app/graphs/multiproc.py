@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import traceback
 from concurrent.futures import Executor, Future
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -90,7 +91,11 @@ def _work(sender: Connection, function: Any, args: tuple, kwargs: dict) -> None:
     watch_parent()
     for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are reported once, by their crash files
-    sender.send(function(*args, **kwargs))
+    try:
+        result = function(*args, **kwargs)
+    except Exception as error:  # nipype's function raises where a node could not even store that it failed
+        result = {"result": None, "traceback": traceback.format_exception(error), "taskid": args[2]}
+    sender.send(result)
     sender.close()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from nipype.pipeline.engine import Node
 
 from bids_app import run_log
+from bids_app.bids.write_errors import explain_text
 from bids_app.settings import Settings
 
 HOST = "gethostname()"  # in the scripts that nipype submits, which store it with the result of a failed node
@@ -27,8 +28,13 @@ class PrivateFiles:
         self._private = settings
 
     def _report_crash(self, node: Node, result: dict[str, Any] | None = None) -> str:
-        """Write a crash file, without the login and the host that nipype's own has."""
+        """Write a crash file, without the login and the host that nipype's own has.
+
+        Raises CannotWriteError where the node failed for want of space or permission: all others would, too.
+        """
         lines = traceback.format_exception(*sys.exc_info()) if result is None else result["traceback"]
+        if blocked := explain_text("".join(lines), self._private):
+            raise blocked
         return str(write_crash_file(node, "".join(lines), self._private))
 
     def _submit_batchtask(self, scriptfile: str, node: Node) -> Any:
