@@ -6,7 +6,7 @@ import pandas as pd
 
 from bids_app import apply
 from bids_app import power as power_only
-from bids_app.bids import description, inputs, outputs
+from bids_app.bids import description, inputs, outputs, run_locks
 from bids_app.graphs.group import run_group_graph
 from bids_app.graphs.prediction_pages import run_prediction_pages
 from bids_app.planning import cohort, group
@@ -40,6 +40,7 @@ def run(settings: Settings) -> int:
     check_reference_map(settings)
     check_voxelwise_test(analysis, settings)
     check_power(analysis, settings)
+    run_locks.lock(settings, f"analysis {analysis.name}", analysis.key)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     log.info("%s", group.count_participants(analysis))

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import replace
 
-from bids_app.bids import description, inputs, outputs
+from bids_app.bids import description, inputs, outputs, run_locks
 from bids_app.errors import UsageError
 from bids_app.graphs.group import run_group_graph
 from bids_app.planning import group
@@ -26,6 +26,7 @@ def run(settings: Settings) -> int:
     quiet = replace(settings.group, explainers=(), classifiers=linear or settings.group.classifiers)
     analysis = group.plan_group(dataset, replace(settings, group=quiet))
     check_power(analysis, settings)
+    run_locks.lock(settings, f"analysis {analysis.name}", analysis.key)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     log.info("%s", group.count_participants(analysis))

@@ -78,10 +78,10 @@ def _run_level(options: dict[str, Any]) -> int:
 
 def _run_stage(stage: Any, run: settings.Settings) -> int:
     """One run of a level, with its log. Raises CannotWriteError for errors of a full or protected disk."""
-    from bids_app.bids import write_errors
+    from bids_app.bids import run_locks, write_errors
 
     try:
-        with run_log.record_run(run):
+        with run_log.record_run(run), run_locks.released_after():
             return int(stage.run(run))
     except OSError as error:
         if blocked := write_errors.explain_error(error, run):

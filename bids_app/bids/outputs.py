@@ -1,9 +1,7 @@
 """How outputs are named, and how they appear in OUT_DIR only when complete."""
 
-import hashlib
 import json
 import os
-import platform
 import re
 import shutil
 import tempfile
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_app.bids.names import BidsFile, parse_session_name, session_name
+from bids_app.bids.processes import host_id, is_alive
 from bids_app.errors import CannotWriteError, DataError
 
 STALE_DAYS = 2
@@ -84,16 +83,6 @@ def _is_foreign(description: Path) -> bool:
         return True  # whatever it is, Pellucid did not write it
 
 
-def _host_id() -> str:
-    """A code of this host and its PID namespace: jobs in containers share the former, not the latter.
-
-    Names of hosts are not written into folders that users share.
-    """
-    namespace = Path("/proc/self/ns/pid")
-    inode = namespace.stat().st_ino if namespace.exists() else 0
-    return hashlib.sha256(f"{platform.node()} {inode}".encode()).hexdigest()[:12]
-
-
 @contextmanager
 def staging(out: Path) -> Iterator[Path]:
     """Provide a new folder under OUT/.tmp to write into; `publish` it before the end, when it is removed.
@@ -102,7 +91,7 @@ def staging(out: Path) -> Iterator[Path]:
     """
     try:
         (out / ".tmp").mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}_{_host_id()}_", dir=out / ".tmp"))
+        fresh = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}_{host_id()}_", dir=out / ".tmp"))
     except OSError as error:
         raise _cannot_write(out, error) from error
     try:
@@ -154,20 +143,9 @@ def sweep(out: Path) -> None:
 
 def _is_abandoned(folder: Path) -> bool:
     pid, _, rest = folder.name.partition("_")
-    host_id = rest.split("_")[0]
-    if pid.isdigit() and host_id == _host_id():
-        return not _is_alive(int(pid))
+    if pid.isdigit() and rest.split("_")[0] == host_id():
+        return not is_alive(int(pid))
     return time.time() - folder.stat().st_mtime > STALE_DAYS * 24 * 3600
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # it is alive, as another user
-    return True
 
 
 def write_root(out: Path, name: str, text: str) -> None:
