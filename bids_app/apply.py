@@ -2,7 +2,7 @@
 
 import logging
 
-from bids_app.bids import description, inputs, outputs
+from bids_app.bids import description, inputs, outputs, run_locks
 from bids_app.graphs.apply_model import run_application_graph
 from bids_app.planning import model_application, settings_from_model
 from bids_app.publish.apply_model import stage_application
@@ -15,9 +15,10 @@ log = logging.getLogger("pellucid")
 def run(settings: Settings) -> int:
     """Predict all participants with maps by every cell of --model; returns 0."""
     settings = settings_from_model.apply_model_settings(settings)
-    outputs.check_output(settings.output_dir, settings.bids_dir)
+    outputs.check_output(settings.output_dir, settings.bids_dir, settings.work_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
     application = model_application.plan_application(dataset, settings)
+    run_locks.lock(settings, f"analysis {application.name}", application.key)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     log.info("%d samples to predict; %d excluded", len(application.used), (~application.samples["used"]).sum())

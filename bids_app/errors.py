@@ -51,3 +51,7 @@ class CannotWriteError(PellucidError):
     """An output folder cannot be written."""
 
     code = 73
+
+
+class BusyError(CannotWriteError):
+    """Another run is writing the same outputs."""

@@ -6,7 +6,7 @@ import pandas as pd
 
 from bids_app import apply
 from bids_app import power as power_only
-from bids_app.bids import description, inputs, outputs
+from bids_app.bids import description, inputs, outputs, run_locks
 from bids_app.graphs.group import run_group_graph
 from bids_app.graphs.prediction_pages import run_prediction_pages
 from bids_app.planning import cohort, group
@@ -33,13 +33,14 @@ def run(settings: Settings) -> int:
         return apply.run(settings)
     if cohort.is_planning(settings):
         return power_only.run(settings)
-    outputs.check_output(settings.output_dir, settings.bids_dir)
+    outputs.check_output(settings.output_dir, settings.bids_dir, settings.work_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
     analysis = group.plan_group(dataset, settings)
     check_inner_folds(analysis, settings)
     check_reference_map(settings)
     check_voxelwise_test(analysis, settings)
     check_power(analysis, settings)
+    run_locks.lock(settings, f"analysis {analysis.name}", analysis.key)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     log.info("%s", group.count_participants(analysis))

@@ -2,7 +2,7 @@
 
 import logging
 
-from bids_app.bids import description, inputs, outputs
+from bids_app.bids import description, inputs, outputs, run_locks
 from bids_app.bids.names import parse_session_name
 from bids_app.graphs.participant import run_participant_graph
 from bids_app.planning import participant, settings_from_model
@@ -17,9 +17,11 @@ log = logging.getLogger("pellucid")
 def run(settings: Settings) -> int:
     """Compute the maps of all selected participants; returns 0, or 1 if some failed (the others are complete)."""
     settings = settings_from_model.apply_model_settings(settings)
-    outputs.check_output(settings.output_dir, settings.bids_dir)
+    outputs.check_output(settings.output_dir, settings.bids_dir, settings.work_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
     planned = participant.plan_participants(dataset, settings)
+    for job in planned.jobs:
+        run_locks.lock(settings, job.name, job.inputs)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     write_boilerplate(planned, settings)

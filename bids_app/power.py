@@ -3,7 +3,7 @@
 import logging
 from dataclasses import replace
 
-from bids_app.bids import description, inputs, outputs
+from bids_app.bids import description, inputs, outputs, run_locks
 from bids_app.errors import UsageError
 from bids_app.graphs.group import run_group_graph
 from bids_app.planning import group
@@ -20,12 +20,13 @@ def run(settings: Settings) -> int:
     """Plan a study before any label is used; returns 0. Raises UsageError if no effect can be simulated."""
     if settings.group.permutations == 0:
         raise UsageError("--power requires permutations to determine what is detected; remove --permutations 0")
-    outputs.check_output(settings.output_dir, settings.bids_dir)
+    outputs.check_output(settings.output_dir, settings.bids_dir, settings.work_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
     linear = tuple(name for name in settings.group.classifiers if is_linear_classifier(name))
     quiet = replace(settings.group, explainers=(), classifiers=linear or settings.group.classifiers)
     analysis = group.plan_group(dataset, replace(settings, group=quiet))
     check_power(analysis, settings)
+    run_locks.lock(settings, f"analysis {analysis.name}", analysis.key)
     outputs.sweep(settings.output_dir)
     description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
     log.info("%s", group.count_participants(analysis))

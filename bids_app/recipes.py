@@ -1,11 +1,11 @@
 """Published studies as settings: `models/<name>/recipe.toml` beside a README, or a file of the user's own."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bids_app.errors import MissingInputError, UsageError
+from bids_app.errors import UsageError
+from bids_app.text_files import read_toml
 
 FILE = "recipe.toml"
 FORMER_SECTIONS = {"both": "shared"}  # sections of settings files of earlier versions
@@ -47,12 +47,7 @@ def read(
     names `option`, for a file that is not TOML, a key that `sections` does not have where it stands, and a setting that
     has two names there; MissingInputError where there is no file.
     """
-    if not file.is_file():
-        raise MissingInputError(f"{option}: there is no file {file}")
-    try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{option} {file} is not TOML: {error}") from error
+    tables = read_toml(f"{option} {file}", file)
     tables.pop("about", None)
     if_sloppy = tables.pop("sloppy") if isinstance(tables.get("sloppy"), dict) else {}
     return _flatten(tables, file.name, sections, former), _flatten(if_sloppy, file.name, sections, former)
@@ -83,7 +78,9 @@ def _rename(table: Mapping[str, Any], file: str, former: Mapping[str, str]) -> d
 def merge(upper: Mapping[str, Any], lower: Mapping[str, Any]) -> dict[str, Any]:
     """The upper values, and the lower ones that they do not name; hyperparameters are merged one by one."""
     below, above = (values.get("set", {}) for values in (lower, upper))
-    if not isinstance(below, dict) or not isinstance(above, dict):
+    if any(not isinstance(table, dict) for table in (below, above)) or any(
+        not isinstance(entry, dict) for table in (below, above) for entry in table.values()
+    ):
         return {**lower, **upper}  # not a table, which is refused with the other values
     tables = {name: {**below.get(name, {}), **above.get(name, {})} for name in {**below, **above}}
     return {**lower, **upper, **({"set": tables} if tables else {})}

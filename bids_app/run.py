@@ -29,6 +29,7 @@ from bids_app import cli, environment, run_log, settings
 from bids_app.errors import PellucidError, UsageError
 
 UNKNOWN_LEVEL = 17
+SECONDS_TO_END = 20.0  # after SIGTERM; Slurm sends SIGKILL after 30
 log = logging.getLogger("pellucid")
 
 
@@ -72,11 +73,20 @@ def _run_level(options: dict[str, Any]) -> int:
     _prepare_process(runs[0].other.verbose, runs[0].compute.omp_nthreads)
     environment.configure_environment(runs[0].work_dir)
     stage = importlib.import_module(f"bids_app.{level}")
-    codes = []
-    for run in runs:
-        with run_log.record_run(run):
-            codes.append(int(stage.run(run)))
-    return max(codes)
+    return max([_run_stage(stage, run) for run in runs])
+
+
+def _run_stage(stage: Any, run: settings.Settings) -> int:
+    """One run of a level, with its log. Raises CannotWriteError for errors of a full or protected disk."""
+    from bids_app.bids import run_locks, write_errors
+
+    try:
+        with run_log.record_run(run), run_locks.released_after():
+            return int(stage.run(run))
+    except OSError as error:
+        if blocked := write_errors.explain_error(error, run):
+            raise blocked from error
+        raise
 
 
 def _write_phantom(words: Sequence[str]) -> int:
@@ -103,7 +113,13 @@ def _prepare_process(verbose: int, threads: int) -> None:
 
 
 def _terminate(number: int, _: object) -> None:
-    """Batch systems end a job so; leaving by an exception lets `finally` clean up."""
+    """Batch systems end a job so; leaving by an exception lets `finally` clean up, within a limit.
+
+    Python drops an exception that a signal raises in a destructor, and a folder may be slow to remove.
+    """
+    limit = threading.Timer(SECONDS_TO_END, os._exit, [128 + number])
+    limit.daemon = True
+    limit.start()
     print("pellucid: terminated; completed work is kept, rerun to resume", file=sys.stderr)
     sys.exit(128 + number)
 
@@ -120,7 +136,10 @@ def _guard(command: Callable[[], int], words: Sequence[str]) -> int:
         return 130
     except Exception as error:
         file = _crash_folder(words) / f"pellucid-crash-{time.strftime('%Y%m%d-%H%M%S')}.txt"
-        file.write_text(traceback.format_exc())
+        try:
+            file.write_text(traceback.format_exc())
+        except OSError:  # the disk is full
+            traceback.print_exc()
         print(f"pellucid: internal error ({type(error).__name__}); please report it and attach {file}", file=sys.stderr)
         return PellucidError.code
 

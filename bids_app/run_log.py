@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_app import __version__
-from bids_app.settings import OPTIONS, Settings, to_dict
+from bids_app.settings import OPTIONS, SECTIONS, Settings, to_dict
 
 LINE = "%(asctime)s %(levelname)s %(participant)s %(step)s: %(message)s"
 TIME = "%Y-%m-%d %H:%M:%S"
@@ -37,6 +37,7 @@ class LogFiles(logging.Handler):
         self._name = f"pellucid_{settings.level}_{time.strftime('%Y%m%d-%H%M%S')}"
         self._paths = private_paths(settings)
         self._file: Path | None = None
+        self._failed = False
         self._waiting: list[logging.LogRecord] = []
 
     @property
@@ -66,8 +67,10 @@ class LogFiles(logging.Handler):
             for file in files:
                 with file.open("ab", buffering=0) as stream:
                     stream.write(line.encode())
-        except OSError:
-            self.handleError(record)
+        except OSError as error:
+            if not self._failed:
+                print(f"pellucid: the log cannot be written: {error.strerror}", file=sys.stderr)
+            self._failed = True
 
 
 @contextmanager
@@ -128,11 +131,15 @@ def node_context(fullname: str) -> dict[str, Any]:
 
 
 def private_paths(settings: Settings) -> list[tuple[str, str]]:
-    """Local folders and their replacements in a file that may be shared, the longest first."""
-    names = {"BIDS_DIR": settings.bids_dir, "OUT_DIR": settings.output_dir, "WORK_DIR": settings.work_dir}
+    """Local folders and their replacements in a file that may be shared, the longest first; links as their targets."""
+    sections = [getattr(settings, section).__dict__ for section in SECTIONS]
+    names = {name.upper(): path for values in sections for name, path in values.items() if isinstance(path, Path)}
+    names |= {f"DERIVATIVES_{name}": Path(path).absolute() for name, path in settings.select.derivatives.items()}
+    names |= {"BIDS_DIR": settings.bids_dir, "OUT_DIR": settings.output_dir, "WORK_DIR": settings.work_dir}
     names |= {"PYTHON": Path(sys.prefix), "PELLUCID": Path(__file__).parents[1], "~": Path.home()}
-    pairs = [(str(path), name) for name, path in names.items() if path != Path("/")]  # a home in a container
-    return sorted(pairs, key=lambda pair: -len(pair[0]))
+    pairs = {str(place): name for name, path in names.items() for place in (path.resolve(), path)}
+    pairs.pop("/", None)  # a home in a container
+    return sorted(pairs.items(), key=lambda pair: -len(pair[0]))
 
 
 def anonymise(text: str, paths: list[tuple[str, str]]) -> str:

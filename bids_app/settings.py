@@ -12,7 +12,8 @@ from bids_app.options.declaration import Option, read_options
 from bids_app.options.evidence import Group
 from bids_app.options.participant import Participant
 from bids_app.options.selection import Select, Shared
-from bids_app.values import coerce, listed, option
+from bids_app.text_files import find_mismatch, read_yaml
+from bids_app.values import coerce, option
 
 SECTIONS = {
     "select": Select,
@@ -48,6 +49,10 @@ NAMES = {section: tuple(read_options(kind)) for section, kind in SECTIONS.items(
 OPTIONS: dict[str, Option] = {name: item for kind in SECTIONS.values() for name, item in read_options(kind).items()}
 FORMER = {former: name for name, item in OPTIONS.items() for former in item.former}
 SPLITS = {"folds_file", "leave_site_out", "test_size", "n_test_per_class"}  # at most one of them divides participants
+PLUGIN_ARGUMENTS = {  # of nipype's plugins, by type
+    **dict.fromkeys(("max_jobs", "n_procs"), int),
+    **dict.fromkeys(("sbatch_args", "qsub_args", "bsub_args", "oarsub_args", "template"), str),
+}
 NOT_IN_A_FILE = {"write_config", "config_file"}  # they say what to read and what to do
 
 
@@ -58,7 +63,7 @@ def build(level: str, bids_dir: Path, output_dir: Path, *, options: Mapping[str,
     MissingInputError for a settings file that does not exist.
     """
     values = recipes.merge(options, _read_file(options))
-    for name in listed(values.get("recipe", ())):
+    for name in _recipe_names(values):
         recipe, if_sloppy = recipes.read("--recipe", recipes.find(name), NAMES, FORMER)
         recipe = recipes.merge(if_sloppy, recipe) if values.get("sloppy") else recipe
         values = recipes.merge(values, {"analysis": recipes.title(name), **recipe})
@@ -74,6 +79,8 @@ def build(level: str, bids_dir: Path, output_dir: Path, *, options: Mapping[str,
         section: kind(**{name: values[name] for name in NAMES[section] if name in values})
         for section, kind in SECTIONS.items()
     }
+    if sections["compute"].use_plugin is not None:
+        read_plugin(sections["compute"].use_plugin)  # found wrong now rather than when the graph is run
     return Settings(bids_dir=bids_dir, output_dir=output_dir, level=level, **sections)
 
 
@@ -82,13 +89,36 @@ def each(level: str, bids_dir: Path, output_dir: Path, *, options: Mapping[str, 
 
     Raises as `build`, and UsageError where several recipes would share a name.
     """
-    names = listed({**_read_file(options), **options}.get("recipe", ()))
+    names = _recipe_names({**_read_file(options), **options})
     runs = [{**options, "recipe": (name,)} for name in names] or [dict(options)]
     if len(runs) > 1 and "analysis" in options:
         raise UsageError(
             "--analysis names a single analysis; with several recipes, each analysis has the name of its recipe"
         )
     return [build(level, bids_dir, output_dir, options=options) for options in runs]
+
+
+def read_plugin(file: Path) -> tuple[str, dict[str, Any]]:
+    """The name of nipype's plugin and its arguments, from a YAML file.
+
+    Raises UsageError for a file of another form, MissingInputError where there is none.
+    """
+    content = read_yaml(f"--use-plugin {file}", file)
+    wrong = find_mismatch(content, {"plugin": str}, "it")
+    arguments = {} if wrong else content.get("plugin_args") or {}
+    wrong = wrong or find_mismatch(arguments, {}, "plugin_args")
+    kinds = {key: kind for key, kind in PLUGIN_ARGUMENTS.items() if key in arguments}
+    wrong = wrong or find_mismatch(arguments, kinds, "plugin_args")
+    if wrong:
+        raise UsageError(
+            f"--use-plugin {file}: {wrong}; it must contain `plugin: NAME` and, optionally, a table `plugin_args:`"
+        )
+    return content["plugin"], arguments
+
+
+def _recipe_names(values: Mapping[str, Any]) -> tuple[str, ...]:
+    names: tuple[str, ...] = coerce("recipe", values.get("recipe", ()), tuple[str, ...])
+    return names
 
 
 def _read_file(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,6 +168,8 @@ def _check(item: Option, value: Any) -> None:
         return
     if item.choices and value not in item.choices:
         raise UsageError(f"{option(item.name)}: choose from {', '.join(map(str, item.choices))}, not {value!r}")
+    if item.is_list and item.default and not value:
+        raise UsageError(f"{option(item.name)} requires at least one value; remove the empty list for the default")
     if item.name == "bounding_box" and value and not _is_box(value):
         raise UsageError("--bounding-box requires six numbers in mm: X Y Z of the lowest corner, then of the highest")
     if item.minimum is not None and not value >= item.minimum:

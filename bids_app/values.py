@@ -30,7 +30,7 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
         if origin is dict:
             return {str(name): coerce(key, entry, inner[1]) for name, entry in value.items()}
         return _scalar(value, hint)
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UsageError(f"{option(key)}: {value!r} is not a {KINDS.get(hint, 'value of the right kind')}") from error
 
 
@@ -50,7 +50,7 @@ def _scalar(value: Any, hint: Any) -> Any:
 def megabytes(size: object) -> int:
     """32000, 32000M or 32G."""
     text = str(size)
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([MG]?)B?", text.strip(), flags=re.IGNORECASE)
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)\s*([MG]?)B?", text.strip(), flags=re.IGNORECASE)
     if match is None:
         raise UsageError(f"--mem-mb: {text!r} is not a size; use 32000 or 32G")
     number, unit = float(match[1]), match[2].upper()

@@ -178,9 +178,9 @@ def test_output_folder_inside_the_input_is_refused_except_below_derivatives(tmp_
     inside = [bids / name for name in ("out", "sub-01", "derivatives", "derivatives/../x")]
     for bad in (bids, *inside, tmp_path / "alias/out"):
         with pytest.raises(CannotWriteError, match=r"is inside the input.*derivatives/pellucid"):
-            outputs.check_output(bad, bids)
+            outputs.check_output(bad, bids, bad / ".work")
     for good in (bids / "derivatives/pellucid", tmp_path / "out", tmp_path / "a/b/c"):
-        outputs.check_output(good, bids)
+        outputs.check_output(good, bids, good / ".work")
         assert not good.exists()
 
 
@@ -190,22 +190,22 @@ def test_output_folder_that_is_a_file_or_another_dataset_is_refused(tmp_path):
     out.touch()
     for bad in (out, out / "below"):
         with pytest.raises(CannotWriteError, match="is a file"):
-            outputs.check_output(bad, bids)
+            outputs.check_output(bad, bids, bad / ".work")
     out.unlink()
     out.mkdir()
     for foreign in ("{}", "[]", "{", '{"Name": "Raw"}', '{"GeneratedBy": [{"Name": "fMRIPrep"}]}'):
         (out / "dataset_description.json").write_text(foreign)
         with pytest.raises(CannotWriteError, match="another data set"):
-            outputs.check_output(out, bids)
+            outputs.check_output(out, bids, out / ".work")
     (out / "dataset_description.json").write_text('{"GeneratedBy": [{"Name": "pellucid"}]}')
-    outputs.check_output(out, bids)
+    outputs.check_output(out, bids, out / ".work")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
 def test_unwritable_output_folder_is_refused(tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(CannotWriteError, match="change its permissions"):
-        outputs.check_output(tmp_path / "locked/out", tmp_path / "bids")
+        outputs.check_output(tmp_path / "locked/out", tmp_path / "bids", tmp_path / "work")
 
 
 def test_participant_is_done_only_with_the_same_settings_and_all_files(tmp_path):

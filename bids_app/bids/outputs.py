@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import re
 import shutil
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_app.bids.names import BidsFile, parse_session_name, session_name
+from bids_app.bids.processes import host_id, is_alive
 from bids_app.errors import CannotWriteError, DataError
 
 STALE_DAYS = 2
@@ -44,8 +44,8 @@ def folder(out: Path, participant: str | None, session: str | None, datatype: st
     return (participant_folder if session is None else participant_folder / session_name(None, session)) / datatype
 
 
-def check_output(out: Path, bids_dir: Path) -> None:
-    """Refuse an output folder that cannot be written or would spoil a data set, before anything is written.
+def check_output(out: Path, bids_dir: Path, work_dir: Path) -> None:
+    """Refuse an output or work folder that cannot be written or would spoil a data set, before anything is written.
 
     Inside the input only BIDS_DIR/derivatives/NAME is allowed, as BIDS recommends. Raises CannotWriteError.
     """
@@ -55,17 +55,22 @@ def check_output(out: Path, bids_dir: Path) -> None:
         raise CannotWriteError(
             f"the output folder {out} is inside the input data set: choose one outside it, or {better}."
         )
-    existing = next(parent for parent in (target, *target.parents) if os.path.lexists(parent))
-    if not existing.is_dir():
-        raise CannotWriteError(f"{out} cannot be created: {existing} is a file. Choose another output folder.")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise CannotWriteError(
-            f"{existing} cannot be written: change its permissions, or choose another output folder."
-        )
+    _check_folder(out, "Choose another output folder.")
+    _check_folder(work_dir, "Choose another work folder with --work-dir.")
     if _is_foreign(target / "dataset_description.json"):
         raise CannotWriteError(
             f"{out} contains another data set, not outputs of Pellucid: choose another output folder."
         )
+
+
+def _check_folder(folder: Path, remedy: str) -> None:
+    """Raise CannotWriteError unless a folder can be written, or created where it does not exist."""
+    target = folder.resolve()
+    existing = next(parent for parent in (target, *target.parents) if os.path.lexists(parent))
+    if not existing.is_dir():
+        raise CannotWriteError(f"{folder} cannot be created: {existing} is a file. {remedy}")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise CannotWriteError(f"{existing} cannot be written: change its permissions. {remedy}")
 
 
 def _is_foreign(description: Path) -> bool:
@@ -78,13 +83,6 @@ def _is_foreign(description: Path) -> bool:
         return True  # whatever it is, Pellucid did not write it
 
 
-def _host_id() -> str:
-    """Name this host and its PID namespace: jobs in containers share the former, not the latter."""
-    namespace = Path("/proc/self/ns/pid")
-    inode = namespace.stat().st_ino if namespace.exists() else 0
-    return f"{re.sub(r'[^0-9A-Za-z]', '', platform.node())}{inode}"
-
-
 @contextmanager
 def staging(out: Path) -> Iterator[Path]:
     """Provide a new folder under OUT/.tmp to write into; `publish` it before the end, when it is removed.
@@ -93,7 +91,7 @@ def staging(out: Path) -> Iterator[Path]:
     """
     try:
         (out / ".tmp").mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}_{_host_id()}_", dir=out / ".tmp"))
+        fresh = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}_{host_id()}_", dir=out / ".tmp"))
     except OSError as error:
         raise _cannot_write(out, error) from error
     try:
@@ -145,20 +143,9 @@ def sweep(out: Path) -> None:
 
 def _is_abandoned(folder: Path) -> bool:
     pid, _, rest = folder.name.partition("_")
-    host_id = rest.split("_")[0]
-    if pid.isdigit() and host_id == _host_id():
-        return not _is_alive(int(pid))
+    if pid.isdigit() and rest.split("_")[0] == host_id():
+        return not is_alive(int(pid))
     return time.time() - folder.stat().st_mtime > STALE_DAYS * 24 * 3600
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # it is alive, as another user
-    return True
 
 
 def write_root(out: Path, name: str, text: str) -> None:

@@ -9,7 +9,7 @@ from nipype.pipeline.engine import Node, Workflow
 from bids_app.bids import outputs
 from bids_app.errors import FailedError
 from bids_app.graphs.function_node import make_node
-from bids_app.graphs.run import anonymise_crash_files, failure_reason, run_graph, set_crash_folder
+from bids_app.graphs.run import failure_reason, run_graph, set_crash_folder
 from bids_app.nodes.apply_model import gather_series, predict, refit_maps, stack_map
 from bids_app.planning import available_maps
 from bids_app.planning.group_records import MapScaling
@@ -66,7 +66,6 @@ def run_application_graph(application: ApplicationPlan, settings: Settings) -> p
     set_crash_folder(graph, work_dir.logs)
     preload = ["bids_app.training.apply"]
     run_graph(graph, settings, last=("apply_",), total=len(application.cells), what="models applied", preload=preload)
-    anonymise_crash_files(work_dir.logs, settings)
     if any(work_dir.logs.glob("crash-*")):
         raise FailedError(f"the model could not be applied: {failure_reason(work_dir.logs)}")
     text = dict.fromkeys(("participant_id", "session_id", "cell", "predicted"), str)

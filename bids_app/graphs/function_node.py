@@ -33,6 +33,11 @@ class FunctionCall(IOBase):
         self._arguments = list(arguments or [])
         add_traits(self.inputs, self._arguments)
 
+    def _pre_run_hook(self, runtime: Any) -> Any:
+        """Forget the environment and the host, which nipype would store with the result: they may hold secrets."""
+        runtime.environ, runtime.hostname, runtime.platform = {}, "", ""
+        return runtime
+
     def _run_interface(self, runtime: Any) -> Any:
         module, name = self.inputs.function.split(":")
         values = {key: getattr(self.inputs, key) for key in self._arguments}

@@ -15,7 +15,7 @@ from bids_app.graphs.memory import memory_by_cell
 from bids_app.graphs.nested_cv import connect_inner_folds
 from bids_app.graphs.permutations import connect_permutations, write_labellings
 from bids_app.graphs.power import connect_power
-from bids_app.graphs.run import anonymise_crash_files, failure_reason, run_graph, set_crash_folder
+from bids_app.graphs.run import failure_reason, run_graph, set_crash_folder
 from bids_app.graphs.voxelwise_test import connect_voxelwise_test
 from bids_app.nodes.template import prepare_template
 from bids_app.nodes.train import detect_copies, resample_atlas_to_maps, resample_template, stack_maps, train_fold
@@ -84,7 +84,6 @@ def run_group_graph(analysis: GroupPlan, settings: Settings) -> WorkDir:
         what=what,
         preload=preload,
     )
-    anonymise_crash_files(work_dir.logs, settings)
     if any(work_dir.logs.glob("crash-*")):
         raise FailedError(
             f"the analysis failed: {failure_reason(work_dir.logs)}; completed steps are kept in the work folder"

@@ -4,6 +4,7 @@ A network's requirement is measured in a child of the fork server, because the p
 of the server are reused by the workers.
 """
 
+import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from bids_app import catalogue
 from bids_app.errors import NotEnoughMemoryError
 from bids_app.graphs.multiproc import memory_gb, start_context
+from bids_app.graphs.parent_death import watch_parent
 from bids_app.planning import available_maps
 from bids_app.planning.group import GroupPlan, ModelSpec
 from bids_app.settings import Settings
@@ -46,8 +48,14 @@ def memory_by_cell(analysis: GroupPlan, settings: Settings, *, preload: list[str
     }
     if not networks:
         return values
-    with ProcessPoolExecutor(1, mp_context=start_context(preload)) as pool:
-        steps_gb, device_gb = pool.submit(measure_networks, list(networks.values()), settings.compute.device).result()
+    with ProcessPoolExecutor(1, mp_context=start_context(preload), initializer=watch_parent) as pool:
+        measured = pool.submit(measure_networks, list(networks.values()), settings.compute.device)
+        try:
+            steps_gb, device_gb = measured.result()
+        except BaseException:  # an interrupt does not wait for it
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
     steps = dict(zip(networks, steps_gb, strict=True))
     if device_gb is not None:  # the step is in the device's memory, not here
         _check_memory(steps, steps, device_gb, "the device has")

@@ -8,22 +8,34 @@ import multiprocessing
 import os
 import signal
 import threading
+import traceback
 from concurrent.futures import Executor, Future
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 from nipype.utils.profiler import get_system_total_memory_gb
 
+from bids_app.graphs.parent_death import RUN_PID, watch_parent
+from bids_app.graphs.private_files import PrivateFiles
 from bids_app.settings import Compute
 
 PRELOAD = ["nibabel", "scipy.ndimage", "nipype.pipeline.engine"]
 
 
 def start_context(preload: list[str]) -> Any:
-    """The context that starts processes: a fork server that has imported `preload`."""
+    """The context that starts processes: a running fork server that imports `preload` and ends with this process.
+
+    The kernel ends the server with the thread that started it, which therefore has to be the main one.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*PRELOAD, *preload, "bids_app.graphs.freeze_gc"])
+    lasting = threading.current_thread() is threading.main_thread()
+    first = ["bids_app.graphs.end_with_run"] if lasting else []
+    context.set_forkserver_preload([*first, *PRELOAD, *preload, "bids_app.graphs.freeze_gc"])
+    if lasting:
+        os.environ[RUN_PID] = str(os.getpid())
+        forkserver.ensure_running()
     return context
 
 
@@ -34,6 +46,7 @@ class ProcessEach(Executor):
         self._context = start_context(preload)
         self._lock = threading.Lock()  # starting a process polls all others, which two threads must not do at once
         self._workers: set[Any] = set()
+        self._stopped = False
 
     def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future:
         """Start at once; nipype itself counts processors and memory."""
@@ -48,8 +61,12 @@ class ProcessEach(Executor):
         worker = self._context.Process(target=_work, args=(sender, function, args, kwargs))
         try:
             with self._lock:
+                if self._stopped:
+                    return
                 worker.start()
                 self._workers.add(worker)
+            if self._stopped:  # while it was started
+                worker.terminate()
             sender.close()
             future.set_result(receiver.recv())
             worker.join()
@@ -62,7 +79,8 @@ class ProcessEach(Executor):
         self._workers.discard(worker)
 
     def stop(self) -> None:
-        """Terminate running processes; otherwise Python would wait for them."""
+        """Terminate running processes, and start no more; otherwise Python would wait for them."""
+        self._stopped = True
         for worker in list(self._workers):
             worker.terminate()
         for worker in list(self._workers):
@@ -70,9 +88,14 @@ class ProcessEach(Executor):
 
 
 def _work(sender: Connection, function: Any, args: tuple, kwargs: dict) -> None:
+    watch_parent()
     for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are reported once, by their crash files
-    sender.send(function(*args, **kwargs))
+    try:
+        result = function(*args, **kwargs)
+    except Exception as error:  # nipype's function raises where a node could not even store that it failed
+        result = {"result": None, "traceback": traceback.format_exception(error), "taskid": args[2]}
+    sender.send(result)
     sender.close()
 
 
@@ -85,7 +108,7 @@ def death_message(node: Any, code: int | None) -> str:
     )
 
 
-class OneProcessEach(MultiProcPlugin):
+class OneProcessEach(PrivateFiles, MultiProcPlugin):
     """MultiProc with one process per node."""
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from nipype.pipeline.engine import Node, Workflow
 from bids_app.bids import outputs
 from bids_app.graphs.bold import connect_runs, run_inputs
 from bids_app.graphs.function_node import make_node
-from bids_app.graphs.run import anonymise_crash_files, failure_reason, run_graph, set_crash_folder
+from bids_app.graphs.run import failure_reason, run_graph, set_crash_folder
 from bids_app.nodes.anatomical import (
     borrow_derivative,
     make_map,
@@ -47,8 +47,6 @@ def run_participant_graph(planned: ParticipantPlan, settings: Settings) -> dict[
         set_crash_folder(workflow, logs[job.name])
     preload = [*PRELOAD, *(WITH_ANATOMY if any(job.registrations for job in planned.jobs) else [])]
     run_graph(whole, settings, last=("finish",), total=len(planned.jobs), what="participants", preload=preload)
-    for folder in (shared, *logs.values()):
-        anonymise_crash_files(folder, settings)
     failed = [
         job for job in planned.jobs if not outputs.is_done(settings.output_dir, job.participant, job.session, job.key)
     ]

@@ -10,7 +10,7 @@ from bids_app.bids import outputs
 from bids_app.bids.names import parse_session
 from bids_app.errors import FailedError
 from bids_app.graphs.function_node import make_node
-from bids_app.graphs.run import anonymise_crash_files, failure_reason, run_graph, set_crash_folder
+from bids_app.graphs.run import failure_reason, run_graph, set_crash_folder
 from bids_app.nodes.prediction_page import write_prediction_page
 from bids_app.nodes.template import prepare_template
 from bids_app.planning.group import GroupPlan, ModelSpec
@@ -64,7 +64,6 @@ def run_prediction_pages(
         what="prediction pages",
         preload=[write_prediction_page.__module__],
     )
-    anonymise_crash_files(work_dir.logs, settings)
     if any(work_dir.logs.glob("crash-*")):
         raise FailedError(f"the prediction pages could not be written: {failure_reason(work_dir.logs)}")
     return work_dir.prediction_pages

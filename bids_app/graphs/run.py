@@ -1,6 +1,5 @@
 """Runs a graph with a plugin, and determines why nodes failed."""
 
-import getpass
 import itertools
 import logging
 import os
@@ -11,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from nipype import config
 from nipype import logging as nipype_logging
 from nipype.pipeline.engine import Node, Workflow
@@ -19,17 +17,17 @@ from tqdm import tqdm
 
 from bids_app import environment, run_log
 from bids_app.bids import outputs
-from bids_app.errors import MissingInputError, UsageError
+from bids_app.errors import UsageError
 from bids_app.graphs.multiproc import OneProcessEach, make_plugin, memory_gb
+from bids_app.graphs.private_files import PrivateFiles
 from bids_app.graphs.slurm import Slurm
 from bids_app.nodes.cache import cached_folder
-from bids_app.settings import Settings
+from bids_app.settings import Settings, read_plugin
 
 log = logging.getLogger("pellucid")
 ERROR_LINE = re.compile(r"^\s*(?:\w+\.)*(\w*(?:Error|Exception|Interrupt)): (.+)$", flags=re.MULTILINE)
-
-
-CRASH_LOGIN = re.compile(rf"^(crash-\d+-\d+-){re.escape(getpass.getuser())}-")
+# of every node and of the graph: nobody reads them, and they have the environment and the host of whoever ran it
+NO_REPORTS = {"create_report": "false", "write_provenance": "false"}
 
 
 def set_crash_folder(part: Workflow | Node, folder: Path) -> None:
@@ -38,26 +36,16 @@ def set_crash_folder(part: Workflow | Node, folder: Path) -> None:
     Workers know a node's own configuration only: what affects its hash has to be here, or it is computed twice.
     """
     for old in folder.glob("crash-*"):
-        old.unlink()
+        old.unlink(missing_ok=True)  # a run of other participants may do so at the same time
     for node in [part] if isinstance(part, Node) else part._get_all_nodes():
         node.config = {
             "execution": {
                 "crashdump_dir": str(folder),
                 "crashfile_format": "txt",
                 "remove_unnecessary_outputs": False,
+                **NO_REPORTS,
             }
         }
-
-
-def anonymise_crash_files(folder: Path, settings: Settings) -> None:
-    """Remove this machine's folders and the login from the crash files of `folder`, which users attach to bug reports.
-
-    nipype names them crash-DATE-TIME-LOGIN-NODE-ID.txt.
-    """
-    paths = run_log.private_paths(settings)
-    for file in folder.glob("crash-*.txt"):
-        file.write_text(run_log.anonymise(file.read_text(errors="replace"), paths))
-        file.rename(file.with_name(CRASH_LOGIN.sub(r"\1", file.name)))
 
 
 def run_graph(
@@ -74,6 +62,7 @@ def run_graph(
         "crashfile_format": "txt",
         "crashdump_dir": str(settings.work_dir / "log"),
         "remove_unnecessary_outputs": "false",
+        **NO_REPORTS,
         "poll_sleep_duration": "0.1",
         "check_version": "false",
     }
@@ -83,6 +72,7 @@ def run_graph(
     with tqdm(total=total, desc=what, unit="", disable=None, leave=False) as bar:
         since = " after it was submitted" if settings.compute.use_plugin else ""
         runner = _build_plugin(settings, _follow_nodes(bar, last, what, total, since=since), preload)
+        runner.keep_private(settings)
         try:
             graph.run(plugin=runner)
         except RuntimeError as error:  # raised by nipype at the end if nodes failed; their crash files say why
@@ -141,16 +131,15 @@ def _build_plugin(settings: Settings, callback: Callable[[Any, str], None], prel
         plugin = make_plugin(nprocs=settings.compute.nprocs, mem_mb=settings.compute.mem_mb, preload=preload)
         plugin._status_callback = callback
         return plugin
-    if not file.is_file():
-        raise MissingInputError(f"--use-plugin: there is no file {file}")
-    content = yaml.safe_load(file.read_text())
-    if not isinstance(content, dict) or "plugin" not in content:
-        raise UsageError(f"--use-plugin {file.name}: it must contain `plugin:` and, optionally, `plugin_args:`")
-    arguments = {**(content.get("plugin_args") or {}), "status_callback": callback}
-    name = content["plugin"]
+    name, plugin_arguments = read_plugin(file)
+    arguments = {**plugin_arguments, "status_callback": callback}
     if name == "SLURM":
         return Slurm({**arguments, "memory_gb": memory_gb(settings.compute)})
     module = __import__("nipype.pipeline.plugins", fromlist=[name])
     if not hasattr(module, f"{name}Plugin"):
         raise UsageError(f"--use-plugin {file.name}: nipype has no plugin {name}")
-    return getattr(module, f"{name}Plugin")(plugin_args=arguments)
+    private = type(f"Private{name}Plugin", (PrivateFiles, getattr(module, f"{name}Plugin")), {})
+    try:
+        return private(plugin_args=arguments)
+    except Exception as error:  # whatever nipype's plugin does with arguments of a wrong type
+        raise UsageError(f"--use-plugin {file.name}: {name} does not accept its plugin_args: {error}") from error

@@ -9,10 +9,12 @@ from typing import Any
 from nipype.pipeline.engine import Node
 from nipype.pipeline.plugins.slurm import SLURMPlugin
 
+from bids_app.graphs.private_files import PrivateFiles
+
 POLL_SECONDS = 2.0
 
 
-class Slurm(SLURMPlugin):
+class Slurm(PrivateFiles, SLURMPlugin):
     """SLURM with `--mem` and `--cpus-per-task` for each job, unless the user's `sbatch_args` specify them.
 
     `memory_gb`, of the arguments: the maximum requested by all jobs together; None leaves it to SLURM.

@@ -1,7 +1,6 @@
 """Metadata of trained models: `model.toml` beside the weights, and `cell.toml` above the folds; read without torch."""
 
 import hashlib
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,22 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from bids_app.errors import DataError, MissingInputError
+from bids_app.text_files import find_mismatch, read_toml
 
 WEIGHTS_FILE, METADATA_FILE, CELL_FILE = "weights.safetensors", "model.toml", "cell.toml"
 MODEL_FORMAT = (
     1  # of the weights and of model.toml, and of how maps are prepared: a change of any of these is a new one
 )
+# what is read from these files, by type
+SCHEMA = {
+    "cell": str, "classifier": str, "maps": [str], "classes": [str], "seed": int, "repeat": int, "fold": int,
+    "weights_sha256": str, "grid": {"shape": [int], "affine": [[float]], "whole": bool}, "adjust": {"*": [str]},
+    "settings": {},
+}  # fmt: skip
+SETTINGS_SCHEMA = {
+    "folds_sha256": str, "levels": {"*": [str]}, "made": {"*": {}}, "smoothing_mm": {"*": float}, "map_form": {"*": str}
+}  # fmt: skip
+CELL_SCHEMA = {"verdict": {"kind": str, "claim": bool, "text": str}, "training": {"people": {"*": int}}}
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
@@ -30,13 +40,14 @@ def read_metadata(folder: Path) -> dict[str, Any]:
             f"{folder} has no {' and no '.join(lacking)}; specify the folder of a model that was written by the "
             "group level"
         )
-    card = _read_toml(folder / METADATA_FILE)
+    card = read_toml(str(folder / METADATA_FILE), folder / METADATA_FILE, error=DataError)
     if card.get("format") != MODEL_FORMAT:
         raise DataError(
             f"{folder / METADATA_FILE} is of format {card.get('format', 'unknown')} "
             f"(Pellucid {card.get('pellucid_version')}), and this version reads format {MODEL_FORMAT}: "
             "apply the model with the version that trained it"
         )
+    _check_types(card, SCHEMA, folder / METADATA_FILE)
     if card["weights_sha256"] != file_sha256(folder / WEIGHTS_FILE):
         raise DataError(f"{folder / WEIGHTS_FILE} is not the file that {METADATA_FILE} describes; copy the model again")
     return card
@@ -53,6 +64,8 @@ def find_models(root: Path) -> dict[str, dict[Path, dict[str, Any]]]:
     models: dict[str, dict[Path, dict[str, Any]]] = {}
     for file in root.rglob(METADATA_FILE):
         card = read_metadata(file.parent)
+        _check_types(card["settings"], SETTINGS_SCHEMA, file)
+        _check_maps(card, file)
         models.setdefault(card["cell"], {})[file.parent] = card
     if not models:
         raise MissingInputError(
@@ -81,7 +94,9 @@ def read_cell_metadata(models: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
     file = next(iter(models)).parent / CELL_FILE
     if not file.is_file():
         raise MissingInputError(f"--model: {CELL_FILE} is not in {file.parent}; copy the complete folder of the model")
-    return _read_toml(file)
+    facts = read_toml(str(file), file, error=DataError)
+    _check_types(facts, CELL_SCHEMA, file)
+    return facts
 
 
 def read_mask(folder: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
@@ -90,11 +105,21 @@ def read_mask(folder: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
         return stored.get_tensor("grid.mask"), np.array(read_metadata(folder)["grid"]["affine"])
 
 
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} is not TOML: {error}; copy the model again") from error
+def _check_types(table: dict[str, Any], schema: Mapping[str, Any], file: Path) -> None:
+    """Raise DataError for a key that is missing or of a wrong type."""
+    if wrong := find_mismatch(table, schema, "its table"):
+        raise DataError(f"{file} is not as the group level wrote it: {wrong}; copy the model again")
+
+
+def _check_maps(card: dict[str, Any], file: Path) -> None:
+    """Raise DataError where the settings of a map are missing."""
+    settings = card["settings"]
+    tables = {"adjust": card["adjust"], **{name: settings[name] for name in ("made", "smoothing_mm", "map_form")}}
+    for table, entries in tables.items():
+        if lacking := [name for name in card["maps"] if name not in entries]:
+            raise DataError(f"{file}: {table} has no {', '.join(lacking)}; copy the model again")
+    if "combat_keep" in card:
+        _check_types(settings, {"sites": [str]}, file)
 
 
 def file_sha256(path: Path) -> str:
