@@ -95,6 +95,9 @@ def test_lock_of_a_dead_process_whose_number_is_used_again_is_taken_over(chosen)
         file.write_text(json.dumps({**content, "start": 1, "id": "of an earlier process"}))
     with run_locks.released_after():
         run_locks.lock(chosen, "sub-01", "0a1b")
+        owners = [json.loads(file.read_text())["id"] for file in lock_files(chosen)]
+    assert len(owners) == 2
+    assert "of an earlier process" not in owners
 
 
 @pytest.mark.parametrize(("seconds", "free"), [(0, False), (run_locks.STALE_SECONDS + 5, True)])

@@ -194,7 +194,7 @@ def _find_brain(
         return inside, "from --brain-mask"
     stripped_mask = skull.find_stripped_brain(values, voxel_ml=float(np.prod(image.header.get_zooms())) / 1000)
     if stripped_mask is not None:
-        return stripped_mask, "the input image is skull-stripped"
+        return stripped_mask, "from the skull-stripped input image"
     if template is None:
         raise DataError("the image shows a whole head, and no template with a head was prepared for it")
     template_head, template_mask = (_read_ants(path) for path in template)
