@@ -61,7 +61,7 @@ def plan_application(dataset: inputs.Dataset, settings: Settings) -> Application
     cells = find_models(settings.shared.model)
     first_cards = [next(iter(models.values())) for models in cells.values()]
     maps, classes = settings_from_model.maps_of_models(cells), _common_value(cells, "classes")
-    cell_facts = {cell: read_cell_metadata(models) for cell, models in cells.items()}
+    cell_facts = {cell: read_cell_metadata(models, root=settings.shared.model) for cell, models in cells.items()}
     folds = _folds(cells)
     levels = {name: values for card in first_cards for name, values in card["settings"]["levels"].items()}
     needed = _needed_columns(first_cards, levels)

@@ -39,7 +39,7 @@ from bids_app.results.ica import matched_components
 from bids_app.results.verdicts import Judgement
 from bids_app.settings import Settings, to_dict
 from bids_app.training.covariate_ranges import compute_ranges
-from bids_app.training.model_metadata import CELL_FILE
+from bids_app.training.model_metadata import CELL_FILE, compute_digests
 
 PAGES = "people"  # the folder of pages that explain predictions
 
@@ -93,16 +93,19 @@ def _copy_models(models: Path, analysis: GroupPlan, judgement: Judgement, work_d
     for cell in analysis.cells:
         for files, split in zip(work_dir.folds(cell.name, analysis.splits), analysis.splits, strict=True):
             shutil.copytree(files.model, models / cell.name / f"repeat-{split.repeat}_fold-{split.fold}")
-        facts = _cell_facts(analysis, cell, judgement, work_dir)
+        facts = _cell_facts(models, analysis, cell, judgement, work_dir)
         (models / cell.name / CELL_FILE).write_text(tomli_w.dumps(facts))
 
 
-def _cell_facts(analysis: GroupPlan, cell: ModelSpec, judgement: Judgement, work_dir: WorkDir) -> dict[str, Any]:
-    """The content of cell.toml: the verdict, and the ranges of the training participants."""
+def _cell_facts(
+    models: Path, analysis: GroupPlan, cell: ModelSpec, judgement: Judgement, work_dir: WorkDir
+) -> dict[str, Any]:
+    """The content of cell.toml: the verdict, the digests of all files, and the ranges of the training participants."""
     verdict = judgement.verdicts[cell.name]
     distances = np.concatenate([np.load(files.distances) for files in work_dir.folds(cell.name, analysis.splits)])
     return {
         "verdict": {"kind": verdict.kind, "claim": verdict.claim, "text": verdict.text},
+        "files": compute_digests(models / cell.name),
         "training": compute_ranges(analysis.used, distances.tolist()),
     }
 

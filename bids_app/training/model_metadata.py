@@ -25,7 +25,11 @@ SCHEMA = {
 SETTINGS_SCHEMA = {
     "folds_sha256": str, "levels": {"*": [str]}, "made": {"*": {}}, "smoothing_mm": {"*": float}, "map_form": {"*": str}
 }  # fmt: skip
-CELL_SCHEMA = {"verdict": {"kind": str, "claim": bool, "text": str}, "training": {"people": {"*": int}}}
+CELL_SCHEMA = {
+    "verdict": {"kind": str, "claim": bool, "text": str},
+    "training": {"people": {"*": int}},
+    "files": {"*": str},
+}
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
@@ -86,16 +90,35 @@ def find_models(root: Path) -> dict[str, dict[Path, dict[str, Any]]]:
     }
 
 
-def read_cell_metadata(models: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
-    """Read the metadata shared by all models of a cell: `verdict`, and `training` (`compute_ranges`).
+def compute_digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of the models in a cell's folder, by path from there; without CELL_FILE."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != CELL_FILE)
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
 
-    Raises MissingInputError where the file is missing above the folds, DataError where it cannot be read.
+
+def read_cell_metadata(models: Mapping[Path, dict[str, Any]], *, root: Path) -> dict[str, Any]:
+    """Read the metadata shared by all models of a cell: `verdict`, `training` (`compute_ranges`) and `files`.
+
+    root: as in `find_models`; where it is the folder of one fold, the other folds may be missing. Raises
+    MissingInputError where the file is missing above the folds; DataError where it cannot be read, or where a file of
+    the models is missing, differs from that which training wrote, or was added.
     """
     file = next(iter(models)).parent / CELL_FILE
     if not file.is_file():
         raise MissingInputError(f"--model: {CELL_FILE} is not in {file.parent}; copy the complete folder of the model")
     facts = read_toml(str(file), file, error=DataError)
     _check_types(facts, CELL_SCHEMA, file)
+    if root in models:
+        there = {f"{root.name}/{name}": digest for name, digest in compute_digests(root).items()}
+        written = {name: digest for name, digest in facts["files"].items() if name.startswith(f"{root.name}/")}
+    else:
+        there, written = compute_digests(file.parent), facts["files"]
+    if changed := sorted(name for name in {*there, *written} if there.get(name) != written.get(name)):
+        raise DataError(
+            f"--model: {', '.join(changed[:3])} in {file.parent} "
+            f"{'differs' if len(changed) == 1 else f'and {len(changed)} files in all differ'} from what training wrote "
+            f"({CELL_FILE}); copy the complete folder of the model again"
+        )
     return facts
 
 
