@@ -255,6 +255,21 @@ def test_single_class_is_refused(group):
     assert "two classes" in message
 
 
+def test_class_whose_name_no_file_can_have_is_refused_with_the_option_that_names_it(group):
+    code, message = group("--label", "group", "--classes", "control", "患者=patient", "--folds", "2")
+    assert code == 64
+    assert "class '患者' has no Latin letter or digit" in message
+    assert "--classes control=患者" in message
+
+
+def test_table_that_spells_participants_in_another_way_than_folders_is_refused(phantom_maps, group, tmp_path):
+    rows = (phantom_maps[0] / "participants.tsv").read_text().replace("sub-0", "sub-").splitlines()
+    (tmp_path / "ids.tsv").write_text("\n".join([rows[0].replace("group", "dx"), *rows[1:]]))
+    code, message = group("--phenotype", str(tmp_path / "ids.tsv"), "--label", "dx", "--folds", "2")
+    assert code == 65
+    assert "spells participants in another way than their folders: 1 for sub-01" in message
+
+
 def test_class_too_small_for_the_folds_error_suggests_a_fold_count(group):
     code, message = group(*TWO, "--folds", "5")
     assert code == 65

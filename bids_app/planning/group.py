@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -242,6 +243,11 @@ def _analysis_name(settings: Settings) -> str:
 def _cells(
     classifiers: tuple[str, ...], maps: tuple[str, ...], analysis: str, classes: tuple[str, ...]
 ) -> list[ModelSpec]:
+    if nameless := [name for name in classes if not re.search("[0-9A-Za-z]", name)]:
+        raise UsageError(
+            f"class {nameless[0]!r} has no Latin letter or digit, which names of files require; name it with "
+            f"--classes, as in --classes control={nameless[0]}"
+        )
     cells = [ModelSpec(classifier, (name,)) for classifier in classifiers for name in maps]
     labels = [heatmap_label(analysis, cell.name, explained) for cell in cells for explained in classes]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
