@@ -1,8 +1,11 @@
 """The plan of a participant run on small trees: each participant by their own files, none by those of another."""
 
+import gzip
 import json
 import logging
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from bids_app.bids import inputs
@@ -19,7 +22,10 @@ ANATOMY = (
 )
 
 
-def put(folder, *names, content=b"x"):
+IMAGE = gzip.compress(nib.Nifti1Image(np.ones((16, 16, 16), np.uint8), np.diag([9.0, 9, 9, 1])).to_bytes())
+
+
+def put(folder, *names, content=IMAGE):
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +34,7 @@ def put(folder, *names, content=b"x"):
 
 @pytest.fixture
 def study(tmp_path):
-    """A data set of two participants, and their anatomy by fMRIPrep; only names matter."""
+    """A data set of two participants, and their anatomy by fMRIPrep; only names and headers matter."""
     put(tmp_path / "bids", "dataset_description.json", content=b'{"Name": "Trial", "BIDSVersion": "1.8.0"}')
     for label in ("01", "02"):
         put(tmp_path / "bids", f"sub-{label}/anat/sub-{label}_T1w.nii.gz")
@@ -122,3 +128,28 @@ def test_participants_with_other_images_only_fail_by_name_and_are_not_skipped(st
     assert not planned(study, exclude=study / "exclude.tsv").failed
     with pytest.raises(MissingInputError, match="sub-03 has"):
         planned(study, participant_label=["03"])
+
+
+@pytest.mark.parametrize("kind", ["raw", "fmriprep"])
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("dim", [3, 30000, 30000, 30000, 1, 1, 1, 1], "which no scanner measures"),
+        ("srow_x", [0, 0, 0, 0], "singular or not finite"),
+        ("srow_y", [0, np.nan, 0, 0], "singular or not finite"),
+        ("datatype", 4096, "cannot be read as an image"),
+        ("datatype", 128, "one real number per voxel"),
+    ],
+)
+def test_one_impossible_image_fails_its_participant_only(study, kind, field, value, message):
+    header = nib.Nifti1Header(gzip.decompress(IMAGE)[:348], check=False)
+    header[field] = value
+    bad = gzip.compress(header.binaryblock + gzip.decompress(IMAGE)[348:])
+    if kind == "raw":
+        put(study / "bids", "sub-01/anat/sub-01_T1w.nii.gz", content=bad)
+        plan = planned(study, derivatives={}, maps=["gm"])
+    else:
+        put(study / "fmriprep", "sub-01/anat/sub-01_label-GM_probseg.nii.gz", content=bad)
+        plan = planned(study)
+    assert [job.name for job in plan.jobs] == ["sub-02"]
+    assert message in plan.failed["sub-01"]
