@@ -11,6 +11,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from bids_app.bids import images
 from bids_app.errors import DataError
+from bids_app.nodes import bold_outputs
 from bids_app.preprocess import conform, skull
 
 SHAPE = (20, 18, 16)
@@ -154,3 +155,12 @@ def test_a_mask_that_is_no_brain_is_refused(voxels, refused):
             skull.check_volume("--brain-mask a.nii", mask, voxel_ml=0.008)
     else:
         skull.check_volume("--brain-mask a.nii", mask, voxel_ml=0.008)
+
+
+def test_the_stated_resolution_is_that_of_the_affine_whatever_the_header_says(tmp_path):
+    mask = nib.Nifti1Image(np.ones(SHAPE, np.uint8), np.diag([3.0, 3, 3, 1]))
+    mask.header.set_zooms((1, 1, 1))
+    nib.save(mask, tmp_path / "mask.nii.gz")
+    assert nib.load(tmp_path / "mask.nii.gz").header.get_zooms() == (1, 1, 1)
+    run = bold_outputs.ProcessedRun(plan={}, cleaned={"mask": str(tmp_path / "mask.nii.gz")}, maps={}, atlases={})
+    assert run.resolution == 3

@@ -212,7 +212,7 @@ def _describe_image(t1w: Path, *, mask_method: str) -> dict[str, str]:
     return {
         "Image": t1w.name,
         "Size": " x ".join(str(count) for count in image.shape[:3]) + " voxels",
-        "Voxels": " x ".join(f"{mm:.2f}" for mm in image.header.get_zooms()[:3]) + " mm",
+        "Voxels": " x ".join(f"{mm:.2f}" for mm in nib.affines.voxel_sizes(image.affine)) + " mm",
         "Orientation": "".join(nib.aff2axcodes(image.affine)),
         "Brain mask": mask_method,
     }

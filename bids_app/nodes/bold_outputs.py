@@ -52,7 +52,7 @@ class ProcessedRun:
     @property
     def resolution(self) -> float:
         """Edge of a voxel, mm; for anisotropic voxels, that of a cube of the same volume."""
-        return round(float(np.prod(self.mask.header.get_zooms()[:3]) ** (1 / 3)), 2)
+        return round(float(np.prod(nib.affines.voxel_sizes(self.mask.affine)) ** (1 / 3)), 2)
 
 
 def stage_run(
@@ -135,7 +135,7 @@ def _sidecar_fields(run: ProcessedRun) -> dict[str, Any]:
         "RawScan" if run.plan["source"] == "pellucid" else "PreprocessedScan": run.plan["scan"],
         "TaskName": run.plan["task"],
         "Scanner": run.plan["scanner"],
-        "Resolution": " x ".join(f"{mm:g}" for mm in run.mask.header.get_zooms()[:3]) + " mm",
+        "Resolution": " x ".join(f"{mm:g}" for mm in nib.affines.voxel_sizes(run.mask.affine)) + " mm",
     }
 
 
@@ -197,7 +197,7 @@ def _write_series(
     volumes = np.zeros((*inside.shape, values.shape[1]), np.float32)
     volumes[inside] = values
     image = to_nifti(volumes, mask.affine)
-    image.header.set_zooms((*mask.header.get_zooms()[:3], run.cleaned["tr"]))
+    image.header.set_zooms((*nib.affines.voxel_sizes(mask.affine), run.cleaned["tr"]))
     image.header.set_xyzt_units("mm", "sec")
     stem = outputs.filename(*session, "bold", "", **space, desc="denoised")
     image.to_filename(folder / f"{stem}.nii.gz")
