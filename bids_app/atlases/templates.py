@@ -181,7 +181,7 @@ def nearest(
 def read(path: Path) -> nibabel.Nifti1Image:
     """A NIfTI image with its axes in RAS+ order; DataError if it is not one."""
     image = images.open_image(path)
-    stored = nibabel.Nifti1Image(np.asanyarray(image.dataobj), image.affine, image.header)
+    stored = nibabel.Nifti1Image(images.read_stored(image, path.name), image.affine, image.header)
     ordered: nibabel.Nifti1Image = nibabel.as_closest_canonical(stored)
     return ordered
 

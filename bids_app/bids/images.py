@@ -55,8 +55,13 @@ def open_image(path: Path, title: str = "", *, axes: tuple[int, ...] = (3,)) -> 
 
 def read_voxels(image: nib.Nifti1Image, title: str) -> NDArray[np.float32]:
     """The voxels of an image that `open_image` opened. Raises DataError where the file ends early or is damaged."""
+    return read_stored(image, title, np.float32)
+
+
+def read_stored(image: nib.Nifti1Image, title: str, dtype: Any = None) -> NDArray[Any]:
+    """As `read_voxels`; without a `dtype`, of the type in which they are stored."""
     try:
-        return np.asarray(image.dataobj, dtype=np.float32)
+        return np.asarray(image.dataobj, dtype=dtype)
     except UNREADABLE as error:
         raise DataError(
             f"{title} cannot be read completely ({type(error).__name__}: {error}); it may be truncated: fetch it again"
