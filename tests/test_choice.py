@@ -14,7 +14,7 @@ from bids_app.bids.derivatives import find_fmriprep_anatomy
 from bids_app.bids.functional import bold_scans
 from bids_app.bids.inputs import anatomical_scans, open_dataset
 from bids_app.bids.names import BidsFile
-from bids_app.dataset import samples
+from bids_app.dataset import samples, scans
 from bids_app.errors import DataError
 
 LABELS = {
@@ -193,3 +193,8 @@ def test_a_field_strength_written_as_3_or_as_3_0_is_one_scanner(make_maps):
     )
     used = collect(images, dict.fromkeys(images, "MCI"))
     assert used["scanner_of_sidecar"].tolist() == ["3", "3"]
+
+
+def test_nothing_is_said_of_contrast_where_no_sample_is_left(caplog):
+    scans.warn_of_contrast(pd.DataFrame({"scan": pd.Series([], dtype="string")}))
+    assert not caplog.text

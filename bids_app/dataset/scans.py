@@ -100,7 +100,7 @@ def check_contrast(person: str, sidecars: Sidecars) -> None:
 def warn_of_contrast(used: "pd.DataFrame") -> None:
     """Log if some samples are of scans with contrast agent and others not. used: samples with their `scan`."""
     scans = used["scan"].dropna()
-    agents = scans.map(lambda names: any(map(_has_agent, names.split(" + "))))
+    agents = scans.map(lambda names: any(map(_has_agent, names.split(" + ")))).astype(bool)
     if 0 < agents.sum() < len(agents):
         log.warning(
             "%d of %d samples are of scans with a contrast agent, which could be correlated with the diagnosis (%s): "
