@@ -36,6 +36,7 @@ def start_context(preload: list[str]) -> Any:
     if lasting:
         os.environ[RUN_PID] = str(os.getpid())
         forkserver.ensure_running()
+        del os.environ[RUN_PID]  # for the server alone
     return context
 
 
