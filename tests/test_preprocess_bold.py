@@ -55,7 +55,7 @@ def test_run_is_loaded_unchanged_with_the_repetition_time_in_seconds(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (noise()[..., 0], "4D"),
+        (noise()[..., 0], "3 axes instead of 4"),
         (np.zeros(SHAPE, np.float32), "is 0 everywhere"),
         (np.repeat(noise()[..., :1], 5, axis=3), "constant in time"),
         (changed(set_to(np.nan, (3, 3, 3))), "20 values that are NaN"),
