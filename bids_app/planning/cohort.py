@@ -38,7 +38,7 @@ def participant_table(dataset: inputs.Dataset, settings: Settings) -> pd.DataFra
 
 def check_spellings(in_folders: set[str], in_table: set[str]) -> None:
     """Raise DataError where the table spells participants in another way than the folders do."""
-    if near := near_misses(in_table, in_folders - in_table):
+    if near := near_misses(in_table, in_folders):
         pairs = [f"{label} for sub-{folder}" for label, folder in near.items()]
         raise DataError(
             f"the table of participants spells participants in another way than their folders: {list_some(pairs)}. "
