@@ -59,18 +59,15 @@ def resample_networks(path: Path, mask: nib.Nifti1Image, inside: np.ndarray) -> 
             read_image(path), target_affine=mask.affine, target_shape=mask.shape, force_resample=True, copy_header=True
         )
     values = np.ascontiguousarray(np.asarray(resampled.dataobj, dtype=np.float32)[inside])
-    _check_independence(values, path)
+    _check_values(values, path)
     return values
 
 
-def _check_independence(values: np.ndarray, path: Path) -> None:
-    """Raise DataError unless network maps (voxels, k) are finite and none is zero or a combination of others."""
+def _check_values(values: np.ndarray, path: Path) -> None:
+    """Raise DataError unless network maps (voxels, k) are finite and none is zero everywhere."""
     title, names = f"--network-templates {path.name}", read_names(path)
     if not np.isfinite(values).all():
         raise DataError(f"{title} has values that are NaN or infinite; write 0 where a network is not defined")
-    sizes = np.linalg.norm(values.astype(float), axis=0)
-    if not sizes.all():
-        empty = ", ".join(names[at] for at in np.flatnonzero(sizes == 0)[:5])
+    if not (used := values.any(axis=0)).all():
+        empty = ", ".join(names[at] for at in np.flatnonzero(~used)[:5])
         raise DataError(f"{title}: {empty} has no value within the brain of the maps; its affine may be wrong")
-    if np.linalg.matrix_rank(values / sizes, rtol=1e-5) < len(sizes):  # values are stored in single precision
-        raise DataError(f"{title}: its maps are linearly dependent, so that their time series cannot be told apart")
