@@ -8,7 +8,6 @@ from bids_app.bids.matching import describe_unmatched
 from bids_app.errors import DataError
 
 Exclusions = Mapping[tuple[str, str | None], str]
-WHOLE = "n/a"  # in place of a session: all of them
 
 
 def read(path: Path | None) -> Exclusions:

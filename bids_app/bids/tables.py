@@ -37,7 +37,7 @@ def read_cells(path: Path, title: str = "") -> "pd.DataFrame":
     import pandas as pd
 
     title = title or path.name
-    rows = [(line, cells) for line, cells in _read_rows(_read_text(path, title)) if any(cells)]
+    rows = [(line, cells) for line, cells in _read_rows(_read_text(path, title), title) if any(cells)]
     if not rows:
         raise DataError(f"{title} is empty: it needs a line with the names of its columns.")
     (_, header), *body = rows
@@ -130,7 +130,7 @@ def _read_text(path: Path, title: str) -> str:
     return text
 
 
-def _read_rows(text: str) -> Iterator[tuple[int, list[str]]]:
+def _read_rows(text: str, title: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the first line number and the stripped cells of each row.
 
     A quote that opens a value and is not closed in its line may be closed in a later one, unless the value would then
@@ -146,7 +146,7 @@ def _read_rows(text: str) -> Iterator[tuple[int, list[str]]]:
                     end, cells = last, parsed
                     break
         if at == 0 and len(cells) > MAX_COLUMNS:
-            raise DataError(f"the table has {len(cells)} columns, more than {MAX_COLUMNS}: keep those that you need.")
+            raise DataError(f"{title} has {len(cells)} columns, more than {MAX_COLUMNS}: keep those that you need.")
         yield at + 1, [_strip(cell) for cell in cells]
         at = end
 
