@@ -195,3 +195,19 @@ def test_filter_file_selects_among_runs(copied, tmp_path):
     (job,) = planned(copied, tmp_path / "out", bids_filter_file=filters).jobs
     assert [run["label"] for run in job.runs] == ["task-rest_acq-fast"]
     assert len(planned(copied, tmp_path / "out").jobs[0].runs) == 2
+
+
+def test_filter_file_selects_among_preprocessed_runs_as_among_raw_ones(phantom, tmp_path):
+    preprocessed = shutil.copytree(phantom[1], tmp_path / "fmriprep")
+    for file in sorted((preprocessed / "sub-01" / "func").iterdir()):
+        shutil.copyfile(file, file.with_name(file.name.replace("task-rest", "task-rest_acq-fast")))
+    filters = tmp_path / "filter.json"
+    given = {"derivatives": {"fmriprep": preprocessed}, "participant_label": ["01", "02"], "bids_filter_file": filters}
+    for wanted, label in ({"acquisition": "fast"}, "task-rest_acq-fast"), ({"acquisition": None}, "task-rest"):
+        filters.write_text(json.dumps({"bold": wanted}))
+        plan = planned(phantom[0], tmp_path / "out", **given)
+        assert [run["label"] for run in plan.jobs[0].runs] == [label]
+    filters.write_text(json.dumps({"bold": {"acquisition": "fast"}}))
+    failed = planned(phantom[0], tmp_path / "out", **given).failed
+    assert list(failed) == ["sub-02"]
+    assert "sub-02 has no BOLD run in fmriprep that --bids-filter-file selects" in failed["sub-02"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bids_app.bids import inputs
-from bids_app.errors import MissingInputError, UsageError
+from bids_app.errors import MissingInputError, NothingSelectedError, UsageError
 from bids_app.planning import participant
 from bids_app.settings import build
 
@@ -81,6 +81,7 @@ def test_filter_files_select_whatever_their_encoding(study, encoding):
     [
         (b"[]", "--bids-filter-file filters.json cannot be read, since it is not a JSON object"),
         (b'{"t1w": {"run": 1, "run": 2}}', "it states run more than once"),
+        (b'{"T1w": {"run": 1}}', r"no kind of image is named T1w \(t1w\?\); filters are written under t1w and bold"),
         (b'{"t1w": [1]}', r'"t1w" is \[1\]; write the entities and their values'),
     ],
 )
@@ -88,6 +89,19 @@ def test_ambiguous_filter_files_are_refused(study, content, message):
     put(study, "filters.json", content=content)
     with pytest.raises(UsageError, match=message):
         planned(study, bids_filter_file=study / "filters.json")
+
+
+def test_filter_values_that_match_no_image_are_named_with_near_misses(study, caplog):
+    put(study / "bids", "sub-01/anat/sub-01_acq-b_run-01_T1w.nii.gz")
+    wanted = {"acquisition": ["B", "b", "c", None], "run": 1, "session": "2", "suffix": "T1w", "datatype": "anat"}
+    put(study, "filters.json", content=json.dumps({"t1w": wanted, "t2w": {"run": 1}}).encode())
+    with caplog.at_level(logging.WARNING, "pellucid"), pytest.raises(NothingSelectedError, match="filter-file selects"):
+        planned(study, bids_filter_file=study / "filters.json")
+    warnings = [record.getMessage() for record in caplog.records]
+    assert warnings == [
+        "--bids-filter-file: no T1w image has acquisition B (b?), c; there is b",
+        "--bids-filter-file: no T1w image has session 2; there is none with this entity",
+    ]
 
 
 def test_sessions_that_share_one_anatomy_of_fmriprep_are_planned_and_logged_as_such(study, caplog):

@@ -1,7 +1,7 @@
 """BOLD runs preprocessed by fMRIPrep, found by its file names (BIDS Derivatives; fMRIPrep 20.2 and later)."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from bids_app.bids import outputs
 from bids_app.bids.choice import choose_runs
 from bids_app.bids.fmriprep_outputs import explain_missing_files
 from bids_app.bids.functional import choose_task
-from bids_app.bids.inputs import list_names
+from bids_app.bids.inputs import list_names, passes_filters
 from bids_app.bids.metadata import TIMING_FIELDS, read_metadata
 from bids_app.bids.names import BidsFile, session_name
 from bids_app.errors import MissingInputError
@@ -36,12 +36,24 @@ class FmriprepRun:
     label: str
 
 
-def find_fmriprep_sessions(root: Path, participant: str) -> list[str | None]:
-    """The sessions of a participant with a func folder, by label; None stands for the participant's own."""
+def find_fmriprep_sessions(
+    root: Path, participant: str, filters: Mapping[str, object] | None = None
+) -> list[str | None]:
+    """The sessions of a participant with a func folder, by label; None stands for the participant's own.
+
+    With `filters`, a session whose BOLD images they all leave out is none.
+    """
     participant_folder = root / session_name(participant, None)
-    sessions: list[str | None] = [None] if (participant_folder / "func").is_dir() else []
     labels = [name.removeprefix("ses-") for name in list_names(participant_folder) if name.startswith("ses-")]
-    return sessions + [label for label in labels if outputs.folder(root, participant, label, "func").is_dir()]
+    return [label for label in (None, *labels) if _has_bold(root, participant, label, filters or {})]
+
+
+def _has_bold(root: Path, participant: str, session: str | None, filters: Mapping[str, object]) -> bool:
+    folder = outputs.folder(root, participant, session, "func")
+    if not folder.is_dir():
+        return False
+    images = [file for file in _list_files(folder, participant, session) if file.suffix == "bold"]
+    return not filters or not images or any(passes_filters(file, "func", filters) for file in images)
 
 
 def find_fmriprep_runs(
@@ -53,16 +65,19 @@ def find_fmriprep_runs(
     task: str | None = None,
     resolution: str | None = None,
     desc: str = "preproc",
+    filters: Mapping[str, object] | None = None,
 ) -> list[FmriprepRun]:
     """List a participant's preprocessed runs in `space`, by name; one resolution per run.
 
     `resolution` is the preferred value of res-; otherwise native resolution, otherwise the first by name.
-    `desc` is "preproc", or "smoothAROMAnonaggr" for ICA-AROMA. Only the participant's own folder is listed. Raises
+    `desc` is "preproc", or "smoothAROMAnonaggr" for ICA-AROMA. `filters` is the `bold` entry of a BIDS filter file,
+    which selects runs by the entities of the raw ones. Only the participant's own folder is listed. Raises
     MissingInputError that names everything missing, UsageError for several tasks if none is selected.
     """
     folder = outputs.folder(root, participant, session, "func")
     files = _list_files(folder, participant, session)
     images = [file for file in files if _is_image(file, desc) and "task" in file.entities]
+    images = [file for file in images if passes_filters(file, "func", filters or {})]
     candidates = [file for file in images if file.entities.get("space") == space]
     selected_task = choose_task([file.entities["task"] for file in candidates], task, f"sub-{participant}")
     copies: dict[str, list[BidsFile]] = {}

@@ -193,11 +193,12 @@ def find_images(
         for file in files
         if (file.participant, file.session, file.suffix) == (participant, session, suffix)
         and file.extension in IMAGES
-        and _passes_all(file, folder.name, filters)
+        and passes_filters(file, folder.name, filters)
     ]
 
 
-def _passes_all(file: BidsFile, datatype: str, filters: Mapping[str, object]) -> bool:
+def passes_filters(file: BidsFile, datatype: str, filters: Mapping[str, object]) -> bool:
+    """Whether an image's entities are those of a BIDS filter. Raises UsageError for an unknown entity."""
     # The phase or imaginary part of a complex image shows neither anatomy nor signal: used only if requested.
     if "part" not in filters and file.entities.get("part", "mag") != "mag":
         return False

@@ -89,7 +89,9 @@ def find_sessions(
     wanted = {name.removeprefix("ses-") for name in settings.select.session_label}
     sessions: list[str | None] = []
     if "fmriprep" in settings.select.derivatives:
-        sessions = derivatives_bold.find_fmriprep_sessions(settings.select.derivatives["fmriprep"], participant)
+        sessions = derivatives_bold.find_fmriprep_sessions(
+            settings.select.derivatives["fmriprep"], participant, filters
+        )
     if "fmriprep" not in settings.select.derivatives or settings.participant.fallback_preprocessing:
         sessions += [scan.session for scan in _raw_scans(dataset, participant, settings, filters)]
     return [session for session in dict.fromkeys(sessions) if not wanted or session in wanted]
@@ -101,26 +103,32 @@ def find_runs(
     """The runs of one session. Raises MissingInputError that names what is missing."""
     if "fmriprep" in settings.select.derivatives:
         try:
-            return _fmriprep_runs(dataset, participant, session, settings)
+            return _fmriprep_runs(dataset, participant, session, settings, filters)
         except MissingInputError as error:
             if not settings.participant.fallback_preprocessing:
                 raise MissingInputError(f"{error} (--fallback-preprocessing uses Pellucid in such cases)") from error
     scans = [scan for scan in _raw_scans(dataset, participant, settings, filters) if scan.session == session]
     if not scans:
-        raise MissingInputError(f"sub-{participant} has no BOLD run")
+        selected = " that --bids-filter-file selects" if filters else ""
+        raise MissingInputError(f"sub-{participant} has no BOLD run{selected}")
     return [_raw_run(dataset, scan, settings) for scan in scans]
 
 
-def _fmriprep_runs(dataset: inputs.Dataset, participant: str, session: str | None, settings: Settings) -> list[BoldRun]:
-    options = settings.participant
+def _fmriprep_runs(
+    dataset: inputs.Dataset, participant: str, session: str | None, settings: Settings, filters: dict[str, object]
+) -> list[BoldRun]:
+    options, root = settings.participant, settings.select.derivatives["fmriprep"]
+    if filters and session not in derivatives_bold.find_fmriprep_sessions(root, participant, filters):
+        raise MissingInputError(f"sub-{participant} has no BOLD run in {root.name} that --bids-filter-file selects")
     runs = derivatives_bold.find_fmriprep_runs(
-        settings.select.derivatives["fmriprep"],
+        root,
         participant,
         session,
         space=options.output_space,
         task=settings.select.task_id,
         resolution=f"{options.resolution:g}" if options.resolution else None,
         desc="smoothAROMAnonaggr" if options.denoise == "ica_aroma" else "preproc",
+        filters=filters,
     )
     if options.denoise in strategies.NILEARN:
         for run in runs:
@@ -136,7 +144,7 @@ def _fmriprep_runs(dataset: inputs.Dataset, participant: str, session: str | Non
             "timing": _timing_fields(dataset, participant, run),
             "label": run.label,
             "source": "fmriprep",
-            "scan": run.bold.relative_to(settings.select.derivatives["fmriprep"]).as_posix(),
+            "scan": run.bold.relative_to(root).as_posix(),
             "skipped": options.dummy_scans or 0,
             "scanner": bids_functional.read_scanner(dataset.root, participant, session, run.label),
         }

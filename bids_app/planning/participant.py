@@ -16,7 +16,7 @@ from bids_app.bids.names import BidsFile, session_name
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
 from bids_app.planning import bold_runs, excluded_regions
 from bids_app.planning.exclusions import read_exclusions
-from bids_app.planning.filters import read_filters
+from bids_app.planning.filters import name_unmatched_filters, read_filters
 from bids_app.planning.participant_records import BoldRun, ExcludedRegions, ParticipantJob, ParticipantPlan
 from bids_app.preprocess import conform, skull
 from bids_app.settings import Settings, to_first_names
@@ -46,6 +46,9 @@ def plan_participants(dataset: inputs.Dataset, settings: Settings) -> Participan
     bold_runs.check(settings)
     labels = inputs.select(dataset, settings.select.participant_label)
     excluded = read_exclusions(dataset, settings)
+    name_unmatched_filters(dataset.root, labels, settings, "t1w")
+    if bold_runs.bold_maps(settings):
+        name_unmatched_filters(settings.select.derivatives.get("fmriprep", dataset.root), labels, settings, "bold")
     jobs: list[ParticipantJob] = []
     failed: dict[str, DataError | MissingInputError] = {}
     for participant in labels:
@@ -64,7 +67,7 @@ def plan_participants(dataset: inputs.Dataset, settings: Settings) -> Participan
             except (DataError, MissingInputError) as error:
                 failed[session_name(participant, session)] = error
     if not jobs:
-        _raise_nothing_selected(failed)
+        _raise_nothing_selected(failed, " that --bids-filter-file selects" if read_filters(settings, "t1w") else "")
     finished = [outputs.is_done(settings.output_dir, job.participant, job.session, job.key) for job in jobs]
     todo = [job for job, done in zip(jobs, finished, strict=True) if not done]
     before = [job for job, done in zip(jobs, finished, strict=True) if done]
@@ -275,9 +278,11 @@ def _has_skull(job: ParticipantJob) -> bool:
     )
 
 
-def _raise_nothing_selected(failed: dict[str, DataError | MissingInputError]) -> None:
+def _raise_nothing_selected(failed: dict[str, DataError | MissingInputError], selected: str) -> None:
     if not failed:
-        raise NothingSelectedError("no participant selected and not excluded has a T1w image in sub-*/[ses-*/]anat")
+        raise NothingSelectedError(
+            f"no participant selected and not excluded has a T1w image in sub-*/[ses-*/]anat{selected}"
+        )
     lines = [f"  {name}: {error}" for name, error in list(failed.items())[:5]]
     more = f"\n  and {len(failed) - 5} more" if len(failed) > 5 else ""
     bad = all(isinstance(error, DataError) for error in failed.values())

@@ -1,7 +1,7 @@
 """When the volumes and slices of a BOLD run were acquired, by its sidecars (BIDS 1.10) and its header.
 
 BIDS allows either RepetitionTime, with DelayTime for sparse acquisitions, or VolumeTiming, with
-FrameAcquisitionDuration (AcquisitionDuration before BIDS 1.10) or SliceTiming.
+FrameAcquisitionDuration (AcquisitionDuration before BIDS 1.10.1) or SliceTiming.
 """
 
 import logging
