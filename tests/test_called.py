@@ -118,7 +118,7 @@ def test_prediction_pages_are_written_only_where_the_verdict_allows(tmp_path, wi
     assert sorted(one.stem for one in (folder / "people").glob("*.html")) == sorted(table["participant_id"])
     for person, row in predictions.iterrows():
         text = (folder / "people" / f"{person}.html").read_text()
-        assert f"svm/gm: {row['predicted']}" in text
+        assert f"svm/gm: predicted {row['predicted']}" in text
         assert f"Class of the participant in the study: <strong>{row['true']}</strong>" in text
         assert "Research use only; not for diagnosis." in text
         assert "no T1w image of this participant with transforms" in text
