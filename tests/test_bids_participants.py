@@ -53,8 +53,8 @@ def test_original_values_are_kept_where_standard_columns_change(table):
 
 
 def test_ages_that_are_not_numbers_are_logged_and_set_to_missing(table, caplog):
-    frame = table("participant_id\tage\n1\t20-25\n2\t034Y\n3\t> 89\n")
-    assert plain(frame["age"]) == [None, 34, 89]
+    frame = table("participant_id\tage\n1\t20-25\n2\t034Y\n3\t> 89\n4\t21,5\n")
+    assert plain(frame["age"]) == [None, 34, 89, 21.5]
     assert "20-25" in caplog.text
 
 
@@ -111,6 +111,16 @@ def test_missing_columns_and_values_are_named_with_available_ones(frame):
         classes(frame, column="diagnosis", mapping={})
     with pytest.raises(DataError, match=r"no value SZ; it has: HC \(2\), MA \(1\), MO \(1\), other \(1\)"):
         classes(frame, column="group", mapping={"control": ("HC",), "patient": ("SZ",)})
+
+
+def test_values_that_differ_in_spelling_only_are_no_separate_classes(table):
+    rows = enumerate(["HC", "hc", "at risk", "at_risk", "amyloid+", "amyloid-"])
+    frame = table("participant_id\tgroup\n" + "".join(f"{i}\t{value}\n" for i, value in rows))
+    for mapping in ({}, {"HC": ("HC",), "amyloid": ("amyloid+", "amyloid-")}):
+        with pytest.raises(DataError, match=r"HC and hc, which would be .* --classes HC=HC,hc"):
+            classes(frame, column="group", mapping=mapping)
+    joined = {"control": ("HC", "hc"), "patient": ("amyloid+",)}
+    assert plain(classes(frame, column="group", mapping=joined)) == ["control", "control", None, None, "patient", None]
 
 
 def test_a_value_in_two_classes_and_too_many_values_are_refused(frame, table):

@@ -380,6 +380,23 @@ class TestCovariates:
         with pytest.raises(DataError, match="differ between all 2 participants"):
             covariates.encode_covariates(pd.DataFrame({"name": ["x", "y"]}), ("name",))
 
+    def test_numbers_of_sites_are_categories(self):
+        table = pd.DataFrame({"site": ["1", "2", "3", "3"]})
+        coded, names = covariates.encode_covariates(table, ("site",))
+        assert names == {"site": ("site[2]", "site[3]")}
+        assert coded["site[3]"].tolist() == [0, 0, 1, 1]
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            (["12", "?", "9", "9"], r"\? cannot be read as a number; correct"),
+            (["12,5", "9", "a", "a"], "12,5, a cannot be read as a number; write decimal points"),
+        ],
+    )
+    def test_numbers_with_an_odd_value_are_not_taken_for_categories(self, values, message):
+        with pytest.raises(DataError, match=f"--covariates education: {message}"):
+            covariates.encode_covariates(pd.DataFrame({"education": values}), ("education",))
+
     def test_an_infinite_covariate_is_refused_with_the_participants(self):
         table = pd.DataFrame({"participant_id": ["01", "02"], "age": ["31", "-inf"]})
         with pytest.raises(DataError, match="--covariates age: its value is infinite for 02"):

@@ -49,6 +49,13 @@ def test_label_column_is_identified_from_the_label_and_site_options(tmp_path, la
     assert cohort.label_column(people(), chosen(tmp_path, **given)) == column
 
 
+def test_sites_that_differ_in_spelling_only_are_named(tmp_path, caplog):
+    table = people().assign(**{"class": "x"})
+    table.loc[0, "site"] = "a"
+    cohort.check_confounded(table, ("x",), chosen(tmp_path, label="side", allow_confounded=True), label_column=None)
+    assert "the sites A and a differ in spelling only" in caplog.text
+
+
 def test_site_as_label_is_not_confounded_with_itself_but_an_equivalent_column_is(tmp_path):
     table = people()
     used = table.assign(**{"class": table["site"]})

@@ -21,6 +21,14 @@ def describe_unmatched(labels: Iterable[str], known: Collection[str], *, prefix:
     return list_some([f"{label} ({near[label]}?)" if label in near else label for label in unmatched])
 
 
+def spelling_variants(values: Iterable[str]) -> list[list[str]]:
+    """The values that differ from each other in case or in what separates their words only: [["HC", "hc"]]."""
+    alike: dict[str, list[str]] = {}
+    for value in sorted(set(values)):
+        alike.setdefault(re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", value.casefold().strip()), []).append(value)
+    return [words for words in alike.values() if len(words) > 1]
+
+
 def list_some(words: list[str]) -> str:
     """Join up to ten words with commas, and count the others."""
     return ", ".join(words[:MAX_NAMED]) + (f" and {len(words) - MAX_NAMED} more" if len(words) > MAX_NAMED else "")

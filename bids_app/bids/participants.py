@@ -3,12 +3,13 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from bids_app.bids import tables
+from bids_app.bids.matching import spelling_variants
 from bids_app.errors import DataError, MissingInputError, UsageError
 
 log = logging.getLogger("pellucid")
@@ -29,15 +30,15 @@ WRITTEN = "_as_written"
 MAX_CLASSES = 10
 
 _SEXES = {"f": "F", "female": "F", "woman": "F", "m": "M", "male": "M", "man": "M"}
-_AGE = re.compile(r"[<>]?\s*(\d+(?:\.\d+)?)\s*(?:\+|y|yrs?|years?)?", re.IGNORECASE)
+_AGE = re.compile(r"[<>]?\s*(\d+(?:[.,]\d+)?)\s*(?:\+|y|yrs?|years?)?", re.IGNORECASE)
 
 
 def read(path: Path) -> pd.DataFrame:
     """Read participants.tsv: strings, n/a as NA, indexed by the label without "sub-".
 
-    Adds `age` (years, float; "89+" is 89), `sex` ("F", "M", or as written where not recognised) and `site` where a
-    synonym is found. If a column already has such a name and its values change, the original ones are kept as
-    `age_as_written` and so on. Raises MissingInputError, and DataError for a file without unique participant_id.
+    Adds `age` (years, float; "89+" is 89, "21,5" is 21.5), `sex` ("F", "M", or as written where not recognised) and
+    `site` where a synonym is found. If a column already has such a name and its values change, the original ones are
+    kept as `age_as_written` and so on. Raises MissingInputError, and DataError without unique participant_id.
     """
     if not path.is_file():
         raise MissingInputError(
@@ -96,7 +97,7 @@ def _years(written: "pd.Series[str]") -> "pd.Series[float]":
     matches = {value: _AGE.fullmatch(value) for value in written.dropna().unique()}
     if odd := sorted(value for value, match in matches.items() if match is None):
         log.warning("ages that are not a number of years are treated as n/a: %s", ", ".join(odd[:10]))
-    years = {value: float(match[1]) for value, match in matches.items() if match}
+    years = {value: float(match[1].replace(",", ".")) for value, match in matches.items() if match}
     return written.map(years).astype(float)
 
 
@@ -108,8 +109,9 @@ def _sexes(written: "pd.Series[str]") -> "pd.Series[str]":
 def classes(frame: pd.DataFrame, *, column: str, mapping: Mapping[str, Sequence[str]]) -> "pd.Series[str]":
     """Give each participant a class by `mapping` (class -> values of `column`); NA for n/a and for values of no class.
 
-    An empty mapping makes each value a class. Raises DataError for a column or a value that does not exist, and
-    UsageError for a value in two classes or more than 10 values without a mapping.
+    An empty mapping makes each value a class. Raises DataError for a column or a value that does not exist, and for
+    values that differ in spelling only and are not all assigned to classes; UsageError for a value in two classes or
+    more than 10 values without a mapping.
     """
     if column not in frame:
         columns = ", ".join(str(name) for name in frame if not str(name).endswith(WRITTEN))
@@ -118,6 +120,7 @@ def classes(frame: pd.DataFrame, *, column: str, mapping: Mapping[str, Sequence[
     values = values.astype("string")
     counts = Counter(sorted(values.dropna()))
     shown = ", ".join(f"{value} ({count})" for value, count in list(counts.items())[:20]) or "only n/a"
+    _check_spellings(column, counts, {value for members in mapping.values() for value in members})
     if not mapping:
         if len(counts) > MAX_CLASSES:
             raise UsageError(f"column {column} has {len(counts)} values: define the classes with --classes.")
@@ -130,3 +133,13 @@ def classes(frame: pd.DataFrame, *, column: str, mapping: Mapping[str, Sequence[
     if unknown := [value for value in classed if value not in counts]:
         raise DataError(f"column {column} has no value {', '.join(unknown)}; it has: {shown}. Correct --classes.")
     return values.map(classed).astype("string").rename("class")
+
+
+def _check_spellings(column: str, values: Iterable[str], assigned: set[str]) -> None:
+    """Raise DataError for values that differ in spelling only, unless all of them are `assigned` or none is."""
+    for words in spelling_variants(values):
+        if not assigned or (assigned & set(words) and not assigned >= set(words)):
+            raise DataError(
+                f"column {column} spells a value in several ways, {' and '.join(words)}, which would be different "
+                f"classes: write it alike, or join them, as in --classes {words[0]}={','.join(words)}"
+            )

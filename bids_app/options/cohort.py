@@ -72,7 +72,7 @@ class Cohort:
         None,
         "covariates to regress out (`tiv` for `gm` and `wm`); `none` for none",
         (
-            "The regression is fitted on training participants. Categorical columns (`sex`) are dummy-coded; "
+            "The regression is fitted on training participants. Categorical columns (`sex`, and `site` even if its values are numbers) are dummy-coded; "
             "participants without a value are excluded and listed"
         ),
         metavar="COLUMN",

@@ -6,7 +6,7 @@ import logging
 import pandas as pd
 
 from bids_app.bids import inputs, labels, participants
-from bids_app.bids.matching import list_some, near_misses
+from bids_app.bids.matching import list_some, near_misses, spelling_variants
 from bids_app.dataset import folds, folds_file
 from bids_app.dataset.folds import Split
 from bids_app.errors import DataError, UsageError
@@ -181,6 +181,8 @@ def check_confounded(
     """
     if label_column == "site" and settings.group.harmonize:
         raise UsageError("--harmonize: the label is the site, so harmonisation would remove the effect of interest")
+    for words in spelling_variants(used["site"].dropna().astype(str)):
+        log.warning("the sites %s differ in spelling only and are treated as different sites", " and ".join(words))
     problems = audit.list_single_site_classes(used, names, label=label_column)
     if problems and not settings.group.allow_confounded:
         raise DataError(
