@@ -72,8 +72,8 @@ class Cohort:
         None,
         "covariates to regress out (`tiv` for `gm` and `wm`); `none` for none",
         (
-            "The regression is fitted on training participants. Categorical columns (`sex`, and `site` even if its values are numbers) are dummy-coded; "
-            "participants without a value are excluded and listed"
+            "The regression is fitted on training participants. Categorical columns (`sex`, and `site` even if its "
+            "values are numbers) are dummy-coded; participants without a value are excluded and listed"
         ),
         metavar="COLUMN",
         former=("adjust_for",),
