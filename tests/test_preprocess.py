@@ -94,6 +94,14 @@ def test_itk_and_nibabel_agree_on_the_geometry_of_a_conformed_image(tmp_path, de
     assert seen.spacing == pytest.approx(loaded.header.get_zooms(), abs=1e-4)
 
 
+@pytest.mark.parametrize(("outside", "offset"), [(0.6, 200), (0.6, -200), (0.1, 0)])
+def test_offset_of_a_masked_image_is_removed_and_that_of_another_is_not(tmp_path, outside, offset):
+    values, affine = np.random.default_rng(0).integers(100, 200, SHAPE).astype(np.float32), np.eye(4)
+    values[: int(outside * SHAPE[0])] = 0
+    loaded = conform.load(save(tmp_path / "head.nii.gz", values + (offset or 50), affine))
+    np.testing.assert_array_equal(loaded.get_fdata(), values + (0 if offset else 50))
+
+
 def test_conformed_image_is_float32_with_equal_sform_and_qform(tmp_path):
     values, affine = head_like()
     scaled = nib.Nifti1Image((100 * (values - values.min())).astype(np.int16), affine)

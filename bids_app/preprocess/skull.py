@@ -4,10 +4,10 @@ import numpy as np
 from scipy import ndimage
 
 from bids_app.errors import DataError
+from bids_app.preprocess.conform import BACKGROUND_SHARE
 
 BRAIN_ML = (650.0, 2300.0)
 MASK_ML = (150.0, 3500.0)  # of a human brain at any age, or of one and all round it
-BACKGROUND_SHARE = 0.3
 BORDER_SHARE = 0.02
 
 
