@@ -13,6 +13,7 @@ from bids_app.atlases import templates
 from bids_app.bids import annex, derivatives, exclusions, images, inputs, outputs
 from bids_app.bids.metadata import read_metadata
 from bids_app.bids.names import BidsFile, session_name
+from bids_app.bids.other_pipelines import identify_pipeline
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
 from bids_app.planning import bold_runs, excluded_regions
 from bids_app.planning.exclusions import read_exclusions
@@ -82,6 +83,12 @@ def _check_derivatives(settings: Settings) -> None:
     for name, path in settings.select.derivatives.items():
         if not path.is_dir() and not excluded_regions.is_switched_off(name, path):
             raise MissingInputError(f"--derivatives {name}: there is no folder {path}")
+    root = settings.select.derivatives.get("fmriprep")
+    if root is not None and (tool := identify_pipeline(root)):
+        raise UsageError(
+            f"--derivatives fmriprep: {root.name} holds outputs of {tool}, which are not read; specify the output "
+            "folder of fMRIPrep itself"
+        )
 
 
 def _find_sessions(
