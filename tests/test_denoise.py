@@ -248,6 +248,18 @@ def test_nilearn_strategies_give_the_expected_columns_and_sample_mask(table, nam
         assert not choose(name, table, fd_threshold=1e-9)[1].any()
 
 
+@pytest.mark.parametrize("name", strategies.STRATEGIES[:-2])
+def test_confounds_are_the_same_in_every_dialect_of_their_files(table, tmp_path, name):
+    written, description = table.read_text(), table.with_suffix(".json").read_text()
+    other = tmp_path / "other" / table.name
+    other.parent.mkdir()
+    other.write_bytes(("\ufeff" + written.replace("\n", "\t\r\n").replace("n/a", "NaN")).encode("utf-16-le"))
+    other.with_suffix(".json").write_text(description, encoding="utf-8-sig")
+    (expected, expected_keep), (columns, keep) = choose(name, table), choose(name, other)
+    pd.testing.assert_frame_equal(columns, expected)
+    assert keep.tolist() == expected_keep.tolist()
+
+
 def test_ica_aroma_requires_aroma_denoised_images(table):
     aroma = table.with_name("sub-01_task-rest_run-1_space-MNI152NLin6Asym_desc-smoothAROMAnonaggr_bold.nii.gz")
     ours, _ = choose("ica_aroma", table, bold=aroma)

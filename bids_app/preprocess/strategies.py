@@ -5,6 +5,8 @@ Satterthwaite et al. 2013, NeuroImage 64:240) with the mean signals of CSF and w
 (Wang et al. 2024, PLoS Comput Biol 20:e1011942).
 """
 
+import json
+import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bids_app.bids import tables
+from bids_app.bids.json_files import read_object
 from bids_app.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +65,8 @@ def choose(
     if name == "none":
         return None, sample_mask
     if name in NILEARN:
-        return _by_nilearn(name, confounds, sample_mask, bold=bold, fd_threshold=fd_threshold)
+        _check_aroma(name, bold)
+        return _by_nilearn(name, confounds, table, fd_threshold=fd_threshold)
     if missing := [column for column in COLUMNS[name] if column not in table]:
         raise DataError(
             f"{confounds.name} lacks {len(missing)} of the {len(COLUMNS[name])} columns that --denoise {name} "
@@ -75,30 +79,40 @@ def choose(
     return columns, sample_mask
 
 
-def _by_nilearn(
-    name: str, confounds: Path, sample_mask: NDArray[np.bool_], *, bold: Path | None, fd_threshold: float
-) -> tuple["pd.DataFrame", NDArray[np.bool_]]:
-    """The confounds that nilearn's loader selects; it needs the name of an image beside the table, not the image."""
-    from nilearn.interfaces.fmriprep import load_confounds_strategy
-
-    desc = "smoothAROMAnonaggr" if name == "ica_aroma" else "preproc"
-    if name == "ica_aroma" and (bold is None or f"_desc-{desc}_" not in bold.name):
+def _check_aroma(name: str, bold: Path | None) -> None:
+    if name == "ica_aroma" and (bold is None or "_desc-smoothAROMAnonaggr_" not in bold.name):
         raise DataError(
-            f"--denoise ica_aroma requires fMRIPrep's desc-{desc}_bold, which "
+            "--denoise ica_aroma requires fMRIPrep's desc-smoothAROMAnonaggr_bold, which "
             f"{bold.name if bold else 'is not here'} is not; choose another --denoise"
         )
+
+
+def _by_nilearn(
+    name: str, confounds: Path, table: "pd.DataFrame", *, fd_threshold: float
+) -> tuple["pd.DataFrame", NDArray[np.bool_]]:
+    """The confounds that nilearn's loader selects from `table`, which it finds by the name of an image beside it.
+
+    It is given the table and its JSON file as they were read here, whatever dialects they are written in.
+    """
+    from nilearn.interfaces.fmriprep import load_confounds_strategy
+
     options = {"fd_threshold": fd_threshold if fd_threshold > 0 else np.inf} if name == "scrubbing" else {}
-    image = confounds.with_name(f"{confounds.name.split('_desc-confounds')[0]}_desc-{desc}_bold.nii.gz")
-    try:
-        with warnings.catch_warnings():
-            # `check` reports it with the numbers
-            warnings.filterwarnings("ignore", "All volumes were marked as motion outliers", RuntimeWarning)
-            table, steady = load_confounds_strategy(str(image), name, **options)
-    except (ValueError, KeyError) as error:
-        raise DataError(f"{confounds.name} cannot be used for --denoise {name}: {error}") from error
-    if steady is not None:
-        sample_mask = np.isin(np.arange(len(sample_mask)), steady)
-    return table, sample_mask
+    desc = "smoothAROMAnonaggr" if name == "ica_aroma" else "preproc"
+    stem = confounds.name.split("_desc-confounds")[0]
+    description = confounds.with_suffix(".json")
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        file = Path(folder) / f"{stem}_desc-confounds_timeseries.tsv"
+        table.to_csv(file, sep="\t", na_rep="n/a", index=False)
+        if description.is_file():
+            file.with_suffix(".json").write_text(json.dumps(read_object(description)), encoding="utf-8")
+        # `check` reports it with the numbers
+        warnings.filterwarnings("ignore", "All volumes were marked as motion outliers", RuntimeWarning)
+        try:
+            chosen, steady = load_confounds_strategy(f"{folder}/{stem}_desc-{desc}_bold.nii.gz", name, **options)
+        except (ValueError, KeyError) as error:
+            raise DataError(f"{confounds.name} cannot be used for --denoise {name}: {error}") from error
+    sample_mask = np.ones(len(table), dtype=bool) if steady is None else np.isin(np.arange(len(table)), steady)
+    return chosen, sample_mask
 
 
 def count_non_steady_state(table: "pd.DataFrame") -> int:
