@@ -163,6 +163,17 @@ def test_one_anatomy_for_several_sessions_counts_once_in_their_mean(make_maps):
     assert {person: len(paths) for person, paths in used["gm"].items()} == {"a": 1, "b": 2}
 
 
+@pytest.mark.parametrize("sessions", ["all", None])
+def test_one_anatomy_for_several_sessions_is_one_sample(make_maps, sessions):
+    own = {("b", s): {"PreprocessedScan": f"sub-b/ses-{s}/anat/sub-b_ses-{s}_desc-preproc_T1w.nii.gz"} for s in "12"}
+    images = make_maps(merged("a", "123") | (own if sessions else {}))
+    used = collect(images, dict.fromkeys(images, "MCI"), sessions=sessions)
+    assert list(zip(used["participant_id"], used["session_id"], strict=True)) == [
+        ("a", "1"),
+        *([("b", "1"), ("b", "2")] if sessions else []),
+    ]
+
+
 def test_samples_name_the_scans_of_their_maps(make_maps):
     images = make_maps(merged("a", "1") | {("b", "1"): {}})
     used = collect(images, dict.fromkeys(images, "MCI")).set_index("participant_id")

@@ -188,10 +188,15 @@ def _session_rows(
         }
         return [nothing | files | {"used": True, "session_id": (order[0] or pd.NA) if len(order) == 1 else pd.NA}]
     selected = order[:1] if sessions == "first" else order
+    repeats = scans.find_repeats({name: complete[name] for name in selected}, maps)
     return [
         nothing
-        | {map_name: complete[name][map_name] for map_name in maps}
-        | {"used": True, "session_id": name or pd.NA}
+        | {"session_id": name or pd.NA}
+        | (
+            {"reason": f"the same anatomy as ses-{repeats[name]}"}
+            if name in repeats
+            else {"used": True} | {map_name: complete[name][map_name] for map_name in maps}
+        )
         for name in selected
     ]
 

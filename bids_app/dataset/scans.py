@@ -79,6 +79,24 @@ def refuse_differences(differences: list[str]) -> None:
         )
 
 
+def find_repeats(visits: Mapping[str | None, Files], maps: Sequence[str]) -> dict[str | None, str | None]:
+    """For each session whose maps are all of an anatomy that an earlier one shares, that session.
+
+    visits: the files of maps by session and map, in order.
+    """
+    if len(visits) < 2:
+        return {}
+    earlier: dict[tuple[tuple[str, ...], ...], str | None] = {}
+    repeats = {}
+    for session, files in visits.items():
+        sources = tuple(tuple(str(read_sidecar(path).get(SHARED) or path) for path in files[name]) for name in maps)
+        if sources in earlier:
+            repeats[session] = earlier[sources]
+        else:
+            earlier[sources] = session
+    return repeats
+
+
 def drop_repeats(paths: Sequence[Path]) -> tuple[Path, ...]:
     """The files of a map over sessions without those of an anatomy that sessions share, so that it counts once."""
     distinct: dict[str, Path] = {}
