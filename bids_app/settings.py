@@ -53,6 +53,7 @@ PLUGIN_ARGUMENTS = {  # of nipype's plugins, by type
     **dict.fromkeys(("max_jobs", "n_procs"), int),
     **dict.fromkeys(("sbatch_args", "qsub_args", "bsub_args", "oarsub_args", "template"), str),
 }
+IN_PROCESS_PLUGINS = ("Linear", "Debug")
 NOT_IN_A_FILE = {"write_config", "config_file"}  # they say what to read and what to do
 
 
@@ -112,6 +113,11 @@ def read_plugin(file: Path) -> tuple[str, dict[str, Any]]:
     if wrong:
         raise UsageError(
             f"--use-plugin {file}: {wrong}; it must contain `plugin: NAME` and, optionally, a table `plugin_args:`"
+        )
+    if content["plugin"] in IN_PROCESS_PLUGINS:
+        raise UsageError(
+            f"--use-plugin {file}: {content['plugin']} runs everything in one process, in which an error ends the run; "
+            "leave the option out, and write --nprocs 1"
         )
     return content["plugin"], arguments
 

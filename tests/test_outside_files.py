@@ -74,6 +74,7 @@ def test_settings_file_with_a_byte_order_mark_is_read(tmp_path):
         ("plugin: SLURM\nplugin_args: {sbatch_args: [--mem]}", "sbatch_args is not a text"),
         ("plugin: !!python/object:os.system {}", "is not YAML"),
         ("plugin: 2026-99-99", "is not YAML"),
+        ("plugin: Linear", "leave the option out, and write --nprocs 1"),
     ],
 )
 def test_plugin_file_of_another_form_is_refused(run_cli, tmp_path, content, message):
