@@ -54,6 +54,8 @@ def write_study(home: Path, invented_gm) -> Study:
     shape, affine = templates.grid(SPACE, 4.0)
     for person in PEOPLE:
         invented_gm(study.out, person, nib.Nifti1Image(random.random(shape, np.float32), affine), random)
+        sidecar = study.out / person / "anat" / f"{person}_space-{SPACE}_res-4_label-GM_desc-modulated_probseg.json"
+        write_json(sidecar, {**json.loads(sidecar.read_text()), "TissueVolumes": {"GM": 600.0}, "RawScan": "a.nii.gz"})
     _write_files(study, people, random)
     return study
 

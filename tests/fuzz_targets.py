@@ -145,6 +145,7 @@ TARGETS = [
     dataset("sub-01/anat/sub-01_T1w.nii.gz", "image", "sub-01", *PARTICIPANT),
     dataset("sub-02/anat/sub-02_T1w.nii", "image", "sub-02", *PARTICIPANT),
     dataset("sub-01/log/done.json", "json", "sub-01", *PARTICIPANT, tree="out"),
+    dataset(f"{GM}.json", "json", "sub-01", *PARTICIPANT, tree="out"),
     option("--exclude", "exclude.tsv", "table", PARTICIPANT),
     option("--bids-filter-file", "filter.json", "json", PARTICIPANT, named="filter"),
     option("--config-file", "settings.toml", "toml", PARTICIPANT, named="--|setting"),
@@ -214,6 +215,7 @@ def mark_done(study: Study) -> Callable[..., dict[str, str]]:
 
     def run(planned, settings) -> dict[str, str]:
         for job in planned.jobs:
+            (study.out / f"sub-{job.participant}.html").write_text("a page")
             files = [path.relative_to(study.out) for path in (study.out / f"sub-{job.participant}").rglob("*probseg*")]
             outputs.mark_done(study.out, job.participant, job.session, job.key, files)
         return {}

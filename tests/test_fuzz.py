@@ -188,6 +188,7 @@ def run_case(seed: int, study: Study) -> tuple[int, str, list[str]]:
     wrong += ["no message or several"] if code > 1 and screen.getvalue().count("pellucid: ") != 1 else []
     wrong += ["file not named"] if code and not re.search(target_of(seed).named, message) else []
     for file in study.out.rglob("*crash-*"):
+        message += file.read_text()
         file.unlink()
     return code, f"{change}\n{message}", wrong
 

@@ -70,6 +70,7 @@ def test_settings_file_with_a_byte_order_mark_is_read(tmp_path):
         ("plugin_args: {}", "it has no plugin"),
         ("plugin: 3", "plugin is not a text"),
         ("plugin: SLURM\nplugin_args: [1]", "plugin_args is not a table"),
+        ("plugin: SLURM\nplugin_args: 1.5", "plugin_args is not a table"),
         ("plugin: SLURM\nplugin_args: {max_jobs: many}", "max_jobs is not a whole number"),
         ("plugin: SLURM\nplugin_args: {sbatch_args: [--mem]}", "sbatch_args is not a text"),
         ("plugin: !!python/object:os.system {}", "is not YAML"),

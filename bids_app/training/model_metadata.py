@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from bids_app.errors import DataError, MissingInputError
 from bids_app.text_files import find_mismatch, read_toml
@@ -122,10 +123,28 @@ def read_cell_metadata(models: Mapping[Path, dict[str, Any]], *, root: Path) -> 
     return facts
 
 
+def read_arrays(folder: Path) -> dict[str, NDArray[Any]]:
+    """Read the weights and the fitted arrays of a model.
+
+    Raises DataError for a file that safetensors did not write, for numbers that are not finite, and without the mask of
+    the grid that the metadata state.
+    """
+    file, shape = folder / WEIGHTS_FILE, read_metadata(folder)["grid"]["shape"]
+    try:
+        arrays = load_file(file)
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{file} cannot be read ({error}); copy the model again") from error
+    mask = arrays.get("grid.mask")
+    if mask is None or mask.dtype != np.bool_ or list(mask.shape) != shape or not mask.any():
+        raise DataError(f"{file} has no mask of the shape {shape}, which {METADATA_FILE} states; copy the model again")
+    if odd := [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]:
+        raise DataError(f"{file}: {', '.join(odd[:3])} has numbers that are not finite; train the model again")
+    return arrays
+
+
 def read_mask(folder: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Read a model's mask (X, Y, Z) and its affine, and no other array."""
-    with safe_open(folder / WEIGHTS_FILE, framework="numpy") as stored:
-        return stored.get_tensor("grid.mask"), np.array(read_metadata(folder)["grid"]["affine"])
+    """Read a model's mask (X, Y, Z) and its affine."""
+    return read_arrays(folder)["grid.mask"], np.array(read_metadata(folder)["grid"]["affine"])
 
 
 def _check_types(table: dict[str, Any], schema: Mapping[str, Any], file: Path) -> None:
