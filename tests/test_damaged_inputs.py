@@ -203,6 +203,14 @@ def test_weights_that_safetensors_did_not_write_are_refused(model, content):
         models.load(model)
 
 
+@pytest.mark.parametrize("grid", [{"affine": [[1.0]]}, {"shape": [2, 2]}, {"affine": [[0.0] * 4] * 4}])
+def test_grid_that_no_image_has_is_refused(model, grid):
+    card = tomllib.loads((model / METADATA_FILE).read_text())
+    renew(model, grid={**card["grid"], **grid})
+    with pytest.raises(DataError, match=r"model\.toml has"):
+        models.load(model)
+
+
 def test_options_that_the_classifier_does_not_have_are_refused(model):
     renew(model, options={"width": "wide"})
     with pytest.raises(DataError, match="do not make a svm"):

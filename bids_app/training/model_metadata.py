@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from bids_app.bids import images
 from bids_app.errors import DataError, MissingInputError
 from bids_app.text_files import find_mismatch, read_toml
 
@@ -53,6 +54,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
             "apply the model with the version that trained it"
         )
     _check_types(card, SCHEMA, folder / METADATA_FILE)
+    _check_grid(card["grid"], folder / METADATA_FILE)
     if card["weights_sha256"] != file_sha256(folder / WEIGHTS_FILE):
         raise DataError(f"{folder / WEIGHTS_FILE} is not the file that {METADATA_FILE} describes; copy the model again")
     return card
@@ -151,6 +153,14 @@ def _check_types(table: dict[str, Any], schema: Mapping[str, Any], file: Path) -
     """Raise DataError for a key that is missing or of a wrong type."""
     if wrong := find_mismatch(table, schema, "its table"):
         raise DataError(f"{file} is not as the group level wrote it: {wrong}; copy the model again")
+
+
+def _check_grid(grid: dict[str, Any], file: Path) -> None:
+    """Raise DataError unless a grid has three lengths above 0 and an affine of 4 by 4 finite numbers."""
+    shape, affine = grid["shape"], grid["affine"]
+    if len(shape) != 3 or min(shape) < 1 or [len(row) for row in affine] != [4, 4, 4, 4]:
+        raise DataError(f"{file} has no grid of three axes with an affine of 4 by 4 numbers; copy the model again")
+    images.check_affine(str(file), np.array(affine, float))
 
 
 def _check_maps(card: dict[str, Any], file: Path) -> None:
