@@ -32,6 +32,14 @@ def sleep_at_first(*, folder: str, label: str) -> str:
     return label if (Path(folder) / label).exists() else sleep(folder=folder, label=label)
 
 
+def kill_the_server(*, folder: str, label: str) -> str:
+    with (Path(folder) / label).open("a") as file:
+        file.write("started\n")
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(120)
+    return label
+
+
 def hold_the_interpreter(*, folder: str, label: str) -> str:
     """Like a long call of a compiled library, during which no thread of Python runs."""
     import ctypes
@@ -163,6 +171,15 @@ def test_nodes_of_a_killed_server_are_started_again_by_a_new_one(start, tmp_path
     wait_for_nodes(tmp_path)
     os.kill(server_of(run, str(tmp_path)), signal.SIGKILL)
     assert run.wait(timeout=60) == 0
+    assert left_after(str(tmp_path), SECONDS) == {}
+
+
+def test_node_whose_server_is_killed_each_time_fails_after_three_attempts(start, tmp_path):
+    run = start("kill_the_server", [])
+    assert run.wait(timeout=120) == 0
+    reasons = [file.read_text() for file in (tmp_path / "log").glob("crash-*")]
+    assert any("MemoryError: the process that starts workers was killed several times" in text for text in reasons)
+    assert max(len((tmp_path / label).read_text().splitlines()) for label in "ab" if (tmp_path / label).exists()) <= 3
     assert left_after(str(tmp_path), SECONDS) == {}
 
 

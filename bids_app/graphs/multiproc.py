@@ -21,7 +21,7 @@ from bids_app.graphs.private_files import PrivateFiles
 from bids_app.run_log import node_context
 from bids_app.settings import Compute
 
-ATTEMPTS = 3  # at a node whose server was killed
+ATTEMPTS, PAUSE = 3, 1.0  # at a node whose server was killed, and before the next, s
 SERVER_LOST = "the process that starts workers was killed"
 REMEDY = "several times; unless it was stopped by hand, it ran out of memory. Lower --nprocs, or provide more memory"
 
@@ -46,7 +46,7 @@ class ProcessEach(Executor):
     def __init__(self, preload: list[str]) -> None:
         self._context = start_context(preload)
         self._workers: set[Any] = set()
-        self._stopped = False
+        self._stopped = threading.Event()
 
     def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future:
         """Start at once; nipype itself counts processors and memory."""
@@ -64,7 +64,9 @@ class ProcessEach(Executor):
                     result = self._run_once(function, args, kwargs)
                     break
                 except ServerLostError:
-                    if attempt == ATTEMPTS and not self._stopped:
+                    if self._stopped.wait(PAUSE):  # it may be that all processes of the run are being ended
+                        return
+                    if attempt == ATTEMPTS:
                         raise
                     log.warning("%s: it is started again", SERVER_LOST, extra=node_context(node.fullname))
         except WorkerDiedError as error:
@@ -85,7 +87,7 @@ class ProcessEach(Executor):
                 try:
                     if not call_in_lasting_thread(self._start, worker):
                         return None
-                except (OSError, EOFError) as error:
+                except (ConnectionError, EOFError) as error:
                     raise ServerLostError from error
             try:
                 result: dict[str, Any] = receiver.recv()
@@ -102,17 +104,17 @@ class ProcessEach(Executor):
 
     def _start(self, worker: Any) -> bool:
         """Start a process; False if the run was stopped before."""
-        if self._stopped:
+        if self._stopped.is_set():
             return False
         worker.start()
         self._workers.add(worker)
-        if self._stopped:  # while it was started
+        if self._stopped.is_set():  # while it was started
             worker.terminate()
         return True
 
     def stop(self) -> None:
         """Terminate running processes, and start no more; otherwise Python would wait for them."""
-        self._stopped = True
+        self._stopped.set()
         for worker in list(self._workers):
             worker.terminate()
         for worker in list(self._workers):
