@@ -108,7 +108,7 @@ def read_plugin(file: Path) -> tuple[str, dict[str, Any]]:
     wrong = find_mismatch(content, {"plugin": str}, "it")
     arguments = {} if wrong else content.get("plugin_args") or {}
     wrong = wrong or find_mismatch(arguments, {}, "plugin_args")
-    kinds = {key: kind for key, kind in PLUGIN_ARGUMENTS.items() if key in arguments}
+    kinds = {} if wrong else {key: kind for key, kind in PLUGIN_ARGUMENTS.items() if key in arguments}
     wrong = wrong or find_mismatch(arguments, kinds, "plugin_args")
     if wrong:
         raise UsageError(

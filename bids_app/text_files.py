@@ -1,5 +1,6 @@
 """The door for TOML and YAML written by others: what is not text, not of the format or of a wrong type is named."""
 
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +47,7 @@ def find_mismatch(value: Any, schema: Any, name: str) -> str | None:
     """What is wrong with a value that is to be of a type, as a phrase; None if nothing is.
 
     schema: a type; [schema] for a list of such values; {key: schema} for a table with at least these keys, and
-    {"*": schema} for one with any keys. A whole number will do for a float.
+    {"*": schema} for one with any keys. A whole number will do for a float, which has to be finite.
     """
     if isinstance(schema, list):
         if not isinstance(value, list):
@@ -62,4 +63,11 @@ def find_mismatch(value: Any, schema: Any, name: str) -> str | None:
     accepted = (int, float) if schema is float else schema
     if not isinstance(value, accepted) or (isinstance(value, bool) and schema is not bool):
         return f"{name} is not {NOUNS[schema]}"
-    return None
+    return f"{name} is not a finite number" if schema is float and not _is_finite(value) else None
+
+
+def _is_finite(value: int | float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tomli_w
 
@@ -21,7 +22,7 @@ NOT_TEXT = {
 }
 MODEL = {
     "format": 1, "cell": "svm/gm", "classifier": "svm", "maps": ["gm"], "classes": ["control", "patient"], "seed": 1,
-    "repeat": 1, "fold": 1, "grid": {"shape": [2, 2, 2], "affine": [[1.0, 0.0, 0.0, 0.0]] * 4, "whole": False},
+    "repeat": 1, "fold": 1, "grid": {"shape": [2, 2, 2], "affine": np.eye(4).tolist(), "whole": False},
     "adjust": {"gm": ["age"]}, "settings": {
         "folds_sha256": "0", "levels": {}, "made": {"gm": {}}, "smoothing_mm": {"gm": 4.0}, "map_form": {"gm": "raw"},
     },
@@ -70,6 +71,7 @@ def test_settings_file_with_a_byte_order_mark_is_read(tmp_path):
         ("plugin_args: {}", "it has no plugin"),
         ("plugin: 3", "plugin is not a text"),
         ("plugin: SLURM\nplugin_args: [1]", "plugin_args is not a table"),
+        ("plugin: SLURM\nplugin_args: 1.5", "plugin_args is not a table"),
         ("plugin: SLURM\nplugin_args: {max_jobs: many}", "max_jobs is not a whole number"),
         ("plugin: SLURM\nplugin_args: {sbatch_args: [--mem]}", "sbatch_args is not a text"),
         ("plugin: !!python/object:os.system {}", "is not YAML"),
@@ -191,6 +193,8 @@ def phantom_bids(tmp_path) -> Path:
     [
         ({"a": 1}, {"a": int}, None),
         ({"a": 1}, {"a": float}, None),
+        ({"a": float("nan")}, {"a": float}, "a is not a finite number"),
+        ({"a": 10**400}, {"a": float}, "a is not a finite number"),
         ({"a": True}, {"a": int}, "a is not a whole number"),
         ({"a": [1, "x"]}, {"a": [int]}, "an entry of a is not a whole number"),
         ({"a": {"x": "y"}}, {"a": {"*": str}}, None),

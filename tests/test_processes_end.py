@@ -27,6 +27,19 @@ def sleep(*, folder: str, label: str) -> str:
     return label
 
 
+def sleep_at_first(*, folder: str, label: str) -> str:
+    """Last for minutes, unless it has been started before."""
+    return label if (Path(folder) / label).exists() else sleep(folder=folder, label=label)
+
+
+def kill_the_server(*, folder: str, label: str) -> str:
+    with (Path(folder) / label).open("a") as file:
+        file.write("started\n")
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(120)
+    return label
+
+
 def hold_the_interpreter(*, folder: str, label: str) -> str:
     """Like a long call of a compiled library, during which no thread of Python runs."""
     import ctypes
@@ -136,6 +149,64 @@ def test_no_process_outlives_a_run_ended_while_it_starts(start, tmp_path, number
     time.sleep(seconds)
     run.send_signal(number)
     assert run.wait(timeout=30) == (143 if number == signal.SIGTERM else -number)
+    assert left_after(str(tmp_path), SECONDS) == {}
+
+
+def server_of(run: "subprocess.Popen[str]", mark: str) -> int:
+    """The process from which the workers of a run are forked."""
+    (server,) = [
+        pid for pid, command in processes(mark).items() if "forkserver" in command and start_of(pid)[0] == run.pid
+    ]
+    return server
+
+
+def start_of(pid: int) -> tuple[int, int]:
+    """The parent of a process, and when it was started, in ticks."""
+    fields = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    return int(fields[1]), int(fields[19])
+
+
+def test_nodes_of_a_killed_server_are_started_again_by_a_new_one(start, tmp_path):
+    run = start("sleep_at_first", [])
+    wait_for_nodes(tmp_path)
+    os.kill(server_of(run, str(tmp_path)), signal.SIGKILL)
+    assert run.wait(timeout=60) == 0
+    assert left_after(str(tmp_path), SECONDS) == {}
+
+
+def test_node_whose_server_is_killed_each_time_fails_after_three_attempts(start, tmp_path):
+    run = start("kill_the_server", [])
+    assert run.wait(timeout=120) == 0
+    reasons = [file.read_text() for file in (tmp_path / "log").glob("crash-*")]
+    assert any("MemoryError: the process that starts workers was killed several times" in text for text in reasons)
+    assert max(len((tmp_path / label).read_text().splitlines()) for label in "ab" if (tmp_path / label).exists()) <= 3
+    assert left_after(str(tmp_path), SECONDS) == {}
+
+
+def test_run_whose_server_is_killed_before_it_has_started_a_node_finishes(start, tmp_path):
+    run = start("sleep_at_first", ["bids_app.training.fold"])  # the server takes seconds to import it
+    for label in "ab":
+        (tmp_path / label).write_text("started before")
+    assert run.stdout.readline() == "ready\n"
+    deadline = time.monotonic() + 30
+    while not any("forkserver" in command for command in processes(str(tmp_path)).values()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.3)
+    os.kill(server_of(run, str(tmp_path)), signal.SIGKILL)
+    assert run.wait(timeout=60) == 0
+
+
+def test_no_process_outlives_a_killed_run_whose_server_was_started_again(start, tmp_path):
+    run = start("sleep", [])
+    wait_for_nodes(tmp_path)
+    first = {(tmp_path / label).read_text() for label in "ab"}
+    os.kill(server_of(run, str(tmp_path)), signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while first & {(tmp_path / label).read_text() for label in "ab"} and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(processes(str(tmp_path))) >= 4
+    run.kill()
     assert left_after(str(tmp_path), SECONDS) == {}
 
 

@@ -376,6 +376,15 @@ def test_viewer_of_a_zero_heatmap_is_written(template, mask, tmp_path):
     assert (tmp_path / "zero.html").stat().st_size > 10_000
 
 
+def test_same_heatmap_gives_the_same_viewer_byte_for_byte(template, mask, tmp_path):
+    values = np.random.default_rng(0).normal(size=mask.shape).astype(np.float32)
+    for folder in ("one", "other"):
+        image, file = nib.Nifti1Image(values, mask.affine), tmp_path / folder / "heatmap.html"
+        write_viewer(image, template, file, mask=mask, threshold=0.5, title="z", unit="u")
+    one, other = ((tmp_path / folder / "heatmap.html").read_bytes() for folder in ("one", "other"))
+    assert one == other
+
+
 def test_participant_report_contains_the_required_items(tmp_path):
     (tmp_path / "sub-01" / "figures").mkdir(parents=True)
     (tmp_path / "sub-01" / "figures" / "mask.png").write_bytes(b"")

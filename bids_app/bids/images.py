@@ -83,6 +83,14 @@ def check_affine(title: str, affine: NDArray[np.float64]) -> None:
         raise DataError(f"{title} has a sheared sform; resample it to right-angled voxels")
 
 
+def time_unit(image: nib.Nifti1Image) -> str:
+    """The unit of time in the header of a series, as nibabel names it; unknown for a code that is none."""
+    try:
+        return str(image.header.get_xyzt_units()[1])
+    except KeyError:
+        return "unknown"
+
+
 def describe_qform_conflict(image: nib.Nifti1Image) -> str:
     """A sentence where qform and sform place the image differently, by more than half a voxel; "" otherwise."""
     header: Any = image.header

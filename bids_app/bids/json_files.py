@@ -11,6 +11,7 @@ from bids_app.errors import DataError, MissingInputError
 
 log = logging.getLogger("pellucid")
 
+MAX_DIGITS = 300  # of a whole number: one of 310 is beyond the numbers with a decimal point
 BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -32,7 +33,11 @@ def read_object(path: Path, title: str = "") -> dict[str, Any]:
     text = _decode(content, path, title)
     try:
         value = json.loads(
-            text, object_pairs_hook=_to_dict, parse_constant=_refuse_constant, parse_float=_read_finite_number
+            text,
+            object_pairs_hook=_to_dict,
+            parse_constant=_refuse_constant,
+            parse_float=_read_finite_number,
+            parse_int=_read_whole_number,
         )
     except json.JSONDecodeError as error:
         what = "it is empty" if not text.strip() else f"line {error.lineno}, column {error.colno}: {error.msg}"
@@ -75,6 +80,12 @@ def _to_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(word: str) -> float:
     raise ValueError(f"it contains {word}, which is not JSON; write null, or leave the field out")
+
+
+def _read_whole_number(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"it contains a number of {len(text)} digits, which is too large")
+    return int(text)
 
 
 def _read_finite_number(text: str) -> float:

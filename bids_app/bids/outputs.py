@@ -215,5 +215,5 @@ def is_done(out: Path, participant: str, session: str | None, key: str) -> bool:
     try:
         noted = json.loads(marker.read_bytes())
         return bool(noted["key"] == key) and all((out / file).is_file() for file in noted["files"])
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False  # an unreadable marker is not trusted: the participant is processed again

@@ -5,15 +5,15 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from bids_app.bids import images
 from bids_app.dataset.grid import Grid
-from bids_app.errors import DataError
+from bids_app.errors import DataError, MissingInputError
 
 FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 
@@ -56,12 +56,10 @@ def stack_images(
 def _read_values(path: Path, grid: Grid, smoothing_mm: float, form: str) -> NDArray[np.float32]:
     """Read the in-mask values (voxels,) of one image, scaled and smoothed."""
     try:
-        image: Any = nib.load(path)
-        volume = np.asarray(image.dataobj, dtype=np.float32)
-    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as problem:
-        raise DataError(
-            f"{path.name} cannot be read ({problem}); run the participant level again for this participant"
-        ) from problem
+        image = images.open_image(path)
+        volume = images.read_voxels(image, path.name).reshape(image.shape[:3])
+    except DataError as problem:
+        raise DataError(f"{problem}. Or run the participant level again for this participant") from problem
     if not grid.same_place(volume.shape, image.affine):
         raise DataError(
             f"{path.name} (shape {volume.shape}, voxels of {_format_edges(image.affine)} mm) is not on the analysis "
@@ -117,7 +115,10 @@ def _hash_inputs(rows: list[tuple[Path, ...]], grid: Grid, smoothing_mm: float, 
     digest.update(grid.affine.tobytes())
     for paths in rows:
         for path in paths:
-            state = path.stat()
+            try:
+                state = path.stat()
+            except OSError as problem:
+                raise MissingInputError(f"{path.name} cannot be read ({problem.strerror}): restore it") from problem
             digest.update(f"\n{path.name} {state.st_size} {state.st_mtime_ns}".encode())
         digest.update(b"\n--")
     return digest.hexdigest()[:32]

@@ -234,7 +234,9 @@ def _add_sidecars(row: dict[str, Any], maps: tuple[str, ...]) -> dict[str, Any]:
         float(part["TotalIntracranialVolume"]) for part in parts if part.get("TotalIntracranialVolume") is not None
     ]
     sources = sorted({str(part["PreprocessingSource"]) for part in parts if part.get("PreprocessingSource")})
-    parameters = {map_name: [part.get("MapParameters", {}) for part in of_map] for map_name, of_map in sidecars.items()}
+    parameters = {
+        map_name: [part.get("MapParameters") or {} for part in of_map] for map_name, of_map in sidecars.items()
+    }
     size = sum(sizes) / len(sizes) if sizes else float("nan")
     size_and_motion = {"tiv": size, **_summarise_motion(sidecars)}
     origin = {"source": " + ".join(sources) or pd.NA, SIDECAR_SCANNER: _scanner_name(parts)}
@@ -259,9 +261,11 @@ def _to_word(value: Any) -> str:
 
 def _summarise_motion(sidecars: Mapping[str, list[dict[str, Any]]]) -> dict[str, float]:
     """Return the mean FD (mm) over runs, and the total minutes of BOLD left; NaN without BOLD."""
-    runs = next((parts for parts in sidecars.values() if any("MinutesLeft" in part for part in parts)), [])
+    runs = next(
+        (parts for parts in sidecars.values() if any(part.get("MinutesLeft") is not None for part in parts)), []
+    )
     moved = [float(part["MeanFramewiseDisplacement"]) for part in runs if part.get("MeanFramewiseDisplacement")]
-    minutes = [float(part["MinutesLeft"]) for part in runs if "MinutesLeft" in part]
+    minutes = [float(part["MinutesLeft"]) for part in runs if part.get("MinutesLeft") is not None]
     mean = sum(moved) / len(moved) if moved else float("nan")
     return {"mean_fd": mean, "minutes": sum(minutes) if minutes else float("nan")}
 

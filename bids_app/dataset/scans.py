@@ -10,6 +10,7 @@ from bids_app.bids.json_files import read_object
 from bids_app.bids.matching import list_some
 from bids_app.bids.names import BidsFile
 from bids_app.errors import DataError, MissingInputError
+from bids_app.text_files import find_mismatch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +19,12 @@ log = logging.getLogger("pellucid")
 
 Files = Mapping[str, tuple[Path, ...]]
 Sidecars = Sequence[Mapping[str, Any]]
+# what is read from a sidecar, by type; each may be missing or null
+FIELDS: dict[str, Any] = {
+    "MapParameters": {}, "TaskName": str, "Scanner": {}, "PreprocessingSource": str, "PreprocessedScan": str,
+    "RawScan": str, "TotalIntracranialVolume": float, "MeanFramewiseDisplacement": float, "MinutesLeft": float,
+    "TissueVolumes": {"*": float},
+}  # fmt: skip
 SHARED = "PreprocessedScan"
 
 
@@ -25,13 +32,17 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     """Read the sidecar of a map. Raises MissingInputError without it, DataError for unreadable content."""
     beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
     try:
-        return read_object(beside)
+        sidecar = read_object(beside)
     except MissingInputError as problem:
         raise MissingInputError(
             f"{beside.name} is missing beside its map; run the participant level again"
         ) from problem
     except DataError as problem:
         raise DataError(f"{problem} Or run the participant level again.") from problem
+    stated = {field: kind for field, kind in FIELDS.items() if sidecar.get(field) is not None}
+    if wrong := find_mismatch(sidecar, stated, "it"):
+        raise DataError(f"{beside.name} is not as Pellucid wrote it: {wrong}. Run the participant level again.")
+    return sidecar
 
 
 def name_scans(sidecars: Iterable[Mapping[str, Any]]) -> list[str]:

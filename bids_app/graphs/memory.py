@@ -6,12 +6,14 @@ of the server are reused by the workers.
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
 from bids_app import catalogue
-from bids_app.errors import NotEnoughMemoryError
-from bids_app.graphs.multiproc import memory_gb, start_context
+from bids_app.errors import FailedError, NotEnoughMemoryError
+from bids_app.graphs.fork_server import start_context
+from bids_app.graphs.multiproc import memory_gb
 from bids_app.graphs.parent_death import watch_parent
 from bids_app.planning import available_maps
 from bids_app.planning.group import GroupPlan, ModelSpec
@@ -20,6 +22,10 @@ from bids_app.training.training_config import config_from_module, select_model_o
 
 BRAIN_MM3, BRAIN_MM = 1.9e6, (148.0, 184.0, 158.0)  # of the templates' masks; bounding box plus one voxel
 LIBRARIES_GB, COPIES = 1.5, 4
+KILLED = (
+    "the memory of networks was not measured, since the process that measures it was killed: run again; unless it was "
+    "stopped by hand, this machine has too little memory"
+)
 REMEDY = (
     "use coarser maps (--resolution at the participant level), allow more memory with --mem-mb, remove the "
     "classifier from --classifiers, or raise --set NAME.accumulate, which processes fewer participants at once"
@@ -52,6 +58,8 @@ def memory_by_cell(analysis: GroupPlan, settings: Settings, *, preload: list[str
         measured = pool.submit(measure_networks, list(networks.values()), settings.compute.device)
         try:
             steps_gb, device_gb = measured.result()
+        except BrokenProcessPool as error:
+            raise FailedError(KILLED) from error
         except BaseException:  # an interrupt does not wait for it
             for child in multiprocessing.active_children():
                 child.terminate()

@@ -4,40 +4,40 @@ nipype's own pool waits forever when a worker is killed, and Python's executor t
 """
 
 import logging
-import multiprocessing
 import os
 import signal
 import threading
 import traceback
 from concurrent.futures import Executor, Future
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any
 
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 from nipype.utils.profiler import get_system_total_memory_gb
 
-from bids_app.graphs.parent_death import RUN_PID, watch_parent
+from bids_app.graphs.fork_server import LOST, call_in_lasting_thread, start_context
+from bids_app.graphs.parent_death import watch_parent
 from bids_app.graphs.private_files import PrivateFiles
+from bids_app.run_log import node_context
 from bids_app.settings import Compute
 
-PRELOAD = ["nibabel", "scipy.ndimage", "nipype.pipeline.engine"]
+ATTEMPTS, PAUSE = 3, 1.0  # at a node whose server was killed, and before the next, s
+SERVER_LOST = "the process that starts workers was killed"
+REMEDY = "several times; unless it was stopped by hand, it ran out of memory. Lower --nprocs, or provide more memory"
+
+log = logging.getLogger("pellucid")
 
 
-def start_context(preload: list[str]) -> Any:
-    """The context that starts processes: a running fork server that imports `preload` and ends with this process.
+class ServerLostError(Exception):
+    """The server from which workers are forked was killed."""
 
-    The kernel ends the server with the thread that started it, which therefore has to be the main one.
-    """
-    context = multiprocessing.get_context("forkserver")
-    lasting = threading.current_thread() is threading.main_thread()
-    first = ["bids_app.graphs.end_with_run"] if lasting else []
-    context.set_forkserver_preload([*first, *PRELOAD, *preload, "bids_app.graphs.freeze_gc"])
-    if lasting:
-        os.environ[RUN_PID] = str(os.getpid())
-        forkserver.ensure_running()
-        del os.environ[RUN_PID]  # for the server alone
-    return context
+
+class WorkerDiedError(Exception):
+    """A worker ended without a result, with the exit code `code`."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 class ProcessEach(Executor):
@@ -45,9 +45,8 @@ class ProcessEach(Executor):
 
     def __init__(self, preload: list[str]) -> None:
         self._context = start_context(preload)
-        self._lock = threading.Lock()  # starting a process polls all others, which two threads must not do at once
         self._workers: set[Any] = set()
-        self._stopped = False
+        self._stopped = threading.Event()
 
     def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future:
         """Start at once; nipype itself counts processors and memory."""
@@ -57,31 +56,65 @@ class ProcessEach(Executor):
         return future
 
     def _wait(self, future: Future, function: Any, args: tuple, kwargs: dict) -> None:
+        """Set the result. Where the server was killed, and its workers with it, a new server starts the node again."""
         node, _, taskid = args
+        try:
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    result = self._run_once(function, args, kwargs)
+                    break
+                except ServerLostError:
+                    if self._stopped.wait(PAUSE):  # it may be that all processes of the run are being ended
+                        return
+                    if attempt == ATTEMPTS:
+                        raise
+                    log.warning("%s: it is started again", SERVER_LOST, extra=node_context(node.fullname))
+        except WorkerDiedError as error:
+            result = {"result": None, "traceback": [death_message(node, error.code)], "taskid": taskid}
+        except ServerLostError:
+            result = {"result": None, "traceback": [f"MemoryError: {SERVER_LOST} {REMEDY}\n"], "taskid": taskid}
+        except Exception as error:
+            result = {"result": None, "traceback": [f"{type(error).__name__}: {error}"], "taskid": taskid}
+        if result is not None:
+            future.set_result(result)
+
+    def _run_once(self, function: Any, args: tuple, kwargs: dict) -> dict[str, Any] | None:
+        """The result of a call in a new process; None if the run was stopped before it was started."""
         receiver, sender = self._context.Pipe(duplex=False)
         worker = self._context.Process(target=_work, args=(sender, function, args, kwargs))
-        try:
-            with self._lock:
-                if self._stopped:
-                    return
-                worker.start()
-                self._workers.add(worker)
-            if self._stopped:  # while it was started
-                worker.terminate()
-            sender.close()
-            future.set_result(receiver.recv())
-            worker.join()
-        except EOFError:
-            with self._lock:
-                worker.join()
-            future.set_result({"result": None, "traceback": [death_message(node, worker.exitcode)], "taskid": taskid})
-        except Exception as error:
-            future.set_result({"result": None, "traceback": [f"{type(error).__name__}: {error}"], "taskid": taskid})
-        self._workers.discard(worker)
+        with receiver:
+            with sender:
+                try:
+                    if not call_in_lasting_thread(self._start, worker):
+                        return None
+                except (ConnectionError, EOFError) as error:
+                    raise ServerLostError from error
+            try:
+                result: dict[str, Any] = receiver.recv()
+            except EOFError as error:
+                # where processes are started, which asks for the exit codes of all others: two threads must not do so
+                call_in_lasting_thread(worker.join)
+                if worker.exitcode == LOST:
+                    raise ServerLostError from error
+                raise WorkerDiedError(worker.exitcode) from error
+            finally:
+                self._workers.discard(worker)
+        worker.join()
+        return result
+
+    def _start(self, worker: Any) -> bool:
+        """Start a process; False if the run was stopped before."""
+        if self._stopped.is_set():
+            return False
+        worker.start()
+        self._workers.add(worker)
+        if self._stopped.is_set():  # while it was started
+            worker.terminate()
+        return True
 
     def stop(self) -> None:
         """Terminate running processes, and start no more; otherwise Python would wait for them."""
-        self._stopped = True
+        self._stopped.set()
         for worker in list(self._workers):
             worker.terminate()
         for worker in list(self._workers):

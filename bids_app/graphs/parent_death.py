@@ -24,8 +24,18 @@ def end_with_parent_process() -> None:
 
 def end_forks_with_this_process() -> None:
     """The same for the processes that this one forks, from their first instruction; not for those that they fork."""
-    own = os.getpid()
-    os.register_at_fork(after_in_child=lambda: end_with_parent_process() if os.getppid() == own else None)
+    own, forking = os.getpid(), [0]
+
+    def note() -> None:
+        forking[0] = os.getpid()
+
+    def end_with_it() -> None:
+        if forking[0] == own:
+            end_with_parent_process()
+            if os.getppid() != own:  # it ended before
+                os._exit(1)
+
+    os.register_at_fork(before=note, after_in_child=end_with_it)
 
 
 def watch_parent() -> None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from bids_app.dataset import arrays
 from bids_app.dataset.grid import Grid
@@ -12,7 +11,7 @@ from bids_app.nodes.train import array_file
 from bids_app.planning.group_records import MapScaling
 from bids_app.planning.work_dir import WorkDir
 from bids_app.training.feature_pipeline import FITTED_STEP, arrays_of_step
-from bids_app.training.model_metadata import WEIGHTS_FILE, read_mask
+from bids_app.training.model_metadata import read_arrays, read_mask
 
 
 def gather_series(*, folder: str, files: list[list[str]], work: str) -> list[list[str]]:
@@ -23,8 +22,7 @@ def gather_series(*, folder: str, files: list[list[str]], work: str) -> list[lis
 def refit_maps(*, series: list[list[str]], key: str, folders: dict[str, str], plan: MapScaling, work: str) -> str:
     """Write all participants' maps from the components of the models of one fold; folders: of a model, by map."""
     components = {
-        name: arrays_of_step(load_file(Path(folder) / WEIGHTS_FILE), FITTED_STEP, name)
-        for name, folder in folders.items()
+        name: arrays_of_step(read_arrays(Path(folder)), FITTED_STEP, name) for name, folder in folders.items()
     }
     maps_folder = WorkDir(Path(work)).applied_maps(key)
     maps_folder.mkdir(parents=True, exist_ok=True)

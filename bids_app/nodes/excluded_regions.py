@@ -1,6 +1,5 @@
 """Resamples the regions excluded from `t1w` to the output grid."""
 
-import zlib
 from pathlib import Path
 
 import nibabel as nib
@@ -8,6 +7,7 @@ import numpy as np
 
 from bids_app.atlases import atlas, freesurfer
 from bids_app.atlases.templates import nearest
+from bids_app.bids import images
 from bids_app.errors import DataError
 from bids_app.nodes.atlas import ResampledAtlas, resample_atlas
 from bids_app.planning.participant_records import Anatomy, ExcludedMask, ExcludedRegions, TemplateFiles
@@ -77,9 +77,10 @@ def _warp_wmparc(file: Path, anat: Anatomy, grid: str, kind: str, numbers: list[
 def read_excluded_regions(file: Path) -> nib.Nifti1Image:
     """Labels int32 (X, Y, Z), RAS+, in scanner space. Raises DataError for an unreadable file."""
     try:
-        image = read_image(file)
-        values = np.rint(np.asarray(image.dataobj)).astype(np.int32)
-    except (OSError, EOFError, zlib.error, ValueError, nib.filebasedimages.ImageFileError) as error:
-        raise DataError(f"{'/'.join(file.parts[-3:])} cannot be read ({error}); run FreeSurfer again") from error
+        image = images.open_image(file, "/".join(file.parts[-3:]))
+        voxels = images.read_voxels(image, "/".join(file.parts[-3:])).reshape(image.shape[:3])
+    except DataError as error:
+        raise DataError(f"{error}, or run FreeSurfer again") from error
+    values = np.rint(np.nan_to_num(voxels, posinf=0, neginf=0)).astype(np.int32)
     ordered: nib.Nifti1Image = nib.as_closest_canonical(nib.Nifti1Image(values, image.affine))
     return ordered

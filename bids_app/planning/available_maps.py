@@ -5,12 +5,12 @@ from types import ModuleType
 from typing import Any
 
 from bids_app import catalogue
+from bids_app.bids import annex, images
 from bids_app.bids.names import BidsFile, resolution_label
 from bids_app.dataset import scans
-from bids_app.errors import DataError, UsageError
+from bids_app.errors import DataError, MissingInputError, UsageError
 from bids_app.options.maps import map_parameters
 from bids_app.planning import network_templates
-from bids_app.preprocess.conform import read_image
 from bids_app.settings import Settings
 
 MapFiles = dict[tuple[str, str | None], dict[str, tuple[Path, ...]]]
@@ -55,7 +55,7 @@ def _fitted_names(name: str, settings: Settings) -> list[str]:
 def find_maps(settings: Settings, names: tuple[str, ...], people: set[str] | None) -> MapFiles:
     """Files by participant and session, then by map, the runs of a session in order.
 
-    Raises UsageError for several tasks or voxel sizes if none was selected.
+    Raises UsageError for several tasks or voxel sizes if none was selected, MissingInputError for a broken link.
     """
     sessions = {name.removeprefix("ses-") for name in settings.select.session_label}
     files_by_session: MapFiles = {}
@@ -68,6 +68,8 @@ def find_maps(settings: Settings, names: tuple[str, ...], people: set[str] | Non
             key = (file.participant, file.session)
             if (people is not None and key[0] not in people) or (sessions and key[1] not in sessions):
                 continue
+            if not path.is_file() and (reason := annex.why_unreadable(path, settings.output_dir)):
+                raise MissingInputError(reason)
             tasks.add(file.entities.get("task"))
             sizes.add(file.entities.get("res"))
             files_by_map = files_by_session.setdefault(key, {})
@@ -82,15 +84,15 @@ def find_maps(settings: Settings, names: tuple[str, ...], people: set[str] | Non
 
 
 def read_grid(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Shape and affine of an image, hashable; only the header is read."""
-    image = read_image(path)
+    """Shape and affine of an image, hashable; only the header is read. Raises DataError for one that cannot be used."""
+    image = images.open_image(path, axes=(3, 4))
     return image.shape[:3], tuple(image.affine.round(4).ravel().tolist())
 
 
 def read_map_parameters(path: Path) -> dict[str, Any]:
     """The parameters and the task in a map's sidecar, without those that are null, which TOML cannot hold."""
     sidecar = scans.read_sidecar(path)
-    if "MapParameters" not in sidecar:
+    if sidecar.get("MapParameters") is None:
         raise DataError(
             f"the sidecar of {path.name} does not state how the map was computed; run the participant level again"
         )

@@ -40,7 +40,11 @@ def read_labels(path: Path | None, map_name: str) -> tuple[str, ...]:
     Raises as `check` and `read_names`, and DataError if two are the same.
     """
     file = check(path, map_name)
-    labels = tuple(map(outputs.label, read_names(file)))
+    names = read_names(file)
+    try:
+        labels = tuple(map(outputs.label, names))
+    except DataError as error:
+        raise DataError(f"--network-templates {file.name}: {error}") from error
     if repeated := sorted({label for label in labels if labels.count(label) > 1 or not label}):
         raise DataError(
             f"--network-templates {file.name}: several networks are named {repeated[0]!r}; use unique names"
@@ -52,11 +56,14 @@ def resample_networks(path: Path, mask: nib.Nifti1Image, inside: np.ndarray) -> 
     """Network maps (voxels, k) on the grid of `mask`, at the voxels `inside` (X, Y, Z)."""
     from nilearn.image import resample_img
 
+    title = f"--network-templates {path.name}"
+    image = images.open_image(path, title, axes=(4,))
+    readable = nib.Nifti1Image(images.read_stored(image, title), image.affine, image.header)
     with warnings.catch_warnings():
         # binary maps become the fraction of each voxel, as intended
         warnings.filterwarnings("ignore", "Resampling binary images", UserWarning)
         resampled = resample_img(
-            read_image(path), target_affine=mask.affine, target_shape=mask.shape, force_resample=True, copy_header=True
+            readable, target_affine=mask.affine, target_shape=mask.shape, force_resample=True, copy_header=True
         )
     values = np.ascontiguousarray(np.asarray(resampled.dataobj, dtype=np.float32)[inside])
     _check_values(values, path)

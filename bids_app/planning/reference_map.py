@@ -1,6 +1,9 @@
 """Requirements of --reference-map."""
 
+from pathlib import Path
+
 import numpy as np
+from numpy.typing import NDArray
 
 from bids_app.bids import images
 from bids_app.dataset import foci
@@ -18,7 +21,14 @@ def check_reference_map(settings: Settings) -> None:
     if foci.is_foci_table(file):
         foci.read_foci(file)
         return
-    title = f"--reference-map {file.name}"
-    values = np.nan_to_num(images.read_voxels(images.open_image(file, title), title))
+    values = read_reference(file)[0]
     if values.min() == values.max():
-        raise DataError(f"{title} is {values.min():g} everywhere: nothing can be compared with it")
+        raise DataError(f"--reference-map {file.name} is {values.min():g} everywhere: nothing can be compared with it")
+
+
+def read_reference(file: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """The values (X, Y, Z) of an image, 0 where they are not finite, and its affine. Raises DataError."""
+    title = f"--reference-map {file.name}"
+    image = images.open_image(file, title)
+    values = images.read_voxels(image, title).reshape(image.shape[:3])
+    return np.nan_to_num(values, posinf=0, neginf=0), np.asarray(image.affine, float)

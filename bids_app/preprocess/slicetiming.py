@@ -84,4 +84,4 @@ def check(
             f"sidecar{hint}"
         )
     if shape[3] <= ORDER:
-        raise DataError(f"{shape[3]} volumes are too few for slice-timing correction; {ORDER + 1} are required")
+        raise DataError(f"{title} cannot be used with {shape[3]} volumes: the correction requires {ORDER + 1}")

@@ -14,6 +14,7 @@ from typing import TypeGuard
 import nibabel as nib
 import numpy as np
 
+from bids_app.bids.images import time_unit
 from bids_app.errors import DataError
 from bids_app.preprocess import slicetiming
 from bids_app.preprocess.series import open_series
@@ -75,9 +76,8 @@ def repetition_time(bold: Path, *, sidecar_tr: object = None, preprocessed: bool
     Raises DataError for one that is missing, implausible or without unit, and, unless `preprocessed`, for different
     ones in header and sidecar; a header with no unit or an implausible value states none.
     """
-    header = open_series(bold).header
-    _, unit = header.get_xyzt_units()
-    written = float(header.get_zooms()[3])
+    image = open_series(bold)
+    unit, written = time_unit(image), float(image.header.get_zooms()[3])
     seconds = written * SECONDS[unit] if unit in SECONDS else math.nan
     shown = f"{seconds:g} s" if unit in SECONDS else f"{written:g} without a unit of time"
     usable = SHORTEST_TR <= seconds <= LONGEST_TR

@@ -11,6 +11,8 @@ from nilearn import plotting
 from bids_app.report.figures import heatmap_colors, heatmap_limits
 from bids_app.report.mosaic import crop_to_mask, dilate_mask, resample_to
 
+RANDOM_ID = re.compile(r"div_viewer-([0-9a-f]{32})")  # nilearn draws it for each viewer, for pages with several
+
 
 def write_viewer(
     image: Nifti1Image,
@@ -51,6 +53,8 @@ def write_viewer(
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     page = re.sub(r'<link rel="icon"[^>]*>', "", view.get_standalone())  # it would be fetched from the network
+    if drawn := RANDOM_ID.search(page):
+        page = page.replace(drawn[1], path.stem)  # the same heatmap gives the same file
     words = html.escape(f"{title}; unit: {unit}")
     heading = f'<p style="font: 14px sans-serif; margin: 4px 0; max-width: 620px; overflow-wrap: anywhere">{words}</p>'
     path.write_text(page.replace("<body>", f"<body>\n{heading}", 1), encoding="utf-8")

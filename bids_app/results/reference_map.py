@@ -14,8 +14,8 @@ from bids_app.dataset import arrays, foci
 from bids_app.dataset.grid import Grid
 from bids_app.planning import available_maps
 from bids_app.planning.group import GroupPlan
+from bids_app.planning.reference_map import read_reference
 from bids_app.planning.work_dir import WorkDir
-from bids_app.preprocess.conform import read_image
 from bids_app.regions import ale, overlap, surrogates
 from bids_app.report.heatmap import Heatmap
 from bids_app.settings import Settings
@@ -130,11 +130,10 @@ def _resample_reference(file: Path, grid: Grid) -> tuple[np.ndarray, str]:
         studies, words = foci.read_foci(file)
         places = nib.affines.apply_affine(grid.affine, np.argwhere(grid.mask))
         return grid.volume(ale.activation_likelihood(places, studies)), f"{words}; "
-    image = read_image(file)
-    values = np.nan_to_num(np.asarray(image.dataobj, np.float32))
-    plain = nib.Nifti1Image(values, image.affine)
+    values, affine = read_reference(file)
+    plain = nib.Nifti1Image(values, affine)
     if len(np.unique(values)) <= 2:
-        return templates.nearest(values, image.affine, grid.mask.shape, grid.affine), ""
+        return templates.nearest(values, affine, grid.mask.shape, grid.affine), ""
     return templates.resample(plain, grid.mask.shape, grid.affine, order="linear").get_fdata(dtype=np.float32), ""
 
 

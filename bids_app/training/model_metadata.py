@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
+from bids_app.bids import images
 from bids_app.errors import DataError, MissingInputError
 from bids_app.text_files import find_mismatch, read_toml
 
@@ -52,6 +54,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
             "apply the model with the version that trained it"
         )
     _check_types(card, SCHEMA, folder / METADATA_FILE)
+    _check_grid(card["grid"], folder / METADATA_FILE)
     if card["weights_sha256"] != file_sha256(folder / WEIGHTS_FILE):
         raise DataError(f"{folder / WEIGHTS_FILE} is not the file that {METADATA_FILE} describes; copy the model again")
     return card
@@ -122,16 +125,42 @@ def read_cell_metadata(models: Mapping[Path, dict[str, Any]], *, root: Path) -> 
     return facts
 
 
+def read_arrays(folder: Path) -> dict[str, NDArray[Any]]:
+    """Read the weights and the fitted arrays of a model.
+
+    Raises DataError for a file that safetensors did not write, for numbers that are not finite, and without the mask of
+    the grid that the metadata state.
+    """
+    file, shape = folder / WEIGHTS_FILE, read_metadata(folder)["grid"]["shape"]
+    try:
+        arrays = load_file(file)
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{file} cannot be read ({error}); copy the model again") from error
+    mask = arrays.get("grid.mask")
+    if mask is None or mask.dtype != np.bool_ or list(mask.shape) != shape or not mask.any():
+        raise DataError(f"{file} has no mask of the shape {shape}, which {METADATA_FILE} states; copy the model again")
+    if odd := [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]:
+        raise DataError(f"{file}: {', '.join(odd[:3])} has numbers that are not finite; train the model again")
+    return arrays
+
+
 def read_mask(folder: Path) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Read a model's mask (X, Y, Z) and its affine, and no other array."""
-    with safe_open(folder / WEIGHTS_FILE, framework="numpy") as stored:
-        return stored.get_tensor("grid.mask"), np.array(read_metadata(folder)["grid"]["affine"])
+    """Read a model's mask (X, Y, Z) and its affine."""
+    return read_arrays(folder)["grid.mask"], np.array(read_metadata(folder)["grid"]["affine"])
 
 
 def _check_types(table: dict[str, Any], schema: Mapping[str, Any], file: Path) -> None:
     """Raise DataError for a key that is missing or of a wrong type."""
     if wrong := find_mismatch(table, schema, "its table"):
         raise DataError(f"{file} is not as the group level wrote it: {wrong}; copy the model again")
+
+
+def _check_grid(grid: dict[str, Any], file: Path) -> None:
+    """Raise DataError unless a grid has three lengths above 0 and an affine of 4 by 4 finite numbers."""
+    shape, affine = grid["shape"], grid["affine"]
+    if len(shape) != 3 or min(shape) < 1 or [len(row) for row in affine] != [4, 4, 4, 4]:
+        raise DataError(f"{file} has no grid of three axes with an affine of 4 by 4 numbers; copy the model again")
+    images.check_affine(str(file), np.array(affine, float))
 
 
 def _check_maps(card: dict[str, Any], file: Path) -> None:

@@ -9,14 +9,21 @@ import numpy as np
 import tomli_w
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
 from bids_app import __version__, catalogue
 from bids_app.classifiers._voxel_grid import VoxelGrid
 from bids_app.dataset.grid import Grid
+from bids_app.errors import DataError
 from bids_app.training.feature_pipeline import FeaturePipeline, Samples
-from bids_app.training.model_metadata import METADATA_FILE, MODEL_FORMAT, WEIGHTS_FILE, file_sha256, read_metadata
+from bids_app.training.model_metadata import (
+    METADATA_FILE,
+    MODEL_FORMAT,
+    WEIGHTS_FILE,
+    file_sha256,
+    read_arrays,
+    read_metadata,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,24 +116,30 @@ def save(model: Model, folder: Path) -> None:
 def load(folder: Path, *, device: str = "cpu") -> Model:
     """Read what `save` wrote.
 
-    Raises as `model_metadata.read_metadata`.
+    Raises as `model_metadata.read_arrays`, and DataError where the weights are not those of the classifier.
     """
     card = read_metadata(folder)
-    arrays = load_file(folder / WEIGHTS_FILE)
+    arrays = read_arrays(folder)
     grid = Grid(arrays.pop("grid.mask"), np.array(card["grid"]["affine"]), card["grid"]["whole"])
     fitted = {name: array for name, array in arrays.items() if not name.startswith("classifier.")}
     columns = {map_name: tuple(names) for map_name, names in card["adjust"].items()}
     keep = tuple(card["combat_keep"]) if "combat_keep" in card else None
     pipeline = FeaturePipeline(tuple(card["maps"]), columns, grid, fitted, keep)
     options = card.get("options", {})
-    module = build(card["classifier"], pipeline, len(card["classes"]), seed=card["seed"], options=options)
-    module.load_state_dict(
-        {
-            name.removeprefix("classifier."): torch.from_numpy(array)
-            for name, array in arrays.items()
-            if name not in fitted
-        }
-    )
+    state = {
+        name.removeprefix("classifier."): torch.from_numpy(array)
+        for name, array in arrays.items()
+        if name not in fitted
+    }
+    try:
+        module = build(card["classifier"], pipeline, len(card["classes"]), seed=card["seed"], options=options)
+        module.load_state_dict(state)
+    except (RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise DataError(
+            f"{folder / METADATA_FILE} and {WEIGHTS_FILE} do not make a {card['classifier']} ({reason}); copy the "
+            "model again"
+        ) from error
     return Model(
         card["cell"],
         card["classifier"],
