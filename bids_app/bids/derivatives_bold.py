@@ -1,7 +1,7 @@
 """BOLD runs preprocessed by fMRIPrep, found by its file names (BIDS Derivatives; fMRIPrep 20.2 and later)."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,13 +9,15 @@ from bids_app.bids import outputs
 from bids_app.bids.choice import choose_runs
 from bids_app.bids.fmriprep_outputs import explain_missing_files
 from bids_app.bids.functional import choose_task
-from bids_app.bids.inputs import list_names
+from bids_app.bids.inputs import ENTITIES, list_names, passes
 from bids_app.bids.metadata import TIMING_FIELDS, read_metadata
 from bids_app.bids.names import BidsFile, session_name
 from bids_app.errors import MissingInputError
 
 log = logging.getLogger("pellucid")
 
+# Entities of raw runs that fMRIPrep keeps in the names of its outputs, as a filter file writes them.
+_KEPT = ("session", "task", "acquisition", "ceagent", "reconstruction", "direction", "run")
 _SPACE = ("space", "cohort", "res", "den")
 
 
@@ -53,16 +55,19 @@ def find_fmriprep_runs(
     task: str | None = None,
     resolution: str | None = None,
     desc: str = "preproc",
+    filters: Mapping[str, object] | None = None,
 ) -> list[FmriprepRun]:
     """List a participant's preprocessed runs in `space`, by name; one resolution per run.
 
+    `filters` is the `bold` entry of a BIDS filter file; what fMRIPrep does not keep in names (echo, part) is ignored.
     `resolution` is the preferred value of res-; otherwise native resolution, otherwise the first by name.
     `desc` is "preproc", or "smoothAROMAnonaggr" for ICA-AROMA. Only the participant's own folder is listed. Raises
     MissingInputError that names everything missing, UsageError for several tasks if none is selected.
     """
     folder = outputs.folder(root, participant, session, "func")
     files = _list_files(folder, participant, session)
-    images = [file for file in files if _is_image(file, desc) and "task" in file.entities]
+    every = [file for file in files if _is_image(file, desc) and "task" in file.entities]
+    images = [file for file in every if _is_selected(file, filters or {})]
     candidates = [file for file in images if file.entities.get("space") == space]
     selected_task = choose_task([file.entities["task"] for file in candidates], task, f"sub-{participant}")
     copies: dict[str, list[BidsFile]] = {}
@@ -73,6 +78,11 @@ def find_fmriprep_runs(
     if not copies:
         if reason := explain_missing_files(list_names(folder)):
             raise MissingInputError(f"sub-{participant}: {root.name} has no preprocessed BOLD in {where}: {reason}.")
+        if every and not images:
+            raise MissingInputError(
+                f"sub-{participant}: {root.name} has no run in {where} that --bids-filter-file selects; there is "
+                f"{', '.join(sorted({file.run_label for file in every}))}: correct the entry bold."
+            )
         raise MissingInputError(
             f"sub-{participant}: {root.name} lacks task-{selected_task or '*'}_space-{space}_desc-{desc}_bold.nii.gz "
             f"(searched in {where}; {_describe_images(images)}): run fMRIPrep for this participant with "
@@ -110,6 +120,11 @@ def _list_files(folder: Path, participant: str, session: str | None) -> list[Bid
 
 def _is_image(file: BidsFile, desc: str) -> bool:
     return (file.entities.get("desc"), file.suffix, file.extension) == (desc, "bold", ".nii.gz")
+
+
+def _is_selected(file: BidsFile, filters: Mapping[str, object]) -> bool:
+    kept = {ENTITIES[name]: filters[name] for name in _KEPT if name in filters}
+    return all(passes(file.fields.get(short), value) for short, value in kept.items())
 
 
 def _describe_images(images: Sequence[BidsFile]) -> str:

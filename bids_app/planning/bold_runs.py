@@ -10,6 +10,7 @@ from bids_app.bids import derivatives_bold, images, inputs, outputs
 from bids_app.bids import functional as bids_functional
 from bids_app.bids.json_files import read_object
 from bids_app.bids.metadata import TIMING_FIELDS, read_metadata
+from bids_app.bids.names import session_name
 from bids_app.errors import MissingInputError, UsageError
 from bids_app.options.maps import map_parameters
 from bids_app.planning import available_maps, network_templates
@@ -90,6 +91,8 @@ def find_sessions(
     sessions: list[str | None] = []
     if "fmriprep" in settings.select.derivatives:
         sessions = derivatives_bold.find_fmriprep_sessions(settings.select.derivatives["fmriprep"], participant)
+        if "session" in filters:
+            sessions = [session for session in sessions if inputs.passes(session, filters["session"])]
     if "fmriprep" not in settings.select.derivatives or settings.participant.fallback_preprocessing:
         sessions += [scan.session for scan in _raw_scans(dataset, participant, settings, filters)]
     return [session for session in dict.fromkeys(sessions) if not wanted or session in wanted]
@@ -101,17 +104,23 @@ def find_runs(
     """The runs of one session. Raises MissingInputError that names what is missing."""
     if "fmriprep" in settings.select.derivatives:
         try:
-            return _fmriprep_runs(dataset, participant, session, settings)
+            return _fmriprep_runs(dataset, participant, session, settings, filters)
         except MissingInputError as error:
             if not settings.participant.fallback_preprocessing:
                 raise MissingInputError(f"{error} (--fallback-preprocessing uses Pellucid in such cases)") from error
     scans = [scan for scan in _raw_scans(dataset, participant, settings, filters) if scan.session == session]
     if not scans:
-        raise MissingInputError(f"sub-{participant} has no BOLD run")
+        task = f" of task-{settings.select.task_id.removeprefix('task-')}" if settings.select.task_id else ""
+        raise MissingInputError(
+            f"{session_name(participant, session)} has no BOLD run{task} in func: add it, check --task-id and "
+            "--bids-filter-file if used, or exclude the participant with --exclude."
+        )
     return [_raw_run(dataset, scan, settings) for scan in scans]
 
 
-def _fmriprep_runs(dataset: inputs.Dataset, participant: str, session: str | None, settings: Settings) -> list[BoldRun]:
+def _fmriprep_runs(
+    dataset: inputs.Dataset, participant: str, session: str | None, settings: Settings, filters: dict[str, object]
+) -> list[BoldRun]:
     options = settings.participant
     runs = derivatives_bold.find_fmriprep_runs(
         settings.select.derivatives["fmriprep"],
@@ -121,6 +130,7 @@ def _fmriprep_runs(dataset: inputs.Dataset, participant: str, session: str | Non
         task=settings.select.task_id,
         resolution=f"{options.resolution:g}" if options.resolution else None,
         desc="smoothAROMAnonaggr" if options.denoise == "ica_aroma" else "preproc",
+        filters=filters,
     )
     if options.denoise in strategies.NILEARN:
         for run in runs:

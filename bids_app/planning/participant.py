@@ -10,11 +10,11 @@ import numpy as np
 
 from bids_app import __version__, catalogue
 from bids_app.atlases import templates
-from bids_app.bids import annex, derivatives, exclusions, images, inputs, outputs
+from bids_app.bids import annex, derivatives, exclusions, images, inputs, outputs, unusable_images
 from bids_app.bids.metadata import read_metadata
 from bids_app.bids.names import BidsFile, session_name
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
-from bids_app.planning import bold_runs, excluded_regions
+from bids_app.planning import bold_runs, excluded_regions, run_differences
 from bids_app.planning.exclusions import read_exclusions
 from bids_app.planning.filters import read_filters
 from bids_app.planning.participant_records import BoldRun, ExcludedRegions, ParticipantJob, ParticipantPlan
@@ -51,7 +51,7 @@ def plan_participants(dataset: inputs.Dataset, settings: Settings) -> Participan
     for participant in labels:
         sessions = _find_sessions(dataset, participant, settings)
         if not sessions and not exclusions.reason(excluded, participant, None):
-            if other := inputs.describe_other_images(dataset, participant):
+            if other := unusable_images.describe(dataset, participant):
                 failed[session_name(participant, None)] = MissingInputError(other)
                 continue
             log.info("sub-%s: no matching image, skipping", participant)
@@ -84,15 +84,22 @@ def _check_derivatives(settings: Settings) -> None:
 def _find_sessions(
     dataset: inputs.Dataset, participant: str, settings: Settings
 ) -> dict[str | None, inputs.Scan | None]:
-    """A participant's sessions, each with its T1w; one with BOLD only uses that of the first session that has one."""
-    scans = {scan.session: scan for scan in _find_scans(dataset, participant, settings, settings.select.session_label)}
+    """A participant's sessions, each with its T1w; one with BOLD only uses that of the first session that has one.
+
+    A participant with T1w but no BOLD gets a session, so as to fail by name; one without either has none.
+    """
+    labels = settings.select.session_label
     if not bold_runs.bold_maps(settings):
-        return dict(scans)
+        return {scan.session: scan for scan in _find_scans(dataset, participant, settings, labels)}
+    scans = {scan.session: scan for scan in _find_scans(dataset, participant, settings, ())}
+    first = next(iter(scans.values()), None)
+    if wanted := {label.removeprefix("ses-") for label in labels}:
+        scans = {session: scan for session, scan in scans.items() if session in wanted}
     sessions: dict[str | None, inputs.Scan | None] = dict(scans) if registration_kinds(settings) else {}
     bold = bold_runs.find_sessions(dataset, participant, settings, read_filters(settings, "bold"))
-    first = next(iter(_find_scans(dataset, participant, settings, ())), None)
     sessions |= {session: scans.get(session, first) for session in bold}
-    return sessions or {None: first}  # a participant without BOLD fails, and is named
+    derived = "fmriprep" in settings.select.derivatives and participant != inputs.EMPTY_ROOM
+    return sessions or ({None: first} if first or derived else {})
 
 
 def _find_scans(
@@ -113,14 +120,19 @@ def _plan_session(
         root = dataset.root if bold_runs.is_raw(run) else settings.select.derivatives["fmriprep"]
         _check_readable([Path(file) for file in bold_runs.files(run)], root)
     runs = [bold_runs.add_header(run) for run in runs]
+    if runs:
+        run_differences.check_comparable(runs, session_name(participant, session))
     bold = [Path(file) for run in runs for file in bold_runs.files(run)]
     kinds = registration_kinds(settings) if scan is not None and scan.session == session else {}
     raw = any(map(bold_runs.is_raw, runs))
     registrations = sorted({*kinds.values(), *([bold_runs.registration(settings)] if raw else [])})
     if scan is None and raw:
         raise MissingInputError(
-            f"{session_name(participant, session)} has raw BOLD but no T1w image, which it requires. "
-            f"{inputs.describe_other_images(dataset, participant)}".strip()
+            f"{session_name(participant, session)} has raw BOLD but no T1w image, which it requires: "
+            + (
+                unusable_images.describe(dataset, participant)
+                or "add one, or pass fMRIPrep's output of this participant with --derivatives fmriprep=PATH."
+            )
         )
     if scan is None or not registrations:
         return ParticipantJob(participant, session, None, None, "fmriprep", *_hashes(bold, runs, settings), runs=runs)
@@ -277,7 +289,10 @@ def _has_skull(job: ParticipantJob) -> bool:
 
 def _raise_nothing_selected(failed: dict[str, DataError | MissingInputError]) -> None:
     if not failed:
-        raise NothingSelectedError("no participant selected and not excluded has a T1w image in sub-*/[ses-*/]anat")
+        raise NothingSelectedError(
+            "no participant selected and not excluded has a T1w image in sub-*/[ses-*/]anat: check BIDS_DIR, and "
+            "--session-label and --bids-filter-file if used"
+        )
     lines = [f"  {name}: {error}" for name, error in list(failed.items())[:5]]
     more = f"\n  and {len(failed) - 5} more" if len(failed) > 5 else ""
     bad = all(isinstance(error, DataError) for error in failed.values())
