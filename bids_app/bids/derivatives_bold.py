@@ -76,25 +76,16 @@ def find_fmriprep_runs(
             copies.setdefault(file.run_label, []).append(file)
     where = folder.relative_to(root).as_posix()
     if not copies:
-        if reason := explain_missing_files(list_names(folder)):
-            raise MissingInputError(f"sub-{participant}: {root.name} has no preprocessed BOLD in {where}: {reason}.")
-        if every and not images:
-            raise MissingInputError(
-                f"sub-{participant}: {root.name} has no run in {where} that --bids-filter-file selects; there is "
-                f"{', '.join(sorted({file.run_label for file in every}))}: correct the entry bold."
-            )
-        raise MissingInputError(
-            f"sub-{participant}: {root.name} lacks task-{selected_task or '*'}_space-{space}_desc-{desc}_bold.nii.gz "
-            f"(searched in {where}; {_describe_images(images)}): run fMRIPrep for this participant with "
-            f"--output-spaces {space}."
-        )
+        name = f"task-{selected_task or '*'}_space-{space}_desc-{desc}_bold.nii.gz"
+        reason = _explain_no_run(list_names(folder), every, images, wanted=name, space=space, where=where)
+        raise MissingInputError(f"sub-{participant}: {root.name} {reason}.")
     runs = [_choose_resolution(copies[label], resolution, participant) for label in sorted(copies)]
     runs = choose_runs(runs, participant)
     companions = [_find_companions(run, files) for run in runs]
     if lacking := [name for _, names in companions for name in names]:
         raise MissingInputError(
             f"sub-{participant}: {root.name} lacks {', '.join(lacking)} (searched in {where}): fetch the missing "
-            "files, or run fMRIPrep again for this participant, with --level full."
+            f"files, or run fMRIPrep again for this participant, with --level full and --output-spaces {space}."
         )
     return [
         FmriprepRun(
@@ -132,6 +123,33 @@ def _describe_images(images: Sequence[BidsFile]) -> str:
     fields = [file.entities for file in images]
     pairs = sorted({f"task-{labels['task']} in {labels.get('space', 'native space')}" for labels in fields})
     return f"there is {'; '.join(pairs)}" if pairs else "there is no such image for any task or space"
+
+
+def _explain_no_run(
+    names: Sequence[str],
+    every: Sequence[BidsFile],
+    selected: Sequence[BidsFile],
+    *,
+    wanted: str,
+    space: str,
+    where: str,
+) -> str:
+    """Why no image `wanted` is among the `selected` of `every` series in the folder `where`, and what to do."""
+    if reason := explain_missing_files(names):
+        return f"has no preprocessed BOLD in {where}: {reason}"
+    if every and not selected:
+        labels = ", ".join(sorted({file.run_label for file in every}))
+        return f"has no run in {where} that --bids-filter-file selects; there is {labels}: correct the entry bold"
+    return (
+        f"lacks {wanted} (searched in {where}; {_describe_images(selected)}): {_suggest_space(selected)}run fMRIPrep "
+        f"for this participant with --output-spaces {space}"
+    )
+
+
+def _suggest_space(images: Sequence[BidsFile]) -> str:
+    """The other template of these images, if any: that of ICA-AROMA is always MNI152NLin6Asym."""
+    spaces = sorted({space for file in images if (space := file.entities.get("space", "")).startswith("MNI152")})
+    return f"add --output-space {spaces[0]}, or " if spaces else ""
 
 
 def _choose_resolution(copies: list[BidsFile], resolution: str | None, participant: str) -> BidsFile:

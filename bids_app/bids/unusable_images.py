@@ -27,6 +27,12 @@ def describe(dataset: Dataset, participant: str) -> str:
     return f"{reasons[0]}, {_EXCLUDE}." if all(reasons) else ""
 
 
+def explain_missing_t1w(dataset: Dataset, participant: str) -> str:
+    """As `describe`, and what to do if there is nothing."""
+    advice = "add one, or pass fMRIPrep's output of this participant with --derivatives fmriprep=PATH."
+    return describe(dataset, participant) or advice
+
+
 def _describe_suffixes(participant: str, suffixes: Sequence[str]) -> str:
     others = [suffix for suffix in OTHER_IMAGES if suffix in suffixes]
     if not others:

@@ -127,13 +127,8 @@ def _plan_session(
     raw = any(map(bold_runs.is_raw, runs))
     registrations = sorted({*kinds.values(), *([bold_runs.registration(settings)] if raw else [])})
     if scan is None and raw:
-        raise MissingInputError(
-            f"{session_name(participant, session)} has raw BOLD but no T1w image, which it requires: "
-            + (
-                unusable_images.describe(dataset, participant)
-                or "add one, or pass fMRIPrep's output of this participant with --derivatives fmriprep=PATH."
-            )
-        )
+        why = unusable_images.explain_missing_t1w(dataset, participant)
+        raise MissingInputError(f"{session_name(participant, session)} has raw BOLD but no T1w image: {why}")
     if scan is None or not registrations:
         return ParticipantJob(participant, session, None, None, "fmriprep", *_hashes(bold, runs, settings), runs=runs)
     source, borrowed, t1w = _find_anatomy(scan, settings)
@@ -293,7 +288,9 @@ def _raise_nothing_selected(failed: dict[str, DataError | MissingInputError]) ->
             "no participant selected and not excluded has a T1w image in sub-*/[ses-*/]anat: check BIDS_DIR, and "
             "--session-label and --bids-filter-file if used"
         )
-    lines = [f"  {name}: {error}" for name, error in list(failed.items())[:5]]
+    lines = [f"  {error}" if str(error).startswith(name) else f"  {name}: {error}" for name, error in failed.items()][
+        :5
+    ]
     more = f"\n  and {len(failed) - 5} more" if len(failed) > 5 else ""
     bad = all(isinstance(error, DataError) for error in failed.values())
     raise (DataError if bad else MissingInputError)("no participant can be processed:\n" + "\n".join(lines) + more)
