@@ -210,4 +210,4 @@ def test_filter_file_selects_among_preprocessed_runs_as_among_raw_ones(phantom, 
     filters.write_text(json.dumps({"bold": {"acquisition": "fast"}}))
     failed = planned(phantom[0], tmp_path / "out", **given).failed
     assert list(failed) == ["sub-02"]
-    assert "sub-02 has no BOLD run in fmriprep that --bids-filter-file selects" in failed["sub-02"]
+    assert "sub-02: fmriprep has no run in sub-02/func that --bids-filter-file selects" in failed["sub-02"]

@@ -95,7 +95,10 @@ def test_filter_values_that_match_no_image_are_named_with_near_misses(study, cap
     put(study / "bids", "sub-01/anat/sub-01_acq-b_run-01_T1w.nii.gz")
     wanted = {"acquisition": ["B", "b", "c", None], "run": 1, "session": "2", "suffix": "T1w", "datatype": "anat"}
     put(study, "filters.json", content=json.dumps({"t1w": wanted, "t2w": {"run": 1}}).encode())
-    with caplog.at_level(logging.WARNING, "pellucid"), pytest.raises(NothingSelectedError, match="filter-file selects"):
+    with (
+        caplog.at_level(logging.WARNING, "pellucid"),
+        pytest.raises(NothingSelectedError, match="--bids-filter-file if used"),
+    ):
         planned(study, bids_filter_file=study / "filters.json")
     warnings = [record.getMessage() for record in caplog.records]
     assert warnings == [

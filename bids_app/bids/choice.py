@@ -15,11 +15,11 @@ _OF_ONE_RUN = ("ce", "rec")  # a run may be stored several times with these
 def preference(file: BidsFile) -> tuple[object, ...]:
     """A sort key, the preferred image first.
 
-    Without contrast agent before with; then by rec-, acq- and run-, none before any and 2 before 10; then by the other
-    entities and the name.
+    Without contrast agent before with; combined echoes before single ones; then by rec-, acq- and run-, none before any
+    and 2 before 10; then by the other entities and the name.
     """
     entities = [_natural_order(file.entities.get(entity)) for entity in ("rec", "acq", "run")]
-    return has_contrast_agent(file), *entities, len(file.entities), _natural_order(file.name)
+    return has_contrast_agent(file), "echo" in file.entities, *entities, len(file.entities), _natural_order(file.name)
 
 
 def has_contrast_agent(file: BidsFile) -> bool:

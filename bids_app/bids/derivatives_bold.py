@@ -9,13 +9,15 @@ from bids_app.bids import outputs
 from bids_app.bids.choice import choose_runs
 from bids_app.bids.fmriprep_outputs import explain_missing_files
 from bids_app.bids.functional import choose_task
-from bids_app.bids.inputs import list_names, passes_filters
+from bids_app.bids.inputs import ENTITIES, list_names, passes
 from bids_app.bids.metadata import TIMING_FIELDS, read_metadata
 from bids_app.bids.names import BidsFile, session_name
 from bids_app.errors import MissingInputError
 
 log = logging.getLogger("pellucid")
 
+# Entities of raw runs that fMRIPrep keeps in the names of its outputs, as a filter file writes them.
+_KEPT = ("session", "task", "acquisition", "ceagent", "reconstruction", "direction", "run")
 _SPACE = ("space", "cohort", "res", "den")
 
 
@@ -41,19 +43,17 @@ def find_fmriprep_sessions(
 ) -> list[str | None]:
     """The sessions of a participant with a func folder, by label; None stands for the participant's own.
 
-    With `filters`, a session whose BOLD images they all leave out is none.
+    Sessions all of whose series `filters` leave out are not listed.
     """
-    participant_folder = root / session_name(participant, None)
-    labels = [name.removeprefix("ses-") for name in list_names(participant_folder) if name.startswith("ses-")]
-    return [label for label in (None, *labels) if _has_bold(root, participant, label, filters or {})]
+    names = list_names(root / session_name(participant, None))
+    labels = [name.removeprefix("ses-") for name in names if name.startswith("ses-")]
+    return [label for label in (None, *labels) if _has_series(root, participant, label, filters or {})]
 
 
-def _has_bold(root: Path, participant: str, session: str | None, filters: Mapping[str, object]) -> bool:
+def _has_series(root: Path, participant: str, session: str | None, filters: Mapping[str, object]) -> bool:
     folder = outputs.folder(root, participant, session, "func")
-    if not folder.is_dir():
-        return False
-    images = [file for file in _list_files(folder, participant, session) if file.suffix == "bold"]
-    return not filters or not images or any(passes_filters(file, "func", filters) for file in images)
+    series = [file for file in _list_files(folder, participant, session) if file.suffix == "bold"] if filters else []
+    return folder.is_dir() and (not series or any(_is_selected(file, filters) for file in series))
 
 
 def find_fmriprep_runs(
@@ -69,15 +69,15 @@ def find_fmriprep_runs(
 ) -> list[FmriprepRun]:
     """List a participant's preprocessed runs in `space`, by name; one resolution per run.
 
+    `filters` is the `bold` entry of a BIDS filter file; what fMRIPrep does not keep in names (echo, part) is ignored.
     `resolution` is the preferred value of res-; otherwise native resolution, otherwise the first by name.
-    `desc` is "preproc", or "smoothAROMAnonaggr" for ICA-AROMA. `filters` is the `bold` entry of a BIDS filter file,
-    which selects runs by the entities of the raw ones. Only the participant's own folder is listed. Raises
+    `desc` is "preproc", or "smoothAROMAnonaggr" for ICA-AROMA. Only the participant's own folder is listed. Raises
     MissingInputError that names everything missing, UsageError for several tasks if none is selected.
     """
     folder = outputs.folder(root, participant, session, "func")
     files = _list_files(folder, participant, session)
-    images = [file for file in files if _is_image(file, desc) and "task" in file.entities]
-    images = [file for file in images if passes_filters(file, "func", filters or {})]
+    every = [file for file in files if _is_image(file, desc) and "task" in file.entities]
+    images = [file for file in every if _is_selected(file, filters or {})]
     candidates = [file for file in images if file.entities.get("space") == space]
     selected_task = choose_task([file.entities["task"] for file in candidates], task, f"sub-{participant}")
     copies: dict[str, list[BidsFile]] = {}
@@ -86,20 +86,16 @@ def find_fmriprep_runs(
             copies.setdefault(file.run_label, []).append(file)
     where = folder.relative_to(root).as_posix()
     if not copies:
-        if reason := explain_missing_files(list_names(folder)):
-            raise MissingInputError(f"sub-{participant}: {root.name} has no preprocessed BOLD in {where}: {reason}.")
-        raise MissingInputError(
-            f"sub-{participant}: {root.name} lacks task-{selected_task or '*'}_space-{space}_desc-{desc}_bold.nii.gz "
-            f"(searched in {where}; {_describe_images(images)}): run fMRIPrep for this participant with "
-            f"--output-spaces {space}."
-        )
+        name = f"task-{selected_task or '*'}_space-{space}_desc-{desc}_bold.nii.gz"
+        reason = _explain_no_run(list_names(folder), every, images, wanted=name, space=space, where=where)
+        raise MissingInputError(f"sub-{participant}: {root.name} {reason}.")
     runs = [_choose_resolution(copies[label], resolution, participant) for label in sorted(copies)]
     runs = choose_runs(runs, participant)
     companions = [_find_companions(run, files) for run in runs]
     if lacking := [name for _, names in companions for name in names]:
         raise MissingInputError(
             f"sub-{participant}: {root.name} lacks {', '.join(lacking)} (searched in {where}): fetch the missing "
-            "files, or run fMRIPrep again for this participant, with --level full."
+            f"files, or run fMRIPrep again for this participant, with --level full and --output-spaces {space}."
         )
     return [
         FmriprepRun(
@@ -127,11 +123,43 @@ def _is_image(file: BidsFile, desc: str) -> bool:
     return (file.entities.get("desc"), file.suffix, file.extension) == (desc, "bold", ".nii.gz")
 
 
+def _is_selected(file: BidsFile, filters: Mapping[str, object]) -> bool:
+    kept = {ENTITIES[name]: filters[name] for name in _KEPT if name in filters}
+    return all(passes(file.fields.get(short), value) for short, value in kept.items())
+
+
 def _describe_images(images: Sequence[BidsFile]) -> str:
     """What exists instead, which usually shows what went wrong."""
     fields = [file.entities for file in images]
     pairs = sorted({f"task-{labels['task']} in {labels.get('space', 'native space')}" for labels in fields})
     return f"there is {'; '.join(pairs)}" if pairs else "there is no such image for any task or space"
+
+
+def _explain_no_run(
+    names: Sequence[str],
+    every: Sequence[BidsFile],
+    selected: Sequence[BidsFile],
+    *,
+    wanted: str,
+    space: str,
+    where: str,
+) -> str:
+    """Why no image `wanted` is among the `selected` of `every` series in the folder `where`, and what to do."""
+    if reason := explain_missing_files(names):
+        return f"has no preprocessed BOLD in {where}: {reason}"
+    if every and not selected:
+        labels = ", ".join(sorted({file.run_label for file in every}))
+        return f"has no run in {where} that --bids-filter-file selects; there is {labels}: correct the entry bold"
+    return (
+        f"lacks {wanted} (searched in {where}; {_describe_images(selected)}): {_suggest_space(selected)}run fMRIPrep "
+        f"for this participant with --output-spaces {space}"
+    )
+
+
+def _suggest_space(images: Sequence[BidsFile]) -> str:
+    """The other template of these images, if any: that of ICA-AROMA is always MNI152NLin6Asym."""
+    spaces = sorted({space for file in images if (space := file.entities.get("space", "")).startswith("MNI152")})
+    return f"add --output-space {spaces[0]}, or " if spaces else ""
 
 
 def _choose_resolution(copies: list[BidsFile], resolution: str | None, participant: str) -> BidsFile:

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bids_app.bids.choice import choose_image
@@ -15,7 +15,7 @@ from bids_app.errors import DataError, MissingInputError, NotBidsError, NothingS
 
 log = logging.getLogger("pellucid")
 
-# Entities by their names in filter files; `task` is for BOLD only.
+# Entities by their names in filter files.
 ENTITIES = {
     "task": "task",
     "session": "ses",
@@ -29,6 +29,7 @@ ENTITIES = {
     "inv": "inv",
     "mt": "mt",
     "part": "part",
+    "chunk": "chunk",
     "proc": "proc",
     "suffix": "suffix",
     "datatype": "datatype",
@@ -36,7 +37,10 @@ ENTITIES = {
 }
 
 IMAGES = (".nii.gz", ".nii")
-OTHER_IMAGES = ("UNIT1", "MP2RAGE", "FLAIR", "T2w", "PDw", "inplaneT1", "T1map")
+# No entity of a raw image; one with any of them is a derivative, perhaps in another space.
+DERIVED = ("space", "cohort", "res", "den", "desc", "label", "seg", "scale", "stat")
+RAW_FOLDERS = ("rawbids", "sourcedata/raw", "rawdata")  # of a study data set; by BIDS the first
+EMPTY_ROOM = "emptyroom"  # the name that BIDS gives to MEG recordings without a participant
 _PERSON = re.compile(r"sub-([0-9a-zA-Z+]+)")
 
 
@@ -61,7 +65,7 @@ class Scan:
 def open_dataset(root: Path, *, validate: bool = True) -> Dataset:
     """Find the participants of a BIDS folder; only its top level is listed.
 
-    With `validate=False`, dataset_description.json may be missing. Raises NotBidsError.
+    With `validate=False`, dataset_description.json may be missing or describe derivatives. Raises NotBidsError.
     """
     root = Path(root)
     if not root.is_dir():
@@ -79,7 +83,9 @@ def open_dataset(root: Path, *, validate: bool = True) -> Dataset:
     if odd := [folder for folder in folders if not _PERSON.fullmatch(folder)]:
         log.warning("ignoring folders whose names are not BIDS labels (letters and digits only): %s", ", ".join(odd))
     if not participants:
-        raise NotBidsError(f"{root} has no sub-* folder: specify the top folder of a BIDS data set.")
+        inside = [name for name in RAW_FOLDERS if (root / name).is_dir()]
+        hint = f"the raw data set inside it, {inside[0]}" if inside else "the top folder of a BIDS data set"
+        raise NotBidsError(f"{root} has no sub-* folder: specify {hint}.")
     return Dataset(root, name, participants)
 
 
@@ -99,6 +105,12 @@ def _name(root: Path, *, required: bool) -> str:
         if not required:
             return root.resolve().name
         raise NotBidsError(f"{str(error).removesuffix('.')}, or add --skip-bids-validation.") from error
+    if required and description.get("DatasetType") == "derivative":
+        raise NotBidsError(
+            f"{root} is a data set of derivatives (DatasetType in dataset_description.json): specify the raw data set, "
+            "and outputs of fMRIPrep as --derivatives fmriprep=PATH; or add --skip-bids-validation if its images are "
+            "raw."
+        )
     return str(description.get("Name") or root.resolve().name)
 
 
@@ -137,20 +149,6 @@ def anatomical_scans(
         if files:
             scans.append(Scan(participant, session, folder / choose_image(files, participant).name))
     return scans
-
-
-def describe_other_images(dataset: Dataset, participant: str) -> str:
-    """Which other images of the brain a participant without any T1w has, and what to do; "" with a T1w or nothing."""
-    folders = [folder for _, folder in session_folders(dataset.root, participant, (), "anat")]
-    files = [file for folder in folders for name in list_names(folder) if (file := BidsFile.parse(name)) is not None]
-    suffixes = {file.suffix for file in files if file.extension in IMAGES}
-    others = [suffix for suffix in OTHER_IMAGES if suffix in suffixes]
-    if "T1w" in suffixes or not others:
-        return ""
-    todo = "add a T1w image"
-    if "UNIT1" in others:
-        todo = "save the UNIT1 image, without the noise outside the head, as T1w"
-    return f"sub-{participant} has {', '.join(others)} but no T1w: {todo}, or exclude the participant with --exclude."
 
 
 def list_names(folder: Path) -> list[str]:
@@ -193,23 +191,39 @@ def find_images(
         for file in files
         if (file.participant, file.session, file.suffix) == (participant, session, suffix)
         and file.extension in IMAGES
-        and passes_filters(file, folder.name, filters)
+        and _passes_all(file, folder.name, filters)
     ]
 
 
-def passes_filters(file: BidsFile, datatype: str, filters: Mapping[str, object]) -> bool:
-    """Whether an image's entities are those of a BIDS filter. Raises UsageError for an unknown entity."""
-    # The phase or imaginary part of a complex image shows neither anatomy nor signal: used only if requested.
-    if "part" not in filters and file.entities.get("part", "mag") != "mag":
+def explain_partial(file: BidsFile) -> str:
+    """Why an image shows less, or something else, than a whole T1w or BOLD image, and what to do; "" if it does not."""
+    if derived := [f"{entity}-{file.entities[entity]}" for entity in DERIVED if entity in file.entities]:
+        return (
+            f"is a derivative ({', '.join(derived)}): add the raw image, or pass fMRIPrep's folder with --derivatives "
+            "fmriprep=PATH"
+        )
+    if "chunk" in file.entities:
+        return (
+            "shows one of several fields of view (chunk-): combine them into one image, or select one in "
+            "--bids-filter-file"
+        )
+    if file.entities.get("part", "mag") != "mag":
+        return f"is not a magnitude image (part-{file.entities['part']}): add the magnitude image"
+    return ""
+
+
+def _passes_all(file: BidsFile, datatype: str, filters: Mapping[str, object]) -> bool:
+    # phase images, single fields of view and derivatives: the first two are used only if requested
+    requested = {entity: label for entity, label in file.entities.items() if entity not in filters}
+    if explain_partial(replace(file, entities=requested)):
         return False
-    known = {name: short for name, short in ENTITIES.items() if datatype == "func" or name != "task"}
     fields = {**file.fields, "datatype": datatype}
     for entity, value in filters.items():
-        short = known.get(entity, entity)
-        if short not in known.values():
+        short = ENTITIES.get(entity, entity)
+        if short not in ENTITIES.values():
             raise UsageError(
                 f"the BIDS filter for {file.suffix.lower()} contains an unknown entity, {entity}; known "
-                f"entities: {', '.join(known)}."
+                f"entities: {', '.join(ENTITIES)}."
             )
         if not passes(fields.get(short), value):
             return False

@@ -10,6 +10,7 @@ from bids_app.bids import derivatives_bold, images, inputs, outputs
 from bids_app.bids import functional as bids_functional
 from bids_app.bids.json_files import read_object
 from bids_app.bids.metadata import TIMING_FIELDS, read_metadata
+from bids_app.bids.names import session_name
 from bids_app.errors import MissingInputError, UsageError
 from bids_app.options.maps import map_parameters
 from bids_app.planning import available_maps, network_templates
@@ -89,9 +90,8 @@ def find_sessions(
     wanted = {name.removeprefix("ses-") for name in settings.select.session_label}
     sessions: list[str | None] = []
     if "fmriprep" in settings.select.derivatives:
-        sessions = derivatives_bold.find_fmriprep_sessions(
-            settings.select.derivatives["fmriprep"], participant, filters
-        )
+        root = settings.select.derivatives["fmriprep"]
+        sessions = derivatives_bold.find_fmriprep_sessions(root, participant, filters)
     if "fmriprep" not in settings.select.derivatives or settings.participant.fallback_preprocessing:
         sessions += [scan.session for scan in _raw_scans(dataset, participant, settings, filters)]
     return [session for session in dict.fromkeys(sessions) if not wanted or session in wanted]
@@ -109,19 +109,20 @@ def find_runs(
                 raise MissingInputError(f"{error} (--fallback-preprocessing uses Pellucid in such cases)") from error
     scans = [scan for scan in _raw_scans(dataset, participant, settings, filters) if scan.session == session]
     if not scans:
-        selected = " that --bids-filter-file selects" if filters else ""
-        raise MissingInputError(f"sub-{participant} has no BOLD run{selected}")
+        task = f" of task-{settings.select.task_id.removeprefix('task-')}" if settings.select.task_id else ""
+        raise MissingInputError(
+            f"{session_name(participant, session)} has no BOLD run{task} in func: add it, check --task-id and "
+            "--bids-filter-file if used, or exclude the participant with --exclude."
+        )
     return [_raw_run(dataset, scan, settings) for scan in scans]
 
 
 def _fmriprep_runs(
     dataset: inputs.Dataset, participant: str, session: str | None, settings: Settings, filters: dict[str, object]
 ) -> list[BoldRun]:
-    options, root = settings.participant, settings.select.derivatives["fmriprep"]
-    if filters and session not in derivatives_bold.find_fmriprep_sessions(root, participant, filters):
-        raise MissingInputError(f"sub-{participant} has no BOLD run in {root.name} that --bids-filter-file selects")
+    options = settings.participant
     runs = derivatives_bold.find_fmriprep_runs(
-        root,
+        settings.select.derivatives["fmriprep"],
         participant,
         session,
         space=options.output_space,
@@ -144,7 +145,7 @@ def _fmriprep_runs(
             "timing": _timing_fields(dataset, participant, run),
             "label": run.label,
             "source": "fmriprep",
-            "scan": run.bold.relative_to(root).as_posix(),
+            "scan": run.bold.relative_to(settings.select.derivatives["fmriprep"]).as_posix(),
             "skipped": options.dummy_scans or 0,
             "scanner": bids_functional.read_scanner(dataset.root, participant, session, run.label),
         }

@@ -10,12 +10,11 @@ import numpy as np
 
 from bids_app import __version__, catalogue
 from bids_app.atlases import templates
-from bids_app.bids import annex, derivatives, exclusions, images, inputs, outputs
+from bids_app.bids import annex, derivatives, exclusions, images, inputs, outputs, unusable_images
 from bids_app.bids.metadata import read_metadata
 from bids_app.bids.names import BidsFile, session_name
-from bids_app.bids.other_pipelines import identify_pipeline
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
-from bids_app.planning import bold_runs, excluded_regions
+from bids_app.planning import bold_runs, derivative_folders, excluded_regions, run_differences
 from bids_app.planning.exclusions import read_exclusions
 from bids_app.planning.filters import name_unmatched_filters, read_filters
 from bids_app.planning.participant_records import BoldRun, ExcludedRegions, ParticipantJob, ParticipantPlan
@@ -42,7 +41,7 @@ def plan_participants(dataset: inputs.Dataset, settings: Settings) -> Participan
     """Find every file that the run needs. An error of one participant fails that participant; one of all is raised."""
     catalogue.check("maps", settings.participant.maps)
     templates.brain(settings.participant.output_space)
-    _check_derivatives(settings)
+    derivative_folders.check(settings)
     excluded_regions.check(settings)
     bold_runs.check(settings)
     labels = inputs.select(dataset, settings.select.participant_label)
@@ -55,7 +54,7 @@ def plan_participants(dataset: inputs.Dataset, settings: Settings) -> Participan
     for participant in labels:
         sessions = _find_sessions(dataset, participant, settings)
         if not sessions and not exclusions.reason(excluded, participant, None):
-            if other := inputs.describe_other_images(dataset, participant):
+            if other := unusable_images.describe(dataset, participant):
                 failed[session_name(participant, None)] = MissingInputError(other)
                 continue
             log.info("sub-%s: no matching image, skipping", participant)
@@ -68,7 +67,7 @@ def plan_participants(dataset: inputs.Dataset, settings: Settings) -> Participan
             except (DataError, MissingInputError) as error:
                 failed[session_name(participant, session)] = error
     if not jobs:
-        _raise_nothing_selected(failed, " that --bids-filter-file selects" if read_filters(settings, "t1w") else "")
+        _raise_nothing_selected(failed)
     finished = [outputs.is_done(settings.output_dir, job.participant, job.session, job.key) for job in jobs]
     todo = [job for job, done in zip(jobs, finished, strict=True) if not done]
     before = [job for job, done in zip(jobs, finished, strict=True) if done]
@@ -76,33 +75,25 @@ def plan_participants(dataset: inputs.Dataset, settings: Settings) -> Participan
     return ParticipantPlan(todo, before, reasons, _find_head_template(todo), resolution(settings))
 
 
-def _check_derivatives(settings: Settings) -> None:
-    unknown = sorted(set(settings.select.derivatives) - {"fmriprep", "freesurfer"})
-    if unknown:
-        raise UsageError(f"--derivatives {unknown[0]}: only fmriprep=PATH and freesurfer=PATH are supported")
-    for name, path in settings.select.derivatives.items():
-        if not path.is_dir() and not excluded_regions.is_switched_off(name, path):
-            raise MissingInputError(f"--derivatives {name}: there is no folder {path}")
-    root = settings.select.derivatives.get("fmriprep")
-    if root is not None and (tool := identify_pipeline(root)):
-        raise UsageError(
-            f"--derivatives fmriprep: {root.name} holds outputs of {tool}, which are not read; specify the output "
-            "folder of fMRIPrep itself"
-        )
-
-
 def _find_sessions(
     dataset: inputs.Dataset, participant: str, settings: Settings
 ) -> dict[str | None, inputs.Scan | None]:
-    """A participant's sessions, each with its T1w; one with BOLD only uses that of the first session that has one."""
-    scans = {scan.session: scan for scan in _find_scans(dataset, participant, settings, settings.select.session_label)}
+    """A participant's sessions, each with its T1w; one with BOLD only uses that of the first session that has one.
+
+    A participant with T1w but no BOLD gets a session, so as to fail by name; one without either has none.
+    """
+    labels = settings.select.session_label
     if not bold_runs.bold_maps(settings):
-        return dict(scans)
+        return {scan.session: scan for scan in _find_scans(dataset, participant, settings, labels)}
+    scans = {scan.session: scan for scan in _find_scans(dataset, participant, settings, ())}
+    first = next(iter(scans.values()), None)
+    if wanted := {label.removeprefix("ses-") for label in labels}:
+        scans = {session: scan for session, scan in scans.items() if session in wanted}
     sessions: dict[str | None, inputs.Scan | None] = dict(scans) if registration_kinds(settings) else {}
     bold = bold_runs.find_sessions(dataset, participant, settings, read_filters(settings, "bold"))
-    first = next(iter(_find_scans(dataset, participant, settings, ())), None)
     sessions |= {session: scans.get(session, first) for session in bold}
-    return sessions or {None: first}  # a participant without BOLD fails, and is named
+    derived = "fmriprep" in settings.select.derivatives and participant != inputs.EMPTY_ROOM
+    return sessions or ({None: first} if first or derived else {})
 
 
 def _find_scans(
@@ -123,15 +114,15 @@ def _plan_session(
         root = dataset.root if bold_runs.is_raw(run) else settings.select.derivatives["fmriprep"]
         _check_readable([Path(file) for file in bold_runs.files(run)], root)
     runs = [bold_runs.add_header(run) for run in runs]
+    if runs:
+        run_differences.check_comparable(runs, session_name(participant, session))
     bold = [Path(file) for run in runs for file in bold_runs.files(run)]
     kinds = registration_kinds(settings) if scan is not None and scan.session == session else {}
     raw = any(map(bold_runs.is_raw, runs))
     registrations = sorted({*kinds.values(), *([bold_runs.registration(settings)] if raw else [])})
     if scan is None and raw:
-        raise MissingInputError(
-            f"{session_name(participant, session)} has raw BOLD but no T1w image, which it requires. "
-            f"{inputs.describe_other_images(dataset, participant)}".strip()
-        )
+        why = unusable_images.explain_missing_t1w(dataset, participant)
+        raise MissingInputError(f"{session_name(participant, session)} has raw BOLD but no T1w image: {why}")
     if scan is None or not registrations:
         return ParticipantJob(participant, session, None, None, "fmriprep", *_hashes(bold, runs, settings), runs=runs)
     source, borrowed, t1w = _find_anatomy(scan, settings)
@@ -285,12 +276,15 @@ def _has_skull(job: ParticipantJob) -> bool:
     )
 
 
-def _raise_nothing_selected(failed: dict[str, DataError | MissingInputError], selected: str) -> None:
+def _raise_nothing_selected(failed: dict[str, DataError | MissingInputError]) -> None:
     if not failed:
         raise NothingSelectedError(
-            f"no participant selected and not excluded has a T1w image in sub-*/[ses-*/]anat{selected}"
+            "no participant selected and not excluded has a T1w image in sub-*/[ses-*/]anat: check BIDS_DIR, and "
+            "--session-label and --bids-filter-file if used"
         )
-    lines = [f"  {name}: {error}" for name, error in list(failed.items())[:5]]
+    lines = [f"  {error}" if str(error).startswith(name) else f"  {name}: {error}" for name, error in failed.items()][
+        :5
+    ]
     more = f"\n  and {len(failed) - 5} more" if len(failed) > 5 else ""
     bad = all(isinstance(error, DataError) for error in failed.values())
     raise (DataError if bad else MissingInputError)("no participant can be processed:\n" + "\n".join(lines) + more)
