@@ -238,7 +238,9 @@ def test_data_sets_of_derivatives_and_whole_studies_are_refused_as_bids_dir_with
         f"sub-01/anat {ANATOMY}",
         {"dataset_description.json": {**about, "DatasetType": "derivative"}},
     )
-    with pytest.raises(NotBidsError, match="as --derivatives fmriprep=PATH; or add --skip-bids-validation"):
+    with pytest.raises(
+        NotBidsError, match="fMRIPrep's outputs as --derivatives fmriprep=PATH; or add --skip-bids-validation"
+    ):
         inputs.open_dataset(derived)
     assert inputs.open_dataset(derived, validate=False).participants == ("01",)
     contents = {"dataset_description.json": {**about, "DatasetType": "study"}}

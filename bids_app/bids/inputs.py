@@ -108,8 +108,7 @@ def _name(root: Path, *, required: bool) -> str:
     if required and description.get("DatasetType") == "derivative":
         raise NotBidsError(
             f"{root} is a data set of derivatives (DatasetType in dataset_description.json): specify the raw data set, "
-            "and outputs of fMRIPrep as --derivatives fmriprep=PATH; or add --skip-bids-validation if its images are "
-            "raw."
+            "and fMRIPrep's outputs as --derivatives fmriprep=PATH; or add --skip-bids-validation if it is raw."
         )
     return str(description.get("Name") or root.resolve().name)
 
