@@ -178,7 +178,7 @@ def test_unusable_runs_fail_by_participant_and_the_others_finish(ran, tmp_path, 
     table.write_text("\n".join(table.read_text().splitlines()[:-3]) + "\n")
     file("06", f"{bold}.json").write_text('{"RepetitionTime": 2000}')
     told = {
-        "01": "4D series",
+        "01": "3 axes instead of 4",
         "02": "mask.nii.gz is empty",
         "03": "grid",
         "04": "constant",

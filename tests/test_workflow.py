@@ -17,7 +17,7 @@ from nipype.pipeline.engine import Workflow
 from bids_app import settings
 from bids_app.errors import DataError
 from bids_app.graphs.function_node import make_node
-from bids_app.graphs.multiproc import OneProcessEach, death_message
+from bids_app.graphs.multiproc import death_message
 from bids_app.graphs.run import failure_reason, run_graph, set_crash_folder
 
 HERE = __name__  # imported by every worker, so nothing heavy is imported above
@@ -145,13 +145,6 @@ def test_an_interrupted_run_leaves_no_process_behind(tmp_path):
         assert whole.wait(timeout=90) == 130
     workers = [int((tmp_path / name).read_text().split()[0]) for name in "ab"]
     assert [worker for worker in workers if Path(f"/proc/{worker}").exists()] == []
-
-
-def test_started_participants_are_finished_before_others_are_started():
-    procs = [SimpleNamespace(fullname=f"whole.{name}.{step}") for step in ("native", "finish") for name in ("b", "a")]
-    sort = OneProcessEach._sort_jobs
-    names = [procs[job].fullname for job in sort(SimpleNamespace(procs=procs), range(4))]
-    assert names == ["whole.a.native", "whole.a.finish", "whole.b.native", "whole.b.finish"]
 
 
 @pytest.mark.parametrize(
