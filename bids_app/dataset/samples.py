@@ -16,6 +16,7 @@ from bids_app.errors import DataError, UsageError
 
 Files = Mapping[str, tuple[Path, ...]]
 FilesBySession = Mapping[tuple[str, str | None], Files]
+Values = Mapping[str, Mapping[tuple[str, str], Any]]
 SCANNER = ("Manufacturer", "ManufacturersModelName", "ManufacturerModelName", "MagneticFieldStrength")
 CLASS, PERSON = "class of the analysis", ""
 SIDECAR_SCANNER = "scanner_of_sidecar"  # `scanner` may be a column of participants.tsv
@@ -56,11 +57,13 @@ def collect_samples(
     """
     named = COVARIATES if covariates is None else covariates
     out = excluded or {}
-    known = _index_by_session(frame.assign(**{CLASS: classes}))
+    known = _index_values(frame.assign(**{CLASS: classes}))
+    by_participant: dict[str, dict[str | None, Files]] = {participant: {} for participant, _ in known[CLASS]}
+    for (participant, session), files in images.items():
+        by_participant.setdefault(participant, {})[session] = files
     rows: list[dict[str, Any]] = []
     differences: list[str] = []
-    for person in sorted({*known.index.unique(0), *(participant for participant, _ in images)}):
-        visits = {session: files for (participant, session), files in images.items() if participant == person}
+    for person, visits in sorted(by_participant.items()):
         left = {session: files for session, files in visits.items() if not exclusions.reason(out, person, session)}
         classed = {name: files for name, files in left.items() if not pd.isna(_value_of(known, person, name, CLASS))}
         classes_by_session = {name: _value_of(known, person, name, CLASS) for name in classed}
@@ -103,27 +106,24 @@ def limit_per_class(table: pd.DataFrame, *, most: int | None, seed: int) -> pd.D
     return table.assign(used=table["used"] & ~over, reason=table["reason"].mask(over, reason))
 
 
-def _index_by_session(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame indexed by participant and session."""
-    if frame.index.nlevels == 2:
-        return frame
-    return frame.set_axis(pd.MultiIndex.from_product([frame.index, [PERSON]], names=["participant_id", "session_id"]))
+def _index_values(frame: pd.DataFrame) -> Values:
+    """The values of a frame by column, participant and session; PERSON stands for all sessions of a participant."""
+    keys = frame.index.to_list() if frame.index.nlevels == 2 else [(participant, PERSON) for participant in frame.index]
+    return {str(column): dict(zip(keys, values, strict=True)) for column, values in frame.items()}
 
 
-def _value_of(known: pd.DataFrame, person: str, session: Any, column: str) -> Any:
+def _value_of(known: Values, person: str, session: Any, column: str) -> Any:
     """Return a session's value of a column, or the participant's where the session has no row."""
-    if column not in known:
-        return pd.NA
+    values = known.get(column, {})
     session_key = (person, PERSON if pd.isna(session) else session)
-    key = session_key if session_key in known.index else (person, PERSON)
-    return known.at[key, column] if key in known.index else pd.NA
+    return values.get(session_key if session_key in values else (person, PERSON), pd.NA)
 
 
 def _exclusion_reason(
-    person: str, known: pd.DataFrame, label: str, excluded: Exclusions, sessions: Sequence[str | None]
+    person: str, known: Values, label: str, excluded: Exclusions, sessions: Sequence[str | None]
 ) -> str:
     """Return why a participant is excluded whatever their images; empty if included."""
-    if (person, PERSON) not in known.index:
+    if (person, PERSON) not in known[CLASS]:
         return "not in participants.tsv"
     if (person, None) in excluded:
         return f"excluded: {excluded[person, None]}"
