@@ -1,7 +1,9 @@
 """Metadata of an image from its sidecars (BIDS 1.10, the inheritance principle)."""
 
 import re
+import time
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from bids_app.bids.inputs import list_names
@@ -40,6 +42,9 @@ BOLD_FIELDS = (
 )
 
 
+SETTLED = 2.0  # s after its last change, from when on the names in a folder are remembered
+
+
 def read_metadata(root: Path, image: Path, fields: Iterable[str] = SCANNER_FIELDS) -> dict[str, object]:
     """Return the given fields of the sidecars between a data set's top folder and an image.
 
@@ -56,10 +61,26 @@ def read_metadata(root: Path, image: Path, fields: Iterable[str] = SCANNER_FIELD
         folders.append(folders[-1] / part)
     metadata: dict[str, object] = {}
     for folder in folders:
-        names = _applicable_sidecars(list_names(folder), file)
+        names = _applicable_sidecars(_json_names(folder), file)
         for name in sorted(names, key=lambda name: (name.count("-"), name)):
             metadata |= read_object(folder / name, f"the sidecar {name} of {image.name}")
     return {field: metadata[field] for field in fields if field in metadata}
+
+
+def _json_names(folder: Path) -> Iterable[str]:
+    """The JSON files of a folder. That of the data set, with its participants, is not listed for each of them again."""
+    try:
+        changed = folder.stat().st_mtime_ns
+    except OSError:
+        return list_names(folder)
+    if time.time_ns() - changed < SETTLED * 1e9:  # it may change again within the resolution of its clock
+        return list_names(folder)
+    return _remembered_json_names(folder, changed)
+
+
+@lru_cache(maxsize=100)
+def _remembered_json_names(folder: Path, changed: int) -> tuple[str, ...]:  # noqa: ARG001 - a changed folder is new
+    return tuple(name for name in list_names(folder) if name.endswith(".json"))
 
 
 def _applicable_sidecars(names: Iterable[str], image: BidsFile) -> list[str]:
