@@ -38,13 +38,14 @@ def run_participant_graph(planned: ParticipantPlan, settings: Settings) -> dict[
     template = _template_node(planned, settings)
     shared = settings.work_dir / "log"
     set_crash_folder(template, shared)
-    logs = {}
+    logs, connections = {}, []
     for job in planned.jobs:
         workflow, needing = _participant_workflow(job, planned, settings)
-        whole.connect([(template, workflow, [("out", f"{name}.templates") for name in needing])])
+        connections.append((template, workflow, [("out", f"{name}.templates") for name in needing]))
         logs[job.name] = outputs.folder(settings.output_dir, job.participant, job.session, "log")
         logs[job.name].mkdir(parents=True, exist_ok=True)
         set_crash_folder(workflow, logs[job.name])
+    whole.connect(connections)  # at once: each call searches all participants
     preload = [*PRELOAD, *(WITH_ANATOMY if any(job.registrations for job in planned.jobs) else [])]
     run_graph(whole, settings, last=("finish",), total=len(planned.jobs), what="participants", preload=preload)
     failed = [
