@@ -133,7 +133,7 @@ def test_participants_without_image_or_label_are_listed_with_the_reason(phantom_
     pd.concat([table, extra]).to_csv(copy / "participants.tsv", sep="\t", index=False)
     (out / "group" / "left").mkdir(parents=True)
     (out / "group" / "left" / "of-an-earlier-run.tsv").write_text("stale")
-    assert main([str(copy), str(out), "group", "--analysis", "left", "--classifiers", "svm", *QUICK]) == 0
+    assert main([str(copy), str(out), "group", "--analysis", "left", *QUICK, "--classifiers", "svm"]) == 0
     assert not (out / "group" / "left" / "of-an-earlier-run.tsv").exists()
     samples = pd.read_csv(out / "group" / "left" / "samples.tsv", sep="\t", dtype=str).set_index("participant_id")
     assert samples.loc["sub-99", "reason"] == "no image for gm"
@@ -145,7 +145,7 @@ def test_participants_without_image_or_label_are_listed_with_the_reason(phantom_
 def test_only_heatmaps_of_the_last_run_are_kept_and_lost_ones_restored(phantom_maps):
     bids, out = phantom_maps
     for target in ("control", "patient"):
-        options = ["--analysis", "target", "--explain-target", target, "--classifiers", "svm", *QUICK]
+        options = ["--analysis", "target", "--explain-target", target, *QUICK, "--classifiers", "svm"]
         assert main([str(bids), str(out), "group", *options]) == 0
     made = sorted(out.glob("sub-*/anat/*_desc-targetSvmGm*_statmap.nii.gz"))
     assert len(made) == 8
@@ -165,7 +165,7 @@ def test_categorical_covariate_is_adjusted_for_and_participants_lacking_it_are_l
     table = pd.read_csv(copy / "participants.tsv", sep="\t", dtype=str)
     table.loc[1, "sex"] = "n/a"
     table.to_csv(copy / "participants.tsv", sep="\t", index=False)
-    options = ["--analysis", "sex", "--classifiers", "svm", "--covariates", "sex", *QUICK]
+    options = ["--analysis", "sex", "--covariates", "sex", *QUICK, "--classifiers", "svm"]
     assert main([str(copy), str(out), "group", *options]) == 0
     samples = pd.read_csv(out / "group" / "sex" / "samples.tsv", sep="\t", dtype=str).set_index("participant_id")
     left_out = samples[samples["used"] == "False"]["reason"].to_dict()
@@ -186,18 +186,7 @@ def test_unknown_covariate_is_refused_before_anything_is_computed(phantom_maps, 
 @pytest.mark.slow
 def test_same_seed_gives_the_same_predictions_whatever_the_number_of_processes(analysed):
     bids, out, _ = analysed
-    again = [
-        "--analysis",
-        "again",
-        *OPTIONS[:-1],
-        "1",
-        "--permutations",
-        "0",
-        "--explainers",
-        "pattern",
-        "-w",
-        str(out / ".work2"),
-    ]
+    again = ["--analysis", "again", *QUICK, "--nprocs", "1", "--explainers", "pattern", "-w", str(out / ".work2")]
     assert main([str(bids), str(out), "group", *again]) == 0
     first, second = ((out / "group" / name / "predictions.tsv").read_bytes() for name in ("trial1", "again"))
     assert first == second
