@@ -58,12 +58,9 @@ def collect_samples(
     named = COVARIATES if covariates is None else covariates
     out = excluded or {}
     known = _index_values(frame.assign(**{CLASS: classes}))
-    by_participant: dict[str, dict[str | None, Files]] = {participant: {} for participant, _ in known[CLASS]}
-    for (participant, session), files in images.items():
-        by_participant.setdefault(participant, {})[session] = files
     rows: list[dict[str, Any]] = []
     differences: list[str] = []
-    for person, visits in sorted(by_participant.items()):
+    for person, visits in sorted(_group_by_participant(known, images).items()):
         left = {session: files for session, files in visits.items() if not exclusions.reason(out, person, session)}
         classed = {name: files for name, files in left.items() if not pd.isna(_value_of(known, person, name, CLASS))}
         classes_by_session = {name: _value_of(known, person, name, CLASS) for name in classed}
@@ -110,6 +107,14 @@ def _index_values(frame: pd.DataFrame) -> Values:
     """The values of a frame by column, participant and session; PERSON stands for all sessions of a participant."""
     keys = frame.index.to_list() if frame.index.nlevels == 2 else [(participant, PERSON) for participant in frame.index]
     return {str(column): dict(zip(keys, values, strict=True)) for column, values in frame.items()}
+
+
+def _group_by_participant(known: Values, images: FilesBySession) -> dict[str, dict[str | None, Files]]:
+    """The images of each participant by session; none for those without any."""
+    by_participant: dict[str, dict[str | None, Files]] = {participant: {} for participant, _ in known[CLASS]}
+    for (participant, session), files in images.items():
+        by_participant.setdefault(participant, {})[session] = files
+    return by_participant
 
 
 def _value_of(known: Values, person: str, session: Any, column: str) -> Any:
