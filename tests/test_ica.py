@@ -113,6 +113,7 @@ def fold(gathered, work, rows=(0, 1, 2)):
         return folder, dict(stored)
 
 
+@pytest.mark.slow
 def test_components_depend_on_training_but_not_on_held_out_participants(gathered, tmp_path):
     _, before = fold(gathered, tmp_path / "one")
     np.save(gathered["files"][4][0], person(50))
@@ -152,6 +153,7 @@ def test_fold_arrays_are_smoothed_betas_averaged_over_runs(gathered, tmp_path):
             assert own["r"][0] > 0
 
 
+@pytest.mark.slow
 def test_all_unmatched_networks_are_named_with_the_fold_in_one_message(gathered, tmp_path):
     rng = np.random.default_rng(4)
     foreign = blobs().T.copy()

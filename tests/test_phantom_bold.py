@@ -145,6 +145,7 @@ def test_anatomy_equals_that_of_a_phantom_without_bold(plain, tmp_path):
     assert not list(without.glob("sub-*/func"))
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_files_with_derivatives_inside_the_dataset(folder, planted, tmp_path):
     again = write(tmp_path / "out", **SMALL, bold=0.5, derivatives=tmp_path / "out" / "derivatives" / "fmriprep")
     pairs = ((planted["amplitude"], again), (folder / "prep-amplitude", again / "derivatives" / "fmriprep"))

@@ -174,6 +174,7 @@ def test_invalid_power_options_are_refused(phantom_maps, capsys):
     assert "pellucid-power requires BIDS_DIR and OUT_DIR" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_power_analysis_needs_no_label(phantom_maps, tmp_path):
     bids, out = phantom_maps
     plan = tmp_path / "bids"
