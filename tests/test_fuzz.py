@@ -140,6 +140,7 @@ def damaged(study: Study, seed: int) -> Iterator[str]:
             if path.is_symlink() or not path.exists() or path.read_bytes() != content:
                 path.unlink(missing_ok=True)
                 path.write_bytes(content)
+            if path.stat().st_mtime_ns != stat.st_mtime_ns:  # also where the same bytes were written again
                 os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
@@ -180,7 +181,8 @@ def run_case(seed: int, study: Study) -> tuple[int, str, list[str]]:
     text = message + "".join(file.read_text() for file in set(study.out.glob("logs/*")) - logs)
     wrong += ["a traceback"] if "Traceback" in text else []
     wrong += [f"left: {left}" for left in [leftovers(study)] if left]
-    wrong += ["a finished file changed"] if finished(study) != before else []
+    changed = {file for file, _ in before.items() ^ finished(study).items()}
+    wrong += [f"finished files changed: {sorted(changed)}"] if changed else []
     wrong += ["no message or several"] if code > 1 and screen.getvalue().count("pellucid: ") != 1 else []
     wrong += ["file not named"] if code and not re.search(target_of(seed).named, message) else []
     for file in study.out.rglob("*crash-*"):
