@@ -167,6 +167,13 @@ def judge(*, effect=3.0, chance=None, rivals=None, unknown=(), classes=CLASSES, 
     return told, table
 
 
+@pytest.mark.parametrize(
+    ("p", "text"), [(1 / 1001, "p = 0.001"), (0.32, "p = 0.32"), (1, "p = 1"), (4e-4, "p < 0.001")]
+)
+def test_p_values_have_three_decimals(p, text):
+    assert verdict.format_p(p) == text
+
+
 class TestVerdict:
     def test_model_above_chance_and_every_baseline_is_a_claim_with_numbers(self):
         judgement, table = judge()

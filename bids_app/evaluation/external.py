@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bids_app.evaluation.permutation import ALPHA, balanced_accuracy
-from bids_app.evaluation.verdict import cell_words, class_words, format_interval
+from bids_app.evaluation.verdict import cell_words, class_words, format_interval, format_p
 
 PERMUTATIONS = 1000
 
@@ -28,7 +28,7 @@ def describe_performance(row: "pd.Series[float]", classes: Sequence[str], *, che
     """Describe one cell's performance from its row of the score table; `checked`: no participant was in training."""
     whose = "who are not on its training list" if checked else "who may have been in its training sample"
     numbers = f"balanced accuracy {format_interval(row, 'balanced_accuracy')}, chance {1 / len(classes):.2f}, "
-    numbers += f"p = {row['p_holm']:.3g}; AUROC {format_interval(row, 'auroc')}"
+    numbers += f"{format_p(row['p_holm'])}; AUROC {format_interval(row, 'auroc')}"
     if row["p_holm"] > ALPHA or row["balanced_accuracy"] <= 1 / len(classes):
         outcome = f"did not distinguish {class_words(classes)} above chance"
     else:

@@ -83,7 +83,7 @@ def _describe_scores(
     ]
     if not math.isnan(chance["p_corrected"]):
         several = " corrected over all models" if chance["p_corrected"] != chance["p"] else ""
-        phrases.insert(1, f"p = {chance['p_corrected']:.3g}{several}, {int(chance['permutations'])} permutations")
+        phrases.insert(1, f"{format_p(chance['p_corrected'])}{several}, {int(chance['permutations'])} permutations")
     if len(rows) > 1:
         every = rows["balanced_accuracy"]
         phrases.append(f"first of {len(rows)} repeats, which range from {every.min():.2f} to {every.max():.2f}")
@@ -120,6 +120,11 @@ def cell_words(cell: str) -> str:
     """Return a cell's name in words: svm/gm is svm on gm."""
     classifier, _, maps = cell.partition("/")
     return f"{classifier} on {maps}" if maps else classifier
+
+
+def format_p(p: float) -> str:
+    """A p value to three decimals: "p = 0.001" (of 0.000999), "p < 0.001"."""
+    return f"p = {round(p, 3):g}" if round(p, 3) > 0 else "p < 0.001"
 
 
 def format_interval(row: "pd.Series[float]", name: str) -> str:
