@@ -81,7 +81,7 @@ def _run_stage(stage: Any, run: settings.Settings) -> int:
     from bids_app.bids import run_locks, write_errors
 
     try:
-        with run_log.record_run(run), run_locks.released_after():
+        with run_log.record_run(run), run_locks.released_after(run.output_dir, run.work_dir):
             return int(stage.run(run))
     except OSError as error:
         if blocked := write_errors.explain_error(error, run):

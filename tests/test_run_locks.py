@@ -87,6 +87,19 @@ def test_lock_of_a_process_of_this_machine_that_has_died_is_taken_over(chosen, o
     assert lock_files(chosen) == []
 
 
+def test_locks_left_by_killed_runs_are_removed_and_those_of_others_are_not(chosen, other_run):
+    folders = (chosen.output_dir, chosen.work_dir)
+    with run_locks.released_after(*folders):
+        pass
+    assert len(lock_files(chosen)) == 2
+    other_run.kill()
+    other_run.wait()
+    with run_locks.released_after(*folders):
+        run_locks.lock(chosen, "sub-01", "2c")  # not that of the killed run
+    assert lock_files(chosen) == []
+    assert list(chosen.output_dir.glob(".tmp/*")) == []
+
+
 def test_lock_of_a_dead_process_whose_number_is_used_again_is_taken_over(chosen):
     with run_locks.released_after():
         run_locks.lock(chosen, "sub-01", "0a1b")

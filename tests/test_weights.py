@@ -99,7 +99,7 @@ def test_weights_file_in_hub_format_is_accepted_and_initialises_the_model(invent
 
     words = [*invented, "--classifiers", "biomedclip", "--folds", "2", "--weights", str(folder), "--mem-mb", "1000"]
     assert main(words) == 65  # found, and looked no further than at the memory
-    assert "biomedclip/gm needs about" in capsys.readouterr().err
+    assert "biomedclip/gm requires about" in capsys.readouterr().err
 
     common, splits, _ = study(people=6)
     given = common | {"cell": "biomedclip/gm", "classifier": "biomedclip", "split": splits[0]}

@@ -19,7 +19,7 @@ from typing import Any
 
 from bids_app.bids import outputs
 from bids_app.bids.processes import host_id, is_alive, start_ticks
-from bids_app.errors import BusyError
+from bids_app.errors import BusyError, CannotWriteError
 from bids_app.settings import Settings
 
 TOUCH_SECONDS = 30.0
@@ -41,8 +41,11 @@ def lock(settings: Settings, name: str, inputs: str) -> None:
 
 
 @contextmanager
-def released_after() -> Iterator[None]:
-    """Release at the end all locks that were acquired, and until then show other hosts that they are in use."""
+def released_after(*folders: Path) -> Iterator[None]:
+    """Release at the end all locks that were acquired, and until then show other hosts that they are in use.
+
+    Locks in `folders` that killed runs left behind are removed as well: nobody acquires that of what they had finished.
+    """
     ended = threading.Event()
     threading.Thread(target=_touch_until, args=(ended,), daemon=True).start()
     try:
@@ -54,6 +57,21 @@ def released_after() -> Iterator[None]:
                 if (_read(file) or {}).get("id") == owner:
                     file.unlink()
             del _held[file]
+        for folder in folders:
+            with contextlib.suppress(OSError, CannotWriteError):
+                _remove_abandoned(folder)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    locks = {file: owner for file in (folder / ".tmp").glob("lock_*.json") if (owner := _read(file))}
+    if not locks:
+        return
+    with outputs.staging(folder) as stage:
+        own = stage / "own.json"
+        own.write_text("{}")
+        for file, owner in locks.items():
+            if _is_stale(file, owner, own):
+                _remove_stale(file, owner, own)
 
 
 def _touch_until(ended: threading.Event) -> None:
