@@ -95,6 +95,7 @@ def half_tested(phantom_maps):
     return bids, out, out / "group" / "balanced"
 
 
+@pytest.mark.slow
 def test_only_held_out_participants_are_scored_and_reports_state_how_many(half_tested):
     _, out, folder = half_tested
     folds_table = pd.read_csv(folder / "folds.tsv", sep="\t")
@@ -117,6 +118,7 @@ def test_only_held_out_participants_are_scored_and_reports_state_how_many(half_t
     assert len(list(out.glob("sub-*/anat/*_stat-weights_desc-balancedSvmGm*_statmap.json"))) == 4
 
 
+@pytest.mark.slow
 def test_region_maxima_are_scaled_per_fold_then_averaged_over_participants_and_folds(half_tested):
     _, out, folder = half_tested
     (work,) = (out / ".work").glob("analysis-balanced-*")
@@ -138,6 +140,7 @@ def test_region_maxima_are_scaled_per_fold_then_averaged_over_participants_and_f
         assert (order == rows["rank_by_person_maximum"]).mean() > 0.95  # the table is rounded to six digits
 
 
+@pytest.mark.slow
 def test_permuted_labels_keep_class_counts_within_each_fold_and_the_training_only_set(half_tested):
     _, out, folder = half_tested
     (work,) = (out / ".work").glob("analysis-balanced-*")

@@ -199,7 +199,9 @@ def test_unusable_runs_fail_by_participant_and_the_others_finish(ran, tmp_path, 
         (["--band", "0.01", "0.3"], "the Nyquist frequency"),
         (["--band", "0.0001", "0.0002"], "none lies in"),
         (["--dummy-scans", "120"], "removes 120"),
-        (["--maps", "networks", "--network-templates", "{}"], "the most similar are"),
+        pytest.param(
+            ["--maps", "networks", "--network-templates", "{}"], "the most similar are", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_settings_incompatible_with_a_run_are_reported(ran, tmp_path, caplog, words, message):

@@ -276,6 +276,7 @@ def fmriprep_like(out, work, folder, name):
     return folder
 
 
+@pytest.mark.slow
 def test_derivatives_give_the_same_maps_and_missing_participants_fail_by_name(bids, ran, work, tmp_path):
     derivative = fmriprep_like(*ran[:2], tmp_path / "fmriprep", "01")
     small = one_person(bids, tmp_path / "bids", names=("01", "02"))
