@@ -64,7 +64,11 @@ def _some_names(root: Path) -> Iterable[str]:
 
 
 def _names_below(folder: Path, depth: int) -> Iterator[str]:
-    for name in list_names(folder):
+    try:
+        names = list_names(folder)
+    except DataError:  # no permission, which fails the participant later
+        return
+    for name in names:
         yield name
         if depth and (folder / name).is_dir():
             yield from _names_below(folder / name, depth - 1)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from bids_app.preprocess.normalise import Warps
 
 
+STRIPPED = "from the skull-stripped input image"
+
+
 def prepare_native(*, t1w: str, brain_mask: str | None, template: list[str] | None, seed: int, sloppy: bool) -> Anatomy:
     """Check, reorient, extract the brain, correct the bias -> `native`: files `t1w`, `mask`, and image facts."""
     import ants
@@ -34,6 +37,9 @@ def prepare_native(*, t1w: str, brain_mask: str | None, template: list[str] | No
     image = conform.load(Path(t1w))
     image.to_filename("conformed.nii.gz")
     mask, method = _find_brain(image, brain_mask, template, seed=seed, sloppy=sloppy)
+    if method == STRIPPED:
+        values = skull.remove_offset(np.asarray(image.dataobj))
+        conform.to_nifti(values, image.affine).to_filename("conformed.nii.gz")
     conform.to_nifti(mask.astype(np.float32), image.affine).to_filename("mask.nii.gz")
     corrected = tissues.correct_bias(_read_ants("conformed.nii.gz"), _read_ants("mask.nii.gz"), sloppy=sloppy)
     ants.image_write(corrected, "t1w.nii.gz")
@@ -194,7 +200,7 @@ def _find_brain(
         return inside, "from --brain-mask"
     stripped_mask = skull.find_stripped_brain(values, voxel_ml=float(np.prod(image.header.get_zooms())) / 1000)
     if stripped_mask is not None:
-        return stripped_mask, "from the skull-stripped input image"
+        return stripped_mask, STRIPPED
     if template is None:
         raise DataError("the image shows a whole head, and no template with a head was prepared for it")
     template_head, template_mask = (_read_ants(path) for path in template)

@@ -10,20 +10,18 @@ from bids_app.bids import images
 from bids_app.errors import DataError
 
 MIN_VOXELS = 16
-BACKGROUND_SHARE = 0.3  # of the voxels
 
 
 def load(path: Path) -> nib.Nifti1Image:
     """Read and check a structural image of any orientation and voxel size.
 
-    Returns float32, RAS+ axis order, qform equal to sform. Where the lowest value fills the background, it is 0.
+    Returns float32, RAS+ axis order, qform equal to sform.
     Raises DataError with the reason for a truncated file, a series, NaN, a constant image, a
     header without orientation or with shears.
     """
     image = open_t1w(path)
     values = images.read_voxels(image, path.name).reshape(image.shape[:3])
     _check_values(path.name, values)
-    values = _shift_background_to_zero(values)
     ordered = nib.as_closest_canonical(nib.Nifti1Image(values, image.affine))
     return to_nifti(np.asarray(ordered.dataobj, dtype=np.float32), ordered.affine)
 
@@ -60,10 +58,3 @@ def _check_values(name: str, values: np.ndarray) -> None:
         )
     if values.min() == values.max():
         raise DataError(f"{name} is {values.min():g} everywhere and contains no brain")
-
-
-def _shift_background_to_zero(values: np.ndarray) -> np.ndarray:
-    """Remove an offset, of which a masked image states the value outside: a bias field multiplies the signal alone."""
-    background = values.flat[0]
-    is_offset = background != 0 and background == values.min() and (values == background).mean() >= BACKGROUND_SHARE
-    return values - background if is_offset else values

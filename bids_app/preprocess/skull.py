@@ -4,10 +4,10 @@ import numpy as np
 from scipy import ndimage
 
 from bids_app.errors import DataError
-from bids_app.preprocess.conform import BACKGROUND_SHARE
 
 BRAIN_ML = (650.0, 2300.0)
 MASK_ML = (150.0, 3500.0)  # of a human brain at any age, or of one and all round it
+BACKGROUND_SHARE = 0.3
 BORDER_SHARE = 0.02
 
 
@@ -40,3 +40,12 @@ def find_stripped_brain(values: np.ndarray, *, voxel_ml: float) -> np.ndarray | 
     faces = np.concatenate([mask.take(end, axis).ravel() for axis in range(3) for end in (0, -1)])
     whole = BRAIN_ML[0] <= volume <= BRAIN_ML[1] and faces.mean() < BORDER_SHARE
     return mask if whole else None
+
+
+def remove_offset(values: np.ndarray) -> np.ndarray:
+    """The values (X, Y, Z) of a skull-stripped image with 0 outside: a bias field multiplies the signal, no offset.
+
+    Unchanged where the value outside is not the lowest. Not for whole heads, whose corners may be padding.
+    """
+    background = values.flat[0]
+    return values - background if background == values.min() else values
