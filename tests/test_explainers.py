@@ -179,14 +179,22 @@ def test_explaining_leaves_weights_gradients_mode_and_hooks_unchanged(name, kind
 def test_random_weights_change_the_map(name, kind):
     classifier, train, x = classifier_of(kind)
     before = mapped(name, classifier, x, train)
-    torch.manual_seed(1)
+    correlations = []
+    # two maps of four cells may be alike by chance; one that ignores the weights is the same at every draw
+    while not correlations or (min(correlations) >= 0.9 and len(correlations) < 8):
+        draw_weights(classifier, kind, seed=1 + len(correlations))
+        after = mapped(name, classifier, x, train)
+        correlations.append(abs(np.corrcoef(before.ravel(), after.ravel())[0, 1]))
+    assert min(correlations) < 0.9
+
+
+def draw_weights(classifier, kind, seed):
+    torch.manual_seed(seed)
     with torch.no_grad():
         for parameter in classifier.parameters():
             drawn = torch.rand_like(parameter) if kind == "forest" else torch.randn_like(parameter)
             # through so many layers they would grow beyond all numbers
             parameter.copy_(drawn / (parameter[0].numel() ** 0.5 if "googlenet" in kind else 1))
-    after = mapped(name, classifier, x, train)
-    assert abs(np.corrcoef(before.ravel(), after.ravel())[0, 1]) < 0.9
 
 
 class Plain(nn.Module):
