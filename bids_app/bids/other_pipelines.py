@@ -2,7 +2,8 @@
 
 Sources: XCP-D states xcp_d first in GeneratedBy, before the fMRIPrep that it was given (xcp_d/utils/bids.py); C-PAC
 writes `space-template`; CAT12 writes `mri/mwp1*` (its manual, "BIDS style and CAT12 style"); HALFpipe writes the
-entity `feature` (its manual).
+entities `feature`, for maps, and `setting`, for series, and no description (halfpipe/model/tags/resultdict.py,
+halfpipe/result/bids/base.py).
 """
 
 import re
@@ -19,7 +20,6 @@ _DEEPEST, _PARTICIPANTS = 4, 3  # folders below the top; folders of participants
 _STATED = {
     "xcpd": "XCP-D",
     "cpac": "C-PAC",
-    "halfpipe": "HALFpipe",
     "cat12": "CAT12",
     "mriqc": "MRIQC",
     "qsiprep": "QSIPrep",
@@ -30,7 +30,7 @@ _STATED = {
 _FILES = {
     "XCP-D": re.compile(r".*_desc-denoised(?:Smoothed)?_bold\..*"),
     "C-PAC": re.compile(r".*_space-template_.*bold\.nii\.gz"),
-    "HALFpipe": re.compile(r"sub-.*_feature-[0-9A-Za-z]+_.*"),
+    "HALFpipe": re.compile(r"sub-.*_(?:feature|setting)-[0-9A-Za-z]+_.*"),
     "CAT12": re.compile(r"m?wp[12].+\.nii(?:\.gz)?"),
     "FreeSurfer": re.compile(r"orig\.mgz|wmparc\.mgz"),
 }
