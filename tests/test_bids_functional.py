@@ -158,6 +158,10 @@ def test_one_of_several_resolutions_is_used_and_the_choice_logged(derived, caplo
         (run,) = find_fmriprep_runs(derived, "01", None, space=SPACE)
     assert run.bold.name == f"sub-01_task-rest_{PARTS[0]}"
     assert "not using sub-01_task-rest_space-MNI152NLin2009cAsym_res-1_desc-preproc_bold.nii.gz" in caplog.text
+    write(derived / "sub-02/func", "sub-02_task-rest", [part.replace("_desc", "_res-02_desc") for part in PARTS])
+    write(derived / "sub-02/func", "sub-02_task-rest")
+    (run,) = find_fmriprep_runs(derived, "02", None, space=SPACE, resolution="2")
+    assert "_res-02_" in run.bold.name
     (run,) = find_fmriprep_runs(derived, "01", None, space=SPACE, resolution="2")
     assert "_res-2_" in run.bold.name
     assert "_res-2_" in run.mask.name
@@ -212,22 +216,30 @@ def test_lookup_of_one_participant_among_1000_takes_under_half_a_second(root, de
         (["task-rest_bold_confounds.tsv"], "is a name of fMRIPrep 1.0 or 1.1"),
         (
             ["task-rest_desc-hmc_boldref.nii.gz", "task-rest_desc-coreg_boldref.nii.gz"],
-            "it was run with --level minimal, which writes no BOLD series: run fMRIPrep again",
+            "it was run with --level minimal or resampling, which write no BOLD series in a template: run fMRIPrep",
+        ),
+        (
+            ["task-rest_desc-hmc_boldref.nii.gz", "task-rest_echo-1_desc-preproc_bold.nii.gz"],
+            "it was run with --level minimal or resampling",
         ),
     ],
 )
-def test_outputs_of_first_versions_and_of_the_minimal_level_are_named_as_such(derived, names, reason):
+def test_outputs_of_first_versions_and_of_lower_levels_are_named_as_such(derived, names, reason):
     touch(derived / "sub-02/func", *(f"sub-02_{name}" for name in names))
     with pytest.raises(MissingInputError, match="sub-02: fmriprep has no preprocessed BOLD in sub-02/func") as caught:
         find_fmriprep_runs(derived, "02", None, space=SPACE)
     assert reason in str(caught.value)
 
 
-def test_alignment_files_of_the_full_level_do_not_count_as_the_minimal_level(derived):
+def test_alignment_files_of_the_full_level_do_not_count_as_a_lower_one(derived):
     touch(derived / "sub-01/func", "sub-01_task-rest_desc-hmc_boldref.nii.gz")
     assert find_fmriprep_runs(derived, "01", None, space=SPACE)
     with pytest.raises(MissingInputError, match=rf"there is task-rest in {SPACE}"):
         find_fmriprep_runs(derived, "01", None, space="MNI152NLin6Asym")
+    surfaces = ("desc-hmc_boldref.nii.gz", TABLE, "hemi-L_space-fsnative_bold.func.gii")
+    touch(derived / "sub-02/func", *(f"sub-02_task-rest_{name}" for name in surfaces))
+    with pytest.raises(MissingInputError, match="there is no such image for any task or space"):
+        find_fmriprep_runs(derived, "02", None, space=SPACE)
 
 
 def test_runs_of_fmriprep_with_a_contrast_agent_are_used_only_if_there_are_no_others(derived, caplog):

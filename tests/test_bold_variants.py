@@ -131,6 +131,10 @@ def test_description_of_confounds_is_read_at_planning_where_the_strategy_needs_i
     settings = build("participant", tmp_path / "bids", tmp_path / "out", options=options)
     with pytest.raises(DataError, match=rf"{file.name} cannot be read"):
         bold_runs.find_runs(dataset, "01", None, settings, {})
+    file.unlink()
+    file.symlink_to("../../.git/annex/objects/0V/MM/MD5E-s41000--6dd.json/MD5E-s41000--6dd.json")
+    with pytest.raises(MissingInputError, match=rf"not fetched: run `datalad get sub-01/func/{file.name}`"):
+        bold_runs.find_runs(dataset, "01", None, settings, {})
 
 
 def test_missing_run_is_a_missing_input(run, tmp_path):

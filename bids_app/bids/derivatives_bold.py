@@ -164,7 +164,8 @@ def _suggest_space(images: Sequence[BidsFile]) -> str:
 
 def _choose_resolution(copies: list[BidsFile], resolution: str | None, participant: str) -> BidsFile:
     def rank(file: BidsFile) -> tuple[bool, bool, str]:
-        return file.entities.get("res") != resolution, "res" in file.entities, file.name
+        label = file.entities.get("res", "").lstrip("0")  # res-2 or res-02, as --output-spaces of fMRIPrep had it
+        return label != resolution, "res" in file.entities, file.name
 
     copies = sorted(copies, key=rank)
     if len(copies) > 1:

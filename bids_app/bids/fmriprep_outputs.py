@@ -8,7 +8,10 @@ _FIRST_NAMES = re.compile(
     r"|T1w(?:_space-[0-9A-Za-z]+)?_(?:preproc|brainmask|dtissue|class-[A-Z]+_probtissue|target-.*_warp))\..*"
 )
 _ALIGNMENT = re.compile(r"sub-.*_desc-(?:hmc|coreg)_boldref\.nii\.gz")
-_SERIES = re.compile(r"sub-.*_desc-(?:preproc|smoothAROMAnonaggr)_bold\..*")
+# Written at the full level only, other than the series of single echoes (fMRIPrep's documentation, "Processing level").
+_FULL = re.compile(
+    r"(?!.*_echo-)sub-.*_desc-(?:preproc|smoothAROMAnonaggr)_bold\..*|sub-.*_desc-confounds_timeseries\.tsv"
+)
 
 
 def explain_missing_files(names: Iterable[str]) -> str:
@@ -19,9 +22,9 @@ def explain_missing_files(names: Iterable[str]) -> str:
             f"{old} is a name of fMRIPrep 1.0 or 1.1, before BIDS Derivatives: run fMRIPrep 20.2 or later for this "
             "participant"
         )
-    if any(map(_ALIGNMENT.fullmatch, names)) and not any(map(_SERIES.fullmatch, names)):
+    if any(map(_ALIGNMENT.fullmatch, names)) and not any(map(_FULL.fullmatch, names)):
         return (
-            "it was run with --level minimal, which writes no BOLD series: run fMRIPrep again for this participant "
-            "with --level full"
+            "it was run with --level minimal or resampling, which write no BOLD series in a template: run fMRIPrep "
+            "again for this participant with --level full"
         )
     return ""

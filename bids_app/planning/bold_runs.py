@@ -6,7 +6,7 @@ from typing import Any
 
 from bids_app import catalogue
 from bids_app.atlases import atlas
-from bids_app.bids import derivatives_bold, images, inputs, outputs
+from bids_app.bids import annex, derivatives_bold, images, inputs, outputs
 from bids_app.bids import functional as bids_functional
 from bids_app.bids.json_files import read_object
 from bids_app.bids.metadata import TIMING_FIELDS, read_metadata
@@ -133,7 +133,10 @@ def _fmriprep_runs(
     )
     if options.denoise in strategies.NILEARN:
         for run in runs:
-            _check_confounds_description(run.confounds.with_suffix(".json"))
+            file = run.confounds.with_suffix(".json")
+            # only CompCor's components are selected by what it says of them
+            if options.denoise == "compcor" or file.is_file():
+                _check_confounds_description(file, settings.select.derivatives["fmriprep"])
     return [
         {
             "bold": str(run.bold),
@@ -161,10 +164,14 @@ def _timing_fields(dataset: inputs.Dataset, participant: str, run: derivatives_b
     return bids_functional.read_scanner(dataset.root, participant, run.session, run.label, TIMING_FIELDS)
 
 
-def _check_confounds_description(file: Path) -> None:
-    """Raise DataError for a JSON file of confounds, which nilearn reads in the worker, that is not a JSON object."""
-    if file.is_file():
-        read_object(file)
+def _check_confounds_description(file: Path, root: Path) -> None:
+    """Raise an error for a JSON file of confounds, which nilearn reads in the worker, that it could not read.
+
+    MissingInputError where it was not fetched, DataError where it is not a JSON object.
+    """
+    if reason := annex.why_unreadable(file, root):
+        raise MissingInputError(reason)
+    read_object(file)
 
 
 def _raw_scans(
