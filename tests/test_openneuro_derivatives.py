@@ -9,6 +9,10 @@ import os
 import pytest
 from layout_trees import ANATOMY, SPACE, Layout, build_tree, plan
 
+from bids_app.bids import inputs
+from bids_app.planning import participant
+from bids_app.settings import build
+
 ABOUT = {"Name": "fmriprep", "BIDSVersion": "1.4.0", "DatasetType": "derivative"}
 FULL = f"""sub-01/anat {ANATOMY} space-{SPACE}_res-2_desc-preproc_T1w space-{SPACE}_res-2_label-GM_probseg
 sub-01/func task-rest_space-{SPACE}_res-2_desc-preproc_bold task-rest_space-{SPACE}_res-2_desc-brain_mask
@@ -64,3 +68,12 @@ def test_outputs_of_the_minimal_level_give_the_anatomy_but_no_bold(tmp_path):
     used, (message,) = plan(tmp_path, layout, "reho")
     assert used == {}
     assert "fmriprep has no preprocessed BOLD in sub-01/ses-1/func: it was run with --level minimal" in message
+
+
+def test_raw_runs_replace_the_series_that_the_minimal_level_lacks_on_request(tmp_path):
+    write(tmp_path, MINIMAL, "23.2.0", fetched=True)
+    raw = build_tree(tmp_path / "bids", "sub-01/ses-1/func task-rest_bold")
+    options = {"maps": ["gm", "reho"], "derivatives": {"fmriprep": tmp_path / "fmriprep"}}
+    settings = build("participant", raw, tmp_path / "out", options={**options, "fallback_preprocessing": True})
+    (job,) = participant.plan_participants(inputs.open_dataset(raw), settings).jobs
+    assert (job.source, [run["source"] for run in job.runs]) == ("fmriprep", ["pellucid"])

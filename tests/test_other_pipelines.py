@@ -21,6 +21,7 @@ TREES = {
     "HALFpipe without maps": (None, ["ses-1/func/sub-01_ses-1_task-rest_setting-preproc_bold.nii.gz"]),
     "CAT12": (None, ["ses-1/anat/mri/mwp1sub-01_ses-1_T1w.nii", "ses-1/anat/report/cat_sub-01_ses-1_T1w.xml"]),
     "FreeSurfer": (None, ["mri/orig.mgz", "mri/wmparc.mgz", "surf/lh.pial"]),
+    "MRIQC": ([{"Name": "MRIQC", "Version": "22.0.6"}], ["anat/sub-01_T1w.json", "func/sub-01_task-rest_bold.json"]),
     "Pellucid": ([{"Name": "pellucid", "Version": "0.1.0"}], [f"anat/sub-01_{MNI}_label-GM_probseg.nii.gz"]),
 }
 OWN = [
