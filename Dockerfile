@@ -41,7 +41,7 @@ WORKDIR /opt/pellucid
 RUN /opt/uv/bin/uv pip install --quiet --no-deps /src \
  && find "$VIRTUAL_ENV"/lib/python3*/site-packages/bids_app -name '*.py' -exec touch -d @1600000000 {} + \
  && "$VIRTUAL_ENV/bin/python" -m compileall -q "$VIRTUAL_ENV"/lib/python3*/site-packages/bids_app \
- && NUMBA_CACHE_DIR="$VIRTUAL_ENV/numba" "$VIRTUAL_ENV/bin/python" -m bids_app.maps._jit \
+ && NUMBA_CACHE_DIR="$VIRTUAL_ENV/numba" "$VIRTUAL_ENV/bin/python" -m bids_app.jit \
  && "$VIRTUAL_ENV/bin/python" -c "from bids_app import __version__; print(__version__)" > /version \
  && mkdir /app \
  && cp -a --parents bin/pellucid* lib/python3*/site-packages/bids_app lib/python3*/site-packages/pellucid-* numba /app && chmod -R a+rX /app

@@ -65,7 +65,7 @@ def invented_gm():
         prefix = f"{person}_ses-{session}" if session else person
         stem = folder / f"{prefix}_space-MNI152NLin2009cAsym_res-4_label-GM_desc-modulated_probseg"
         image.to_filename(f"{stem}.nii.gz")
-        parameters = {"Map": "gm", "Registration": "syn", "Space": "MNI152NLin2009cAsym", "ResolutionMm": 4.0}
+        parameters = {"Map": "gm", "Registration": "nonlinear", "Space": "MNI152NLin2009cAsym", "ResolutionMm": 4.0}
         size = {"TotalIntracranialVolume": float(random.normal(1500, 100)), "PreprocessingSource": "invented"}
         about = {"MapParameters": {**parameters, "Sloppy": True}, **size}
         stem.with_name(stem.name + ".json").write_text(json.dumps(about))

@@ -155,7 +155,7 @@ INPUT = "gm"
 UNIT = "probability"
 ENTITIES = {"label": "GM", "desc": "left{edge_mm}"}
 SUFFIX = "probseg"
-REGISTRATION = "syn"
+REGISTRATION = "nonlinear"
 ANALYSIS_MASK = "gm"
 SCALING = "raw"
 SMOOTHING_MM = 0.0
@@ -198,8 +198,9 @@ row = "`toy` | Grey matter to the left of a plane (Nobody 1999). | T1w | `raw` |
 assert row in parts.format_table("maps")
 stem = map_stem("toy", ("01", None), space="MNI", resolution=2.0, parameters=values)
 assert "desc-left6_" in stem, stem
-common = {"output_space": "MNI152NLin2009cAsym", "resolution": 2.0, "bounding_box": (), "sloppy": False}
-job = SimpleNamespace(kinds={"toy": "syn"})
+common = {"output_space": "MNI152NLin2009cAsym", "resolution": 2.0, "bounding_box": ()}
+common |= {"anatomy": "fast", "sloppy": False}
+job = SimpleNamespace(kinds={"toy": "nonlinear"})
 sidecar = sidecar_parameters(SimpleNamespace(settings=common | {"parameters": {"toy": values}}, job=job), "toy")
 assert sidecar["EdgeMm"] == 6, sidecar
 grid = {"shape": [1, 1, 1], "affine": [[0.0] * 4] * 4}

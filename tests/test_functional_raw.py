@@ -120,7 +120,7 @@ def test_session_without_t1w_uses_that_of_another_session(copied, tmp_path):
     shutil.rmtree(copied / "sub-01" / "func")
     first, second = planned(copied, tmp_path / "out", maps=["alff", "gm"]).jobs
     assert (first.own_t1w, list(first.kinds)) == (True, ["gm"])
-    assert (second.own_t1w, second.kinds, second.registrations) == (False, {}, ["syn"])
+    assert (second.own_t1w, second.kinds, second.registrations) == (False, {}, ["nonlinear"])
     assert first.t1w == second.t1w
     assert second.runs[0]["session"] == "2"
     (alone,) = planned(copied, tmp_path / "out", session_label=["2"]).jobs

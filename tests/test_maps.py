@@ -76,7 +76,7 @@ def test_required_constants_are_declared(name):
     assert part.SCALING in ("raw", "mean", "zscore")
     assert part.UNIT
     assert isinstance(part.UNIT, str)
-    assert part.REGISTRATION in ("affine", "syn")
+    assert part.REGISTRATION in ("affine", "nonlinear")
     assert part.ANALYSIS_MASK in ("gm", "wm", "brain")
     assert isinstance(part.SMOOTHING_MM, float)
     assert part.SMOOTHING_MM >= 0

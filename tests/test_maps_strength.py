@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from bids_app import jit
 from bids_app.errors import DataError, UsageError
-from bids_app.maps import _jit, _strength, fcs, rfcs
+from bids_app.maps import _strength, fcs, rfcs
 from bids_app.maps._strength import MAX_R, STRENGTHS, TILE
 
 
@@ -12,8 +13,8 @@ from bids_app.maps._strength import MAX_R, STRENGTHS, TILE
 def way(request, monkeypatch):
     """Both implementations of the kernels."""
     if request.param == "numpy":
-        monkeypatch.setattr(_jit, "available", lambda: False)
-    elif not _jit.available():
+        monkeypatch.setattr(jit, "available", lambda: False)
+    elif not jit.available():
         pytest.skip("numba is not installed")
     return request.param
 

@@ -330,8 +330,13 @@ def test_modulated_total_equals_the_native_volume(tmp_path, grid):
 # tissues
 
 
+@pytest.fixture(scope="module", params=["fast", "ants"])
+def method(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def onion(tmp_path_factory):
+def onion(tmp_path_factory, method):
     """A ball of WM in a shell of GM in a shell of CSF with noise; priors are the truth, blurred."""
     folder = tmp_path_factory.mktemp("onion")
     affine = np.diag([2.0, 2.0, 2.0, 1.0])
@@ -349,7 +354,7 @@ def onion(tmp_path_factory):
         for name, values in images.items()
     }
     given = [read_in[name] for name in ("t1w", "mask", "GM", "WM")]
-    result = tissues.segment(*given, folder=str(folder), sloppy=True)
+    result = tissues.segment(*given, folder=str(folder), sloppy=True, method=method)
     return truth, read_in, {name: image.numpy() for name, image in result.items()}
 
 
@@ -384,42 +389,46 @@ def test_tissue_labels_agree_with_the_true_tissues(onion):
         assert dice(labels == number, truth[name]) > 0.95
 
 
-def test_segmenting_leaves_no_temporary_file(onion, tmp_path, monkeypatch):
+def test_segmenting_leaves_no_temporary_file(onion, method, tmp_path, monkeypatch):
     _, images, _ = onion
     common, own = tmp_path / "tmp", tmp_path / "work"
     common.mkdir()
     own.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(common))
-    tissues.segment(*(images[name] for name in ("t1w", "mask", "GM", "WM")), folder=str(own), sloppy=True)
+    tissues.segment(
+        *(images[name] for name in ("t1w", "mask", "GM", "WM")), folder=str(own), sloppy=True, method=method
+    )
     assert tempfile.tempdir == str(common)
     assert not [*common.iterdir(), *own.iterdir()]
 
 
-def test_segmentation_is_reproducible(onion, tmp_path):
+def test_segmentation_is_reproducible(onion, method, tmp_path):
     _, images, result = onion
     given = [images[name] for name in ("t1w", "mask", "GM", "WM")]
-    for name, image in tissues.segment(*given, folder=str(tmp_path), sloppy=True).items():
+    for name, image in tissues.segment(*given, folder=str(tmp_path), sloppy=True, method=method).items():
         np.testing.assert_array_equal(image.numpy(), result[name])
 
 
 @pytest.mark.parametrize(("factor", "tolerance"), [(16, 0), (1 / 64, 0), (1.7, 2e-3)])
 def test_a_constant_factor_of_the_intensities_changes_neither_bias_field_nor_tissues(
-    onion, tmp_path, factor, tolerance
+    onion, method, tmp_path, factor, tolerance
 ):
     _, images, _ = onion
     mask, gm, wm = (images[name] for name in ("mask", "GM", "WM"))
-    corrected = [tissues.correct_bias(images["t1w"] * by, mask, sloppy=True) for by in (1, factor)]
+    corrected = [tissues.correct_bias(images["t1w"] * by, mask, sloppy=True, method=method) for by in (1, factor)]
     np.testing.assert_allclose(corrected[1].numpy(), corrected[0].numpy() * factor, rtol=tolerance)
-    segmented = [tissues.segment(image, mask, gm, wm, folder=str(tmp_path), sloppy=True) for image in corrected]
+    segmented = [
+        tissues.segment(image, mask, gm, wm, folder=str(tmp_path), sloppy=True, method=method) for image in corrected
+    ]
     for name in tissues.LABELS:
         np.testing.assert_allclose(segmented[1][name].numpy(), segmented[0][name].numpy(), rtol=0, atol=tolerance)
 
 
-def test_bias_field_is_reduced(onion):
+def test_bias_field_is_reduced(onion, method):
     truth, images, _ = onion
     gradient = np.linspace(0.7, 1.3, 44, dtype=np.float32)[:, None, None]
     biased = images["t1w"].new_image_like(images["t1w"].numpy() * gradient)
-    corrected = tissues.correct_bias(biased, images["mask"], sloppy=True).numpy()
+    corrected = tissues.correct_bias(biased, images["mask"], sloppy=True, method=method).numpy()
 
     def spread(values):
         return values[truth["WM"]].std() / values[truth["WM"]].mean()
@@ -461,11 +470,11 @@ def test_template_is_made_once(template):
     assert not any((cache / ".tmp").iterdir())
 
 
-def test_registered_brain_and_template_masks_overlap_in_both_directions(brain, template, tmp_path):
+def test_registered_brain_and_template_masks_overlap_in_both_directions(brain, method, template, tmp_path):
     moving = read(brain, tmp_path / "brain.nii.gz")
     target, grid = (ants.image_read(template[name]) for name in ("target", "mask"))
-    start = normalise.affine(target, moving, folder=str(tmp_path), name="t1w", seed=1)
-    warps = normalise.syn(target, moving, start, folder=str(tmp_path), name="t1w", seed=1, sloppy=True)
+    options = {"folder": str(tmp_path), "name": "t1w", "seed": 1, "sloppy": True, "method": method}
+    warps = normalise.register(target, moving, **options)["nonlinear"]
     inside = moving.new_image_like((moving.numpy() != 0).astype(np.float32))
     result = ants.apply_transforms(grid, inside, warps.forward).numpy() > 0.5
     assert dice(result, grid.numpy() > 0.5) > 0.95
@@ -474,11 +483,12 @@ def test_registered_brain_and_template_masks_overlap_in_both_directions(brain, t
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_the_same_seed_gives_the_same_transform(brain, template, tmp_path, seed):
+def test_the_same_seed_gives_the_same_transform(brain, method, template, tmp_path, seed):
     moving, target = read(brain, tmp_path / "brain.nii.gz"), ants.image_read(template["target"])
     result = []
     for name in ("one", "other"):
-        start = normalise.affine(target, moving, folder=str(tmp_path), name=name, seed=seed)
+        options = {"folder": str(tmp_path), "name": name, "seed": seed, "sloppy": True, "method": method}
+        start = normalise.register(target, moving, nonlinear=False, **options)["affine"]
         result.append(ants.read_transform(start.forward[0]).parameters)
     np.testing.assert_array_equal(*result)
 
@@ -486,7 +496,7 @@ def test_the_same_seed_gives_the_same_transform(brain, template, tmp_path, seed)
 # whole heads
 
 
-def head_mask(shared_data, tmp_path, name, *, sloppy):
+def head_mask(shared_data, tmp_path, name, *, sloppy, method):
     folder = shared_data / "atlases" / "templates"
     files = [
         ants.image_read(str(folder / f"tpl-MNI152NLin6Asym_res-02_{part}.nii.gz"))
@@ -494,7 +504,7 @@ def head_mask(shared_data, tmp_path, name, *, sloppy):
     ]
     image = conform.load(shared_data / "structural" / f"{name}.nii.gz")
     moving = read(image, tmp_path / "head.nii.gz")
-    return head.brain_mask(moving, *files, folder=str(tmp_path), seed=1, sloppy=sloppy).numpy() > 0
+    return head.brain_mask(moving, *files, folder=str(tmp_path), seed=1, sloppy=sloppy, method=method).numpy() > 0
 
 
 @pytest.mark.slow

@@ -104,7 +104,7 @@ def test_former_names_are_absent_from_help_and_docs_but_listed_in_the_changelog(
 
 def test_participant_hashes_use_the_original_setting_names():
     assert set(settings.to_first_names(Participant())) == {
-        "maps", "output_space", "resolution", "bounding_box", "registration", "intensity", "brain_mask",
+        "maps", "output_space", "resolution", "anatomy", "bounding_box", "registration", "intensity", "brain_mask",
         "without_regions", "fallback_preprocessing", "sloppy", "denoise", "band", "dummy_scans", "fd_threshold",
         "network_maps", "alff_definition", "strength", "reho_neighbours", "save_series",
     }  # fmt: skip

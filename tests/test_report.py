@@ -422,8 +422,9 @@ def test_index_lists_failures_first_and_qc_table_columns_stay_aligned(tmp_path):
 
 
 def test_citation_files_contain_the_same_references_in_every_format():
-    given = {"resolution": 2, "space": "MNI152NLin2009cAsym", "mask_method": "from --brain-mask", "sloppy": False}
-    text = describe_participant(maps=["gm"], registration="syn", source="pellucid", **given)
+    given = {"resolution": 2, "space": "MNI152NLin2009cAsym", "mask_method": "from --brain-mask"}
+    given |= {"sloppy": False, "anatomy": "ants"}
+    text = describe_participant(maps=["gm"], registration="nonlinear", source="pellucid", **given)
     made = citation_files([text], version="0.0")
     dois = [one.rpartition("https://doi.org/")[2] for one in cited_references(text)]
     assert len(dois) > 5
@@ -446,10 +447,14 @@ def test_bibtex_has_the_year_of_each_reference_and_its_doi_or_address():
 
 
 def test_methods_cite_only_the_steps_performed():
-    given = {"resolution": 2, "space": "MNI152NLin2009cAsym", "mask_method": "from --brain-mask", "sloppy": False}
-    syn = describe_participant(maps=["gm"], registration="syn", source="pellucid", **given)
+    given = {"resolution": 2, "space": "MNI152NLin2009cAsym", "mask_method": "from --brain-mask"}
+    given |= {"sloppy": False, "anatomy": "ants"}
+    syn = describe_participant(maps=["gm"], registration="nonlinear", source="pellucid", **given)
     affine = describe_participant(maps=["t1w"], registration="affine", source="pellucid", **given)
-    borrowed = describe_participant(maps=["gm"], registration="syn", source="fmriprep", **given)
+    borrowed = describe_participant(maps=["gm"], registration="nonlinear", source="fmriprep", **given)
+    fast = describe_participant(maps=["gm"], registration="nonlinear", source="pellucid", **given | {"anatomy": "fast"})
+    assert "Yushkevich 2016" in fast
+    assert "Tustison 2010" not in fast
     assert "Avants 2008" in syn
     assert "Avants 2008" not in affine
     assert "Tustison 2010" not in borrowed
@@ -460,7 +465,7 @@ def test_methods_cite_only_the_steps_performed():
         "Gorgolewski",
         "Gorgolewski",
     ]
-    for text in (syn, affine, borrowed):
+    for text in (syn, affine, borrowed, fast):
         named = set(re.findall(r"([A-Z]\w+(?:-\w+)?(?: & \w+)?) (?:et al\. )?((?:19|20)\d\d)", text))
         assert len(cited_references(text)) == len(named)
 

@@ -64,6 +64,7 @@ def _template_node(planned: ParticipantPlan, settings: Settings) -> Node:
         space=settings.participant.output_space,
         resolution=planned.resolution,
         box=list(settings.participant.bounding_box),
+        anatomy=settings.participant.anatomy,
         sloppy=settings.participant.sloppy,
         seed=settings.compute.random_seed,
     )
@@ -128,7 +129,7 @@ def _anatomy_nodes(
 
     Returns the last node, and the names of those that need the template.
     """
-    common: dict[str, Any] = {"sloppy": settings.participant.sloppy}
+    common: dict[str, Any] = {"sloppy": settings.participant.sloppy, "anatomy": settings.participant.anatomy}
     seeded = {**common, "seed": settings.compute.random_seed}
     threads = settings.compute.omp_nthreads
     warps = make_node(
@@ -137,7 +138,7 @@ def _anatomy_nodes(
         mem_gb=2.5,
         n_procs=threads,
         connected=("anat", "templates"),
-        nonlinear="syn" in job.registrations and not job.borrowed,
+        nonlinear="nonlinear" in job.registrations and not job.borrowed,
         **seeded,
     )
     if job.borrowed:
@@ -182,6 +183,7 @@ def _outputs_node(job: ParticipantJob, planned: ParticipantPlan, settings: Setti
         settings={
             "output_space": options.output_space,
             "parameters": {name: map_parameters(options, name) for name in job.kinds},
+            "anatomy": options.anatomy,
             "sloppy": options.sloppy,
             "bounding_box": options.bounding_box,
             "resolution": planned.resolution,

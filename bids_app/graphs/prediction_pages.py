@@ -128,7 +128,7 @@ def find_t1w_and_transforms(participant: str, session: str, space: str, settings
     visit = parse_session(session)
     folder = outputs.folder(settings.output_dir, participant, visit, "anat")
     t1w = folder / outputs.filename(participant, visit, "T1w", ".nii.gz", desc="preproc")
-    for kind in ("syn", "affine"):
+    for kind in ("nonlinear", "syn", "affine"):
         like = outputs.filename(participant, visit, "xfm", "", from_="T1w", to=space, mode="image", desc=kind)
         warps = sorted(folder.glob(like.replace(f"desc-{kind}", f"desc-{kind}[0-9]") + ".*"))
         if t1w.is_file() and warps:

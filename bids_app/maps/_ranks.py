@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from bids_app.maps import _jit
+from bids_app import jit
 
 Bits = NDArray[np.uint32]
 Ranks = NDArray[np.int16] | NDArray[np.int32]
@@ -11,7 +11,7 @@ MAX_RANK = np.iinfo(np.int16).max
 CHUNK = 1024  # series that are ranked together: their keys stay in the processor's cache
 
 
-@_jit.jitted("(u4[:, ::1], i8, u4[:, ::1])")
+@jit.jitted("(u4[:, ::1], i8, u4[:, ::1])")
 def _keys(bits: Bits, index_bits: int, keys: Bits) -> None:
     """Whole numbers in the order of the values, cut short, with the volume's number in the lowest bits."""
     sign, room = np.uint32(1 << 31), np.uint32(32 - index_bits)
@@ -32,7 +32,7 @@ def _keys(bits: Bits, index_bits: int, keys: Bits) -> None:
             keys[voxel, time] = np.uint32(np.uint32(short << np.uint32(index_bits)) | np.uint32(time))
 
 
-@_jit.jitted(*(f"(f4[:, ::1], u4[:, ::1], i8, {kind}[:, ::1], i8[::1])" for kind in ("i2", "i4")))
+@jit.jitted(*(f"(f4[:, ::1], u4[:, ::1], i8, {kind}[:, ::1], i8[::1])" for kind in ("i2", "i4")))
 def _places(series: NDArray[np.float32], keys: Bits, index_bits: int, ranks: Ranks, squares: NDArray[np.int64]) -> None:
     """Ranks from sorted keys. Keys that are alike may be cut short: their values are put in order, then tied."""
     volumes = series.shape[1]
@@ -92,7 +92,7 @@ def ranked(series: NDArray[np.float32], *, judges: int) -> tuple[Ranks, NDArray[
     voxels, volumes = series.shape
     kind = np.int16 if judges * (volumes - 1) <= MAX_RANK else np.int32
     ranks, squares = np.empty((voxels, volumes), kind), np.empty(voxels, np.int64)
-    rank = _ranked_by_loops if _jit.available() else _ranked_by_numpy
+    rank = _ranked_by_loops if jit.available() else _ranked_by_numpy
     for start in range(0, voxels, CHUNK):
         part = slice(start, start + CHUNK)
         rank(series[part], ranks[part], squares[part])

@@ -7,8 +7,8 @@ The mean correlation needs no matrix: with z the series at mean 0 and length 1, 
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app import jit
 from bids_app.errors import UsageError
-from bids_app.maps import _jit
 from bids_app.maps._series import check_series
 
 Array = NDArray[np.float32]
@@ -42,20 +42,20 @@ def connectivity_strength(series: Array, *, kind: str) -> Array:
     series = np.ascontiguousarray(series, np.float32)
     shifts, scales = np.empty(len(series), np.float32), np.empty(len(series), np.float32)
     total = np.zeros(series.shape[1])
-    (_standards if _jit.available() else _standards_by_numpy)(series, shifts, scales, total)
+    (_standards if jit.available() else _standards_by_numpy)(series, shifts, scales, total)
     others = np.count_nonzero(scales) - 1
     if others < 1:
         return np.zeros(len(series), np.float32)
     if kind == "mean-r":
         totals = np.empty(len(series), np.float32)
-        along = _along if _jit.available() else _along_by_numpy
+        along = _along if jit.available() else _along_by_numpy
         along(series, scales, (total - total.mean()).astype(np.float32), totals)
         return np.where(scales > 0, (totals - 1) / np.float32(others), 0).astype(np.float32)
     totals = _tiled(_standardised(series, shifts, scales), kind)
     return totals if kind in DEGREES else totals / np.float32(others)
 
 
-@_jit.jitted("(f4[:, ::1], f4[::1], f4[::1], f8[::1])", fastmath=True)
+@jit.jitted("(f4[:, ::1], f4[::1], f4[::1], f8[::1])", fastmath=True)
 def _standards(series: Array, shifts: Array, scales: Array, total: NDArray[np.float64]) -> None:
     """Each series' mean after subtraction of its first volume, 1 / its norm, and the sum of the standardised series."""
     volumes = series.shape[1]
@@ -88,7 +88,7 @@ def _standards_by_numpy(series: Array, shifts: Array, scales: Array, total: NDAr
         total += scales[part] @ away
 
 
-@_jit.jitted("(f4[:, ::1], f4[::1], f4[::1], f4[::1])", fastmath=True)
+@jit.jitted("(f4[:, ::1], f4[::1], f4[::1], f4[::1])", fastmath=True)
 def _along(series: Array, scales: Array, total: Array, totals: Array) -> None:
     for row in range(len(series)):
         first, product = series[row, 0], np.float32(0)
@@ -131,7 +131,7 @@ def _tiled(z: Array, kind: str) -> Array:
 
 def _tallied(tile: Array, kind: str) -> tuple[Array, Array]:
     """Sums over the rows and over the columns of a tile of correlations, which is overwritten."""
-    if kind in DEGREES and _jit.available():
+    if kind in DEGREES and jit.available():
         down, across = np.zeros(tile.shape[1], np.float32), np.empty(tile.shape[0], np.float32)
         (_weights if kind == "weighted-degree" else _counts)(tile, np.float32(THRESHOLD), down, across)
         return down, across
@@ -147,7 +147,7 @@ def _tallied(tile: Array, kind: str) -> tuple[Array, Array]:
     return tile.sum(axis=0), tile.sum(axis=1)
 
 
-@_jit.jitted("(f4[:, ::1], f4, f4[::1], f4[::1])", fastmath=True)
+@jit.jitted("(f4[:, ::1], f4, f4[::1], f4[::1])", fastmath=True)
 def _weights(tile: Array, threshold: np.float32, down: Array, across: Array) -> None:
     for row in range(tile.shape[0]):
         total = np.float32(0)
@@ -158,7 +158,7 @@ def _weights(tile: Array, threshold: np.float32, down: Array, across: Array) -> 
         across[row] = total
 
 
-@_jit.jitted("(f4[:, ::1], f4, f4[::1], f4[::1])", fastmath=True)
+@jit.jitted("(f4[:, ::1], f4, f4[::1], f4[::1])", fastmath=True)
 def _counts(tile: Array, threshold: np.float32, down: Array, across: Array) -> None:
     for row in range(tile.shape[0]):
         total = np.float32(0)

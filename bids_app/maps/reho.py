@@ -7,15 +7,16 @@ ranks at a volume, N volumes and t the lengths of runs of ties (Zang et al. 2004
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app import jit
 from bids_app.errors import UsageError
-from bids_app.maps import _jit, _ranks
+from bids_app.maps import _ranks
 from bids_app.maps._series import check_series
 
 INPUT = "filtered"
 UNIT = "Kendall's W (0 to 1)"
 ENTITIES = {"stat": "reho"}
 SUFFIX = "boldmap"
-REGISTRATION = "syn"
+REGISTRATION = "nonlinear"
 ANALYSIS_MASK = "gm"
 SCALING = "mean"
 SMOOTHING_MM = 6.0
@@ -45,7 +46,7 @@ def compute(series: NDArray[np.float32], *, mask: NDArray[np.bool_], neighbours:
     near = _near(mask, neighbours)
     ranks, squares = _ranks.ranked(np.ascontiguousarray(series, np.float32), judges=neighbours)
     concordance = np.zeros(len(series), np.float32)
-    agree = _agreement if _jit.available() else _agreement_by_numpy
+    agree = _agreement if jit.available() else _agreement_by_numpy
     agree(ranks, squares, near, concordance)
     return concordance
 
@@ -74,7 +75,7 @@ def _near(mask: NDArray[np.bool_], neighbours: int) -> NDArray[np.int32]:
     return near
 
 
-@_jit.jitted(*(f"({kind}[:, ::1], i8[::1], i4[:, ::1], f4[::1])" for kind in ("i2", "i4")))
+@jit.jitted(*(f"({kind}[:, ::1], i8[::1], i4[:, ::1], f4[::1])" for kind in ("i2", "i4")))
 def _agreement(
     ranks: _ranks.Ranks, squares: NDArray[np.int64], near: NDArray[np.int32], concordance: NDArray[np.float32]
 ) -> None:

@@ -5,6 +5,7 @@ ANTs is imported by the functions that use it, since the process that builds the
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,24 +26,48 @@ if TYPE_CHECKING:
     from bids_app.preprocess.normalise import Warps
 
 
+WORKING_MM = 1.0
+SLOPPY_MM = 2.0
+MARGIN_MM = 10.0  # kept round the brain
 STRIPPED = "from the skull-stripped input image"
 
 
-def prepare_native(*, t1w: str, brain_mask: str | None, template: list[str] | None, seed: int, sloppy: bool) -> Anatomy:
-    """Check, reorient, extract the brain, correct the bias -> `native`: files `t1w`, `mask`, and image facts."""
-    import ants
+def prepare_native(
+    *, t1w: str, brain_mask: str | None, template: list[str] | None, seed: int, sloppy: bool, anatomy: str
+) -> Anatomy:
+    """Check, reorient, extract the brain, correct the bias -> `native`: files `t1w`, `mask`, and image facts.
+
+    Unless by ANTs, this is at voxels of about 1 mm where the image has finer ones (of 2 mm if `sloppy`), and of the
+    image there is what lies within 10 mm of the box round the brain.
+    """
 
     from bids_app.preprocess import tissues
 
     image = conform.load(Path(t1w))
-    image.to_filename("conformed.nii.gz")
-    mask, method = _find_brain(image, brain_mask, template, seed=seed, sloppy=sloppy)
+    mask = None if brain_mask is None else _read_mask(image, Path(brain_mask))
+    if anatomy == "fast":
+        working_mm = SLOPPY_MM if sloppy else WORKING_MM
+        if mask is not None:
+            mask = conform.average_blocks(mask, image.affine, working_mm)[0] > 0.5
+        image = conform.coarsen(image, working_mm)
+    conform.save(image, "conformed.nii.gz")
+    method = "from --brain-mask"
+    if mask is None:
+        mask, method = _find_brain(image, template, seed=seed, sloppy=sloppy, anatomy=anatomy)
     if method == STRIPPED:
         values = skull.remove_offset(np.asarray(image.dataobj))
-        conform.to_nifti(values, image.affine).to_filename("conformed.nii.gz")
-    conform.to_nifti(mask.astype(np.float32), image.affine).to_filename("mask.nii.gz")
-    corrected = tissues.correct_bias(_read_ants("conformed.nii.gz"), _read_ants("mask.nii.gz"), sloppy=sloppy)
-    ants.image_write(corrected, "t1w.nii.gz")
+        conform.save(conform.to_nifti(values, image.affine), "conformed.nii.gz")
+    inside = conform.to_nifti(mask.astype(np.float32), image.affine)
+    if anatomy == "fast":
+        voxel_mm = image.header.get_zooms()[:3]
+        box = conform.find_box(mask, [math.ceil(MARGIN_MM / mm) for mm in voxel_mm])
+        inside = conform.crop(inside, box)
+        conform.save(conform.crop(read_image("conformed.nii.gz"), box), "conformed.nii.gz")
+    conform.save(inside, "mask.nii.gz")
+    corrected = tissues.correct_bias(
+        _read_ants("conformed.nii.gz"), _read_ants("mask.nii.gz"), sloppy=sloppy, method=anatomy
+    )
+    _write_ants(corrected, "t1w")
     return {
         "native": {
             "t1w": _output_path("t1w"),
@@ -54,11 +79,10 @@ def prepare_native(*, t1w: str, brain_mask: str | None, template: list[str] | No
 
 def borrow_derivative(*, t1w: str, mask: str, gm: str, wm: str, csf: str, transform: str) -> Anatomy:
     """The `native`, `tissues` and nonlinear `warps` of a derivative, in the format of Pellucid's own three steps."""
-    import ants
 
     images = {name: _read_ants(path).numpy() for name, path in (("GM", gm), ("WM", wm), ("CSF", csf))}
     inside = _read_ants(mask)
-    ants.image_write(inside > 0.5, "mask.nii.gz")
+    _write_ants(inside > 0.5, "mask")
     return {
         "native": {
             "t1w": t1w,
@@ -72,40 +96,48 @@ def borrow_derivative(*, t1w: str, mask: str, gm: str, wm: str, csf: str, transf
             "dseg": _write_dseg(images, inside),
             "volumes": _tissue_volumes(images, inside),
         },
-        "warps": {"syn": {"forward": [transform]}},
+        "warps": {"nonlinear": {"forward": [transform]}},
     }
 
 
 def register_to_template(
-    *, anat: Anatomy, templates: TemplateFiles, nonlinear: bool, seed: int, sloppy: bool
+    *, anat: Anatomy, templates: TemplateFiles, nonlinear: bool, seed: int, sloppy: bool, anatomy: str
 ) -> Anatomy:
-    """Add `warps`, the transforms to the template by kind (`affine`, and `syn` if needed)."""
+    """Add `warps`, the transforms to the template by kind (`affine`, and `nonlinear` if needed)."""
     from bids_app.preprocess import normalise
 
     target, brain = _read_ants(templates["target"]), _mask_brain(anat)
-    start = normalise.affine(target, brain, folder=str(Path.cwd()), name="t1w", seed=seed)
-    warps = {"affine": _transforms(start)}
-    if nonlinear:
-        syn = normalise.syn(target, brain, start, folder=str(Path.cwd()), name="t1w", seed=seed, sloppy=sloppy)
-        warps["syn"] = _transforms(syn)
+    registered = normalise.register(
+        target,
+        brain,
+        folder=str(Path.cwd()),
+        name="t1w",
+        seed=seed,
+        sloppy=sloppy,
+        method=anatomy,
+        nonlinear=nonlinear,
+    )
+    warps = {kind: _transforms(transforms) for kind, transforms in registered.items()}
     return {**anat, "warps": {**warps, **anat.get("warps", {})}}
 
 
-def segment_tissues(*, anat: Anatomy, templates: TemplateFiles, sloppy: bool) -> Anatomy:
+def segment_tissues(*, anat: Anatomy, templates: TemplateFiles, sloppy: bool, anatomy: str) -> Anatomy:
     """Add `tissues` in native space, with the priors transformed there by the best available transform."""
     import ants
 
-    from bids_app.preprocess import tissues
+    from bids_app.preprocess import normalise, tissues
 
     t1w, mask = _read_ants(anat["native"]["t1w"]), _read_ants(anat["native"]["mask"])
-    best = anat["warps"].get("syn", anat["warps"]["affine"])
+    best = anat["warps"].get("nonlinear", anat["warps"]["affine"])
+    box, inside = ants.crop_image(t1w, mask), ants.crop_image(mask, mask)
     priors = [
-        ants.apply_transforms(t1w, _read_ants(file), best["inverse"], whichtoinvert=best["invert"])
+        normalise.pull_back(_read_ants(file), box, best["inverse"], best["invert"], method=anatomy)
         for file in (templates["target_gm"], templates["target_wm"])
     ]
-    probabilities = tissues.segment(t1w, mask, *priors, folder=str(Path.cwd()), sloppy=sloppy)
+    cropped = tissues.segment(box, inside, *priors, folder=str(Path.cwd()), sloppy=sloppy, method=anatomy)
+    probabilities = {name: ants.decrop_image(image, t1w * 0) for name, image in cropped.items()}
     for name, image in probabilities.items():
-        ants.image_write(image, f"{name.lower()}.nii.gz")
+        _write_ants(image, name.lower())
     arrays = {name: image.numpy() for name, image in probabilities.items()}
     return {
         **anat,
@@ -132,8 +164,8 @@ def warp_to_template(*, kind: str, anat: Anatomy, templates: TemplateFiles) -> W
     native = {"gm": tissues["gm"], "wm": tissues["wm"], "csf": tissues["csf"], "mask": anat["native"]["mask"]}
     for name, image in {"t1w": brain, **{name: _read_ants(path) for name, path in native.items()}}.items():
         warped = ants.apply_transforms(grid, image, forward)
-        ants.image_write((warped > 0.5) if name == "mask" else warped, f"{name}.nii.gz")
-    ants.image_write(grid.new_image_like(normalise.jacobian(field, grid)), "jacobian.nii.gz")
+        _write_ants((warped > 0.5) if name == "mask" else warped, name)
+    _write_ants(grid.new_image_like(normalise.jacobian(field, grid)), "jacobian")
     field.unlink()
     return {
         "t1w": _output_path("t1w"),
@@ -162,7 +194,7 @@ def make_map(
     affine = images[part.INPUT].affine
     supplied = {**parameters, **arrays, "affine": affine}
     values = part.compute(arrays[part.INPUT], **{name: supplied[name] for name in names})
-    conform.to_nifti(values, affine).to_filename(f"{map_name}.nii.gz")
+    conform.save(conform.to_nifti(values, affine), f"{map_name}.nii.gz")
     return _output_path(map_name)
 
 
@@ -183,21 +215,24 @@ def _transforms(warps: Warps) -> Transforms:
     return {"forward": warps.forward, "inverse": warps.inverse, "invert": warps.invert}
 
 
+def _read_mask(image: nib.Nifti1Image, file: Path) -> np.ndarray:
+    """A mask that the user has supplied for the image (X, Y, Z)."""
+    title = f"--brain-mask {file.name}"
+    supplied: nib.Nifti1Image = nib.as_closest_canonical(images.open_image(file, title))
+    if supplied.shape != image.shape or not np.allclose(supplied.affine, image.affine, atol=1e-2):
+        raise DataError(f"{title} is not on the grid of its T1w")
+    inside = images.read_voxels(supplied, title) > 0
+    skull.check_volume(title, inside, voxel_ml=float(np.prod(image.header.get_zooms())) / 1000)
+    return inside
+
+
 def _find_brain(
-    image: nib.Nifti1Image, mask_file: str | None, template: list[str] | None, *, seed: int, sloppy: bool
+    image: nib.Nifti1Image, template: list[str] | None, *, seed: int, sloppy: bool, anatomy: str
 ) -> tuple[np.ndarray, str]:
     """The brain mask (X, Y, Z), and a description of its source."""
     from bids_app.preprocess import head
 
     values = np.asarray(image.dataobj)
-    if mask_file is not None:
-        title = f"--brain-mask {Path(mask_file).name}"
-        given_mask: nib.Nifti1Image = nib.as_closest_canonical(images.open_image(Path(mask_file), title))
-        if given_mask.shape != image.shape or not np.allclose(given_mask.affine, image.affine, atol=1e-2):
-            raise DataError(f"{title} is not on the grid of its T1w")
-        inside = images.read_voxels(given_mask, title) > 0
-        skull.check_volume(title, inside, voxel_ml=float(np.prod(image.header.get_zooms())) / 1000)
-        return inside, "from --brain-mask"
     stripped_mask = skull.find_stripped_brain(values, voxel_ml=float(np.prod(image.header.get_zooms())) / 1000)
     if stripped_mask is not None:
         return stripped_mask, STRIPPED
@@ -205,7 +240,9 @@ def _find_brain(
         raise DataError("the image shows a whole head, and no template with a head was prepared for it")
     template_head, template_mask = (_read_ants(path) for path in template)
     head_image = _read_ants("conformed.nii.gz")
-    mask = head.brain_mask(head_image, template_head, template_mask, folder=str(Path.cwd()), seed=seed, sloppy=sloppy)
+    mask = head.brain_mask(
+        head_image, template_head, template_mask, folder=str(Path.cwd()), seed=seed, sloppy=sloppy, method=anatomy
+    )
     return mask.numpy() > 0, f"from registration to {Path(template[0]).name.split('_')[0].removeprefix('tpl-')}"
 
 
@@ -226,13 +263,11 @@ def _describe_image(t1w: Path, *, mask_method: str) -> dict[str, str]:
 
 def _write_dseg(images: dict[str, np.ndarray], mask: ants.ANTsImage) -> str:
     """Write the most probable tissue of each voxel; returns the file."""
-    import ants
 
     from bids_app.preprocess import tissues
 
     labelled = mask.new_image_like(tissues.labels(images, mask.numpy()).astype(np.float32))
-    ants.image_write(labelled, "dseg.nii.gz")
-    return _output_path("dseg")
+    return _write_ants(labelled, "dseg")
 
 
 def _tissue_volumes(images: dict[str, np.ndarray], grid: ants.ANTsImage) -> dict[str, float]:
@@ -245,6 +280,14 @@ def _read_ants(path: str) -> ants.ANTsImage:
     import ants
 
     return ants.image_read(str(path))
+
+
+def _write_ants(image: ants.ANTsImage, name: str) -> str:
+    """Write an ANTsImage; returns the file."""
+    from bids_app.preprocess.normalise import world_affine
+
+    conform.save(conform.to_nifti(image.numpy().astype(np.float32), world_affine(image)), f"{name}.nii.gz")
+    return _output_path(name)
 
 
 def _output_path(name: str) -> str:

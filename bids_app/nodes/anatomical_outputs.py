@@ -116,7 +116,7 @@ def sidecar_parameters(anatomy: ProcessedAnatomy, name: str) -> dict[str, Any]:
     }
     if settings["bounding_box"]:
         parameters["BoundingBoxMm"] = list(settings["bounding_box"])
-    parameters |= {"Sloppy": settings["sloppy"], "Version": __version__}
+    parameters |= {"Anatomy": settings["anatomy"], "Sloppy": settings["sloppy"], "Version": __version__}
     parameters |= {outputs.camel(keyword): value for keyword, value in settings["parameters"][name].items()}
     if name == excluded_regions.MAP:
         parameters |= excluded_regions.map_parameters(anatomy.job.excluded_regions)
@@ -247,6 +247,7 @@ def _page_content(anatomy: ProcessedAnatomy, totals: dict[str, dict[str, float]]
         space=settings["output_space"],
         mask_method=native["facts"]["Brain mask"],
         source=job.source,
+        anatomy=settings["anatomy"],
         sloppy=settings["sloppy"],
         without=excluded_regions.describe_in_methods(job.excluded_regions, anatomy.excluded_note),
     )

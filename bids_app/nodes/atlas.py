@@ -110,8 +110,9 @@ def _register_and_warp(
 
     moving = read(brain)
     target = ants.image_read(template["target"])
-    start = normalise.affine(target, moving, folder=str(folder), name="atlas", seed=seed)
-    warps = normalise.syn(target, moving, start, folder=str(folder), name="atlas", seed=seed, sloppy=sloppy)
+    warps = normalise.register(
+        target, moving, folder=str(folder), name="atlas", seed=seed, sloppy=sloppy, method="fast"
+    )["nonlinear"]
     image = read(nib.Nifti1Image(source.labels.astype(np.float32), source.affine))
     grid = ants.image_read(template["mask"])
     warped = ants.apply_transforms(grid, image, warps.forward, interpolator="nearestNeighbor")

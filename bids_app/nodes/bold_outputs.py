@@ -164,7 +164,8 @@ def _map_parameters(name: str, settings: BoldSettings, resolution: float) -> dic
 
 def _series_parameters(name: str, settings: BoldSettings, resolution: float) -> dict[str, Any]:
     """How series were processed, whatever is computed from them."""
-    grid = {"Space": settings["space"], "ResolutionMm": resolution, "Sloppy": settings["sloppy"]}
+    grid = {"Space": settings["space"], "ResolutionMm": resolution}
+    grid |= {"Anatomy": settings["anatomy"], "Sloppy": settings["sloppy"]}
     denoising = {"Denoise": settings["denoise"], "Band": settings["band"], "FdThreshold": settings["fd_threshold"]}
     return {"Map": name, **grid, **denoising, "Version": __version__}
 

@@ -20,16 +20,25 @@ TISSUES: tuple[Literal["gm", "wm"], ...] = ("gm", "wm")
 
 
 def prepare_template(
-    *, cache: str, space: str, resolution: float, sloppy: bool, seed: int, box: Sequence[float] = ()
+    *,
+    cache: str,
+    space: str,
+    resolution: float,
+    sloppy: bool,
+    seed: int,
+    box: Sequence[float] = (),
+    anatomy: str = "fast",
 ) -> TemplateFiles:
     """Files of the template: `target` (brain to register to) with `target_gm` and `target_wm` (priors), and on the
     output grid (`templates.grid`, box in mm) `brain`, `mask`, `gm`, `wm`."""
-    depends = (space, resolution, sloppy, seed, __version__, *box)
+    depends = (space, resolution, sloppy, seed, anatomy, __version__, *box)
     key = hashlib.sha256(repr(depends).encode()).hexdigest()[:12]
     folder = cached_folder(
         cache,
         f"template-{space}-{key}",
-        lambda fresh: _write_template(fresh, space=space, resolution=resolution, sloppy=sloppy, seed=seed, box=box),
+        lambda fresh: _write_template(
+            fresh, space=space, resolution=resolution, sloppy=sloppy, seed=seed, box=box, anatomy=anatomy
+        ),
     )
     return {
         "target": str(folder / "target.nii.gz"),
@@ -43,7 +52,7 @@ def prepare_template(
 
 
 def _write_template(
-    folder: Path, *, space: str, resolution: float, sloppy: bool, seed: int, box: Sequence[float]
+    folder: Path, *, space: str, resolution: float, sloppy: bool, seed: int, box: Sequence[float], anatomy: str
 ) -> None:
     fine = templates.brain(space)
     inside = nib.Nifti1Image((fine.get_fdata() > 0).astype(np.float32), fine.affine)
@@ -55,10 +64,10 @@ def _write_template(
         _save(folder, name, nib.Nifti1Image(brain, affine))
         if name == "brain":
             _save(folder, "mask", nib.Nifti1Image(mask.astype(np.float32), affine))
-    _warp_priors(folder, seed=seed, sloppy=sloppy)
+    _warp_priors(folder, seed=seed, sloppy=sloppy, anatomy=anatomy)
 
 
-def _warp_priors(folder: Path, *, seed: int, sloppy: bool) -> None:
+def _warp_priors(folder: Path, *, seed: int, sloppy: bool, anatomy: str) -> None:
     """nilearn's priors are of another template, so they are registered to this one (brain to brain)."""
     import ants  # loading takes longer than looking up existing templates
 
@@ -70,8 +79,9 @@ def _warp_priors(folder: Path, *, seed: int, sloppy: bool) -> None:
     target, brain, mask = (read(name) for name in ("target", "brain", "mask"))
     _save(folder, "moving", templates.brain(templates.PRIOR_SPACE))
     moving = read("moving")
-    start = normalise.affine(target, moving, folder=str(folder), name="prior", seed=seed)
-    warps = normalise.syn(target, moving, start, folder=str(folder), name="prior", seed=seed, sloppy=sloppy)
+    warps = normalise.register(
+        target, moving, folder=str(folder), name="prior", seed=seed, sloppy=sloppy, method=anatomy
+    )["nonlinear"]
     for tissue in TISSUES:
         _save(folder, "moving", templates.tissue_prior(tissue))
         prior = read("moving")

@@ -8,7 +8,7 @@ from bids_app.options.declaration import declare
 from bids_app.options.maps import add_map_options
 
 shared = partial(declare, topic="both levels")
-anatomy = partial(declare, topic="participant: anatomy")
+of_anatomy = partial(declare, topic="participant: anatomy")
 bold = partial(declare, topic="participant: BOLD")
 
 
@@ -26,8 +26,8 @@ class Participant:
         metavar="NAME",
         catalogue="maps",
     )
-    output_space: str = anatomy("MNI152NLin2009cAsym", "template of the maps ({default})", metavar="SPACE")
-    resolution: float | None = anatomy(
+    output_space: str = of_anatomy("MNI152NLin2009cAsym", "template of the maps ({default})", metavar="SPACE")
+    resolution: float | None = of_anatomy(
         None,
         "voxel size of the maps (2; 3 with `--sloppy`)",
         "Maps of BOLD default to 3 mm, or to the voxel size of fMRIPrep's series",
@@ -35,25 +35,35 @@ class Participant:
         minimum=0.5,
         maximum=10,
     )
-    bounding_box: tuple[float, ...] = anatomy(
+    bounding_box: tuple[float, ...] = of_anatomy(
         (),
         "centres of the outermost voxels of anatomical maps, in mm: X Y Z minimum, X Y Z maximum",
         "The template's own box unless given. `-90 -126 -72 90 90 108` with `--resolution 1.5` is the grid of CAT12",
         metavar="MM",
         count=6,
     )
-    registration: str | None = anatomy(
+    registration: str | None = of_anatomy(
         None,
-        "registration to the template; unless given, `syn` for tissue maps and `affine` for `t1w`",
-        metavar="affine|syn",
-        choices=("affine", "syn"),
+        "registration to the template; unless given, `nonlinear` for tissue maps and `affine` for `t1w`",
+        metavar="affine|nonlinear",
+        choices=("affine", "nonlinear"),
+        convert=lambda value: "nonlinear" if value == "syn" else value,
     )
-    brain_mask: str | None = anatomy(
+    anatomy: str = of_anatomy(
+        "fast",
+        "steps from a T1w image to tissues in template space: {choices}",
+        "`fast`: own registration, bias correction and segmentation, about twenty times faster "
+        "([what was compared](decisions/0018-fast-anatomy.md)); `ants`: N4, SyN and Atropos. Maps of both are not "
+        "interchangeable, and the group level does not mix them",
+        metavar="NAME",
+        choices=("fast", "ants"),
+    )
+    brain_mask: str | None = of_anatomy(
         None,
         "path of each participant's mask, with {participant} and {session} in it",
         metavar="PATTERN",
     )
-    exclude_regions: tuple[str, ...] = anatomy(
+    exclude_regions: tuple[str, ...] = of_anatomy(
         (),
         "regions in which `t1w` is set to 0, by FreeSurfer's names",
         "These voxels are also left out of its scaling. Regions come from `sub-XX[_ses-Y]/mri/wmparc.mgz` in the "
@@ -63,7 +73,7 @@ class Participant:
         metavar="NAME",
         former=("without_regions",),
     )
-    fallback_preprocessing: bool = anatomy(
+    fallback_preprocessing: bool = of_anatomy(
         False,
         "preprocess participants missing from the derivatives",
         "It applies to T1w and BOLD images; the atlas is used for participants missing from FreeSurfer's folder. The "

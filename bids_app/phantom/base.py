@@ -83,7 +83,7 @@ def write_images(
 def warp_region(region: Region, image: nibabel.Nifti1Image, brain: NDArray[np.bool_] | None, *, seed: int) -> Region:
     """The region (world of the template) in a participant's image; `brain` is None for a whole head.
 
-    The template's brain is registered to the participant's (affine, then SyN at 2 mm).
+    The template's brain is registered to the participant's (affine, then nonlinear at 2 mm).
     Raises MissingInputError for a whole head without a head template, DataError if the region is not found.
     """
     # antspyx writes transforms as files, which are not needed after this participant.
@@ -92,8 +92,9 @@ def warp_region(region: Region, image: nibabel.Nifti1Image, brain: NDArray[np.bo
         mask = _mask_head(whole, folder, seed) if brain is None else _coarsen(_to_ants(_mask_image(brain, image)))
         moving = whole * (mask > 0.5)
         fixed = _coarsen(_to_ants(templates.brain(SPACE)))
-        start = normalise.affine(fixed, moving, folder=folder, name="base", seed=seed)
-        warps = normalise.syn(fixed, moving, start, folder=folder, name="base", seed=seed, sloppy=False)
+        warps = normalise.register(fixed, moving, folder=folder, name="base", seed=seed, sloppy=False, method="fast")[
+            "nonlinear"
+        ]
         label = _to_ants(conform.to_nifti(region.voxels.astype(np.float32), region.affine))
         here = ants.apply_transforms(_to_ants(image), label, warps.inverse, whichtoinvert=warps.invert)
     voxels = here.numpy() > 0.5
@@ -143,7 +144,7 @@ def _mask_head(whole: ants.ANTsImage, folder: str, seed: int) -> ants.ANTsImage:
             + templates.HEAD_COMMAND
         )
     template, template_mask = (_to_ants(templates.read(path)) for path in pair)
-    return head.brain_mask(whole, template, template_mask, folder=folder, seed=seed, sloppy=True)
+    return head.brain_mask(whole, template, template_mask, folder=folder, seed=seed, sloppy=True, method="fast")
 
 
 def _to_ants(image: nibabel.Nifti1Image) -> ants.ANTsImage:

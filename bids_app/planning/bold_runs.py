@@ -239,7 +239,7 @@ def add_header(run: BoldRun) -> BoldRun:
 
 def registration(settings: Settings) -> str:
     """The registration of raw BOLD from the T1w to the template."""
-    return settings.participant.registration or "syn"
+    return settings.participant.registration or "nonlinear"
 
 
 def resolution(settings: Settings) -> float:
@@ -255,6 +255,7 @@ def output_settings(settings: Settings) -> BoldSettings:
         "parameters": {name: map_options(settings, name) for name in bold_maps(settings)},
         "atlases": atlases_by_label(settings),
         "space": settings.participant.output_space,
+        "anatomy": settings.participant.anatomy,
         "sloppy": settings.participant.sloppy,
         "registration": registration(settings),
         "resampled": settings.participant.resolution is not None,

@@ -116,6 +116,7 @@ class BoldSettings(DenoisingSettings):
     parameters: dict[str, dict[str, Any]]
     atlases: dict[str, str]
     space: str
+    anatomy: str
     sloppy: bool
     registration: str
     resampled: bool
@@ -128,6 +129,7 @@ class AnatomySettings(TypedDict):
 
     output_space: str
     parameters: dict[str, dict[str, Any]]
+    anatomy: str
     sloppy: bool
     bounding_box: tuple[float, ...]
     resolution: float
@@ -172,7 +174,7 @@ class Transforms(TypedDict):
 
 
 class Anatomy(TypedDict):
-    """The results for a T1w, extended by each step; `warps` by kind (affine, syn)."""
+    """The results for a T1w, extended by each step; `warps` by kind (affine, nonlinear)."""
 
     native: NativeAnatomy
     tissues: NotRequired[Tissues]

@@ -19,7 +19,8 @@ from bids_app.values import option
 
 # sidecar names of participant-level settings, in addition to the options that maps declare
 SETTINGS_BY_KEY = {
-    "Space": "output_space", "ResolutionMm": "resolution", "Sloppy": "sloppy", "Denoise": "denoise", "Band": "band",
+    "Space": "output_space", "ResolutionMm": "resolution", "Sloppy": "sloppy", "Anatomy": "anatomy",
+    "Denoise": "denoise", "Band": "band",
     "FdThreshold": "fd_threshold", "BoundingBoxMm": "bounding_box", "WithoutRegions": "exclude_regions",
 }  # fmt: skip
 

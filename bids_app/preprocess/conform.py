@@ -1,10 +1,12 @@
 """One raw T1w -> a 3D float32 image in RAS+ order with a plain header."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 
 from bids_app.bids import images
 from bids_app.errors import DataError
@@ -24,6 +26,33 @@ def load(path: Path) -> nib.Nifti1Image:
     _check_values(path.name, values)
     ordered = nib.as_closest_canonical(nib.Nifti1Image(values, image.affine))
     return to_nifti(np.asarray(ordered.dataobj, dtype=np.float32), ordered.affine)
+
+
+def average_blocks(values: np.ndarray, affine: np.ndarray, mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """Means (float32) of blocks of whole voxels, about `mm` wide, and their affine; 0 is added where no block fits."""
+    size = np.maximum(1, np.round(mm / np.linalg.norm(affine[:3, :3], axis=0)).astype(int))
+    padded = np.pad(values, [(0, int(-count % by)) for count, by in zip(values.shape, size, strict=True)])
+    blocks = [number for count, by in zip(padded.shape, size, strict=True) for number in (count // by, by)]
+    coarse = affine.copy()
+    coarse[:3, 3] += affine[:3, :3] @ ((size - 1) / 2)
+    coarse[:3, :3] = affine[:3, :3] * size
+    return padded.reshape(blocks).mean((1, 3, 5), dtype=np.float32), coarse
+
+
+def coarsen(image: nib.Nifti1Image, mm: float) -> nib.Nifti1Image:
+    """The image with voxels of about `mm`, by means of whole voxels; unchanged where they are that large.
+
+    Background (the value of the corner) stays out of the means, so that the edge of a skull-stripped brain is as bright
+    as the rest.
+    """
+    values = np.asarray(image.dataobj, np.float32)
+    background = values.flat[0]
+    share, affine = average_blocks(values != background, image.affine, mm)
+    if share.shape == values.shape:
+        return image
+    total, _ = average_blocks(np.where(values != background, values, 0), image.affine, mm)
+    means = np.divide(total, share, out=np.full_like(total, background), where=share > 0.5)
+    return to_nifti(means, affine)
 
 
 def open_t1w(path: Path) -> nib.Nifti1Image:
@@ -48,6 +77,28 @@ def to_nifti(values: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
     image.set_sform(image.get_qform(), code=1)
     image.header.set_xyzt_units("mm")
     return image
+
+
+def save(image: nib.Nifti1Image, path: Path | str) -> None:
+    """Write an image as .nii.gz, compressed lightly: for files that are read again soon."""
+    with igzip.open(path, "wb", compresslevel=1) as file:
+        file.write(image.to_bytes())
+
+
+def find_box(inside: np.ndarray, margins: Sequence[int]) -> tuple[slice, ...]:
+    """The smallest box (three slices) round all that is true, and `margins` voxels more within the grid."""
+    box = []
+    for axis, margin in enumerate(margins):
+        along = np.flatnonzero(inside.any(axis=tuple(other for other in range(3) if other != axis)))
+        box.append(slice(max(0, int(along[0]) - margin), min(int(along[-1]) + margin + 1, inside.shape[axis])))
+    return tuple(box)
+
+
+def crop(image: nib.Nifti1Image, box: tuple[slice, ...]) -> nib.Nifti1Image:
+    """The part of the image within a box (three slices)."""
+    affine = image.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [part.start for part in box]
+    return to_nifti(np.ascontiguousarray(np.asarray(image.dataobj)[box]), affine)
 
 
 def _check_values(name: str, values: np.ndarray) -> None:

@@ -57,7 +57,7 @@ def register(
     """
     rough = motion.to_ants(reference, affine)
     bright = motion.head(rough)
-    corrected = tissues.correct_bias(rough, rough.new_image_like(bright.astype(np.float32)), sloppy=True)
+    corrected = tissues.correct_bias(rough, rough.new_image_like(bright.astype(np.float32)), sloppy=True, method="ants")
     candidates = _candidates(corrected, bright, t1w * t1w_mask, folder=folder, seed=seed)
     best = max(candidates, key=lambda matrix: _information(corrected, bright, t1w * t1w_mask, matrix, folder))
     file = f"{folder}/bold-to-t1w.mat"

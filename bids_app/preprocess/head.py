@@ -17,17 +17,22 @@ def brain_mask(
     folder: str,
     seed: int,
     sloppy: bool,
+    method: str,
 ) -> ants.ANTsImage:
     """Brain mask of a whole head by nonlinear registration to a template that has a head and a mask.
 
-    All images in their own spaces; returns a float image of 0 and 1 on the grid of `head`.
+    All images in their own spaces; `method` as in `normalise.register`. Returns a float image of 0 and 1 on the grid
+    of `head`.
     """
-    rough = ants.n4_bias_field_correction(head, shrink_factor=4, convergence={"iters": [30, 30, 20], "tol": 1e-6})
+    rough = head  # local correlation needs no correction of the bias field
+    if method == "ants":
+        rough = ants.n4_bias_field_correction(head, shrink_factor=4, convergence={"iters": [30, 30, 20], "tol": 1e-6})
     bright = ants.iMath(rough, "TruncateIntensity", 0.01, 0.995)
     if sloppy:
         template = ants.resample_image(template, (SLOPPY_MM,) * 3, use_voxels=False, interp_type=0)
-    affine = normalise.affine(template, bright, folder=folder, name="head", seed=seed)
-    warps = normalise.syn(template, bright, affine, folder=folder, name="head", seed=seed, sloppy=sloppy)
+    warps = normalise.register(template, bright, folder=folder, name="head", seed=seed, sloppy=sloppy, method=method)[
+        "nonlinear"
+    ]
     mask = ants.apply_transforms(head, template_mask, warps.inverse, whichtoinvert=warps.invert, interpolator="linear")
     values = mask.numpy() > 0.5
     pieces, _ = ndimage.label(values)

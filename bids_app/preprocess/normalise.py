@@ -1,4 +1,4 @@
-"""Native space -> template space and back (ANTs through antspyx). Images are ANTsImages, transforms are files."""
+"""Native space -> template space and back. Images are ANTsImages, transforms are files in ITK's formats."""
 
 import os
 from collections.abc import Iterator
@@ -8,10 +8,20 @@ from pathlib import Path
 
 import ants
 import numpy as np
+from scipy import ndimage
+
+from bids_app.preprocess.affine import register_affine
+from bids_app.preprocess.conform import average_blocks, find_box, save, to_nifti
+from bids_app.preprocess.greedy import invert, register_greedy
 
 # Coarse images need a metric sensitive to edges: with few iterations mutual information enlarges the brain by a fifth.
 FINE = {"reg_iterations": (100, 70, 20)}
 SLOPPY = {"reg_iterations": (15, 8, 1), "syn_metric": "CC", "syn_sampling": 1}
+GREEDY_FINE = (100, 50, 20)
+GREEDY_SLOPPY = (60, 20)
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+PRIOR_MM = 2.0
+MARGIN = 8  # voxels round a brain, into which a warp may push it
 TRIM = (0.01, 0.99)
 EDGE = 2
 
@@ -46,6 +56,90 @@ def trim_intensities(image: ants.ANTsImage) -> ants.ANTsImage:
     return image.new_image_like(np.where(values > 0, values.clip(low, high), 0).astype(np.float32))
 
 
+def register(
+    fixed: ants.ANTsImage,
+    moving: ants.ANTsImage,
+    *,
+    folder: str,
+    name: str,
+    seed: int,
+    sloppy: bool,
+    method: str,
+    nonlinear: bool = True,
+) -> dict[str, Warps]:
+    """Transforms by kind: `affine` and, unless it is not wanted, `nonlinear`; their files are written into `folder`.
+
+    method: "fast" (`affine.register_affine`, `greedy.register_greedy`; no seed) or "ants" (affine, SyN).
+    """
+    if method == "fast":
+        return _register_fast(fixed, moving, folder=folder, name=name, sloppy=sloppy, nonlinear=nonlinear)
+    start = affine(fixed, moving, folder=folder, name=name, seed=seed)
+    if not nonlinear:
+        return {"affine": start}
+    return {"affine": start, "nonlinear": syn(fixed, moving, start, folder=folder, name=name, seed=seed, sloppy=sloppy)}
+
+
+def _register_fast(
+    fixed: ants.ANTsImage, moving: ants.ANTsImage, *, folder: str, name: str, sloppy: bool, nonlinear: bool
+) -> dict[str, Warps]:
+    target, target_affine = _crop(trim_intensities(fixed))
+    brain, brain_affine = _crop(trim_intensities(moving))
+    matrix = register_affine(target, brain, target_affine, brain_affine)
+    file = f"{folder}/{name}_affine.mat"
+    _write_matrix(matrix, file)
+    warps = {"affine": Warps([file], [file], [True])}
+    if nonlinear:
+        to_voxels = np.linalg.inv(brain_affine) @ matrix @ target_affine
+        moved = ndimage.affine_transform(brain, to_voxels[:3, :3], to_voxels[:3, 3], output_shape=target.shape, order=1)
+        field = register_greedy(target, moved, GREEDY_SLOPPY if sloppy else GREEDY_FINE)
+        files = [f"{folder}/{name}_{kind}.nii.gz" for kind in ("warp", "inversewarp")]
+        for displacement, path in zip((field, invert(field)), files, strict=True):
+            _write_field(displacement, target_affine, path)
+        warps["nonlinear"] = Warps([files[0], file], [file, files[1]], [True, False])
+    return warps
+
+
+def world_affine(image: ants.ANTsImage) -> np.ndarray:
+    """The affine (4, 4) from voxels to RAS+ mm of an image, whose own header is in LPS+."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = image.direction * np.asarray(image.spacing)
+    matrix[:3, 3] = image.origin
+    return LPS @ matrix
+
+
+def to_ants(values: np.ndarray, affine: np.ndarray) -> ants.ANTsImage:
+    """An ANTsImage of values (X, Y, Z) and their affine (4, 4) to RAS+ mm."""
+    lps = LPS @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    return ants.from_numpy(values, lps[:3, 3].tolist(), spacing.tolist(), lps[:3, :3] / spacing)
+
+
+def _crop(image: ants.ANTsImage) -> tuple[np.ndarray, np.ndarray]:
+    """The values (X, Y, Z) in the box of what is not 0, with a margin, and the affine of that box."""
+    values = image.numpy()
+    box = find_box(values > 0, [MARGIN] * 3)
+    matrix = world_affine(image)
+    matrix[:3, 3] += matrix[:3, :3] @ [part.start for part in box]
+    return np.ascontiguousarray(values[box], np.float32), matrix
+
+
+def _write_matrix(matrix: np.ndarray, path: str) -> None:
+    """Write a matrix (4, 4) between worlds in RAS+ as ITK's transform, in LPS+."""
+    lps = LPS @ matrix @ LPS
+    transform = ants.new_ants_transform(precision="float", dimension=3, transform_type="AffineTransform")
+    transform.set_parameters([*lps[:3, :3].ravel(), *lps[:3, 3]])
+    transform.set_fixed_parameters([0.0, 0.0, 0.0])
+    ants.write_transform(transform, path)
+
+
+def _write_field(field: np.ndarray, affine: np.ndarray, path: str) -> None:
+    """Write displacements (3, X, Y, Z) in voxels as ITK's field: mm, in LPS+."""
+    millimetres = np.moveaxis(field, 0, -1) @ (LPS[:3, :3] @ affine[:3, :3]).T
+    image = to_nifti(millimetres[:, :, :, None].astype(np.float32), affine)
+    image.header.set_intent("vector")
+    save(image, path)
+
+
 def affine(fixed: ants.ANTsImage, moving: ants.ANTsImage, *, folder: str, name: str, seed: int) -> Warps:
     """Affine registration (12 parameters) by global correlation, which kept brains nearer to the template's size."""
     with fix_seed(seed):
@@ -72,6 +166,24 @@ def syn(
     warp = next(path for path in registration["fwdtransforms"] if path.endswith("Warp.nii.gz"))
     back = next(path for path in registration["invtransforms"] if path.endswith("InverseWarp.nii.gz"))
     return Warps([warp, start.forward[0]], [start.forward[0], back], [True, False])
+
+
+def pull_back(
+    prior: ants.ANTsImage, native: ants.ANTsImage, inverse: list[str], invert: list[bool], *, method: str
+) -> ants.ANTsImage:
+    """A prior of the template on the grid of a native image, linearly interpolated.
+
+    With "fast", from a grid of about PRIOR_MM, which the priors themselves have.
+    """
+    if method == "ants":
+        return ants.apply_transforms(native, prior, inverse, whichtoinvert=invert)
+    shape = native.shape
+    blocks, coarse_affine = average_blocks(native.numpy(), world_affine(native), PRIOR_MM)
+    coarse = to_ants(blocks, coarse_affine)
+    values = ants.apply_transforms(coarse, prior, inverse, whichtoinvert=invert).numpy()
+    size = [round(mm / fine) for mm, fine in zip(coarse.spacing, native.spacing, strict=True)]
+    zoomed = ndimage.zoom(values, size, order=1, grid_mode=True, mode="nearest")
+    return native.new_image_like(zoomed[tuple(map(slice, shape))])
 
 
 def compose(warps: list[str], grid: ants.ANTsImage, moving: ants.ANTsImage, *, folder: str, name: str) -> Path:

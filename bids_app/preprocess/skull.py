@@ -4,6 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from bids_app.errors import DataError
+from bids_app.preprocess.conform import find_box
 
 BRAIN_ML = (650.0, 2300.0)
 MASK_ML = (150.0, 3500.0)  # of a human brain at any age, or of one and all round it
@@ -30,12 +31,12 @@ def find_stripped_brain(values: np.ndarray, *, voxel_ml: float) -> np.ndarray | 
     """
     background = values.flat[0]
     inside = values != background
-    if (~inside).mean() < BACKGROUND_SHARE:
+    if (~inside).mean() < BACKGROUND_SHARE or not inside.any():
         return None
-    pieces, count = ndimage.label(inside)
-    if count == 0:
-        return None
-    mask = ndimage.binary_fill_holes(pieces == np.bincount(pieces.ravel())[1:].argmax() + 1)
+    box = find_box(inside, (1, 1, 1))
+    pieces, _ = ndimage.label(inside[box])
+    mask = np.zeros(values.shape, bool)
+    mask[box] = ndimage.binary_fill_holes(pieces == np.bincount(pieces.ravel())[1:].argmax() + 1)
     volume = mask.sum() * voxel_ml
     faces = np.concatenate([mask.take(end, axis).ravel() for axis in range(3) for end in (0, -1)])
     whole = BRAIN_ML[0] <= volume <= BRAIN_ML[1] and faces.mean() < BORDER_SHARE

@@ -1,4 +1,4 @@
-"""Native T1w -> three tissue probabilities (Atropos with priors; Avants et al. 2011, Neuroinformatics 9:381)."""
+"""Native T1w -> three tissue probabilities, by a mixture or by Atropos (Avants et al. 2011, Neuroinformatics 9:381)."""
 
 import tempfile
 from collections.abc import Iterator
@@ -7,12 +7,25 @@ from contextlib import contextmanager
 import ants
 import numpy as np
 
+from bids_app.preprocess.bias import estimate_bias_field
+from bids_app.preprocess.conform import find_box
+from bids_app.preprocess.mixture import estimate_fractions
+
 PRIOR_WEIGHT = 0.25
 LABELS = {"GM": 1, "WM": 2, "CSF": 3}
 
 
-def correct_bias(t1w: ants.ANTsImage, mask: ants.ANTsImage, *, sloppy: bool) -> ants.ANTsImage:
-    """N4 (Tustison et al. 2010, IEEE TMI 29:1310) within the brain mask, in the units of `t1w`."""
+def correct_bias(t1w: ants.ANTsImage, mask: ants.ANTsImage, *, sloppy: bool, method: str) -> ants.ANTsImage:
+    """The image without the bias field of its brain mask, in the units of `t1w`.
+
+    method: "fast" (`bias.estimate_bias_field`) or "ants" (N4; Tustison et al. 2010, IEEE TMI 29:1310).
+    """
+    if method == "fast":
+        inside, values = mask.numpy() > 0, t1w.numpy()
+        box = find_box(inside, (0, 0, 0))
+        field = estimate_bias_field(np.ascontiguousarray(values[box]), inside[box], t1w.spacing)
+        margins = [(part.start, count - part.stop) for part, count in zip(box, values.shape, strict=True)]
+        return t1w.new_image_like(values / np.pad(field, margins, mode="edge"))
     scale = _mean_intensity(t1w, mask)
     shrink = 4 if max(t1w.spacing) < 1.5 else 2
     iterations = [20, 20, 10] if sloppy else [50, 50, 50, 50]
@@ -39,11 +52,17 @@ def segment(
     *,
     folder: str,
     sloppy: bool,
+    method: str,
 ) -> dict[str, ants.ANTsImage]:
     """Probabilities of GM, WM and CSF on the grid of `t1w`; they sum to 1 in the mask and are 0 outside.
 
-    The priors are probabilities on the same grid; that of CSF is the mask minus GM and WM.
+    The priors are probabilities on the same grid; that of CSF is the mask minus GM and WM. method: "fast"
+    (`mixture.estimate_fractions`) or "ants" (Atropos).
     """
+    if method == "fast":
+        arrays = (t1w.numpy(), mask.numpy() > 0, prior_gm.numpy(), prior_wm.numpy())
+        fractions = estimate_fractions(*arrays, t1w.spacing)
+        return {name: t1w.new_image_like(fractions[name]) for name in LABELS}
     box = ants.crop_image(t1w / _mean_intensity(t1w, mask), mask)
     # antspyx passes the priors as files, whose origin is float32, and ITK wants all origins equal.
     box.set_origin(tuple(float(np.float32(mm)) for mm in box.origin))

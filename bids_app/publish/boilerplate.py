@@ -25,6 +25,7 @@ def write_boilerplate(planned: ParticipantPlan, settings: Settings) -> None:
             space=settings.participant.output_space,
             mask_method="as stated on the page of each participant",
             source=source,
+            anatomy=settings.participant.anatomy,
             sloppy=settings.participant.sloppy,
             without=excluded,
         )

@@ -41,19 +41,22 @@ def describe_participant(
     space: str,
     mask_method: str,
     source: str,
+    anatomy: str,
     sloppy: bool,
     without: str = "",
 ) -> str:
     """How the maps of one participant were computed, as paragraphs.
 
-    `registration` is 'affine' or 'syn', for all maps or by map (and for BOLD, where it is there); `resolution` in mm;
-    `mask_method` states where the mask came from; `source` is 'pellucid' or 'fmriprep'; `without`: a sentence on what
-    was removed from maps. Raises UsageError for a map that does not exist.
+    `registration` is 'affine' or 'nonlinear', for all maps or by map (and for BOLD, where it is there); `resolution` is
+    in mm; `mask_method` states where the mask came from; `source` is 'pellucid' or 'fmriprep'; `anatomy` is the
+    option; `without`: a sentence on what was removed from maps. Raises UsageError for a map that does not exist.
     """
     kinds = registration if isinstance(registration, Mapping) else dict.fromkeys(maps, registration)
     from_fmriprep = source == "fmriprep"
     parts = [
-        _describe_fmriprep_anatomy(kinds, space) if from_fmriprep else _describe_anatomy(kinds, space, mask_method)
+        _describe_fmriprep_anatomy(kinds, space, anatomy)
+        if from_fmriprep
+        else (_describe_fast_anatomy if anatomy == "fast" else _describe_ants_anatomy)(kinds, space, mask_method)
     ]
     if maps:
         lines = [f"- {name} ({_registration_name(kinds[name])}): {describe_part('maps', name)}" for name in maps]
@@ -134,10 +137,10 @@ def describe_group(
     return "\n\n".join(parts)
 
 
-def _describe_anatomy(kinds: Mapping[str, str], space: str, mask_method: str) -> str:
+def _describe_ants_anatomy(kinds: Mapping[str, str], space: str, mask_method: str) -> str:
     nonlinear = (
         ", followed by symmetric diffeomorphic registration (SyN; Avants 2008) for the maps that require it"
-        if "syn" in kinds.values()
+        if "nonlinear" in kinds.values()
         else ""
     )
     return (
@@ -150,9 +153,29 @@ def _describe_anatomy(kinds: Mapping[str, str], space: str, mask_method: str) ->
     )
 
 
-def _describe_fmriprep_anatomy(kinds: Mapping[str, str], space: str) -> str:
+def _describe_fast_anatomy(kinds: Mapping[str, str], space: str, mask_method: str) -> str:
+    nonlinear = (
+        ", followed by greedy diffeomorphic registration (Yushkevich 2016) with local correlation (Avants 2008) for "
+        "the maps that require it"
+        if "nonlinear" in kinds.values()
+        else ""
+    )
+    return (
+        "The T1w image was corrected for intensity non-uniformity within the brain mask, by sharpening its histogram "
+        "(Sled 1998) with a field of cosines of at least 60 mm (Ashburner & Friston 2005). Brain mask: "
+        f"{mask_method}. The brain was registered to the {space} template (Fonov 2009) by an affine transform that "
+        f"maximises global correlation{nonlinear}. Fractions of grey matter, white matter and CSF were estimated in "
+        "native space by a mixture of Gaussians with partial-volume classes (Tohka 2004) and a Markov random field "
+        "(Zhang 2001), using nilearn's template priors (Abraham 2014) of grey and white matter transformed to native "
+        "space; the CSF prior is the brain mask minus both. Volumes are sums of these fractions; TIV is the sum of the "
+        "three tissues. Images were resampled with ANTs (Tustison 2021)."
+    )
+
+
+def _describe_fmriprep_anatomy(kinds: Mapping[str, str], space: str, anatomy: str) -> str:
+    means = "by maximising global correlation" if anatomy == "fast" else "with ANTs (Tustison 2021)"
     affine = (
-        " The affine transform, for the maps that require it, was computed with ANTs (Tustison 2021)."
+        f" The affine transform, for the maps that require it, was computed {means}."
         if "affine" in kinds.values()
         else ""
     )
@@ -245,7 +268,7 @@ def describe_preparation(
 
 
 def _registration_name(name: str) -> str:
-    return {"affine": "affine", "syn": "affine and SyN"}.get(name, name)
+    return {"affine": "affine", "nonlinear": "affine and nonlinear"}.get(name, name)
 
 
 def describe_part(room: str, name: str) -> str:

@@ -1,12 +1,12 @@
-"""Loops that numba compiles where it is installed; each map has a way in numpy, of equal results, without it."""
+"""Loops that numba compiles; each map has a way in numpy, of equal results, without it."""
 
 import functools
 import importlib.util
-import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, ParamSpec, TypeVar
 
+ROOMS = ("maps", "preprocess")  # of which the loops are compiled at installation
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -49,17 +49,20 @@ def jitted(*signatures: str, fastmath: bool = False) -> Callable[[Callable[P, R]
 
 
 def compile_all() -> None:
-    """Compile the maps' declared loops into numba's cache at installation, so that no computation waits for it."""
+    """Compile all declared loops into numba's cache at installation, so that no computation waits for it."""
     if not available():
         return
     from numba.core.sigutils import normalize_signature
 
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)], "bids_app.maps."):
-        for value in vars(importlib.import_module(module.name)).values():
+    root = Path(__file__).parent
+    for path in sorted(path for room in ROOMS for path in (root / room).glob("*.py")):
+        if "@jit.jitted(" not in path.read_text():
+            continue  # importing ANTs takes seconds
+        for value in vars(importlib.import_module(f"bids_app.{path.parent.name}.{path.stem}")).values():
             for signature in value.signatures if isinstance(value, Jitted) else ():
                 value.compiled.compile(normalize_signature(signature)[0])  # as a call would: the text is another key
 
 
 if __name__ == "__main__":
     # not this module's own names: run as a program it is another one than the maps import
-    importlib.import_module("bids_app.maps._jit").compile_all()
+    importlib.import_module("bids_app.jit").compile_all()

@@ -1,0 +1,135 @@
+"""The loops of `greedy`: sampling, box means and smoothing of images (X, Y, Z) and fields (3, X, Y, Z), in voxels."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bids_app import jit
+
+Array = NDArray[np.float32]
+
+
+@jit.jitted("(f4[:,:,::1], f4[:,:,:,::1], f4[:,:,::1], f4[:,:,:,::1])", fastmath=True)
+def sample_image(image: Array, field: Array, values: Array, slopes: Array) -> None:
+    """`values` of the image at x + field(x), trilinear and 0 outside, and their `slopes` per voxel."""
+    last_x, last_y, last_z = image.shape[0] - 1, image.shape[1] - 1, image.shape[2] - 1
+    for x in range(values.shape[0]):
+        for y in range(values.shape[1]):
+            for z in range(values.shape[2]):
+                a, b, c = x + field[0, x, y, z], y + field[1, x, y, z], z + field[2, x, y, z]
+                if not (a >= 0 and b >= 0 and c >= 0 and a < last_x and b < last_y and c < last_z):
+                    values[x, y, z] = 0
+                    slopes[0, x, y, z] = slopes[1, x, y, z] = slopes[2, x, y, z] = 0
+                    continue
+                i, j, k = int(a), int(b), int(c)
+                f, g, h = a - i, b - j, c - k
+                along_00 = image[i, j, k + 1] - image[i, j, k]
+                along_01 = image[i, j + 1, k + 1] - image[i, j + 1, k]
+                along_10 = image[i + 1, j, k + 1] - image[i + 1, j, k]
+                along_11 = image[i + 1, j + 1, k + 1] - image[i + 1, j + 1, k]
+                p_00 = image[i, j, k] + along_00 * h
+                p_01 = image[i, j + 1, k] + along_01 * h
+                p_10 = image[i + 1, j, k] + along_10 * h
+                p_11 = image[i + 1, j + 1, k] + along_11 * h
+                low, high = p_00 + (p_01 - p_00) * g, p_10 + (p_11 - p_10) * g
+                values[x, y, z] = low + (high - low) * f
+                slopes[0, x, y, z] = high - low
+                slopes[1, x, y, z] = (p_01 - p_00) * (1 - f) + (p_11 - p_10) * f
+                near, far = along_00 * (1 - g) + along_01 * g, along_10 * (1 - g) + along_11 * g
+                slopes[2, x, y, z] = near * (1 - f) + far * f
+
+
+@jit.jitted("(f4[:,:,:,::1], f4[:,:,:,::1], f8, f8, f4[:,:,:,::1])", fastmath=True)
+def follow_field(field: Array, step: Array, of_step: float, of_field: float, result: Array) -> None:
+    """`of_step` * step(x) + `of_field` * field(x + step(x)); a field goes on beyond its border as it is there."""
+    end_x, end_y, end_z = step.shape[1] - 1.001, step.shape[2] - 1.001, step.shape[3] - 1.001
+    for x in range(step.shape[1]):
+        for y in range(step.shape[2]):
+            for z in range(step.shape[3]):
+                a = min(max(x + step[0, x, y, z], 0.0), end_x)
+                b = min(max(y + step[1, x, y, z], 0.0), end_y)
+                c = min(max(z + step[2, x, y, z], 0.0), end_z)
+                i, j, k = int(a), int(b), int(c)
+                f, g, h = a - i, b - j, c - k
+                w_00, w_01, w_10, w_11 = (1 - f) * (1 - g), (1 - f) * g, f * (1 - g), f * g
+                for d in range(3):
+                    u = field[d]
+                    low = u[i, j, k] * w_00 + u[i, j + 1, k] * w_01 + u[i + 1, j, k] * w_10 + u[i + 1, j + 1, k] * w_11
+                    k_1 = k + 1
+                    high = u[i, j, k_1] * w_00 + u[i, j + 1, k_1] * w_01
+                    high += u[i + 1, j, k_1] * w_10 + u[i + 1, j + 1, k_1] * w_11
+                    result[d, x, y, z] = of_step * step[d, x, y, z] + of_field * (low + (high - low) * h)
+
+
+@jit.jitted("(f4[:,:,::1], i8, f4[:,:,::1], f4[:,:,::1])", fastmath=True)
+def average_boxes(values: Array, radius: int, scratch: Array, result: Array) -> None:
+    """The mean of the values in the cube of 2 * radius + 1 voxels round each; 0 beyond the border."""
+    size_x, size_y, size_z = values.shape
+    share = np.float32(1.0 / (2 * radius + 1) ** 3)
+    for x in range(size_x):
+        for y in range(size_y):
+            total = np.float32(0)
+            for z in range(-radius, size_z):
+                if z + radius < size_z:
+                    total += values[x, y, z + radius]
+                if z - radius - 1 >= 0:
+                    total -= values[x, y, z - radius - 1]
+                if z >= 0:
+                    result[x, y, z] = total
+    for x in range(size_x):
+        row = np.zeros(size_z, np.float32)
+        for y in range(-radius, size_y):
+            if y + radius < size_y:
+                for z in range(size_z):
+                    row[z] += result[x, y + radius, z]
+            if y - radius - 1 >= 0:
+                for z in range(size_z):
+                    row[z] -= result[x, y - radius - 1, z]
+            if y >= 0:
+                for z in range(size_z):
+                    scratch[x, y, z] = row[z]
+    plane = np.zeros((size_y, size_z), np.float32)
+    for x in range(-radius, size_x):
+        if x + radius < size_x:
+            for y in range(size_y):
+                for z in range(size_z):
+                    plane[y, z] += scratch[x + radius, y, z]
+        if x - radius - 1 >= 0:
+            for y in range(size_y):
+                for z in range(size_z):
+                    plane[y, z] -= scratch[x - radius - 1, y, z]
+        if x >= 0:
+            for y in range(size_y):
+                for z in range(size_z):
+                    result[x, y, z] = plane[y, z] * share
+
+
+@jit.jitted("(f4[:,:,::1], f4[::1], f4[:,:,::1])", fastmath=True)
+def smooth_in_place(values: Array, kernel: Array, scratch: Array) -> None:
+    """Convolve along each axis with the symmetric kernel (its centre first); the border value goes on beyond it."""
+    size_x, size_y, size_z = values.shape
+    reach = kernel.size - 1
+    for x in range(size_x):
+        for y in range(size_y):
+            for z in range(size_z):
+                scratch[x, y, z] = kernel[0] * values[x, y, z]
+        for t in range(1, reach + 1):
+            low, high = max(x - t, 0), min(x + t, size_x - 1)
+            for y in range(size_y):
+                for z in range(size_z):
+                    scratch[x, y, z] += kernel[t] * (values[low, y, z] + values[high, y, z])
+    row = np.empty(size_z + 2 * reach, np.float32)
+    for x in range(size_x):
+        for y in range(size_y):
+            for z in range(size_z):
+                row[reach + z] = kernel[0] * scratch[x, y, z]
+            for t in range(1, reach + 1):
+                low, high = max(y - t, 0), min(y + t, size_y - 1)
+                for z in range(size_z):
+                    row[reach + z] += kernel[t] * (scratch[x, low, z] + scratch[x, high, z])
+            for t in range(reach):
+                row[t], row[reach + size_z + t] = row[reach], row[reach + size_z - 1]
+            for z in range(size_z):
+                values[x, y, z] = kernel[0] * row[reach + z]
+            for t in range(1, reach + 1):
+                for z in range(size_z):
+                    values[x, y, z] += kernel[t] * (row[reach + z - t] + row[reach + z + t])
