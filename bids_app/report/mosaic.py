@@ -18,6 +18,7 @@ from nilearn.image import reorder_img, resample_to_img
 from scipy import ndimage
 
 from bids_app.errors import DataError
+from bids_app.preprocess.conform import find_box
 
 MARGIN_MM = 6.0
 GAP_MM = 6.0
@@ -41,11 +42,7 @@ def dilate_mask(mask: Nifti1Image, *, margin_mm: float = MARGIN_MM) -> Nifti1Ima
     if not inside.any():
         raise DataError("the brain mask is empty, so there is nothing to draw; check the brain mask")
     voxel_mm = mask.header.get_zooms()[:3]
-    pad = [int(np.ceil(margin_mm / size)) for size in voxel_mm]
-    box = tuple(
-        slice(max(int(where.min()) - extra, 0), int(where.max()) + extra + 1)
-        for where, extra in zip(np.nonzero(inside), pad, strict=True)
-    )
+    box = find_box(inside, [int(np.ceil(margin_mm / size)) for size in voxel_mm])
     near = np.zeros(inside.shape, np.uint8)
     near[box] = ndimage.distance_transform_edt(~inside[box], sampling=voxel_mm) <= margin_mm
     return Nifti1Image(near, mask.affine)
@@ -60,7 +57,7 @@ def crop_to_mask(image: Nifti1Image, keep: Nifti1Image) -> Nifti1Image:
     inside = np.asarray(resample_to(keep, image, interpolation="nearest").dataobj) > 0
     if not inside.any():
         raise DataError("an image to be drawn does not overlap its brain mask; check the registration")
-    box = tuple(slice(int(where.min()), int(where.max()) + 1) for where in np.nonzero(inside))
+    box = find_box(inside, (0, 0, 0))
     data = np.asarray(image.dataobj[box], dtype=np.float32)
     data = np.where(inside[box] & np.isfinite(data), data, np.float32(0))
     affine = np.array(image.affine, dtype=float)
@@ -69,10 +66,10 @@ def crop_to_mask(image: Nifti1Image, keep: Nifti1Image) -> Nifti1Image:
 
 
 def spread_cuts(mask: Nifti1Image, axis: int, *, cuts: int) -> list[float]:
-    """World coordinates (mm) of cuts spread over the mask's extent along an axis, away from its very ends."""
-    indices = np.argwhere(np.asarray(mask.dataobj) > 0)
-    world = indices @ mask.affine[:3, :3].T + mask.affine[:3, 3]
-    low, high = world[:, axis].min(), world[:, axis].max()
+    """World coordinates (mm) of cuts spread over the extent of a mask (in RAS+ order), away from its very ends."""
+    extent = find_box(np.asarray(mask.dataobj) > 0, (0, 0, 0))[axis]
+    ends = mask.affine[axis, 3] + mask.affine[axis, axis] * np.array([extent.start, extent.stop - 1])
+    low, high = ends.min(), ends.max()
     edge = 0.1 * (high - low)
     return [float(cut) for cut in np.unique(np.round(np.linspace(low + edge, high - edge, cuts)))]
 
@@ -105,7 +102,7 @@ class Cut:
         index = int(np.rint((self.at - image.affine[self.axis, 3]) / image.affine[self.axis, self.axis]))
         if not 0 <= index < image.shape[self.axis]:
             return None
-        plane: np.ndarray = np.asarray(image.dataobj).take(index, axis=self.axis)
+        plane: np.ndarray = np.asarray(image.dataobj)[(slice(None),) * self.axis + (index,)]
         return plane.T
 
     def extent(self, image: Nifti1Image) -> tuple[float, float, float, float]:
