@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, ParamSpec, TypeVar
@@ -52,15 +53,20 @@ def compile_all() -> None:
     """Compile all declared loops into numba's cache at installation, so that no computation waits for it."""
     if not available():
         return
-    from numba.core.sigutils import normalize_signature
-
     root = Path(__file__).parent
     for path in sorted(path for room in ROOMS for path in (root / room).glob("*.py")):
         if "@jit.jitted(" not in path.read_text():
             continue  # importing ANTs takes seconds
-        for value in vars(importlib.import_module(f"bids_app.{path.parent.name}.{path.stem}")).values():
-            for signature in value.signatures if isinstance(value, Jitted) else ():
-                value.compiled.compile(normalize_signature(signature)[0])  # as a call would: the text is another key
+        compile_loops(importlib.import_module(f"bids_app.{path.parent.name}.{path.stem}"))
+
+
+def compile_loops(module: types.ModuleType) -> None:
+    """Compile the declared loops of a module, or load them from numba's cache."""
+    from numba.core.sigutils import normalize_signature
+
+    for value in vars(module).values():
+        for signature in value.signatures if isinstance(value, Jitted) else ():
+            value.compiled.compile(normalize_signature(signature)[0])  # as a call would: the text is another key
 
 
 if __name__ == "__main__":

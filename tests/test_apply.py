@@ -248,7 +248,7 @@ def test_maps_made_with_another_registration_are_refused(trained, tmp_path, caps
         file.write_text(json.dumps(stated))
     assert _apply(bids, moved, models) == 65
     message = capsys.readouterr().err
-    assert "Registration is affine here and syn in training" in message
+    assert "Registration is affine here and nonlinear in training" in message
     assert "participant --model DIR" in message
 
 
@@ -266,7 +266,7 @@ def test_a_registration_that_contradicts_the_model_is_refused(trained, capsys):
     bids, out, models = trained
     given = [str(bids), str(out), "participant", "--model", str(models)]
     assert main([*given, "--registration", "affine"]) == 64
-    assert "--registration: the model was trained with syn" in capsys.readouterr().err
+    assert "--registration: the model was trained with nonlinear" in capsys.readouterr().err
 
 
 def test_settings_of_bold_maps_are_taken_from_the_model(tmp_path, monkeypatch):

@@ -26,8 +26,13 @@ from bids_app.planning.bold_runs import output_settings
 from bids_app.planning.participant_records import ParticipantJob, ParticipantPlan
 from bids_app.settings import Settings
 
-PRELOAD = ["bids_app.nodes.template", "bids_app.nodes.bold_maps", "bids_app.nodes.participant_outputs"]
-WITH_ANATOMY = ["bids_app.nodes.anatomical"]
+PRELOAD = [
+    "bids_app.nodes.template",
+    "bids_app.nodes.bold_maps",
+    "bids_app.nodes.participant_outputs",
+    "bids_app.report.figures",
+]
+WITH_ANATOMY = ["bids_app.nodes.anatomical", "bids_app.nodes.anatomy_preloaded"]
 
 
 def run_participant_graph(planned: ParticipantPlan, settings: Settings) -> dict[str, str]:

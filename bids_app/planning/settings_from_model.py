@@ -109,7 +109,10 @@ def _check_registration(map_parameters: dict[str, Any], settings: Settings) -> N
 
 def participant_settings(name: str, model_map: ModelMap) -> dict[str, Any]:
     """Settings of the participant level that make a map with these parameters."""
-    parameters = model_map["map_parameters"]
+    # what models of the version before stated otherwise
+    parameters = {"Anatomy": "ants", **model_map["map_parameters"]}
+    if parameters.get("Registration") == "syn":
+        parameters["Registration"] = "nonlinear"
     options = read_map_options(name.partition("-")[0]).items()
     fields = SETTINGS_BY_KEY | {outputs.camel(keyword): option["setting"] for keyword, option in options}
     settings = {field: parameters[key] for key, field in fields.items() if key in parameters}

@@ -14,10 +14,10 @@ from bids_app import jit
 Array = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
-PRIOR_WEIGHT = 0.25
+PRIOR_WEIGHT = 0.5
 PRIOR_FLOOR = 1e-3
 CLASSES = 5
-NEIGHBOURS = 0.2  # weight of a neighbour along each axis
+NEIGHBOURS = 0.5  # weight of a neighbour along each axis
 SUBSAMPLED_STEPS = 30  # on every second voxel along each axis, without neighbours
 STEPS = 3
 DONE = 2e-4  # change of the means, in mean intensities of the brain
