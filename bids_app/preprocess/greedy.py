@@ -17,7 +17,7 @@ Array = NDArray[np.float32]
 RADIUS = 2
 STEP = 1.0  # the longest displacement of a step, voxels
 STEP_SIGMA = 1.8  # smoothing of a step, voxels
-FIELD_SIGMA = 0.75  # smoothing of the whole field after each step, voxels
+FIELD_SIGMA = 0.85  # smoothing of the whole field after each step, voxels
 LEAST_VARIANCE = 1e-3  # below it (unit: the variance in the fixed brain) a cube is flat and pulls nowhere
 INVERSION_STEPS = 25
 
