@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import cache
 
-import nibabel as nib
 import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -117,15 +116,11 @@ def bias_field(shape, affine, *, strength=0.12):
 
 @cache
 def head(seed=1, voxel_mm=(2.0, 2.0, 2.0), *, finer=2, noise=0.04):
-    """A simulated head; its mask is what is half brain."""
+    """A simulated head; its mask is what is half brain, and what else is in there is CSF."""
     fractions, affine = fractions_of_a_brain(seed, voxel_mm, finer=finer)
     mask = sum(fractions.values()) > 0.5
-    t1w = sum(CONTRASTS[name] * values for name, values in fractions.items())
-    t1w = t1w + np.random.default_rng(seed).normal(0, noise, mask.shape)
-    whole = {name: np.where(mask, values, 0) for name, values in fractions.items()}
-    return Head((t1w * mask).astype(np.float32), bias_field(mask.shape, affine), mask, whole, affine)
-
-
-def image(values, affine):
-    """A NIfTI image of values as float32."""
-    return nib.Nifti1Image(np.asarray(values, np.float32), affine)
+    fractions["CSF"] = 1 - fractions["GM"] - fractions["WM"]
+    whole = {name: (values * mask).astype(np.float32) for name, values in fractions.items()}
+    t1w = sum(CONTRASTS[name] * values for name, values in whole.items())
+    noisy = (t1w + np.random.default_rng(seed).normal(0, noise, mask.shape)) * mask
+    return Head(noisy.astype(np.float32), bias_field(mask.shape, affine), mask, whole, affine)
