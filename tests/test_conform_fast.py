@@ -7,6 +7,7 @@ import pytest
 import simulated_heads
 from scipy import ndimage
 
+from bids_app.errors import DataError
 from bids_app.nodes import anatomical
 from bids_app.preprocess import conform, normalise
 
@@ -153,3 +154,12 @@ def test_a_brain_that_touches_the_border_is_prepared_whatever_its_type(tmp_path,
     halves = np.array_split(np.where(there, np.asarray(t1w.dataobj), np.nan), 2)
     before = np.array_split(np.where(mask, noisy, np.nan), 2)
     assert abs(np.log(np.divide(*map(np.nanmedian, halves)))) < abs(np.log(np.divide(*map(np.nanmedian, before))))
+
+
+def test_a_standardised_image_is_refused_by_name(tmp_path, monkeypatch):
+    shape, affine = simulated_heads.oblique_grid((0.0, -20.0, 10.0), (4.0, 4.0, 4.0))
+    values = simulated_heads.posed(np.eye(4), shape, affine)
+    mask = values > 0
+    standardised = np.where(mask, (values - values[mask].mean()) / values[mask].std(), 0)
+    with pytest.raises(DataError, match=r"sub-07_T1w.nii.gz is negative"):
+        prepare(tmp_path, monkeypatch, standardised, affine, mask)

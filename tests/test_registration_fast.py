@@ -188,6 +188,21 @@ def test_marked_points_are_taken_to_the_template_and_back(participant, kind, lea
     assert np.linalg.norm(place(inverse) - here) < least_mm
 
 
+def test_the_fixed_image_may_be_oblique(participant, tmp_path):
+    """Displacements in its voxels are turned by 60 degrees to be those of the world."""
+    fixed, native, in_native, _ = participant
+    middle = in_native.mean(axis=1)
+    shape, affine = simulated_heads.oblique_grid(middle, (3.0, 3.0, 3.0), degrees=60, axis=(0, 0, 1))
+    turned = ants.apply_transforms(normalise.to_ants(np.zeros(shape, np.float32), affine), native, [])
+    options = {"folder": str(tmp_path), "name": "back", "seed": 1, "sloppy": True, "method": "fast"}
+    unlike = {}
+    for kind, files in normalise.register(turned, fixed, **options).items():
+        moved = ants.apply_transforms(turned, fixed, files.forward).numpy()
+        unlike[kind] = 1 - np.corrcoef(moved.ravel(), turned.numpy().ravel())[0, 1]
+    print(unlike)
+    assert unlike["nonlinear"] < 0.5 * unlike["affine"]
+
+
 def test_the_inverse_undoes_the_forward_transform(participant):
     fixed, native, in_native, warps = participant
     files = warps[0]["nonlinear"]
