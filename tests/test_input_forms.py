@@ -94,13 +94,16 @@ def test_a_read_only_data_set_is_left_as_it_was(results):
     assert after == before
 
 
-# The segmentation depends on the voxel size: the fine image has 24 % more grey matter, in the same intracranial volume.
-@pytest.mark.parametrize(("form", "volumes"), [("fine", {"TIV": 0.01}), ("thick", {"TIV": 0.05, "GM": 0.05})])
-def test_the_grids_of_7t_and_of_thick_slices_give_nearly_the_same_map(results, form, volumes):
+# Fine voxels are averaged first. Slices of 5 mm hold two or three tissues in most voxels: 8 % more GM, 3 % more TIV.
+@pytest.mark.parametrize(
+    ("form", "least_r", "volumes"),
+    [("fine", 0.93, {"TIV": 0.01, "GM": 0.02, "WM": 0.02}), ("thick", 0.88, {"TIV": 0.05, "GM": 0.1, "WM": 0.08})],
+)
+def test_the_grids_of_7t_and_of_thick_slices_give_nearly_the_same_map(results, form, least_r, volumes):
     gm, _, _ = results
     (values, sidecar), (plain, expected) = gm[form], gm["plain"]
     smooth = [ndimage.gaussian_filter(map_values, 6 / 2.355 / 4)[plain > 0.05] for map_values in (values, plain)]
     print(f"{form}: r {np.corrcoef(*smooth)[0, 1]:.3f}, {sidecar['TissueVolumes']}, plain: {expected['TissueVolumes']}")
-    assert np.corrcoef(*smooth)[0, 1] > 0.9
+    assert np.corrcoef(*smooth)[0, 1] > least_r
     for tissue, tolerance in volumes.items():
         assert sidecar["TissueVolumes"][tissue] == pytest.approx(expected["TissueVolumes"][tissue], rel=tolerance)

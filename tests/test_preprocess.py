@@ -509,8 +509,8 @@ def head_mask(shared_data, tmp_path, name, *, sloppy, method):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("sloppy", "least"), [(True, 0.95), (False, 0.97)])
-def test_whole_head_brain_mask_contains_grey_and_white_matter(shared_data, tmp_path, sloppy, least):
-    result = head_mask(shared_data, tmp_path, "anat_reorient", sloppy=sloppy)
+def test_whole_head_brain_mask_contains_grey_and_white_matter(shared_data, tmp_path, method, sloppy, least):
+    result = head_mask(shared_data, tmp_path, "anat_reorient", sloppy=sloppy, method=method)
     tissue = np.zeros(result.shape, dtype=bool)
     for name in ("gm", "wm"):
         image = nib.as_closest_canonical(nib.load(shared_data / "structural" / f"anatomical_{name}_mask.nii.gz"))
@@ -524,6 +524,6 @@ def test_whole_head_brain_mask_contains_grey_and_white_matter(shared_data, tmp_p
 
 
 @pytest.mark.slow
-def test_whole_head_brain_mask_has_a_plausible_volume(shared_data, tmp_path):
-    result = head_mask(shared_data, tmp_path, "studyforrest_T1w_2mm", sloppy=True)
+def test_whole_head_brain_mask_has_a_plausible_volume(shared_data, tmp_path, method):
+    result = head_mask(shared_data, tmp_path, "studyforrest_T1w_2mm", sloppy=True, method=method)
     assert 1000 < result.sum() * 0.008 < 1900

@@ -54,9 +54,11 @@ def prepare_native(
     method = "from --brain-mask"
     if mask is None:
         mask, method = _find_brain(image, template, seed=seed, sloppy=sloppy, anatomy=anatomy)
+    values = np.asarray(image.dataobj)
     if method == STRIPPED:
-        values = skull.remove_offset(np.asarray(image.dataobj))
+        values = skull.remove_offset(values)
         conform.save(conform.to_nifti(values, image.affine), "conformed.nii.gz")
+    skull.check_intensities(Path(t1w).name, values, mask)
     inside = conform.to_nifti(mask.astype(np.float32), image.affine)
     if anatomy == "fast":
         voxel_mm = image.header.get_zooms()[:3]
@@ -243,6 +245,8 @@ def _find_brain(
     mask = head.brain_mask(
         head_image, template_head, template_mask, folder=str(Path.cwd()), seed=seed, sloppy=sloppy, method=anatomy
     )
+    if not mask.numpy().any():
+        raise DataError("no brain was found in the image: is it a T1w image of a head? If so, supply --brain-mask")
     return mask.numpy() > 0, f"from registration to {Path(template[0]).name.split('_')[0].removeprefix('tpl-')}"
 
 

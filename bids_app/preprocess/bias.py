@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.errors import DataError
+
 Array = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
@@ -26,13 +28,15 @@ QUANTILES = (0.005, 0.999)
 def estimate_bias_field(t1w: Array, mask: NDArray[np.bool_], voxel_mm: Sequence[float]) -> Array:
     """The field (X, Y, Z) by which `t1w` is multiplied, with a geometric mean of 1 in the mask.
 
-    The image is positive in the mask. Estimated from voxels 4 mm apart.
+    Estimated from the voxels that are positive, 4 mm apart. Raises DataError if there are none.
     """
     strides = [max(1, round(SAMPLE_MM / mm)) for mm in voxel_mm]
     sampled = tuple(slice(stride // 2, None, stride) for stride in strides)
     where = np.argwhere(mask[sampled]) * strides + [stride // 2 for stride in strides]
     values = t1w[tuple(where.T)]
     positive = values > 0
+    if not positive.any():
+        raise DataError("the T1w image has no intensity above 0 in its brain mask; is it the mask of this image?")
     # relative to the mean, so that a factor of the intensities changes nothing, to the last bit for powers of 2
     logarithms = np.log(values[positive].astype(np.float64) / values[positive].mean(dtype=np.float64))
     logarithms = logarithms.clip(*np.quantile(logarithms, QUANTILES))

@@ -50,28 +50,39 @@ def invert(field: Array) -> Array:
     return inverse
 
 
+def local_moments(values: Array) -> tuple[Array, Array]:
+    """Mean and variance of the values in the cube of 2 * RADIUS + 1 voxels round each."""
+    average = _mean(values)
+    return average, _mean(values * values) - average**2
+
+
+def correlation_slope(fixed: Array, moved: Array, mean_f: Array, variance_f: Array) -> Array:
+    """Half the slope of the sum of all squared local correlations by each value of `moved`; all (X, Y, Z).
+
+    mean_f, variance_f: the `local_moments` of `fixed`. Cubes in which one of the two is flat are left out of the sum.
+    """
+    mean_m, variance_m = local_moments(moved)
+    covariance = _mean(fixed * moved) - mean_f * mean_m
+    defined = (variance_f > LEAST_VARIANCE) & (variance_m > LEAST_VARIANCE)
+    by_f = np.divide(covariance, variance_f * variance_m, out=np.zeros_like(fixed), where=defined)
+    by_m = np.divide(by_f * covariance, variance_m, out=np.zeros_like(fixed), where=defined)
+    return np.asarray(_mean(by_f) * fixed - _mean(by_m) * moved + _mean(by_m * mean_m - by_f * mean_f), np.float32)
+
+
+def _mean(values: Array) -> Array:
+    scratch, result = np.empty_like(values), np.empty_like(values)
+    average_boxes(values, RADIUS, scratch, result)
+    return result
+
+
 def _climb(fixed: Array, moving: Array, field: Array, steps: int) -> Array:
     scratch, values = np.empty_like(fixed), np.empty_like(fixed)
     slopes, following = np.empty_like(field), np.empty_like(field)
     of_step, of_field = _gaussian(STEP_SIGMA), _gaussian(FIELD_SIGMA)
-
-    def mean(image: Array) -> Array:
-        result = np.empty_like(fixed)
-        average_boxes(image, RADIUS, scratch, result)
-        return result
-
-    mean_f = mean(fixed)
-    variance_f = mean(fixed * fixed) - mean_f**2
+    moments = local_moments(fixed)
     for _ in range(steps):
         sample_image(moving, field, values, slopes)
-        mean_m = mean(values)
-        variance_m = mean(values * values) - mean_m**2
-        covariance = mean(fixed * values) - mean_f * mean_m
-        # the slope of the sum of all squared local correlations by each value of the moving image
-        defined = (variance_f > LEAST_VARIANCE) & (variance_m > LEAST_VARIANCE)
-        by_f = np.divide(covariance, variance_f * variance_m, out=np.zeros_like(fixed), where=defined)
-        by_m = np.divide(by_f * covariance, variance_m, out=np.zeros_like(fixed), where=defined)
-        slopes *= mean(by_f) * fixed - mean(by_m) * values + mean(by_m * mean_m - by_f * mean_f)
+        slopes *= correlation_slope(fixed, values, *moments)
         for axis in range(3):
             smooth_in_place(slopes[axis], of_step, scratch)
         _hold_border(slopes)

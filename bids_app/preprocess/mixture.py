@@ -4,12 +4,14 @@ Classes are CSF, GM, WM and their neighbouring mixtures CSF/GM and GM/WM (Tohka 
 and neighbours enter as in Zhang et al. 2001 (IEEE TMI 20:45), by mean field.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bids_app import jit
+from bids_app.errors import DataError
 
 Array = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -23,6 +25,7 @@ STEPS = 3
 DONE = 2e-4  # change of the means, in mean intensities of the brain
 LEAST_VARIANCE = 1e-5
 OUTSIDE = -1.0
+BRIGHTEST = 2.0  # what is brighter than this times the 99th percentile is clipped
 
 
 @jit.jitted(
@@ -82,17 +85,18 @@ def estimate_fractions(
     """Fractions of CSF, GM and WM (X, Y, Z); they sum to 1 in the mask and are 0 outside.
 
     t1w: without bias field. The priors are 0 to 1; that of CSF is the mask minus both.
+    Raises DataError for an image of one intensity in the mask, or of none above 0.
     """
-    t1w, prior_gm, prior_wm = (np.pad(array, 1) for array in (t1w, prior_gm, prior_wm))
-    mask = np.pad(mask, 1)
-    values = np.where(mask, t1w / t1w[mask].mean(dtype=np.float64), OUTSIDE).astype(np.float32)
-    # a negative intensity in the mask is dark, not outside
-    values[mask] = values[mask].clip(0)
+    # C order, for which the loops are compiled
+    t1w, prior_gm, prior_wm = (np.pad(np.ascontiguousarray(array), 1) for array in (t1w, prior_gm, prior_wm))
+    mask = np.pad(np.ascontiguousarray(mask), 1)
+    values = np.full(t1w.shape, OUTSIDE, np.float32)
+    values[mask] = _relative(t1w[mask])
     priors = np.stack([1 - prior_gm - prior_wm, prior_gm, prior_wm]).clip(PRIOR_FLOOR, 1).astype(np.float32)
     priors /= priors.sum(axis=0)
     inside, certain = values[mask].astype(np.float64), priors[:, mask].astype(np.float64) ** 2
     means = (certain * inside).sum(axis=1) / certain.sum(axis=1)
-    variances = np.full(3, ((inside[:, None] - means) ** 2).min(axis=1).mean())
+    variances = np.full(3, max(((inside[:, None] - means) ** 2).min(axis=1).mean(), LEAST_VARIANCE))
     logs = (PRIOR_WEIGHT * np.log(priors)).astype(np.float32)
     every_second = (slice(1, -1, 2),) * 3
     few = np.pad(values[every_second], 1, constant_values=OUTSIDE)
@@ -101,8 +105,7 @@ def estimate_fractions(
     weights *= 3 * NEIGHBOURS / weights.sum()
     _, means, variances = _maximise(few, few_logs, means, variances, np.zeros(3), SUBSAMPLED_STEPS)
     posteriors, means, _ = _maximise(values, logs, means, variances, weights, STEPS)
-    darker = ((values - means[0]) / (means[1] - means[0])).clip(0, 1)
-    brighter = ((values - means[1]) / (means[2] - means[1])).clip(0, 1)
+    darker, brighter = (_share(values, low, high) for low, high in itertools.pairwise(means))
     csf, csf_gm, gm, gm_wm, wm = posteriors
     fractions = {
         "GM": gm + csf_gm * darker + gm_wm * (1 - brighter),
@@ -110,6 +113,23 @@ def estimate_fractions(
         "CSF": csf + csf_gm * (1 - darker),
     }
     return {name: np.ascontiguousarray(array[1:-1, 1:-1, 1:-1], np.float32) for name, array in fractions.items()}
+
+
+def _relative(inside: Array) -> Array:
+    """Intensities of the mask (N,) over their mean; a negative one is dark, and a single one does not set the scale."""
+    clipped = inside.clip(0, BRIGHTEST * np.quantile(inside, 0.99))
+    if clipped.min() == clipped.max():
+        raise DataError(
+            "the T1w image has one intensity in all of its brain mask, so that no tissues can be distinguished"
+        )
+    return np.asarray(clipped / clipped.mean(dtype=np.float64), np.float32)
+
+
+def _share(values: Array, low: float, high: float) -> Array:
+    """The share of the brighter one of two tissues in each voxel, by their means; half of each if these are equal."""
+    if low == high:
+        return np.full_like(values, 0.5)
+    return np.asarray((values - low) / (high - low)).clip(0, 1)
 
 
 def _maximise(
@@ -121,9 +141,11 @@ def _maximise(
     for _ in range(steps):
         update_posteriors(values, priors, posteriors, *_with_mixtures(means, variances), weights, following, sums)
         posteriors, following = following, posteriors
-        pure = sums[::2]
-        before, means = means, pure[:, 1] / pure[:, 0]
-        variances = np.maximum(pure[:, 2] / pure[:, 0] - means**2, LEAST_VARIANCE)
+        size, first, second = sums[::2].T
+        populated = size > 0  # a tissue that no voxel is taken for stays as it was
+        before, means = means, np.divide(first, size, out=means.copy(), where=populated)
+        spread = np.divide(second, size, out=variances + means**2, where=populated) - means**2
+        variances = np.maximum(spread, LEAST_VARIANCE)
         if not weights.any() and np.abs(means - before).max() < DONE:
             break
     return posteriors, means, variances

@@ -22,6 +22,7 @@ GREEDY_SLOPPY = (60, 20)
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 PRIOR_MM = 2.0
 MARGIN = 8  # voxels round a brain, into which a warp may push it
+MULTIPLE = 2 ** (max(len(GREEDY_FINE), len(GREEDY_SLOPPY)) - 1)  # of voxels, that no level of `greedy` fills up
 TRIM = (0.01, 0.99)
 EDGE = 2
 
@@ -115,12 +116,16 @@ def to_ants(values: np.ndarray, affine: np.ndarray) -> ants.ANTsImage:
 
 
 def _crop(image: ants.ANTsImage) -> tuple[np.ndarray, np.ndarray]:
-    """The values (X, Y, Z) in the box of what is not 0, with a margin, and the affine of that box."""
+    """The values (X, Y, Z) in the box of what is not 0, in a margin of 0, and the affine of that box.
+
+    The margin goes beyond the grid where the brain is near its border: a field is 0 at the border of its grid.
+    """
     values = image.numpy()
-    box = find_box(values > 0, [MARGIN] * 3)
+    box = find_box(values > 0, (0, 0, 0))
+    margins = [(MARGIN, MARGIN + (part.start - part.stop - 2 * MARGIN) % MULTIPLE) for part in box]
     matrix = world_affine(image)
-    matrix[:3, 3] += matrix[:3, :3] @ [part.start for part in box]
-    return np.ascontiguousarray(values[box], np.float32), matrix
+    matrix[:3, 3] += matrix[:3, :3] @ [part.start - MARGIN for part in box]
+    return np.ascontiguousarray(np.pad(values[box], margins), np.float32), matrix
 
 
 def _write_matrix(matrix: np.ndarray, path: str) -> None:

@@ -8,6 +8,7 @@ from bids_app.preprocess.conform import find_box
 
 BRAIN_ML = (650.0, 2300.0)
 MASK_ML = (150.0, 3500.0)  # of a human brain at any age, or of one and all round it
+NEGATIVE_SHARE = 0.1  # of the brain; interpolation alone leaves far fewer
 BACKGROUND_SHARE = 0.3
 BORDER_SHARE = 0.02
 
@@ -19,6 +20,16 @@ def check_volume(title: str, mask: np.ndarray, *, voxel_ml: float) -> None:
         raise DataError(
             f"{title} has {volume:.0f} mL inside, which is no human brain ({MASK_ML[0]:.0f} to {MASK_ML[1]:.0f} mL); "
             "use the mask that belongs to the image"
+        )
+
+
+def check_intensities(title: str, values: np.ndarray, mask: np.ndarray) -> None:
+    """Raise DataError for an image (X, Y, Z) that is negative in much of its brain, as standardised images are."""
+    negative = float((values[mask] < 0).mean())
+    if negative > NEGATIVE_SHARE:
+        raise DataError(
+            f"{title} is negative in {100 * negative:.0f} % of the brain, so that its bias field and tissues cannot be "
+            "estimated; use the image as it was before its intensities were standardised"
         )
 
 
