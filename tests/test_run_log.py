@@ -13,7 +13,7 @@ from nipype.pipeline.engine import Workflow
 from bids_app import run_log, settings
 from bids_app.errors import DataError
 from bids_app.graphs.function_node import make_node
-from bids_app.graphs.run import run_graph, set_crash_folder
+from bids_app.graphs.run import _format_duration, run_graph, set_crash_folder
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z]+ (-|sub-[\w-]+) (\w+): (.+)")
 
@@ -68,7 +68,7 @@ def test_step_durations_are_logged_in_run_and_participant_files(tmp_path, logger
     assert {match[1] for match in own} == {"sub-01"}
     assert own[0][3] == "started"
     assert re.fullmatch(r"done, \d+\.\d s", own[1][3])
-    assert own[2][3] == "participants: 1 of 2"
+    assert re.fullmatch(r"participants: 1 of 2, about \d+ s left", own[2][3])
     assert {match[0] for match in own} <= {match[0] for match in lines(run)}
     with run_log.record_run(chosen(tmp_path)):
         run_participants(tmp_path, {"sub_01": "succeed"})
@@ -159,3 +159,11 @@ def test_home_at_root_or_sharing_a_prefix_does_not_alter_other_paths(tmp_path, m
     monkeypatch.setenv("HOME", home)
     paths = run_log.private_paths(chosen(tmp_path))
     assert run_log.anonymise("svm/gm in /database/x", paths) == "svm/gm in /database/x"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "2 h"), (36000, "10 h")],
+)
+def test_durations_are_stated_in_the_largest_unit(seconds, expected):
+    assert _format_duration(seconds) == expected

@@ -103,9 +103,10 @@ def failure_reason(*folders: Path) -> str:
 
 
 def _follow_nodes(bar: tqdm, last: tuple[str, ...], what: str, total: int, *, since: str) -> Callable[[Any, str], None]:
-    """Called by nipype when a node starts and ends: logs its duration, and counts the last nodes."""
+    """Called by nipype when a node starts and ends: logs its duration, counts the last nodes, states the time left."""
     starts: dict[str, float] = {}
     ended = itertools.count(1)
+    begun = time.monotonic()
 
     def follow(node: Any, status: str) -> None:
         context = run_log.node_context(node.fullname)
@@ -113,6 +114,9 @@ def _follow_nodes(bar: tqdm, last: tuple[str, ...], what: str, total: int, *, si
         if status == "start":
             starts[node.fullname] = time.monotonic()
             log.debug("started", extra=context)
+            bar.set_postfix_str(f"{context['participant']} {context['step']}".removeprefix(f"{run_log.NOBODY} "))
+            if node.name.startswith("templates_"):
+                log.info("preparing the template and its tissue priors, once for all participants", extra=context)
         elif start is None:
             log.debug("already computed" if status == "end" else "failed", extra=context)
         else:
@@ -120,9 +124,20 @@ def _follow_nodes(bar: tqdm, last: tuple[str, ...], what: str, total: int, *, si
             log.debug("%s, %.1f s%s", outcome, time.monotonic() - start, since, extra=context)
         if status == "end" and node.name.startswith(last):
             bar.update()
-            log.info("%s: %d of %d", what, next(ended), total, extra=context)
+            count = next(ended)
+            left = (total - count) * (time.monotonic() - begun) / count
+            estimate = f", about {_format_duration(left)} left" if left else ""
+            log.info("%s: %d of %d%s", what, count, total, estimate, extra=context)
 
     return follow
+
+
+def _format_duration(seconds: float) -> str:
+    """A duration in its largest unit: 45 s, 12 min, 3 h."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _build_plugin(settings: Settings, callback: Callable[[Any, str], None], preload: list[str]) -> Any:
