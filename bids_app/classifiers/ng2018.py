@@ -4,7 +4,7 @@ Kernels of 3 x 3 x 3 voxels, zero padding, ReLU; max pooling over 2 x 2 x 2 voxe
 convolution; weights are initialised as by Glorot and Bengio. The first dense layer has 48.6 million weights at 121 x
 145 x 121 voxels (`--no-crop`), fewer for the bounding box of a mask. The study's heatmap is `mean_activation`.
 
-Ng et al. 2018, Cephalalgia 38:1496, doi:10.1177/0333102417743562, and ICANN; Glorot & Bengio 2010, AISTATS, PMLR
+Ng et al. 2018, ICANN, LNCS 11141:300-309, doi:10.1007/978-3-030-01424-7_30; Glorot & Bengio 2010, AISTATS, PMLR
 9:249-256.
 """
 

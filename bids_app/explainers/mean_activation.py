@@ -3,7 +3,7 @@
 It shows where the network responds, not for which class: the maps of all classes are identical. Interpolated linearly
 between the layer's units, whose positions follow from the network's strides and paddings.
 
-Ng et al. 2018, Cephalalgia 38:1496, doi:10.1177/0333102417743562 (feature maps of the last layer, averaged).
+Ng et al. 2018, ICANN, LNCS 11141:300-309, doi:10.1007/978-3-030-01424-7_30 (feature maps of the last layer, averaged).
 """
 
 import numpy as np
