@@ -56,7 +56,9 @@ def _write_template(
 ) -> None:
     fine = templates.brain(space)
     inside = nib.Nifti1Image((fine.get_fdata() > 0).astype(np.float32), fine.affine)
-    for name, mm in (("target", COARSE_MM if sloppy else FINE_MM), ("brain", resolution)):
+    # by local correlation, coarse voxels hide small effects, and save little
+    target_mm = COARSE_MM if sloppy and anatomy == "ants" else FINE_MM
+    for name, mm in (("target", target_mm), ("brain", resolution)):
         shape, affine = templates.grid(space, mm, box if name == "brain" else ())
         mask = templates.resample(inside, shape, affine, order="linear").get_fdata() > 0.5
         # Coarser voxels blur the brain's edge outwards, and a registration would enlarge brains to that size.

@@ -18,7 +18,7 @@ from bids_app.preprocess.greedy import invert, register_greedy
 FINE = {"reg_iterations": (100, 70, 20)}
 SLOPPY = {"reg_iterations": (15, 8, 1), "syn_metric": "CC", "syn_sampling": 1}
 GREEDY_FINE = (100, 50, 10)
-GREEDY_SLOPPY = (60, 20)
+GREEDY_SLOPPY = (60, 25, 5)
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 PRIOR_MM = 2.0
 MARGIN = 8  # voxels round a brain, into which a warp may push it
