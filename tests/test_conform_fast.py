@@ -135,8 +135,17 @@ def prepare(tmp_path, monkeypatch, values, affine, mask=None):
     return nib.load(native["t1w"]), nib.load(native["mask"]), native["facts"]
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float64])
-@pytest.mark.parametrize("with_mask", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "with_mask"),
+    [
+        (np.int16, True),
+        pytest.param(np.int16, False, marks=pytest.mark.slow),
+        pytest.param(np.uint8, False, marks=pytest.mark.slow),
+        pytest.param(np.uint8, True, marks=pytest.mark.slow),
+        pytest.param(np.float64, False, marks=pytest.mark.slow),
+        pytest.param(np.float64, True, marks=pytest.mark.slow),
+    ],
+)
 def test_a_brain_that_touches_the_border_is_prepared_whatever_its_type(tmp_path, monkeypatch, dtype, with_mask):
     """It is 1.2 times as bright on one side, which the bias field takes away."""
     shape, affine = simulated_heads.oblique_grid(

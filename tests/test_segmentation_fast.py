@@ -80,7 +80,7 @@ def volume_ratios(fractions, head):
 
 
 # an error of 2 % is half the noise; slices of 4 mm have few voxels of one tissue, by which a field is seen
-@pytest.mark.parametrize(("name", "share"), [("fine", 0.2), ("thick", 0.45)])
+@pytest.mark.parametrize(("name", "share"), [pytest.param("fine", 0.2, marks=pytest.mark.slow), ("thick", 0.45)])
 def test_a_known_bias_field_is_recovered(request, name, share):
     case = request.getfixturevalue(name)
     head = case.head
