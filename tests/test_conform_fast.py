@@ -1,5 +1,7 @@
 """Boxes, blocks and coarser voxels: positions and edges of brains stay where and as they were."""
 
+import time
+
 import ants
 import nibabel as nib
 import numpy as np
@@ -172,3 +174,11 @@ def test_a_standardised_image_is_refused_by_name(tmp_path, monkeypatch):
     standardised = np.where(mask, (values - values[mask].mean()) / values[mask].std(), 0)
     with pytest.raises(DataError, match=r"sub-07_T1w.nii.gz is negative"):
         prepare(tmp_path, monkeypatch, standardised, affine, mask)
+
+
+def test_an_image_is_written_with_the_same_bytes_at_any_time(tmp_path, monkeypatch):
+    image = conform.to_nifti(np.ones((4, 5, 6), np.float32), np.eye(4))
+    for number in (0, 1):
+        monkeypatch.setattr(time, "time", lambda second=number: 1_700_000_000.0 + second)
+        conform.save(image, tmp_path / f"{number}.nii.gz")
+    assert (tmp_path / "0.nii.gz").read_bytes() == (tmp_path / "1.nii.gz").read_bytes()

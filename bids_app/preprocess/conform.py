@@ -80,9 +80,8 @@ def to_nifti(values: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
 
 
 def save(image: nib.Nifti1Image, path: Path | str) -> None:
-    """Write an image as .nii.gz, compressed lightly: for files that are read again soon."""
-    with igzip.open(path, "wb", compresslevel=1) as file:
-        file.write(image.to_bytes())
+    """Write an image as .nii.gz, compressed lightly; the same image gives the same bytes, whatever the time."""
+    Path(path).write_bytes(igzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
 
 
 def find_box(inside: np.ndarray, margins: Sequence[int]) -> tuple[slice, ...]:
