@@ -1,5 +1,8 @@
 """The fast registration, compared with transforms by which its images were simulated."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import ants
@@ -226,6 +229,24 @@ def test_two_registrations_with_other_seeds_give_files_that_are_equal_to_the_las
             assert Path(first).read_bytes() == Path(second).read_bytes()
         else:
             np.testing.assert_array_equal(*(np.asarray(nib.load(file).dataobj) for file in (first, second)))
+
+
+@pytest.mark.slow
+def test_the_number_of_threads_changes_nothing(participant, tmp_path):
+    fixed, native, _, _ = participant
+    for name, image in (("fixed", fixed), ("native", native)):
+        ants.image_write(image, str(tmp_path / f"{name}.nii.gz"))
+    code = (
+        "import ants, sys; from bids_app.preprocess import normalise\n"
+        "images = [ants.image_read(f'{name}.nii.gz') for name in ('fixed', 'native')]\n"
+        "normalise.register(*images, folder='.', name=sys.argv[1], seed=1, sloppy=True, method='fast')"
+    )
+    for threads in ("1", "2"):
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+        environment["PYTHONPATH"] = str(Path(normalise.__file__).parents[2])
+        subprocess.run([sys.executable, "-c", code, threads], cwd=tmp_path, env=environment, check=True)
+    for part in ("affine.mat", "warp.nii.gz", "inversewarp.nii.gz"):
+        assert (tmp_path / f"1_{part}").read_bytes() == (tmp_path / f"2_{part}").read_bytes()
 
 
 def test_the_field_is_0_at_the_border_of_its_grid(participant):

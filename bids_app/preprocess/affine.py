@@ -84,8 +84,8 @@ def _refine(pair: tuple[Array, Matrix, Array, Matrix], start: Matrix, steps: int
             [(by_point[:, None] * lever[None, :, used]).reshape(12, -1), values.ravel()[None, used]]
         )
         design = np.concatenate([design, np.ones((1, design.shape[1]), np.float32)])
-        normal = (design @ design.T).astype(np.float64)
-        fit = np.linalg.lstsq(normal, (design @ fixed.ravel()[used]).astype(np.float64), rcond=None)[0]
+        design = design.astype(np.float64)  # sums of float32 would depend on the number of threads
+        fit = np.linalg.lstsq(design @ design.T, design @ fixed.ravel()[used].astype(np.float64), rcond=None)[0]
         change = (fit[:12] / fit[12]).reshape(3, 4) if fit[12] > 0 else np.zeros((3, 4))
         matrix = _moved(best, change)
     return best, highest

@@ -85,7 +85,8 @@ def _register_fast(
 ) -> dict[str, Warps]:
     target, target_affine = _crop(trim_intensities(fixed))
     brain, brain_affine = _crop(trim_intensities(moving))
-    matrix = register_affine(target, brain, target_affine, brain_affine)
+    # in single precision, as its file has it
+    matrix = register_affine(target, brain, target_affine, brain_affine).astype(np.float32).astype(np.float64)
     file = f"{folder}/{name}_affine.mat"
     _write_matrix(matrix, file)
     warps = {"affine": Warps([file], [file], [True])}
