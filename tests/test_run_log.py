@@ -13,7 +13,7 @@ from nipype.pipeline.engine import Workflow
 from bids_app import run_log, settings
 from bids_app.errors import DataError
 from bids_app.graphs.function_node import make_node
-from bids_app.graphs.run import _format_duration, run_graph, set_crash_folder
+from bids_app.graphs.run import format_duration, run_graph, set_crash_folder
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z]+ (-|sub-[\w-]+) (\w+): (.+)")
 
@@ -166,4 +166,4 @@ def test_home_at_root_or_sharing_a_prefix_does_not_alter_other_paths(tmp_path, m
     [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "2 h"), (36000, "10 h")],
 )
 def test_durations_are_stated_in_the_largest_unit(seconds, expected):
-    assert _format_duration(seconds) == expected
+    assert format_duration(seconds) == expected

@@ -126,13 +126,13 @@ def _follow_nodes(bar: tqdm, last: tuple[str, ...], what: str, total: int, *, si
             bar.update()
             count = next(ended)
             left = (total - count) * (time.monotonic() - begun) / count
-            estimate = f", about {_format_duration(left)} left" if left else ""
+            estimate = f", about {format_duration(left)} left" if left else ""
             log.info("%s: %d of %d%s", what, count, total, estimate, extra=context)
 
     return follow
 
 
-def _format_duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A duration in its largest unit: 45 s, 12 min, 3 h."""
     for size, unit in ((3600, "h"), (60, "min")):
         if seconds >= 1.5 * size:
