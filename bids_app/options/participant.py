@@ -52,7 +52,7 @@ class Participant:
     anatomy: str = of_anatomy(
         "fast",
         "steps from a T1w image to tissues in template space: {choices}",
-        "`fast`: own registration, bias correction and segmentation, about twenty times faster "
+        "`fast`: own registration, bias correction and segmentation, about fifteen times faster "
         "([what was compared](decisions/0018-fast-anatomy.md)); `ants`: N4, SyN and Atropos. Maps of both are not "
         "interchangeable, and the group level does not mix them",
         metavar="NAME",
