@@ -11,7 +11,7 @@ from scipy.stats import chi2
 
 from bids_app.dataset import scale
 from bids_app.dataset.grid import Grid
-from bids_app.evaluation import duplicates
+from bids_app.evaluation import duplicates, likeness
 
 SHAPE = (24, 26, 22)
 # a voxel's place on the other side, x to -x, is halfway between two voxels
@@ -179,14 +179,14 @@ class TestAlike:
     def test_chance_limit_matches_the_chi_square_quantile(self):
         random = np.random.default_rng(7)
         for freedom in (40, 100, 400):
-            limit = duplicates.chance_limit(np.sort(random.chisquare(freedom, 100000)), 5000)
-            assert limit == pytest.approx(chi2.ppf(duplicates.EXPECTED_FALSE_ALARMS / 100000, freedom), rel=0.1)
+            limit = likeness.chance_limit(np.sort(random.chisquare(freedom, 100000)), 5000, 100000)
+            assert limit == pytest.approx(chi2.ppf(likeness.EXPECTED_FALSE_ALARMS / 100000, freedom), rel=0.1)
 
     def test_very_smooth_unrelated_maps_are_not_reported(self, grid):
         assert [pair for seed in range(6) for pair in find(grid, volumes(30, seed, sigma=8.0))] == []
 
     def test_no_copy_of_the_data_is_made_in_memory(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(duplicates, "BLOCK", 1 << 16)
+        monkeypatch.setattr(likeness, "BLOCK", 1 << 16)
         large = Grid(np.ones((60, 60, 40), bool), AFFINE)
         table = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (40, large.voxels))
         table[:] = np.random.default_rng(8).standard_normal(table.shape, dtype=np.float32) + 2
@@ -196,6 +196,62 @@ class TestAlike:
             assert tracemalloc.get_traced_memory()[1] < table.nbytes
         finally:
             tracemalloc.stop()
+
+
+ROWS, COMPARED = 150, 60
+
+
+@pytest.fixture(scope="module")
+def many():
+    """Participants with five altered copies and an equal one among them."""
+    images = volumes(ROWS, 20)
+    for number, change in enumerate(COPIES.values()):
+        images[ROWS - 1 - number] = change(images[10 * number])
+    images[80] = images[70]
+    return images
+
+
+class TestManyRows:
+    """More rows than are all compared with each other: pairs are selected by projections, then compared exactly."""
+
+    def test_pairs_and_likeness_equal_those_of_all_pairs_compared(self, grid, many, monkeypatch):
+        every = find(grid, many)
+        monkeypatch.setattr(likeness, "MAX_COMPARED", COMPARED)
+        result = find(grid, many)
+        copies = [(10 * number, ROWS - 1 - number, "alike") for number in range(len(COPIES))]
+        assert kinds(result) == kinds(every) == sorted([*copies, (70, 80, "identical")])
+        for pair, exact in zip(result, every, strict=True):
+            numbers = [
+                float(value) for one in (pair, exact) for value in re.findall(r"likeness (\d\.\d+)", one.measure)
+            ]
+            assert numbers[1:] == pytest.approx(numbers[:1], abs=0.03) or pair.kind == "identical"
+            assert ("flipped" in pair.measure) == ("flipped" in exact.measure)
+
+    def test_likeness_of_near_copies_is_exact_although_they_are_selected_by_projections(self, grid, many, monkeypatch):
+        monkeypatch.setattr(likeness, "MAX_COMPARED", COMPARED)
+        near = many.copy()
+        rounding = np.random.default_rng(0).uniform(1 - 1e-6, 1 + 1e-6, SHAPE)
+        near[1], near[3] = near[0] * rounding, COPIES["mirrored"](near[2]) * rounding
+        shown = {(pair.first, pair.second): pair.measure for pair in find(grid, near)}
+        assert shown[0, 1].startswith("likeness 1.000 (")
+        assert shown[2, 3].startswith("likeness 1.000, one of them flipped")
+
+    def test_independent_participants_are_not_reported(self, grid, monkeypatch):
+        monkeypatch.setattr(likeness, "MAX_COMPARED", COMPARED)
+        assert [pair for seed in range(5) for pair in find(grid, volumes(ROWS, seed, sigma=2.5))] == []
+
+    def test_memory_grows_linearly_with_the_number_of_rows(self, monkeypatch):
+        monkeypatch.setattr(likeness, "MAX_COMPARED", COMPARED)
+        monkeypatch.setattr(likeness, "BLOCK", 1 << 16)
+        small, peaks = Grid(np.ones((12, 12, 8), bool), AFFINE), []
+        for count in (2000, 6000):
+            x = np.random.default_rng(1).standard_normal((count, small.voxels), dtype=np.float32) + 2
+            rows = likeness.Rows(np.arange(count), np.arange(count))
+            tracemalloc.start()
+            assert list(likeness.find_similar(x, small, rows)) == []
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert peaks[1] < 3.2 * peaks[0]
 
 
 class TestSlices:
