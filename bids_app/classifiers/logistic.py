@@ -11,6 +11,7 @@ Hoerl & Kennard 1970, Technometrics 12:55-67 (the penalty); le Cessie & van Houw
 """
 
 import numpy as np
+import scipy.linalg
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
@@ -20,17 +21,17 @@ INPUT_FORMAT = "vectors"
 
 C = 1.0
 TOLERANCE = 1e-8
+ROUNDING = 1e-8  # added to the diagonal, of mean 1: the Gram matrix of centred samples is singular
 
 
 def solve(kernel: NDArray[np.float64], positive: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
     """Coefficients of the samples (n,) and the intercept of one class against the rest.
 
-    The samples are represented by n features with the same Gram matrix as their voxels. At the optimum, a sample's
-    coefficient is C times its class weight times its residual probability.
+    The samples are represented by n features with the same Gram matrix as their voxels, its Cholesky factor. At the
+    optimum, a sample's coefficient is C times its class weight times its residual probability.
     """
-    values, vectors = np.linalg.eigh(kernel)
-    features = vectors * np.sqrt(np.clip(values, 0, None))
-    fitted = LogisticRegression(C=C, class_weight="balanced", solver="newton-cholesky", tol=TOLERANCE)
+    features = scipy.linalg.cholesky(kernel + ROUNDING * np.eye(len(kernel)), lower=True)
+    fitted = LogisticRegression(C=C, class_weight="balanced", solver="newton-cg", tol=TOLERANCE, max_iter=1000)
     fitted.fit(features, positive)
     weight = len(positive) / 2 / np.where(positive, positive.sum(), (~positive).sum())
     return C * weight * (positive - fitted.predict_proba(features)[:, 1]), float(fitted.intercept_[0])
