@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 from scipy.special import expit
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from bids_app import catalogue
 from bids_app.classifiers import logistic
@@ -56,11 +57,13 @@ def test_logistic_of_1500_samples_is_optimal_and_takes_less_time_than_an_eigende
     kernel = (x - x.mean(0)) @ (x - x.mean(0)).T  # of rank 400
     kernel /= np.diag(kernel).mean()
     positive = random.random(1500) < 0.3
-    start = time.process_time()
-    coefficients, intercept = logistic.solve(kernel, positive)
-    fitted = time.process_time()
-    np.linalg.eigh(kernel)
-    assert fitted - start < time.process_time() - fitted
+    logistic.solve(kernel[:50, :50], positive[:50])  # imports
+    with threadpool_limits(1):
+        start = time.process_time()
+        coefficients, intercept = logistic.solve(kernel, positive)
+        fitted = time.process_time()
+        np.linalg.eigh(kernel)
+        assert fitted - start < time.process_time() - fitted
     weight = 750 / np.where(positive, positive.sum(), (~positive).sum())
     probability = expit(kernel @ coefficients + intercept)
     assert coefficients == pytest.approx(weight * (positive - probability), abs=1e-5)
