@@ -80,10 +80,10 @@ def _figures(folder):
 @pytest.mark.parametrize(
     "method",
     [
-        pytest.param("pattern", marks=pytest.mark.xfail(reason="7 of 10 when it was last run")),
+        "pattern",
         "weights",
         pytest.param(
-            "gradcam", marks=pytest.mark.xfail(reason="4 of 10 when it was last run; why was not looked into")
+            "gradcam", marks=pytest.mark.xfail(reason="5 of 10 when it was last run; why was not looked into")
         ),
     ],
 )

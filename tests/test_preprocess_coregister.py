@@ -1,5 +1,6 @@
 """BOLD to T1w and template: a known position is recovered, all transforms in one interpolation."""
 
+from functools import partial
 from pathlib import Path
 
 import ants
@@ -86,6 +87,7 @@ def test_tissue_resampled_to_the_bold_grid_keeps_the_volume(person, tmp_path):
 
 
 GRID, GRID_AFFINE = (16, 18, 14), np.array([[3.0, 0, 0, -24], [0, 3, 0, -26], [0, 0, 3, -20], [0, 0, 0, 1]])
+to_template = partial(bold.to_template, inside=np.ones(GRID, bool))
 FIELD_OF_VIEW = np.array([[3.5, 0, 0, -52], [0, 3.5, 0, -54], [0, 0, 4, -48], [0, 0, 0, 1]])
 
 
@@ -114,7 +116,7 @@ def brought(tmp_path, values):
     grid, files, warps, places = transforms(tmp_path)
     run, moved = bold.make_image(values, FIELD_OF_VIEW, tr=TR), [files["m0"], files["m1"]]
     path = tmp_path / "template.nii.gz"
-    assert bold.to_template(run, moved, files["t1w"], warps, grid, path, folder=str(tmp_path)) == path
+    to_template(run, moved, files["t1w"], warps, grid, path, folder=str(tmp_path))
     return nib.load(path), places
 
 
@@ -137,11 +139,23 @@ def test_constant_run_stays_constant_in_template_space(tmp_path):
     np.testing.assert_allclose(np.asarray(result.dataobj), 700, rtol=1e-5)
 
 
+def test_only_voxels_inside_the_mask_are_computed(tmp_path):
+    values = np.full((30, 31, 24, 2), 700, np.float32)
+    grid, files, warps, _ = transforms(tmp_path)
+    run, path = bold.make_image(values, FIELD_OF_VIEW, tr=TR), tmp_path / "out.nii"
+    inside = np.random.default_rng(6).random(GRID) < 0.3
+    moved = [files["m0"], files["m1"]]
+    bold.to_template(run, moved, files["t1w"], warps, grid, path, inside=inside, folder=str(tmp_path))
+    result = np.asarray(nib.load(path).dataobj)
+    np.testing.assert_allclose(result[inside], 700, rtol=1e-5)
+    assert not result[~inside].any()
+
+
 def test_a_transform_is_required_for_every_volume(tmp_path):
     grid, files, warps, _ = transforms(tmp_path)
     run = bold.make_image(np.ones((12, 14, 10, 20), np.float32), FIELD_OF_VIEW, tr=TR)
     with pytest.raises(DataError, match="1 transforms for 20 volumes"):
-        bold.to_template(run, [files["m0"]], files["t1w"], warps, grid, tmp_path / "x.nii", folder=str(tmp_path))
+        to_template(run, [files["m0"]], files["t1w"], warps, grid, tmp_path / "x.nii", folder=str(tmp_path))
 
 
 def test_field_of_view_excludes_voxels_missed_by_a_volume(tmp_path):
@@ -150,7 +164,7 @@ def test_field_of_view_excludes_voxels_missed_by_a_volume(tmp_path):
     motion.write_matrix(turned([0, 0, 0], [0, 0, 45]), tmp_path / "m1.mat")
     run = bold.make_image(values, FIELD_OF_VIEW, tr=TR)
     both = [files["m0"], str(tmp_path / "m1.mat")]
-    bold.to_template(run, both, files["t1w"], warps, grid, tmp_path / "out.nii", folder=str(tmp_path))
+    to_template(run, both, files["t1w"], warps, grid, tmp_path / "out.nii", folder=str(tmp_path))
     result = bold.field_of_view(nib.load(tmp_path / "out.nii"))
     beyond = places[0][2].reshape(GRID) + 45 - (FIELD_OF_VIEW[2, 3] + 4 * 23.5)  # mm above the last voxel's upper face
     assert result[beyond < -0.1].all()
@@ -168,8 +182,8 @@ def test_full_bold_pipeline_recovers_motion_and_reduces_temporal_changes(person,
     prepared = bold.prepare(tmp_path / "bold.nii.gz", folder=str(tmp_path), tr=TR, dummies=0)
     run = nib.load(prepared.timed)
     data = np.asarray(run.dataobj)
-    reference = motion.reference(data, run.affine, folder=str(tmp_path), seed=1)
-    moved = motion.estimate(data, run.affine, reference, folder=str(tmp_path), seed=1)
+    reference = motion.reference(data, run.affine)
+    moved = motion.estimate(data, run.affine, reference, folder=str(tmp_path))
     there = coregister.register(reference, run.affine, t1w, t1w_mask, folder=str(tmp_path), seed=1)
     bright = t1w.numpy() / np.percentile(t1w.numpy()[t1w_mask.numpy() > 0], 90)
     parts = {"CSF": bright <= 0.5, "GM": (bright > 0.5) & (bright <= 0.85), "WM": bright > 0.85}
@@ -182,8 +196,9 @@ def test_full_bold_pipeline_recovers_motion_and_reduces_temporal_changes(person,
     grid = ants.resample_image(t1w, (4, 4, 4), use_voxels=False, interp_type=0)
     motion.write_matrix(np.eye(4), tmp_path / "same.mat")
     path = tmp_path / "template.nii"
-    bold.to_template(run, moved.files, there.transform, [str(tmp_path / "same.mat")], grid, path, folder=str(tmp_path))
-    inner = ndimage.binary_erosion(ants.resample_image_to_target(t1w_mask, grid).numpy() > 0.5, iterations=2)
+    same, inner = [str(tmp_path / "same.mat")], ants.resample_image_to_target(t1w_mask, grid).numpy() > 0.5
+    inner = ndimage.binary_erosion(inner, iterations=2)
+    bold.to_template(run, moved.files, there.transform, same, grid, path, inside=inner, folder=str(tmp_path))
     after = nib.load(path)
     changes = [
         np.diff(np.asarray(image.dataobj)[mask], axis=1).std() for image, mask in [(after, inner), (run, there.brain)]

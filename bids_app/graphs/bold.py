@@ -53,7 +53,7 @@ def connect_runs(
 def _raw_nodes(person: Workflow, anatomy: Node | None, number: int, run: BoldRun, settings: Settings) -> Node:
     """Preprocess a raw run; returns the node that provides it in template space."""
     seed, gb = settings.compute.random_seed, run["gb"]
-    corrected = make_node(f"motion_{number}", correct_motion, mem_gb=1 + 4 * gb, run=run, seed=seed)
+    corrected = make_node(f"motion_{number}", correct_motion, mem_gb=1 + 4 * gb, run=run)
     aligned = make_node(
         f"align_{number}", align_to_t1w, mem_gb=1.5 + 2 * gb, connected=("corrected", "anat"), seed=seed
     )

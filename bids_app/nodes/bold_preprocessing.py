@@ -12,7 +12,7 @@ from bids_app.planning.participant_records import AlignedRun, Anatomy, BoldRun, 
 from bids_app.preprocess.conform import read_image, to_nifti
 
 
-def correct_motion(*, run: BoldRun, seed: int) -> MotionCorrectedRun:
+def correct_motion(*, run: BoldRun) -> MotionCorrectedRun:
     """Remove dummy scans, correct slice times, estimate motion."""
     from bids_app.preprocess import bold, motion
 
@@ -27,8 +27,8 @@ def correct_motion(*, run: BoldRun, seed: int) -> MotionCorrectedRun:
     )
     steady = read_image(prepared.steady)
     values = np.asarray(steady.dataobj)
-    reference = motion.reference(values, steady.affine, folder=here, seed=seed)
-    estimate = motion.estimate(values, steady.affine, reference, folder=here, seed=seed)
+    reference = motion.reference(values, steady.affine)
+    estimate = motion.estimate(values, steady.affine, reference, folder=here)
     to_nifti(reference, steady.affine).to_filename("reference.nii")
     np.save("parameters.npy", estimate.parameters)
     return {
@@ -76,7 +76,7 @@ def align_to_t1w(*, corrected: MotionCorrectedRun, anat: Anatomy, seed: int) -> 
 def warp_run_to_template(
     *, corrected: MotionCorrectedRun, aligned: AlignedRun, anat: Anatomy, kind: str, grid: list[Any]
 ) -> PreprocessedRun:
-    """The run and its brain on the grid [shape, affine]."""
+    """The run within the brain, and that brain, on the grid [shape, affine]."""
     import ants
 
     from bids_app.preprocess import bold, motion
@@ -84,9 +84,9 @@ def warp_run_to_template(
     here, forward = Path.cwd(), anat["warps"][kind]["forward"]
     target = motion.to_ants(np.zeros(grid[0], np.float32), np.array(grid[1]))
     timed, moved, transform = read_image(corrected["timed"]), corrected["moved"], aligned["transform"]
-    path = bold.to_template(timed, moved, transform, forward, target, here / "bold.nii", folder=str(here))
-    warped = read_image(path)
     brain = ants.apply_transforms(target, ants.image_read(anat["native"]["mask"]), forward).numpy() > 0.5
+    path = bold.to_template(timed, moved, transform, forward, target, here / "bold.nii", inside=brain, folder=str(here))
+    warped = read_image(path)
     to_nifti((brain & bold.field_of_view(warped)).astype(np.float32), warped.affine).to_filename("mask.nii")
     return {
         "bold": str(path),

@@ -7,11 +7,13 @@ from pathlib import Path
 import ants
 import nibabel as nib
 import numpy as np
+from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
 from bids_app.bids import images
 from bids_app.errors import DataError, UsageError
 from bids_app.preprocess import conform, motion, normalise, slicetiming
+from bids_app.preprocess.spline import Spline
 from bids_app.preprocess.timing import repetition_time
 
 LOOK_AT = 50  # number of volumes searched for non-steady-state ones
@@ -125,29 +127,30 @@ def to_template(
     grid: ants.ANTsImage,
     path: Path,
     *,
+    inside: NDArray[np.bool_],
     folder: str,
 ) -> Path:
     """Bring every volume to the template in one interpolation (cubic B-spline), and write them as one float32 file.
 
     `moved`: one transform file per volume; `to_t1w`: from the BOLD reference to the T1w; `t1w_to_template`: from there
-    to the template, in ANTs' order. `grid`: a 3D image of the template's space. Transforms are composed, not applied
-    one after the other; all but a volume's own are composed once, at the voxels of `grid`, so that the field itself is
-    not interpolated. Voxels outside a volume's field of view are 0 there. `folder` is for temporary files.
+    to the template, in ANTs' order. `grid`: a 3D image of the template's space, of which the voxels `inside` (X, Y, Z)
+    are computed; all others are 0. Transforms are composed, not applied one after the other; all but a volume's own are
+    composed once, at the voxels of `grid`, so that the field itself is not interpolated. Voxels outside a volume's
+    field of view are 0 there. `folder` is for temporary files.
     Raises DataError unless there is one transform per volume.
     """
     if len(moved) != run.shape[3]:
         raise DataError(f"{len(moved)} transforms for {run.shape[3]} volumes")
-    values = run.dataobj
+    values, affine = run.dataobj, normalise.world_affine(grid)
     volume = motion.to_ants(values[..., 0], run.affine)
     field = normalise.compose([*t1w_to_template, to_t1w], grid, volume, folder=folder, name="bold")
+    points = apply_affine(affine, np.argwhere(inside)) + normalise.read_field(field)[inside]
+    field.unlink()
     resampled = np.zeros((*grid.shape, run.shape[3]), np.float32, order="F")
     for number, transform in enumerate(moved):
-        moving = volume.new_image_like(np.asarray(values[..., number], np.float32))
-        transforms = [str(field), transform]
-        warped = ants.apply_transforms(grid, moving, transforms, interpolator="bSpline", singleprecision=True)
-        resampled[..., number] = warped.numpy()
-    field.unlink()
-    affine = ants.to_nibabel_nifti(grid).affine
+        to_voxels = np.linalg.inv(run.affine) @ motion.read_matrix(Path(transform))
+        spline = Spline(np.asarray(values[..., number], np.float32))
+        resampled[inside, number], _ = spline.sample(points.astype(np.float32), to_voxels, clip=False)
     make_image(resampled, affine, tr=float(run.header.get_zooms()[3])).to_filename(path)
     return Path(path)
 

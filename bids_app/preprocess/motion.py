@@ -1,7 +1,7 @@
 """Head motion in a run: a rigid transform per volume, six parameters and framewise displacement.
 
-ANTs registers each volume coarsely (mutual information), `rigid` refines it. Parameters have the signs, axes and order
-of fMRIPrep's, which are those of FSL's MCFLIRT (Jenkinson et al. 2002, NeuroImage 17:825).
+Parameters have the signs, axes and order of fMRIPrep's, which are those of FSL's MCFLIRT (Jenkinson et al. 2002,
+NeuroImage 17:825).
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,11 @@ from scipy.spatial.transform import Rotation
 
 from bids_app.errors import DataError
 from bids_app.preprocess import conform, rigid
-from bids_app.preprocess.normalise import fix_seed
+from bids_app.preprocess.spline import Spline
 
 PARAMETERS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 RADIUS_MM = 50.0
 FIRST = 16  # volumes from which the reference is computed
-COARSE = {"aff_iterations": (40,), "aff_shrink_factors": (2,), "aff_smoothing_sigmas": (1,)}
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # x and y are reversed in ITK's world
 MARGIN = 2  # voxels
 MIN_MASK = 200
@@ -40,31 +39,31 @@ class Motion:
     parameters: Array
 
 
-def reference(data: NDArray[np.float32], affine: Array, *, folder: str, seed: int) -> NDArray[np.float32]:
+def reference(data: NDArray[np.float32], affine: Array) -> NDArray[np.float32]:
     """The median (X, Y, Z) of the first 16 volumes, each rigidly aligned to the middle one.
 
     data (X, Y, Z, T), steady-state and not slice-time corrected. Raises DataError if no head is found.
     """
     first = data[..., :FIRST]
     target = np.ascontiguousarray(first[..., first.shape[3] // 2], np.float32)
-    matrices = _matrices(first, affine, target, folder=folder, seed=seed)
-    moved = [_resample(first[..., number], affine, matrix) for number, matrix in enumerate(matrices)]
+    moved = [
+        _resample(first[..., number], affine, matrix, np.ones(target.shape, bool)).reshape(target.shape)
+        for number, matrix in enumerate(_matrices(first, affine, target))
+    ]
     middle: NDArray[np.float32] = np.median(np.stack(moved), axis=0).astype(np.float32)
     return middle
 
 
-def estimate(
-    data: NDArray[np.float32], affine: Array, reference: NDArray[np.float32], *, folder: str, seed: int
-) -> Motion:
+def estimate(data: NDArray[np.float32], affine: Array, reference: NDArray[np.float32], *, folder: str) -> Motion:
     """Register every volume of data (X, Y, Z, T) to the reference (X, Y, Z) on the same grid.
 
     Writes `volume-0000.mat`, ... in `folder`. Raises DataError if no head is found.
     """
-    matrices = _matrices(data, affine, reference, folder=folder, seed=seed)
+    matrices = _matrices(data, affine, reference)
     files = [f"{folder}/volume-{number:04d}.mat" for number in range(len(matrices))]
     for file, matrix in zip(files, matrices, strict=True):
         write_matrix(matrix, Path(file))
-    return Motion(files, parameters(matrices, affine, centre=centre_of_mass(reference, affine)))
+    return Motion(files, parameters(matrices, affine, centre=rigid.centre_of_mass(reference, affine)))
 
 
 def parameters(matrices: Sequence[Array], affine: Array, *, centre: Array) -> Array:
@@ -108,12 +107,6 @@ def series(
     return held
 
 
-def centre_of_mass(values: NDArray[np.float32], affine: Array) -> Array:
-    """Of an image (X, Y, Z), mm in the world; negative values count as 0."""
-    voxel = ndimage.center_of_mass(np.maximum(values, 0))
-    return np.asarray(affine[:3, :3] @ voxel + affine[:3, 3], np.float64)
-
-
 def head(image: ants.ANTsImage) -> NDArray[np.bool_]:
     """A rough mask (X, Y, Z) of the head or brain in a BOLD volume. Raises DataError if there is none."""
     inside: NDArray[np.bool_] = image.numpy() > 0
@@ -149,34 +142,20 @@ def write_matrix(matrix: Array, file: Path) -> None:
     ants.write_transform(transform, str(file))
 
 
-def _matrices(
-    data: NDArray[np.float32], affine: Array, target: NDArray[np.float32], *, folder: str, seed: int
-) -> list[Array]:
-    """A matrix (4, 4) for every volume, from the target's world to the volume's."""
-    image = to_ants(target, affine)
-    inside = head(image)
-    mask = image.new_image_like(ndimage.binary_dilation(inside, iterations=MARGIN).astype(np.float32))
-    fixed = rigid.prepare(target, mask.numpy() > 0, affine)
-    matrices = []
+def _matrices(data: NDArray[np.float32], affine: Array, target: NDArray[np.float32]) -> list[Array]:
+    """A matrix (4, 4) for every volume, from the target's world to the volume's; each is sought near the one before."""
+    inside = ndimage.binary_dilation(head(to_ants(target, affine)), iterations=MARGIN)
+    fixed = rigid.prepare(target, inside, affine)
+    matrices, last = [], np.eye(4)
     for number in range(data.shape[3]):
-        volume = np.ascontiguousarray(data[..., number], np.float32)
-        prefix = Path(folder) / f"coarse-{number:04d}_"
-        with fix_seed(seed):
-            ants.registration(image, image.new_image_like(volume), "Rigid", mask=mask, outprefix=str(prefix), **COARSE)
-        coarse = prefix.with_name(f"{prefix.name}0GenericAffine.mat")
-        matrices.append(rigid.refine(fixed, volume, read_matrix(coarse)))
-        coarse.unlink()
+        last = rigid.align(fixed, np.ascontiguousarray(data[..., number], np.float32), last)
+        matrices.append(last)
     return matrices
 
 
 def _resample(
-    values: NDArray[np.float32], affine: Array, matrix: Array, mask: NDArray[np.bool_] | None = None
+    values: NDArray[np.float32], affine: Array, matrix: Array, inside: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """A volume (X, Y, Z) at the reference's voxels, or at those of `mask` (n,); beyond it, its nearest voxel."""
-    inside = np.ones(values.shape, bool) if mask is None else mask
-    voxels = np.argwhere(inside).T
+    """A volume (X, Y, Z) at the reference's voxels of `inside` (n,); beyond the volume, its nearest voxel."""
     steps = np.linalg.inv(affine) @ matrix @ affine
-    coordinates = np.clip(steps[:3, :3] @ voxels + steps[:3, 3:], 0, np.array(values.shape)[:, None] - 1)
-    coefficients = ndimage.spline_filter(values, order=3, output=np.float32)
-    resampled = ndimage.map_coordinates(coefficients, coordinates, order=3, mode="mirror", prefilter=False)
-    return resampled.reshape(values.shape) if mask is None else resampled
+    return Spline(values).sample(np.argwhere(inside).astype(np.float32), steps, clip=True)[0]

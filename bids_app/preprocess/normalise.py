@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from bids_app.preprocess.affine import register_affine
-from bids_app.preprocess.conform import average_blocks, find_box, save, to_nifti
+from bids_app.preprocess.conform import average_blocks, find_box, read_image, save, to_nifti
 from bids_app.preprocess.greedy import invert, register_greedy
 
 # Coarse images need a metric sensitive to edges: with few iterations mutual information enlarges the brain by a fifth.
@@ -196,6 +196,12 @@ def compose(warps: list[str], grid: ants.ANTsImage, moving: ants.ANTsImage, *, f
     """The whole transform as one displacement field on the template's grid, mm."""
     prefix = f"{folder}/{name}_"
     return Path(ants.apply_transforms(grid, moving, warps, compose=prefix))
+
+
+def read_field(field: Path) -> np.ndarray:
+    """Displacements (X, Y, Z, 3) of a composed field, mm, in RAS+."""
+    stored = np.asarray(read_image(field).dataobj, np.float64)
+    return np.asarray(stored[:, :, :, 0] @ LPS[:3, :3])
 
 
 def jacobian(field: Path, grid: ants.ANTsImage) -> np.ndarray:

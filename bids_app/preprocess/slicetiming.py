@@ -54,14 +54,14 @@ def correct(
     target_time = middle(times) if reference is None else reference
     volumes = data.shape[3]
     corrected = np.array(data, dtype=np.float32, order="F")
-    layers = np.moveaxis(corrected, axis, 0)  # a view
+    layers, measured = np.moveaxis(corrected, axis, 0), np.moveaxis(data, axis, 0)  # views
+    every = make_interp_spline(np.arange(volumes), np.eye(volumes), k=ORDER)  # a spline's value is linear in the data
     for number, time in enumerate(slice_times):
         where = np.clip(np.arange(volumes) + (target_time - time) / tr, 0, volumes - 1)
         if np.array_equal(where, np.arange(volumes)):
             continue
-        plane = data.take(number, axis).reshape(-1, volumes).T.astype(np.float64)
-        spline = make_interp_spline(np.arange(volumes), plane, k=ORDER)
-        layers[number] = spline(where).T.reshape(layers[number].shape)
+        plane = measured[number].reshape(-1, volumes).astype(np.float64)
+        layers[number] = (plane @ every(where).T).reshape(layers[number].shape)
     return corrected
 
 

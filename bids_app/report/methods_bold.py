@@ -126,9 +126,9 @@ def _describe_raw(space: str, options: BoldOptions) -> str:
     )
     return (
         f"BOLD images were preprocessed from raw data. {_describe_dummies(options)}{slices}Each volume was registered "
-        "rigidly to a reference image of the run, with ANTs (mutual information; Tustison 2021) and then by least "
-        "squares (after Friston 1995). The reference image was registered rigidly to the T1w image with ANTs (mutual "
-        f"information). All transforms to {space} were concatenated, so that each volume was resampled once. Framewise "
+        "rigidly to a reference image of the run by least squares (after Friston 1995), from coarse to fine. The "
+        "reference image was registered rigidly to the T1w image with ANTs (mutual information; Tustison 2021). "
+        f"All transforms to {space} were concatenated, so that each volume was resampled once. Framewise "
         "displacement is the sum of the absolute changes of the six motion parameters, with rotations expressed as "
         "displacements on a sphere of 50 mm radius (Power 2012). DVARS is the root mean square change of the image "
         "from volume to volume (Power 2012), standardised (Nichols 2017). Mean signals and principal components "
