@@ -16,7 +16,7 @@ from typing import Any
 
 from bids_app.graphs.parent_death import RUN_PID
 
-PRELOAD = ["nibabel", "scipy.ndimage", "nipype.pipeline.engine"]
+PRELOAD = ["nibabel", "scipy.ndimage", "nipype.pipeline.engine", "bids_app.graphs.multiproc"]
 LOST = 255  # the exit code that multiprocessing gives to a process of which a killed server can tell nothing more
 
 
