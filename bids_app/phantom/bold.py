@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_app.phantom import anatomy, fluctuations, movement
-from bids_app.phantom.deformation import Array, transform
+from bids_app.phantom.deformation import Array
 from bids_app.phantom.function import TISSUES, Function
 from bids_app.phantom.region import Field
+from bids_app.preprocess.spline import Spline
 
 SIGNAL = {"GM": 1000.0, "WM": 850.0, "CSF": 1300.0}
 EDGE = 20.0  # a voxel that is darker lies outside
@@ -180,13 +181,13 @@ def _move_head(
 
     relative, noise: (N, volumes) of the voxels `seen`. Outside the brain all is 0, inside nothing.
     """
-    coefficients = ndimage.spline_filter(base, order=3, output=np.float32)
-    indices = np.stack(np.unravel_index(seen, base.shape)).astype(np.float32)
+    spline = Spline(base)
+    indices = np.stack(np.unravel_index(seen, base.shape), axis=1).astype(np.float32)
     centre = scanner[:3, :3] @ ndimage.center_of_mass(base) + scanner[:3, 3]
     raw = np.zeros((len(moved), base.size), np.int16)
     for number, six in enumerate(moved):
         back = np.linalg.inv(scanner) @ np.linalg.inv(movement.rigid_matrix(six, centre)) @ scanner
-        here = ndimage.map_coordinates(coefficients, transform(indices, back), order=3, prefilter=False)
+        here, _ = spline.sample(indices, back, clip=False)
         values = np.clip(np.rint(here * relative[:, number] + noise[:, number]), 1, np.iinfo(np.int16).max)
         raw[number, seen] = np.where(here > EDGE, values, 0)
     return np.moveaxis(raw.reshape(len(moved), *base.shape), 0, -1)

@@ -5,7 +5,6 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from bids_app import __version__
 from bids_app.bids import outputs
@@ -15,6 +14,7 @@ from bids_app.phantom.description import STATEMENT, write_json
 from bids_app.phantom.function import TISSUES, Function
 from bids_app.phantom.image import save_series
 from bids_app.preprocess import conform
+from bids_app.preprocess.spline import Spline
 
 SPACE = "MNI152NLin2009cAsym"
 BIDSIGNORE = ("*_timeseries.*", "*_xfm.*", "*_boldref.*")
@@ -97,10 +97,10 @@ def interpolate_cubic(voxels: Array, seen: NDArray[np.intp], shape: tuple[int, .
     similar, depending on the obliqueness of a participant's grid, and hide a simulated coherence.
     """
     values = np.empty((voxels.shape[1], still.shape[1]), np.float32)
-    volume = np.zeros(shape, np.float32)
+    volume, points = np.zeros(shape, np.float32), voxels.T.astype(np.float32)
     for number in range(still.shape[1]):
         volume.ravel()[seen] = still[:, number]
-        values[:, number] = ndimage.map_coordinates(volume, voxels, output=np.float32, order=3)
+        values[:, number], _ = Spline(volume).sample(points, np.eye(4), clip=False)
     return values
 
 

@@ -20,7 +20,7 @@ class Spline:
     def __init__(self, volume: Array) -> None:
         self.coefficients: Array = ndimage.spline_filter(np.ascontiguousarray(volume), order=3, output=np.float32)
 
-    def sample(self, points: Array, matrix: NDArray[np.float64], *, clip: bool) -> tuple[Array, NDArray[np.bool_]]:
+    def sample(self, points: Array, matrix: NDArray[np.floating], *, clip: bool) -> tuple[Array, NDArray[np.bool_]]:
         """The values (n,) at `matrix` (4, 4) applied to `points` (n, 3), both in voxels, and which lie in the volume.
 
         It ends at the outer faces of its voxels. Beyond them a value is 0, or, if `clip`, that of the nearest point
