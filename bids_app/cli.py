@@ -9,19 +9,68 @@ from typing import Any, NoReturn
 from bids_app import __version__
 from bids_app.errors import UsageError
 from bids_app.options.declaration import TOPICS, Option, read_options
+from bids_app.options.other_programs import suggest
 from bids_app.options.phantom import Phantom
 from bids_app.settings import FORMER, OPTIONS
 
 LEVELS = ("participant", "group")
 ALONE = {"--write-config"}  # these work without a data set
+UNKNOWN = "unrecognized arguments: "
+
+
+EXAMPLES = """
+examples:
+  pellucid BIDS_DIR OUT_DIR participant --nprocs 4
+      maps of grey matter from the T1w images of all participants
+  pellucid BIDS_DIR OUT_DIR participant --maps alff reho -d fmriprep=DIR
+      maps of resting-state BOLD from the outputs of fMRIPrep
+  pellucid BIDS_DIR OUT_DIR group --label group --classes control patient
+      classifiers of the column "group" of participants.tsv, and the report
+
+{more}.
+"""
+ALWAYS = {"bids_dir", "output_dir", "level", "help", "version"}  # listed by --help
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that raises UsageError (exit 64) instead of exiting with 2."""
+    """argparse that raises UsageError (exit 64) instead of exiting with 2, and suggests options."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise with the error and a pointer to --help."""
-        raise UsageError(f"{message}\n{self.prog} --help lists all options")
+        """Raise with the error, what to write in place of an unknown option, and a pointer to --help-all."""
+        for word in message.removeprefix(UNKNOWN).split() if message.startswith(UNKNOWN) else ():
+            if word.startswith("-") and (hint := suggest(word, self._option_string_actions)):
+                message = f"{word.partition('=')[0]} is not an option of {self.prog}: {hint}"
+                break
+        raise UsageError(f"{message}\n{self.prog} --help-all lists all options")
+
+
+class Layout(argparse.RawDescriptionHelpFormatter):
+    """An option's spellings, then once what it takes."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        return f"{', '.join(action.option_strings)} {self._format_args(action, str(action.metavar))}"
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        return f"{default_metavar} ..." if action.nargs == "+" else super()._format_args(action, default_metavar)
+
+
+class Help(argparse.Action):
+    """Prints the common options, or all, and stops."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *words: Any) -> None:
+        """Never returns."""
+        every = words[-1] == "--help-all"
+        common = {name for name, item in OPTIONS.items() if item.common}
+        if not every:
+            for action in parser._actions:
+                if action.dest not in ALWAYS | common:
+                    action.help = argparse.SUPPRESS
+        more = f"--help-all also lists the other {len(OPTIONS) - len(common)} options"
+        parser.epilog = EXAMPLES.format(more="--help lists the common options alone" if every else more)
+        parser.print_help()
+        parser.exit()
 
 
 class Describe(argparse.Action):
@@ -57,10 +106,14 @@ def parser(*, alone: bool = False) -> Parser:
     """
     whole = Parser(
         prog="pellucid",
+        usage="%(prog)s BIDS_DIR OUT_DIR {participant,group} [options]",
         description="Classify participants by diagnosis from MRI, and show and evaluate the evidence.",
+        formatter_class=Layout,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
+        add_help=False,
     )
+    whole.add_argument("-h", "--help", "--help-all", action=Help, nargs=0, help="show the common options, or all")
     optional: dict[str, Any] = {"nargs": "?"} if alone else {}
     whole.add_argument("bids_dir", type=Path, help="BIDS data set", **optional)
     whole.add_argument("output_dir", type=Path, help="output folder", **optional)

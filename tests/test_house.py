@@ -39,9 +39,9 @@ def lengths(path: Path) -> dict[str, int]:
 
 
 def listed_options(program: str) -> set[str]:
-    """Every long option that a program's --help lists."""
-    entry = "main" if program == "pellucid" else "phantom"
-    code = f"from bids_app import run; run.{entry}(['--help'])"
+    """Every long option that a program lists."""
+    call = "main(['--help-all'])" if program == "pellucid" else "phantom(['--help'])"
+    code = f"from bids_app import run; run.{call}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", done.stdout))
 

@@ -91,7 +91,7 @@ def test_a_setting_under_both_names_is_refused(tmp_path, text):
 
 def test_former_names_are_absent_from_help_and_docs_but_listed_in_the_changelog(capsys):
     with pytest.raises(SystemExit):
-        run.main(["--help"])
+        run.main(["--help-all"])
     texts = [capsys.readouterr().out]
     texts += [file.read_text(encoding="utf-8") for file in (ROOT / "docs" / "usage.md", ROOT / "README.md")]
     for former in RENAMED:

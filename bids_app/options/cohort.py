@@ -17,13 +17,14 @@ class Cohort:
     analysis: str | None = cohort(
         None, "name of the analysis and of its folder (the label column unless given)", metavar="NAME"
     )
-    label: str | None = cohort(None, "column of `participants.tsv` with the diagnosis", metavar="COLUMN")
+    label: str | None = cohort(None, "column of `participants.tsv` with the diagnosis", metavar="COLUMN", common=True)
     classes: dict[str, tuple[str, ...]] = cohort(
         {},
         "classes and their values of the label; the first is the reference",
         "`control=HC patient=MA,MO`; a bare value is a class of that name",
         metavar="NAME=VALUE,VALUE",
         parse=values.classes,
+        common=True,
     )
     max_per_class: int | None = cohort(
         None,
@@ -67,6 +68,7 @@ class Cohort:
         "Unless given, a column of such a name, or else the scanner named in the sidecars. Where it is given, labels "
         "are permuted within sites",
         metavar="COLUMN",
+        common=True,
     )
     covariates: tuple[str, ...] | None = cohort(
         None,
@@ -77,6 +79,7 @@ class Cohort:
         ),
         metavar="COLUMN",
         former=("adjust_for",),
+        common=True,
     )
     combat_covariates: tuple[str, ...] = cohort(
         (),
@@ -93,6 +96,7 @@ class Cohort:
         "report names the site",
         metavar="combat",
         choices=("combat",),
+        common=True,
     )
     map_scaling: str | None = cohort(
         None,

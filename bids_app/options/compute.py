@@ -16,7 +16,12 @@ class Compute:
     """Processors, memory, device and work folder."""
 
     nprocs: int = compute(
-        1, "processes at once ({default})", metavar="N", minimum=1, aliases=("--nthreads", "--n-cpus")
+        1,
+        "processes at once ({default})",
+        metavar="N",
+        minimum=1,
+        aliases=("--nthreads", "--n-cpus"),
+        common=True,
     )
     omp_nthreads: int = compute(
         1,
@@ -36,6 +41,7 @@ class Compute:
         minimum=512,
         aliases=("--mem",),
         convert=values.megabytes,
+        common=True,
     )
     device: str = compute(
         "auto",
@@ -50,7 +56,7 @@ class Compute:
         "of them together. [Clusters](clusters.md)",
         metavar="FILE",
     )
-    work_dir: Path | None = compute(None, "work folder (`OUT_DIR/.work`)", metavar="DIR", aliases=("-w",))
+    work_dir: Path | None = compute(None, "work folder (`OUT_DIR/.work`)", metavar="DIR", aliases=("-w",), common=True)
     random_seed: int = compute(1, "seed of all random numbers ({default})", metavar="N", minimum=0)
     stop_on_first_crash: bool = compute(False, "stop as soon as one step fails")
 

@@ -30,7 +30,8 @@ class Option:
     `summary` is a line of --help, in Markdown; `{default}`, `{choices}` and `{names}` (of the kind `catalogue`) are
     filled in. `details` follow it in docs/usage.md. `former` are keys of earlier versions, still read, shown nowhere.
     `count` is the number of values where it is fixed; `parse` turns the words of the command line into a table,
-    `convert` a value from any source. An option with `implemented` False is refused.
+    `convert` a value from any source. An option with `implemented` False is refused. `common` ones are listed by
+    --help, all others by --help-all alone.
     """
 
     default: Any
@@ -48,6 +49,7 @@ class Option:
     parse: Callable[[list[str]], Any] | None = None
     convert: Callable[[Any], Any] | None = None
     implemented: bool = True
+    common: bool = False
     name: str = ""
     hint: Any = None
 

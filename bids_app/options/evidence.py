@@ -22,6 +22,7 @@ class Evidence:
         "per region of the first atlas, class and participant",
         metavar="NAME",
         catalogue="explainers",
+        common=True,
     )
     explain_target: str = evidence(
         "predicted", "class that a heatmap explains ({default})", metavar="true|predicted|CLASS"
@@ -42,6 +43,7 @@ class Evidence:
         "them: 100 permutations take 100 times the training. With 0 no model is judged",
         metavar="N",
         minimum=0,
+        common=True,
     )
     power: int | None = evidence(
         None,

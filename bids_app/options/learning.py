@@ -22,8 +22,9 @@ class Learning:
         "same folds as a reference",
         metavar="NAME",
         catalogue="classifiers",
+        common=True,
     )
-    folds: int = classification(5, "number of stratified folds ({default})", metavar="K", minimum=2)
+    folds: int = classification(5, "number of stratified folds ({default})", metavar="K", minimum=2, common=True)
     folds_file: Path | None = classification(
         None, "folds from a `folds.tsv`, of an earlier analysis or made elsewhere", metavar="FILE"
     )

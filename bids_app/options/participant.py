@@ -25,8 +25,11 @@ class Participant:
         "participant level writes the series; see [below](#networks-by-ica)",
         metavar="NAME",
         catalogue="maps",
+        common=True,
     )
-    output_space: str = of_anatomy("MNI152NLin2009cAsym", "template of the maps ({default})", metavar="SPACE")
+    output_space: str = of_anatomy(
+        "MNI152NLin2009cAsym", "template of the maps ({default})", metavar="SPACE", common=True
+    )
     resolution: float | None = of_anatomy(
         None,
         "voxel size of the maps (2; 3 with `--sloppy`)",
@@ -34,6 +37,7 @@ class Participant:
         metavar="MM",
         minimum=0.5,
         maximum=10,
+        common=True,
     )
     bounding_box: tuple[float, ...] = of_anatomy(
         (),
@@ -79,7 +83,7 @@ class Participant:
         "It applies to T1w and BOLD images; the atlas is used for participants missing from FreeSurfer's folder. The "
         "source is recorded for each participant",
     )
-    sloppy: bool = shared(False, "coarse and fast, for testing; not for results")
+    sloppy: bool = shared(False, "coarse and fast, for testing; not for results", common=True)
     denoise: str | None = bold(
         None,
         "confounds that are regressed out: `24p-wm-csf` (default), `simple`, `scrubbing`, `compcor`, `ica_aroma`, "
@@ -87,6 +91,7 @@ class Participant:
         "`24p-wm-csf`: 24 motion parameters, white matter and CSF. The others but `none` are nilearn's strategies; "
         "`none` leaves the series unchanged",
         metavar="NAME|none",
+        common=True,
     )
     band: tuple[str, ...] = bold(
         (),

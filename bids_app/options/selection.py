@@ -16,7 +16,10 @@ class Select:
     """Which participants, sessions and files."""
 
     participant_label: tuple[str, ...] = select(
-        (), "participants, with or without `sub-`; all unless given", metavar="LABEL"
+        (),
+        "participants, with or without `sub-`; all unless given",
+        metavar="LABEL",
+        common=True,
     )
     session_label: tuple[str, ...] = select(
         (), "sessions, with or without `ses-`; all unless given", metavar="LABEL", aliases=("--session-id",)
@@ -37,12 +40,14 @@ class Select:
         metavar="NAME=PATH",
         aliases=("-d", "--datasets"),
         parse=values.derivatives,
+        common=True,
     )
     exclude: Path | None = select(
         None,
         "TSV of participants to leave out: `participant_id`, optionally `session_id` and `reason`",
         "It applies at both levels; a `session_id` of n/a means all sessions",
         metavar="FILE",
+        common=True,
     )
     allow_unmatched_exclusions: bool = select(
         False, "continue where a line of `--exclude` names no participant or session of the data set"
@@ -58,9 +63,13 @@ class Shared:
         "settings of a published study, or of a file",
         "The settings file and the command line override a recipe; several recipes are separate analyses",
         metavar="NAME|FILE",
+        common=True,
     )
     atlas: tuple[str, ...] = shared(
-        (), "atlases of the region tables; unless given, each map names its own", metavar="NAME|FILE"
+        (),
+        "atlases of the region tables; unless given, each map names its own",
+        metavar="NAME|FILE",
+        common=True,
     )
     model: Path | None = shared(
         None,

@@ -16,6 +16,8 @@ TABLE = re.compile(r"(?<=<!-- options: )(?P<topic>[^>]+?)(?P<open> -->\n).*?(?=<
 # printed by a program itself, and no setting
 PRINTED = {
     "other": {
+        "--help": "list the common options and three examples",
+        "--help-all": "list all options",
         "--bids-exec-spec": "print the [Boutiques](https://boutiques.github.io) descriptor and stop; needs no folders",
         "--version": "print the version",
     },
