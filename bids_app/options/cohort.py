@@ -21,7 +21,8 @@ class Cohort:
     classes: dict[str, tuple[str, ...]] = cohort(
         {},
         "classes and their values of the label; the first is the reference",
-        "`control=HC patient=MA,MO`; a bare value is a class of that name",
+        "`control=HC patient=MA,MO`; a bare value is a class of that name. Unless given, the reference is the class "
+        "whose name reads like controls (`HC`, `control`, `CN` and others), else the first of the alphabet",
         metavar="NAME=VALUE,VALUE",
         parse=values.classes,
         common=True,

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import re
 
 import pandas as pd
 
@@ -17,6 +18,8 @@ from bids_app.training.feature_pipeline import SITE_COLUMN
 log = logging.getLogger("pellucid")
 MIN_PER_CLASS = 5  # with fewer, a covariate that has nothing to do with the class may separate them
 NEARLY_ALL = 0.9
+# words in the names of classes
+CONTROLS = {"healthy", "normal", "control", "controls", "con", "ctrl", "ctl", "hc", "hv", "nc", "cn", "td", "tdc"}
 HALVES = ("unchanged", "lowered")  # of the participants of a planned study
 
 
@@ -89,6 +92,24 @@ def read_classes(frame: pd.DataFrame, settings: Settings) -> "pd.Series[str]":
     if tells := {column, label_column(frame, settings)} & set(group.covariates or ()):
         raise UsageError(f"--covariates {tells.pop()} is the label, and regressing it out would leak it")
     return participants.classes(frame, column=column, mapping=group.classes)
+
+
+def order_classes(labelled: "pd.Series[str]", settings: Settings) -> tuple[str, ...]:
+    """The classes, the reference first: as --classes has them, else controls by their name, then alphabetically."""
+    if not settings.group.classes:
+        return tuple(sorted(labelled.dropna().unique(), key=lambda name: (not _reads_like_controls(name), name)))
+    first, *others = names = tuple(settings.group.classes)
+    controls = [name for name in others if _reads_like_controls(name)]
+    if controls and not _reads_like_controls(first):
+        message = (
+            "--classes: %s is the reference, so that heatmaps show the evidence for %s; if %s is meant, name it first"
+        )
+        log.warning(message, first, " and ".join(others), controls[0])
+    return names
+
+
+def _reads_like_controls(name: str) -> bool:
+    return not CONTROLS.isdisjoint(re.split(r"[^a-z]+", name.lower()))
 
 
 def fold_groups(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> list[str]:

@@ -85,7 +85,7 @@ def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
     atlas.check(tuple(dict.fromkeys(itertools.chain(*atlases.values()))))
     frame = cohort.participant_table(dataset, settings)
     labelled, label_column = cohort.read_classes(frame, settings), cohort.label_column(frame, settings)
-    names = tuple(group.classes) or tuple(sorted(labelled.dropna().unique()))
+    names = cohort.order_classes(labelled, settings)
     columns_by_map = {name: _columns(group.covariates, part.ADJUST_FOR) for name, part in parts.items()}
     covariate_columns = tuple(dict.fromkeys([*itertools.chain(*columns_by_map.values()), *group.combat_covariates]))
     needed = (*covariate_columns, *(["site"] if group.harmonize and "site" not in covariate_columns else []))
