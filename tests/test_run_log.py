@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,20 @@ def fail(*, label: str) -> str:
     raise DataError(f"{label} is empty")
 
 
+def work(*, label: str) -> str:
+    """Half a second of computing with 300 MB more than the process had."""
+    memory, end = bytearray(300_000_000), time.process_time() + 0.5
+    while time.process_time() < end:
+        memory[:: 1 << 12] = memory[:: 1 << 12]
+    return label
+
+
 def chosen(folder: Path, **options: object) -> settings.Settings:
     options = {"work_dir": folder / "work", "nprocs": 2, "verbose": 1, **options}
     return settings.build("participant", folder / "bids", folder / "out", options=options)
 
 
-def run_participants(folder: Path, functions: dict[str, str]) -> None:
+def run_participants(folder: Path, functions: dict[str, str], **options: object) -> None:
     """A graph of one step per participant."""
     whole = Workflow("participants", base_dir=str(folder / "work"))
     for name, function in functions.items():
@@ -40,7 +49,8 @@ def run_participants(folder: Path, functions: dict[str, str]) -> None:
         whole.add_nodes([part])
         (folder / "crashes").mkdir(exist_ok=True)
         set_crash_folder(part, folder / "crashes")
-    run_graph(whole, chosen(folder), last=("finish",), total=len(functions), what="participants", preload=[])
+    chosen_options = chosen(folder, **options)
+    run_graph(whole, chosen_options, last=("finish",), total=len(functions), what="participants", preload=[])
 
 
 def lines(file: Path) -> list[re.Match[str]]:
@@ -74,6 +84,19 @@ def test_step_durations_are_logged_in_run_and_participant_files(tmp_path, logger
         run_participants(tmp_path, {"sub_01": "succeed"})
     assert any(match[3] == "already computed" for match in lines(tmp_path / "out" / "logs" / "sub-01.log"))
     assert len(list((tmp_path / "out" / "logs").glob("pellucid_participant_*.log"))) == 2
+
+
+def test_resource_monitor_logs_the_cpu_time_and_memory_of_each_step(tmp_path, logger):
+    with run_log.record_run(chosen(tmp_path)):
+        run_participants(tmp_path, {"sub_01": "work", "sub_02": "succeed"}, resource_monitor=True)
+    used = {}
+    for name in ("sub-01", "sub-02"):
+        texts = [match[3] for match in lines(tmp_path / "out" / "logs" / f"{name}.log")]
+        (match,) = filter(None, (re.fullmatch(r"(\d+\.\d) CPU s, at most (\d+) MB", text) for text in texts))
+        used[name] = float(match[1]), int(match[2])
+    assert 0.5 <= used["sub-01"][0] < 1.5
+    assert used["sub-02"][0] < 0.3
+    assert used["sub-01"][1] - used["sub-02"][1] == pytest.approx(300, abs=30)
 
 
 def test_refused_run_writes_no_log_and_failed_run_logs_the_error(tmp_path, logger):

@@ -1,12 +1,17 @@
 """One nipype interface for every step: a plain function of a module, keyword arguments in, one value out."""
 
 import importlib
+import os
+import resource
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from nipype.interfaces.base import DynamicTraitedSpec, Str, isdefined, traits
 from nipype.interfaces.io import IOBase, add_traits
 from nipype.pipeline.engine import Node
+
+RSS_PER_MB = 1e6 if sys.platform == "darwin" else 1e6 / 1024  # Linux counts kilobytes of 1024 bytes
 
 
 class FunctionInputSpec(DynamicTraitedSpec):
@@ -43,10 +48,18 @@ class FunctionCall(IOBase):
         values = {key: getattr(self.inputs, key) for key in self._arguments}
         keywords = {key: value for key, value in values.items() if isdefined(value)}
         self._out = getattr(importlib.import_module(module), name)(**keywords)
+        runtime.cpu_s = sum(os.times()[:4])  # of this process and those that it started
+        runtime.peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / RSS_PER_MB
         return runtime
 
     def _list_outputs(self) -> dict[str, Any]:
         return {"out": self._out}
+
+
+def describe_resources(node: Node) -> str:
+    """The CPU time and the peak memory of the process in which a node was computed."""
+    runtime = node.result.runtime
+    return f"{runtime.cpu_s:.1f} CPU s, at most {runtime.peak_mb:.0f} MB"
 
 
 def make_node(

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from bids_app import environment, run_log
 from bids_app.bids import outputs
 from bids_app.errors import UsageError
+from bids_app.graphs.function_node import describe_resources
 from bids_app.graphs.multiproc import OneProcessEach, make_plugin, memory_gb
 from bids_app.graphs.private_files import PrivateFiles
 from bids_app.graphs.slurm import Slurm
@@ -70,8 +71,7 @@ def run_graph(
         graph.write_graph(dotfilename=str(settings.work_dir / f"{graph.name}.dot"), graph2use="orig", format="dot")
     copy_compiled_kernels(settings.work_dir)
     with tqdm(total=total, desc=what, unit="", disable=None, leave=False) as bar:
-        since = " after it was submitted" if settings.compute.use_plugin else ""
-        runner = _build_plugin(settings, _follow_nodes(bar, last, what, total, since=since), preload)
+        runner = _build_plugin(settings, _follow_nodes(bar, last, what, total, settings), preload)
         runner.keep_private(settings)
         try:
             graph.run(plugin=runner)
@@ -102,8 +102,11 @@ def failure_reason(*folders: Path) -> str:
     return f"{text.strip()} [log/{files[-1].name}]"
 
 
-def _follow_nodes(bar: tqdm, last: tuple[str, ...], what: str, total: int, *, since: str) -> Callable[[Any, str], None]:
+def _follow_nodes(
+    bar: tqdm, last: tuple[str, ...], what: str, total: int, settings: Settings
+) -> Callable[[Any, str], None]:
     """Called by nipype when a node starts and ends: logs its duration, counts the last nodes, states the time left."""
+    since = " after it was submitted" if settings.compute.use_plugin else ""
     starts: dict[str, float] = {}
     ended = itertools.count(1)
     begun = time.monotonic()
@@ -122,6 +125,8 @@ def _follow_nodes(bar: tqdm, last: tuple[str, ...], what: str, total: int, *, si
         else:
             outcome = "done" if status == "end" else "failed"
             log.debug("%s, %.1f s%s", outcome, time.monotonic() - start, since, extra=context)
+            if status == "end" and settings.other.resource_monitor:
+                log.debug("%s", describe_resources(node), extra=context)
         if status == "end" and node.name.startswith(last):
             bar.update()
             count = next(ended)

@@ -69,6 +69,8 @@ class Other:
     reports_only: bool = other(False, "make the reports again", implemented=False)
     radiological: bool = other(False, "show the left of the participant on the right of pictures")
     write_graph: bool = other(False, "write the graph of steps as `.dot` into the work folder")
-    resource_monitor: bool = other(False, "record memory and processors", implemented=False)
+    resource_monitor: bool = other(
+        False, "write the CPU time and the peak memory of every step into the log files in `OUT_DIR/logs`"
+    )
     notrack: bool = other(False, "accepted without effect; there is no tracking")
     verbose: int = other(0, "show every step on the screen; `-vv` also nipype's own messages", aliases=("-v",))

@@ -30,7 +30,11 @@ class Select:
     bids_filter_file: Path | None = select(
         None, "JSON file of entities that select images, under `t1w` and `bold`, as for fMRIPrep", metavar="FILE"
     )
-    bids_database_dir: Path | None = select(None, "pybids database", metavar="DIR", implemented=False)
+    bids_database_dir: Path | None = select(
+        None,
+        "accepted without effect; no database is needed, since only the requested folders are listed",
+        metavar="DIR",
+    )
     skip_bids_validation: bool = select(False, "continue without `dataset_description.json`")
     derivatives: dict[str, Path] = select(
         {},
