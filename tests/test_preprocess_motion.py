@@ -97,6 +97,17 @@ def test_a_head_that_jumps_by_centimetres_and_back_is_followed(brain, tmp_path, 
         assert angle < 0.2
 
 
+@pytest.mark.parametrize("slices", [4, 6, 8])
+def test_a_slab_of_few_slices_is_aligned_within_it(brain, tmp_path, slices):
+    sixes = [np.zeros(6), np.array([0.8, -0.5, 0, 0, 0, 1 * DEGREE])]
+    data = np.ascontiguousarray(run_of(brain, sixes)[:, :, 10 : 10 + slices])
+    affine = AFFINE @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 10], [0, 0, 0, 1]])
+    result = motion.estimate(data, affine, data[..., 0], folder=str(tmp_path))
+    distance, angle = wrong_by(motion.read_matrix(Path(result.files[1])), moved(sixes[1]))
+    assert distance < 0.3
+    assert angle < 0.3
+
+
 def test_motionless_head_has_negligible_framewise_displacement(brain, tmp_path):
     data = run_of(brain, np.zeros((4, 6)))
     reference = run_of(brain, np.zeros((1, 6)))[..., 0]

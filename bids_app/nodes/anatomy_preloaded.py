@@ -3,9 +3,9 @@ seconds.
 """
 
 from bids_app import jit
-from bids_app.preprocess import _registration_loops, mixture, normalise, tissues
+from bids_app.preprocess import _registration_loops, _spline_loops, mixture, normalise, tissues
 
 __all__ = ["normalise", "tissues"]
 
-for module in (_registration_loops, mixture):
+for module in (_registration_loops, _spline_loops, mixture):
     jit.compile_loops(module)

@@ -18,6 +18,7 @@ from bids_app.preprocess.spline import Spline
 FWHM_VOXELS, MIN_FWHM_MM = 1.4, 4.0  # of the finest level: sharper biases towards whole voxels, wider follows signals
 COARSE_MM = 8.0  # of blocks
 COARSE_FWHM_MM = (24.0, 12.0)
+MIN_BLOCKS = 4  # along each axis; a thinner slab is aligned on its voxels alone
 MAX_POINTS = 40000
 STEPS = 12
 DONE_MM = 1e-3
@@ -56,7 +57,8 @@ def prepare(reference: Volume, mask: NDArray[np.bool_], affine: Array) -> Fixed:
     """Slopes of the smoothed reference (X, Y, Z) at the voxels of `mask`; at most 40,000 of them, evenly spread."""
     blocks, wide = average_blocks(reference, affine, COARSE_MM)
     share, _ = average_blocks(mask, affine, COARSE_MM)
-    coarse = tuple(_prepare_level(blocks, share > 0, wide, fwhm) for fwhm in COARSE_FWHM_MM)
+    levels = COARSE_FWHM_MM if min(blocks.shape) >= MIN_BLOCKS else ()
+    coarse = tuple(_prepare_level(blocks, share > 0, wide, fwhm) for fwhm in levels)
     fwhm = max(MIN_FWHM_MM, FWHM_VOXELS * float(np.linalg.norm(affine[:3, :3], axis=0).mean()))
     return Fixed(coarse, _prepare_level(reference, mask, affine, fwhm), centre_of_mass(blocks, wide))
 
