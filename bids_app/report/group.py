@@ -13,6 +13,7 @@ from bids_app.regions.tables import OUTSIDE
 from bids_app.report.audit import format_audit, two_decimals
 from bids_app.report.curves import draw_confusion, draw_overlap, draw_roc
 from bids_app.report.figures import draw_heatmap
+from bids_app.report.glance import NO_IMAGE, summarise_models
 from bids_app.report.heatmap import Heatmap, format_checks, format_overlap, heatmap_caption
 from bids_app.report.page import format_number, render_page, save_page
 from bids_app.report.participants import tabulate_excluded, tabulate_used
@@ -48,7 +49,6 @@ MORE_SCORES = {
     "calibration_intercept": "calibration intercept",
 }
 OTHER_ROWS = {"chosen": "best model of the inner folds, selected in each fold; no claim"}
-NO_IMAGE = "uses no image"
 
 
 def write_group_report(
@@ -84,13 +84,13 @@ def write_group_report(
     test; `sections`: by name, the content of `ica` and `power`, where these were requested.
     """
     order, folder = classes or _class_names(predictions), path.parent / "figures"
-    _draw_curves(folder, predictions, order, overlap)
     view: dict[str, Any] = {"template": template, "mask": mask, "radiological": radiological}
+    _draw_curves(folder, predictions, order, overlap)
     panels = _draw_heatmaps(heatmaps, folder, checks, notes=atlas_notes, **view)
     page = render_page(
         "group.html",
-        title=f"{analysis} - Pellucid",
         analysis=analysis,
+        glance=summarise_models(scores, verdicts, order, panels),
         **select_findings(verdicts),
         audit=format_audit(audit),
         included=tabulate_used(samples, order),
