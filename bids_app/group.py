@@ -14,7 +14,7 @@ from bids_app.planning.nested_cv import check_inner_folds
 from bids_app.planning.power import check_power
 from bids_app.planning.reference_map import check_reference_map
 from bids_app.planning.voxelwise_test import check_voxelwise_test
-from bids_app.publish.group import GroupResults, remove_previous_group, stage_group
+from bids_app.publish.group import GroupResults, publish_group
 from bids_app.results.collect import collect_heatmaps, collect_predictions, fold_table
 from bids_app.results.ica import component_table
 from bids_app.results.nested_cv import selected_predictions, selection_table
@@ -69,10 +69,7 @@ def run(settings: Settings) -> int:
     optional = {"choices": selection, "overlap": overlap, "ica": components, "power": power}
     tables |= {name: table for name, table in optional.items() if table is not None}
     results = GroupResults(tables, judgement, maps, pages, voxelwise)
-    with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
-        stage_group(stage, analysis, settings, results, work_dir)
-        remove_previous_group(settings.output_dir, analysis.name, old)
-        outputs.publish(stage, settings.output_dir)
+    publish_group(analysis, settings, results, work_dir)
     for verdict in judgement.verdicts.values():
         log.info("%s", verdict.text)
     log.info("report: %s", settings.output_dir / "group" / analysis.name / "report.html")

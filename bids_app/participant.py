@@ -7,8 +7,7 @@ from bids_app.bids.names import parse_session_name
 from bids_app.graphs.participant import run_participant_graph
 from bids_app.planning import participant, settings_from_model
 from bids_app.publish.boilerplate import write_boilerplate
-from bids_app.report.index import qc_table, write_index
-from bids_app.results.participants import participant_rows
+from bids_app.publish.index import INDEX, publish_index
 from bids_app.settings import Settings
 
 log = logging.getLogger("pellucid")
@@ -36,9 +35,7 @@ def run(settings: Settings) -> int:
     for name, reason in failed.items():
         log.warning("%s failed: %s", name, reason)
         outputs.mark_failed(settings.output_dir, *parse_session_name(name), reason)
-    rows = participant_rows(settings.output_dir)
-    write_index(settings.output_dir / "index.html", rows)
-    outputs.write_root(settings.output_dir, "qc.tsv", qc_table(rows))
+    publish_index(settings.output_dir)
     finished = len(planned.jobs) + len(planned.failed) + len(planned.done) - len(failed)
-    log.info("%d done, %d failed; see %s", finished, len(failed), settings.output_dir / "index.html")
+    log.info("%d done, %d failed; see %s", finished, len(failed), settings.output_dir / INDEX)
     return 1 if failed else 0

@@ -413,8 +413,9 @@ def test_index_lists_failures_first_and_qc_table_columns_stay_aligned(tmp_path):
         {"participant_id": "01", "session_id": None, "status": "done", "report": "sub-01.html", "GM": 601.25},
         {"participant_id": "02", "session_id": "a", "status": f"the image\tis {HOSTILE}", "report": None},
     ]
-    write_index(tmp_path / "index.html", rows)
+    write_index(tmp_path / "index.html", rows, analyses={"diagnosis": "group/diagnosis/report.html"})
     text = (tmp_path / "index.html").read_text()
+    assert 'Group analyses: <a href="group/diagnosis/report.html">diagnosis</a>.' in text
     assert text.index("<td>02</td>") < text.index("<td>01</td>")
     assert HOSTILE not in text
     assert 'href="sub-01.html"' in text

@@ -22,6 +22,7 @@ from bids_app.planning.power import class_counts
 from bids_app.planning.work_dir import WorkDir
 from bids_app.preprocess.conform import read_image
 from bids_app.publish.ica_text import describe_ica
+from bids_app.publish.index import publish_index
 from bids_app.publish.model_card import model_card_facts
 from bids_app.publish.participant_heatmaps import remove_participant_heatmaps, stage_participant_heatmaps
 from bids_app.publish.sharing import write_share
@@ -53,6 +54,15 @@ class GroupResults:
     heatmaps: list[Heatmap]
     pages: Path | None
     voxelwise: VoxelwiseTest | None
+
+
+def publish_group(analysis: GroupPlan, settings: Settings, results: GroupResults, work_dir: WorkDir) -> None:
+    """Replace OUT_DIR/group/<name> by the results, all at once, and list the analysis in index.html."""
+    with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
+        stage_group(stage, analysis, settings, results, work_dir)
+        remove_previous_group(settings.output_dir, analysis.name, old)
+        outputs.publish(stage, settings.output_dir)
+    publish_index(settings.output_dir)
 
 
 def stage_group(

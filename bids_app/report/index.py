@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from bids_app.report.page import format_number, render_page, save_page
 NAMED_COLUMNS = ("participant_id", "session_id", "status", "report")
 
 
-def write_index(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write index.html: one row per participant and session, failed ones first.
+def write_index(path: Path, rows: list[dict[str, Any]], *, analyses: Mapping[str, str]) -> None:
+    """Write index.html: the reports of analyses (relative links by name), then one row per participant and session,
+    failed ones first.
 
     A row has participant_id, session_id (or None), status ('done', or the reason of the failure), report (a relative
     link or None), and further columns such as GM, WM, CSF and TIV in mL; missing values are shown as n/a.
@@ -20,7 +22,8 @@ def write_index(path: Path, rows: list[dict[str, Any]]) -> None:
     done = sum(row["status"] == "done" for row in rows)
     page = render_page(
         "index.html",
-        title="Pellucid: participants",
+        title="Pellucid: participants and analyses",
+        analyses=analyses,
         rows=ordered,
         columns=_columns(rows),
         done=done,
