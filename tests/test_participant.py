@@ -272,7 +272,7 @@ def fmriprep_like(out, work, folder, name):
         shutil.copyfile(
             steps / "segment" / f"{tissue.lower()}.nii.gz", anatomy / f"{prefix}label-{tissue}_probseg.nii.gz"
         )
-    ours = anat(out, name)[0] / f"{prefix}from-T1w_to-{SPACE}_mode-image_desc-syn"
+    ours = anat(out, name)[0] / f"{prefix}from-T1w_to-{SPACE}_mode-image_desc-nonlinear"
     affine = ants.read_transform(f"{ours}2_xfm.mat")
     warp = ants.transform_from_displacement_field(ants.image_read(f"{ours}1_xfm.nii.gz"))
     both = ants.compose_ants_transforms([warp, affine])
@@ -348,8 +348,8 @@ def test_t1w_map_alone_needs_no_nonlinear_registration(bids, ran, work, tmp_path
     code, stderr = pellucid(small, out, "participant", "--maps", "t1w", *COARSE, "-w", work)
     assert code == 0, stderr
     assert correlation(map_file(out, "01", T1W), map_file(ran[0], "01", T1W)) > 0.9999
-    assert not list(work.rglob("t1w_syn*"))
-    assert not list(out.rglob("*desc-syn*"))
+    assert not list(work.rglob("t1w_warp*"))
+    assert not list(out.rglob("*desc-nonlinear*"))
     brain = values(map_file(out, "01", T1W))
     assert brain[brain != 0].mean() == pytest.approx(0, abs=1e-3)
     assert brain[brain != 0].std() == pytest.approx(1, abs=1e-3)
