@@ -1,7 +1,7 @@
 """How alike two participants' maps are beyond what all participants share, for pairs among many participants.
 
 Up to MAX_COMPARED rows, every pair is compared. Among more, the usual difference and its spread are estimated from that
-many rows, drawn at random, and pairs are selected by random projections of the residuals (Achlioptas 2003, Journal of
+many rows, sampled at random, and pairs are selected by random projections of the residuals (Achlioptas 2003, Journal of
 Computer and System Sciences 66:671-687), then compared exactly. Memory is linear in the number of rows, and so is time,
 except for one product of the projections.
 """
@@ -71,29 +71,29 @@ def find_similar(x: NDArray[np.float32], grid: Grid, rows: Rows) -> Iterator[tup
     if n < MIN_PEOPLE:
         return
     residuals = _Residuals(x, grid)
-    drawn = np.arange(n)
+    sampled = np.arange(n)
     if n > MAX_COMPARED:
-        drawn = np.sort(np.random.default_rng(0).choice(n, MAX_COMPARED, replace=False))
-    product = residuals.inner_products(drawn)
+        sampled = np.sort(np.random.default_rng(0).choice(n, MAX_COMPARED, replace=False))
+    product = residuals.inner_products(sampled)
     power = np.diag(product)
-    pairs = np.argwhere(rows.comparable(drawn[:, None], drawn))
+    pairs = np.argwhere(rows.comparable(sampled[:, None], sampled))
     if not len(pairs):
         return
     first, second = pairs.T
     projected = residuals.project() if n > MAX_COMPARED else None
     for flipped in (False, True):
-        other = second + flipped * len(drawn)
+        other = second + flipped * len(sampled)
         difference = np.maximum(power[first] + power[other] - 2 * product[first, other], 0)
         threshold = _threshold(difference, (power[first] + power[other]) * _shrinkage(n), n)
         if projected is None:
-            found, squared = np.stack([first, other]), difference
+            selected, squared = np.stack([first, other]), difference
         else:
-            found = _select(projected, rows, threshold, flipped)
-            squared = residuals.squared_differences(found)
-        total = residuals.power[found].sum(axis=0) * _shrinkage(n)
+            selected = _select(projected, rows, threshold, flipped)
+            squared = residuals.squared_differences(selected)
+        total = residuals.power[selected].sum(axis=0) * _shrinkage(n)
         ratio = squared / _expected(total, threshold.usual)
         similar = ratio <= threshold.limit
-        for i, j, share in zip(*found[:, similar].tolist(), ratio[similar].tolist(), strict=True):
+        for i, j, share in zip(*selected[:, similar].tolist(), ratio[similar].tolist(), strict=True):
             yield i, j % n, 1 - share, flipped
 
 
@@ -134,7 +134,7 @@ def _select(projected: NDArray[np.float32], rows: Rows, threshold: Threshold, fl
     n = len(rows)
     others = projected[n:] if flipped else projected[:n]
     power = np.einsum("ij,ij->i", projected, projected)
-    everyone, found = np.arange(n), []
+    everyone, near_pairs = np.arange(n), []
     for start in range(0, n, ROWS):
         block = everyone[start : start + ROWS]
         total = power[block, None] + power[n * flipped :][:n]
@@ -142,8 +142,8 @@ def _select(projected: NDArray[np.float32], rows: Rows, threshold: Threshold, fl
         expected = np.minimum(total * (_shrinkage(n) * MARGIN), threshold.usual)
         near = difference <= MARGIN * threshold.limit * expected + PROJECTED_ROUNDING * total
         first, second = np.nonzero(near & rows.comparable(block[:, None], everyone))
-        found.append(np.stack([block[first], second + n * flipped]))
-    return np.concatenate(found, axis=1)
+        near_pairs.append(np.stack([block[first], second + n * flipped]))
+    return np.concatenate(near_pairs, axis=1)
 
 
 class _Residuals:

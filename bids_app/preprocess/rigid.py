@@ -72,11 +72,11 @@ def align(fixed: Fixed, volume: Volume, start: Array) -> Array:
     blocks, wide = average_blocks(volume, fixed.fine.affine, COARSE_MM)
     centred = np.eye(4)
     centred[:3, 3] = centre_of_mass(blocks, wide) - fixed.mass
-    found = [(start, 0.0), (centred, 0.0)]
+    candidates = [(start, 0.0), (centred, 0.0)]
     for level in fixed.coarse:
         spline = Spline(_smooth(blocks, wide, level.fwhm))
-        found = [_refine(level, spline, matrix) for matrix, _ in found]
-    best, _ = min(found, key=lambda each: each[1])
+        candidates = [_refine(level, spline, matrix) for matrix, _ in candidates]
+    best, _ = min(candidates, key=lambda each: each[1])
     return refine(fixed, volume, best)
 
 
