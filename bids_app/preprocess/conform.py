@@ -31,12 +31,18 @@ def load(path: Path) -> nib.Nifti1Image:
 def average_blocks(values: np.ndarray, affine: np.ndarray, mm: float) -> tuple[np.ndarray, np.ndarray]:
     """Means (float32) of blocks of whole voxels, about `mm` wide, and their affine; 0 is added where no block fits."""
     size = np.maximum(1, np.round(mm / np.linalg.norm(affine[:3, :3], axis=0)).astype(int))
-    padded = np.pad(values, [(0, int(-count % by)) for count, by in zip(values.shape, size, strict=True)])
-    blocks = [number for count, by in zip(padded.shape, size, strict=True) for number in (count // by, by)]
+    total = np.pad(values, [(0, int(-count % by)) for count, by in zip(values.shape, size, strict=True)])
+    for axis in sorted(range(3), key=lambda axis: -total.strides[axis]):  # what lies together is added last
+        first, *others = ((slice(None),) * axis + (slice(start, None, size[axis]),) for start in range(size[axis]))
+        if others:
+            part = total[first].astype(np.float32)
+            for other in others:
+                part += total[other]
+            total = part
     coarse = affine.copy()
     coarse[:3, 3] += affine[:3, :3] @ ((size - 1) / 2)
     coarse[:3, :3] = affine[:3, :3] * size
-    return padded.reshape(blocks).mean((1, 3, 5), dtype=np.float32), coarse
+    return np.ascontiguousarray(total, np.float32) / np.float32(size.prod()), coarse
 
 
 def coarsen(image: nib.Nifti1Image, mm: float) -> nib.Nifti1Image:
