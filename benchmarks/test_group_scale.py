@@ -3,8 +3,8 @@ the report. CPU seconds of all processes and the largest one's memory, by number
 
     PARTICIPANTS="300 1000" scripts/test -m slow -s benchmarks/test_group_scale.py
 
-Maps are smooth noise about the grey matter of one simulated participant, 4 mm, with half of a difference of 0.5 SD in
-a fifth of the voxels for one class.
+Maps are smooth noise about the grey matter of one simulated participant, 4 mm, with a difference of 0.5 SD between the
+classes in a fifth of the voxels.
 """
 
 import os
