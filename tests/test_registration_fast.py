@@ -93,6 +93,12 @@ def test_a_mirrored_brain_is_not_mirrored_back(target):
 # greedy
 
 
+def test_fields_are_taken_to_voxels_of_half_the_size_linearly():
+    field = np.random.default_rng(0).normal(size=(3, 5, 4, 6)).astype(np.float32)
+    expected = [2 * ndimage.zoom(part, 2, order=1, grid_mode=True, mode="nearest") for part in field]
+    np.testing.assert_allclose(greedy.double_resolution(field), expected, atol=1e-5)
+
+
 @pytest.fixture(scope="module", params=[0, 1])
 def warped(request, target):
     """The template's brain, the same deformed by a known field of 2.6 mm in the median, and both fields, in voxels."""

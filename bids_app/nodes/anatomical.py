@@ -155,7 +155,6 @@ def segment_tissues(*, anat: Anatomy, templates: TemplateFiles, sloppy: bool, an
 
 def warp_to_template(*, kind: str, anat: Anatomy, templates: TemplateFiles) -> WarpedAnatomy:
     """The inputs of maps, on the output grid by one transform: `t1w`, `gm`, `wm`, `csf`, `mask`, `jacobian`."""
-    import ants
 
     from bids_app.preprocess import normalise
 
@@ -164,9 +163,10 @@ def warp_to_template(*, kind: str, anat: Anatomy, templates: TemplateFiles) -> W
     field = normalise.compose(forward, grid, brain, folder=str(Path.cwd()), name="whole")
     tissues = anat["tissues"]
     native = {"gm": tissues["gm"], "wm": tissues["wm"], "csf": tissues["csf"], "mask": anat["native"]["mask"]}
+    points = normalise.read_points(field)
     for name, image in {"t1w": brain, **{name: _read_ants(path) for name, path in native.items()}}.items():
-        warped = ants.apply_transforms(grid, image, forward)
-        _write_ants((warped > 0.5) if name == "mask" else warped, name)
+        warped = normalise.warp(image, points)
+        _write_ants(grid.new_image_like((warped > 0.5).astype(np.float32) if name == "mask" else warped), name)
     _write_ants(grid.new_image_like(normalise.jacobian(field, grid)), "jacobian")
     field.unlink()
     return {

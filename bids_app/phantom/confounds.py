@@ -91,8 +91,9 @@ def compcor(series: Array, slow: Array) -> tuple[Array, Array]:
     cleaned = series - series.mean(axis=1, keepdims=True)
     cleaned = cleaned - (cleaned @ slow.T) @ slow
     cleaned = cleaned / np.maximum(cleaned.std(axis=1, keepdims=True), 1e-9)
-    _, sizes, courses = np.linalg.svd(cleaned.astype(np.float64), full_matrices=False)
-    share = sizes**2 / (sizes**2).sum()
+    cleaned = cleaned.astype(np.float64)
+    variances, vectors = np.linalg.eigh(cleaned.T @ cleaned)
+    courses, share = vectors[:, ::-1].T, variances[::-1] / variances.sum()
     # The sign of a singular vector is arbitrary.
     signs = np.sign(courses[:, np.argmax(np.abs(courses), axis=1)].diagonal())[:, None]
     return (courses * signs)[:COMPONENTS], share[:COMPONENTS]

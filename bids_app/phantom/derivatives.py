@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
@@ -111,6 +110,6 @@ def _make_folder(root: Path, person: str, datatype: str) -> Path:
 
 
 def _save(path: Path, values: NDArray[np.generic], affine: Array, **sidecar: object) -> None:
-    nibabel.save(conform.to_nifti(values, affine), path)
+    conform.save(conform.to_nifti(values, affine), path)
     if sidecar:
         write_json(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), sidecar)

@@ -121,7 +121,7 @@ def write_networks(folder: Path) -> None:
     """Write the maps of the networks (X, Y, Z, networks) at 3 mm in the template's space, and their names."""
     folder.mkdir(parents=True, exist_ok=True)
     shape, affine = templates.grid(derivatives.SPACE, NETWORKS_MM)
-    nibabel.save(conform.to_nifti(functions.network_maps(shape, affine), affine), folder / "network-maps.nii.gz")
+    conform.save(conform.to_nifti(functions.network_maps(shape, affine), affine), folder / "network-maps.nii.gz")
     with (folder / "network-maps.tsv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
         table.writerows([("index", "name"), *enumerate(functions.NETWORKS)])

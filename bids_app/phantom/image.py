@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,7 +24,7 @@ def save(
     """Write an image (X, Y, Z) in the type it has; the same image gives the same bytes."""
     folder = outputs.folder(out, participant, session, "anat")
     folder.mkdir(parents=True, exist_ok=True)
-    nibabel.save(conform.to_nifti(values, affine), folder / outputs.filename(participant, session, "T1w", ".nii.gz"))
+    conform.save(conform.to_nifti(values, affine), folder / outputs.filename(participant, session, "T1w", ".nii.gz"))
     write_json(folder / outputs.filename(participant, session, "T1w", ".json"), sidecar)
 
 
@@ -36,6 +35,6 @@ def save_series(
     image = conform.to_nifti(series, affine)
     image.header.set_xyzt_units("mm", "sec")
     image.header.set_zooms((*image.header.get_zooms()[:3], tr))
-    nibabel.save(image, path)
+    conform.save(image, path)
     about = {"TaskName": "rest", "RepetitionTime": tr, "SkullStripped": True, **sidecar}
     write_json(path.with_name(path.name.removesuffix(".nii.gz") + ".json"), about)

@@ -32,33 +32,46 @@ def estimate_bias_field(t1w: Array, mask: NDArray[np.bool_], voxel_mm: Sequence[
     """
     strides = [max(1, round(SAMPLE_MM / mm)) for mm in voxel_mm]
     sampled = tuple(slice(stride // 2, None, stride) for stride in strides)
-    where = np.argwhere(mask[sampled]) * strides + [stride // 2 for stride in strides]
-    values = t1w[tuple(where.T)]
-    positive = values > 0
-    if not positive.any():
+    inside = mask[sampled] & (t1w[sampled] > 0)
+    values = t1w[sampled][inside]
+    if not len(values):
         raise DataError("the T1w image has no intensity above 0 in its brain mask; is it the mask of this image?")
     # relative to the mean, so that a factor of the intensities changes nothing, to the last bit for powers of 2
-    logarithms = np.log(values[positive].astype(np.float64) / values[positive].mean(dtype=np.float64))
+    logarithms = np.log(values.astype(np.float64) / values.mean(dtype=np.float64))
     logarithms = logarithms.clip(*np.quantile(logarithms, QUANTILES))
-    field, coefficients = np.zeros(len(logarithms)), np.zeros((1, 1, 1))
+    field, residual, coefficients = np.zeros(len(values)), np.zeros(inside.shape), np.zeros((1, 1, 1))
     for cutoff in CUTOFFS_MM:
         counts = [max(2, int(2 * size * mm / cutoff) + 1) for size, mm in zip(mask.shape, voxel_mm, strict=True)]
         waves = [_cosines(size, count) for size, count in zip(mask.shape, counts, strict=True)]
-        i, j, k = where[positive].T
-        basis = np.einsum("na,nb,nc->nabc", waves[0][i], waves[1][j], waves[2][k]).reshape(len(i), -1)
-        normal = basis.T @ basis + np.diag(BENDING * len(i) * _bending(mask.shape, counts, voxel_mm))
-        inverse = np.linalg.inv(normal)
+        coarse = [cosines[at] for cosines, at in zip(waves, sampled, strict=True)]
+        bending = BENDING * len(values) * _bending(mask.shape, counts, voxel_mm)
+        inverse = np.linalg.inv(_normal_matrix(inside, coarse) + np.diag(bending))
         for _ in range(STEPS):
-            fit = inverse @ (basis.T @ (logarithms - _sharpen(logarithms - field)))
-            following = basis @ fit
+            residual[inside] = logarithms - _sharpen(logarithms - field)
+            fit = inverse @ _sum_products(residual, [cosines.T for cosines in coarse]).ravel()
+            following = _sum_products(fit.reshape(counts), coarse)[inside]
             fit[0] -= following.mean()
             following -= following.mean()
             change, field = (following - field).std(), following
             if change < DONE:
                 break
         coefficients = fit.reshape(counts)
-    whole: Array = np.einsum("abc,xa,yb,zc->xyz", coefficients, *waves, optimize=True).astype(np.float32)
-    return np.asarray(np.exp(whole), np.float32)
+    return np.asarray(np.exp(_sum_products(coefficients, waves).astype(np.float32)), np.float32)
+
+
+def _sum_products(values: Doubles, matrices: Sequence[Doubles]) -> Doubles:
+    """The sums (X, Y, Z) of values (A, B, C), each axis multiplied by its matrix: (X, A), (Y, B), (Z, C)."""
+    for matrix in matrices:
+        values = np.tensordot(values, matrix, axes=(0, 1))  # the axis that is done comes last
+    return values
+
+
+def _normal_matrix(inside: NDArray[np.bool_], cosines: Sequence[Doubles]) -> Doubles:
+    """The sums over the voxels `inside` (X, Y, Z) of the products of two elements of the basis, (A * B * C) squared."""
+    squares = [(along[:, :, None] * along[:, None]).reshape(len(along), -1) for along in cosines]
+    a, b, c = (along.shape[1] for along in cosines)
+    sums = _sum_products(inside.astype(np.float64), [square.T for square in squares])
+    return sums.reshape(a, a, b, b, c, c).transpose(0, 2, 4, 1, 3, 5).reshape(a * b * c, -1)
 
 
 def _cosines(size: int, count: int) -> Doubles:

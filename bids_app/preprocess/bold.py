@@ -7,7 +7,6 @@ from pathlib import Path
 import ants
 import nibabel as nib
 import numpy as np
-from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
 from bids_app.bids import images
@@ -144,7 +143,7 @@ def to_template(
     values, affine = run.dataobj, normalise.world_affine(grid)
     volume = motion.to_ants(values[..., 0], run.affine)
     field = normalise.compose([*t1w_to_template, to_t1w], grid, volume, folder=folder, name="bold")
-    points = apply_affine(affine, np.argwhere(inside)) + normalise.read_field(field)[inside]
+    points = normalise.read_points(field)[inside]
     field.unlink()
     resampled = np.zeros((*grid.shape, run.shape[3]), np.float32, order="F")
     for number, transform in enumerate(moved):

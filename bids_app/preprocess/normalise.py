@@ -8,8 +8,10 @@ from pathlib import Path
 
 import ants
 import numpy as np
+from nibabel.affines import apply_affine
 from scipy import ndimage
 
+from bids_app.preprocess._registration_loops import sample_points
 from bids_app.preprocess.affine import register_affine
 from bids_app.preprocess.conform import average_blocks, find_box, read_image, save, to_nifti
 from bids_app.preprocess.greedy import invert, register_greedy
@@ -198,10 +200,21 @@ def compose(warps: list[str], grid: ants.ANTsImage, moving: ants.ANTsImage, *, f
     return Path(ants.apply_transforms(grid, moving, warps, compose=prefix))
 
 
-def read_field(field: Path) -> np.ndarray:
-    """Displacements (X, Y, Z, 3) of a composed field, mm, in RAS+."""
-    stored = np.asarray(read_image(field).dataobj, np.float64)
-    return np.asarray(stored[:, :, :, 0] @ LPS[:3, :3])
+def read_points(field: Path) -> np.ndarray:
+    """The world positions in the moving image to which a composed field takes its voxels (X, Y, Z, 3), RAS+ mm."""
+    image = read_image(field)
+    displacement = np.asarray(image.dataobj, np.float64)[:, :, :, 0] @ LPS[:3, :3]
+    voxels = np.moveaxis(np.indices(image.shape[:3]), 0, -1)
+    return np.asarray(apply_affine(image.affine, voxels) + displacement)
+
+
+def warp(image: ants.ANTsImage, points: np.ndarray) -> np.ndarray:
+    """The image (X, Y, Z), linearly interpolated at the world positions (X, Y, Z, 3) of `read_points`; 0 outside it."""
+    values = np.empty(points.shape[:-1], np.float32)
+    to_voxels = np.linalg.inv(world_affine(image))[:3]
+    flat = np.ascontiguousarray(points.reshape(-1, 3), np.float32)
+    sample_points(np.ascontiguousarray(image.numpy(), np.float32), to_voxels, flat, values.reshape(-1))
+    return values
 
 
 def jacobian(field: Path, grid: ants.ANTsImage) -> np.ndarray:
