@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from bids_app import run
-from bids_app.preprocess import bold, coregister, motion
+from bids_app.preprocess import bold, coregister, motion, transforms
 from bids_app.preprocess.conform import read_image
 
 pytestmark = pytest.mark.slow
@@ -42,18 +42,18 @@ def test_raw_run_takes_a_fraction_of_registering_each_volume_with_ants(tmp_path)
     steady = read_image(prepared.steady)
     data = np.asarray(steady.dataobj)
     reference = timed("reference", lambda: motion.reference(data, steady.affine))
-    moved = timed("realignment", lambda: motion.estimate(data, steady.affine, reference, folder=here))
+    moved = timed("realignment", lambda: motion.estimate(data, steady.affine, reference))
     t1w = ants.image_read(str(next((tmp_path / "bids").glob("sub-01/anat/*_T1w.nii.gz"))))
     mask = t1w.new_image_like((t1w.numpy() > 0).astype(np.float32))
     place = timed("to the T1w", lambda: coregister.register(reference, steady.affine, t1w, mask, folder=here, seed=1))
     grid = ants.resample_image(t1w, (3, 3, 3), use_voxels=False, interp_type=0)
     inside = ants.resample_image_to_target(mask, grid).numpy() > 0.5
-    motion.write_matrix(np.eye(4), tmp_path / "same.mat")
+    transforms.write_matrix(np.eye(4), tmp_path / "same.mat")
     paths = place.transform, [str(tmp_path / "same.mat")], grid, tmp_path / "warped.nii"
     corrected = read_image(prepared.timed)
-    timed("to the template", lambda: bold.to_template(corrected, moved.files, *paths, inside=inside, folder=here))
+    timed("to the template", lambda: bold.to_template(corrected, moved.files, *paths, inside=inside))
 
-    fixed = motion.to_ants(reference, steady.affine)
+    fixed = transforms.to_ants(reference, steady.affine)
     volumes = [fixed.new_image_like(np.ascontiguousarray(data[..., number])) for number in range(PEER_VOLUMES)]
     coarse = {"aff_iterations": (40,), "aff_shrink_factors": (2,), "aff_smoothing_sigmas": (1,)}
     timed("ants", lambda: [ants.registration(fixed, volume, "Rigid", **coarse) for volume in volumes])

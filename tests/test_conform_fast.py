@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from bids_app.errors import DataError
 from bids_app.nodes import anatomical
-from bids_app.preprocess import conform, normalise
+from bids_app.preprocess import conform, transforms
 
 
 @pytest.fixture
@@ -111,14 +111,14 @@ def test_a_file_is_read_alike_by_nibabel_and_by_ants(rng, tmp_path):
     theirs, read = ants.image_read(str(tmp_path / "image.nii.gz")), nib.load(tmp_path / "image.nii.gz")
     np.testing.assert_array_equal(theirs.numpy(), values)
     np.testing.assert_array_equal(np.asarray(read.dataobj), values)
-    np.testing.assert_allclose(normalise.world_affine(theirs), read.affine, atol=1e-4)
+    np.testing.assert_allclose(transforms.world_affine(theirs), read.affine, atol=1e-4)
     np.testing.assert_allclose(read.affine, oblique(values.shape, (0.8, 1.5, 3.0)), atol=1e-4)
 
 
 def test_an_ants_image_is_at_the_place_of_its_affine(rng):
     affine = oblique((16, 18, 20), (0.8, 1.5, 3.0))
-    image = normalise.to_ants(rng.normal(size=(16, 18, 20)).astype(np.float32), affine)
-    np.testing.assert_allclose(normalise.world_affine(image), affine, atol=1e-6)
+    image = transforms.to_ants(rng.normal(size=(16, 18, 20)).astype(np.float32), affine)
+    np.testing.assert_allclose(transforms.world_affine(image), affine, atol=1e-6)
     point = ants.transform_index_to_physical_point(image, [4, 5, 6])  # counts from 0
     np.testing.assert_allclose(np.array([-1, -1, 1]) * point, nib.affines.apply_affine(affine, (4, 5, 6)), atol=1e-3)
 

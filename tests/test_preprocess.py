@@ -6,6 +6,7 @@ from pathlib import Path
 import ants
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import ndimage
 
@@ -13,7 +14,7 @@ from bids_app.atlases import templates as atlas_templates
 from bids_app.errors import DataError
 from bids_app.nodes.template import TISSUES, prepare_template
 from bids_app.phantom.write import write
-from bids_app.preprocess import conform, head, normalise, skull, tissues
+from bids_app.preprocess import conform, head, normalise, skull, tissues, transforms
 
 SPACE = "MNI152NLin2009cAsym"
 SHAPE = (24, 28, 20)
@@ -279,17 +280,17 @@ MATRICES = {
 @pytest.mark.parametrize("name", MATRICES)
 def test_jacobian_of_an_affine_equals_the_determinant(tmp_path, grid, name):
     image = read(grid, tmp_path / "grid.nii.gz")
-    field = normalise.compose([scaling(tmp_path, MATRICES[name])], image, image, folder=str(tmp_path), name="whole")
-    result = normalise.jacobian(field, image)
+    points = transforms.follow([scaling(tmp_path, MATRICES[name])], image)
+    result = transforms.jacobian(points, grid.affine)
     np.testing.assert_allclose(result, np.linalg.det(MATRICES[name]), rtol=1e-3)
 
 
 def test_jacobian_of_a_warp_equals_the_determinant(tmp_path, grid):
     image = read(grid, tmp_path / "grid.nii.gz")
     warp, determinant = wave(tmp_path, grid)
-    field = normalise.compose([warp], image, image, folder=str(tmp_path), name="whole")
+    points = transforms.follow([warp], image)
     inner = (slice(2, -2),) * 3
-    np.testing.assert_allclose(normalise.jacobian(field, image)[inner], determinant[inner], atol=0.01)
+    np.testing.assert_allclose(transforms.jacobian(points, grid.affine)[inner], determinant[inner], atol=0.01)
     assert np.ptp(determinant) > 0.7
 
 
@@ -297,10 +298,28 @@ def test_jacobian_of_warp_and_affine_is_the_product(tmp_path, grid):
     image = read(grid, tmp_path / "grid.nii.gz")
     warp, determinant = wave(tmp_path, grid)
     forward = [warp, scaling(tmp_path, MATRICES["sheared"])]
-    field = normalise.compose(forward, image, image, folder=str(tmp_path), name="whole")
+    points = transforms.follow(forward, image)
     expected = determinant * np.linalg.det(MATRICES["sheared"])
     inner = (slice(2, -2),) * 3
-    np.testing.assert_allclose(normalise.jacobian(field, image)[inner], expected[inner], atol=0.01)
+    np.testing.assert_allclose(transforms.jacobian(points, grid.affine)[inner], expected[inner], atol=0.01)
+
+
+@pytest.mark.parametrize("composite", [False, True])
+def test_voxels_are_taken_where_ants_takes_their_points(tmp_path, grid, composite):
+    image = read(grid, tmp_path / "grid.nii.gz")
+    forward = [wave(tmp_path, grid)[0], scaling(tmp_path, MATRICES["sheared"])]
+    if composite:
+        field = ants.transform_from_displacement_field(ants.image_read(forward[0]))
+        parts = [field, ants.read_transform(forward[1])]
+        forward = [str(tmp_path / "both.h5"), scaling(tmp_path, MATRICES["rotated"])]
+        ants.write_transform(ants.compose_ants_transforms(parts), forward[0])
+    result = transforms.follow(forward, image)
+    voxels = np.random.default_rng(0).integers(0, grid.shape, (200, 3))
+    points = nib.affines.apply_affine(grid.affine, voxels) * (-1, -1, 1)
+    expected = ants.apply_transforms_to_points(3, pd.DataFrame(points, columns=["x", "y", "z"]), forward)
+    expected = expected[["x", "y", "z"]].to_numpy() * (-1, -1, 1)
+    assert np.linalg.norm(expected - points * (-1, -1, 1), axis=1).min() > 1  # not the identity
+    np.testing.assert_allclose(result[tuple(voxels.T)], expected, atol=1e-3)
 
 
 def ball(grid, radius, centre=(0.0, 0.0, 10.0)):
@@ -320,9 +339,9 @@ def test_modulated_total_equals_the_native_volume(tmp_path, grid):
     image = read(grid, tmp_path / "grid.nii.gz")
     warp, _ = wave(tmp_path, grid)
     forward = [warp, scaling(tmp_path, MATRICES["scale"])]
-    field = normalise.compose(forward, image, moving, folder=str(tmp_path), name="whole")
+    points = transforms.follow(forward, image)
     warped = ants.apply_transforms(image, moving, forward).numpy()
-    total = (warped * normalise.jacobian(field, image)).sum(dtype=float) * volume_ml(grid)
+    total = (warped * transforms.jacobian(points, grid.affine)).sum(dtype=float) * volume_ml(grid)
     assert total == pytest.approx(tissue.sum(dtype=float) * volume_ml(native), rel=0.01)
     assert warped.sum() * volume_ml(grid) > 1.5 * total  # without the Jacobian it would be far off
 
@@ -336,8 +355,8 @@ def test_images_are_warped_as_by_ants_up_to_the_outer_faces_of_their_voxels(tmp_
     moving = read(conform.to_nifti(values, native_affine), tmp_path / "native.nii.gz")
     image = read(grid, tmp_path / "grid.nii.gz")
     forward = [wave(tmp_path, grid)[0], scaling(tmp_path, MATRICES["rotated"])]
-    field = normalise.compose(forward, image, moving, folder=str(tmp_path), name="whole")
-    result = normalise.warp(moving, normalise.read_points(field))
+    points = transforms.follow(forward, image)
+    result = transforms.warp(moving, points)
     expected = ants.apply_transforms(image, moving, forward).numpy()
     unequal = np.abs(result - expected) > 2e-3
     assert 0.1 < (expected > 0).mean() < 0.9

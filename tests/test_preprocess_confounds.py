@@ -12,7 +12,7 @@ from scipy import ndimage
 from sklearn.decomposition import PCA
 
 from bids_app.errors import DataError
-from bids_app.preprocess import confounds, motion
+from bids_app.preprocess import confounds, motion, transforms
 
 TR, VOLUMES = 2.0, 150
 SHAPE = (16, 16, 16)
@@ -229,12 +229,12 @@ def test_motion_of_a_displaced_real_volume_is_estimated_and_corrected(shared_dat
     turn = np.eye(4)
     turn[:3, :3] = [[np.cos(0.02), -np.sin(0.02), 0], [np.sin(0.02), np.cos(0.02), 0], [0, 0, 1]]
     turn[:3, 3] = [0.8, -0.6, 0.5]
-    motion.write_matrix(np.linalg.inv(turn), Path(tmp_path / "back.mat"))
-    first = motion.to_ants(data[..., 0], image.affine)
+    transforms.write_matrix(np.linalg.inv(turn), Path(tmp_path / "back.mat"))
+    first = transforms.to_ants(data[..., 0], image.affine)
     shifted = ants.apply_transforms(first, first, [str(tmp_path / "back.mat")], interpolator="bSpline").numpy()
     run = np.stack([data[..., 0], shifted, data[..., 1], data[..., 2]], axis=3)
     result = motion.estimate(run, image.affine, data[..., 0], folder=str(tmp_path))
-    matrix = motion.read_matrix(Path(result.files[1]))
+    matrix = transforms.read_matrix(Path(result.files[1]))
     np.testing.assert_allclose(matrix[:3, 3], turn[:3, 3], atol=0.1)
     np.testing.assert_allclose(matrix[:3, :3], turn[:3, :3], atol=0.1 * np.pi / 180)
     assert np.abs(result.parameters[[2, 3], :3]).max() < 0.5  # this participant lay still

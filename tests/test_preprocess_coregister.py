@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from bids_app.atlases import templates
 from bids_app.errors import DataError
-from bids_app.preprocess import bold, confounds, coregister, motion
+from bids_app.preprocess import bold, confounds, coregister, motion, transforms
 
 TR = 2.0
 
@@ -36,7 +36,7 @@ def person():
     shading = 1 + 0.4 * (x / values.shape[0] - 0.5)
     dropout = 1 - 0.9 * np.exp(-((x - 48) ** 2 + (y - 88) ** 2 + (z - 25) ** 2) / 60)
     bright = 600 * ndimage.gaussian_filter(contrast * shading * dropout, 0.7)
-    t1w, t1w_mask = (motion.to_ants(each.astype(np.float32), affine) for each in (values, mask))
+    t1w, t1w_mask = (transforms.to_ants(each.astype(np.float32), affine) for each in (values, mask))
     return t1w, t1w_mask, ndimage.spline_filter(bright, output=np.float32), affine
 
 
@@ -57,7 +57,7 @@ def test_bold_reference_is_registered_to_the_t1w_within_1_mm(person, tmp_path, p
     reference, affine = reference_of(person, place)
     result = coregister.register(reference, affine, *person[:2], folder=str(tmp_path), seed=1)
     # the file takes points of the T1w to those of the BOLD
-    apart = np.linalg.inv(motion.read_matrix(Path(result.transform))) - place
+    apart = np.linalg.inv(transforms.read_matrix(Path(result.transform))) - place
     points = np.random.default_rng(1).uniform([-60, -90, -40], [60, 60, 70], (200, 3)).T
     here = np.linalg.inv(place)[:3, :3] @ points + np.linalg.inv(place)[:3, 3:]
     assert np.linalg.norm(apart[:3, :3] @ here + apart[:3, 3:], axis=0).mean() < 1.0
@@ -76,10 +76,10 @@ def test_failed_coregistration_is_refused(person, tmp_path):
 def test_tissue_resampled_to_the_bold_grid_keeps_the_volume(person, tmp_path):
     reference, affine = reference_of(person, np.eye(4))
     half = person[1].new_image_like(person[1].numpy() * (np.indices(person[1].shape)[0] < 50))
-    motion.write_matrix(np.eye(4), tmp_path / "still.mat")
+    transforms.write_matrix(np.eye(4), tmp_path / "still.mat")
     probabilities = {"GM": half}
     result = coregister.resample_tissues_to_bold(
-        motion.to_ants(reference, affine), probabilities, str(tmp_path / "still.mat")
+        transforms.to_ants(reference, affine), probabilities, str(tmp_path / "still.mat")
     )["GM"]
     assert result.sum() * 4 * 4 * 4.5 == pytest.approx(half.sum() * 8, rel=0.01)
     assert result.min() >= 0
@@ -91,13 +91,13 @@ to_template = partial(bold.to_template, inside=np.ones(GRID, bool))
 FIELD_OF_VIEW = np.array([[3.5, 0, 0, -52], [0, 3.5, 0, -54], [0, 0, 4, -48], [0, 0, 0, 1]])
 
 
-def transforms(tmp_path):
+def composed(tmp_path):
     """Files of two volumes' motion, of BOLD to T1w, of T1w to template (a warp and an affine), and what they do."""
     moves = [turned([0, 0, 0], [0, 0, 0]), turned([2, -3, 4], [1, 2, -1.5])]
     to_t1w, stretched = turned([5, 0, -6], [3, -2, 4]), turned([-4, 3, 2], [1, 1, -2]) @ np.diag([1.1, 0.95, 1.05, 1])
     for name, matrix in {"m0": moves[0], "m1": moves[1], "t1w": to_t1w, "affine": stretched}.items():
-        motion.write_matrix(matrix, tmp_path / f"{name}.mat")
-    grid = motion.to_ants(np.zeros(GRID), GRID_AFFINE)
+        transforms.write_matrix(matrix, tmp_path / f"{name}.mat")
+    grid = transforms.to_ants(np.zeros(GRID), GRID_AFFINE)
     shifts = ndimage.gaussian_filter(np.random.default_rng(4).normal(size=(*GRID, 3)), (2, 2, 2, 0)) * 40
     geometry = {"origin": grid.origin, "spacing": grid.spacing, "direction": grid.direction}
     warp = ants.from_numpy(shifts.astype(np.float32), has_components=True, **geometry)
@@ -113,10 +113,10 @@ def transforms(tmp_path):
 
 
 def brought(tmp_path, values):
-    grid, files, warps, places = transforms(tmp_path)
+    grid, files, warps, places = composed(tmp_path)
     run, moved = bold.make_image(values, FIELD_OF_VIEW, tr=TR), [files["m0"], files["m1"]]
     path = tmp_path / "template.nii.gz"
-    to_template(run, moved, files["t1w"], warps, grid, path, folder=str(tmp_path))
+    to_template(run, moved, files["t1w"], warps, grid, path)
     return nib.load(path), places
 
 
@@ -141,30 +141,30 @@ def test_constant_run_stays_constant_in_template_space(tmp_path):
 
 def test_only_voxels_inside_the_mask_are_computed(tmp_path):
     values = np.full((30, 31, 24, 2), 700, np.float32)
-    grid, files, warps, _ = transforms(tmp_path)
+    grid, files, warps, _ = composed(tmp_path)
     run, path = bold.make_image(values, FIELD_OF_VIEW, tr=TR), tmp_path / "out.nii"
     inside = np.random.default_rng(6).random(GRID) < 0.3
     moved = [files["m0"], files["m1"]]
-    bold.to_template(run, moved, files["t1w"], warps, grid, path, inside=inside, folder=str(tmp_path))
+    bold.to_template(run, moved, files["t1w"], warps, grid, path, inside=inside)
     result = np.asarray(nib.load(path).dataobj)
     np.testing.assert_allclose(result[inside], 700, rtol=1e-5)
     assert not result[~inside].any()
 
 
 def test_a_transform_is_required_for_every_volume(tmp_path):
-    grid, files, warps, _ = transforms(tmp_path)
+    grid, files, warps, _ = composed(tmp_path)
     run = bold.make_image(np.ones((12, 14, 10, 20), np.float32), FIELD_OF_VIEW, tr=TR)
     with pytest.raises(DataError, match="1 transforms for 20 volumes"):
-        to_template(run, [files["m0"]], files["t1w"], warps, grid, tmp_path / "x.nii", folder=str(tmp_path))
+        to_template(run, [files["m0"]], files["t1w"], warps, grid, tmp_path / "x.nii")
 
 
 def test_field_of_view_excludes_voxels_missed_by_a_volume(tmp_path):
     values = np.full((30, 31, 24, 2), 700, np.float32)
-    grid, files, warps, places = transforms(tmp_path)
-    motion.write_matrix(turned([0, 0, 0], [0, 0, 45]), tmp_path / "m1.mat")
+    grid, files, warps, places = composed(tmp_path)
+    transforms.write_matrix(turned([0, 0, 0], [0, 0, 45]), tmp_path / "m1.mat")
     run = bold.make_image(values, FIELD_OF_VIEW, tr=TR)
     both = [files["m0"], str(tmp_path / "m1.mat")]
-    to_template(run, both, files["t1w"], warps, grid, tmp_path / "out.nii", folder=str(tmp_path))
+    to_template(run, both, files["t1w"], warps, grid, tmp_path / "out.nii")
     result = bold.field_of_view(nib.load(tmp_path / "out.nii"))
     beyond = places[0][2].reshape(GRID) + 45 - (FIELD_OF_VIEW[2, 3] + 4 * 23.5)  # mm above the last voxel's upper face
     assert result[beyond < -0.1].all()
@@ -188,17 +188,19 @@ def test_full_bold_pipeline_recovers_motion_and_reduces_temporal_changes(person,
     bright = t1w.numpy() / np.percentile(t1w.numpy()[t1w_mask.numpy() > 0], 90)
     parts = {"CSF": bright <= 0.5, "GM": (bright > 0.5) & (bright <= 0.85), "WM": bright > 0.85}
     probabilities = {name: t1w_mask * t1w.new_image_like(part.astype(np.float32)) for name, part in parts.items()}
-    result = coregister.resample_tissues_to_bold(motion.to_ants(reference, run.affine), probabilities, there.transform)
+    result = coregister.resample_tissues_to_bold(
+        transforms.to_ants(reference, run.affine), probabilities, there.transform
+    )
     masks = confounds.masks(result, there.brain)
     held = motion.series(data, run.affine, moved.files, there.brain)
     frame, _ = confounds.table(held, there.brain, masks, parameters=moved.parameters, tr=TR)
     np.testing.assert_allclose(frame["framewise_displacement"][1:], 2 * np.abs(np.diff(steps)), atol=0.1)
     grid = ants.resample_image(t1w, (4, 4, 4), use_voxels=False, interp_type=0)
-    motion.write_matrix(np.eye(4), tmp_path / "same.mat")
+    transforms.write_matrix(np.eye(4), tmp_path / "same.mat")
     path = tmp_path / "template.nii"
     same, inner = [str(tmp_path / "same.mat")], ants.resample_image_to_target(t1w_mask, grid).numpy() > 0.5
     inner = ndimage.binary_erosion(inner, iterations=2)
-    bold.to_template(run, moved.files, there.transform, same, grid, path, inside=inner, folder=str(tmp_path))
+    bold.to_template(run, moved.files, there.transform, same, grid, path, inside=inner)
     after = nib.load(path)
     changes = [
         np.diff(np.asarray(image.dataobj)[mask], axis=1).std() for image, mask in [(after, inner), (run, there.brain)]

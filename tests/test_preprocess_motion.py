@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from bids_app.atlases import templates
 from bids_app.errors import DataError
-from bids_app.preprocess import motion, rigid
+from bids_app.preprocess import motion, rigid, transforms
 
 CENTRE = np.array([0.0, -18.0, 10.0])
 SHAPE, SIZES = (48, 54, 26), (4.0, 4.0, 4.5)
@@ -79,7 +79,7 @@ def test_motion_is_recovered_within_0_1_mm_and_0_1_degree(brain, tmp_path, size)
     data = run_of(brain, sixes)
     result = motion.estimate(data, AFFINE, data[..., 0], folder=str(tmp_path))
     for file, six in zip(result.files, sixes, strict=True):
-        distance, angle = wrong_by(motion.read_matrix(Path(file)), moved(six))
+        distance, angle = wrong_by(transforms.read_matrix(Path(file)), moved(six))
         assert distance < 0.1, (size, distance)
         assert angle < 0.1, (size, angle)
 
@@ -92,7 +92,7 @@ def test_a_head_that_jumps_by_centimetres_and_back_is_followed(brain, tmp_path, 
     data = run_of(brain, sixes)
     result = motion.estimate(data, AFFINE, data[..., 0], folder=str(tmp_path))
     for file, true in zip(result.files, sixes, strict=True):
-        distance, angle = wrong_by(motion.read_matrix(Path(file)), moved(true))
+        distance, angle = wrong_by(transforms.read_matrix(Path(file)), moved(true))
         assert distance < 0.2
         assert angle < 0.2
 
@@ -103,7 +103,7 @@ def test_a_slab_of_few_slices_is_aligned_within_it(brain, tmp_path, slices):
     data = np.ascontiguousarray(run_of(brain, sixes)[:, :, 10 : 10 + slices])
     affine = AFFINE @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 10], [0, 0, 0, 1]])
     result = motion.estimate(data, affine, data[..., 0], folder=str(tmp_path))
-    distance, angle = wrong_by(motion.read_matrix(Path(result.files[1])), moved(sixes[1]))
+    distance, angle = wrong_by(transforms.read_matrix(Path(result.files[1])), moved(sixes[1]))
     assert distance < 0.3
     assert angle < 0.3
 
@@ -175,11 +175,11 @@ def test_framewise_displacement_matches_the_formula():
 
 def test_matrix_survives_a_file_round_trip_and_is_applied_correctly_by_ants(tmp_path):
     matrix = moved([3, -2, 1, 0.1, -0.05, 0.2])
-    motion.write_matrix(matrix, tmp_path / "move.mat")
-    np.testing.assert_allclose(motion.read_matrix(tmp_path / "move.mat"), matrix, atol=1e-5)
+    transforms.write_matrix(matrix, tmp_path / "move.mat")
+    np.testing.assert_allclose(transforms.read_matrix(tmp_path / "move.mat"), matrix, atol=1e-5)
     values = np.zeros(SHAPE, np.float32)
     values[20:24, 25:29, 12:15] = 1
-    image = motion.to_ants(ndimage.gaussian_filter(values, 2), AFFINE)
+    image = transforms.to_ants(ndimage.gaussian_filter(values, 2), AFFINE)
     warped = ants.apply_transforms(image, image, [str(tmp_path / "move.mat")]).numpy()
     before, after = (rigid.centre_of_mass(each, AFFINE) for each in (image.numpy(), warped))
     np.testing.assert_allclose(nib.affines.apply_affine(matrix, after), before, atol=0.05)
@@ -191,7 +191,7 @@ def test_realigned_series_vary_little_more_than_the_noise(brain, tmp_path):
     data = run_of(brain, sixes)
     files = [str(tmp_path / f"{number}.mat") for number in range(3)]
     for file, six in zip(files, sixes, strict=True):
-        motion.write_matrix(moved(six), Path(file))
+        transforms.write_matrix(moved(six), Path(file))
     mask = ndimage.binary_erosion(data[..., 0] > 200, iterations=3)
     held = motion.series(data, AFFINE, files, mask)
     assert held.shape == (mask.sum(), 3)

@@ -11,7 +11,7 @@ from sklearn.mixture import GaussianMixture
 from bids_app.errors import DataError
 from bids_app.nodes.template import prepare_template
 from bids_app.phantom.deformation import transform
-from bids_app.preprocess import mixture, normalise, skull, tissues
+from bids_app.preprocess import mixture, normalise, skull, tissues, transforms
 from bids_app.preprocess.bias import estimate_bias_field
 from bids_app.preprocess.mixture import estimate_fractions
 
@@ -37,7 +37,7 @@ def template(tmp_path_factory):
 
 def segment(head, voxel_mm, template, folder):
     """All steps of the participant level, for a head whose mask is known."""
-    biased, mask = (normalise.to_ants(values, head.affine) for values in (head.t1w * head.field, head.mask * 1.0))
+    biased, mask = (transforms.to_ants(values, head.affine) for values in (head.t1w * head.field, head.mask * 1.0))
     corrected = tissues.correct_bias(biased, mask, sloppy=False, method="fast")
     target, *priors = (ants.image_read(template[name]) for name in ("target", "target_gm", "target_wm"))
     options = {"folder": str(folder), "name": "t1w", "seed": 1, "sloppy": False, "method": "fast"}
@@ -208,12 +208,12 @@ def slanted(tmp_path_factory):
     matrix = np.linalg.inv([[1.1, 0.1, 0, 4], [0, 0.9, 0.1, -6], [0.1, 0, 1, 3], [0, 0, 0, 1]])
     shape, affine = simulated_heads.oblique_grid((5.0, -15.0, 12.0), (0.9, 1.2, 3.1), width_mm=(141.0, 162.0, 139.0))
     path = str(tmp_path_factory.mktemp("slanted") / "affine.mat")
-    lps = normalise.LPS @ matrix @ normalise.LPS
+    lps = transforms.LPS @ matrix @ transforms.LPS
     written = ants.create_ants_transform(
         transform_type="AffineTransform", dimension=3, matrix=lps[:3, :3], translation=lps[:3, 3]
     )
     ants.write_transform(written, path)
-    return normalise.to_ants(np.ones(shape, np.float32), affine), path, matrix
+    return transforms.to_ants(np.ones(shape, np.float32), affine), path, matrix
 
 
 def test_a_prior_that_rises_evenly_is_pulled_back_exactly(slanted):
@@ -224,8 +224,8 @@ def test_a_prior_that_rises_evenly_is_pulled_back_exactly(slanted):
     slope = np.array([0.002, -0.003, 0.004])
     ramp = (slope @ simulated_heads.world(tuple(shape), affine) + 1).reshape(shape).astype(np.float32)
     # the file leads from the template to the image, as those of registrations do
-    result = normalise.pull_back(normalise.to_ants(ramp, affine), native, [path], [True], method="fast").numpy()
-    there = transform(simulated_heads.world(native.shape, normalise.world_affine(native)), np.linalg.inv(matrix))
+    result = normalise.pull_back(transforms.to_ants(ramp, affine), native, [path], [True], method="fast").numpy()
+    there = transform(simulated_heads.world(native.shape, transforms.world_affine(native)), np.linalg.inv(matrix))
     inner = (slice(4, -4),) * 3
     np.testing.assert_allclose(result[inner], (slope @ there + 1).reshape(native.shape)[inner], atol=1e-3)
 

@@ -155,20 +155,16 @@ def segment_tissues(*, anat: Anatomy, templates: TemplateFiles, sloppy: bool, an
 
 def warp_to_template(*, kind: str, anat: Anatomy, templates: TemplateFiles) -> WarpedAnatomy:
     """The inputs of maps, on the output grid by one transform: `t1w`, `gm`, `wm`, `csf`, `mask`, `jacobian`."""
-
-    from bids_app.preprocess import normalise
+    from bids_app.preprocess import transforms
 
     grid, brain = _read_ants(templates["brain"]), _mask_brain(anat)
-    forward = anat["warps"][kind]["forward"]
-    field = normalise.compose(forward, grid, brain, folder=str(Path.cwd()), name="whole")
     tissues = anat["tissues"]
     native = {"gm": tissues["gm"], "wm": tissues["wm"], "csf": tissues["csf"], "mask": anat["native"]["mask"]}
-    points = normalise.read_points(field)
+    points, affine = transforms.follow(anat["warps"][kind]["forward"], grid), transforms.world_affine(grid)
     for name, image in {"t1w": brain, **{name: _read_ants(path) for name, path in native.items()}}.items():
-        warped = normalise.warp(image, points)
-        _write_ants(grid.new_image_like((warped > 0.5).astype(np.float32) if name == "mask" else warped), name)
-    _write_ants(grid.new_image_like(normalise.jacobian(field, grid)), "jacobian")
-    field.unlink()
+        warped = transforms.warp(image, points)
+        _write(warped > 0.5 if name == "mask" else warped, affine, name)
+    _write(transforms.jacobian(points, affine), affine, "jacobian")
     return {
         "t1w": _output_path("t1w"),
         "mask": _output_path("mask"),
@@ -288,9 +284,14 @@ def _read_ants(path: str) -> ants.ANTsImage:
 
 def _write_ants(image: ants.ANTsImage, name: str) -> str:
     """Write an ANTsImage; returns the file."""
-    from bids_app.preprocess.normalise import world_affine
+    from bids_app.preprocess.transforms import world_affine
 
-    conform.save(conform.to_nifti(image.numpy().astype(np.float32), world_affine(image)), f"{name}.nii.gz")
+    return _write(image.numpy(), world_affine(image), name)
+
+
+def _write(values: np.ndarray, affine: np.ndarray, name: str) -> str:
+    """Write an image (X, Y, Z) as float32; returns the file."""
+    conform.save(conform.to_nifti(values.astype(np.float32), affine), f"{name}.nii.gz")
     return _output_path(name)
 
 

@@ -47,7 +47,7 @@ def align_to_t1w(*, corrected: MotionCorrectedRun, anat: Anatomy, seed: int) -> 
     """Align the reference to the T1w and extract confounds from its tissues."""
     import ants
 
-    from bids_app.preprocess import confounds, coregister, motion
+    from bids_app.preprocess import confounds, coregister, motion, transforms
 
     here, native, tissues = str(Path.cwd()), anat["native"], anat["tissues"]
     image = read_image(corrected["reference"])
@@ -56,7 +56,7 @@ def align_to_t1w(*, corrected: MotionCorrectedRun, anat: Anatomy, seed: int) -> 
     alignment = coregister.register(reference, image.affine, t1w, mask, folder=here, seed=seed)
     files = {"GM": tissues["gm"], "WM": tissues["wm"], "CSF": tissues["csf"]}
     probabilities = coregister.resample_tissues_to_bold(
-        motion.to_ants(reference, image.affine),
+        transforms.to_ants(reference, image.affine),
         {name: ants.image_read(file) for name, file in files.items()},
         alignment.transform,
     )
@@ -79,13 +79,13 @@ def warp_run_to_template(
     """The run within the brain, and that brain, on the grid [shape, affine]."""
     import ants
 
-    from bids_app.preprocess import bold, motion
+    from bids_app.preprocess import bold, transforms
 
     here, forward = Path.cwd(), anat["warps"][kind]["forward"]
-    target = motion.to_ants(np.zeros(grid[0], np.float32), np.array(grid[1]))
+    target = transforms.to_ants(np.zeros(grid[0], np.float32), np.array(grid[1]))
     timed, moved, transform = read_image(corrected["timed"]), corrected["moved"], aligned["transform"]
-    brain = ants.apply_transforms(target, ants.image_read(anat["native"]["mask"]), forward).numpy() > 0.5
-    path = bold.to_template(timed, moved, transform, forward, target, here / "bold.nii", inside=brain, folder=str(here))
+    brain = transforms.warp(ants.image_read(anat["native"]["mask"]), transforms.follow(forward, target)) > 0.5
+    path = bold.to_template(timed, moved, transform, forward, target, here / "bold.nii", inside=brain)
     warped = read_image(path)
     to_nifti((brain & bold.field_of_view(warped)).astype(np.float32), warped.affine).to_filename("mask.nii")
     return {

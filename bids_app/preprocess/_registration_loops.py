@@ -38,6 +38,41 @@ def sample_image(image: Array, field: Array, values: Array, slopes: Array) -> No
                 slopes[2, x, y, z] = near * (1 - f) + far * f
 
 
+@jit.jitted("(f4[:,:,::1], f4[:,:,::1], f4[:,:,:,::1], f8[:,::1], f8[:,::1], f8[:,::1])", fastmath=True)
+def sum_affine_products(
+    fixed: Array,
+    values: Array,
+    slopes: Array,
+    turn: NDArray[np.float64],
+    to_lever: NDArray[np.float64],
+    sums: NDArray[np.float64],
+) -> None:
+    """The `sums` (15, 15), over the voxels of `fixed`, of products of what an affine registration regresses.
+
+    These are the derivatives of the moved image by the 12 parameters (direction in the world by lever), that image
+    (`values`), 1, and the fixed image. `turn` (3, 3) takes `slopes` of `sample_image` to the world, `to_lever` (3, 4)
+    voxels to their lever. Voxels at which both images are 0 are left out.
+    """
+    row, lever = np.empty(15), np.ones(4)
+    sums[:] = 0
+    for x in range(fixed.shape[0]):
+        for y in range(fixed.shape[1]):
+            for z in range(fixed.shape[2]):
+                if values[x, y, z] == 0 and fixed[x, y, z] == 0:
+                    continue
+                for d in range(3):
+                    lever[d] = to_lever[d, 0] * x + to_lever[d, 1] * y + to_lever[d, 2] * z + to_lever[d, 3]
+                u, v, w = slopes[0, x, y, z], slopes[1, x, y, z], slopes[2, x, y, z]
+                for d in range(3):
+                    slope = turn[d, 0] * u + turn[d, 1] * v + turn[d, 2] * w
+                    for e in range(4):
+                        row[4 * d + e] = slope * lever[e]
+                row[12], row[13], row[14] = values[x, y, z], 1.0, fixed[x, y, z]
+                for d in range(15):
+                    for e in range(15):
+                        sums[d, e] += row[d] * row[e]
+
+
 @jit.jitted("(f4[:,:,::1], f8[:,::1], f4[:,::1], f4[::1])", fastmath=True)
 def sample_points(image: Array, matrix: NDArray[np.float64], points: Array, values: Array) -> None:
     """`values` (n,) of the image at `matrix` (3, 4) applied to `points` (n, 3), trilinear.

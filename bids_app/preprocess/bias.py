@@ -62,7 +62,7 @@ def estimate_bias_field(t1w: Array, mask: NDArray[np.bool_], voxel_mm: Sequence[
 def _sum_products(values: Doubles, matrices: Sequence[Doubles]) -> Doubles:
     """The sums (X, Y, Z) of values (A, B, C), each axis multiplied by its matrix: (X, A), (Y, B), (Z, C)."""
     for matrix in matrices:
-        values = np.tensordot(values, matrix, axes=(0, 1))  # the axis that is done comes last
+        values = np.asarray(np.tensordot(values, matrix, axes=(0, 1)), np.float64)  # the axis that is done comes last
     return values
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bids_app.bids import images
 from bids_app.errors import DataError, UsageError
-from bids_app.preprocess import conform, motion, normalise, slicetiming
+from bids_app.preprocess import conform, slicetiming, transforms
 from bids_app.preprocess.spline import Spline
 from bids_app.preprocess.timing import repetition_time
 
@@ -127,7 +127,6 @@ def to_template(
     path: Path,
     *,
     inside: NDArray[np.bool_],
-    folder: str,
 ) -> Path:
     """Bring every volume to the template in one interpolation (cubic B-spline), and write them as one float32 file.
 
@@ -135,21 +134,18 @@ def to_template(
     to the template, in ANTs' order. `grid`: a 3D image of the template's space, of which the voxels `inside` (X, Y, Z)
     are computed; all others are 0. Transforms are composed, not applied one after the other; all but a volume's own are
     composed once, at the voxels of `grid`, so that the field itself is not interpolated. Voxels outside a volume's
-    field of view are 0 there. `folder` is for temporary files.
+    field of view are 0 there.
     Raises DataError unless there is one transform per volume.
     """
     if len(moved) != run.shape[3]:
         raise DataError(f"{len(moved)} transforms for {run.shape[3]} volumes")
-    values, affine = run.dataobj, normalise.world_affine(grid)
-    volume = motion.to_ants(values[..., 0], run.affine)
-    field = normalise.compose([*t1w_to_template, to_t1w], grid, volume, folder=folder, name="bold")
-    points = normalise.read_points(field)[inside]
-    field.unlink()
+    values, affine = run.dataobj, transforms.world_affine(grid)
+    points = transforms.follow([*t1w_to_template, to_t1w], grid)[inside]
     resampled = np.zeros((*grid.shape, run.shape[3]), np.float32, order="F")
     for number, transform in enumerate(moved):
-        to_voxels = np.linalg.inv(run.affine) @ motion.read_matrix(Path(transform))
+        to_voxels = np.linalg.inv(run.affine) @ transforms.read_matrix(Path(transform))
         spline = Spline(np.asarray(values[..., number], np.float32))
-        resampled[inside, number], _ = spline.sample(points.astype(np.float32), to_voxels, clip=False)
+        resampled[inside, number], _ = spline.sample(points, to_voxels, clip=False)
     make_image(resampled, affine, tr=float(run.header.get_zooms()[3])).to_filename(path)
     return Path(path)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from bids_app.errors import DataError
-from bids_app.preprocess import motion, tissues
+from bids_app.preprocess import motion, tissues, transforms
 from bids_app.preprocess.normalise import fix_seed
 
 MIN_OVERLAP = 0.6
@@ -55,13 +55,13 @@ def register(
     of mass, and the result with more mutual information is used. Writes `bold-to-t1w.mat` in `folder`.
     Raises DataError where the two brains do not overlap afterwards.
     """
-    rough = motion.to_ants(reference, affine)
+    rough = transforms.to_ants(reference, affine)
     bright = motion.head(rough)
     corrected = tissues.correct_bias(rough, rough.new_image_like(bright.astype(np.float32)), sloppy=True, method="ants")
     candidates = _candidates(corrected, bright, t1w * t1w_mask, folder=folder, seed=seed)
     best = max(candidates, key=lambda matrix: _information(corrected, bright, t1w * t1w_mask, matrix, folder))
     file = f"{folder}/bold-to-t1w.mat"
-    motion.write_matrix(np.asarray(np.linalg.inv(best)), Path(file))
+    transforms.write_matrix(np.asarray(np.linalg.inv(best)), Path(file))
     brain = resample_to_bold(rough, t1w_mask, file) > 0.5
     overlap = dice(brain, bright)
     if overlap < MIN_OVERLAP:
@@ -113,7 +113,7 @@ def _candidates(
         prefix = f"{folder}/coregister-{name}_"
         with fix_seed(seed):
             ants.registration(fixed, brain, "Rigid", initial_transform=start, mask=mask, outprefix=prefix, **SCHEDULE)
-        matrices.append(motion.read_matrix(Path(f"{prefix}0GenericAffine.mat")))
+        matrices.append(transforms.read_matrix(Path(f"{prefix}0GenericAffine.mat")))
         Path(f"{prefix}0GenericAffine.mat").unlink()
     return matrices
 
@@ -127,7 +127,7 @@ def _information(
 ) -> float:
     """Mutual information, nats, of reference and T1w under a matrix, over the head within the T1w's field of view."""
     file = Path(folder) / "coregister-tried.mat"
-    motion.write_matrix(matrix, file)
+    transforms.write_matrix(matrix, file)
     moved = ants.apply_transforms(reference, brain, [str(file)]).numpy()
     file.unlink()
     within = bright | (moved > 0)

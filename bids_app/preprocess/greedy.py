@@ -117,10 +117,11 @@ def _shrink(values: Array, by: int) -> Array:
 
 def double_resolution(field: Array) -> Array:
     """The field (3, X, Y, Z) on voxels of half the size: linear between centres, constant beyond the outermost."""
-    field = 2 * field
+    doubled = np.float32(2) * field
+    near, far = np.float32(0.75), np.float32(0.25)
     for axis in (1, 2, 3):
-        field = np.moveaxis(field, axis, 0)
-        before, after = np.concatenate([field[:1], field[:-1]]), np.concatenate([field[1:], field[-1:]])
-        halves = np.stack([0.75 * field + 0.25 * before, 0.75 * field + 0.25 * after], axis=1)
-        field = np.moveaxis(halves.reshape(-1, *field.shape[1:]), 0, axis)
-    return np.ascontiguousarray(field, np.float32)
+        along = np.moveaxis(doubled, axis, 0)
+        before, after = np.concatenate([along[:1], along[:-1]]), np.concatenate([along[1:], along[-1:]])
+        halves = np.stack([near * along + far * before, near * along + far * after], axis=1)
+        doubled = np.moveaxis(halves.reshape(-1, *along.shape[1:]), 0, axis)
+    return np.ascontiguousarray(doubled)

@@ -15,13 +15,13 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from bids_app.errors import DataError
-from bids_app.preprocess import conform, rigid
+from bids_app.preprocess import rigid
 from bids_app.preprocess.spline import Spline
+from bids_app.preprocess.transforms import read_matrix, to_ants, write_matrix
 
 PARAMETERS = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 RADIUS_MM = 50.0
 FIRST = 16  # volumes from which the reference is computed
-TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # x and y are reversed in ITK's world
 MARGIN = 2  # voxels
 MIN_MASK = 200
 
@@ -115,31 +115,6 @@ def head(image: ants.ANTsImage) -> NDArray[np.bool_]:
     if inside.sum() < MIN_MASK:
         raise DataError(f"no head was found in the BOLD run: only {inside.sum()} of its voxels are bright")
     return inside
-
-
-def to_ants(values: NDArray[np.float32], affine: Array) -> ants.ANTsImage:
-    """An array (X, Y, Z) as ANTs has it."""
-    image = conform.to_nifti(np.asarray(values, np.float32), affine)
-    image.header.set_xyzt_units("mm", "sec")  # antspyx prints a warning otherwise
-    return ants.from_nibabel_nifti(image)
-
-
-def read_matrix(file: Path) -> Array:
-    """A rigid or affine transform file as a matrix (4, 4) of the world in RAS+, mm."""
-    transform = ants.read_transform(str(file))
-    itk, centre = np.eye(4), np.asarray(transform.fixed_parameters[:3], np.float64)
-    itk[:3, :3] = np.reshape(transform.parameters[:9], (3, 3))
-    itk[:3, 3] = np.asarray(transform.parameters[9:12]) + centre - itk[:3, :3] @ centre
-    return np.asarray(TO_LPS @ itk @ TO_LPS)
-
-
-def write_matrix(matrix: Array, file: Path) -> None:
-    """Write a matrix (4, 4) of the world in RAS+, mm, as ANTs reads it."""
-    itk = TO_LPS @ matrix @ TO_LPS
-    transform = ants.create_ants_transform(
-        transform_type="AffineTransform", dimension=3, matrix=itk[:3, :3], translation=itk[:3, 3], center=np.zeros(3)
-    )
-    ants.write_transform(transform, str(file))
 
 
 def _matrices(data: NDArray[np.float32], affine: Array, target: NDArray[np.float32]) -> list[Array]:

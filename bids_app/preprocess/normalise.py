@@ -1,32 +1,28 @@
-"""Native space -> template space and back. Images are ANTsImages, transforms are files in ITK's formats."""
+"""Registration of native space to the template. Images are ANTsImages, transforms are files in ITK's formats."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import ants
 import numpy as np
-from nibabel.affines import apply_affine
 from scipy import ndimage
 
-from bids_app.preprocess._registration_loops import sample_points
 from bids_app.preprocess.affine import register_affine
-from bids_app.preprocess.conform import average_blocks, find_box, read_image, save, to_nifti
+from bids_app.preprocess.conform import average_blocks, find_box
 from bids_app.preprocess.greedy import invert, register_greedy
+from bids_app.preprocess.transforms import to_ants, world_affine, write_field, write_matrix
 
 # Coarse images need a metric sensitive to edges: with few iterations mutual information enlarges the brain by a fifth.
 FINE = {"reg_iterations": (100, 70, 20)}
 SLOPPY = {"reg_iterations": (15, 8, 1), "syn_metric": "CC", "syn_sampling": 1}
 GREEDY_FINE = (100, 50, 10)
 GREEDY_SLOPPY = (60, 25, 5)
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 PRIOR_MM = 2.0
 MARGIN = 8  # voxels round a brain, into which a warp may push it
 MULTIPLE = 2 ** (max(len(GREEDY_FINE), len(GREEDY_SLOPPY)) - 1)  # of voxels, that no level of `greedy` fills up
 TRIM = (0.01, 0.99)
-EDGE = 2
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ def _register_fast(
     # in single precision, as its file has it
     matrix = register_affine(target, brain, target_affine, brain_affine).astype(np.float32).astype(np.float64)
     file = f"{folder}/{name}_affine.mat"
-    _write_matrix(matrix, file)
+    write_matrix(matrix, file)
     warps = {"affine": Warps([file], [file], [True])}
     if nonlinear:
         to_voxels = np.linalg.inv(brain_affine) @ matrix @ target_affine
@@ -98,24 +94,9 @@ def _register_fast(
         field = register_greedy(target, moved, GREEDY_SLOPPY if sloppy else GREEDY_FINE)
         files = [f"{folder}/{name}_{kind}.nii.gz" for kind in ("warp", "inversewarp")]
         for displacement, path in zip((field, invert(field)), files, strict=True):
-            _write_field(displacement, target_affine, path)
+            write_field(displacement, target_affine, path)
         warps["nonlinear"] = Warps([files[0], file], [file, files[1]], [True, False])
     return warps
-
-
-def world_affine(image: ants.ANTsImage) -> np.ndarray:
-    """The affine (4, 4) from voxels to RAS+ mm of an image, whose own header is in LPS+."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = image.direction * np.asarray(image.spacing)
-    matrix[:3, 3] = image.origin
-    return LPS @ matrix
-
-
-def to_ants(values: np.ndarray, affine: np.ndarray) -> ants.ANTsImage:
-    """An ANTsImage of values (X, Y, Z) and their affine (4, 4) to RAS+ mm."""
-    lps = LPS @ affine
-    spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    return ants.from_numpy(values, lps[:3, 3].tolist(), spacing.tolist(), lps[:3, :3] / spacing)
 
 
 def _crop(image: ants.ANTsImage) -> tuple[np.ndarray, np.ndarray]:
@@ -129,23 +110,6 @@ def _crop(image: ants.ANTsImage) -> tuple[np.ndarray, np.ndarray]:
     matrix = world_affine(image)
     matrix[:3, 3] += matrix[:3, :3] @ [part.start - MARGIN for part in box]
     return np.ascontiguousarray(np.pad(values[box], margins), np.float32), matrix
-
-
-def _write_matrix(matrix: np.ndarray, path: str) -> None:
-    """Write a matrix (4, 4) between worlds in RAS+ as ITK's transform, in LPS+."""
-    lps = LPS @ matrix @ LPS
-    transform = ants.new_ants_transform(precision="float", dimension=3, transform_type="AffineTransform")
-    transform.set_parameters([*lps[:3, :3].ravel(), *lps[:3, 3]])
-    transform.set_fixed_parameters([0.0, 0.0, 0.0])
-    ants.write_transform(transform, path)
-
-
-def _write_field(field: np.ndarray, affine: np.ndarray, path: str) -> None:
-    """Write displacements (3, X, Y, Z) in voxels as ITK's field: mm, in LPS+."""
-    millimetres = np.moveaxis(field, 0, -1) @ (LPS[:3, :3] @ affine[:3, :3]).T
-    image = to_nifti(millimetres[:, :, :, None].astype(np.float32), affine)
-    image.header.set_intent("vector")
-    save(image, path)
 
 
 def affine(fixed: ants.ANTsImage, moving: ants.ANTsImage, *, folder: str, name: str, seed: int) -> Warps:
@@ -192,36 +156,3 @@ def pull_back(
     size = [round(mm / fine) for mm, fine in zip(coarse.spacing, native.spacing, strict=True)]
     zoomed = ndimage.zoom(values, size, order=1, grid_mode=True, mode="nearest")
     return native.new_image_like(zoomed[tuple(map(slice, shape))])
-
-
-def compose(warps: list[str], grid: ants.ANTsImage, moving: ants.ANTsImage, *, folder: str, name: str) -> Path:
-    """The whole transform as one displacement field on the template's grid, mm."""
-    prefix = f"{folder}/{name}_"
-    return Path(ants.apply_transforms(grid, moving, warps, compose=prefix))
-
-
-def read_points(field: Path) -> np.ndarray:
-    """The world positions in the moving image to which a composed field takes its voxels (X, Y, Z, 3), RAS+ mm."""
-    image = read_image(field)
-    displacement = np.asarray(image.dataobj, np.float64)[:, :, :, 0] @ LPS[:3, :3]
-    voxels = np.moveaxis(np.indices(image.shape[:3]), 0, -1)
-    return np.asarray(apply_affine(image.affine, voxels) + displacement)
-
-
-def warp(image: ants.ANTsImage, points: np.ndarray) -> np.ndarray:
-    """The image (X, Y, Z), linearly interpolated at the world positions (X, Y, Z, 3) of `read_points`; 0 outside it."""
-    values = np.empty(points.shape[:-1], np.float32)
-    to_voxels = np.linalg.inv(world_affine(image))[:3]
-    flat = np.ascontiguousarray(points.reshape(-1, 3), np.float32)
-    sample_points(np.ascontiguousarray(image.numpy(), np.float32), to_voxels, flat, values.reshape(-1))
-    return values
-
-
-def jacobian(field: Path, grid: ants.ANTsImage) -> np.ndarray:
-    """Determinant of the Jacobian (X, Y, Z) of a composed displacement field: native volume per template volume.
-
-    Affine and warp are one field here, so the affine's determinant is in it; not its logarithm.
-    """
-    values = ants.create_jacobian_determinant_image(grid, str(field), do_log=False).numpy()
-    inner = (slice(EDGE, -EDGE),) * 3  # closer to the border ANTs' differences extend beyond the field
-    return np.pad(values[inner], EDGE, mode="edge")
