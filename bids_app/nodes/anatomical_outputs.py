@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-import nibabel as nib
-
 from bids_app import __version__, catalogue
 from bids_app.bids import images, outputs
 from bids_app.bids.names import resolution_label
@@ -24,6 +22,7 @@ from bids_app.planning.participant_records import (
     Tissues,
     WarpedAnatomy,
 )
+from bids_app.preprocess import conform
 from bids_app.preprocess.conform import read_image
 from bids_app.report.methods import describe_participant
 from bids_app.report.participant import Figure
@@ -136,9 +135,8 @@ def _stage_native(stage: Path, anatomy: ProcessedAnatomy) -> None:
         stem = outputs.filename(*anatomy.session, suffix, "", **entities)
         image = read_image(source)
         values = image.get_fdata(dtype="float32")
-        copy = nib.Nifti1Image(values if suffix == "T1w" else values.astype("uint8"), image.affine)
-        copy.header.set_xyzt_units("mm")
-        copy.to_filename(folder / f"{stem}.nii.gz")
+        copy = conform.to_nifti(values if suffix == "T1w" else values.astype("uint8"), image.affine)
+        conform.save(copy, folder / f"{stem}.nii.gz")
         write_json(folder / f"{stem}.json", sidecar)
     space = anatomy.settings["output_space"]
     for kind, transforms in anatomy.anat["warps"].items():
