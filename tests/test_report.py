@@ -1,5 +1,6 @@
 """Reports: figures are drawn in the right place and within the brain, and pages have the required content."""
 
+import html
 import re
 import warnings
 
@@ -19,7 +20,7 @@ from bids_app.report.audit import format_audit
 from bids_app.report.citation import citation_files
 from bids_app.report.curves import draw_confusion, draw_roc
 from bids_app.report.figures import draw_heatmap, draw_map, draw_registration, draw_segmentation, heatmap_limits
-from bids_app.report.group import NO_CLAIM, NO_IMAGE, select_findings, write_group_report
+from bids_app.report.group import MORE_SCORES, NO_CLAIM, NO_IMAGE, select_findings, write_group_report
 from bids_app.report.heatmap import Heatmap
 from bids_app.report.index import qc_table, write_index
 from bids_app.report.methods import describe_group, describe_participant, describe_permutations
@@ -316,6 +317,50 @@ def test_group_report_sections_are_in_order_starting_with_the_findings(report):
     assert "not where the disease is" in text
     assert "Declares MNIColin27." in text
     assert "n/a for 1" in text
+
+
+def test_every_column_of_every_table_is_explained_where_it_stands(report):
+    text = (report / "report.html").read_text()
+    headings = re.findall(r'<th scope="col"[^>]*?(?: title="([^"]*)")?>([^<]+)</th>', text)
+    unexplained = {html.unescape(name) for title, name in headings if not title}
+    # names, and what the paragraph above its table defines
+    named = {"model", "region", "class", "sex", "site", "age, mean (SD)", "variable", "heatmap", "check", "value"}
+    assert unexplained <= named | set(MORE_SCORES.values()) | {
+        name for name in unexplained if name.endswith("participants: balanced accuracy")
+    }
+    assert len(headings) - len(unexplained) > 20
+    for title, name in headings:
+        if title:
+            assert f"<dt>{name}</dt><dd>{title}</dd>" in text
+
+
+def test_all_columns_of_a_table_are_one_link_away(report):
+    text = (report / "report.html").read_text()
+    assert {'href="scores.tsv"', 'href="samples.tsv"', 'href="regions.tsv"'} <= set(re.findall(r'href="[^"]*"', text))
+
+
+def test_figures_are_written_for_a_paper_with_a_caption_each_and_the_same_bytes_again(report, mask, blob, tmp_path):
+    paper = report / "figures" / "paper"
+    captions = (paper / "captions.md").read_text()
+    pictures = {path.stem for path in (report / "figures").glob("*.png")}
+    assert pictures == {path.stem for path in paper.glob("*.pdf")} == {path.stem for path in paper.glob("*.svg")}
+    assert all(f"**{name}.** " in captions for name in pictures)
+    assert captions.count("**") == 2 * len(pictures)
+    for run in ("one", "other"):
+        draw_heatmap(blob, mask, mask, tmp_path / run / "same.png", title="t", unit="u", paper=True)
+    for extension in (".pdf", ".svg"):
+        one, other = (tmp_path / run / "paper" / f"same{extension}" for run in ("one", "other"))
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_pictures_have_words_for_readers_who_do_not_see_them(report):
+    text = (report / "report.html").read_text()
+    words = [html.unescape(each) for each in re.findall(r'<img [^>]*alt="([^"]*)"', text)]
+    assert any("svm/gm 0.75" in each for each in words)  # AUROC, as in the table
+    table = predictions()
+    right = table[(table["cell"] == "svm/gm") & (table["true"] == "patient")]["predicted"].eq("patient").mean()
+    assert any(f"svm/gm, patient: {right:.0%} predicted correctly" in each for each in words)
+    assert any("strongest regions (AAL): Region_00, Region_01, Region_02" in each for each in words)
 
 
 def test_only_models_without_a_claim_carry_the_warning_before_the_heatmaps(report):

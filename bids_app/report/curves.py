@@ -13,12 +13,22 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, roc_curve
 
+from bids_app.report.page import format_number
+from bids_app.report.paper import save_figure
+
 COLORS = ("#0b6e99", "#c8501e", "#3a7d34", "#7b4ba0", "#a07b00", "#b0306a")
 ROC_NOTE = (
     "Predictions of different folds are pooled for this figure only; "
     "the AUROC in the table is computed within each fold."
 )
 OVERLAP_NOTE = "Overlap of each mean heatmap with the reference map, by smoothing width of the heatmap."
+CAPTIONS = {
+    "roc": "ROC curves of predictions for held-out participants, one line per repeat; the dotted line is chance.",
+    "confusion": "Confusion matrices of predictions for held-out participants: number of participants, with several "
+    "repeats the mean over repeats, and in brackets the proportion of their true class.",
+    "overlap": "Area under the precision-recall curve (AUPRC) of each mean heatmap, smoothed by 0 to 8 mm, for the "
+    "voxels of the reference map; the dotted line is chance.",
+}
 MARKERS = ("o", "s", "^", "D")
 CONFUSION_NOTE = "Participants, out of fold; in brackets the proportion of their true class."
 
@@ -93,6 +103,18 @@ def draw_overlap(table: pd.DataFrame, path: Path) -> None:
             axes.set(xlabel="smoothing (mm FWHM)", ylabel="AUPRC", ylim=(0, None))
 
 
+def describe_curves(scores: pd.DataFrame, predictions: pd.DataFrame) -> dict[str, str]:
+    """What the figures show, in words, for readers who do not see them; by name, as CAPTIONS."""
+    models = set(predictions["cell"])
+    first = scores[scores["cell"].isin(models) & (scores["repeat"] == scores["repeat"].min())]
+    areas = [f"{row['cell']} {format_number(row['auroc'], 2)}" for row in first.to_dict("records")]
+    shares = [
+        f"{cell}, {name}: {rows['predicted'].eq(str(name)).mean():.0%} predicted correctly"
+        for (cell, name), rows in predictions.groupby(["cell", "true"], sort=False)
+    ]
+    return {"roc": f"ROC curves; area under the curve: {', '.join(areas)}.", "confusion": f"{'; '.join(shares)}."}
+
+
 @contextmanager
 def _panels(
     predictions: pd.DataFrame, path: Path, *, note: str, legend: bool = False
@@ -116,8 +138,7 @@ def _panels(
         lines = {name: line for axes, _ in panels for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
         figure.legend(lines.values(), lines.keys(), loc="outside right upper", fontsize=8, frameon=False)
     figure.supxlabel(note, fontsize=8, color="#555555")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    save_figure(figure, path, paper=True)
 
 
 def _shorten(text: str, length: int = 16) -> str:

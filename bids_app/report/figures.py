@@ -90,10 +90,11 @@ def draw_heatmap(
     sign: str = "both",
     radiological: bool = False,
     outlined: tuple[str, Nifti1Image] | None = None,
+    paper: bool = False,
 ) -> float:
     """Draw the strongest 10 % of a heatmap on the template; returns the threshold (in the unit of the heatmap).
 
-    `outlined`: a region (0 and 1) whose outline is drawn over it, with its name.
+    `outlined`: a region (0 and 1) whose outline is drawn over it, with its name. `paper`: also as PDF and SVG.
 
     `sign` is 'both' (cold to hot, symmetric) or 'positive' (hot, from 0). The threshold is the 90th percentile of the
     absolute value in the mask; the scale ends at the 99.5th. Raises DataError where a value in the mask is not finite.
@@ -112,7 +113,7 @@ def draw_heatmap(
     if outlined is not None:
         mosaic.outline(outlined[1], level=0.5, color=REGION_COLOR, label=outlined[0], width=1.1)
     mosaic.scale(label=unit, colormap=colormap, limits=(low, high), extend="both" if low < 0 else "max")
-    mosaic.save(path)
+    mosaic.save(path, paper=paper)
     return threshold
 
 

@@ -9,36 +9,19 @@ import pandas as pd
 from nibabel.nifti1 import Nifti1Image
 
 from bids_app.evaluation.verdict import UNJUDGED, WORDS, Verdict
-from bids_app.regions.tables import OUTSIDE
 from bids_app.report.audit import format_audit, two_decimals
-from bids_app.report.curves import draw_confusion, draw_overlap, draw_roc
+from bids_app.report.curves import CAPTIONS, describe_curves, draw_confusion, draw_overlap, draw_roc
 from bids_app.report.figures import draw_heatmap
 from bids_app.report.glance import NO_IMAGE, summarise_models
-from bids_app.report.heatmap import Heatmap, format_checks, format_overlap, heatmap_caption
+from bids_app.report.heatmap import Heatmap, format_checks, format_overlap, heatmap_alternative, heatmap_caption
 from bids_app.report.page import format_number, render_page, save_page
+from bids_app.report.paper import write_captions
 from bids_app.report.participants import tabulate_excluded, tabulate_used
+from bids_app.report.region_table import tabulate_regions
 from bids_app.report.viewer import write_viewer
 from bids_app.report.voxelwise_test import VoxelwiseTest
 
 MANY_UNJUDGED = 4
-TOP_REGIONS = 15
-REGION_HEADINGS = {
-    "rank": "rank",
-    "region": "region",
-    "volume_ml": "volume (mL)",
-    "coverage": "coverage",
-    "mean": "mean",
-    "mean_right": "mean, correct",
-    "mean_wrong": "mean, incorrect",
-    "p95": "p95",
-    "maximum": "maximum",
-    "share": "share of mass",
-    "p_size": "p (size)",
-    "person_rank": "rank, participants",
-    "person_maximum": "maximum, participants",
-    "rank_by_person_maximum": "rank by maximum",
-    "fold_ranks": "rank, folds",
-}
 NO_CLAIM = "these maps show what the model used in these participants; they are not a finding"
 MORE_SCORES = {
     "accuracy": "accuracy",
@@ -85,11 +68,12 @@ def write_group_report(
     """
     order, folder = classes or _class_names(predictions), path.parent / "figures"
     view: dict[str, Any] = {"template": template, "mask": mask, "radiological": radiological}
-    _draw_curves(folder, predictions, order, overlap)
+    curves = _draw_curves(folder, scores, predictions, order, overlap)
     panels = _draw_heatmaps(heatmaps, folder, checks, notes=atlas_notes, **view)
     page = render_page(
         "group.html",
         analysis=analysis,
+        curves=curves,
         glance=summarise_models(scores, verdicts, order, panels),
         **select_findings(verdicts),
         audit=format_audit(audit),
@@ -136,12 +120,19 @@ def _pair_rows(pairs: pd.DataFrame) -> list[dict[Hashable, str]]:
 
 
 def _draw_curves(
-    folder: Path, predictions: pd.DataFrame, classes: tuple[str, ...], overlap: pd.DataFrame | None
-) -> None:
+    folder: Path,
+    scores: pd.DataFrame,
+    predictions: pd.DataFrame,
+    classes: tuple[str, ...],
+    overlap: pd.DataFrame | None,
+) -> dict[str, dict[str, str]]:
+    """Draw ROC curves, confusion matrices and overlap; returns what each shows, in words, and its caption."""
     draw_roc(predictions, classes, folder / "roc.png")
     draw_confusion(predictions, classes, folder / "confusion.png")
     if overlap is not None:
         draw_overlap(overlap, folder / "overlap.png")
+    words = describe_curves(scores, predictions)
+    return {name: {"words": words.get(name, ""), "caption": caption} for name, caption in CAPTIONS.items()}
 
 
 def _model_section(name: str, verdict: Verdict, panels: list[dict[str, Any]]) -> dict[str, Any]:
@@ -165,7 +156,9 @@ def _heatmap_checks(heatmap: Heatmap, table: pd.DataFrame | None) -> dict[str, A
 def _draw_heatmaps(
     heatmaps: list[Heatmap], folder: Path, checks: pd.DataFrame | None, **view: Any
 ) -> list[dict[str, Any]]:
-    return [_draw_heatmap(heatmap, number, folder, checks, **view) for number, heatmap in enumerate(heatmaps, start=1)]
+    panels = [_draw_heatmap(heatmap, number, folder, checks, **view) for number, heatmap in enumerate(heatmaps, 1)]
+    write_captions(folder, CAPTIONS | {panel["stem"]: panel["caption"] for panel in panels})
+    return panels
 
 
 def _draw_heatmap(
@@ -193,6 +186,7 @@ def _draw_heatmap(
         unit=heatmap.unit,
         sign=heatmap.sign,
         radiological=radiological,
+        paper=True,
     )
     write_viewer(
         heatmap.image,
@@ -209,48 +203,13 @@ def _draw_heatmap(
         "cell": heatmap.cell,
         "title": f"{heatmap.method}, explaining {heatmap.explained}",
         "caption": heatmap_caption(heatmap, threshold),
+        "stem": stem,
+        "alternative": heatmap_alternative(heatmap),
         "picture": f"figures/{stem}.png",
         "viewer": f"figures/{stem}.html",
         "checks": _heatmap_checks(heatmap, checks),
-        "regions": [_region_table(atlas, table, notes.get(atlas, "")) for atlas, table in heatmap.regions.items()],
+        "regions": [tabulate_regions(atlas, table, notes.get(atlas, "")) for atlas, table in heatmap.regions.items()],
     }
-
-
-def _region_table(atlas: str, table: pd.DataFrame, note: str) -> dict[str, Any]:
-    table = table.assign(region=_flag_small_regions(table))
-    if "fold_rank_best" in table:
-        both = zip(table["fold_rank_best"], table["fold_rank_worst"], strict=True)
-        table["fold_ranks"] = ["-" if pd.isna(best) else f"{best:.0f} to {worst:.0f}" for best, worst in both]
-    outside = table["region"].eq(OUTSIDE)
-    ranked = table[~outside].sort_values("rank", kind="stable")
-    columns = [c for c in REGION_HEADINGS if c in table]
-
-    def rows(part: pd.DataFrame) -> list[list[str]]:
-        return [[_region_value(column, row[column]) for column in columns] for row in part.to_dict("records")]
-
-    return {
-        "atlas": atlas,
-        "note": note,
-        "columns": [REGION_HEADINGS[column] for column in columns],
-        "top": rows(ranked.head(TOP_REGIONS)),
-        "rest": rows(ranked.iloc[TOP_REGIONS:]),
-        "outside": rows(table[outside]),
-    }
-
-
-def _flag_small_regions(table: pd.DataFrame) -> list[str]:
-    """Names of regions, with a dagger after those below the resolution of the map."""
-    small = table.get("below_resolution", pd.Series(False, table.index)).eq(True)
-    return [f"{name} \N{DAGGER}" if flag else str(name) for name, flag in zip(table["region"], small, strict=True)]
-
-
-def _region_value(column: str, value: object) -> str:
-    text = format_number(value)
-    if text == "n/a" and column != "share":
-        return "-"
-    if text != "n/a" and column in ("share", "coverage"):
-        return f"{float(str(value)):.1%}"
-    return text
 
 
 def format_score(row: Mapping[Any, Any], name: str) -> str:

@@ -8,8 +8,11 @@ import pandas as pd
 from nibabel.nifti1 import Nifti1Image
 
 from bids_app.evaluation.checks import LIMITS, Limit
+from bids_app.regions.tables import OUTSIDE
 from bids_app.report.page import format_number
 from bids_app.training.results import BINARY_CHECKS, MeanHeatmap
+
+NAMED_REGIONS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,15 @@ def heatmap_caption(heatmap: Heatmap, threshold: float) -> str:
             f"{incorrect} of participants predicted incorrectly."
         )
     return " ".join(parts)
+
+
+def heatmap_alternative(heatmap: Heatmap) -> str:
+    """What the figure shows, in words, for readers who do not see it: its strongest regions in the first atlas."""
+    text = f"Heatmap of {heatmap.cell} ({heatmap.method}, explaining {heatmap.explained}) on cuts of the template brain"
+    for atlas, table in heatmap.regions.items():
+        ranked = table[table["region"] != OUTSIDE].sort_values("rank", kind="stable")["region"]
+        return f"{text}; strongest regions ({atlas}): {', '.join(ranked.head(NAMED_REGIONS).astype(str))}"
+    return text
 
 
 def format_checks(table: pd.DataFrame) -> dict[str, str | list[dict[str, str]]]:

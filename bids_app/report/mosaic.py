@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from bids_app.errors import DataError
 from bids_app.preprocess.conform import find_box
+from bids_app.report.paper import save_figure
 
 MARGIN_MM = 6.0
 STEP_MM = 2.0  # of distances to a mask
@@ -270,9 +271,8 @@ class Mosaic:
         axes.ticklabel_format(axis="y", scilimits=(-3, 4))
         axes.yaxis.get_offset_text().set(color="white", fontsize=8)
 
-    def save(self, path: Path) -> None:
-        """Write one PNG."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def save(self, path: Path, *, paper: bool = False) -> None:
+        """Write one PNG, and with `paper` the files for a paper."""
         if self.legend:
             legend = self.figure.legend(
                 handles=self.legend,
@@ -286,7 +286,7 @@ class Mosaic:
                 columnspacing=1.6,
             )
             legend.set_zorder(10)
-        self.figure.savefig(path, facecolor="black")
+        save_figure(self.figure, path, paper=paper, facecolor="black")
 
 
 def grey_limits(data: np.ndarray, *, quantiles: tuple[float, float] = (0.02, 0.998)) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import tomllib
 from pathlib import Path
 from typing import SupportsFloat
 
@@ -10,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 RESEARCH_USE = "Research use only; not for diagnosis."
+COLUMNS: dict[str, str] = tomllib.loads(Path(__file__).with_name("columns.toml").read_text(encoding="utf-8"))
 _LINK = re.compile(r"https?://[^\s<>\"']+[^\s<>\"'.,;)]")
 
 
@@ -22,6 +24,7 @@ def render_page(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals.update(explain=COLUMNS.get, explained_columns=COLUMNS)
     environment.filters.update(number=format_number, prose=render_prose, linked=link_addresses, breakable=allow_breaks)
     return environment.get_template(template).render(research_use=RESEARCH_USE, **values)
 

@@ -12,6 +12,7 @@ from bids_app.dataset.effect_patterns import PATTERNS
 from bids_app.evaluation.power import POWER
 from bids_app.report.curves import COLORS, MARKERS
 from bids_app.report.page import format_number
+from bids_app.report.paper import save_figure
 
 ANY_MODEL = "any"
 PERCENT = f"{POWER * 100:.0f} %"
@@ -54,7 +55,7 @@ def _join_patterns(parts: Sequence[str]) -> str:
 def draw_power(table: pd.DataFrame, path: Path) -> None:
     """One panel per map: proportion of studies that detected the difference, by size; one line per pattern."""
     maps = table["map"].drop_duplicates().tolist()
-    figure = Figure(figsize=(PANEL[0] * len(maps), PANEL[1]), layout="constrained")
+    figure = Figure(figsize=(PANEL[0] * len(maps), PANEL[1]), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     for axes, name in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps, strict=True):
         detected = table[(table["map"] == name) & (table["cell"] == ANY_MODEL)]
@@ -67,8 +68,7 @@ def draw_power(table: pd.DataFrame, path: Path) -> None:
         axes.set_ylabel("proportion of simulated studies\nthat detected it")
         axes.set_xlim(left=0)
         axes.legend(loc="lower right", fontsize=8, frameon=False, title="location of the difference", title_fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, paper=True)
 
 
 def power_rows(table: pd.DataFrame) -> list[dict[Hashable, str]]:
