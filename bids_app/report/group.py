@@ -68,12 +68,11 @@ def write_group_report(
     """
     order, folder = classes or _class_names(predictions), path.parent / "figures"
     view: dict[str, Any] = {"template": template, "mask": mask, "radiological": radiological}
-    curves = _draw_curves(folder, scores, predictions, order, overlap)
     panels = _draw_heatmaps(heatmaps, folder, checks, notes=atlas_notes, **view)
     page = render_page(
         "group.html",
         analysis=analysis,
-        curves=curves,
+        curves=_draw_curves(folder, scores, predictions, order, overlap),
         glance=summarise_models(scores, verdicts, order, panels),
         **select_findings(verdicts),
         audit=format_audit(audit),
