@@ -68,11 +68,12 @@ def write_group_report(
     """
     order, folder = classes or _class_names(predictions), path.parent / "figures"
     view: dict[str, Any] = {"template": template, "mask": mask, "radiological": radiological}
+    curves = _draw_curves(folder, scores, predictions, order, overlap)
     panels = _draw_heatmaps(heatmaps, folder, checks, notes=atlas_notes, **view)
     page = render_page(
         "group.html",
         analysis=analysis,
-        curves=_draw_curves(folder, scores, predictions, order, overlap),
+        curves=curves,
         glance=summarise_models(scores, verdicts, order, panels),
         **select_findings(verdicts),
         audit=format_audit(audit),
@@ -83,7 +84,6 @@ def write_group_report(
         pairs=_pair_rows(pairs),
         classes=order,
         models=[_model_section(name, verdict, panels) for name, verdict in verdicts.items()],
-        no_claim=NO_CLAIM,
         overlap=None if overlap is None else format_overlap(overlap),
         voxelwise=None if compared is None else compared.section(folder, **view),
         **{"ica": None, "power": None, **(sections or {})},
@@ -141,7 +141,8 @@ def _model_section(name: str, verdict: Verdict, panels: list[dict[str, Any]]) ->
         for panel in maps
         if panel["checks"] is not None
     ]
-    return {"name": name, "claim": verdict.claim, "words": WORDS[verdict.kind], "maps": maps, "checks": checks}
+    warning = None if verdict.claim else f"{name}: {WORDS[verdict.kind]}; {NO_CLAIM}"
+    return {"name": name, "warning": warning, "maps": maps, "checks": checks}
 
 
 def _heatmap_checks(heatmap: Heatmap, table: pd.DataFrame | None) -> dict[str, Any] | None:
