@@ -182,11 +182,11 @@ class TestVerdict:
             "svm on gm distinguished patient from control above chance and better than age and sex"
         )
         assert (
-            f"{table['balanced_accuracy'][0]:.2f} [95 % interval {table['balanced_accuracy_low'][0]:.2f}"
+            f"{table['balanced_accuracy'][0]:.2f} (95 % interval {table['balanced_accuracy_low'][0]:.2f}"
             in judgement.text
         )
-        assert "p = 0.004, 1000 permutations" in judgement.text
-        assert "60 participants" in judgement.text
+        assert "p = 0.004 (1000 permutations)" in judgement.text
+        assert "In 60 participants, " in judgement.text
 
     @pytest.mark.parametrize(
         ("given", "kind", "says"),
@@ -209,7 +209,7 @@ class TestVerdict:
         judgement, _ = judge(**given)
         assert (judgement.kind, judgement.claim) == (kind, False)
         assert says in judgement.text
-        assert judgement.text.endswith("its heatmaps should not be interpreted.")
+        assert judgement.text.endswith("Its heatmaps should not be interpreted.")
 
     def test_score_below_chance_is_not_a_claim_even_with_a_small_p_value(self):
         judgement, _ = judge(effect=-1.0, chance={"p_corrected": 0.01, "critical_score": 0.31})
@@ -226,7 +226,7 @@ class TestVerdict:
         judgement, table = judge(repeats=3)
         every = table["balanced_accuracy"]
         assert f"first of 3 repeats, which range from {every.min():.2f} to {every.max():.2f}" in judgement.text
-        assert f"balanced accuracy {every[0]:.2f}" in judgement.text
+        assert f"balanced accuracy was {every[0]:.2f}" in judgement.text
 
     def test_chance_level_is_one_over_the_number_of_classes(self):
         judgement, _ = judge(classes=("a", "b", "c"))

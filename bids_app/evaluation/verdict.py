@@ -1,4 +1,4 @@
-"""One sentence that states the result of a cell, by fixed rules: docs/verdict.md."""
+"""The verdict on a cell in a few sentences, by fixed rules: docs/verdict.md."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import pandas as pd
 from bids_app.evaluation.compare import Bounds
 from bids_app.evaluation.permutation import ALPHA, MIN_PERMUTATIONS
 
-UNINTERPRETABLE = "its heatmaps should not be interpreted"
+UNINTERPRETABLE = "Its heatmaps should not be interpreted."
 BETTER, NO_BETTER, CHANCE, UNJUDGED = "better", "no better", "chance", "unjudged"
 WORDS = {
     BETTER: "above chance and better than the confounds",
@@ -56,38 +56,41 @@ def judge_model(
             UNJUDGED, _describe_unjudged(model, labels, _describe_too_few(int(chance["permutations"])), numbers)
         )
     if chance["p_corrected"] > ALPHA or first["balanced_accuracy"] <= 1 / len(classes):
-        return Verdict(CHANCE, f"{model} did not distinguish {labels} above chance ({numbers}); {UNINTERPRETABLE}.")
+        return Verdict(CHANCE, f"{model} did not distinguish {labels} above chance. {numbers} {UNINTERPRETABLE}")
     if unknown:
-        return Verdict(UNJUDGED, _describe_unjudged(model, labels, " and ".join(unknown), f"above chance: {numbers}"))
+        return Verdict(
+            UNJUDGED, _describe_unjudged(model, labels, " and ".join(unknown), f"It was above chance. {numbers}")
+        )
     stronger = [name for name, (_, (low, _)) in rivals.items() if low <= 0]
     if stronger:
         gains = "; ".join(f"{name}: {_format_gain(rivals[name])}" for name in stronger)
         return Verdict(
             NO_BETTER,
             (
-                f"{model} distinguished {labels} above chance ({numbers}), but was not shown to perform better than "
-                f"{_join_names(stronger)} alone (difference in balanced accuracy, {gains}); {UNINTERPRETABLE}."
+                f"{model} distinguished {labels} above chance, but was not shown to perform better than "
+                f"{_join_names(stronger)} alone (difference in balanced accuracy, {gains}). {numbers} {UNINTERPRETABLE}"
             ),
         )
     beaten = f" and better than {_join_names(list(rivals))} alone" if rivals else ""
-    return Verdict(BETTER, f"{model} distinguished {labels} above chance{beaten} ({numbers}).")
+    return Verdict(BETTER, f"{model} distinguished {labels} above chance{beaten}. {numbers}")
 
 
 def _describe_scores(
     rows: pd.DataFrame, first: "pd.Series[float]", classes: Sequence[str], chance: Mapping[str, float]
 ) -> str:
-    phrases = [
-        f"balanced accuracy {format_interval(first, 'balanced_accuracy')}, chance {1 / len(classes):.2f}",
-        f"AUROC {format_interval(first, 'auroc')}, chance 0.50",
-        f"{int(first['n'])} participants",
-    ]
+    tested = ""
     if not math.isnan(chance["p_corrected"]):
         several = " corrected over all models" if chance["p_corrected"] != chance["p"] else ""
-        phrases.insert(1, f"{format_p(chance['p_corrected'])}{several}, {int(chance['permutations'])} permutations")
+        tested = f", with {format_p(chance['p_corrected'])}{several} ({int(chance['permutations'])} permutations)"
+    text = (
+        f"In {int(first['n'])} participants, the balanced accuracy was "
+        f"{format_score(first, 'balanced_accuracy', chance=1 / len(classes))}{tested}; the AUROC was "
+        f"{format_score(first, 'auroc', chance=0.5)}."
+    )
     if len(rows) > 1:
         every = rows["balanced_accuracy"]
-        phrases.append(f"first of {len(rows)} repeats, which range from {every.min():.2f} to {every.max():.2f}")
-    return "; ".join(phrases)
+        text += f" This is the first of {len(rows)} repeats, which range from {every.min():.2f} to {every.max():.2f}."
+    return text
 
 
 def _describe_too_few(permutations: int) -> str:
@@ -97,7 +100,7 @@ def _describe_too_few(permutations: int) -> str:
 
 
 def _describe_unjudged(model: str, labels: str, why: str, numbers: str) -> str:
-    return f"Whether {model} distinguishes {labels} cannot be judged, because {why} ({numbers}); {UNINTERPRETABLE}."
+    return f"Whether {model} distinguishes {labels} cannot be judged, because {why}. {numbers} {UNINTERPRETABLE}"
 
 
 def _format_gain(gain: tuple[float, Bounds]) -> str:
@@ -127,8 +130,9 @@ def format_p(p: float) -> str:
     return f"p = {round(p, 3):g}" if round(p, 3) > 0 else "p < 0.001"
 
 
-def format_interval(row: "pd.Series[float]", name: str) -> str:
-    """Return a score of a row of the table with its interval, as text."""
+def format_score(row: "pd.Series[float]", name: str, *, chance: float) -> str:
+    """Return a score of a row of the table with its interval and what chance would give, as text."""
     if pd.isna(row[name]):
-        return "not computable [no fold held out both classes]"
-    return f"{row[name]:.2f} [95 % interval {row[f'{name}_low']:.2f} to {row[f'{name}_high']:.2f}]"
+        return "not computable (no fold held out both classes)"
+    interval = f"95 % interval {row[f'{name}_low']:.2f} to {row[f'{name}_high']:.2f}"
+    return f"{row[name]:.2f} ({interval}; chance {chance:.2f})"
