@@ -59,7 +59,8 @@ def judge_model(
         return Verdict(CHANCE, f"{model} did not distinguish {labels} above chance. {numbers} {UNINTERPRETABLE}")
     if unknown:
         return Verdict(
-            UNJUDGED, _describe_unjudged(model, labels, " and ".join(unknown), f"It was above chance. {numbers}")
+            UNJUDGED,
+            _describe_unjudged(model, labels, " and ".join(unknown), f"Its predictions were above chance. {numbers}"),
         )
     stronger = [name for name, (_, (low, _)) in rivals.items() if low <= 0]
     if stronger:
