@@ -103,6 +103,13 @@ def brain(space: str) -> nibabel.Nifti1Image:
     return nibabel.Nifti1Image(image.get_fdata(dtype=np.float32) * (np.asanyarray(inside.dataobj) > 0.5), image.affine)
 
 
+def brain_mask(brain_image: nibabel.Nifti1Image, shape: tuple[int, ...], affine: np.ndarray) -> nibabel.Nifti1Image:
+    """A template's brain mask (0 and 1, float32) on a grid of its space: where at least half of a voxel is brain."""
+    inside = nibabel.Nifti1Image((brain_image.get_fdata() > 0).astype(np.float32), brain_image.affine)
+    mask = resample(inside, shape, affine, order="linear").get_fdata() > 0.5
+    return nibabel.Nifti1Image(mask.astype(np.float32), affine)
+
+
 def tissue_prior(tissue: Literal["gm", "wm"]) -> nibabel.Nifti1Image:
     """How probable a tissue is: (X, Y, Z) float32, 0 to 1, 1 mm, RAS+, in MNI152NLin2009aSym (Fonov et al. 2011)."""
     image = read(locate_package_file("nilearn", _PRIOR.format(tissue=tissue)))
@@ -146,7 +153,7 @@ def grid(space: str, resolution_mm: float, box_mm: Sequence[float] = ()) -> tupl
 
 
 def resample(
-    image: nibabel.Nifti1Image, shape: tuple[int, int, int], affine: np.ndarray, *, order: Literal["nearest", "linear"]
+    image: nibabel.Nifti1Image, shape: tuple[int, ...], affine: np.ndarray, *, order: Literal["nearest", "linear"]
 ) -> nibabel.Nifti1Image:
     """An image (X, Y, Z) on another grid of the same space, zero outside.
 
@@ -166,9 +173,7 @@ def resample(
     return nibabel.Nifti1Image(values, affine)
 
 
-def nearest(
-    labels: np.ndarray, labels_affine: np.ndarray, shape: tuple[int, int, int], affine: np.ndarray
-) -> np.ndarray:
+def nearest(labels: np.ndarray, labels_affine: np.ndarray, shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
     """Labels (X, Y, Z) at the world coordinates of another grid's voxel centres, of the nearest voxel; 0 outside.
 
     A centre midway between two voxels takes the one that is further right, front or up, however the labels are stored.

@@ -60,19 +60,34 @@ def _read_values(path: Path, grid: Grid, smoothing_mm: float, form: str) -> NDAr
         volume = images.read_voxels(image, path.name).reshape(image.shape[:3])
     except DataError as problem:
         raise DataError(f"{problem}. Or run the participant level again for this participant") from problem
-    if not grid.same_place(volume.shape, image.affine):
+    return read_on_grid(volume, image.affine, grid, smoothing_mm, form, path.name)
+
+
+def read_on_grid(
+    volume: NDArray[np.float32],
+    affine: NDArray[np.float64],
+    grid: Grid,
+    smoothing_mm: float,
+    form: str,
+    name: str,
+) -> NDArray[np.float32]:
+    """Return the in-mask values (voxels,) of a volume (X, Y, Z), scaled and smoothed as in `stack_images`.
+
+    Raises DataError with `name` for another grid, for a value in the mask that is not finite, or one without values.
+    """
+    if not grid.same_place(volume.shape, affine):
         raise DataError(
-            f"{path.name} (shape {volume.shape}, voxels of {_format_edges(image.affine)} mm) is not on the analysis "
+            f"{name} (shape {volume.shape}, voxels of {_format_edges(affine)} mm) is not on the analysis "
             f"grid (shape {grid.mask.shape}, {_format_edges(grid.affine)} mm); "
             "run the participant level again with one --resolution and --output-space"
         )
     bad = int((~np.isfinite(grid.vector(volume))).sum())
     if bad:
         raise DataError(
-            f"{path.name} has {bad} voxels in the brain mask that are not finite (NaN); "
+            f"{name} has {bad} voxels in the brain mask that are not finite (NaN); "
             "repair the image or --exclude the participant"
         )
-    return scale_and_smooth(volume, grid, smoothing_mm, form, path.name)
+    return scale_and_smooth(volume, grid, smoothing_mm, form, name)
 
 
 def scale_and_smooth(

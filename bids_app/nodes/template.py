@@ -55,17 +55,16 @@ def _write_template(
     folder: Path, *, space: str, resolution: float, sloppy: bool, seed: int, box: Sequence[float], anatomy: str
 ) -> None:
     fine = templates.brain(space)
-    inside = nib.Nifti1Image((fine.get_fdata() > 0).astype(np.float32), fine.affine)
     # by local correlation, coarse voxels hide small effects, and save little
     target_mm = COARSE_MM if sloppy and anatomy == "ants" else FINE_MM
     for name, mm in (("target", target_mm), ("brain", resolution)):
         shape, affine = templates.grid(space, mm, box if name == "brain" else ())
-        mask = templates.resample(inside, shape, affine, order="linear").get_fdata() > 0.5
+        mask = templates.brain_mask(fine, shape, affine)
         # Coarser voxels blur the brain's edge outwards, and a registration would enlarge brains to that size.
-        brain = templates.resample(fine, shape, affine, order="linear").get_fdata() * mask
+        brain = templates.resample(fine, shape, affine, order="linear").get_fdata() * mask.get_fdata()
         _save(folder, name, nib.Nifti1Image(brain, affine))
         if name == "brain":
-            _save(folder, "mask", nib.Nifti1Image(mask.astype(np.float32), affine))
+            _save(folder, "mask", mask)
     _warp_priors(folder, seed=seed, sloppy=sloppy, anatomy=anatomy)
 
 

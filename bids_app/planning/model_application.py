@@ -11,13 +11,12 @@ import pandas as pd
 
 from bids_app import __version__
 from bids_app.bids import inputs, outputs
-from bids_app.dataset import covariates, training_list
+from bids_app.dataset import training_list
 from bids_app.errors import DataError, UsageError
 from bids_app.options.evidence import Group
-from bids_app.planning import available_maps, cohort, group, ica, settings_from_model
+from bids_app.planning import available_maps, cohort, group, ica, model_covariates, settings_from_model
 from bids_app.planning.settings_from_model import ModelMap
 from bids_app.settings import Settings
-from bids_app.training.feature_pipeline import SITE_COLUMN
 from bids_app.training.model_metadata import find_models, read_cell_metadata
 from bids_app.values import option
 
@@ -63,8 +62,8 @@ def plan_application(dataset: inputs.Dataset, settings: Settings) -> Application
     maps, classes = settings_from_model.maps_of_models(cells), _common_value(cells, "classes")
     cell_facts = {cell: read_cell_metadata(models, root=settings.shared.model) for cell, models in cells.items()}
     folds = _folds(cells)
-    levels = {name: values for card in first_cards for name, values in card["settings"]["levels"].items()}
-    needed = _needed_columns(first_cards, levels)
+    levels = model_covariates.training_levels(first_cards)
+    needed = model_covariates.needed_columns(first_cards)
     samples = _collect_samples(dataset, settings, tuple(maps), classes, needed, levels)
     used = samples[samples["used"]].reset_index(drop=True)
     _check_used(used, samples, maps)
@@ -74,11 +73,7 @@ def plan_application(dataset: inputs.Dataset, settings: Settings) -> Application
         samples = _exclude(samples, used[~predictable], "every fold model was trained on this participant")
         used, eligible, listed = used[predictable].reset_index(drop=True), eligible[predictable], listed[predictable]
         _check_used(used, samples, maps)
-    used, _ = covariates.encode_covariates(used, needed, levels)
-    sites = next((tuple(card["settings"]["sites"]) for card in first_cards if "combat_keep" in card), None)
-    if sites is not None:
-        numbers = [sites.index(str(site)) if str(site) in sites else -1 for site in used["site"]]
-        used = used.assign(**{SITE_COLUMN: numbers})
+    used, sites = model_covariates.encode(used, first_cards)
     name = outputs.label(settings.group.analysis or DEFAULT_NAME)
     if (settings.output_dir / "group" / name / "models").exists():
         raise UsageError(f"--analysis {name} is a trained analysis in OUT_DIR; choose another name")
@@ -119,18 +114,6 @@ def _folds(cells: dict[str, Models]) -> tuple[list[tuple[int, int]], str]:
             "--model: models have different folds; specify the models of one analysis, or the folder of one model"
         )
     return folds_by_cell[0]
-
-
-def _needed_columns(first_cards: list[Card], levels: dict[str, list[str]]) -> tuple[str, ...]:
-    """The columns, as in participants.tsv, that any cell adjusts for or ComBat preserves."""
-    adjusted = [column for card in first_cards for columns in card["adjust"].values() for column in columns]
-    preserved = [column for card in first_cards for column in card.get("combat_keep", ())]
-    return tuple(dict.fromkeys(_column_name(column, levels) for column in (*adjusted, *preserved)))
-
-
-def _column_name(coded: str, levels: dict[str, list[str]]) -> str:
-    """sex[M] -> sex, as participants.tsv has it."""
-    return next((name for name, values in levels.items() if coded in {f"{name}[{value}]" for value in values}), coded)
 
 
 def _collect_samples(
@@ -211,7 +194,17 @@ def _check_used(used: pd.DataFrame, samples: pd.DataFrame, maps: dict[str, Model
 
 def _check_map(name: str, used: pd.DataFrame, model_map: ModelMap, command: str) -> None:
     first = used[name].iloc[0][0]
-    here, trained = available_maps.read_map_parameters(first), model_map["map_parameters"]
+    check_map_parameters(f"the {name} maps were", first, model_map, command)
+    if "ica" in model_map:
+        ica.check_series(used, name, model_map["ica"]["components"])
+    (shape, affine), grid = available_maps.read_grid(first), model_map["grid"]
+    if list(shape) != grid["shape"] or not np.allclose(affine, np.array(grid["affine"]).ravel(), rtol=0, atol=1e-3):
+        raise DataError(f"the {name} maps are not on the grid of the model; compute them again with\n  {command}")
+
+
+def check_map_parameters(title: str, file: Path, model_map: ModelMap, command: str) -> None:
+    """Raise DataError, which begins with `title`, if a map was computed otherwise than those of the training."""
+    here, trained = available_maps.read_map_parameters(file), model_map["map_parameters"]
     differing = [key for key in sorted({*here, *trained}) if here.get(key) != trained.get(key)]
     if differing:
         differences = "; ".join(
@@ -222,12 +215,7 @@ def _check_map(name: str, used: pd.DataFrame, model_map: ModelMap, command: str)
             todo = f"{todo}, and -d freesurfer=SUBJECTS_DIR (wmparc) or =none (the atlas)"
         if differing == ["Version"]:
             todo = f"use Pellucid {trained['Version']}, or train again"
-        raise DataError(f"the {name} maps were not computed like those of the model: {differences}; {todo}")
-    if "ica" in model_map:
-        ica.check_series(used, name, model_map["ica"]["components"])
-    (shape, affine), grid = available_maps.read_grid(first), model_map["grid"]
-    if list(shape) != grid["shape"] or not np.allclose(affine, np.array(grid["affine"]).ravel(), rtol=0, atol=1e-3):
-        raise DataError(f"the {name} maps are not on the grid of the model; compute them again with\n  {command}")
+        raise DataError(f"{title} not computed like those of the model: {differences}; {todo}")
 
 
 def _eligible_models(

@@ -109,8 +109,7 @@ def read_cell_metadata(models: Mapping[Path, dict[str, Any]], *, root: Path) -> 
     file = next(iter(models)).parent / CELL_FILE
     if not file.is_file():
         raise MissingInputError(f"--model: {CELL_FILE} is not in {file.parent}; copy the complete folder of the model")
-    facts = read_toml(str(file), file, error=DataError)
-    _check_types(facts, CELL_SCHEMA, file)
+    facts = read_cell_file(file)
     if root in models:
         there = {f"{root.name}/{name}": digest for name, digest in compute_digests(root).items()}
         written = {name: digest for name, digest in facts["files"].items() if name.startswith(f"{root.name}/")}
@@ -122,6 +121,13 @@ def read_cell_metadata(models: Mapping[Path, dict[str, Any]], *, root: Path) -> 
             f"{'differs' if len(changed) == 1 else f'and {len(changed)} files in all differ'} from what training wrote "
             f"({CELL_FILE}); copy the complete folder of the model again"
         )
+    return facts
+
+
+def read_cell_file(file: Path) -> dict[str, Any]:
+    """Read CELL_FILE without comparing the models with its digests. Raises as `read_cell_metadata` for its content."""
+    facts = read_toml(str(file), file, error=DataError)
+    _check_types(facts, CELL_SCHEMA, file)
     return facts
 
 

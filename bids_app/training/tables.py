@@ -1,7 +1,7 @@
 """The table of samples, and the arrays of their maps."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,9 @@ from bids_app.errors import DataError
 from bids_app.training.feature_pipeline import SITE_COLUMN, Samples
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a table of participant_id, session_id and other columns; n/a is NA."""
-    text = {"participant_id": str, "session_id": str, "class": str}
-    return pd.read_csv(path, sep="\t", dtype=text, keep_default_na=False, na_values=["n/a", ""])
+def read_table(path: Path, *, text: Sequence[str] = ("participant_id", "session_id", "class")) -> pd.DataFrame:
+    """Read a table of participant_id, session_id and other columns; n/a is NA. text: columns that are never numbers."""
+    return pd.read_csv(path, sep="\t", dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=["n/a", ""])
 
 
 def load_samples(
