@@ -173,25 +173,23 @@ def test_a_heatmap_is_chosen_by_model_method_and_class_and_ambiguity_is_refused(
 def test_the_figure_of_a_heatmap_shows_the_voxels_that_the_report_shows(study, caplog):
     heatmap = pellucid.load_analysis(study[1], "diagnosis").heatmap(method="weights", explained_class="patient")
     report = (study[1] / "group" / "diagnosis" / "report.html").read_text()
-    caption = next(text for text in re.findall(r"Map of the model itself.*?smaller", report) if "weights" in text)
-    threshold = float(re.search(r"at least ([\d.e-]+);", caption)[1])
+    threshold = float(re.search(r"method: weights; explained class: patient;[^<]*\(at least ([\d.e-]+);", report)[1])
     values = heatmap.image.get_fdata()
-    sizes = np.sort(np.abs(values).ravel())
     z = int(np.argmax(np.abs(values).max(axis=(0, 1))))
-    plane = values[:, :, z]
     cut = (heatmap.image.affine @ [0, 0, z, 1])[2]
     display = heatmap.plot(display_mode="z", cut_coords=[cut])
     (axes,) = display.axes.values()
-    *_, overlay = axes.ax.images
-    drawn = np.sort(np.ma.compressed(np.ma.masked_invalid(overlay.get_array())))
-    # the report rounds the threshold
-    limit = sizes[np.searchsorted(sizes, threshold * 0.99)]
-    expected = np.sort(plane[np.abs(plane) >= limit])
-    assert len(expected) > 5
-    assert len(drawn) == pytest.approx(len(expected), abs=2)
-    assert np.isin(drawn.astype(np.float32), plane.astype(np.float32)).all()
-    assert np.abs(drawn).min() >= threshold * 0.99
-    assert "the heatmap should not be interpreted: svm on gm" in caplog.text
+    drawn = np.sort(np.ma.compressed(np.ma.masked_invalid(axes.ax.images[-1].get_array())))
+    # the report rounds the threshold to three digits
+    surely, possibly = (
+        np.sort(values[:, :, z][np.abs(values[:, :, z]) >= threshold * share]).astype(np.float32)
+        for share in (1.005, 0.995)
+    )
+    assert len(surely) > 5
+    assert np.isin(surely, drawn.astype(np.float32)).all()
+    assert np.isin(drawn.astype(np.float32), possibly).all()
+    assert "cannot be judged" in caplog.text
+    assert "its heatmaps should not be interpreted" in caplog.text
     plt.close("all")
 
 
@@ -204,7 +202,7 @@ def test_options_of_nilearn_replace_those_of_the_report(study, tmp_path):
     drawn = np.ma.compressed(np.ma.masked_invalid(axes.ax.images[-1].get_array()))
     assert (np.abs(drawn) >= high).all()
     assert axes.ax.images[-1].get_cmap().name == "viridis"
-    assert heatmap.plot(output_file=str(tmp_path / "figure.png"), title="a title") is None
+    heatmap.plot(output_file=str(tmp_path / "figure.png"), title="a title")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
     plt.close("all")
 
@@ -306,4 +304,4 @@ def test_import_loads_nothing_heavy_and_reading_an_analysis_loads_neither_torch_
 def test_an_unknown_attribute_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'load_everything'"):
         pellucid.load_everything  # noqa: B018
-    assert {name for name in dir(pellucid) if getattr(pellucid, name) is None} == set()
+    assert all(getattr(pellucid, name) for name in dir(pellucid))

@@ -18,6 +18,7 @@ from bids_app.training.tables import read_table
 GROUP_COMMAND = "pellucid BIDS_DIR OUT_DIR group"
 TEXT_COLUMNS = (  # never numbers, whatever their values
     "participant_id", "session_id", "class", "true", "predicted", "cell", "method", "explained", "region", "atlas",
+    "reason",
 )  # fmt: skip
 
 

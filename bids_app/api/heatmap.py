@@ -52,13 +52,13 @@ class Heatmap:
 
         Shown are the 10 % of brain voxels with the largest values. options: of `plot_stat_map`, such as `display_mode`,
         `cut_coords`, `axes`, `title` or `output_file`; `threshold`, `vmin`, `vmax` and `cmap` replace those of the
-        report. Returns nilearn's display, None with `output_file`. Logs a warning if the model supports no claim.
+        report. Returns nilearn's display. Logs a warning if the model supports no claim.
         Raises MissingInputError, with the command that fetches it, if the template is not on this machine.
         """
         from bids_app.report.stat_map import plot_heatmap
 
         if not self.claim:
-            log.warning("the heatmap should not be interpreted: %s", self.verdict)
+            log.warning("%s", self.verdict)
         title = f"{self.model}, {self.method}, {self.explained_class} ({self.unit})"
         return plot_heatmap(self.image, space=self.space, sign=self.sign, **{"title": title, **options})
 
