@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bids_app import explainers, maps
+from bids_app import explainers, maps, settings
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
@@ -52,7 +52,7 @@ print(np.load("fold/heatmap_gradient_times_input.npy").shape)
 
 def code(kind: str) -> str:
     """The code under the heading `Adding a KIND`."""
-    block = re.search(r"^```python\n(.*?)^```", TEXT.split(f"## Adding {kind}\n")[1], re.MULTILINE | re.DOTALL)
+    block = re.search(r"^```(?:python|toml)\n(.*?)^```", TEXT.split(f"## Adding {kind}\n")[1], re.MULTILINE | re.DOTALL)
     assert block is not None
     return block[1]
 
@@ -90,6 +90,15 @@ def test_example_explainer_sums_to_the_logit_of_a_linear_network():
     heatmap = explainer.explain(linear, x, 1, mask=np.ones((6, 5, 4), bool))
     assert heatmap.shape == (6, 5, 4)
     np.testing.assert_allclose(heatmap.sum(), linear(x[None])[0, 1].item(), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("sloppy", "expected"), [(False, (1.5, 10)), (True, (3.0, 2))])
+def test_example_recipe_sets_what_it_states(tmp_path, sloppy, expected):
+    (tmp_path / "study.toml").write_text(code("a recipe"))
+    options = {"recipe": [str(tmp_path / "study.toml")], "sloppy": sloppy}
+    (chosen,) = settings.each("group", tmp_path / "BIDS", tmp_path / "OUT", options=options)
+    assert (chosen.participant.resolution, chosen.group.folds) == expected
+    assert (chosen.participant.maps, chosen.group.classifiers) == (("gm",), ("regional", "svm"))
 
 
 @pytest.fixture
