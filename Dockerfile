@@ -65,5 +65,6 @@ COPY --from=app /app /opt/pellucid
 COPY --from=app /version /version
 # No home: what libraries keep goes under the work folder, whoever runs this.
 ENV PATH=/opt/pellucid/bin:/usr/local/bin:/usr/bin:/bin HOME=/nonexistent LANG=C.UTF-8 PYTHONNOUSERSITE=1 \
-    TEMPLATEFLOW_HOME=/opt/templateflow PELLUCID_NUMBA_CACHE=/opt/pellucid/numba
+    TEMPLATEFLOW_HOME=/opt/templateflow PELLUCID_NUMBA_CACHE=/opt/pellucid/numba \
+    PELLUCID_IMAGE="pellucid ${VERSION} ${REVISION}"
 ENTRYPOINT ["pellucid"]

@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ log = logging.getLogger("pellucid")
 def main(argv: Sequence[str] | None = None) -> int:
     """`pellucid BIDS_DIR OUT_DIR {participant,group}`; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return _guard(lambda: _run_level(cli.parse(words)), words)
+    return _guard(lambda: _run_level(cli.parse(words), ("pellucid", *words)), words)
 
 
 def phantom(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +49,7 @@ def phantom(argv: Sequence[str] | None = None) -> int:
 def power(argv: Sequence[str] | None = None) -> int:
     """`pellucid-power BIDS_DIR OUT_DIR`; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return _guard(lambda: _run_level(_add_power(cli.parse(words, alone=True))), words)
+    return _guard(lambda: _run_level(_add_power(cli.parse(words, alone=True)), ("pellucid-power", *words)), words)
 
 
 def _add_power(options: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def _add_power(options: dict[str, Any]) -> dict[str, Any]:
     return {"power": 100, **options}
 
 
-def _run_level(options: dict[str, Any]) -> int:
+def _run_level(options: dict[str, Any], command: tuple[str, ...]) -> int:
     bids_dir, output_dir = (Path(options.pop(name, ".")) for name in ("bids_dir", "output_dir"))
     level = options.pop("level", cli.LEVELS[0])
     if level not in cli.LEVELS:
@@ -73,7 +74,7 @@ def _run_level(options: dict[str, Any]) -> int:
     _prepare_process(runs[0].other.verbose, runs[0].compute.omp_nthreads)
     environment.configure_environment(runs[0].work_dir)
     stage = importlib.import_module(f"bids_app.{level}")
-    return max([_run_stage(stage, run) for run in runs])
+    return max([_run_stage(stage, replace(run, command=command)) for run in runs])
 
 
 def _run_stage(stage: Any, run: settings.Settings) -> int:

@@ -17,6 +17,7 @@ TIME = "%Y-%m-%d %H:%M:%S"
 NOBODY = "-"  # a line about no participant in particular
 PARTICIPANT = re.compile(r"sub-[0-9A-Za-z]+(?:_ses-[0-9A-Za-z]+)?(?![0-9A-Za-z_])")
 NODE = re.compile(r"(?:^|[._])sub_([0-9A-Za-z]+)(?:_ses_([0-9A-Za-z]+))?(?=[._]|$)")
+PROBLEM = re.compile(r"(\S+ \S+) (WARNING|ERROR|CRITICAL) (\S+) [^:]+: (.*)")
 ABSOLUTE_PATH = re.compile(r"(?<![\w./~])~?/(?:[^\s/:,;'\"]+/)*(?=[^\s/:,;'\"])")
 
 log = logging.getLogger("pellucid")
@@ -33,6 +34,7 @@ class LogFiles(logging.Handler):
         super().__init__(logging.DEBUG)
         self.setFormatter(logging.Formatter(LINE, TIME))
         self.addFilter(add_context)
+        self.start = time.time()
         self._folder = settings.output_dir / "logs"
         self._name = f"pellucid_{settings.level}_{time.strftime('%Y%m%d-%H%M%S')}"
         self._paths = private_paths(settings)
@@ -41,9 +43,9 @@ class LogFiles(logging.Handler):
         self._waiting: list[logging.LogRecord] = []
 
     @property
-    def is_open(self) -> bool:
-        """Whether records are written."""
-        return self._file is not None
+    def file(self) -> Path | None:
+        """The file of the run, None while records are held."""
+        return self._file
 
     def open(self) -> None:
         """Create the file of this run, under a name that no other run has, and write what has waited."""
@@ -83,7 +85,7 @@ def record_run(settings: Settings) -> Iterator[None]:
         yield
         files.open()
     except BaseException as error:
-        if files.is_open:
+        if files.file:
             message = f"ended by {type(error).__name__}: {error}"
             files.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, message, (), None))
         raise
@@ -93,9 +95,35 @@ def record_run(settings: Settings) -> Iterator[None]:
 
 def open_files() -> None:
     """Open the log files of the present run, if it has any: it begins to write into OUT_DIR."""
-    for handler in log.handlers:
-        if isinstance(handler, LogFiles):
-            handler.open()
+    for handler in _own_handlers():
+        handler.open()
+
+
+def start_time() -> float:
+    """When the present run began, in seconds since the epoch; now where it has no log."""
+    return next((handler.start for handler in _own_handlers()), time.time())
+
+
+def list_problems() -> list[tuple[str, str]]:
+    """The warnings and errors of the present run so far, from its log: the participant and the message of each."""
+    open_files()
+    files = [handler.file for handler in _own_handlers() if handler.file]
+    return [problem for file in files for problem in read_problems(file)]
+
+
+def read_problems(file: Path, *, start: float = 0) -> list[tuple[str, str]]:
+    """The participant and the message of each warning and error in a log file, from a time on (s since the epoch).
+
+    A message begins with its level; one that is repeated is listed once. Empty where there is no file.
+    """
+    first = time.strftime(TIME, time.localtime(start))
+    lines = file.read_text(errors="replace").splitlines() if file.is_file() else []
+    matches = [match for line in lines if (match := PROBLEM.match(line)) and match[1] >= first]
+    return list(dict.fromkeys((match[3], f"{match[2].lower()}: {match[4]}") for match in matches))
+
+
+def _own_handlers() -> list[LogFiles]:
+    return [handler for handler in log.handlers if isinstance(handler, LogFiles)]
 
 
 def show_on_screen(verbose: int) -> None:

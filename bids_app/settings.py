@@ -27,7 +27,7 @@ SECTIONS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings of one run."""
+    """All settings of one run; `command`: the words of the command line, the program's name first, empty in Python."""
 
     bids_dir: Path
     output_dir: Path
@@ -38,6 +38,7 @@ class Settings:
     group: Group = Group()
     compute: Compute = Compute()
     other: Other = Other()
+    command: tuple[str, ...] = ()
 
     @property
     def work_dir(self) -> Path:

@@ -30,6 +30,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
 UNCOMPARED = {"logs", ".work", ".tmp"}
 PATIENCE = 600.0  # s
 WHEN = re.compile(rb"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?|\d{8}-\d{6}")
+MESSAGES = re.compile(rb'"messages": \[.*?\]|<h2 id="messages">.*</main>', re.DOTALL)  # of a killed server
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class Level:
 
 
 def files_of(out: Path) -> dict[str, str]:
-    """The digest of every file that a run leaves, but for its logs and work folder and for times of day in the text."""
+    """The digest of every file that a run leaves, but for its logs and work folder, times of day and warnings."""
     return {
-        str(file.relative_to(out)): hashlib.sha256(WHEN.sub(b"", file.read_bytes())).hexdigest()
+        str(file.relative_to(out)): hashlib.sha256(MESSAGES.sub(b"", WHEN.sub(b"", file.read_bytes()))).hexdigest()
         for file in sorted(out.rglob("*"))
         if file.is_file() and not UNCOMPARED & set(file.relative_to(out).parts)
     }

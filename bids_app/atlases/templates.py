@@ -93,10 +93,10 @@ def brain(space: str) -> nibabel.Nifti1Image:
 
     Raises MissingInputError with the command that gets the template.
     """
-    files = _list_templateflow() if space not in _EMBEDDED else {}
-    head, mask = files.get((space, 1, None, "T1w")), files.get((space, 1, "brain", "mask"))
-    if (space, 1, "brain", "T1w") in files or head is None or mask is None:
-        return read(brain_path(space))
+    head, *masks = brain_files(space)
+    if not masks:
+        return read(head)
+    mask = masks[0]
     image, inside = read(head), read(mask)
     if image.shape != inside.shape or not np.allclose(image.affine, inside.affine, atol=1e-3):
         raise DataError(f"{head.name} and {mask.name} are on different grids; fetch them again: {command(space)}")
@@ -108,6 +108,24 @@ def brain_mask(brain_image: nibabel.Nifti1Image, shape: tuple[int, ...], affine:
     inside = nibabel.Nifti1Image((brain_image.get_fdata() > 0).astype(np.float32), brain_image.affine)
     mask = resample(inside, shape, affine, order="linear").get_fdata() > 0.5
     return nibabel.Nifti1Image(mask.astype(np.float32), affine)
+
+
+def brain_files(space: str) -> tuple[Path, ...]:
+    """The file of a template's brain, or those of its head and brain mask where it has no brain alone.
+
+    Raises MissingInputError with the command that gets the template.
+    """
+    files = _list_templateflow() if space not in _EMBEDDED else {}
+    head, mask = files.get((space, 1, None, "T1w")), files.get((space, 1, "brain", "mask"))
+    if (space, 1, "brain", "T1w") in files or head is None or mask is None:
+        return (brain_path(space),)
+    return head, mask
+
+
+def source_files(space: str) -> tuple[Path, ...]:
+    """All files from which the template of a space and its tissue priors are made."""
+    priors = (locate_package_file("nilearn", _PRIOR.format(tissue=tissue)) for tissue in ("gm", "wm"))
+    return *brain_files(space), brain_path(PRIOR_SPACE), *priors
 
 
 def tissue_prior(tissue: Literal["gm", "wm"]) -> nibabel.Nifti1Image:

@@ -168,7 +168,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def _marker(participant: str, session: str | None, state: str = "done") -> str:
+def log_file(participant: str, session: str | None, state: str) -> str:
+    """The path in OUT of a record of a participant and session: `done`, `failed`, `provenance`."""
     name = "_".join(part for part in (state, session_name(None, session)) if part)
     return f"{session_name(participant, None)}/log/{name}.json"
 
@@ -176,23 +177,23 @@ def _marker(participant: str, session: str | None, state: str = "done") -> str:
 def mark_done(out: Path, participant: str, session: str | None, key: str, files: Iterable[str | Path]) -> None:
     """Record that a participant's outputs (paths in OUT) are complete for the settings whose hash is `key`."""
     paths = sorted((out / file).relative_to(out).as_posix() for file in files)
-    write_root(out, _marker(participant, session), json.dumps({"key": key, "files": paths}, indent=2) + "\n")
+    write_root(out, log_file(participant, session, "done"), json.dumps({"key": key, "files": paths}, indent=2) + "\n")
     clear_failed(out, participant, session)
 
 
 def clear_done(out: Path, participant: str, session: str | None) -> None:
     """Delete the completion marker of a participant before their outputs are replaced."""
-    (out / _marker(participant, session)).unlink(missing_ok=True)
+    (out / log_file(participant, session, "done")).unlink(missing_ok=True)
 
 
 def mark_failed(out: Path, participant: str, session: str | None, reason: str) -> None:
     """Record why a participant failed, for the pages of all jobs that share OUT."""
-    write_root(out, _marker(participant, session, "failed"), json.dumps({"reason": reason}, indent=2) + "\n")
+    write_root(out, log_file(participant, session, "failed"), json.dumps({"reason": reason}, indent=2) + "\n")
 
 
 def clear_failed(out: Path, participant: str, session: str | None) -> None:
     """Delete the failure marker of a participant who is now complete."""
-    (out / _marker(participant, session, "failed")).unlink(missing_ok=True)
+    (out / log_file(participant, session, "failed")).unlink(missing_ok=True)
 
 
 def failures(out: Path) -> dict[tuple[str, str | None], str]:
@@ -209,7 +210,7 @@ def failures(out: Path) -> dict[tuple[str, str | None], str]:
 
 def is_done(out: Path, participant: str, session: str | None, key: str) -> bool:
     """Return whether a participant was completed with the same settings and every output still exists."""
-    marker = out / _marker(participant, session)
+    marker = out / log_file(participant, session, "done")
     if not marker.is_file():
         return False
     try:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nipype.pipeline.engine import Node, Workflow
 
-from bids_app.atlases import atlas
+from bids_app.atlases import atlas, templates
 from bids_app.bids import outputs
 from bids_app.dataset import folds
 from bids_app.dataset.folds import Split
@@ -24,6 +24,7 @@ from bids_app.planning.group import GroupPlan, ModelSpec, atlases_by_grid, parce
 from bids_app.planning.group_records import TrainingPlan, to_rows
 from bids_app.planning.nested_cv import inner_folds
 from bids_app.planning.permutations import count_labellings, is_linear
+from bids_app.planning.provenance import GROUP_SOFTWARE, describe_run, write_record
 from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 
@@ -72,23 +73,23 @@ def run_group_graph(analysis: GroupPlan, settings: Settings) -> WorkDir:
     set_crash_folder(graph, work_dir.logs)
     total = len(analysis.cells) * len(analysis.splits)
     n_permutations = sum(count_labellings(cell, settings) for cell in analysis.cells if not is_linear(cell))
-    inner = total if settings.group.inner_folds else 0
+    total += (total if settings.group.inner_folds else 0) + n_permutations + n_voxelwise + n_power
     what = "folds, permutations and simulated studies" if n_permutations or n_voxelwise or n_power else "folds"
     networks = [cell.classifier.replace("-", "_") for cell in analysis.cells if not is_linear(cell)]
     last = ("train_", "inner_", "voxelwise_", "power_", *(f"null_{name}" for name in networks))
-    run_graph(
-        graph,
-        settings,
-        last=last,
-        total=total + inner + n_permutations + n_voxelwise + n_power,
-        what=what,
-        preload=preload,
-    )
+    computed = run_graph(graph, settings, last=last, total=total, what=what, preload=preload)
     if any(work_dir.logs.glob("crash-*")):
         raise FailedError(
             f"the analysis failed: {failure_reason(work_dir.logs)}; completed steps are kept in the work folder"
         )
+    if computed or not work_dir.provenance.is_file():
+        _write_provenance(analysis, settings, work_dir)
     return work_dir
+
+
+def _write_provenance(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) -> None:
+    files = templates.source_files(analysis.space)
+    write_record(work_dir.provenance, describe_run(settings, software=GROUP_SOFTWARE, templates=files))
 
 
 def _write_participants(analysis: GroupPlan, work_dir: WorkDir) -> None:

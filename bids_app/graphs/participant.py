@@ -1,10 +1,13 @@
 """The graph of a participant run: one small workflow per participant, one node per map."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from nipype.pipeline.engine import Node, Workflow
 
+from bids_app import run_log
+from bids_app.atlases import templates
 from bids_app.bids import outputs
 from bids_app.graphs.bold import connect_runs, run_inputs
 from bids_app.graphs.function_node import make_node
@@ -24,6 +27,7 @@ from bids_app.options.maps import map_parameters
 from bids_app.planning import excluded_regions
 from bids_app.planning.bold_runs import output_settings
 from bids_app.planning.participant_records import ParticipantJob, ParticipantPlan
+from bids_app.planning.provenance import PARTICIPANT_SOFTWARE, Provenance, describe_run
 from bids_app.settings import Settings
 
 PRELOAD = [
@@ -44,8 +48,9 @@ def run_participant_graph(planned: ParticipantPlan, settings: Settings) -> dict[
     shared = settings.work_dir / "log"
     set_crash_folder(template, shared)
     logs, connections = {}, []
+    provenance = describe_run(settings, software=PARTICIPANT_SOFTWARE, templates=_template_files(planned, settings))
     for job in planned.jobs:
-        workflow, needing = _participant_workflow(job, planned, settings)
+        workflow, needing = _participant_workflow(job, planned, settings, provenance)
         connections.append((template, workflow, [("out", f"{name}.templates") for name in needing]))
         logs[job.name] = outputs.folder(settings.output_dir, job.participant, job.session, "log")
         logs[job.name].mkdir(parents=True, exist_ok=True)
@@ -75,12 +80,16 @@ def _template_node(planned: ParticipantPlan, settings: Settings) -> Node:
     )
 
 
+def _template_files(planned: ParticipantPlan, settings: Settings) -> list[Path]:
+    return [*templates.source_files(settings.participant.output_space), *map(Path, planned.head or ())]
+
+
 def _participant_workflow(
-    job: ParticipantJob, planned: ParticipantPlan, settings: Settings
+    job: ParticipantJob, planned: ParticipantPlan, settings: Settings, provenance: Provenance
 ) -> tuple[Workflow, list[str]]:
     """One participant's nodes, and the names of those that need the template."""
     workflow = Workflow(f"{job.name.replace('-', '_')}_{job.inputs}")
-    finish = _outputs_node(job, planned, settings)
+    finish = _outputs_node(job, planned, settings, provenance)
     if not job.registrations:
         return workflow, [*connect_runs(workflow, finish, None, job, settings), finish.name]
     anatomy, needing = _anatomy_nodes(workflow, job, planned, settings)
@@ -170,7 +179,7 @@ def _anatomy_nodes(
     return tissues, [warps.name, tissues.name]
 
 
-def _outputs_node(job: ParticipantJob, planned: ParticipantPlan, settings: Settings) -> Node:
+def _outputs_node(job: ParticipantJob, planned: ParticipantPlan, settings: Settings, provenance: Provenance) -> Node:
     options = settings.participant
     node = make_node(
         "finish",
@@ -197,6 +206,8 @@ def _outputs_node(job: ParticipantJob, planned: ParticipantPlan, settings: Setti
         output_dir=str(settings.output_dir),
         radiological=settings.other.radiological,
         bold=output_settings(settings) if job.runs else None,
+        provenance=provenance,
+        start=run_log.start_time(),
     )
     node.overwrite = True  # participants are in the plan only if outputs are missing, whatever the work folder contains
     return node

@@ -51,8 +51,11 @@ def set_crash_folder(part: Workflow | Node, folder: Path) -> None:
 
 def run_graph(
     graph: Workflow, settings: Settings, *, last: tuple[str, ...], total: int, what: str, preload: list[str]
-) -> None:
-    """Run the graph; a bar counts the nodes whose names begin with one of `last`. Failed nodes leave crash files."""
+) -> int:
+    """Run the graph; a bar counts the nodes whose names begin with one of `last`. Failed nodes leave crash files.
+
+    Returns how many nodes were computed now rather than in an earlier run.
+    """
     run_log.open_files()
     config.update_config({"logging": dict.fromkeys(("workflow_level", "interface_level", "utils_level"), "CRITICAL")})
     if settings.other.verbose < 2:
@@ -70,8 +73,9 @@ def run_graph(
     if settings.other.write_graph:  # `dot` is written without graphviz; rendering is left to the user
         graph.write_graph(dotfilename=str(settings.work_dir / f"{graph.name}.dot"), graph2use="orig", format="dot")
     copy_compiled_kernels(settings.work_dir)
+    computed: list[str] = []
     with tqdm(total=total, desc=what, unit="", disable=None, leave=False) as bar:
-        runner = _build_plugin(settings, _follow_nodes(bar, last, what, total, settings), preload)
+        runner = _build_plugin(settings, _follow_nodes(bar, last, what, total, settings, computed), preload)
         runner.keep_private(settings)
         try:
             graph.run(plugin=runner)
@@ -82,6 +86,7 @@ def run_graph(
                 runner.stop()
             for place in (settings.output_dir, settings.work_dir):
                 outputs.sweep(place)
+    return len(computed)
 
 
 def copy_compiled_kernels(work: Path) -> None:
@@ -103,9 +108,12 @@ def failure_reason(*folders: Path) -> str:
 
 
 def _follow_nodes(
-    bar: tqdm, last: tuple[str, ...], what: str, total: int, settings: Settings
+    bar: tqdm, last: tuple[str, ...], what: str, total: int, settings: Settings, computed: list[str]
 ) -> Callable[[Any, str], None]:
-    """Called by nipype when a node starts and ends: logs its duration, counts the last nodes, states the time left."""
+    """Called by nipype when a node starts and ends: logs its duration, counts the last nodes, states the time left.
+
+    The name of each node that has run is added to `computed`.
+    """
     since = " after it was submitted" if settings.compute.use_plugin else ""
     starts: dict[str, float] = {}
     ended = itertools.count(1)
@@ -123,6 +131,7 @@ def _follow_nodes(
         elif start is None:
             log.debug("already computed" if status == "end" else "failed", extra=context)
         else:
+            computed.append(node.fullname)
             outcome = "done" if status == "end" else "failed"
             log.debug("%s, %.1f s%s", outcome, time.monotonic() - start, since, extra=context)
             if status == "end" and settings.other.resource_monitor:

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from bids_app import __version__
+from bids_app import __version__, run_log
 from bids_app.bids import outputs
+from bids_app.bids.names import session_name
 from bids_app.nodes.anatomical_outputs import PageContent, ProcessedAnatomy, stage_anatomy
 from bids_app.nodes.bold_outputs import ProcessedRun, describe_runs, stage_run
 from bids_app.planning.participant_records import Anatomy, AnatomySettings, BoldSettings, ParticipantJob, TemplateFiles
+from bids_app.planning.provenance import Provenance, write_record
 from bids_app.report.participant import RunSection, write_participant_report
 from bids_app.report.references import cited_references
 
@@ -21,12 +23,15 @@ def write_participant(
     output_dir: str,
     radiological: bool,
     bold: BoldSettings | None,
+    provenance: Provenance,
+    start: float,
     anat: Anatomy | None = None,
     **results: Any,
 ) -> list[str]:
     """Publish a session's outputs; returns their paths in OUT_DIR.
 
-    `job`: the fields of a `ParticipantJob`. `results`: the file of each `map_<name>`, the `WarpedAnatomy` of each
+    `job`: the fields of a `ParticipantJob`. `provenance`: that of the run, which began at `start` (s since the
+    epoch). `results`: the file of each `map_<name>`, the `WarpedAnatomy` of each
     `sources_<kind>` and the `ExcludedMask` as `excluded`; for BOLD the `CleanedRun` of each `run_<number>`, the files
     of each `bold_<number>_<map>` and the folder of each `atlas_<number>_<name>`.
     """
@@ -44,7 +49,8 @@ def write_participant(
             sections = [stage_run(stage, session, run, templates, bold, tissues) for run in runs]
             texts = [content["methods"], describe_runs(runs, bold)]
             content["methods"] = "\n\n".join(text for text in texts if text)
-        _write_page(stage, planned, content, sections)
+        about = _stage_provenance(stage, planned, provenance, logs=out / "logs", start=start)
+        _write_page(stage, planned, content, sections, about)
         outputs.clear_done(out, *session)
         files = outputs.publish(stage, out)
     outputs.mark_done(out, *session, planned.key, files)
@@ -82,7 +88,20 @@ def _empty_content(job: ParticipantJob) -> PageContent:
     return {"figures": [], "volumes": {}, "facts": {"Preprocessed by": job.source}, "checks": [], "methods": ""}
 
 
-def _write_page(stage: Path, job: ParticipantJob, content: PageContent, sections: list[RunSection]) -> None:
+def _stage_provenance(
+    stage: Path, job: ParticipantJob, provenance: Provenance, *, logs: Path, start: float
+) -> Provenance:
+    """Stage the record with the warnings and errors in the participant's log after those about no participant."""
+    names = dict.fromkeys((session_name(job.participant, None), job.name))
+    own = [message for name in names for _, message in run_log.read_problems(logs / f"{name}.log", start=start)]
+    file = stage / outputs.log_file(job.participant, job.session, "provenance")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return write_record(file, {**provenance, "messages": [*provenance["messages"], *own]})
+
+
+def _write_page(
+    stage: Path, job: ParticipantJob, content: PageContent, sections: list[RunSection], about: Provenance
+) -> None:
     write_participant_report(
         stage / f"{job.name}.html",
         participant=job.participant,
@@ -91,4 +110,5 @@ def _write_page(stage: Path, job: ParticipantJob, content: PageContent, sections
         references=cited_references(content["methods"]),
         version=__version__,
         functional=sections,
+        about=about,
     )

@@ -43,6 +43,11 @@ class WorkDir:
         return self.path / "log"
 
     @property
+    def provenance(self) -> Path:
+        """The record of the run in which something was computed last (JSON)."""
+        return self.path / "provenance.json"
+
+    @property
     def prediction_pages(self) -> Path:
         """The folder of the pages that explain the predictions of each participant."""
         return self.path / "people"

@@ -1,8 +1,9 @@
 """The report of one participant."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bids_app.report.page import render_page, save_page
 
@@ -39,12 +40,13 @@ def write_participant_report(
     references: list[str],
     version: str,
     functional: Sequence[RunSection] = (),
+    about: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the page of one participant.
 
     `participant` and `session` are labels without prefix; `volumes` are mL by name (GM, WM, CSF, TIV); `facts` are
     shown as they are; `checks` are warnings as sentences, shown first; `methods` are plain paragraphs; `functional`
-    are the BOLD runs, whose warnings are shown with the others.
+    are the BOLD runs, whose warnings are shown with the others; `about`: a `Provenance`.
     """
     name = f"sub-{participant}" + (f", ses-{session}" if session else "")
     page = render_page(
@@ -60,6 +62,7 @@ def write_participant_report(
         references=references,
         version=version,
         functional=functional,
+        about=about,
         bold_only=bool(functional) and not volumes and not figures,
     )
     save_page(path, page)
