@@ -35,7 +35,8 @@ def run(settings: Settings) -> int:
     for name, reason in failed.items():
         log.warning("%s failed: %s", name, reason)
         outputs.mark_failed(settings.output_dir, *parse_session_name(name), reason)
-    publish_index(settings.output_dir)
+    processed = {parse_session_name(name) for name in [*(job.name for job in planned.jobs), *failed]}
+    publish_index(settings.output_dir, processed=processed or None)
     finished = len(planned.jobs) + len(planned.failed) + len(planned.done) - len(failed)
     log.info("%d done, %d failed; see %s", finished, len(failed), settings.output_dir / INDEX)
     return 1 if failed else 0

@@ -12,6 +12,7 @@ import tomli_w
 from fuzz_inputs import GROUP, SPACE, write_study
 from safetensors.numpy import load_file, save_file
 
+from bids_app.bids import outputs
 from bids_app.bids.json_files import read_object
 from bids_app.dataset import arrays
 from bids_app.dataset.grid import Grid
@@ -80,15 +81,17 @@ def test_sidecar_of_a_map_with_a_field_of_another_type_is_named(small, refusal, 
     assert f"{file.name} is not as Pellucid wrote it: {message}. Run the participant level again" in told
 
 
-def test_damaged_sidecar_of_a_map_is_logged_and_left_out_of_the_table_of_participants(small, caplog):
-    for person in ("sub-01", "sub-02"):
-        (small.out / f"{person}.html").write_text("a page")
-    (small.out / "sub-01" / "anat" / f"sub-01_{GM}.json").write_text('{"TissueVolumes": 3, "MapParameters": {}}')
+def test_damaged_file_of_quality_measures_is_logged_and_left_out_of_the_table_of_participants(small, caplog):
+    for person, text in (("01", '{"gm_ml": [3]}'), ("02", '{"gm_ml": 600.0, "source": "pellucid"}'), ("03", '{"gm')):
+        (small.out / f"sub-{person}.html").write_text("a page")
+        file = small.out / outputs.log_file(person, None, "qc")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
     with caplog.at_level(logging.WARNING):
         rows = {row["participant_id"]: row for row in participant_rows(small.out)}
-    assert rows["02"]["GM"] == 600.0
-    assert "GM" not in rows["01"]
-    assert "TissueVolumes is not a table" in caplog.text
+    assert rows["02"]["gm_ml"] == 600.0
+    assert not [row for row in (rows["01"], rows["03"]) if "gm_ml" in row]
+    assert caplog.text.count("process the participant again") == 2
 
 
 def test_map_that_was_removed_or_cannot_be_decoded_is_named_when_it_is_read(tmp_path):

@@ -133,8 +133,13 @@ def test_report_page_shows_every_map_and_qc_table_lists_motion(ran):
     for name in MAPS:
         assert f"map{name}" in page
     qc = pd.read_csv(out / "qc.tsv", sep="\t")
-    assert (qc["mean_fd"] > 0).all()
-    assert (qc["minutes"] > 2).all()
+    assert (qc["fd_mean"] > 0).all()
+    assert (qc["minutes_retained"] > 2).all()
+    sidecar = json.loads(the(out / "sub-01" / "func", "*_stat-reho_boldmap.json").read_text())
+    assert qc["size_t"][0] == sidecar["NumberOfVolumes"] - sidecar["NumberOfVolumesDiscardedByUser"]
+    assert qc["spacing_tr"][0] == sidecar["RepetitionTime"]
+    assert qc["minutes_retained"][0] == pytest.approx(sidecar["MinutesLeft"], abs=0.006)
+    assert qc["censored_perc"][0] == pytest.approx(100 * sidecar["NumberOfVolumesDropped"] / qc["size_t"][0], abs=0.006)
 
 
 def test_output_tree_is_valid_bids(ran):

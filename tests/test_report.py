@@ -74,11 +74,12 @@ def test_every_brain_figure_is_written_and_not_blank(template, mask, blob, tmp_p
         np.where(np.asarray(blob.dataobj) > 0, 2, np.asarray(mask.dataobj)).astype(np.uint8), mask.affine
     )
     draw_segmentation(template, mask, dseg, tmp_path / "segmentation.png")
-    draw_registration(template, mask, tmp_path / "registration.png", template_gm=blob)
+    registration = (tmp_path / "registration.png", tmp_path / "template.png")
+    draw_registration(template, template, mask, *registration, template_gm=blob)
     draw_map(blob, template, mask, tmp_path / "map.png", title="gm", unit="mL per mL")
     draw_heatmap(blob, template, mask, tmp_path / "heat.png", title="a heatmap", unit="logit")
     written = sorted(tmp_path.glob("*.png"))
-    assert len(written) == 4
+    assert len(written) == 5
     for picture in written:
         assert imread(picture)[..., :3].var() > 0.005, picture.name
         assert picture.stat().st_size < 1_000_000, picture.name
@@ -439,12 +440,12 @@ def test_participant_report_contains_the_required_items(tmp_path):
     write_participant_report(
         tmp_path / "sub-01.html", participant="01", session="2",
         figures=[Figure("Mask", "A caption.", "sub-01/figures/mask.png")],
-        volumes={"GM": 600.0, "WM": 500.0, "CSF": 300.0, "TIV": 1400.0}, facts={"site": HOSTILE},
+        measures={"gm_ml": 600.0, "wm_ml": 500.0, "csf_ml": 300.0, "tiv_ml": 1400.0}, facts={"site": HOSTILE},
         checks=["the mask is small"], methods="One.\n\n- two\n- three", references=["A. https://doi.org/10.1/x."],
         version="9.9",
     )  # fmt: skip
     text = (tmp_path / "sub-01.html").read_text()
-    for must in ("sub-01, ses-2", "600.0", "42.9 %", "the mask is small", "<li>two</li>", "9.9", RESEARCH_USE):
+    for must in ("sub-01, ses-2", ">600<", ">1400<", "the mask is small", "<li>two</li>", "9.9", RESEARCH_USE):
         assert must in text
     assert '<a href="https://doi.org/10.1/x">https://doi.org/10.1/x</a>.' in text
     assert HOSTILE not in text
@@ -455,19 +456,19 @@ def test_participant_report_contains_the_required_items(tmp_path):
 
 def test_index_lists_failures_first_and_qc_table_columns_stay_aligned(tmp_path):
     rows = [
-        {"participant_id": "01", "session_id": None, "status": "done", "report": "sub-01.html", "GM": 601.25},
+        {"participant_id": "01", "session_id": None, "status": "done", "report": "sub-01.html", "gm_ml": 601.25},
         {"participant_id": "02", "session_id": "a", "status": f"the image\tis {HOSTILE}", "report": None},
     ]
     write_index(tmp_path / "index.html", rows, analyses={"diagnosis": "group/diagnosis/report.html"})
     text = (tmp_path / "index.html").read_text()
     assert 'Group analyses: <a href="group/diagnosis/report.html">diagnosis</a>.' in text
-    assert text.index("<td>02</td>") < text.index("<td>01</td>")
+    assert text.index('data-participant="sub-02"') < text.index('data-participant="sub-01"')
     assert HOSTILE not in text
     assert 'href="sub-01.html"' in text
     table = qc_table(rows).splitlines()
-    assert table[0].split("\t") == ["participant_id", "session_id", "status", "GM"]
-    assert [len(line.split("\t")) for line in table] == [4, 4, 4]
-    assert table[1].split("\t") == ["sub-01", "n/a", "done", "601.25"]
+    assert table[0].split("\t") == ["participant_id", "session_id", "status", "gm_ml", "outliers"]
+    assert [len(line.split("\t")) for line in table] == [5, 5, 5]
+    assert table[1].split("\t") == ["sub-01", "n/a", "done", "601.25", "n/a"]
 
 
 def test_citation_files_contain_the_same_references_in_every_format():

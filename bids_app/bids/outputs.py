@@ -169,7 +169,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def log_file(participant: str, session: str | None, state: str) -> str:
-    """The path in OUT of a record of a participant and session: `done`, `failed`, `provenance`."""
+    """The path in OUT of a record of a participant and session: `done`, `failed`, `provenance`, `qc`."""
     name = "_".join(part for part in (state, session_name(None, session)) if part)
     return f"{session_name(participant, None)}/log/{name}.json"
 

@@ -34,7 +34,6 @@ class PageContent(TypedDict):
     """The anatomical content of a report, by the arguments of `report.participant.write_participant_report`."""
 
     figures: list[Figure]
-    volumes: dict[str, float]
     facts: dict[str, str]
     checks: list[str]
     methods: str
@@ -194,26 +193,32 @@ def _draw(stage: Path, anatomy: ProcessedAnatomy, templates: TemplateFiles, *, r
     brain, mask = read_image(templates["brain"]), read_image(templates["mask"])
     shown: list[Figure] = []
 
-    def add(title: str, caption: str, desc: str) -> Path:
-        file = folder / outputs.filename(*anatomy.session, "T1w", ".png", desc=desc)
-        shown.append(Figure(title, caption, file.relative_to(stage).as_posix()))
-        return file
+    def picture(desc: str) -> Path:
+        return folder / outputs.filename(*anatomy.session, "T1w", ".png", desc=outputs.label(desc))
 
-    file = add("Brain mask and tissues", "Outlines on the bias-corrected T1w image in native space.", "tissues")
-    native_mask, segmentation = read_image(native["mask"]), read_image(anatomy.tissues["dseg"])
-    draw_segmentation(read_image(native["t1w"]), native_mask, segmentation, file, radiological=radiological)
-    for kind, files in anatomy.sources.items():
+    def add(title: str, caption: str, file: Path, other: Path | None = None, names: tuple[str, str] = ("", "")) -> None:
+        pair = [None if path is None else path.relative_to(stage).as_posix() for path in (file, other)]
+        shown.append(Figure(title, caption, str(pair[0]), pair[1], names))
+
+    t1w, native_mask = read_image(native["t1w"]), read_image(native["mask"])
+    segmentation = read_image(anatomy.tissues["dseg"])
+    file, other = picture("tissues"), picture("preproc")
+    draw_segmentation(t1w, native_mask, segmentation, file, other, radiological=radiological)
+    caption = "The bias-corrected T1w image in native space."
+    add("Brain mask and tissues", caption, file, other, ("with outlines", "without outlines"))
+    for kind, sources in anatomy.sources.items():
+        file, other = picture(f"registration{kind}"), picture(f"template{kind}")
+        warped, grey = read_image(sources["t1w"]), read_image(templates["gm"])
+        draw_registration(warped, brain, mask, file, other, template_gm=grey, radiological=radiological)
         caption = (
-            "The participant's brain in template space, with the outlines of the template brain and its grey "
-            "matter (50 % probability)."
+            "The participant's brain in template space, and the template, with the outlines of the template brain and "
+            "its grey matter (50 % probability)."
         )
-        file = add(f"Registration to the template ({kind})", caption, outputs.label(f"registration{kind}"))
-        grey = read_image(templates["gm"])
-        draw_registration(read_image(files["t1w"]), mask, file, template_gm=grey, radiological=radiological)
+        add(f"Registration to the template ({kind})", caption, file, other, ("participant", "template"))
     for name, path in anatomy.maps.items():
-        part = catalogue.load("maps", name)
-        file = add(f"Map {name}", (part.__doc__ or "").splitlines()[0], outputs.label(f"map{name}"))
+        part, file = catalogue.load("maps", name), picture(f"map{name}")
         draw_map(read_image(path), brain, mask, file, title=name, unit=part.UNIT, radiological=radiological)
+        add(f"Map {name}", (part.__doc__ or "").splitlines()[0], file)
     return shown
 
 
@@ -251,7 +256,6 @@ def _page_content(anatomy: ProcessedAnatomy, totals: dict[str, dict[str, float]]
     )
     return {
         "figures": figures,
-        "volumes": anatomy.tissues["volumes"],
         "facts": facts,
         "checks": checks,
         "methods": text,

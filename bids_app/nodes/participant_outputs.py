@@ -8,6 +8,7 @@ from bids_app.bids import outputs
 from bids_app.bids.names import session_name
 from bids_app.nodes.anatomical_outputs import PageContent, ProcessedAnatomy, stage_anatomy
 from bids_app.nodes.bold_outputs import ProcessedRun, describe_runs, stage_run
+from bids_app.nodes.quality import Measures, measure_anatomy, measure_runs
 from bids_app.planning.participant_records import Anatomy, AnatomySettings, BoldSettings, ParticipantJob, TemplateFiles
 from bids_app.planning.provenance import Provenance, write_record
 from bids_app.report.participant import RunSection, write_participant_report
@@ -39,18 +40,21 @@ def write_participant(
     session = (planned.participant, planned.session)
     content = _empty_content(planned)
     sections: list[RunSection] = []
+    measures: Measures = {"source": planned.source}
     with outputs.staging(out) as stage:
         if anat is not None:
             anatomy = _collect_anatomy(planned, settings, anat, results)
             content = stage_anatomy(stage, anatomy, templates, Path(bids_dir), radiological=radiological)
+            measures |= measure_anatomy(anatomy.tissues["volumes"], anatomy.sources, templates)
         if bold is not None:
             runs = _collect_runs(planned, bold, results)
             tissues = None if anat is None else results.get(f"sources_{bold['registration']}")
             sections = [stage_run(stage, session, run, templates, bold, tissues) for run in runs]
+            measures |= measure_runs([run.cleaned for run in runs])
             texts = [content["methods"], describe_runs(runs, bold)]
             content["methods"] = "\n\n".join(text for text in texts if text)
         about = _stage_provenance(stage, planned, provenance, logs=out / "logs", start=start)
-        _write_page(stage, planned, content, sections, about)
+        _write_page(stage, planned, content, sections, measures, about)
         outputs.clear_done(out, *session)
         files = outputs.publish(stage, out)
     outputs.mark_done(out, *session, planned.key, files)
@@ -85,7 +89,7 @@ def _collect_runs(job: ParticipantJob, bold: BoldSettings, results: dict[str, An
 
 def _empty_content(job: ParticipantJob) -> PageContent:
     """The content of a report without anatomy."""
-    return {"figures": [], "volumes": {}, "facts": {"Preprocessed by": job.source}, "checks": [], "methods": ""}
+    return {"figures": [], "facts": {"Preprocessed by": job.source}, "checks": [], "methods": ""}
 
 
 def _stage_provenance(
@@ -100,13 +104,23 @@ def _stage_provenance(
 
 
 def _write_page(
-    stage: Path, job: ParticipantJob, content: PageContent, sections: list[RunSection], about: Provenance
+    stage: Path,
+    job: ParticipantJob,
+    content: PageContent,
+    sections: list[RunSection],
+    measures: Measures,
+    about: Provenance,
 ) -> None:
+    """The page, and the measures that the index of OUT_DIR reads."""
+    quality_file = stage / outputs.log_file(job.participant, job.session, "qc")
+    quality_file.parent.mkdir(parents=True, exist_ok=True)
+    outputs.write_json(quality_file, measures)
     write_participant_report(
         stage / f"{job.name}.html",
         participant=job.participant,
         session=job.session,
         **content,
+        measures=measures,
         references=cited_references(content["methods"]),
         version=__version__,
         functional=sections,

@@ -13,40 +13,59 @@ from bids_app.report.mosaic import Mosaic, resample_to
 # drawn in this order, so that the outlines of grey and white matter lie over that of the CSF
 TISSUES = {3: ("CSF", "#7dff7a"), 1: ("grey matter", "#ffb000"), 2: ("white matter", "#40c8ff")}
 MASK_COLOR, REGION_COLOR = "#ff4060", "#40ff60"
+LARGE_CUTS = 4  # of each axis, so that a cortex can be judged
 SHOWN_SHARE = 0.10  # of the brain voxels, in the figure of a heatmap
 
 
 def draw_segmentation(
-    t1w: Nifti1Image, mask: Nifti1Image, dseg: Nifti1Image | None, path: Path, *, radiological: bool = False
+    t1w: Nifti1Image,
+    mask: Nifti1Image,
+    dseg: Nifti1Image | None,
+    path: Path,
+    plain_path: Path | None = None,
+    *,
+    radiological: bool = False,
 ) -> None:
     """Draw a native T1w with the outlines of its brain mask and tissues (1 = GM, 2 = WM, 3 = CSF).
 
-    All images share one grid, in any orientation. Raises DataError where the mask is empty.
+    In `plain_path` it has no outlines. All images share one grid, in any orientation. Raises DataError where the mask
+    is empty.
     """
-    mosaic = Mosaic(t1w, mask, radiological=radiological, title="T1w in native space")
+    mosaic = Mosaic(t1w, mask, radiological=radiological, title="T1w in native space", cuts=LARGE_CUTS)
+    if plain_path is not None:
+        mosaic.save(plain_path)
     if dseg is not None:
         labels = np.asarray(dseg.dataobj)
         for label, (name, color) in TISSUES.items():
             tissue = Nifti1Image((labels == label).astype(np.float32), dseg.affine)
-            mosaic.outline(tissue, level=0.5, color=color, label=name, width=0.5)
-    mosaic.outline(_to_float(mask), level=0.5, color=MASK_COLOR, label="brain mask", width=1.1)
+            mosaic.outline(tissue, level=0.5, color=color, label=name, width=0.6)
+    mosaic.outline(_to_float(mask), level=0.5, color=MASK_COLOR, label="brain mask", width=1.3)
     mosaic.save(path)
 
 
 def draw_registration(
     warped: Nifti1Image,
+    template: Nifti1Image,
     template_mask: Nifti1Image,
     path: Path,
+    template_path: Path,
     *,
     template_gm: Nifti1Image | None = None,
     radiological: bool = False,
 ) -> None:
-    """Draw a brain in template space under the outline of the template (and its grey matter, at 50 %)."""
-    mosaic = Mosaic(warped, template_mask, radiological=radiological, title="Brain in template space")
-    if template_gm is not None:
-        mosaic.outline(template_gm, level=0.5, color="#ffb000", label="template grey matter", width=0.5)
-    mosaic.outline(_to_float(template_mask), level=0.5, color=MASK_COLOR, label="template brain", width=1.1)
-    mosaic.save(path)
+    """Draw a brain in template space, and the template alike, under the outline of the template (and its GM, at 50 %).
+
+    All images share one grid.
+    """
+    for image, title, file in (
+        (warped, "Participant in template space", path),
+        (template, "Template", template_path),
+    ):
+        mosaic = Mosaic(image, template_mask, radiological=radiological, title=title, cuts=LARGE_CUTS)
+        if template_gm is not None:
+            mosaic.outline(template_gm, level=0.5, color="#ffb000", label="template grey matter", width=0.6)
+        mosaic.outline(_to_float(template_mask), level=0.5, color=MASK_COLOR, label="template brain", width=1.3)
+        mosaic.save(file)
 
 
 def draw_map(

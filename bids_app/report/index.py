@@ -2,52 +2,64 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bids_app.report.page import format_number, render_page, save_page
+from bids_app.report.quality import (
+    MEASURES,
+    MIN_PARTICIPANTS,
+    TABLE_COLUMNS,
+    Distribution,
+    find_outliers,
+    summarise_measures,
+)
 
-NAMED_COLUMNS = ("participant_id", "session_id", "status", "report")
+Rows = Sequence[Mapping[str, Any]]
 
 
-def write_index(path: Path, rows: list[dict[str, Any]], *, analyses: Mapping[str, str]) -> None:
+def write_index(
+    path: Path, rows: Rows, *, analyses: Mapping[str, str], distributions: Mapping[str, Distribution] | None = None
+) -> None:
     """Write index.html: the reports of analyses (relative links by name), then one row per participant and session,
     failed ones first.
 
     A row has participant_id, session_id (or None), status ('done', or the reason of the failure), report (a relative
-    link or None), and further columns such as GM, WM, CSF and TIV in mL; missing values are shown as n/a.
+    link or None), and measures by their names in qc.tsv. `distributions`: those of `rows`, if known.
     """
+    distributions = summarise_measures(rows) if distributions is None else distributions
     ordered = sorted(rows, key=lambda row: (row["status"] == "done", *_sort_key(row)))
     done = sum(row["status"] == "done" for row in rows)
     page = render_page(
         "index.html",
         title="Pellucid: participants and analyses",
         analyses=analyses,
-        rows=ordered,
-        columns=_columns(rows),
+        rows=[(row, find_outliers(row, distributions)) for row in ordered],
+        measures={name: measure for name, measure in MEASURES.items() if any(name in row for row in rows)},
+        sessions=any(row.get("session_id") for row in rows),
         done=done,
         failed=len(rows) - done,
+        min_participants=MIN_PARTICIPANTS,
     )
     save_page(path, page)
 
 
-def qc_table(rows: list[dict[str, Any]]) -> str:
-    """The same rows as TSV text, sorted by participant, without the links."""
-    columns = ["participant_id", "session_id", "status", *_columns(rows)]
+def qc_table(rows: Rows, *, distributions: Mapping[str, Distribution] | None = None) -> str:
+    """The same rows as TSV text, sorted by participant, without the links; `outliers` names measures."""
+    distributions = summarise_measures(rows) if distributions is None else distributions
+    columns = [column for column in TABLE_COLUMNS if any(column in row for row in rows)]
     text = io.StringIO()
     table = csv.writer(text, delimiter="\t", lineterminator="\n")
-    table.writerow(columns)
+    table.writerow(["participant_id", "session_id", "status", *columns, "outliers"])
     for row in sorted(rows, key=_sort_key):
         session = row.get("session_id")
-        row = row | {"participant_id": f"sub-{row['participant_id']}", "session_id": session and f"ses-{session}"}
-        table.writerow([" ".join(format_number(row.get(column), 6).split()) for column in columns])
+        labels = [f"sub-{row['participant_id']}", session and f"ses-{session}", row["status"]]
+        outliers = ",".join(find_outliers(row, distributions)) or None
+        cells = [*labels, *(row.get(column) for column in columns), outliers]
+        table.writerow([" ".join(format_number(cell, 6).split()) for cell in cells])
     return text.getvalue()
 
 
-def _sort_key(row: dict[str, Any]) -> tuple[str, str]:
+def _sort_key(row: Mapping[str, Any]) -> tuple[str, str]:
     return str(row["participant_id"]), str(row.get("session_id") or "")
-
-
-def _columns(rows: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(column for row in rows for column in row if column not in NAMED_COLUMNS))

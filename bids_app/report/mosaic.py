@@ -81,7 +81,7 @@ def spread_cuts(mask: Nifti1Image, axis: int, *, cuts: int) -> list[float]:
     extent = find_box(np.asarray(mask.dataobj) > 0, (0, 0, 0))[axis]
     ends = mask.affine[axis, 3] + mask.affine[axis, axis] * np.array([extent.start, extent.stop - 1])
     low, high = ends.min(), ends.max()
-    edge = 0.1 * (high - low)
+    edge = 0.7 / cuts * (high - low)  # fewer cuts are nearer the middle
     return [float(cut) for cut in np.unique(np.round(np.linspace(low + edge, high - edge, cuts)))]
 
 

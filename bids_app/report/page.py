@@ -4,6 +4,7 @@ import math
 import os
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import SupportsFloat
 
@@ -17,6 +18,11 @@ _LINK = re.compile(r"https?://[^\s<>\"']+[^\s<>\"'.,;)]")
 
 def render_page(template: str, **values: object) -> str:
     """The page from a template under `templates/` and its values; all values are escaped."""
+    return _environment().get_template(template).render(research_use=RESEARCH_USE, **values)
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -26,7 +32,7 @@ def render_page(template: str, **values: object) -> str:
     )
     environment.globals.update(explain=COLUMNS.get, explained_columns=COLUMNS)
     environment.filters.update(number=format_number, prose=render_prose, linked=link_addresses, breakable=allow_breaks)
-    return environment.get_template(template).render(research_use=RESEARCH_USE, **values)
+    return environment
 
 
 def format_number(value: object, digits: int = 3) -> str:

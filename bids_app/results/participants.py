@@ -1,50 +1,39 @@
 """The participants in an OUT_DIR, one row each, with quality measures."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from bids_app.bids import outputs
 from bids_app.bids.names import parse_session_name
-from bids_app.dataset import scans
-from bids_app.errors import DataError, MissingInputError
+from bids_app.report.quality import TABLE_COLUMNS
 
 log = logging.getLogger("pellucid")
 
 
 def participant_rows(out: Path) -> list[dict[str, Any]]:
-    """All participants with a page in OUT_DIR or a failure there, in this job or another."""
+    """All participants with a page in OUT_DIR or a failure there, in this job or another, ordered by label."""
     pages = {parse_session_name(path.stem): path.name for path in out.glob("sub-*.html")}
     failed = outputs.failures(out)
     rows = []
     for entities in sorted({*pages, *failed}, key=lambda pair: (pair[0], pair[1] or "")):
         row = {"participant_id": entities[0], "session_id": entities[1], "status": failed.get(entities, "done")}
-        rows.append({**row, "report": pages.get(entities), **_quality(out, *entities)})
+        rows.append({**row, "report": pages.get(entities), **_read_quality(out / outputs.log_file(*entities, "qc"))})
     return rows
 
 
-def _quality(out: Path, participant: str, session: str | None) -> dict[str, Any]:
-    """Volumes (mL), motion (mm) and minutes of BOLD, and the preprocessing pipeline, from the maps' sidecars."""
-    quality: dict[str, Any] = {}
-    for sidecar in _sidecars(outputs.folder(out, participant, session, "anat"), "TissueVolumes")[:1]:
-        quality |= {name: round(value, 1) for name, value in sidecar["TissueVolumes"].items()}
-        quality["source"] = sidecar.get("PreprocessingSource")
-    runs = _sidecars(outputs.folder(out, participant, session, "func"), "MinutesLeft")
-    if runs := [run for run in runs if run["MapParameters"].get("Map") == runs[0]["MapParameters"].get("Map")]:
-        moved = [run.get("MeanFramewiseDisplacement") for run in runs]
-        displacements = [value for value in moved if value is not None]
-        quality["mean_fd"] = round(sum(displacements) / len(displacements), 3) if displacements else None
-        quality["minutes"] = round(sum(run["MinutesLeft"] for run in runs), 2)
-        quality["source"] = quality.get("source", runs[0].get("PreprocessingSource"))
-    return quality
-
-
-def _sidecars(folder: Path, key: str) -> list[dict[str, Any]]:
-    """The sidecars of maps that state a key, in the order of their names; a damaged one is logged, and left out."""
-    sidecars = []
-    for file in sorted(folder.glob("*_space-*.json")):
-        try:
-            sidecars.append(scans.read_sidecar(file.with_suffix(".nii.gz")))
-        except (DataError, MissingInputError) as error:
-            log.warning("%s: not in the table of participants: %s", file.name, error)
-    return [sidecar for sidecar in sidecars if sidecar.get(key) is not None and sidecar.get("MapParameters")]
+def _read_quality(file: Path) -> dict[str, Any]:
+    """The measures that a node left; a file that is not as Pellucid wrote it is logged, and left out."""
+    try:
+        measures = json.loads(file.read_bytes())
+        return {
+            name: str(measures[name]) if name == "source" else float(measures[name])
+            for name in TABLE_COLUMNS
+            if name in measures
+        }
+    except FileNotFoundError:
+        return {}  # failed, or processed by a version that wrote none
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("%s: quality measures cannot be read (%s); process the participant again", file.name, error)
+        return {}
