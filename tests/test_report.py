@@ -120,6 +120,19 @@ def test_each_slice_stays_in_one_panel_even_if_the_image_is_smaller_than_the_bra
         assert sum(inside) == 1
 
 
+def test_pictures_that_alternate_show_the_same_cuts_at_the_same_places(template, mask, blob, tmp_path):
+    names = ("participant", "template", "outlines", "plain")
+    participant, other, outlines, plain = (tmp_path / f"{name}.png" for name in names)
+    draw_registration(blob, template, mask, participant, other, template_gm=blob)
+    assert (colored(participant) == colored(other)).mean() > 0.999
+    assert colored(other).mean() > 0.005
+    draw_segmentation(template, mask, mask, outlines, plain)
+    assert imread(outlines).shape == imread(plain).shape
+    changed = (imread(outlines) != imread(plain)).any(axis=-1)
+    assert not colored(plain).any()
+    assert (changed[:-60] & ~colored(outlines)[:-60]).mean() < 0.02
+
+
 def test_long_unit_label_stays_inside_the_figure(template, mask):
     mosaic = Mosaic(template, mask, margin_mm=2.0, bar=True)
     unit = "guided gradient times Grad-CAM (arbitrary scale) (in SDs of the fold model)"

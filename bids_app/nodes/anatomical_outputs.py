@@ -205,7 +205,7 @@ def _draw(stage: Path, anatomy: ProcessedAnatomy, templates: TemplateFiles, *, r
     file, other = picture("tissues"), picture("preproc")
     draw_segmentation(t1w, native_mask, segmentation, file, other, radiological=radiological)
     caption = "The bias-corrected T1w image in native space."
-    add("Brain mask and tissues", caption, file, other, ("with outlines", "without outlines"))
+    add("Brain mask and tissues", caption, file, other, ("outlines", "no outlines"))
     for kind, sources in anatomy.sources.items():
         file, other = picture(f"registration{kind}"), picture(f"template{kind}")
         warped, grey = read_image(sources["t1w"]), read_image(templates["gm"])

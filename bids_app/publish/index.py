@@ -30,8 +30,9 @@ def publish_index(output_dir: Path, *, processed: Collection[tuple[str, str | No
     if _growth_step(_count_rows(output_dir / QC_TABLE)) != _growth_step(len(rows)):
         processed = None
     write_index(output_dir / INDEX, rows, analyses=analyses, distributions=distributions)
-    outputs.write_root(output_dir, QC_TABLE, qc_table(rows, distributions=distributions))
     _update_pages(output_dir, rows, distributions, analyses, processed)
+    # last, since its length says for how many participants the pages are up to date
+    outputs.write_root(output_dir, QC_TABLE, qc_table(rows, distributions=distributions))
 
 
 def _update_pages(

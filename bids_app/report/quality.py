@@ -142,6 +142,7 @@ def render_quality(
         lines=lines,
         links=links,
         placed=bool(distributions),
+        judged=any(distribution.limits for distribution in distributions.values()),
         outliers=sum(bool(line["outlier"]) for line in lines),
         min_participants=MIN_PARTICIPANTS,
         row=row,
