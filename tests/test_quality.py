@@ -16,6 +16,7 @@ from bids_app.bids import exclusions, outputs
 from bids_app.nodes.quality import measure_anatomy, measure_runs
 from bids_app.publish.index import publish_index
 from bids_app.report.index import qc_table, write_index
+from bids_app.report.participant import Figure, write_participant_report
 from bids_app.report.quality import BEGIN, END, find_outliers, render_quality, summarise_measures
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -153,11 +154,11 @@ def test_qc_table_has_all_measures_and_names_outliers(tmp_path):
     assert BEGIN not in page
 
 
-def browse(page, script, profile):
-    """What a script appended to a page writes into <pre id="seen">, in Chromium without network."""
+def browse(page, script, profile, *flags):
+    """What a script appended to a page writes into <pre id="seen">, in Chromium."""
     text = page.read_text().replace("</body>", f'<pre id="seen"></pre><script>{script}</script></body>')
     page.write_text(text)
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", *flags]
     done = subprocess.run(
         [*command, "--virtual-time-budget=2000", "--dump-dom", page.as_uri()],
         capture_output=True, text=True, check=True, timeout=90,
@@ -220,3 +221,26 @@ def test_ratings_survive_a_reload_and_the_saved_table_is_one_that_exclude_reads(
     ratings = pd.read_csv(tmp_path / "ratings.tsv", sep="\t", dtype=str)
     assert list(ratings["rating"]) == ["exclude", "exclude", "unsure"]
     assert list(ratings["reason"].fillna("")) == ["a large cyst", "", "motion?"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("flags", [(), ("--force-prefers-reduced-motion",)], ids=["motion", "reduced motion"])
+def test_pictures_alternate_on_request_and_never_where_reduced_motion_is_preferred(tmp_path, flags):
+    page = tmp_path / "sub-01.html"
+    figure = Figure("Registration", "A caption.", "a.png", "b.png", ("participant", "template"))
+    write_participant_report(
+        page, participant="01", session=None, figures=[figure], measures={}, facts={}, checks=[], methods="None.",
+        references=[], version="9.9",
+    )  # fmt: skip
+    script = f"""
+    const look = radio => {{
+      radio.checked = true;
+      const style = getComputedStyle(document.querySelectorAll(".pair img")[1]);
+      return [radio.labels[0].textContent, getComputedStyle(radio).display !== "none", style.opacity,
+              style.animationName]; }};
+    {TELL}([...document.querySelectorAll(".flicker input")].map(look));"""
+    seen = browse(page, script, tmp_path / "profile", *flags)
+    assert seen[0] == ["participant", True, "0", "none"]
+    assert seen[1] == ["template", True, "1", "none"]
+    assert seen[2][:2] == ["alternate", not flags]
+    assert seen[2][3] == ("none" if flags else "swap")

@@ -193,32 +193,30 @@ def _draw(stage: Path, anatomy: ProcessedAnatomy, templates: TemplateFiles, *, r
     brain, mask = read_image(templates["brain"]), read_image(templates["mask"])
     shown: list[Figure] = []
 
-    def picture(desc: str) -> Path:
-        return folder / outputs.filename(*anatomy.session, "T1w", ".png", desc=outputs.label(desc))
-
-    def add(title: str, caption: str, file: Path, other: Path | None = None, names: tuple[str, str] = ("", "")) -> None:
-        pair = [None if path is None else path.relative_to(stage).as_posix() for path in (file, other)]
-        shown.append(Figure(title, caption, str(pair[0]), pair[1], names))
+    def name_picture(desc: str) -> str:
+        name = outputs.filename(*anatomy.session, "T1w", ".png", desc=outputs.label(desc))
+        return (folder / name).relative_to(stage).as_posix()
 
     t1w, native_mask = read_image(native["t1w"]), read_image(native["mask"])
     segmentation = read_image(anatomy.tissues["dseg"])
-    file, other = picture("tissues"), picture("preproc")
-    draw_segmentation(t1w, native_mask, segmentation, file, other, radiological=radiological)
+    file, other = name_picture("tissues"), name_picture("preproc")
+    draw_segmentation(t1w, native_mask, segmentation, stage / file, stage / other, radiological=radiological)
     caption = "The bias-corrected T1w image in native space."
-    add("Brain mask and tissues", caption, file, other, ("outlines", "no outlines"))
+    shown.append(Figure("Brain mask and tissues", caption, file, other, ("outlines", "no outlines")))
+    caption = (
+        "The participant's brain in template space, and the template, with the outlines of the template brain and its "
+        "grey matter (50 % probability)."
+    )
     for kind, sources in anatomy.sources.items():
-        file, other = picture(f"registration{kind}"), picture(f"template{kind}")
+        file, other = name_picture(f"registration{kind}"), name_picture(f"template{kind}")
         warped, grey = read_image(sources["t1w"]), read_image(templates["gm"])
-        draw_registration(warped, brain, mask, file, other, template_gm=grey, radiological=radiological)
-        caption = (
-            "The participant's brain in template space, and the template, with the outlines of the template brain and "
-            "its grey matter (50 % probability)."
-        )
-        add(f"Registration to the template ({kind})", caption, file, other, ("participant", "template"))
+        draw_registration(warped, brain, mask, stage / file, stage / other, template_gm=grey, radiological=radiological)
+        title = f"Registration to the template ({kind})"
+        shown.append(Figure(title, caption, file, other, ("participant", "template")))
     for name, path in anatomy.maps.items():
-        part, file = catalogue.load("maps", name), picture(f"map{name}")
-        draw_map(read_image(path), brain, mask, file, title=name, unit=part.UNIT, radiological=radiological)
-        add(f"Map {name}", (part.__doc__ or "").splitlines()[0], file)
+        part, file = catalogue.load("maps", name), name_picture(f"map{name}")
+        draw_map(read_image(path), brain, mask, stage / file, title=name, unit=part.UNIT, radiological=radiological)
+        shown.append(Figure(f"Map {name}", (part.__doc__ or "").splitlines()[0], file))
     return shown
 
 

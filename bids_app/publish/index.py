@@ -9,7 +9,7 @@ from bids_app.bids import outputs
 from bids_app.bids.names import session_name
 from bids_app.report.index import qc_table, write_index
 from bids_app.report.page import save_page
-from bids_app.report.quality import Distribution, render_quality, replace_quality, summarise_measures
+from bids_app.report.quality import render_quality, replace_quality, summarise_measures
 from bids_app.results.participants import participant_rows
 
 INDEX = "index.html"
@@ -24,25 +24,24 @@ def publish_index(output_dir: Path, *, processed: Collection[tuple[str, str | No
     their number has grown by a tenth, lest each of many jobs that share OUT_DIR write all of them.
     """
     rows = participant_rows(output_dir)
-    distributions = summarise_measures(rows)
     reports = sorted(file.relative_to(output_dir).as_posix() for file in output_dir.glob("group/*/report.html"))
     analyses = {report.split("/")[1]: report for report in reports}
     if _growth_step(_count_rows(output_dir / QC_TABLE)) != _growth_step(len(rows)):
         processed = None
-    write_index(output_dir / INDEX, rows, analyses=analyses, distributions=distributions)
-    _update_pages(output_dir, rows, distributions, analyses, processed)
+    write_index(output_dir / INDEX, rows, analyses=analyses)
+    _update_pages(output_dir, rows, analyses, processed)
     # last, since its length says for how many participants the pages are up to date
-    outputs.write_root(output_dir, QC_TABLE, qc_table(rows, distributions=distributions))
+    outputs.write_root(output_dir, QC_TABLE, qc_table(rows))
 
 
 def _update_pages(
     output_dir: Path,
     rows: Sequence[Mapping[str, Any]],
-    distributions: Mapping[str, Distribution],
     analyses: Mapping[str, str],
     processed: Collection[tuple[str, str | None]] | None,
 ) -> None:
     """Write the places and links on the pages of processed participants and of their neighbours."""
+    distributions = summarise_measures(rows)
     shown = [row for row in rows if row["report"]]
     chosen = [processed is None or (row["participant_id"], row["session_id"]) in processed for row in shown]
     for at, row in enumerate(shown):

@@ -7,28 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from bids_app.report.page import format_number, render_page, save_page
-from bids_app.report.quality import (
-    MEASURES,
-    MIN_PARTICIPANTS,
-    TABLE_COLUMNS,
-    Distribution,
-    find_outliers,
-    summarise_measures,
-)
+from bids_app.report.quality import MEASURES, MIN_PARTICIPANTS, TABLE_COLUMNS, find_outliers, summarise_measures
 
 Rows = Sequence[Mapping[str, Any]]
 
 
-def write_index(
-    path: Path, rows: Rows, *, analyses: Mapping[str, str], distributions: Mapping[str, Distribution] | None = None
-) -> None:
+def write_index(path: Path, rows: Rows, *, analyses: Mapping[str, str]) -> None:
     """Write index.html: the reports of analyses (relative links by name), then one row per participant and session,
     failed ones first.
 
     A row has participant_id, session_id (or None), status ('done', or the reason of the failure), report (a relative
-    link or None), and measures by their names in qc.tsv. `distributions`: those of `rows`, if known.
+    link or None), and measures by their names in qc.tsv.
     """
-    distributions = summarise_measures(rows) if distributions is None else distributions
+    distributions = summarise_measures(rows)
     ordered = sorted(rows, key=lambda row: (row["status"] == "done", *_sort_key(row)))
     done = sum(row["status"] == "done" for row in rows)
     page = render_page(
@@ -45,9 +36,9 @@ def write_index(
     save_page(path, page)
 
 
-def qc_table(rows: Rows, *, distributions: Mapping[str, Distribution] | None = None) -> str:
+def qc_table(rows: Rows) -> str:
     """The same rows as TSV text, sorted by participant, without the links; `outliers` names measures."""
-    distributions = summarise_measures(rows) if distributions is None else distributions
+    distributions = summarise_measures(rows)
     columns = [column for column in TABLE_COLUMNS if any(column in row for row in rows)]
     text = io.StringIO()
     table = csv.writer(text, delimiter="\t", lineterminator="\n")
