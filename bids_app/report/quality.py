@@ -46,13 +46,19 @@ MEASURES = {
     "wm_ml": Measure("WM", "mL", 0, "both", "volume of white matter in native space"),
     "csf_ml": Measure("CSF", "mL", 0, "both", "volume of cerebrospinal fluid inside the brain mask, in native space"),
     "dice_template": Measure(
-        "overlap with template", "Dice", 3, "low", "of the registered brain mask and the template's; 1 is identity"
+        "overlap with template",
+        "Dice",
+        3,
+        "low",
+        "Dice coefficient of the registered brain mask and the template's; 1: identical",
     ),
     "fd_mean": Measure("mean FD", "mm", 3, "high", "framewise displacement: head motion from one volume to the next"),
     "fd_perc": Measure("FD > 0.2 mm", "% of volumes", 1, "high", "volumes with framewise displacement above 0.2 mm"),
     "censored_perc": Measure("censored", "% of volumes", 1, "high", "volumes left out of all maps"),
     "minutes_retained": Measure("minutes retained", "", 1, "low", "number of retained volumes times the TR"),
-    "dice_bold": Measure("BOLD overlap with T1w", "Dice", 3, "low", "of the two brains after coregistration"),
+    "dice_bold": Measure(
+        "BOLD overlap with T1w", "Dice", 3, "low", "Dice coefficient of the two brains after coregistration"
+    ),
 }
 TABLE_COLUMNS = (
     "source", "tiv_ml", "gm_ml", "wm_ml", "csf_ml", "icvs_gm", "icvs_wm", "icvs_csf", "dice_template", "size_t",
