@@ -44,7 +44,7 @@ RUN /opt/uv/bin/uv pip install --quiet --no-deps /src \
  && NUMBA_CACHE_DIR="$VIRTUAL_ENV/numba" "$VIRTUAL_ENV/bin/python" -m bids_app.jit \
  && "$VIRTUAL_ENV/bin/python" -c "from bids_app import __version__; print(__version__)" > /version \
  && mkdir /app \
- && cp -a --parents bin/pellucid* lib/python3*/site-packages/bids_app lib/python3*/site-packages/pellucid-* numba /app && chmod -R a+rX /app
+ && cp -a --parents bin/pellucid* lib/python3*/site-packages/bids_app lib/python3*/site-packages/pellucid* numba /app && chmod -R a+rX /app
 
 FROM ${BASE}
 ARG VERSION=0.1.0
