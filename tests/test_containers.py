@@ -68,7 +68,7 @@ def test_build_context_contains_only_what_the_image_needs():
     lines = (ROOT / ".dockerignore").read_text().split()
     copied = {line.removeprefix("!") for line in lines if line.startswith("!")}
     assert "*" in lines
-    assert {"bids_app", "models", "pyproject.toml", "requirements.lock"} <= copied
+    assert {"bids_app", "pellucid", "models", "pyproject.toml", "requirements.lock"} <= copied
     assert copied <= {path.name for path in ROOT.iterdir()}
 
 

@@ -12,11 +12,17 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import tomli_w
+import torch
 from matplotlib import pyplot as plt
 
 import pellucid
+from bids_app.dataset.grid import Grid
 from bids_app.errors import DataError, MissingInputError, UsageError
 from bids_app.run import main
+from bids_app.training import models
+from bids_app.training.feature_pipeline import Samples, fit_pipeline
+from bids_app.training.model_metadata import compute_digests
 
 OPTIONS = ["--folds", "2", "--permutations", "0", "--classifiers", "svm", "--explainers", "weights", "pattern"]
 OPTIONS += ["--sloppy", "--nprocs", "2"]
@@ -285,7 +291,7 @@ def test_a_folder_with_models_of_several_cells_is_refused_with_their_names(study
             card.write_text(card.read_text().replace('cell = "svm/gm"', f'cell = "other/{name}"'))
     with pytest.raises(UsageError, match=r"has several models; specify .*: other/gm, other/wm, svm/gm"):
         pellucid.load_model(models)
-    with pytest.raises(MissingInputError, match="there is no folder"):
+    with pytest.raises(MissingInputError, match=r"^there is no folder"):
         pellucid.load_model(tmp_path / "nothing")
 
 
@@ -305,3 +311,47 @@ def test_an_unknown_attribute_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'load_everything'"):
         pellucid.load_everything  # noqa: B018
     assert all(getattr(pellucid, name) for name in dir(pellucid))
+
+
+@pytest.fixture
+def two_maps(tmp_path):
+    """The folder of a saved model of the maps gm and wm on a grid of 4 x 5 x 6, and the module in it."""
+    grid = Grid(np.random.default_rng(1).random((4, 5, 6)) > 0.3, np.diag([4.0, 4, 4, 1]))
+    random = np.random.default_rng(2)
+    training = {name: random.normal(size=(10, grid.voxels)).astype(np.float32) for name in ("gm", "wm")}
+    pipeline = fit_pipeline(Samples(training, {}), maps=("gm", "wm"), columns={}, grid=grid)
+    module = models.build("svm", pipeline, 2, seed=1)
+    for tensor in module.state_dict().values():
+        tensor.copy_(torch.from_numpy(random.uniform(0.1, 1, tensor.shape)))
+    per_map = {"made": {}, "smoothing_mm": 0.0, "map_form": "raw"}
+    settings = {key: dict.fromkeys(("gm", "wm"), value) for key, value in per_map.items()}
+    settings |= {"folds_sha256": "", "levels": {}}
+    model = models.Model("svm/gm+wm", "svm", ("a", "b"), pipeline, module, 1, settings, 1, 1)
+    folder = tmp_path / "svm" / "gm+wm"
+    models.save(model, folder / "repeat-1_fold-1")
+    facts = {"verdict": {"kind": "chance", "claim": False, "text": "none"}, "training": {"people": {"a": 5, "b": 5}}}
+    (folder / "cell.toml").write_text(tomli_w.dumps({**facts, "files": compute_digests(folder)}))
+    return folder, model, training
+
+
+def test_a_model_of_several_maps_takes_them_by_name_in_any_order(two_maps):
+    folder, saved, training = two_maps
+    mask, affine = saved.pipeline.grid.mask, saved.pipeline.grid.affine
+    images, scaled = {"wm": [], "gm": []}, []
+    random = np.random.default_rng(3)
+    for _ in range(3):
+        row = []
+        for name in ("gm", "wm"):
+            volume = random.normal(size=mask.shape).astype(np.float32)
+            images[name].append(nib.Nifti1Image(volume, affine))
+            row.append((volume[mask] - training[name].mean(axis=0)) / training[name].std(axis=0, ddof=1))
+        scaled.append(np.concatenate(row))
+    logits = saved.module(torch.from_numpy(np.array(scaled, np.float32))).detach().numpy().astype(float)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    model = pellucid.load_model(folder)
+    assert model.predict_proba(images) == pytest.approx(expected, rel=1e-4)
+    assert model.predict(images).tolist() == [("a", "b")[index] for index in expected.argmax(axis=1)]
+    with pytest.raises(UsageError, match="takes several maps; specify a dictionary of gm, wm"):
+        model.predict(images["gm"])
+    with pytest.raises(UsageError, match="one image of each map per participant, not 3 of gm, 2 of wm"):
+        model.predict({**images, "wm": images["wm"][:2]})

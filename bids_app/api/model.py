@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bids_app.bids import images as image_files
 from bids_app.dataset import arrays, scans
 from bids_app.dataset.grid import Grid
-from bids_app.errors import DataError, UsageError
+from bids_app.errors import DataError, PellucidError, UsageError
 from bids_app.planning import available_maps, model_covariates
 from bids_app.planning.model_application import check_map_parameters
 from bids_app.planning.settings_from_model import ModelMap, maps_of_models
@@ -34,17 +34,20 @@ def load_model(folder: str | PathLike[str]) -> "Model":
     and DataError for files that training did not write.
     """
     root = Path(folder)
-    cells = find_models(root)
-    if len(cells) > 1:
-        raise UsageError(f"{root} has several models; specify the folder of one of them: {', '.join(cells)}")
-    ((name, folds),) = cells.items()
-    maps = maps_of_models(cells)
+    try:
+        cells = find_models(root)
+        if len(cells) > 1:
+            names = ", ".join(cells)
+            raise UsageError(f"{root} has several models; specify the folder of one of them: {names}")
+        ((name, folds),) = cells.items()
+        maps, facts = maps_of_models(cells), read_cell_metadata(folds, root=root)
+    except PellucidError as problem:  # Python has no option that a message could begin with
+        raise type(problem)(str(problem).removeprefix("--model: ")) from None
     if fitted := [map_name for map_name in maps if available_maps.is_fitted(map_name)]:
         raise UsageError(
             f"{name} requires {', '.join(fitted)}, computed from series of BOLD by the components of each fold; apply "
             "it with pellucid NEW_BIDS NEW_OUT group --model DIR"
         )
-    facts = read_cell_metadata(folds, root=root)
     return Model(name, tuple(next(iter(folds.values()))["classes"]), maps, folds, facts)
 
 
