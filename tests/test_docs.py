@@ -24,7 +24,8 @@ POSITIONS = ("bids_dir", "output_dir", "level")
 def commands(page: Path) -> list[list[str]]:
     """The words of every command in the code blocks of a page; a comment after a command is left out."""
     code = "".join(CODE_BLOCK.findall(page.read_text(encoding="utf-8"))).replace("\\\n", " ")
-    lines = [line for line in code.splitlines() if line.split()[:1] and line.split()[0] in PROGRAMS]
+    lines = [line.removeprefix("$ ") for line in code.splitlines()]
+    lines = [line for line in lines if line.partition(" ")[0] in PROGRAMS]
     return [shlex.split(line, comments=True) for line in lines]
 
 

@@ -159,8 +159,8 @@ def test_readme_begins_with_executable_scripts():
     assert [name for name in scripts if not os.access(ROOT / name, os.X_OK)] == []
 
 
-def test_readme_gives_the_head_template_command_of_the_program():
-    assert templates.HEAD_COMMAND in (ROOT / "README.md").read_text()
+def test_documentation_gives_the_head_template_command_of_the_program():
+    assert templates.HEAD_COMMAND in (ROOT / "docs" / "installation.md").read_text()
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
