@@ -195,7 +195,7 @@ def test_the_figure_of_a_heatmap_shows_the_voxels_that_the_report_shows(study, c
     assert np.isin(surely, drawn.astype(np.float32)).all()
     assert np.isin(drawn.astype(np.float32), possibly).all()
     assert "cannot be judged" in caplog.text
-    assert "its heatmaps should not be interpreted" in caplog.text
+    assert "Its heatmaps should not be interpreted" in caplog.text
     plt.close("all")
 
 
