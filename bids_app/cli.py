@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bids_app import __version__
+from bids_app import __version__, catalogue
 from bids_app.errors import UsageError
 from bids_app.options.declaration import TOPICS, Option, read_options
 from bids_app.options.other_programs import suggest
@@ -14,6 +14,7 @@ from bids_app.options.phantom import Phantom
 from bids_app.settings import FORMER, OPTIONS
 
 LEVELS = ("participant", "group")
+SHELLS = ("bash", "zsh", "tcsh")
 ALONE = {"--write-config"}  # these work without a data set
 UNKNOWN = "unrecognized arguments: "
 
@@ -84,6 +85,32 @@ class Describe(argparse.Action):
         parser.exit()
 
 
+class PrintCompletion(argparse.Action):
+    """Prints the script by which a shell completes the command line, made by shtab, and stops."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, shell: Any, *__: Any) -> None:
+        """Never returns. Raises UsageError without shtab."""
+        try:
+            import shtab
+        except ImportError:
+            raise UsageError(f"{parser.prog} --print-completion requires shtab: pip install shtab") from None
+        for action in parser._actions:
+            item = OPTIONS.get(action.dest)
+            if action.type is Path:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+            elif action.dest == "level":
+                action.choices = LEVELS
+            elif item is not None and not item.is_flag:
+                action.choices = item.choices or _plugin_names(action.dest)
+        print(shtab.complete(parser, shell))
+        parser.exit()
+
+
+def _plugin_names(kind: str) -> list[str] | None:
+    """The values of --maps, --classifiers and --explainers; None for another option."""
+    return catalogue.names(kind) if kind in catalogue.KINDS else None
+
+
 def parse(argv: Sequence[str], *, alone: bool = False) -> dict[str, Any]:
     """The options given, by setting name, with `bids_dir`, `output_dir` and `level`; `_` and `-` both work.
 
@@ -122,6 +149,13 @@ def parser(*, alone: bool = False) -> Parser:
     groups = _add_options(whole, OPTIONS)
     groups["other"].add_argument(
         "--bids-exec-spec", action=Describe, nargs=0, help="print the Boutiques descriptor and exit"
+    )
+    groups["other"].add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        metavar="SHELL",
+        choices=SHELLS,
+        help="print the completion script for bash, zsh or tcsh and exit (requires shtab)",
     )
     groups["other"].add_argument("--version", action="version", version=f"pellucid {__version__}")
     return whole

@@ -1,6 +1,9 @@
 """--help, and what is said of options that are not Pellucid's."""
 
 import re
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -48,3 +51,28 @@ def test_help_lists_common_options_with_examples_and_help_all_the_rest(capsys):
     for text in shown.values():
         for command in re.findall(r"^  pellucid (BIDS_DIR .*)$", text, re.M):
             assert cli.parse(command.split())["level"] in cli.LEVELS
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("pellucid BIDS OUT part", "participant"),
+        ("pellucid BIDS OUT group --classifiers sv", "svm"),
+        ("pellucid BIDS OUT group --device cp", "cpu"),
+        ("pellucid BIDS OUT group --fold", "--folds --folds-file"),
+    ],
+)
+def test_bash_completes_levels_options_and_plugins(capsys, typed, completed):
+    with pytest.raises(SystemExit):
+        run.main(["--print-completion", "bash"])
+    words = f"COMP_WORDS=({typed}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _shtab_pellucid"
+    script = f'{capsys.readouterr().out}\n{words}; echo "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == completed
+
+
+def test_completion_without_shtab_names_the_package(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert run.main(["--print-completion", "zsh"]) == 64
+    assert "pip install shtab" in capsys.readouterr().err
