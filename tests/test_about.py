@@ -116,7 +116,7 @@ def test_problems_of_a_log_are_its_warnings_and_errors_since_the_start_once_each
 
 
 def test_page_lists_messages_escaped_and_has_no_section_without_a_record(tmp_path):
-    page = {"participant": "01", "session": None, "figures": [], "volumes": {}, "facts": {}, "checks": [],
+    page = {"participant": "01", "session": None, "figures": [], "measures": {}, "facts": {}, "checks": [],
             "methods": "Done.", "references": [], "version": "1"}  # fmt: skip
     record = describe_run(chosen(tmp_path, "pellucid"), software=(), templates=())
     record["messages"] = ["warning: <script>"]
