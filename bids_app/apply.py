@@ -15,8 +15,8 @@ log = logging.getLogger("pellucid")
 def run(settings: Settings) -> int:
     """Predict all participants with maps by every cell of --model; returns 0."""
     settings = settings_from_model.apply_model_settings(settings)
-    outputs.check_output(settings.output_dir, settings.bids_dir, settings.work_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
+    outputs.check_output(settings.output_dir, settings.bids_dir, settings.work_dir)
     application = model_application.plan_application(dataset, settings)
     run_locks.lock(settings, f"analysis {application.name}", application.key)
     outputs.sweep(settings.output_dir)

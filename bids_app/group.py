@@ -33,8 +33,8 @@ def run(settings: Settings) -> int:
         return apply.run(settings)
     if cohort.is_planning(settings):
         return power_only.run(settings)
-    outputs.check_output(settings.output_dir, settings.bids_dir, settings.work_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
+    outputs.check_output(settings.output_dir, settings.bids_dir, settings.work_dir)
     analysis = group.plan_group(dataset, settings)
     check_inner_folds(analysis, settings)
     check_reference_map(settings)

@@ -20,8 +20,8 @@ def run(settings: Settings) -> int:
     """Plan a study before any label is used; returns 0. Raises UsageError if no effect can be simulated."""
     if settings.group.permutations == 0:
         raise UsageError("--power requires permutations to determine what is detected; remove --permutations 0")
-    outputs.check_output(settings.output_dir, settings.bids_dir, settings.work_dir)
     dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
+    outputs.check_output(settings.output_dir, settings.bids_dir, settings.work_dir)
     linear = tuple(name for name in settings.group.classifiers if is_linear_classifier(name))
     quiet = replace(settings.group, explainers=(), classifiers=linear or settings.group.classifiers)
     analysis = group.plan_group(dataset, replace(settings, group=quiet))

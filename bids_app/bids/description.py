@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bids_app import __version__
-from bids_app.bids.json_files import read_object
+from bids_app.bids.json_files import name_generator, read_object
 from bids_app.bids.outputs import write_root
 from bids_app.errors import DataError
 
@@ -62,7 +62,7 @@ def describe(out: Path, *, bids_dir: Path, derivatives: Mapping[str, Path]) -> N
     if sources := [entry for entry in map(_source, (source, *used.values())) if entry]:
         description["SourceDatasets"] = sources
     write_root(out, "dataset_description.json", json.dumps(description, indent=2, ensure_ascii=False) + "\n")
-    generators = "; ".join(f"{label} ({_generator(metadata)})" for label, metadata in used.items())
+    generators = "; ".join(f"{label} ({name_generator(metadata)})" for label, metadata in used.items())
     sentence = f" Derivatives used: {generators}." if generators else ""
     text = README.format(version=__version__, name=name, derivatives=sentence)
     write_root(out, "README.md", text)
@@ -84,10 +84,3 @@ def _source(metadata: Mapping[str, object]) -> dict[str, str]:
     """Return the identifiers of a source: its DOI, and the version if stated."""
     doi, version = metadata.get("DatasetDOI"), metadata.get("DatasetVersion")
     return {key: str(value) for key, value in (("DOI", doi), ("Version", version)) if value}
-
-
-def _generator(metadata: Mapping[str, object]) -> str:
-    made_by = metadata.get("GeneratedBy")
-    if not isinstance(made_by, list) or not made_by or not isinstance(made_by[0], dict):
-        return "pipeline not stated"
-    return " ".join(str(made_by[0][key]) for key in ("Name", "Version") if key in made_by[0]) or "pipeline not stated"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bids_app.bids.choice import choose_image
-from bids_app.bids.json_files import read_object
+from bids_app.bids.json_files import name_generator, read_object
 from bids_app.bids.matching import describe_unmatched
 from bids_app.bids.names import BidsFile, session_name
 from bids_app.errors import DataError, MissingInputError, NotBidsError, NothingSelectedError, UsageError
@@ -106,11 +106,21 @@ def _name(root: Path, *, required: bool) -> str:
             return root.resolve().name
         raise NotBidsError(f"{str(error).removesuffix('.')}, or add --skip-bids-validation.") from error
     if required and description.get("DatasetType") == "derivative":
-        raise NotBidsError(
-            f"{root} is a data set of derivatives (DatasetType in dataset_description.json): specify the raw data set, "
-            "and fMRIPrep's outputs as --derivatives fmriprep=PATH; or add --skip-bids-validation if it is raw."
-        )
+        raise NotBidsError(_explain_derivative(root, name_generator(description)))
     return str(description.get("Name") or root.resolve().name)
+
+
+def _explain_derivative(root: Path, generator: str) -> str:
+    if generator.startswith("pellucid"):
+        return (
+            f"{root} is the output of Pellucid: specify the raw data set as BIDS_DIR, the first argument, and this "
+            "folder as OUT_DIR, the second."
+        )
+    use = "give this folder as --derivatives fmriprep=PATH"
+    return (
+        f"{root} is a data set of derivatives ({generator}): specify the raw data set as BIDS_DIR"
+        f"{f', and {use}' if 'fmriprep' in generator.lower() else ''}; or add --skip-bids-validation if it is raw."
+    )
 
 
 def select(dataset: Dataset, labels: Iterable[str]) -> tuple[str, ...]:

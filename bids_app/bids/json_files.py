@@ -4,6 +4,7 @@ import functools
 import json
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,11 @@ def _read_finite_number(text: str) -> float:
     if math.isinf(number):
         raise ValueError(f"it contains the number {text}, which is too large")
     return number
+
+
+def name_generator(description: Mapping[str, object]) -> str:
+    """The name and version of the pipeline that a dataset_description.json states first."""
+    made_by = description.get("GeneratedBy")
+    if not isinstance(made_by, list) or not made_by or not isinstance(made_by[0], dict):
+        return "pipeline not stated"
+    return " ".join(str(made_by[0][key]) for key in ("Name", "Version") if key in made_by[0]) or "pipeline not stated"

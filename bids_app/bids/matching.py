@@ -1,7 +1,8 @@
 """Labels that users write in lists and tables, matched with those of the data set; near misses are suggested."""
 
+import difflib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 MAX_NAMED = 10
 
@@ -38,3 +39,16 @@ def _reduce(label: str, prefix: str) -> str:
     """A label without what is often written in another way."""
     plain = re.sub(r"[^0-9a-z]", "", label.casefold()).removeprefix(re.sub(r"[^0-9a-z]", "", prefix))
     return re.sub(r"(?<!\d)0+(?=\d)", "", plain)
+
+
+def list_failures(reasons: Mapping[str, object]) -> str:
+    """The first five participants with the reason of each, one a line, and the number of others."""
+    lines = [f"  {why}" if str(why).startswith(name) else f"  {name}: {why}" for name, why in reasons.items()]
+    return "\n".join(lines[:5] + ([f"  and {len(lines) - 5} more"] if len(lines) > 5 else []))
+
+
+def suggest_values(wrong: Iterable[str], known: Collection[str]) -> list[str]:
+    """Each wrong value with the known one that it resembles, if any: "patints (did you mean patient?)"."""
+    folded = {value.casefold(): value for value in known}
+    near = {value: difflib.get_close_matches(value.casefold(), folded, n=1, cutoff=0.7) for value in wrong}
+    return [f"{value} (did you mean {folded[close[0]]}?)" if close else value for value, close in near.items()]

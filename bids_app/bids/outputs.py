@@ -208,13 +208,23 @@ def failures(out: Path) -> dict[tuple[str, str | None], str]:
     return reasons
 
 
-def is_done(out: Path, participant: str, session: str | None, key: str) -> bool:
-    """Return whether a participant was completed with the same settings and every output still exists."""
+def is_report(file: Path) -> bool:
+    """Return whether an output is a page, a figure of one, or the quality measures that pages show."""
+    measures = file.parent.name == "log" and file.name.startswith("qc")
+    return file.suffix == ".html" or file.parent.name == "figures" or measures
+
+
+def is_done(out: Path, participant: str, session: str | None, key: str, *, but_report: bool = False) -> bool:
+    """Return whether a participant was completed with the same settings and every output still exists.
+
+    but_report: the page and its figures may be missing.
+    """
     marker = out / log_file(participant, session, "done")
     if not marker.is_file():
         return False
     try:
         noted = json.loads(marker.read_bytes())
-        return bool(noted["key"] == key) and all((out / file).is_file() for file in noted["files"])
+        files = [file for file in noted["files"] if not (but_report and is_report(Path(file)))]
+        return bool(noted["key"] == key) and all((out / file).is_file() for file in files)
     except (OSError, ValueError, KeyError, TypeError):
         return False  # an unreadable marker is not trusted: the participant is processed again

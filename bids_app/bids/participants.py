@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from bids_app.bids import tables
-from bids_app.bids.matching import spelling_variants
+from bids_app.bids.matching import list_some, spelling_variants, suggest_values
 from bids_app.errors import DataError, MissingInputError, UsageError
 
 log = logging.getLogger("pellucid")
@@ -131,7 +131,8 @@ def classes(frame: pd.DataFrame, *, column: str, mapping: Mapping[str, Sequence[
             if classed.setdefault(value, name) != name:
                 raise UsageError(f"--classes assigns {value} to two classes, {classed[value]} and {name}.")
     if unknown := [value for value in classed if value not in counts]:
-        raise DataError(f"column {column} has no value {', '.join(unknown)}; it has: {shown}. Correct --classes.")
+        wrong = list_some(suggest_values(unknown, counts))
+        raise DataError(f"column {column} has no value {wrong}; it has: {shown}. Correct --classes.")
     return values.map(classed).astype("string").rename("class")
 
 

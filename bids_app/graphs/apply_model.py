@@ -8,6 +8,7 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bids_app.bids import outputs
 from bids_app.errors import FailedError
+from bids_app.graphs.computed import check_computed
 from bids_app.graphs.function_node import make_node
 from bids_app.graphs.run import failure_reason, run_graph, set_crash_folder
 from bids_app.nodes.apply_model import gather_series, predict, refit_maps, stack_map
@@ -55,7 +56,8 @@ def run_application_graph(application: ApplicationPlan, settings: Settings) -> p
             maps=list(maps),
             keys=[_fold_key(card) for card in models.values()],
             folders=[str(folder) for folder in models],
-            file=str(work_dir.applied_predictions(cell)),
+            work=str(work_dir.path),
+            cell=cell,
             device=settings.compute.device,
             threads=settings.compute.omp_nthreads,
         )
@@ -64,6 +66,7 @@ def run_application_graph(application: ApplicationPlan, settings: Settings) -> p
             places = map(_fold_key, models.values())
             graph.connect([(refitted[key], node, [("out", f"fitted_{key}")]) for key in places])
     set_crash_folder(graph, work_dir.logs)
+    check_computed(graph, settings, f"analysis {application.name}")
     preload = ["bids_app.training.apply"]
     run_graph(graph, settings, last=("apply_",), total=len(application.cells), what="models applied", preload=preload)
     if any(work_dir.logs.glob("crash-*")):

@@ -9,6 +9,7 @@ from bids_app.bids import outputs
 from bids_app.dataset import folds
 from bids_app.dataset.folds import Split
 from bids_app.errors import FailedError
+from bids_app.graphs.computed import check_computed
 from bids_app.graphs.function_node import make_node
 from bids_app.graphs.ica import MapSources, connect_ica
 from bids_app.graphs.memory import memory_by_cell
@@ -77,6 +78,7 @@ def run_group_graph(analysis: GroupPlan, settings: Settings) -> WorkDir:
     what = "folds, permutations and simulated studies" if n_permutations or n_voxelwise or n_power else "folds"
     networks = [cell.classifier.replace("-", "_") for cell in analysis.cells if not is_linear(cell)]
     last = ("train_", "inner_", "voxelwise_", "power_", *(f"null_{name}" for name in networks))
+    check_computed(graph, settings, f"analysis {analysis.name}")
     computed = run_graph(graph, settings, last=last, total=total, what=what, preload=preload)
     if any(work_dir.logs.glob("crash-*")):
         raise FailedError(
@@ -162,7 +164,8 @@ def _atlas_node(grid_name: str, name: str, analysis: GroupPlan, settings: Settin
         cache=str(settings.work_dir),
         atlas_name=str(Path(name).absolute()) if Path(name).is_file() else name,  # nodes run in folders of their own
         stamp=atlas.stamp(name),
-        link=str(link),
+        work=str(work_dir.path),
+        link=str(link.relative_to(work_dir.path)),
         space=analysis.space,
         seed=settings.compute.random_seed,
         sloppy=analysis.sloppy,

@@ -9,7 +9,10 @@ from nipype.pipeline.engine import Node, Workflow
 from bids_app import run_log
 from bids_app.atlases import templates
 from bids_app.bids import outputs
+from bids_app.bids.matching import list_failures
+from bids_app.errors import MissingInputError
 from bids_app.graphs.bold import connect_runs, run_inputs
+from bids_app.graphs.computed import list_missing
 from bids_app.graphs.function_node import make_node
 from bids_app.graphs.run import failure_reason, run_graph, set_crash_folder
 from bids_app.nodes.anatomical import (
@@ -28,6 +31,7 @@ from bids_app.planning import excluded_regions
 from bids_app.planning.bold_runs import output_settings
 from bids_app.planning.participant_records import ParticipantJob, ParticipantPlan
 from bids_app.planning.provenance import PARTICIPANT_SOFTWARE, Provenance, describe_run
+from bids_app.planning.reports_only import REMEDY
 from bids_app.settings import Settings
 
 PRELOAD = [
@@ -47,21 +51,46 @@ def run_participant_graph(planned: ParticipantPlan, settings: Settings) -> dict[
     template = _template_node(planned, settings)
     shared = settings.work_dir / "log"
     set_crash_folder(template, shared)
-    logs, connections = {}, []
+    logs, connections, workflows = {}, [], {}
     provenance = describe_run(settings, software=PARTICIPANT_SOFTWARE, templates=_template_files(planned, settings))
     for job in planned.jobs:
         workflow, needing = _participant_workflow(job, planned, settings, provenance)
+        workflows[job.name] = workflow
         connections.append((template, workflow, [("out", f"{name}.templates") for name in needing]))
         logs[job.name] = outputs.folder(settings.output_dir, job.participant, job.session, "log")
         logs[job.name].mkdir(parents=True, exist_ok=True)
         set_crash_folder(workflow, logs[job.name])
     whole.connect(connections)  # at once: each call searches all participants
+    lost = _remove_uncomputed(whole, workflows, planned, settings) if settings.other.reports_only else {}
     preload = [*PRELOAD, *(WITH_ANATOMY if any(job.registrations for job in planned.jobs) else [])]
-    run_graph(whole, settings, last=("finish",), total=len(planned.jobs), what="participants", preload=preload)
+    run_graph(whole, settings, last=("finish",), total=len(workflows), what="participants", preload=preload)
     failed = [
-        job for job in planned.jobs if not outputs.is_done(settings.output_dir, job.participant, job.session, job.key)
+        job
+        for job in planned.jobs
+        if job.name in workflows and not outputs.is_done(settings.output_dir, job.participant, job.session, job.key)
     ]
-    return {job.name: failure_reason(logs[job.name], shared) for job in failed}
+    return lost | {job.name: failure_reason(logs[job.name], shared) for job in failed}
+
+
+def _remove_uncomputed(
+    whole: Workflow, workflows: dict[str, Workflow], planned: ParticipantPlan, settings: Settings
+) -> dict[str, str]:
+    """Remove the participants of whom something would be computed; returns why, by BIDS name.
+
+    Raises MissingInputError if none is left.
+    """
+    if any(settings.work_dir.glob(f"template-{settings.participant.output_space}-*")):
+        alone = Workflow(whole.name, base_dir=whole.base_dir)  # returns the folder, which may have another node's name
+        alone.add_nodes([_template_node(planned, settings)])
+        run_graph(alone, settings, last=(), total=0, what="template", preload=PRELOAD[:1])
+    missing = {name.split(".")[1] for name in list_missing(whole, settings)}
+    why = f"the work folder lacks intermediate results: delete %s.html from OUT_DIR and {REMEDY}"
+    lost = {name: why % name for name, workflow in workflows.items() if workflow.name in missing}
+    for name in lost:
+        whole.remove_nodes([workflows.pop(name)])
+    if not workflows:
+        raise MissingInputError(f"--reports-only: no page can be written again:\n{list_failures(lost)}")
+    return lost
 
 
 def _template_node(planned: ParticipantPlan, settings: Settings) -> Node:
@@ -206,7 +235,7 @@ def _outputs_node(job: ParticipantJob, planned: ParticipantPlan, settings: Setti
         output_dir=str(settings.output_dir),
         radiological=settings.other.radiological,
         bold=output_settings(settings) if job.runs else None,
-        provenance=provenance,
+        provenance=None if settings.other.reports_only else provenance,
         start=run_log.start_time(),
     )
     node.overwrite = True  # participants are in the plan only if outputs are missing, whatever the work folder contains

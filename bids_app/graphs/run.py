@@ -57,19 +57,7 @@ def run_graph(
     Returns how many nodes were computed now rather than in an earlier run.
     """
     run_log.open_files()
-    config.update_config({"logging": dict.fromkeys(("workflow_level", "interface_level", "utils_level"), "CRITICAL")})
-    if settings.other.verbose < 2:
-        nipype_logging.update_logging(config)
-    # The graph has a copy of nipype's configuration from when it was made, and its plugin reads that.
-    graph.config["execution"] |= {
-        "stop_on_first_crash": str(settings.compute.stop_on_first_crash).lower(),
-        "crashfile_format": "txt",
-        "crashdump_dir": str(settings.work_dir / "log"),
-        "remove_unnecessary_outputs": "false",
-        **NO_REPORTS,
-        "poll_sleep_duration": "0.1",
-        "check_version": "false",
-    }
+    configure_graph(graph, settings)
     if settings.other.write_graph:  # `dot` is written without graphviz; rendering is left to the user
         graph.write_graph(dotfilename=str(settings.work_dir / f"{graph.name}.dot"), graph2use="orig", format="dot")
     copy_compiled_kernels(settings.work_dir)
@@ -87,6 +75,23 @@ def run_graph(
             for place in (settings.output_dir, settings.work_dir):
                 outputs.sweep(place)
     return len(computed)
+
+
+def configure_graph(graph: Workflow, settings: Settings) -> None:
+    """Set how nipype runs a graph, and leave out its own messages unless -vv asks for them."""
+    config.update_config({"logging": dict.fromkeys(("workflow_level", "interface_level", "utils_level"), "CRITICAL")})
+    if settings.other.verbose < 2:
+        nipype_logging.update_logging(config)
+    # The graph has a copy of nipype's configuration from when it was made, and its plugin reads that.
+    graph.config["execution"] |= {
+        "stop_on_first_crash": str(settings.compute.stop_on_first_crash).lower(),
+        "crashfile_format": "txt",
+        "crashdump_dir": str(settings.work_dir / "log"),
+        "remove_unnecessary_outputs": "false",
+        **NO_REPORTS,
+        "poll_sleep_duration": "0.1",
+        "check_version": "false",
+    }
 
 
 def copy_compiled_kernels(work: Path) -> None:

@@ -38,12 +38,20 @@ def stack_map(*, folder: str, files: list[list[str]], smoothing_mm: float, form:
 
 
 def predict(
-    *, maps: list[str], keys: list[str], folders: list[str], file: str, device: str, threads: int, **stacked: str
+    *,
+    maps: list[str],
+    keys: list[str],
+    folders: list[str],
+    work: str,
+    cell: str,
+    device: str,
+    threads: int,
+    **stacked: str,
 ) -> str:
     """Write the predictions of the models of one cell; returns the table's file."""
     from bids_app.training import apply
 
-    work_dir = WorkDir(Path(file).parent)
+    work_dir = WorkDir(Path(work))
     predictions = apply.apply_models(
         [Path(folder) for folder in folders],
         arrays=[{name: array_file(name, key, stacked) for name in maps} for key in keys],
@@ -52,5 +60,6 @@ def predict(
         device=device,
         threads=threads,
     )
+    file = work_dir.applied_predictions(cell)
     predictions.to_csv(file, sep="\t", index=False)
-    return file
+    return str(file)

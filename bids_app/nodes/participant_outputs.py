@@ -10,7 +10,7 @@ from bids_app.nodes.anatomical_outputs import PageContent, ProcessedAnatomy, sta
 from bids_app.nodes.bold_outputs import ProcessedRun, describe_runs, stage_run
 from bids_app.nodes.quality import Measures, measure_anatomy, measure_runs
 from bids_app.planning.participant_records import Anatomy, AnatomySettings, BoldSettings, ParticipantJob, TemplateFiles
-from bids_app.planning.provenance import Provenance, write_record
+from bids_app.planning.provenance import Provenance, read_record, write_record
 from bids_app.report.participant import RunSection, write_participant_report
 from bids_app.report.references import cited_references
 
@@ -24,17 +24,18 @@ def write_participant(
     output_dir: str,
     radiological: bool,
     bold: BoldSettings | None,
-    provenance: Provenance,
+    provenance: Provenance | None,
     start: float,
     anat: Anatomy | None = None,
     **results: Any,
 ) -> list[str]:
     """Publish a session's outputs; returns their paths in OUT_DIR.
 
-    `job`: the fields of a `ParticipantJob`. `provenance`: that of the run, which began at `start` (s since the
-    epoch). `results`: the file of each `map_<name>`, the `WarpedAnatomy` of each
-    `sources_<kind>` and the `ExcludedMask` as `excluded`; for BOLD the `CleanedRun` of each `run_<number>`, the files
-    of each `bold_<number>_<map>` and the folder of each `atlas_<number>_<name>`.
+    `job`: the fields of a `ParticipantJob`. `provenance`: that of the run, which began at `start` (s since the epoch);
+    with None only the page and its figures are published, with the stored record of the run that computed the outputs.
+    `results`: the file of each `map_<name>`, the `WarpedAnatomy` of each `sources_<kind>` and the `ExcludedMask` as
+    `excluded`; for BOLD the `CleanedRun` of each `run_<number>`, the files of each `bold_<number>_<map>` and the folder
+    of each `atlas_<number>_<name>`.
     """
     planned, out = ParticipantJob(**job), Path(output_dir)
     session = (planned.participant, planned.session)
@@ -53,6 +54,10 @@ def write_participant(
             measures |= measure_runs([run.cleaned for run in runs])
             texts = [content["methods"], describe_runs(runs, bold)]
             content["methods"] = "\n\n".join(text for text in texts if text)
+        if provenance is None:
+            about = read_record(out / outputs.log_file(*session, "provenance"))
+            _write_page(stage, planned, content, sections, measures, about)
+            return _publish_page(stage, out)
         about = _stage_provenance(stage, planned, provenance, logs=out / "logs", start=start)
         _write_page(stage, planned, content, sections, measures, about)
         outputs.clear_done(out, *session)
@@ -103,13 +108,20 @@ def _stage_provenance(
     return write_record(file, {**provenance, "messages": [*provenance["messages"], *own]})
 
 
+def _publish_page(stage: Path, out: Path) -> list[str]:
+    for file in (path for path in stage.rglob("*") if path.is_file()):
+        if not outputs.is_report(file):
+            file.unlink()
+    return outputs.publish(stage, out)
+
+
 def _write_page(
     stage: Path,
     job: ParticipantJob,
     content: PageContent,
     sections: list[RunSection],
     measures: Measures,
-    about: Provenance,
+    about: Provenance | None,
 ) -> None:
     """The page, and the measures that the index of OUT_DIR reads."""
     quality_file = stage / outputs.log_file(job.participant, job.session, "qc")

@@ -96,11 +96,15 @@ def resample_template(*, template: dict[str, str], like: str, folder: str) -> di
     return files
 
 
-def resample_atlas_to_maps(*, atlas_name: str, link: str, **arguments: Any) -> str:
-    """The folder of an atlas on the maps' grid (`resample_atlas`); its name is written to the file `link`."""
+def resample_atlas_to_maps(*, atlas_name: str, work: str, link: str, **arguments: Any) -> str:
+    """The folder of an atlas on the maps' grid (`resample_atlas`); its name is written to the file `link` in `work`.
+
+    Its path is given in two parts, since nipype would hash the content of a file and so compute the node again.
+    """
     folder = resample_atlas(name=atlas_name, **arguments)
-    Path(link).parent.mkdir(parents=True, exist_ok=True)
-    Path(link).write_text(Path(folder).name)
+    file = Path(work) / link
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(Path(folder).name)
     return folder
 
 

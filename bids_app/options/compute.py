@@ -66,7 +66,11 @@ class Other:
     """What changes no result."""
 
     config_file: Path | None = other(None, "settings in TOML; the command line overrides them", metavar="FILE")
-    reports_only: bool = other(False, "make the reports again", implemented=False)
+    reports_only: bool = other(
+        False,
+        "write reports, figures, index.html and qc.tsv again from existing results, and compute nothing",
+        "Add it to the command that computed the results; it requires their work folder",
+    )
     radiological: bool = other(False, "show the left of the participant on the right of pictures")
     write_graph: bool = other(False, "write the graph of steps as `.dot` into the work folder")
     resource_monitor: bool = other(

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from bids_app import __version__, catalogue
-from bids_app.atlases import templates
+from bids_app.atlases import atlas, templates
 from bids_app.bids import annex, derivatives, exclusions, images, inputs, outputs, unusable_images
+from bids_app.bids.matching import list_failures
 from bids_app.bids.metadata import read_metadata
 from bids_app.bids.names import BidsFile, session_name
 from bids_app.errors import DataError, MissingInputError, NothingSelectedError, UsageError
@@ -40,6 +41,9 @@ def registration_kinds(settings: Settings) -> dict[str, str]:
 def plan_participants(dataset: inputs.Dataset, settings: Settings) -> ParticipantPlan:
     """Find every file that the run needs. An error of one participant fails that participant; one of all is raised."""
     catalogue.check("maps", settings.participant.maps)
+    catalogue.check("classifiers", settings.group.classifiers)
+    catalogue.check("explainers", settings.group.explainers)
+    atlas.check(settings.shared.atlas)
     templates.brain(settings.participant.output_space)
     derivative_folders.check(settings)
     excluded_regions.check(settings)
@@ -68,7 +72,10 @@ def plan_participants(dataset: inputs.Dataset, settings: Settings) -> Participan
                 failed[session_name(participant, session)] = error
     if not jobs:
         _raise_nothing_selected(failed)
-    finished = [outputs.is_done(settings.output_dir, job.participant, job.session, job.key) for job in jobs]
+    again = settings.other.reports_only
+    finished = [
+        outputs.is_done(settings.output_dir, job.participant, job.session, job.key, but_report=again) for job in jobs
+    ]
     todo = [job for job, done in zip(jobs, finished, strict=True) if not done]
     before = [job for job, done in zip(jobs, finished, strict=True) if done]
     reasons = {name: str(error) for name, error in failed.items()}
@@ -282,9 +289,5 @@ def _raise_nothing_selected(failed: dict[str, DataError | MissingInputError]) ->
             "no participant selected and not excluded has a T1w image in sub-*/[ses-*/]anat: check BIDS_DIR, and "
             "--session-label and --bids-filter-file if used"
         )
-    lines = [f"  {error}" if str(error).startswith(name) else f"  {name}: {error}" for name, error in failed.items()][
-        :5
-    ]
-    more = f"\n  and {len(failed) - 5} more" if len(failed) > 5 else ""
     bad = all(isinstance(error, DataError) for error in failed.values())
-    raise (DataError if bad else MissingInputError)("no participant can be processed:\n" + "\n".join(lines) + more)
+    raise (DataError if bad else MissingInputError)(f"no participant can be processed:\n{list_failures(failed)}")
