@@ -40,7 +40,7 @@ def test_without_options_the_defaults_apply():
 
 
 def test_every_option_is_a_setting_and_every_setting_an_option():
-    positions = {"bids_dir", "output_dir", "level", "help", "version", "bids_exec_spec"}
+    positions = {"bids_dir", "output_dir", "level", "help", "version", "bids_exec_spec", "print_completion"}
     fields = {field.name for section in settings.SECTIONS.values() for field in dataclasses.fields(section)}
     assert set(ACTIONS) - positions == fields
 
