@@ -25,18 +25,6 @@ function rate(row, change) {
   catch { document.getElementById("not-kept").hidden = false; }
 }
 
-function sort(column, button) {
-  const header = button.closest("th"), descending = header.ariaSort === "ascending";
-  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-  header.ariaSort = descending ? "descending" : "ascending";
-  const numeric = header.classList.contains("n");
-  const value = row => numeric ? parseFloat(row.cells[column].textContent) : row.cells[column].textContent;
-  const order = (a, b) => numeric ? a - b : a.localeCompare(b, undefined, { numeric: true });
-  const sorted = rows.map(row => [value(row), row]).sort(([a], [b]) =>
-    Number.isNaN(a) || Number.isNaN(b) ? Number.isNaN(a) - Number.isNaN(b) : order(a, b) * (descending ? -1 : 1));
-  table.tBodies[0].append(...sorted.map(([, row]) => row));
-}
-
 function save(name, wanted, columns) {
   const cell = text => text.replace(/["\s]+/g, " ").trim() || "n/a";
   const lines = rows.filter(row => wanted(rating(row).rating)).map(row => {
@@ -49,14 +37,9 @@ function save(name, wanted, columns) {
   link.click();
 }
 
-[...table.tHead.rows[0].cells].forEach((header, column) => {
-  const button = document.createElement("button");
-  button.append(...header.childNodes);
-  button.addEventListener("click", () => sort(column, button));
-  header.append(button);
-});
 const header = document.createElement("th");
 header.textContent = "rating and reason";
+header.className = "unsorted";
 table.tHead.rows[0].append(header);
 for (const row of rows) {
   const choice = document.createElement("select"), reason = document.createElement("input");
