@@ -67,7 +67,11 @@ def run_participant_graph(planned: ParticipantPlan, settings: Settings) -> dict[
     failed = [
         job
         for job in planned.jobs
-        if job.name in workflows and not outputs.is_done(settings.output_dir, job.participant, job.session, job.key)
+        if job.name in workflows
+        and (
+            any(logs[job.name].glob("crash-*"))  # of a page that is written again
+            or not outputs.is_done(settings.output_dir, job.participant, job.session, job.key)
+        )
     ]
     return lost | {job.name: failure_reason(logs[job.name], shared) for job in failed}
 
