@@ -105,7 +105,7 @@ def test_region_shares_including_outside_the_atlas_sum_to_one(analysed):
 def test_report_starts_with_main_findings_and_outputs_contain_no_machine_paths(analysed):
     bids, out, folder = analysed
     text = (folder / "report.html").read_text()
-    assert text.index("Main findings") < text.index("Scores") < text.index("Heatmaps")
+    assert text.index("Results in words") < text.index("Scores") < text.index("Heatmaps")
     for name in ("report.html", "settings.toml", "methods.md", "samples.tsv"):
         assert str(out) not in (folder / name).read_text()
         assert str(bids) not in (folder / name).read_text()

@@ -52,7 +52,7 @@ def analysed(study, name, *options):
     audit = json.loads((folder / "audit.json").read_text())
     score = pd.read_csv(folder / "scores.tsv", sep="\t").set_index("cell").loc["svm/gm"]
     page = (folder / "report.html").read_text()
-    sentence = " ".join(page[page.index("<strong>Main findings") : page.index("Research use only")].split())
+    sentence = " ".join(page[page.index("<strong>Results in words") : page.index("Research use only")].split())
     told = audit["site_predicted_from_maps"].get("svm/gm", {})
     print("\n", name, round(score["balanced_accuracy"], 3), score["p_corrected"], told, sentence)
     return score, told, sentence, audit

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from bids_app.evaluation.verdict import BETTER, CHANCE, NO_BETTER, UNJUDGED, Verdict
+from bids_app.evaluation.verdict import BETTER, CHANCE, NO_BETTER, UNJUDGED, Verdict, class_words
 
 BADGES = {
     BETTER: "finding",
@@ -13,7 +13,7 @@ BADGES = {
     CHANCE: "no finding: not above chance",
     UNJUDGED: "not judged",
 }
-NO_IMAGE = "uses no image"
+NO_IMAGE = "comparison without images"
 
 
 def summarise_models(
@@ -29,6 +29,7 @@ def summarise_models(
     chance = 1 / len(classes)
     return {
         "rows": sorted(rows, key=lambda row: row["kind"] == NO_IMAGE),
+        "classes": class_words(classes),
         "chance": 100 * chance,
         "chance_text": f"{chance:.2f}",
         "map": next((panel for panel in panels if panel["cell"] in verdicts and verdicts[panel["cell"]].claim), None),
