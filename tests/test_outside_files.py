@@ -183,7 +183,7 @@ def test_work_folder_that_is_a_file_is_refused(tmp_path, phantom_bids, capsys):
 
 @pytest.fixture
 def phantom_bids(tmp_path) -> Path:
-    (tmp_path / "bids").mkdir()
+    (tmp_path / "bids" / "sub-01").mkdir(parents=True)
     (tmp_path / "bids" / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
     return tmp_path / "bids"
 

@@ -270,7 +270,7 @@ def test_tissue_labels_need_a_probability_of_one_half_and_csf_fills_the_mask():
 
 def test_page_shows_runs_escaped_after_warnings_and_only_if_present(drawn, tmp_path):
     root, section = drawn
-    page = {"participant": "01", "session": "a", "figures": [], "volumes": {}, "facts": {}, "checks": ["first"],
+    page = {"participant": "01", "session": "a", "figures": [], "measures": {}, "facts": {}, "checks": ["first"],
             "methods": "m", "references": [], "version": "9"}  # fmt: skip
     write_participant_report(root / "with.html", functional=[section], **page)
     text = (root / "with.html").read_text()

@@ -109,8 +109,10 @@ def _stage_provenance(
 
 
 def _publish_page(stage: Path, out: Path) -> list[str]:
+    """Publish the page, its figures and its measures, those that differ from the published ones."""
     for file in (path for path in stage.rglob("*") if path.is_file()):
-        if not outputs.is_report(file):
+        published = out / file.relative_to(stage)
+        if not outputs.is_report(file) or (published.is_file() and published.read_bytes() == file.read_bytes()):
             file.unlink()
     return outputs.publish(stage, out)
 
