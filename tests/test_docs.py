@@ -29,16 +29,15 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines]
 
 
-def parse(program: str, words: list[str]) -> None:
-    """Parse a command as the program does. Raises UsageError."""
+def parse(program: str, words: list[str]) -> object:
+    """The settings of a command, parsed as the program does. Raises UsageError."""
     if program == "pellucid-phantom":
-        cli.phantom(words)
-        return
+        return cli.phantom(words)
     options = cli.parse(words, alone=program == "pellucid-power")
     if "level" not in options:
         options["level"] = "group"
     bids_dir, output_dir, level = (options.pop(name) for name in POSITIONS)
-    settings.each(level, Path(bids_dir), Path(output_dir), options=options)
+    return settings.each(level, Path(bids_dir), Path(output_dir), options=options)
 
 
 COMMANDS = [(page, words) for page in PAGES for words in commands(page) if words[1:] != ["--version"]]
@@ -54,7 +53,7 @@ def test_documented_command_is_accepted(page: Path, words: list[str], tmp_path: 
     monkeypatch.chdir(tmp_path)
     for plugin in re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
         Path("slurm.yml").write_text(plugin)
-    parse(words[0], words[1:])
+    assert parse(words[0], words[1:])
 
 
 def literal_texts() -> str:

@@ -114,21 +114,21 @@ class Analysis:
         Raises UsageError, with the heatmaps that exist, if none or several match.
         """
         wanted = {"model": model, "method": method, "explained_class": explained_class}
-        chosen = {field: value for field, value in wanted.items() if value is not None}
+        criteria = {field: value for field, value in wanted.items() if value is not None}
         matching = [
             heatmap
             for heatmap in self.heatmaps
-            if all(getattr(heatmap, field) == value for field, value in chosen.items())
+            if all(getattr(heatmap, field) == value for field, value in criteria.items())
         ]
         if len(matching) == 1:
             return matching[0]
         there = "; ".join(f"{each.model}, {each.method}, {each.explained_class}" for each in matching or self.heatmaps)
         problem = "several heatmaps match" if matching else "no heatmap matches"
         raise UsageError(
-            f"analysis {self.name}: {problem} {_describe(chosen)}; choose model, method and explained_class from: "
+            f"analysis {self.name}: {problem} {_describe(criteria)}; choose model, method and explained_class from: "
             f"{there or 'none, since it has no heatmaps'}"
         )
 
 
-def _describe(chosen: Mapping[str, str]) -> str:
-    return ", ".join(f"{field}={value}" for field, value in chosen.items()) or "(nothing was chosen)"
+def _describe(criteria: Mapping[str, str]) -> str:
+    return ", ".join(f"{field}={value}" for field, value in criteria.items()) or "(nothing was criteria)"

@@ -122,16 +122,16 @@ class Model:
 
     def _sort_images(self, images: Images | Mapping[str, Images]) -> dict[str, list[Image]]:
         """The images by map, as many of each."""
-        given: Mapping[str, Images]
+        by_map: Mapping[str, Images]
         if isinstance(images, Mapping):
-            given = images
+            by_map = images
         elif len(self.maps) == 1:
-            given = {next(iter(self.maps)): images}
+            by_map = {next(iter(self.maps)): images}
         else:
             raise UsageError(f"{self.name} takes several maps; specify a dictionary of {', '.join(self.maps)}")
-        if set(given) != set(self.maps):
-            raise UsageError(f"{self.name} takes {', '.join(self.maps)}, not {', '.join(given) or 'nothing'}")
-        listed = {name: _to_list(given[name]) for name in self.maps}
+        if set(by_map) != set(self.maps):
+            raise UsageError(f"{self.name} takes {', '.join(self.maps)}, not {', '.join(by_map) or 'nothing'}")
+        listed = {name: _to_list(by_map[name]) for name in self.maps}
         counts = {name: len(entries) for name, entries in listed.items()}
         if len(set(counts.values())) > 1 or not all(counts.values()):
             numbers = ", ".join(f"{count} of {name}" for name, count in counts.items())
@@ -161,13 +161,13 @@ class Model:
     ) -> pd.DataFrame:
         """A row per participant, with the covariates coded as in training. Raises DataError for those missing."""
         table = pd.DataFrame({"participant_id": titles, "session_id": "n/a"})
-        given = pd.DataFrame(index=table.index) if covariates is None else covariates.reset_index(drop=True)
-        if len(given) != len(table):
-            raise UsageError(f"covariates has {len(given)} rows for {len(table)} participants; it needs one for each")
+        values = pd.DataFrame(index=table.index) if covariates is None else covariates.reset_index(drop=True)
+        if len(values) != len(table):
+            raise UsageError(f"covariates has {len(values)} rows for {len(table)} participants; it needs one for each")
         levels = model_covariates.training_levels(self._cards)
         for name in self.covariates:
-            if name in given:
-                table[name] = given[name]
+            if name in values:
+                table[name] = values[name]
             elif name == "tiv":
                 table[name] = [_read_tiv(entries) for entries in zip(*images_by_map.values(), strict=True)]
             else:

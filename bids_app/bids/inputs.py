@@ -116,10 +116,10 @@ def _explain_derivative(root: Path, generator: str) -> str:
             f"{root} is the output of Pellucid: specify the raw data set as BIDS_DIR, the first argument, and this "
             "folder as OUT_DIR, the second."
         )
-    given = "this folder" if "fmriprep" in generator.lower() else "fMRIPrep's outputs"
+    derivatives = "this folder" if "fmriprep" in generator.lower() else "fMRIPrep's outputs"
     return (
-        f"{root} is a data set of derivatives ({generator}): specify the raw data set as BIDS_DIR, and give {given} as "
-        "--derivatives fmriprep=PATH; or add --skip-bids-validation if it is raw."
+        f"{root} is a data set of derivatives ({generator}): specify the raw data set as BIDS_DIR, and give "
+        f"{derivatives} as --derivatives fmriprep=PATH; or add --skip-bids-validation if it is raw."
     )
 
 

@@ -102,10 +102,10 @@ def _stage_provenance(
 ) -> Provenance:
     """Stage the record with the warnings and errors in the participant's log after those about no participant."""
     names = dict.fromkeys((session_name(job.participant, None), job.name))
-    own = [message for name in names for _, message in run_log.read_problems(logs / f"{name}.log", start=start)]
+    logged = [message for name in names for _, message in run_log.read_problems(logs / f"{name}.log", start=start)]
     file = stage / outputs.log_file(job.participant, job.session, "provenance")
     file.parent.mkdir(parents=True, exist_ok=True)
-    return write_record(file, {**provenance, "messages": [*provenance["messages"], *own]})
+    return write_record(file, {**provenance, "messages": [*provenance["messages"], *logged]})
 
 
 def _publish_page(stage: Path, out: Path) -> list[str]:

@@ -86,9 +86,9 @@ def _displacements(matrix: Matrix, shape: tuple[int, ...]) -> Array:
 
 def _correlate(sums: Matrix, count: int) -> float:
     """Pearson's correlation of moved and fixed image from their `sum_affine_products`; -1 if the moved one is 0."""
-    moved, one, fixed = 12, 13, 14
+    moved, constant, fixed = 12, 13, 14
     covariance, of_moved, of_fixed = (
-        count * sums[here, there] - sums[here, one] * sums[there, one]
+        count * sums[here, there] - sums[here, constant] * sums[there, constant]
         for here, there in ((moved, fixed), (moved, moved), (fixed, fixed))
     )
     return float(covariance / np.sqrt(of_moved * of_fixed)) if sums[moved, moved] > 0 else -1.0

@@ -43,9 +43,9 @@ def _update_pages(
     """Write the places and links on the pages of processed participants and of their neighbours."""
     distributions = summarise_measures(rows)
     shown = [row for row in rows if row["report"]]
-    chosen = [processed is None or (row["participant_id"], row["session_id"]) in processed for row in shown]
+    renewed = [processed is None or (row["participant_id"], row["session_id"]) in processed for row in shown]
     for at, row in enumerate(shown):
-        if any(chosen[max(at - 1, 0) : at + 2]):
+        if any(renewed[max(at - 1, 0) : at + 2]):
             links = {"All participants": INDEX}
             for text, other in (("Previous", at - 1), ("Next", at + 1)):
                 if 0 <= other < len(shown):
