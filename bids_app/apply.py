@@ -6,6 +6,7 @@ from bids_app.bids import description, inputs, outputs, run_locks
 from bids_app.graphs.apply_model import run_application_graph
 from bids_app.planning import model_application, settings_from_model
 from bids_app.publish.apply_model import stage_application
+from bids_app.publish.index import publish_index
 from bids_app.results.apply_model import prediction_table, score_predictions
 from bids_app.settings import Settings
 
@@ -37,5 +38,6 @@ def run(settings: Settings) -> int:
         stage_application(stage, application, table, scored, settings=settings)
         outputs.remove_previous(settings.output_dir / "group" / application.name, old)
         outputs.publish(stage, settings.output_dir)
+    publish_index(settings.output_dir)
     log.info("report: %s", settings.output_dir / "group" / application.name / "report.html")
     return 0

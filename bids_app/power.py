@@ -9,6 +9,7 @@ from bids_app.graphs.group import run_group_graph
 from bids_app.planning import group
 from bids_app.planning.power import check_power, is_linear_classifier
 from bids_app.publish.group import remove_previous_group
+from bids_app.publish.index import publish_index
 from bids_app.publish.power import stage_power
 from bids_app.results.power import power_table
 from bids_app.settings import Settings
@@ -37,9 +38,10 @@ def run(settings: Settings) -> int:
     assert table is not None  # None only without --power, which is set here
 
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
-        sentences = stage_power(stage, analysis, table, settings=settings)
+        sentences = stage_power(stage, analysis, table, settings=settings, work_dir=work_dir)
         remove_previous_group(settings.output_dir, analysis.name, old)
         outputs.publish(stage, settings.output_dir)
+    publish_index(settings.output_dir)
     for sentence in sentences:
         log.info("%s", sentence)
     log.info("report: %s", settings.output_dir / "group" / analysis.name / "report.html")

@@ -91,6 +91,17 @@ def test_training_participants_are_not_scored(again):
     assert "8 samples are of participants on the training list" in text
 
 
+def test_report_and_index_lead_to_each_other_and_the_report_states_the_command(trained, again):
+    _, out, _ = trained
+    page = (again / "report.html").read_text()
+    assert 'href="../../index.html"' in page
+    assert 'href="group/again/report.html"' in (out / "index.html").read_text()
+    section = page.partition('<h2 id="about">')[2]
+    assert "group --model models --analysis again" in section
+    assert "torch " in section
+    assert str(out.parent) not in page
+
+
 def test_without_training_list_models_are_averaged_and_report_says_overlap_was_not_checked(trained):
     bids, out, models = trained
     assert _apply(bids, out, models / "svm", "--analysis", "unlisted", *LABEL) == 0

@@ -194,6 +194,8 @@ def test_power_analysis_needs_no_label(phantom_maps, tmp_path):
     page = (folder / "report.html").read_text()
     assert "No diagnosis was used" in page
     assert (folder / "figures" / "power.png").stat().st_size > 5000
+    assert "--power 20 --folds 2" in page.partition('<h2 id="about">')[2]
+    assert 'href="group/power/report.html"' in (out / "index.html").read_text()
     assert "run with Pellucid" in (folder / "methods.md").read_text()
 
 

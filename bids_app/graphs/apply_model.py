@@ -15,6 +15,7 @@ from bids_app.nodes.apply_model import gather_series, predict, refit_maps, stack
 from bids_app.planning import available_maps
 from bids_app.planning.group_records import MapScaling
 from bids_app.planning.model_application import ApplicationPlan
+from bids_app.planning.provenance import GROUP_SOFTWARE, describe_run, write_record
 from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 
@@ -30,17 +31,8 @@ def run_application_graph(application: ApplicationPlan, settings: Settings) -> p
     np.save(work_dir.eligible_models, application.eligible)
     graph = Workflow("nodes", base_dir=str(work_dir.path))
     stacks = {
-        name: make_node(
-            f"stack_{outputs.label(name)}",
-            stack_map,
-            mem_gb=1,
-            folder=str(model_map["folder"]),
-            files=[[str(path) for path in paths] for paths in application.used[name]],
-            smoothing_mm=model_map["smoothing_mm"],
-            form=model_map["form"],
-            work=str(work_dir.path),
-        )
-        for name, model_map in application.maps.items()
+        name: _stack_node(name, application, work_dir)
+        for name in application.maps
         if not available_maps.is_fitted(name)
     }
     refitted = _refit_nodes(graph, application, work_dir)
@@ -68,9 +60,12 @@ def run_application_graph(application: ApplicationPlan, settings: Settings) -> p
     set_crash_folder(graph, work_dir.logs)
     check_computed(graph, settings, f"analysis {application.name}")
     preload = ["bids_app.training.apply"]
-    run_graph(graph, settings, last=("apply_",), total=len(application.cells), what="models applied", preload=preload)
+    total = len(application.cells)
+    computed = run_graph(graph, settings, last=("apply_",), total=total, what="models applied", preload=preload)
     if any(work_dir.logs.glob("crash-*")):
         raise FailedError(f"the model could not be applied: {failure_reason(work_dir.logs)}")
+    if computed or not work_dir.provenance.is_file():
+        write_record(work_dir.provenance, describe_run(settings, software=GROUP_SOFTWARE, templates=()))
     text = dict.fromkeys(("participant_id", "session_id", "cell", "predicted"), str)
     return pd.concat(
         [
@@ -78,6 +73,20 @@ def run_application_graph(application: ApplicationPlan, settings: Settings) -> p
             for cell in application.cells
         ],
         ignore_index=True,
+    )
+
+
+def _stack_node(name: str, application: ApplicationPlan, work_dir: WorkDir) -> Node:
+    model_map = application.maps[name]
+    return make_node(
+        f"stack_{outputs.label(name)}",
+        stack_map,
+        mem_gb=1,
+        folder=str(model_map["folder"]),
+        files=[[str(path) for path in paths] for paths in application.used[name]],
+        smoothing_mm=model_map["smoothing_mm"],
+        form=model_map["form"],
+        work=str(work_dir.path),
     )
 
 

@@ -85,13 +85,9 @@ def run_group_graph(analysis: GroupPlan, settings: Settings) -> WorkDir:
             f"the analysis failed: {failure_reason(work_dir.logs)}; completed steps are kept in the work folder"
         )
     if computed or not work_dir.provenance.is_file():
-        _write_provenance(analysis, settings, work_dir)
+        files = templates.source_files(analysis.space)
+        write_record(work_dir.provenance, describe_run(settings, software=GROUP_SOFTWARE, templates=files))
     return work_dir
-
-
-def _write_provenance(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) -> None:
-    files = templates.source_files(analysis.space)
-    write_record(work_dir.provenance, describe_run(settings, software=GROUP_SOFTWARE, templates=files))
 
 
 def _write_participants(analysis: GroupPlan, work_dir: WorkDir) -> None:

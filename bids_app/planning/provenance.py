@@ -83,6 +83,12 @@ def read_record(file: Path) -> Provenance | None:
         return None
 
 
+def read_computation(file: Path) -> Provenance | None:
+    """The stored record of a computation, with all warnings and errors of the present run."""
+    record = read_record(file)
+    return record and {**record, "messages": [message for _, message in run_log.list_problems()]}
+
+
 def write_record(file: Path, record: Provenance) -> Provenance:
     """Store a record in an existing folder, and return it."""
     file.write_text(json.dumps(record, indent=2) + "\n")

@@ -6,6 +6,8 @@ import pandas as pd
 
 from bids_app import __version__
 from bids_app.planning.model_application import ApplicationPlan
+from bids_app.planning.provenance import read_computation
+from bids_app.planning.work_dir import WorkDir
 from bids_app.publish.group import add_bids_prefixes, settings_to_toml
 from bids_app.report.model_application import AppliedModel, describe_application, write_application_report
 from bids_app.settings import Settings
@@ -16,6 +18,7 @@ def stage_application(
     staged: Path, application: ApplicationPlan, table: pd.DataFrame, scored: pd.DataFrame | None, *, settings: Settings
 ) -> None:
     """Write everything about an application into a staged OUT_DIR."""
+    work_dir = WorkDir.of_application(settings, application.name, application.key)
     folder = staged / "group" / application.name
     folder.mkdir(parents=True)
     samples = application.samples.drop(columns=list(application.maps))
@@ -48,6 +51,7 @@ def stage_application(
         labelled=bool(application.used["class"].notna().any()),
         checked=application.listed is not None,
         settings_toml=settings_toml,
+        about=read_computation(work_dir.provenance),
         version=__version__,
     )
     (folder / "methods.md").write_text(

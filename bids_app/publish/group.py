@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import tomli_w
 
-from bids_app import __version__, run_log
+from bids_app import __version__
 from bids_app.bids import outputs
 from bids_app.bids.names import resolution_label
 from bids_app.evaluation import checks
@@ -19,7 +19,7 @@ from bids_app.planning import cohort
 from bids_app.planning.group import GroupPlan, ModelSpec
 from bids_app.planning.permutations import count_labellings
 from bids_app.planning.power import class_counts
-from bids_app.planning.provenance import Provenance, read_record
+from bids_app.planning.provenance import read_computation
 from bids_app.planning.work_dir import WorkDir
 from bids_app.preprocess.conform import read_image
 from bids_app.publish.ica_text import describe_ica
@@ -156,18 +156,12 @@ def _write_report(
         compared=results.voxelwise,
         sections={
             **_sections(folder, analysis, tables, matched_components(analysis, work_dir), background),
-            "about": _read_provenance(work_dir),
+            "about": read_computation(work_dir.provenance),
         },
         pages=sorted(page.name for page in (folder / PAGES).glob("*.html")),
         classes=analysis.classes,
         version=__version__,
     )
-
-
-def _read_provenance(work_dir: WorkDir) -> Provenance | None:
-    """The record of the computation, with all warnings and errors of the present run."""
-    record = read_record(work_dir.provenance)
-    return record and {**record, "messages": [message for _, message in run_log.list_problems()]}
 
 
 def _sections(

@@ -8,6 +8,8 @@ from bids_app import __version__
 from bids_app.planning.group import GroupPlan
 from bids_app.planning.permutations import count_labellings, first_repeat, is_linear
 from bids_app.planning.power import class_counts
+from bids_app.planning.provenance import read_computation
+from bids_app.planning.work_dir import WorkDir
 from bids_app.publish.group import add_bids_prefixes, settings_to_toml
 from bids_app.report.methods import describe_power, describe_preparation
 from bids_app.report.page import render_page, save_page
@@ -17,7 +19,9 @@ from bids_app.report.references import cited_references
 from bids_app.settings import Settings
 
 
-def stage_power(staged: Path, analysis: GroupPlan, table: pd.DataFrame, *, settings: Settings) -> list[str]:
+def stage_power(
+    staged: Path, analysis: GroupPlan, table: pd.DataFrame, *, settings: Settings, work_dir: WorkDir
+) -> list[str]:
     """Write everything about a planned study into a staged OUT_DIR; returns the results as sentences."""
     folder = staged / "group" / analysis.name
     folder.mkdir(parents=True)
@@ -49,6 +53,7 @@ def stage_power(staged: Path, analysis: GroupPlan, table: pd.DataFrame, *, setti
         settings=settings_toml,
         methods=text,
         references=cited_references(text),
+        about=read_computation(work_dir.provenance),
         version=__version__,
     )
     save_page(folder / "report.html", page)

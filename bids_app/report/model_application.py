@@ -53,13 +53,14 @@ def write_application_report(
     labelled: bool,
     checked: bool,
     settings_toml: str,
+    about: Mapping[str, Any] | None = None,
     version: str = "",
 ) -> None:
     """Write the page, and figures of the scores into `figures/` beside it.
 
     predictions: participant_id, session_id, cell, models, predicted, probability_<class>, true, trained (yes, no, not
     checked), outside (text); scores: rows of the score table with `p_holm`, or None; labelled: whether any true class
-    is known; checked: whether there was a training list.
+    is known; checked: whether there was a training list; about: a `Provenance`.
     """
     folder = path.parent / "figures"
     if scores is not None:
@@ -78,6 +79,7 @@ def write_application_report(
         excluded=tabulate_excluded(samples),
         scores=[] if scores is None else [_score_rows(row) for row in scores.to_dict("records")],
         settings=settings_toml,
+        about=about,
         methods=describe_application(cells, checked=checked, version=version),
         version=version,
     )
