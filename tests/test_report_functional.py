@@ -11,18 +11,8 @@ from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 from scipy import signal, stats
 
 from bids_app.errors import DataError
-from bids_app.report.bold_section import (
-    HEADINGS,
-    RunData,
-    RunMap,
-    TemplateImages,
-    draw_registration,
-    draw_run,
-    draw_run_map,
-    label_tissues,
-    run_measures,
-    run_warnings,
-)
+from bids_app.report.bold_run import HEADINGS, RunData, RunMap, TemplateImages, run_measures, run_warnings
+from bids_app.report.bold_section import draw_registration, draw_run, draw_run_map, label_tissues
 from bids_app.report.carpet import (
     CENSORED_COLOR,
     EMPTY_COLOR,
@@ -246,8 +236,22 @@ def test_mean_image_is_not_drawn_outside_the_brain(run, template, tmp_path):
     outside = np.asarray(dilate_mask(template.mask).dataobj) == 0
     for name, value in (("face", 5000), ("none", 0)):
         mean = nib.Nifti1Image(np.where(outside, np.float32(value), head), template.brain.affine)
-        draw_registration(dataclasses.replace(run, mean=mean), tmp_path / f"{name}.png", template)
+        draw_registration(dataclasses.replace(run, mean=mean), tmp_path / f"{name}.png", tmp_path / "t.png", template)
     np.testing.assert_array_equal(imread(tmp_path / "face.png"), imread(tmp_path / "none.png"))
+
+
+def test_bold_and_template_alternate_at_the_same_place_under_the_same_outlines(drawn):
+    root, section = drawn
+    (figure,) = [figure for figure in section.figures if figure.other]
+    assert figure.names == ("BOLD", "template")
+    bold, brain = imread(root / figure.file), imread(root / figure.other)
+    assert bold.shape == brain.shape
+    below = slice(40, None)  # the title
+    both = [near(picture, DROPPED)[below] for picture in (bold, brain)]
+    assert both[0].sum() > 500
+    assert (both[0] & both[1]).sum() > 0.9 * both[0].sum()
+    grey = [picture[below, :, 0][~colored(picture)[below]] for picture in (bold, brain)]
+    assert (grey[1] > 0.1).sum() > 1.5 * (grey[0] > 0.1).sum()  # the BOLD covers the left hemisphere alone
 
 
 def test_map_or_series_on_another_grid_is_refused(run, template, tmp_path):
@@ -280,7 +284,7 @@ def test_page_shows_runs_escaped_after_warnings_and_only_if_present(drawn, tmp_p
     for value in ("43", "1.2", "0.149", "0.90"):
         assert f'<td class="n">{value}</td>' in text
     assert HOSTILE not in text
-    assert len(re.findall('<img src="([^"]+)"', text)) == 4
+    assert len(re.findall('<img src="([^"]+)"', text)) == 5
     write_participant_report(root / "without.html", **page)
     assert "rest" not in re.sub(
         "(?i)research|interest|<style>.*</style>", "", (root / "without.html").read_text(), flags=re.S

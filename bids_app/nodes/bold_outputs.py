@@ -25,7 +25,7 @@ from bids_app.report.methods_bold import BoldOptions, describe_bold, map_options
 from bids_app.report.participant import RunSection
 
 if TYPE_CHECKING:
-    from bids_app.report.bold_section import RunMap
+    from bids_app.report.bold_run import RunMap
 
 Session = tuple[str, str | None]  # participant and session, without their prefixes
 
@@ -64,7 +64,7 @@ def stage_run(
     tissues: WarpedAnatomy | None,
 ) -> RunSection:
     """Stage one run's outputs and return its part of the report; tissues: in template space, if known."""
-    from bids_app.report.bold_section import RunMap
+    from bids_app.report.bold_run import RunMap
 
     space = {**run.entities, "space": settings["space"], "res": resolution_label(run.resolution)}
     folder = outputs.folder(stage, *session, "func")
@@ -227,7 +227,8 @@ def _draw(
     settings: BoldSettings,
     tissues: WarpedAnatomy | None,
 ) -> RunSection:
-    from bids_app.report.bold_section import RunData, TemplateImages, draw_run, label_tissues
+    from bids_app.report.bold_run import RunData, TemplateImages
+    from bids_app.report.bold_section import draw_run, label_tissues
 
     cleaned = run.cleaned
     fd = np.load(cleaned["fd"])
