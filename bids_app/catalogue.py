@@ -4,6 +4,7 @@ import ast
 import functools
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -57,6 +58,11 @@ def docstring(kind: str, name: str) -> str:
     if base == path.stem:
         return text
     return "\n\n".join([_constant(path, "VARIANTS")[base]["summary"], *text.split("\n\n")[1:]])
+
+
+def title(kind: str, name: str) -> str:
+    """What a part is, in few words: its docstring up to the first colon, comma, semicolon or full stop."""
+    return re.split(r"[:;.](?:\s|$)|(?<=[a-z]),\s", " ".join(docstring(kind, name).split()), maxsplit=1)[0]
 
 
 def load(kind: str, name: str) -> ModuleType:

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from bids_app import catalogue
 from bids_app.evaluation.verdict import BETTER, CHANCE, NO_BETTER, UNJUDGED, Verdict
 from bids_app.report.glance import BADGES, NO_IMAGE, summarise_models
 
@@ -35,6 +36,19 @@ def test_each_model_has_its_badge_and_the_number_of_the_first_repeat(kind):
     assert rows["svm/gm"]["badge"].startswith("no") == (kind != BETTER)
     assert rows["svm/gm"]["text"] == "0.80 (0.70 to 0.90)"
     assert [rows["svm/gm"][key] for key in ("low", "value", "high")] == pytest.approx([70, 80, 90])
+
+
+def test_each_model_is_described_in_words():
+    rows = summarise({"svm/gm": CHANCE, "cnn3d/gm": CHANCE})["rows"]
+    assert rows[0]["title"] == "Linear support vector machine on all voxels; Modulated grey matter"
+    assert rows[-1]["title"] == ""
+
+
+@pytest.mark.parametrize("kind", ["classifiers", "maps"])
+def test_titles_of_parts_are_words_that_fit_on_a_line(kind):
+    for name in catalogue.names(kind):
+        assert 2 <= len(catalogue.title(kind, name).split()) <= 12, name
+        assert not catalogue.title(kind, name).endswith((",", ":")), name
 
 
 def test_models_come_before_classifiers_that_use_no_image_and_rows_without_a_score_are_left_out():

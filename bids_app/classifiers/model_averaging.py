@@ -1,4 +1,4 @@
-"""Adaptive: sparse, regional and dense evidence, averaged within the fold by how well each explains the training data.
+"""Average of sparse and dense linear models: weighted within the fold by how well each explains the training data.
 
 Four hypotheses: the classes differ in one 6 mm cube (prior 1/2), in one region of Neuromorphometrics, in all regions a
 little, or in all voxels a little (1/6 each). Each has an expected difference and an evidence in closed form; the

@@ -1,4 +1,4 @@
-"""Regional: means over the regions of Neuromorphometrics, of which one differs, or all a little, weighted by evidence.
+"""Linear model of regional means: one region of Neuromorphometrics differs, or all a little, weighted by evidence.
 
 Single-effect regression and ridge regression on the means, averaged by prior (one half each) and evidence. What a
 region shares with the rest of the brain is regressed out first.

@@ -1,4 +1,4 @@
-"""Sparse: single-effect regression on means over 6 mm cubes, each weighted by its evidence of a difference.
+"""Sparse linear model: single-effect regression on means over 6 mm cubes, weighted by their evidence of a difference.
 
 What a cube shares with the rest of the brain is regressed out first; its weight is its Bayes factor against no
 difference times its expected slope, so that few cubes count if the evidence is strong and many if it is weak. The

@@ -17,7 +17,7 @@ from bids_app.errors import DataError
 from bids_app.explainers import weights
 
 SIGN = "both"
-UNIT = "training SD per unit of the logit"
+UNIT = "SD of the training maps per unit of the logit"
 SCOPE = "model"
 
 

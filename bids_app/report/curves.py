@@ -88,7 +88,7 @@ def draw_overlap(table: pd.DataFrame, path: Path) -> None:
     rows = rows.assign(smoothing_mm=rows["smoothing_mm"].astype(float), map=first)
     blind = rows[rows["explained"] == "n/a"]
     shown = rows[rows["explained"] != "n/a"]
-    shown = shown.assign(cell=shown["cell"] + "\nexplaining " + shown["explained"])
+    shown = shown.assign(cell=shown["cell"] + "\nclass " + shown["explained"])
     looks = dict(zip(shown["method"].unique(), itertools.cycle(itertools.product(MARKERS, COLORS)), strict=False))
     looks |= {"group mean": ("", "#777777"), "t-map": (".", "#777777"), "F-map": (".", "#777777")}
     with _panels(shown, path, note=OVERLAP_NOTE, legend=True) as panels:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from bids_app import catalogue
 from bids_app.evaluation.verdict import BETTER, CHANCE, NO_BETTER, UNJUDGED, Verdict, class_words
 
 BADGES = {
@@ -40,6 +41,7 @@ def _row(row: Mapping[Any, Any], verdict: Verdict | None) -> dict[str, Any]:
     low, value, high = (float(row[f"balanced_accuracy{end}"]) for end in ("_low", "", "_high"))
     return {
         "model": str(row["cell"]),
+        "title": "" if verdict is None else _describe_model(str(row["cell"])),
         "kind": NO_IMAGE if verdict is None else verdict.kind,
         "badge": NO_IMAGE if verdict is None else BADGES[verdict.kind],
         "text": f"{value:.2f} ({low:.2f} to {high:.2f})",
@@ -47,3 +49,11 @@ def _row(row: Mapping[Any, Any], verdict: Verdict | None) -> dict[str, Any]:
         "value": 100 * value,
         "high": 100 * high,
     }
+
+
+def _describe_model(cell: str) -> str:
+    classifier, _, maps = cell.partition("/")
+    if not maps:
+        return ""  # the one selected in each fold
+    titles = (catalogue.title("maps", name) for name in maps.split("+"))
+    return "; ".join([catalogue.title("classifiers", classifier), *dict.fromkeys(titles)])

@@ -172,7 +172,7 @@ def _draw_heatmap(
     notes: dict[str, str],
     radiological: bool,
 ) -> dict[str, Any]:
-    title = f"{heatmap.cell}, {heatmap.method}, explaining {heatmap.explained}"
+    title = f"{heatmap.cell}, {heatmap.method}, class {heatmap.explained}"
     stem = (
         f"heatmap-{index:02d}-"
         + re.sub(r"[^A-Za-z0-9]+", "", f"{heatmap.cell}{heatmap.method}{heatmap.explained}")[:60]
@@ -201,7 +201,7 @@ def _draw_heatmap(
     )
     return {
         "cell": heatmap.cell,
-        "title": f"{heatmap.method}, explaining {heatmap.explained}",
+        "title": f"{heatmap.method}, class {heatmap.explained}",
         "caption": heatmap_caption(heatmap, threshold),
         "stem": stem,
         "alternative": heatmap_alternative(heatmap),

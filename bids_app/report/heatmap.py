@@ -53,7 +53,7 @@ def heatmap_caption(heatmap: Heatmap, threshold: float) -> str:
 
 def heatmap_alternative(heatmap: Heatmap) -> str:
     """What the figure shows, in words, for readers who do not see it: its strongest regions in the first atlas."""
-    text = f"Heatmap of {heatmap.cell} ({heatmap.method}, explaining {heatmap.explained}) on cuts of the template brain"
+    text = f"Heatmap of {heatmap.cell} ({heatmap.method}, class {heatmap.explained}) on cuts of the template brain"
     for atlas, table in heatmap.regions.items():
         ranked = table[table["region"] != OUTSIDE].sort_values("rank", kind="stable")["region"]
         return f"{text}; strongest regions ({atlas}): {', '.join(ranked.head(NAMED_REGIONS).astype(str))}"
@@ -99,7 +99,7 @@ def format_overlap(table: pd.DataFrame) -> dict[str, Any]:
     rows = [
         {
             "map": row["cell"],
-            "method": row["method"] if row["explained"] == "n/a" else f"{row['method']}, explaining {row['explained']}",
+            "method": row["method"] if row["explained"] == "n/a" else f"{row['method']}, class {row['explained']}",
             "smoothing (mm)": row["smoothing_mm"],
             "AUPRC": format_number(row["auprc"]),
             "p": format_number(row["p"]),

@@ -102,7 +102,7 @@ def _model_section(
             image,
             mask,
             file,
-            title=f"{prediction.cell}, {prediction.method}, explaining {prediction.explained}",
+            title=f"{prediction.cell}, {prediction.method}, class {prediction.explained}",
             unit=prediction.unit,
             sign=prediction.sign,
             radiological=radiological,

@@ -59,9 +59,7 @@ def _is_finite(mean: results.MeanHeatmap) -> bool:
     """Whether a map is finite in every voxel; logs a warning if it is not."""
     if finite := bool(np.isfinite(mean.values).all()):
         return finite
-    log.warning(
-        "excluded: heatmap of %s, %s, explaining %s, has non-finite values", mean.cell, mean.method, mean.explained
-    )
+    log.warning("excluded: heatmap of %s, %s, class %s, has non-finite values", mean.cell, mean.method, mean.explained)
     return finite
 
 
