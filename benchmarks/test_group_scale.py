@@ -1,7 +1,7 @@
 """The group level with hundreds to thousands of participants: one svm, five folds, 1000 permutations, from planning to
 the report. CPU seconds of all processes and the largest one's memory, by number of participants:
 
-    PARTICIPANTS="300 1000" scripts/test -m slow -s benchmarks/test_group_scale.py
+    PARTICIPANTS="300 1000" PERMUTATIONS=1000 scripts/test -m slow -s benchmarks/test_group_scale.py
 
 Maps are smooth noise about the grey matter of one simulated participant, 4 mm, with a difference of 0.5 SD between the
 classes in a fifth of the voxels.
@@ -26,7 +26,8 @@ from bids_app import run
 
 pytestmark = pytest.mark.slow
 SLOPPY = ("--sloppy", "--skip-bids-validation")
-GROUP = ("--label", "group", "--folds", "5", "--permutations", "1000", "--explainers", "weights")
+PERMUTATIONS = os.environ.get("PERMUTATIONS", "1000")
+GROUP = ("--label", "group", "--folds", "5", "--permutations", PERMUTATIONS, "--explainers", "weights")
 CLASSIFIERS = os.environ.get("CLASSIFIERS", "svm").split()
 # Node processes belong to a fork server, which this process adopts, so that RUSAGE_CHILDREN counts all of them.
 MEASURED = """
