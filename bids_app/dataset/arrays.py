@@ -36,7 +36,7 @@ def stack_images(
     Raises DataError, which names the file, for another grid or for a value in the mask that is not finite.
     """
     rows = [(file,) if isinstance(file, Path) else file for file in files]
-    target = folder / f"{_hash_inputs(rows, grid, smoothing_mm, form)}.npy"
+    target = folder / f"{_hash_inputs(rows, grid, smoothing_mm, form, folder)}.npy"
     if target.exists():
         return target
     folder.mkdir(parents=True, exist_ok=True)
@@ -123,17 +123,26 @@ def _format_edges(affine: NDArray[np.float64]) -> str:
     return " x ".join(f"{edge:.2f}" for edge in nib.affines.voxel_sizes(affine))
 
 
-def _hash_inputs(rows: list[tuple[Path, ...]], grid: Grid, smoothing_mm: float, form: str) -> str:
-    """Return a hash of the inputs: files by name, size and modification time, mask, affine, smoothing and form."""
+def stamp_file(path: Path, folder: Path) -> str:
+    """Return path, size and modification time of a file, in one line.
+
+    The path is relative to `folder`, the work folder: it stays the same where both are moved together, and differs for
+    files of one name in different data sets. Raises MissingInputError.
+    """
+    try:
+        state = path.stat()
+    except OSError as problem:
+        raise MissingInputError(f"{path.name} cannot be read ({problem.strerror}): restore it") from problem
+    return f"{os.path.relpath(path, folder)} {state.st_size} {state.st_mtime_ns}"
+
+
+def _hash_inputs(rows: list[tuple[Path, ...]], grid: Grid, smoothing_mm: float, form: str, folder: Path) -> str:
+    """Return a hash of the inputs: files by `stamp_file`, mask, affine, smoothing and form."""
     digest = hashlib.sha256(f"{smoothing_mm!r} {form} {grid.mask.shape}".encode())
     digest.update(np.packbits(grid.mask).tobytes())
     digest.update(grid.affine.tobytes())
     for paths in rows:
         for path in paths:
-            try:
-                state = path.stat()
-            except OSError as problem:
-                raise MissingInputError(f"{path.name} cannot be read ({problem.strerror}): restore it") from problem
-            digest.update(f"\n{path.name} {state.st_size} {state.st_mtime_ns}".encode())
+            digest.update(f"\n{stamp_file(path, folder)}".encode())
         digest.update(b"\n--")
     return digest.hexdigest()[:32]

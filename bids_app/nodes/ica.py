@@ -83,7 +83,7 @@ def read_series(files: list[list[str]], grid: Grid, work: str) -> list[list[str]
 
 def _read_run(path: Path, mask: Path, folder: Path) -> Path:
     """The file of a run's series in the mask, written unless it exists."""
-    stamp = f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}"
+    stamp = arrays.stamp_file(path, folder)
     file = folder / f"{hashlib.sha256(stamp.encode()).hexdigest()[:32]}.npy"
     if not file.exists():
         _save(file, images.load(path, mask)[0])

@@ -12,7 +12,7 @@ import pandas as pd
 from bids_app import __version__, catalogue
 from bids_app.atlases import atlas
 from bids_app.bids import inputs, labels, outputs, tables
-from bids_app.dataset import covariates, samples
+from bids_app.dataset import arrays, covariates, samples
 from bids_app.dataset.folds import Split
 from bids_app.errors import DataError, UsageError
 from bids_app.planning import available_maps, cohort, hyperparameters, pretrained_weights
@@ -278,12 +278,7 @@ def _columns(adjust_for: tuple[str, ...] | None, default: tuple[str, ...]) -> tu
 
 def _key(used: pd.DataFrame, maps: tuple[str, ...], settings: Settings, networks: str) -> str:
     """Hash of everything that the models depend on; networks: hash of the networks matched with the ICA."""
-    stamps = [
-        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
-        for name in maps
-        for files in used[name]
-        for path in files
-    ]
+    stamps = [arrays.stamp_file(path, settings.work_dir) for name in maps for files in used[name] for path in files]
     relevant_settings = [
         to_first_names(settings.group)
         # these change no trained model

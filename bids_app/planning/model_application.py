@@ -11,7 +11,7 @@ import pandas as pd
 
 from bids_app import __version__
 from bids_app.bids import inputs, outputs
-from bids_app.dataset import training_list
+from bids_app.dataset import arrays, training_list
 from bids_app.errors import DataError, UsageError
 from bids_app.options.evidence import Group
 from bids_app.planning import available_maps, cohort, group, ica, model_covariates, settings_from_model
@@ -232,12 +232,7 @@ def _eligible_models(
 def _key(cells: dict[str, Models], used: pd.DataFrame, maps: dict[str, ModelMap], settings: Settings) -> str:
     """Hash of everything that the predictions depend on."""
     weights = [card["weights_sha256"] for models in cells.values() for card in models.values()]
-    stamps = [
-        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
-        for name in maps
-        for files in used[name]
-        for path in files
-    ]
+    stamps = [arrays.stamp_file(path, settings.work_dir) for name in maps for files in used[name] for path in files]
     table = used.drop(columns=list(maps)).to_csv(index=False)
     file = settings.group.training_list
     training_text = "" if file is None else file.read_text()
