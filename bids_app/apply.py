@@ -2,9 +2,9 @@
 
 import logging
 
-from bids_app.bids import description, inputs, outputs, run_locks
+from bids_app.bids import description, outputs, run_locks
 from bids_app.graphs.apply_model import run_application_graph
-from bids_app.planning import model_application, settings_from_model
+from bids_app.planning import model_application, settings_from_model, sites
 from bids_app.publish.apply_model import stage_application
 from bids_app.publish.index import publish_index
 from bids_app.results.apply_model import prediction_table, score_predictions
@@ -16,12 +16,11 @@ log = logging.getLogger("pellucid")
 def run(settings: Settings) -> int:
     """Predict all participants with maps by every cell of --model; returns 0."""
     settings = settings_from_model.apply_model_settings(settings)
-    dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
-    outputs.check_output(settings.output_dir, settings.bids_dir, settings.work_dir)
+    dataset = sites.open_dataset(settings)
     application = model_application.plan_application(dataset, settings)
     run_locks.lock(settings, f"analysis {application.name}", application.key)
     outputs.sweep(settings.output_dir)
-    description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
+    description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.derivatives)
     log.info("%d samples to predict; %d excluded", len(application.used), (~application.samples["used"]).sum())
     if application.listed is None:
         log.warning("without --training-list, it is not checked whether participants were in the training set")

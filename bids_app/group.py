@@ -6,10 +6,10 @@ import pandas as pd
 
 from bids_app import apply
 from bids_app import power as power_only
-from bids_app.bids import description, inputs, outputs, run_locks
+from bids_app.bids import description, outputs, run_locks
 from bids_app.graphs.group import run_group_graph
 from bids_app.graphs.prediction_pages import run_prediction_pages
-from bids_app.planning import cohort, group
+from bids_app.planning import cohort, group, sites
 from bids_app.planning.nested_cv import check_inner_folds
 from bids_app.planning.power import check_power
 from bids_app.planning.reference_map import check_reference_map
@@ -20,6 +20,7 @@ from bids_app.results.ica import component_table
 from bids_app.results.nested_cv import selected_predictions, selection_table
 from bids_app.results.power import power_table
 from bids_app.results.reference_map import overlap_table
+from bids_app.results.sites import tabulate_sites
 from bids_app.results.verdicts import judge_models
 from bids_app.results.voxelwise_test import collect_voxelwise_test
 from bids_app.settings import Settings
@@ -33,8 +34,7 @@ def run(settings: Settings) -> int:
         return apply.run(settings)
     if cohort.is_planning(settings):
         return power_only.run(settings)
-    dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
-    outputs.check_output(settings.output_dir, settings.bids_dir, settings.work_dir)
+    dataset = sites.open_dataset(settings)
     analysis = group.plan_group(dataset, settings)
     check_inner_folds(analysis, settings)
     check_reference_map(settings)
@@ -42,7 +42,7 @@ def run(settings: Settings) -> int:
     check_power(analysis, settings)
     run_locks.lock(settings, f"analysis {analysis.name}", analysis.key)
     outputs.sweep(settings.output_dir)
-    description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
+    description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.derivatives)
     log.info("%s", group.count_participants(analysis))
 
     work_dir = run_group_graph(analysis, settings)
@@ -66,7 +66,8 @@ def run(settings: Settings) -> int:
         "comparisons": judgement.pairs,
         **({} if voxelwise is None else {"voxelwise": voxelwise.table, "overlap_voxelwise": voxelwise.overlap}),
     }
-    optional = {"choices": selection, "overlap": overlap, "ica": components, "power": power}
+    sites_table = tabulate_sites(analysis, settings)
+    optional = {"choices": selection, "overlap": overlap, "ica": components, "power": power, "sites": sites_table}
     tables |= {name: table for name, table in optional.items() if table is not None}
     results = GroupResults(tables, judgement, maps, pages, voxelwise)
     publish_group(analysis, settings, results, work_dir)

@@ -3,10 +3,10 @@
 import logging
 from dataclasses import replace
 
-from bids_app.bids import description, inputs, outputs, run_locks
+from bids_app.bids import description, outputs, run_locks
 from bids_app.errors import UsageError
 from bids_app.graphs.group import run_group_graph
-from bids_app.planning import group
+from bids_app.planning import group, sites
 from bids_app.planning.power import check_power, is_linear_classifier
 from bids_app.publish.group import remove_previous_group
 from bids_app.publish.index import publish_index
@@ -21,15 +21,14 @@ def run(settings: Settings) -> int:
     """Plan a study before any label is used; returns 0. Raises UsageError if no effect can be simulated."""
     if settings.group.permutations == 0:
         raise UsageError("--power requires permutations to determine what is detected; remove --permutations 0")
-    dataset = inputs.open_dataset(settings.bids_dir, validate=not settings.select.skip_bids_validation)
-    outputs.check_output(settings.output_dir, settings.bids_dir, settings.work_dir)
+    dataset = sites.open_dataset(settings)
     linear = tuple(name for name in settings.group.classifiers if is_linear_classifier(name))
     quiet = replace(settings.group, explainers=(), classifiers=linear or settings.group.classifiers)
     analysis = group.plan_group(dataset, replace(settings, group=quiet))
     check_power(analysis, settings)
     run_locks.lock(settings, f"analysis {analysis.name}", analysis.key)
     outputs.sweep(settings.output_dir)
-    description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
+    description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.derivatives)
     log.info("%s", group.count_participants(analysis))
 
     linear_settings = replace(settings, group=quiet)

@@ -162,7 +162,7 @@ def private_paths(settings: Settings) -> list[tuple[str, str]]:
     """Local folders and their replacements in a file that may be shared, the longest first; links as their targets."""
     sections = [getattr(settings, section).__dict__ for section in SECTIONS]
     names = {name.upper(): path for values in sections for name, path in values.items() if isinstance(path, Path)}
-    names |= {f"DERIVATIVES_{name}": Path(path).absolute() for name, path in settings.select.derivatives.items()}
+    names |= {f"DERIVATIVES_{name}": Path(path).absolute() for name, path in settings.derivatives.items()}
     names |= {"BIDS_DIR": settings.bids_dir, "OUT_DIR": settings.output_dir, "WORK_DIR": settings.work_dir}
     names |= {"PYTHON": Path(sys.prefix), "PELLUCID": Path(__file__).parents[1], "~": Path.home()}
     pairs = {str(place): name for name, path in names.items() for place in (path.resolve(), path)}

@@ -45,6 +45,11 @@ class Settings:
         """The folder of everything that can be computed again."""
         return self.compute.work_dir or self.output_dir / ".work"
 
+    @property
+    def derivatives(self) -> dict[str, Path]:
+        """The folders of derivatives that a run reads, by name: of --derivatives and of the sites of --maps-from."""
+        return {**self.select.derivatives, **self.group.maps_from}
+
 
 NAMES = {section: tuple(read_options(kind)) for section, kind in SECTIONS.items()}
 OPTIONS: dict[str, Option] = {name: item for kind in SECTIONS.values() for name, item in read_options(kind).items()}

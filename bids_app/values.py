@@ -71,6 +71,15 @@ def pairs(words: Sequence[str]) -> dict[str, str]:
     return dict(word.split("=", 1) for word in words)
 
 
+def unique_pairs(words: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE, each name once. Raises UsageError for a word of another form, and for a name that is given twice."""
+    named = pairs(words)
+    if len(named) < len(words):
+        names = [word.partition("=")[0] for word in words]
+        raise UsageError(f"given twice: {', '.join(sorted({name for name in names if names.count(name) > 1}))}")
+    return named
+
+
 def hyperparameters(words: Sequence[str]) -> dict[str, dict[str, Any]]:
     """NAME.OPTION=VALUE, the value as in TOML, a bare word being a text; without NAME it is for all networks."""
     tables: dict[str, dict[str, Any]] = {}

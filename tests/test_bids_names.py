@@ -1,8 +1,20 @@
 """Parsing and building BIDS file names."""
 
+from pathlib import Path
+
 import pytest
 
-from bids_app.bids.names import BidsFile, parse_session, parse_session_name, resolution_label, session_name
+from bids_app.bids import outputs
+from bids_app.bids.matching import near_misses
+from bids_app.bids.names import (
+    BidsFile,
+    parse_participant,
+    parse_session,
+    parse_session_name,
+    participant_name,
+    resolution_label,
+    session_name,
+)
 
 NAMES = (
     "sub-01_T1w.nii.gz",
@@ -53,3 +65,22 @@ def test_na_or_empty_session_of_a_table_is_none():
 @pytest.mark.parametrize(("mm", "label"), [(2.0, "2"), (1.5, "1p5"), (0.75, "0p75")])
 def test_resolution_is_written_as_a_bids_label(mm, label):
     assert resolution_label(mm) == label
+
+
+@pytest.mark.parametrize(("label", "name"), [("01", "sub-01"), ("NORTH:01", "NORTH:sub-01")])
+def test_participant_of_a_site_is_written_with_the_site_and_read_with_or_without_sub(label, name):
+    assert participant_name(label) == name
+    assert parse_participant(name) == parse_participant(label) == label
+    assert parse_session_name(session_name(label, "a")) == (label, "a")
+
+
+def test_files_of_a_participant_of_a_site_have_bids_names_in_a_folder_of_the_site():
+    folder = outputs.folder(Path("out"), "NORTH:01", "a", "anat")
+    assert folder / outputs.filename("NORTH:01", "a", "statmap", ".nii.gz", stat="gradcam") == Path(
+        "out/NORTH/sub-01/ses-a/anat/sub-01_ses-a_stat-gradcam_statmap.nii.gz"
+    )
+
+
+def test_near_misses_are_looked_for_within_a_site():
+    known = {"S1:012", "S11:2"}
+    assert near_misses(["S1:12", "s11:02", "S2:2", "S1:2"], known) == {"S1:12": "S1:012", "s11:02": "S11:2"}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bids_app.bids import tables
 from bids_app.bids.matching import describe_unmatched
+from bids_app.bids.names import parse_participant
 from bids_app.errors import DataError
 
 Exclusions = Mapping[tuple[str, str | None], str]
@@ -24,7 +25,7 @@ def read(path: Path | None) -> Exclusions:
     columns = ["participant_id", "session_id", "reason"]
     rows = table.reindex(columns=columns).astype(object).fillna("").itertuples(index=False)
     return {
-        (participant.removeprefix("sub-"), session.removeprefix("ses-") or None): reason or "listed"
+        (parse_participant(participant), session.removeprefix("ses-") or None): reason or "listed"
         for participant, session, reason in rows
     }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from bids_app.bids.choice import choose_image
 from bids_app.bids.json_files import name_generator, read_object
 from bids_app.bids.matching import describe_unmatched
-from bids_app.bids.names import BidsFile, session_name
+from bids_app.bids.names import BidsFile, parse_participant, participant_folder, session_name
 from bids_app.errors import DataError, MissingInputError, NotBidsError, NothingSelectedError, UsageError
 
 log = logging.getLogger("pellucid")
@@ -46,11 +46,15 @@ _PERSON = re.compile(r"sub-([0-9a-zA-Z+]+)")
 
 @dataclass(frozen=True)
 class Dataset:
-    """A BIDS data set: its folder, its name and its participants (labels without "sub-", sorted)."""
+    """A BIDS data set: its folder, its name and its participants (labels without "sub-", sorted).
+
+    `site`: its name in tables that have the participants of several sites (NORTH:sub-01).
+    """
 
     root: Path
     name: str
     participants: tuple[str, ...]
+    site: str | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def select(dataset: Dataset, labels: Iterable[str]) -> tuple[str, ...]:
 
     Raises NothingSelectedError for a label that is not in the data set.
     """
-    requested = {label.removeprefix("sub-") for label in labels}
+    requested = {parse_participant(label) for label in labels}
     if not requested:
         return dataset.participants
     if unknown := describe_unmatched(requested, dataset.participants):
@@ -170,7 +174,7 @@ def list_names(folder: Path) -> list[str]:
 
 def session_labels(root: Path, participant: str) -> list[str]:
     """The sessions of a participant that have a folder, without "ses-"."""
-    names = list_names(root / session_name(participant, None))
+    names = list_names(root / participant_folder(participant))
     return [name.removeprefix("ses-") for name in names if name.startswith("ses-")]
 
 

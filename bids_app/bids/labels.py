@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from bids_app.bids import annex, participants, tables
+from bids_app.bids.names import parse_participant, participant_name, split_site
 from bids_app.bids.participants import SYNONYMS, WRITTEN, as_text
 from bids_app.errors import DataError, MissingInputError, UsageError
 
@@ -65,23 +66,26 @@ def _label(match: re.Match[str] | None) -> str | None:
     return names[0]
 
 
-def with_phenotype(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+def with_phenotype(frame: pd.DataFrame, path: Path, *, site: str | None = None) -> pd.DataFrame:
     """Join a table of participants (a BIDS phenotype/*.tsv, or any with participant_id and tabs) to that of `people`.
 
     Values that are n/a in one are filled from the other; participants who are only in the file are added; age, sex and
     site are recognised by their synonyms in both. From lines with a session_id, only values common to all sessions of
     a participant are used, and only where the frame has none; the rest is for `with_sessions`. Raises
     MissingInputError without the file, and DataError for values that differ, for several lines per participant without
-    session_id, and for a file that is not tab-separated.
+    session_id, and for a file that is not tab-separated. site: the one whose participants the frame has, if the file
+    has those of several (NORTH:sub-01).
     """
-    rows = _phenotype(path)
+    rows = _phenotype(path, site)
     whole = rows.index.get_level_values(1) == WHOLE
     table, of_participants = _restore_written(frame), rows[whole].droplevel(1)
     _check_agreement(table, of_participants, "participants.tsv", path.name)
     return participants.with_synonyms(_fill(_fill(table, of_participants), _values_of_all_sessions(rows[~whole])))
 
 
-def with_sessions(frame: pd.DataFrame, root: Path, *, phenotype: Path | None = None) -> pd.DataFrame:
+def with_sessions(
+    frame: pd.DataFrame, root: Path, *, phenotype: Path | None = None, site: str | None = None
+) -> pd.DataFrame:
     """Index the frame by participant and session, with the session values of sub-*/sub-*_sessions.tsv and `phenotype`.
 
     Session "" is the participant: the frame's row, with missing values filled by those common to all sessions. A
@@ -94,7 +98,7 @@ def with_sessions(frame: pd.DataFrame, root: Path, *, phenotype: Path | None = N
     none = pd.DataFrame(index=pd.MultiIndex.from_arrays([[], []], names=KEYS))
     described, rows = pd.concat(tables, names=KEYS) if tables else none, none
     if phenotype is not None:
-        rows = _phenotype(phenotype)
+        rows = _phenotype(phenotype, site)
         selected = rows.index.get_level_values(0).isin(frame.index)
         rows = rows[selected & (rows.index.get_level_values(1) != WHOLE)]
         _check_agreement(described, rows, "sessions.tsv", phenotype.name)
@@ -121,12 +125,13 @@ def _sessions(root: Path, person: str) -> pd.DataFrame | None:
     return table.set_axis(pd.Index(sessions.astype(object))).drop(columns="participant_id", errors="ignore")
 
 
-def _phenotype(path: Path) -> pd.DataFrame:
-    """The file of --phenotype as written, indexed by participant and session ("" where none is named)."""
+def _phenotype(path: Path, site: str | None) -> pd.DataFrame:
+    """The file of --phenotype as written, or its lines of a site, by participant and session ("" if none is named)."""
     if not path.is_file():
         raise MissingInputError(f"--phenotype: there is no file {path}.")
     table = _table(path, "participant_id")
-    labels = table.pop("participant_id").str.removeprefix("sub-").astype(object)
+    table = table if site is None else _select_site(table, site, path)
+    labels = table.pop("participant_id").map(parse_participant).astype(object)
     has_sessions = "session_id" in table
     sessions = table.pop("session_id").str.removeprefix("ses-").fillna(WHOLE) if has_sessions else [WHOLE] * len(labels)
     table.index = pd.MultiIndex.from_arrays([labels, sessions], names=KEYS)
@@ -135,6 +140,18 @@ def _phenotype(path: Path) -> pd.DataFrame:
         todo = "" if has_sessions else ", or add a column session_id with the session of each row"
         raise DataError(f"{path.name} lists participants more than once: {shown}. Keep one row for each{todo}.")
     return table
+
+
+def _select_site(table: pd.DataFrame, site: str, path: Path) -> pd.DataFrame:
+    """The lines of one site, whose participants lose the site. Raises DataError for a table without sites."""
+    parts = [split_site(participant) for participant in table["participant_id"]]
+    if not any(place for place, _ in parts):
+        raise DataError(
+            f"--phenotype {path.name}: with --maps-from, participant_id must be SITE:sub-01; or give each site a file "
+            "of its own, and write {site} in place of its name, as in --phenotype '/data/{site}/phenotype.tsv'."
+        )
+    table = table.assign(participant_id=[label for _, label in parts])
+    return table[[place == site for place, _ in parts]]
 
 
 def _table(path: Path, key: str) -> pd.DataFrame:
@@ -213,4 +230,4 @@ def _values_of_all_sessions(rows: pd.DataFrame) -> pd.DataFrame:
 def _describe_row(key: str | tuple[str, str]) -> str:
     """As in file names: sub-01, sub-01 ses-1."""
     participant, session = (key, WHOLE) if isinstance(key, str) else key
-    return f"sub-{participant} ses-{session}" if session else f"sub-{participant}"
+    return participant_name(participant) + (f" ses-{session}" if session else "")

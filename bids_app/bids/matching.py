@@ -4,6 +4,8 @@ import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
 
+from bids_app.bids.names import split_site
+
 MAX_NAMED = 10
 
 
@@ -35,10 +37,11 @@ def list_some(words: list[str]) -> str:
     return ", ".join(words[:MAX_NAMED]) + (f" and {len(words) - MAX_NAMED} more" if len(words) > MAX_NAMED else "")
 
 
-def _reduce(label: str, prefix: str) -> str:
-    """A label without what is often written in another way."""
-    plain = re.sub(r"[^0-9a-z]", "", label.casefold()).removeprefix(re.sub(r"[^0-9a-z]", "", prefix))
-    return re.sub(r"(?<!\d)0+(?=\d)", "", plain)
+def _reduce(label: str, prefix: str) -> tuple[str, str]:
+    """The site of a label, if any, and the rest, without what is often written in another way."""
+    site, rest = split_site(label.casefold())
+    plain = re.sub(r"[^0-9a-z]", "", rest).removeprefix(re.sub(r"[^0-9a-z]", "", prefix))
+    return site or "", re.sub(r"(?<!\d)0+(?=\d)", "", plain)
 
 
 def list_failures(reasons: Mapping[str, object]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 # The order of the BIDS schema, with XCP-D's `stat` before `desc`.
 ORDER = (
@@ -93,16 +94,40 @@ def parse_entities(text: str) -> dict[str, str]:
     return dict(pair.split("-", 1) for pair in text.split("_"))
 
 
+def split_site(participant: str) -> tuple[str | None, str]:
+    """Site and label of a participant of a pooled analysis: NORTH:01 -> NORTH, 01; None for the site of another."""
+    site, colon, label = participant.rpartition(":")
+    return (site if colon else None), label
+
+
+def participant_name(participant: str) -> str:
+    """A participant as in tables, pages and messages: sub-01, or NORTH:sub-01 where the label has a site, NORTH:01."""
+    site, label = split_site(participant)
+    return f"sub-{label}" if site is None else f"{site}:sub-{label}"
+
+
+def parse_participant(name: str) -> str:
+    """The label of a participant who is written with or without `sub-`: sub-01 -> 01, NORTH:sub-01 -> NORTH:01."""
+    site, label = split_site(name)
+    label = label.removeprefix("sub-")
+    return label if site is None else f"{site}:{label}"
+
+
+def participant_folder(participant: str) -> Path:
+    """The folder of a participant in a data set: sub-01, or NORTH/sub-01 where the label has a site."""
+    return Path(*participant_name(participant).split(":"))
+
+
 def session_name(participant: str | None, session: str | None) -> str:
     """Participant and session as file names begin: sub-01, sub-01_ses-1."""
-    labels = {"sub": participant, "ses": session}
-    return "_".join(f"{name}-{value}" for name, value in labels.items() if value)
+    names = [participant_name(participant)] if participant else []
+    return "_".join([*names, f"ses-{session}"] if session else names)
 
 
 def parse_session_name(name: str) -> tuple[str, str | None]:
     """Participant and session from such a name: sub-01_ses-1 -> 01, 1."""
-    participant, _, session = name.removeprefix("sub-").partition("_ses-")
-    return participant, session or None
+    participant, _, session = name.partition("_ses-")
+    return parse_participant(participant), session or None
 
 
 def parse_session(text: str) -> str | None:

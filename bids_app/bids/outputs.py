@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bids_app.bids.names import BidsFile, parse_session_name, session_name
+from bids_app.bids.names import BidsFile, parse_session_name, participant_folder, session_name, split_site
 from bids_app.bids.processes import host_id, is_alive
 from bids_app.errors import CannotWriteError, DataError
 
@@ -34,14 +34,15 @@ def camel(text: str) -> str:
 
 
 def filename(participant: str | None, session: str | None, suffix: str, extension: str, **entities: str | None) -> str:
-    """The name of a BIDS file, from parts as for `BidsFile.build`."""
-    return BidsFile.build(participant, session, suffix, extension, **entities).name
+    """The name of a BIDS file, from parts as for `BidsFile.build`; a site is no part of it (NORTH:01 -> sub-01_...)."""
+    label = None if participant is None else split_site(participant)[1]
+    return BidsFile.build(label, session, suffix, extension, **entities).name
 
 
 def folder(out: Path, participant: str | None, session: str | None, datatype: str) -> Path:
     """Return the folder of files of a kind (`anat`, `func`, `figures`, `log`), without creating it."""
-    participant_folder = out if participant is None else out / session_name(participant, None)
-    return (participant_folder if session is None else participant_folder / session_name(None, session)) / datatype
+    scope = out if participant is None else out / participant_folder(participant)
+    return (scope if session is None else scope / session_name(None, session)) / datatype
 
 
 def check_output(out: Path, bids_dir: Path, work_dir: Path) -> None:

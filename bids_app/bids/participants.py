@@ -116,7 +116,9 @@ def classes(frame: pd.DataFrame, *, column: str, mapping: Mapping[str, Sequence[
     if column not in frame:
         columns = ", ".join(str(name) for name in frame if not str(name).endswith(WRITTEN))
         raise DataError(f"participants.tsv has no column {column}; it has: {columns}. Choose one of them with --label.")
-    values = frame[column + WRITTEN] if column + WRITTEN in frame else frame[column]
+    # sites of --maps-from have their names, whatever their tables call them
+    written = column + WRITTEN if column != "site" and column + WRITTEN in frame else column
+    values = frame[written]
     values = values.astype("string")
     counts = Counter(sorted(values.dropna()))
     shown = ", ".join(f"{value} ({count})" for value, count in list(counts.items())[:20]) or "only n/a"

@@ -8,6 +8,7 @@ import pandas as pd
 
 from bids_app.bids import tables
 from bids_app.bids.matching import describe_unmatched
+from bids_app.bids.names import parse_participant, participant_name
 from bids_app.dataset.folds import Split, check_training
 from bids_app.errors import DataError
 
@@ -67,7 +68,7 @@ def _read_strings(path: Path, file: str) -> pd.DataFrame:
     if lacking:
         raise DataError(f"{file} has no column {', '.join(lacking)}; it has {', '.join(map(str, table))}")
     table = table.reindex(columns=[*COLUMNS, "session_id"], fill_value=NONE)
-    table["participant_id"] = table["participant_id"].str.removeprefix("sub-")
+    table["participant_id"] = table["participant_id"].map(parse_participant)
     table["session_id"] = _normalise_sessions(table["session_id"])
     return table
 
@@ -98,7 +99,9 @@ def _check_duplicate_lines(table: pd.DataFrame, file: str) -> None:
     twice = table[table.duplicated([*key, "session_id"]) | whole]
     if len(twice):
         repeat, fold, participant = twice.iloc[0][key]
-        raise DataError(f"{file}: sub-{participant} is listed twice in repeat {repeat}, fold {fold}; keep one row")
+        raise DataError(
+            f"{file}: {participant_name(participant)} is listed twice in repeat {repeat}, fold {fold}; keep one row"
+        )
 
 
 def _roles_of_samples(part: pd.DataFrame, rows: list[tuple[str, str]], where: str) -> list[str]:
@@ -130,4 +133,4 @@ def _check_held_out_once(splits: list[Split], rows: list[tuple[str, str]], file:
 
 def _sample_name(row: tuple[str, str]) -> str:
     participant, session = row
-    return f"sub-{participant}" if session == NONE else f"sub-{participant} ses-{session}"
+    return participant_name(participant) + ("" if session == NONE else f" ses-{session}")

@@ -15,6 +15,7 @@ from bids_app.nodes.prediction_page import write_prediction_page
 from bids_app.nodes.template import prepare_template
 from bids_app.planning.group import GroupPlan, ModelSpec
 from bids_app.planning.group_records import PageContext, PagePrediction
+from bids_app.planning.sites import output_folder
 from bids_app.planning.work_dir import WorkDir
 from bids_app.settings import Settings
 from bids_app.training.fold_files import FoldFiles
@@ -43,7 +44,7 @@ def run_prediction_pages(
         graph.add_nodes(
             [
                 make_node(
-                    f"page_{number}_sub_{entities[0]}{visit}",
+                    f"page_{number}_sub_{outputs.label(entities[0])}{visit}",
                     write_prediction_page,
                     mem_gb=1.5,
                     participant=entities[0],
@@ -126,7 +127,8 @@ def _page_context(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) ->
 def find_t1w_and_transforms(participant: str, session: str, space: str, settings: Settings) -> list[tuple[str, int]]:
     """The T1w and its transforms to the template, in order, with modification times; empty if any is missing."""
     visit = parse_session(session)
-    folder = outputs.folder(settings.output_dir, participant, visit, "anat")
+    root, participant = output_folder(participant, settings)
+    folder = outputs.folder(root, participant, visit, "anat")
     t1w = folder / outputs.filename(participant, visit, "T1w", ".nii.gz", desc="preproc")
     for kind in ("nonlinear", "syn", "affine"):
         like = outputs.filename(participant, visit, "xfm", "", from_="T1w", to=space, mode="image", desc=kind)

@@ -37,7 +37,7 @@ def write_prediction_page(
     from bids_app.report.prediction_page import save_prediction_page
 
     name = session_name(participant, parse_session(session))
-    file = Path(folder) / f"{name}.html"
+    file = Path(folder, *f"{name}.html".split(":"))  # people/NORTH/sub-01.html
     save_prediction_page(
         file,
         name=name.replace("_", ", "),

@@ -11,6 +11,7 @@ import pandas as pd
 from bids_app import catalogue
 from bids_app.atlases import templates
 from bids_app.bids import outputs
+from bids_app.bids.names import participant_name
 from bids_app.dataset import arrays
 from bids_app.dataset.grid import Grid
 from bids_app.nodes.atlas import resample_atlas
@@ -70,7 +71,7 @@ def detect_copies(*, array: str, map_name: str, groups: list[str], work: str) ->
     copies = duplicates.find_duplicates(np.load(array, mmap_mode="r"), Grid.read(work_dir.grid(map_name)), groups)
     pairs = [
         [
-            sorted({f"sub-{participants[pair.first]}", f"sub-{participants[pair.second]}"}),
+            sorted({participant_name(participants[pair.first]), participant_name(participants[pair.second])}),
             f"{pair.kind}: {pair.measure}",
         ]
         for pair in copies

@@ -47,7 +47,8 @@ class Cohort:
         None,
         "TSV with `participant_id` and the diagnosis",
         "With a column `session_id` values may differ between sessions. Its columns are added to those of "
-        "`participants.tsv`; `sub-*/sub-*_sessions.tsv` are always read",
+        "`participants.tsv`; `sub-*/sub-*_sessions.tsv` are always read. With `--maps-from`, `{site}` in the path is "
+        "the name of the site, or the file has `SITE:sub-01`",
         metavar="FILE",
     )
     groups: str | None = cohort(
@@ -70,6 +71,14 @@ class Cohort:
         "are permuted within sites",
         metavar="COLUMN",
         common=True,
+    )
+    maps_from: dict[str, Path] = cohort(
+        {},
+        "pool the maps of several sites: the OUT_DIR of the participant level of each",
+        "`BIDS_DIR/SITE/participants.tsv` is its table, or else that in its OUT_DIR. Participants are called "
+        "`SITE:sub-01`, and labels are permuted within sites; see [pooling sites](sites.md)",
+        metavar="SITE=OUT_DIR",
+        parse=values.unique_pairs,
     )
     covariates: tuple[str, ...] | None = cohort(
         None,

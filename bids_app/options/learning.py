@@ -76,9 +76,6 @@ class Learning:
         parse=values.hyperparameters,
         former=("tune",),
     )
-    maps_from: dict[str, Path] = classification(
-        {}, "maps of several sites", metavar="SITE=OUT_DIR", parse=values.pairs, implemented=False
-    )
     training_list: Path | None = classification(
         None,
         "with `--model`: `folds.tsv` of its training",

@@ -8,6 +8,7 @@ import pandas as pd
 
 from bids_app.bids import inputs, labels, participants
 from bids_app.bids.matching import list_some, near_misses, spelling_variants
+from bids_app.bids.names import participant_name
 from bids_app.dataset import folds, folds_file
 from bids_app.dataset.folds import Split
 from bids_app.errors import DataError, UsageError
@@ -31,18 +32,18 @@ def participant_table(dataset: inputs.Dataset, settings: Settings) -> pd.DataFra
     else:
         table = labels.people(dataset.root, dataset.participants)
     if group.phenotype is not None:
-        table = labels.with_phenotype(table, group.phenotype)
+        table = labels.with_phenotype(table, group.phenotype, site=dataset.site)
     if group.label_from_id is not None:
         table = labels.from_ids(table, group.label_from_id)
     if settings.select.participant_label:
         table = table[table.index.isin(inputs.select(dataset, settings.select.participant_label))]
-    return labels.with_sessions(table, dataset.root, phenotype=group.phenotype)
+    return labels.with_sessions(table, dataset.root, phenotype=group.phenotype, site=dataset.site)
 
 
 def check_spellings(in_folders: set[str], in_table: set[str]) -> None:
     """Raise DataError where the table spells participants in another way than the folders do."""
     if near := near_misses(in_table, in_folders):
-        pairs = [f"{label} for sub-{folder}" for label, folder in near.items()]
+        pairs = [f"{label} for {participant_name(folder)}" for label, folder in near.items()]
         raise DataError(
             f"the table of participants spells participants in another way than their folders: {list_some(pairs)}. "
             "Correct participant_id in the table; letters, zeros and case must agree."
@@ -123,7 +124,7 @@ def fold_groups(used: pd.DataFrame, frame: pd.DataFrame, settings: Settings) -> 
         )
     group_values = used["participant_id"].map(frame.xs(labels.WHOLE, level=1)[column])
     return [
-        f"sub-{participant}" if pd.isna(value) else f"{column} {value}"
+        participant_name(participant) if pd.isna(value) else f"{column} {value}"
         for participant, value in zip(used["participant_id"], group_values, strict=True)
     ]
 

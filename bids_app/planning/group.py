@@ -15,7 +15,7 @@ from bids_app.bids import inputs, labels, outputs, tables
 from bids_app.dataset import arrays, covariates, samples
 from bids_app.dataset.folds import Split
 from bids_app.errors import DataError, UsageError
-from bids_app.planning import available_maps, cohort, hyperparameters, pretrained_weights
+from bids_app.planning import available_maps, cohort, hyperparameters, pretrained_weights, sites
 from bids_app.planning import ica as plan_ica
 from bids_app.planning.exclusions import read_exclusions
 from bids_app.settings import Settings, to_first_names
@@ -79,11 +79,11 @@ def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
     pretrained_weights.find_weights(settings)
     options = hyperparameters.classifier_options(settings)
     hyperparameters.explainer_options(settings)  # a wrong one stops the run here
-    maps = available_maps.map_names(settings)
+    maps = sites.map_names(settings)
     parts = {name: catalogue.load("maps", name) for name in maps}
     atlases = {name: settings.shared.atlas or part.ATLASES for name, part in parts.items()}
     atlas.check(tuple(dict.fromkeys(itertools.chain(*atlases.values()))))
-    frame = cohort.participant_table(dataset, settings)
+    frame = sites.participant_table(dataset, settings)
     labelled, label_column = cohort.read_classes(frame, settings), cohort.label_column(frame, settings)
     names = cohort.order_classes(labelled, settings)
     columns_by_map = {name: _columns(group.covariates, part.ADJUST_FOR) for name, part in parts.items()}
@@ -98,7 +98,7 @@ def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
     cohort.check_confounded(used, names, settings, label_column=label_column)
     cohort.check_covariates(used, covariate_columns)
     used, coded = covariates.encode_covariates(used, covariate_columns)
-    used, sites = cohort.number_sites(used, settings)
+    used, site_names = cohort.number_sites(used, settings)
     adjust = {name: _select_coded(coded, columns) for name, columns in columns_by_map.items()}
     map_parameters = {name: available_maps.read_map_parameters(used[name][0][0]) for name in maps}
     ica = plan_ica.plan_ica(used, maps, settings)
@@ -113,7 +113,7 @@ def plan_group(dataset: inputs.Dataset, settings: Settings) -> GroupPlan:
         splits=cohort.make_splits(used, cohort.fold_groups(used, frame, settings), settings),
         adjust=adjust,
         keep=tuple(itertools.chain(*(coded[name] for name in group.combat_covariates))) if group.harmonize else None,
-        sites=sites,
+        sites=site_names,
         smoothing={
             name: part.SMOOTHING_MM if group.smoothing is None else group.smoothing for name, part in parts.items()
         },
@@ -183,7 +183,7 @@ def collect_samples(
     for column in dict.fromkeys([str(cohort.label(settings)), *known.values()]):
         if column in frame:
             tables.warn_of_codes(frame[column].xs(labels.WHOLE, level=1), f"participants.tsv, {column}")
-    images = available_maps.find_maps(settings, maps, set(participants) if participants else None)
+    images = sites.find_maps(settings, maps, set(participants) if participants else None)
     cohort.check_spellings(
         {*dataset.participants, *(participant for participant, _ in images)}, set(frame.index.unique(0))
     )

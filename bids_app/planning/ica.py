@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bids_app.bids.names import participant_name
 from bids_app.dataset.folds import Split
 from bids_app.errors import DataError
 from bids_app.planning import available_maps, network_templates
@@ -72,8 +73,8 @@ def check_series(used: pd.DataFrame, name: str, components: int) -> float:
         for path in files:
             grid, shape = available_maps.read_grid(path), read_image(path).shape
             first = first or grid
-            odd += [f"sub-{participant}"] if grid != first else []
-            short += [f"sub-{participant} ({shape[3]})"] if shape[3] < components + 2 else []
+            odd += [participant_name(participant)] if grid != first else []
+            short += [f"{participant_name(participant)} ({shape[3]})"] if shape[3] < components + 2 else []
             most = max(most, math.prod(shape) * 4e-9)
     if odd:
         raise DataError(

@@ -14,7 +14,7 @@ from bids_app.bids import inputs, outputs
 from bids_app.dataset import arrays, training_list
 from bids_app.errors import DataError, UsageError
 from bids_app.options.evidence import Group
-from bids_app.planning import available_maps, cohort, group, ica, model_covariates, settings_from_model
+from bids_app.planning import available_maps, cohort, group, ica, model_covariates, settings_from_model, sites
 from bids_app.planning.settings_from_model import ModelMap
 from bids_app.settings import Settings
 from bids_app.training.model_metadata import find_models, read_cell_metadata
@@ -23,7 +23,7 @@ from bids_app.values import option
 DEFAULT_NAME, UNKNOWN = "applied", "not known"
 APPLICABLE_OPTIONS = {  # the group-level options that have a meaning when a model is applied
     "analysis", "label", "classes", "label_from_id", "phenotype", "sessions", "site", "max_mean_fd", "min_minutes",
-    "training_list",
+    "training_list", "maps_from",
 }  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def _collect_samples(
     levels: dict[str, list[str]],
 ) -> pd.DataFrame:
     """All participants with their maps, and their true class or NA."""
-    frame = cohort.participant_table(dataset, settings)
+    frame = sites.participant_table(dataset, settings, needed=needed)
     labels = classes_to_collect(frame, _true_classes(frame, classes, settings), settings)
     samples = group.collect_samples(dataset, frame, labels, settings, maps, needed)
     samples["class"] = samples["class"].replace(UNKNOWN, pd.NA)

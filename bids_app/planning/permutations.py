@@ -36,7 +36,7 @@ def exchangeable_labels(
     for split in first_repeat(analysis):
         folds[list(split.test)] = split.fold
     # if sites are the label, each site has a single class
-    apart = settings.group.site is not None and analysis.label_column != "site"
+    apart = (settings.group.site or settings.group.maps_from) and analysis.label_column != "site"
     places = analysis.used["site"].astype(str).tolist() if apart else ["-"] * len(y)
     return y, folds.tolist(), analysis.splits[0].groups, places
 

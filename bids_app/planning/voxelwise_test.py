@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bids_app.bids import outputs
+from bids_app.bids.names import participant_name
 from bids_app.errors import DataError, UsageError
 from bids_app.evaluation import voxelwise
 from bids_app.planning.group import GroupPlan
@@ -27,7 +28,8 @@ def check_voxelwise_test(analysis: GroupPlan, settings: Settings) -> None:
     classes = analysis.used.groupby("participant_id")["class"].nunique()
     if len(changed := classes.index[classes > 1]):
         raise DataError(
-            f"--voxelwise-test: the class of sub-{changed[0]} differs between sessions; use --sessions first"
+            f"--voxelwise-test: the class of {participant_name(changed[0])} differs between sessions; "
+            "use --sessions first"
         )
     for name, explained in list_contrasts(analysis):
         voxelwise.check_design(*design_columns(analysis.used, analysis.classes, explained, analysis.adjust[name]))

@@ -12,10 +12,10 @@ import tomli_w
 
 from bids_app import __version__
 from bids_app.bids import outputs
-from bids_app.bids.names import resolution_label
+from bids_app.bids.names import participant_name, resolution_label
 from bids_app.evaluation import checks
 from bids_app.nodes.template import prepare_template
-from bids_app.planning import cohort
+from bids_app.planning import cohort, sites
 from bids_app.planning.group import GroupPlan, ModelSpec
 from bids_app.planning.permutations import count_labellings
 from bids_app.planning.power import class_counts
@@ -33,6 +33,7 @@ from bids_app.report.heatmap import Heatmap
 from bids_app.report.ica import MatchedComponent, ica_section
 from bids_app.report.methods import SIMULATIONS, describe_group
 from bids_app.report.model_card import write_model_card
+from bids_app.report.participants import format_sites
 from bids_app.report.power import power_section
 from bids_app.report.references import cited_references
 from bids_app.report.voxelwise_test import VoxelwiseTest
@@ -158,10 +159,16 @@ def _write_report(
             **_sections(folder, analysis, tables, matched_components(analysis, work_dir), background),
             "about": read_computation(work_dir.provenance),
         },
-        pages=sorted(page.name for page in (folder / PAGES).glob("*.html")),
+        pages=_list_pages(folder / PAGES),
         classes=analysis.classes,
         version=__version__,
     )
+
+
+def _list_pages(folder: Path) -> list[str]:
+    """The paths of prediction pages in their folder, which are in one folder for each site of a pooled analysis."""
+    pages = [*folder.glob("*.html"), *folder.glob("*/sub-*.html")]
+    return sorted(page.relative_to(folder).as_posix() for page in pages)
 
 
 def _sections(
@@ -173,6 +180,8 @@ def _sections(
 ) -> dict[str, Any]:
     """The optional sections of the report, by name."""
     sections: dict[str, Any] = {"ica": ica_section(folder, tables["ica"], matched, **background)} if matched else {}
+    if "sites" in tables:
+        sections["sites"] = format_sites(tables["sites"])
     if "power" in tables:
         sections["power"] = power_section(tables["power"], class_counts(analysis), folder)
     return sections
@@ -181,7 +190,11 @@ def _sections(
 def _methods_text(analysis: GroupPlan, settings: Settings, audit: dict[str, Any], notes: dict[str, str]) -> str:
     """The text of methods.md."""
     counts = analysis.used.groupby("class")["participant_id"].nunique()
-    split = [cohort.describe_splits(settings), cohort.describe_tested(analysis.used, analysis.splits, analysis.classes)]
+    split = [
+        sites.describe_sites(analysis.used),
+        cohort.describe_splits(settings),
+        cohort.describe_tested(analysis.used, analysis.splits, analysis.classes),
+    ]
     text = describe_group(
         cells=[cell.name for cell in analysis.cells],
         classes={name: int(counts[name]) for name in analysis.classes},
@@ -241,12 +254,12 @@ def settings_to_toml(settings: Settings) -> str:
 
 
 def add_bids_prefixes(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with participant and session labels as in BIDS: sub-01, ses-1."""
+    """The table with participant and session labels as in BIDS: sub-01 (or NORTH:sub-01), ses-1."""
     prefixed = table.copy()
-    for column, prefix in (("participant_id", "sub-"), ("session_id", "ses-")):
+    for column, write in (("participant_id", participant_name), ("session_id", "ses-{}".format)):
         if column in prefixed:
             known = prefixed[column].notna() & prefixed[column].ne("n/a")
-            prefixed[column] = prefixed[column].astype(object).where(~known, prefix + prefixed[column].astype(str))
+            prefixed[column] = prefixed[column].astype(object).where(~known, prefixed[column].astype(str).map(write))
     return prefixed
 
 

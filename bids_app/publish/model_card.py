@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bids_app import __version__
-from bids_app.bids import inputs
-from bids_app.planning import cohort
+from bids_app.planning import cohort, sites
 from bids_app.planning.disclosure import SMALL, suppress_small_count
 from bids_app.planning.group import GroupPlan
 from bids_app.planning.permutations import count_labellings
@@ -83,7 +82,7 @@ def model_card_facts(
             "the verdict states whether they do."
         ),
         "goal": "Development, with internal validation in held-out participants.",
-        "data": f"BIDS data set {inputs.open_dataset(settings.bids_dir, validate=False).name}.",
+        "data": sites.describe_dataset(settings),
         "sites": f"{used['site'].nunique()} sites." if used["site"].notna().any() else [],
         "maps": [
             f"{name}: {describe_part('maps', name)} {_describe_parameters(parameters)}"

@@ -63,8 +63,8 @@ def write_group_report(
     """Write the page, and its figures and viewers into `figures/` beside it; models without a claim are marked.
 
     `verdicts` is by model, `scores` also of classifiers that use no image; `audit`: that of audit.json; `classes`: the
-    reference first (else as the probability columns); `pages`: names of those in `people/`; `compared`: the voxelwise
-    test; `sections`: by name, the content of `ica` and `power`, where requested, and `about`, a `Provenance`.
+    reference first (else as the probability columns); `pages`: paths in `people/`; `compared`: the voxelwise
+    test; `sections`: by name, the content of `ica`, `power` and `sites`, if there is any, and `about`, a `Provenance`.
     """
     order, folder = classes or _class_names(predictions), path.parent / "figures"
     view: dict[str, Any] = {"template": template, "mask": mask, "radiological": radiological}
@@ -86,8 +86,8 @@ def write_group_report(
         models=[_model_section(name, verdict, panels) for name, verdict in verdicts.items()],
         overlap=None if overlap is None else format_overlap(overlap),
         voxelwise=None if compared is None else compared.section(folder, **view),
-        **{"ica": None, "power": None, "about": None, **(sections or {})},
-        pages={page.removesuffix(".html"): f"people/{page}" for page in pages},
+        **{"ica": None, "power": None, "sites": None, "about": None, **(sections or {})},
+        pages={page.removesuffix(".html").replace("/", ":"): f"people/{page}" for page in pages},
         settings=settings_toml,
         methods=methods,
         references=references,

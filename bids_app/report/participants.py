@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from bids_app.bids.names import participant_name
 from bids_app.report.page import format_number
 
 
@@ -46,9 +47,32 @@ def tabulate_excluded(samples: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
+def format_sites(table: pd.DataFrame) -> dict[str, Any]:
+    """The rows of sites.tsv for the page, and the settings of the maps, which are those of all sites."""
+    rows = []
+    for row in table.to_dict("records"):
+        counts = {str(name): count for name, count in row.items() if str(name).startswith("n_")}
+        age = format_number(row["age_mean"])
+        rows.append(
+            {
+                "site": row["site"],
+                "participants": format_number(row["participants"]),
+                "excluded": format_number(row["excluded"]),
+                "classes": ", ".join(f"{name.removeprefix('n_')} {count}" for name, count in counts.items()),
+                "age, mean (SD)": age if pd.isna(row["age_sd"]) else f"{age} ({format_number(row['age_sd'])})",
+                "sex": row["sex"],
+                "mean FD in mm": format_number(row["mean_fd"]),
+                "scanner": row["scanner"],
+                "maps from": row["source"],
+            }
+        )
+    first = table.iloc[0]
+    return {"rows": rows, "settings": f"{first['map_parameters']}; Pellucid {first['version']}"}
+
+
 def _participant_name(row: dict[Any, Any]) -> str:
     session = row.get("session_id")
-    return f"sub-{row['participant_id']}" + ("" if session is None or pd.isna(session) else f" ses-{session}")
+    return participant_name(row["participant_id"]) + ("" if session is None or pd.isna(session) else f" ses-{session}")
 
 
 def _format_mean(table: pd.DataFrame, column: str) -> str:
