@@ -71,12 +71,12 @@ def pairs(words: Sequence[str]) -> dict[str, str]:
     return dict(word.split("=", 1) for word in words)
 
 
-def unique_pairs(words: Sequence[str]) -> dict[str, str]:
-    """NAME=VALUE, each name once. Raises UsageError for a word of another form, and for a name that is given twice."""
+def sites(words: Sequence[str]) -> dict[str, str]:
+    """SITE=OUT_DIR, each site once. Raises UsageError."""
     named = pairs(words)
-    if len(named) < len(words):
-        names = [word.partition("=")[0] for word in words]
-        raise UsageError(f"given twice: {', '.join(sorted({name for name in names if names.count(name) > 1}))}")
+    names = [word.partition("=")[0] for word in words]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UsageError(f"--maps-from contains {', '.join(twice)} twice")
     return named
 
 

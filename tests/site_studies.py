@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter
 
+from bids_app import settings
 from bids_app.atlases import templates
 
 SPACE, MM = "MNI152NLin2009cAsym", 4.0
@@ -25,7 +26,7 @@ def participants(number: int = 12, **columns) -> pd.DataFrame:
     return table.assign(**columns)
 
 
-def write_site(home: Path, site: str, table: pd.DataFrame, *, seed=1, change=lambda values, row: values, **parameters):
+def write_site(home: Path, site: str, table: pd.DataFrame, *, seed=1, change=None, **parameters):
     """Write HOME/bids/SITE/participants.tsv and simulated gm maps, HOME/maps/SITE/sub-*/anat; returns the files.
 
     change: what becomes of a participant's smooth noise (X, Y, Z) and row of the table; parameters: those of the
@@ -43,7 +44,8 @@ def write_site(home: Path, site: str, table: pd.DataFrame, *, seed=1, change=lam
         folder = out / name / "anat"
         folder.mkdir(parents=True)
         stem = f"{name}_space-{SPACE}_res-{mm:g}_label-GM_desc-modulated_probseg"
-        values = change(0.5 + 2 * gaussian_filter(random.normal(size=shape), 2), row)
+        values = 0.5 + 2 * gaussian_filter(random.normal(size=shape), 2)
+        values = values if change is None else change(values, row)
         image = nib.Nifti1Image(values.astype(np.float32), affine).to_bytes()
         files.append(folder / f"{stem}.nii.gz")
         files[-1].write_bytes(gzip.compress(image, compresslevel=0, mtime=0))
@@ -57,7 +59,8 @@ def write_site(home: Path, site: str, table: pd.DataFrame, *, seed=1, change=lam
     return files
 
 
-def arguments(home: Path, *sites: str) -> list[str]:
-    """BIDS_DIR, OUT_DIR, the level and --maps-from."""
-    folders = [f"{site}={home / 'maps' / site}" for site in sites]
-    return [str(home / "bids"), str(home / "out"), "group", "--label", "diagnosis", "--maps-from", *folders]
+def group_settings(home: Path, *sites: str, **options):
+    """The settings of a group run on these sites, with the label `diagnosis` unless given."""
+    folders = {site: home / "maps" / site for site in sites}
+    options = {"label": "diagnosis", "maps_from": folders, **options}
+    return settings.build("group", home / "bids", home / "out", options=options)

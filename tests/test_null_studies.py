@@ -14,34 +14,26 @@ from bids_app.dataset import folds
 from bids_app.dataset.grid import Grid
 from bids_app.evaluation import permutation, verdict
 from bids_app.training import models, scores
-from bids_app.training.feature_pipeline import Samples, fit_pipeline
+from bids_app.training.feature_pipeline import SITE_COLUMN, Samples, fit_pipeline
 
 pytestmark = pytest.mark.slow
 STUDIES, PEOPLE, PERMUTATIONS, FOLDS = 200, 24, 99, 4
+SITE_PEOPLE = 16  # at each of the pooled sites
 CLASSES = ("control", "patient")
 SHAPE = (10, 12, 10)
 GRID = Grid(np.ones(SHAPE, bool), np.diag([4.0, 4, 4, 1]), regions=np.indices(SHAPE)[0].ravel() // 2 + 1)
 CELLS = {"model_averaging/gm": model_averaging, "svm/gm": svm}
 
 
-def study(seed):
-    """Smooth maps that know brain size, at two sites: the p and the verdict of each of the default cells."""
-    random = np.random.default_rng(seed)
-    size = random.normal(1500, 100, PEOPLE)
-    maps = np.stack([gaussian_filter(random.normal(size=SHAPE), 1.5).ravel() for _ in range(PEOPLE)])
-    x = (maps + 1e-3 * size[:, None]).astype(np.float32)
-    y = random.permutation(np.arange(PEOPLE) % 2)
-    names = [CLASSES[code] for code in y]
-    people = [str(row) for row in range(PEOPLE)]
-    sites = random.choice(["A", "B"], PEOPLE).tolist()
-    splits = folds.stratified_folds(names, people, folds=FOLDS, seed=seed)
-    everyone = Samples({"gm": x}, {"tiv": size})
-    kernels, parts, of_fold = {cell: [] for cell in CELLS}, [], np.zeros(PEOPLE, int)
+def judge(samples, y, sites, splits, *, seed, keep=None):
+    """The p and the verdict of each of the default cells; keep: what ComBat preserves, None without ComBat."""
+    people = [str(row) for row in range(len(y))]
+    kernels, parts, of_fold = {cell: [] for cell in CELLS}, [], np.zeros(len(y), int)
     for split in splits:
         train, test = np.array(split.train), np.array(split.test)
         of_fold[test] = split.fold
-        fitted = fit_pipeline(everyone.select(split.train), maps=("gm",), columns={"gm": ("tiv",)}, grid=GRID)
-        both = [fitted.transform(everyone.select(side)) for side in (split.train, split.test)]
+        fitted = fit_pipeline(samples.select(split.train), maps=("gm",), columns={"gm": ("tiv",)}, grid=GRID, keep=keep)
+        both = [fitted.transform(samples.select(side)) for side in (split.train, split.test)]
         for cell, classifier in CELLS.items():
             products = classifier.gram_matrix(*both, voxel_grid=models.places(GRID))
             kernels[cell].append(permutation.FoldKernel(products, train, test))
@@ -68,16 +60,61 @@ def study(seed):
     return result
 
 
-def test_about_one_in_twenty_null_studies_makes_a_claim():
-    result = [study(seed) for seed in range(STUDIES)]
+def draw_maps(random, size):
+    """Smooth maps (people, voxels) that know the size of each brain."""
+    maps = np.stack([gaussian_filter(random.normal(size=SHAPE), 1.5).ravel() for _ in size])
+    return maps + 1e-3 * size[:, None]
+
+
+def study(seed):
+    """Smooth maps that know brain size, at two sites: the p and the verdict of each of the default cells."""
+    random = np.random.default_rng(seed)
+    size = random.normal(1500, 100, PEOPLE)
+    x = draw_maps(random, size).astype(np.float32)
+    y = random.permutation(np.arange(PEOPLE) % 2)
+    sites = random.choice(["A", "B"], PEOPLE).tolist()
+    splits = folds.stratified_folds(
+        [CLASSES[code] for code in y], [str(row) for row in range(PEOPLE)], folds=FOLDS, seed=seed
+    )
+    return judge(Samples({"gm": x}, {"tiv": size}), y, sites, splits, seed=seed)
+
+
+def pooled_study(seed, scheme):
+    """Three sites with scanners that differ by twice the SD between people, and 1, 2 and 3 in 4 patients."""
+    random = np.random.default_rng(seed)
+    number = np.repeat(np.arange(3), SITE_PEOPLE)
+    y = np.concatenate([random.permutation(np.arange(SITE_PEOPLE) % 4 < patients) for patients in (1, 2, 3)])
+    y = y.astype(int)
+    size = random.normal(1500, 100, len(y))
+    x = draw_maps(random, size)
+    offsets = np.stack([gaussian_filter(random.normal(size=SHAPE), 2.5).ravel() for _ in range(3)])
+    x = (1 + 0.2 * number[:, None]) * x + 2 * x.std() / offsets.std() * offsets[number]
+    names, people = [CLASSES[code] for code in y], [str(row) for row in range(len(y))]
+    sites = number.astype(str).tolist()
+    samples = Samples({"gm": x.astype(np.float32)}, {"tiv": size, SITE_COLUMN: number.astype(float)})
+    if scheme == "leave-site-out":
+        return judge(samples, y, sites, folds.leave_site_out(names, sites, people), seed=seed)
+    return judge(samples, y, sites, folds.stratified_folds(names, people, folds=3, seed=seed), seed=seed, keep=())
+
+
+def list_claims(result):
+    """The p of each study that makes a claim, printed."""
     claims = [
         min(p for p, told in one.values() if told.claim) for one in result if any(t.claim for _, t in one.values())
     ]
     print(f"\n{len(claims)} of {STUDIES} claim to distinguish the classes: p = {sorted(claims)}")
     for cell in CELLS:
-        print(
-            cell,
-            "p below 0.1, 0.25, 0.5:",
-            [sum(one[cell][0] <= level for one in result) for level in (0.1, 0.25, 0.5)],
-        )
+        below = [sum(one[cell][0] <= level for one in result) for level in (0.1, 0.25, 0.5)]
+        print(cell, "p below 0.1, 0.25, 0.5:", below)
+    return claims
+
+
+def test_about_one_in_twenty_null_studies_makes_a_claim():
+    claims = list_claims([study(seed) for seed in range(STUDIES)])
     assert 3 <= len(claims) <= 16  # binomial of 200 and 0.05: outside of it less than one time in 50
+
+
+@pytest.mark.parametrize("scheme", ["combat", "leave-site-out"])
+def test_at_most_one_in_twenty_null_studies_of_pooled_sites_makes_a_claim(scheme):
+    claims = list_claims([pooled_study(seed, scheme) for seed in range(STUDIES)])
+    assert len(claims) <= 16  # binomial of 200 and 0.05: above it less than one time in 50

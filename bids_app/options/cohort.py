@@ -78,7 +78,7 @@ class Cohort:
         "`BIDS_DIR/SITE/participants.tsv` is its table, or else that in its OUT_DIR. Participants are called "
         "`SITE:sub-01`, and labels are permuted within sites; see [pooling sites](sites.md)",
         metavar="SITE=OUT_DIR",
-        parse=values.unique_pairs,
+        parse=values.sites,
     )
     covariates: tuple[str, ...] | None = cohort(
         None,
