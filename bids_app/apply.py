@@ -20,7 +20,7 @@ def run(settings: Settings) -> int:
     application = model_application.plan_application(dataset, settings)
     run_locks.lock(settings, f"analysis {application.name}", application.key)
     outputs.sweep(settings.output_dir)
-    description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.derivatives)
+    description.describe_group(settings)
     log.info("%d samples to predict; %d excluded", len(application.used), (~application.samples["used"]).sum())
     if application.listed is None:
         log.warning("without --training-list, it is not checked whether participants were in the training set")

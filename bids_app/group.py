@@ -42,7 +42,7 @@ def run(settings: Settings) -> int:
     check_power(analysis, settings)
     run_locks.lock(settings, f"analysis {analysis.name}", analysis.key)
     outputs.sweep(settings.output_dir)
-    description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.derivatives)
+    description.describe_group(settings)
     log.info("%s", group.count_participants(analysis))
 
     work_dir = run_group_graph(analysis, settings)

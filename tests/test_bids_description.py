@@ -105,6 +105,18 @@ def group(out: Path) -> None:
     (out / ".tmp/1_host_x/half.nii.gz").touch()
 
 
+def test_folders_of_sites_stay_in_bidsignore_while_they_exist(source, tmp_path):
+    for name in ("NORTH", "SOUTH"):
+        (tmp_path / name).mkdir()
+    for sites in (["NORTH"], ["SOUTH"], []):
+        describe(tmp_path, bids_dir=source, derivatives={}, sites=sites)
+    ignored = (tmp_path / ".bidsignore").read_text().split()
+    assert ignored[-2:] == ["NORTH", "SOUTH"]
+    (tmp_path / "NORTH").rmdir()
+    describe(tmp_path, bids_dir=source, derivatives={})
+    assert (tmp_path / ".bidsignore").read_text().split() == [name for name in ignored if name != "NORTH"]
+
+
 def test_bids_validator_accepts_the_output_tree(source, tmp_path):
     validator = shutil.which("bids-validator-deno", path=str(Path(sys.executable).parent))
     if validator is None:

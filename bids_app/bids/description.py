@@ -1,13 +1,14 @@
 """The description of OUT_DIR: dataset_description.json, README.md, .bidsignore."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from bids_app import __version__
 from bids_app.bids.json_files import name_generator, read_object
 from bids_app.bids.outputs import write_root
 from bids_app.errors import DataError
+from bids_app.settings import Settings
 
 BIDS_VERSION = "1.10.0"
 
@@ -45,10 +46,10 @@ sidecars describe how each map was computed. Files that BIDS does not define yet
 """
 
 
-def describe(out: Path, *, bids_dir: Path, derivatives: Mapping[str, Path]) -> None:
+def describe(out: Path, *, bids_dir: Path, derivatives: Mapping[str, Path], sites: Collection[str] = ()) -> None:
     """Write the three root files; sources are named by title, DOI and version, never by a path of this machine.
 
-    Raises CannotWriteError.
+    sites: folders with participants of sites, which are no part of BIDS. Raises CannotWriteError.
     """
     source = _description(bids_dir)
     name = source.get("Name") or bids_dir.resolve().name
@@ -66,7 +67,19 @@ def describe(out: Path, *, bids_dir: Path, derivatives: Mapping[str, Path]) -> N
     sentence = f" Derivatives used: {generators}." if generators else ""
     text = README.format(version=__version__, name=name, derivatives=sentence)
     write_root(out, "README.md", text)
-    write_root(out, ".bidsignore", "\n".join(BIDSIGNORE) + "\n")
+    write_root(out, ".bidsignore", "\n".join(dict.fromkeys([*BIDSIGNORE, *_ignored_folders(out), *sites])) + "\n")
+
+
+def describe_group(settings: Settings) -> None:
+    """Write the root files of a group run, with the sites of --maps-from. Raises CannotWriteError."""
+    sites, derivatives = settings.group.maps_from, settings.derivatives
+    describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=derivatives, sites=sites)
+
+
+def _ignored_folders(out: Path) -> list[str]:
+    """The folders that .bidsignore names already, perhaps of the sites of another analysis."""
+    file = out / ".bidsignore"
+    return [line for line in file.read_text().split() if (out / line).is_dir()] if file.is_file() else []
 
 
 def _description(folder: Path) -> dict[str, object]:
