@@ -28,7 +28,8 @@ def check_tables(tables: Tables, settings: Settings, needed: tuple[str, ...]) ->
     """
     group = settings.group
     named = dict.fromkeys([*(group.covariates or ()), *group.combat_covariates, *needed])
-    label, covariates = cohort.label(settings), [name for name in named if name not in NOT_IN_TABLES]
+    covariates = [name for name in named if name not in NOT_IN_TABLES]
+    label = None if cohort.label(settings) == "site" else cohort.label(settings)
     for column in dict.fromkeys(filter(None, [label, group.groups, *covariates])):
         _check_column(column, tables)
     if label is not None:

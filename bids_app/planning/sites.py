@@ -90,7 +90,7 @@ def map_names(settings: Settings) -> tuple[str, ...]:
         if others != names:
             raise DataError(
                 f"the maps of the sites differ: {first} has {', '.join(names)}, and {site} has {', '.join(others)}; "
-                "run the participant level of both with the same --maps and --network-maps"
+                "run the participant level of both with the same --maps and --network-templates"
             )
     return names
 
@@ -128,9 +128,9 @@ def participant_table(dataset: inputs.Dataset, settings: Settings, *, needed: tu
     """
     if not settings.group.maps_from:
         return cohort.participant_table(dataset, settings)
-    tables = {}
+    tables, selected = {}, set(inputs.select(dataset, settings.select.participant_label))
     for site in list_sites(settings):
-        labels = _labels_at(set(inputs.select(dataset, settings.select.participant_label)), site.name)
+        labels = _labels_at(selected, site.name)
         if not labels:
             continue
         everybody = tuple(sorted(_labels_at(set(dataset.participants), site.name)))
