@@ -19,10 +19,10 @@ PARAMETERS = {"Map": "gm", "Registration": "nonlinear", "Space": SPACE, "Sloppy"
 
 
 def participants(number: int = 12, **columns) -> pd.DataFrame:
-    """A table of participants sub-01, sub-02, ... with alternating diagnoses; columns: further or other ones."""
+    """A table of participants sub-01, sub-02, ...: pairs of a patient and a control of one age; columns: other ones."""
     names = [f"sub-{count:02}" for count in range(1, number + 1)]
     table = pd.DataFrame({"participant_id": names, "diagnosis": ["patient", "control"] * (number // 2)})
-    table["age"], table["sex"] = np.arange(number) % 7 + 30, np.where(np.arange(number) % 3 == 0, "F", "M")
+    table["age"], table["sex"] = np.arange(number) // 2 % 7 + 30, np.where(np.arange(number) % 3 == 0, "F", "M")
     return table.assign(**columns)
 
 
@@ -39,7 +39,7 @@ def write_site(home: Path, site: str, table: pd.DataFrame, *, seed=1, change=Non
     mm = parameters.get("ResolutionMm", MM)
     shape, affine = templates.grid(SPACE, mm)
     files = []
-    for row in table.to_dict("records"):
+    for number, row in enumerate(table.to_dict("records")):
         name = row["participant_id"]
         folder = out / name / "anat"
         folder.mkdir(parents=True)
@@ -54,7 +54,10 @@ def write_site(home: Path, site: str, table: pd.DataFrame, *, seed=1, change=Non
             "MapParameters": {**PARAMETERS, "ResolutionMm": mm, **parameters},
             "PreprocessingSource": "simulated",
         }
-        sidecar |= {"Scanner": {"Manufacturer": site.title()}, "TotalIntracranialVolume": random.normal(1500, 100)}
+        sidecar |= {
+            "Scanner": {"Manufacturer": site.title()},
+            "TotalIntracranialVolume": 1400 + 100 * (number // 2 % 3),
+        }
         (folder / f"{stem}.json").write_text(json.dumps(sidecar))
     return files
 

@@ -25,7 +25,7 @@ def measure(seed):
 
     def change(noise, row):
         values = (1 + 0.2 * seed) * noise
-        values[14:34, 20:40, 14:34] -= 0.3 * (row["diagnosis"] == "patient")
+        values[14:34, 20:40, 14:34] -= 0.5 * (row["diagnosis"] == "patient")
         return values
 
     return change
