@@ -98,8 +98,8 @@ def test_prediction_pages_and_report_name_the_sites(study):
     assert "NORTH:sub-01: why this prediction" in (folder / "people" / "NORTH" / "sub-01.html").read_text()
     assert "8 from EAST, 8 from NORTH, 8 from SOUTH" in (folder / "methods.md").read_text()
     audit = json.loads((folder / "audit.json").read_text())
-    told = audit["site_predicted_from_maps"]["svm/gm"]
-    assert told["without harmonisation"]["balanced_accuracy"] > 0.9 > 0.6 > told["harmonised"]["balanced_accuracy"]
+    accuracy = {kind: row["balanced_accuracy"] for kind, row in audit["site_predicted_from_maps"]["svm/gm"].items()}
+    assert accuracy["without harmonisation"] > 0.5 > 1 / 3 > accuracy["harmonised"]
 
 
 def test_leave_site_out_holds_out_each_site_and_finds_the_effect(study):
@@ -117,7 +117,8 @@ def test_leave_site_out_holds_out_each_site_and_finds_the_effect(study):
 def test_model_is_applied_to_other_sites(study, with_template):
     home, _ = study
     for seed, site in enumerate(("WEST", "NORTH2"), start=3):
-        write_site(home, site, participants(8), seed=seed, change=measure(seed))
+        # their scanners are like that of SOUTH: a new site is not harmonised
+        write_site(home, site, participants(8), seed=seed, change=measure(1))
     with_template(home / "applied" / ".work")
     model = ["--model", str(home / "out" / "group" / "diagnosis" / "models"), "--label", "diagnosis"]
     assert main([*arguments(home, "WEST", "NORTH2", out="applied"), *model]) == 0

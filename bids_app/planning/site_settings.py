@@ -17,6 +17,8 @@ from bids_app.values import option
 
 Parameters = dict[str, str]  # values as JSON, by their names in sidecars
 NONE = "null"
+NOTES = {"Version": " with Pellucid {}", "NetworkMapsSha256": " with the same file of networks"}
+OF_EACH_MAP = ("Registration",)  # its default depends on the map
 
 
 def check_settings(by_site: dict[str, MapFiles], names: tuple[str, ...], settings: Settings) -> None:
@@ -63,26 +65,28 @@ def _count_parameters(files: MapFiles, name: str) -> Counter[str]:
 
 
 def _remedy(site: str, same: str, name: str, reference: Parameters, keys: list[str], settings: Settings) -> str:
-    """What to do about the differences: the participant level of `site`, as at `same`."""
+    """What to do about the differences: the participant level of `site`, with all settings that `same` changed."""
     if keys == ["WithoutRegionsFrom"]:
         return ONE_SOURCE[0].upper() + ONE_SOURCE[1:]
     fields = SETTINGS_BY_KEY | {"Registration": "registration", "NetworkMaps": "network_templates"}
     fields |= {
         outputs.camel(keyword): each["setting"] for keyword, each in read_map_options(name.partition("-")[0]).items()
     }
-    words: list[str] = []
-    notes = []
-    for key in keys:
-        value = json.loads(reference.get(key, NONE))
-        if key == "Version":
-            notes.append(f" with Pellucid {value}")
-        elif key == "NetworkMapsSha256":
-            notes.append(" with the same file of networks")
-        elif key in fields:
-            words += _words_of(fields[key], value)
-            notes += [f" without {option(fields[key])}"] if value in (False, None) else []
+    words, notes = [], []
+    for key in sorted({*reference, *keys}):
+        value, field = json.loads(reference.get(key, NONE)), fields.get(key)
+        if key in keys and key in NOTES:
+            notes.append(NOTES[key].format(value))
+        elif key in keys and field and not _words_of(field, value):
+            notes.append(f" without {option(field)}")
+        elif field and (key in keys or (key not in OF_EACH_MAP and _differs_from_default(field, value))):
+            words += _words_of(field, value)
     command = participant_command(site, [name], settings, tuple(words))
     return f"Compute those of {site} again as at {same}{','.join(notes)}:\n  {command}"
+
+
+def _differs_from_default(field: str, value: Any) -> bool:
+    return _words_of(field, value) != _words_of(field, OPTIONS[field].default)
 
 
 def _words_of(field: str, value: Any) -> list[str]:
@@ -91,10 +95,5 @@ def _words_of(field: str, value: Any) -> list[str]:
         return []
     if OPTIONS[field].is_flag:
         return [option(field)]
-    return [
-        option(field),
-        *(
-            f"{entry:g}" if isinstance(entry, float) else str(entry)
-            for entry in (value if isinstance(value, list) else [value])
-        ),
-    ]
+    entries = value if isinstance(value, list | tuple) else [value]
+    return [option(field), *(f"{entry:g}" if isinstance(entry, float) else str(entry) for entry in entries)]
