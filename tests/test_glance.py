@@ -40,7 +40,7 @@ def test_each_model_has_its_badge_and_the_number_of_the_first_repeat(kind):
 
 def test_each_model_is_described_in_words():
     rows = summarise({"svm/gm": CHANCE, "cnn3d/gm": CHANCE})["rows"]
-    assert rows[0]["title"] == "Linear support vector machine on all voxels; Modulated grey matter"
+    assert rows[0]["title"] == "Linear support vector machine on all voxels; modulated grey matter"
     assert rows[-1]["title"] == ""
 
 

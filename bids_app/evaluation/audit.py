@@ -29,12 +29,16 @@ def audit_classes(
         if column == label or column not in people or people[column].isna().all():
             continue
         known = people[people[column].notna()]
-        test = _test_categories(known, column) if column in CATEGORIES else _test_numbers(known, column, classes)
+        test = (
+            _test_categories(known, column, classes) if column in CATEGORIES else _test_numbers(known, column, classes)
+        )
         rows.append({"what": what, "people": len(known), "lacking": len(people) - len(known), **test})
     labelled = everyone[everyone["class"].notna()].drop_duplicates("participant_id")
     if not labelled["used"].all():
         spelled = labelled.assign(used=np.where(labelled["used"], "included", "excluded"))
-        rows.append({"what": "exclusion", "people": len(labelled), "lacking": 0, **_test_categories(spelled, "used")})
+        rows.append(
+            {"what": "exclusion", "people": len(labelled), "lacking": 0, **_test_categories(spelled, "used", classes)}
+        )
     return [{**row, "uneven": row["p"] is not None and row["p"] < UNEVEN_P} for row in rows]
 
 
@@ -76,8 +80,9 @@ def predict_class_from_covariate(values: "pd.Series[Any]", classes: "pd.Series[s
     return float(0.5 + max(steps) / 2)
 
 
-def _test_categories(known: pd.DataFrame, column: str) -> dict[str, Any]:
+def _test_categories(known: pd.DataFrame, column: str, classes: Sequence[str]) -> dict[str, Any]:
     counts = pd.crosstab(known[column].astype(str), known["class"])
+    counts = counts[[name for name in classes if name in counts]]
     distribution = {
         "by_class": {
             str(name): {str(k): int(v) for k, v in column_counts.items()} for name, column_counts in counts.items()

@@ -1,6 +1,7 @@
 """The graph of prediction pages: one node per participant predicted by a model with a claim."""
 
 import json
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -90,7 +91,7 @@ def _predictions_of_fold(
                 "cell": cell.name,
                 "maps": list(cell.maps),
                 "verdict": claim[0],
-                "slope": f"{claim[1]:.2f}",
+                "slope": "" if math.isnan(claim[1]) else f"{claim[1]:.2f}",
                 "folder": str(files.folder),
                 "method": method,
                 "unit": methods[method]["unit"],

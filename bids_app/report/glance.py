@@ -55,5 +55,6 @@ def _describe_model(cell: str) -> str:
     classifier, _, maps = cell.partition("/")
     if not maps:
         return ""  # the one selected in each fold
-    titles = (catalogue.title("maps", name) for name in maps.split("+"))
-    return "; ".join([catalogue.title("classifiers", classifier), *dict.fromkeys(titles)])
+    titles = [catalogue.title("maps", name) for name in maps.split("+")]
+    lowered = (title if title[:2].isupper() else title[0].lower() + title[1:] for title in dict.fromkeys(titles))
+    return "; ".join([catalogue.title("classifiers", classifier), *lowered])

@@ -30,8 +30,12 @@ class Judgement:
     verdicts: dict[str, Verdict]
 
     def claims(self) -> dict[str, tuple[str, float]]:
-        """The text of each verdict with a claim, and the cell's calibration slope in the first repeat."""
-        slopes = self.scores[self.scores["repeat"] == 1].set_index("cell")["calibration_slope"]
+        """The text of each verdict with a claim, and the cell's calibration slope in the first repeat.
+
+        The slope is NaN with more than two classes.
+        """
+        first = self.scores[self.scores["repeat"] == 1].set_index("cell")
+        slopes = first.reindex(columns=["calibration_slope"])["calibration_slope"]
         return {name: (verdict.text, float(slopes[name])) for name, verdict in self.verdicts.items() if verdict.claim}
 
 
