@@ -1,5 +1,6 @@
 """Shared test setup: one thread, no display, and real data where available."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -43,16 +44,25 @@ def with_template(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def phantom_maps(tmp_path_factory, with_template):
-    """A phantom of eight participants at 4 mm and the output folder of its sloppy participant level (gm)."""
+    """A phantom of eight participants at 4 mm and the output folder of its sloppy participant level (gm).
+
+    Computed once for all processes of a run, each of which has a copy of the output folder.
+    """
     from bids_app.phantom.write import write
     from bids_app.run import main
 
-    folder = tmp_path_factory.mktemp("phantom")
-    write(folder / "bids", people=8, resolution=4.0, random_seed=1)
-    with_template(folder / "out" / ".work")
-    work = ["--sloppy", "--resolution", "4", "--nprocs", "2"]
-    assert main([str(folder / "bids"), str(folder / "out"), "participant", *work]) == 0
-    return folder / "bids", folder / "out"
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "phantom"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            write(folder / "bids", people=8, resolution=4.0, random_seed=1)
+            with_template(folder / "out" / ".work")
+            work = ["--sloppy", "--resolution", "4", "--nprocs", "2"]
+            assert main([str(folder / "bids"), str(folder / "out"), "participant", *work]) == 0
+            (folder / "done").touch()
+    return folder / "bids", shutil.copytree(folder / "out", tmp_path_factory.mktemp("maps") / "out", symlinks=True)
 
 
 @pytest.fixture(scope="session")

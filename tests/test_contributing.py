@@ -105,7 +105,7 @@ def test_example_recipe_sets_what_it_states(tmp_path, sloppy, expected):
 def with_examples(tmp_path):
     """A copy of the program in which the examples are parts of the catalogue."""
     for name in ("bids_app", "tests"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, tmp_path / name)  # with compiled files
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for kind, file in FILES.items():
         (tmp_path / "bids_app" / f"{file}.py").write_text(code(kind))

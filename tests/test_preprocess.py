@@ -518,6 +518,7 @@ def test_registered_brain_and_template_masks_overlap_in_both_directions(brain, m
     assert dice(back, inside.numpy() > 0) > 0.95
 
 
+@pytest.mark.parametrize("method", ["fast", pytest.param("ants", marks=pytest.mark.slow)], indirect=True)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_same_seed_gives_the_same_transform(brain, method, template, tmp_path, seed):
     moving, target = read(brain, tmp_path / "brain.nii.gz"), ants.image_read(template["target"])

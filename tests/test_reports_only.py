@@ -6,22 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from bids_app.phantom.write import write
 from bids_app.run import main
 
-COARSE = ("--sloppy", "--resolution", "6")
+COARSE = ("--sloppy", "--resolution", "4")
 GROUP = ("group", "--sloppy", "--label", "group", "--classes", "control", "patient", "--classifiers", "svm",
          "--explainers", "weights", "--permutations", "0", "--folds", "2")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """A data set of six simulated participants, and OUT_DIR of both levels."""
-    folder = tmp_path_factory.mktemp("reports")
-    bids = write(folder / "bids", people=6, resolution=6.0, random_seed=2)
-    assert main([str(bids), str(folder / "out"), "participant", *COARSE]) == 0
-    assert main([str(bids), str(folder / "out"), *GROUP]) == 0
-    return bids, folder / "out"
+def study(phantom_maps, tmp_path_factory):
+    """A data set of eight simulated participants, and OUT_DIR of both levels."""
+    bids, maps = phantom_maps
+    out = shutil.copytree(maps, tmp_path_factory.mktemp("reports") / "out", ignore=shutil.ignore_patterns("group"))
+    assert main([str(bids), str(out), *GROUP]) == 0
+    return bids, out
 
 
 def run(study: tuple[Path, Path], *words: str) -> int:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -140,7 +141,7 @@ def test_lock_in_use_is_touched(chosen, monkeypatch):
         assert all(file.stat().st_mtime > 1.0 for file in lock_files(chosen))
 
 
-def take(folder: str, begin: float, queue: "multiprocessing.Queue[int]") -> None:
+def take(folder: str, begin: float, queue: "multiprocessing.Queue[int]", ended: Event) -> None:
     chosen = settings.build("group", Path(folder) / "bids", Path(folder) / "out", options={})
     with run_locks.released_after():
         time.sleep(max(0.0, begin - time.time()))
@@ -150,7 +151,7 @@ def take(folder: str, begin: float, queue: "multiprocessing.Queue[int]") -> None
             queue.put(0)
         else:
             queue.put(1)
-            time.sleep(1.5)
+            ended.wait(60)
 
 
 def test_one_of_many_that_take_over_an_abandoned_lock_at_once_gets_it(chosen, tmp_path, other_run):
@@ -160,12 +161,13 @@ def test_one_of_many_that_take_over_an_abandoned_lock_at_once_gets_it(chosen, tm
     for file, content in abandoned.items():
         file.with_name(file.name.replace("analysis-dx", "sub-01")).write_text(content)
     context = multiprocessing.get_context("fork")
-    queue = context.Queue()
+    queue, ended = context.Queue(), context.Event()
     begin = time.time() + 0.5
-    runs = [context.Process(target=take, args=(str(tmp_path), begin, queue)) for _ in range(12)]
+    runs = [context.Process(target=take, args=(str(tmp_path), begin, queue, ended)) for _ in range(12)]
     for run in runs:
         run.start()
     got = [queue.get(timeout=60) for _ in runs]
+    ended.set()
     for run in runs:
         run.join()
     assert sum(got) == 1
