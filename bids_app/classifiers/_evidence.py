@@ -55,40 +55,48 @@ def average_hypotheses(
 
     `prior`: prior probability of each hypothesis; those whose groups are missing are left out, and the others rescaled.
     """
+    share = positive.mean(axis=1, keepdims=True)
+    solution = solve_targets(statistics, np.where(positive, 1 - share, -share), prior=prior)
+    decisions = solution.decisions(statistics)
+    middle = np.sum(decisions * positive, axis=1) / positive.sum(axis=1) / 2
+    middle += np.sum(decisions * ~positive, axis=1) / (~positive).sum(axis=1) / 2
+    return Solution(solution.coefficients, -middle, solution.means)
+
+
+def solve_targets(statistics: SampleStatistics, targets: Floats, *, prior: Mapping[Hypothesis, float]) -> Solution:
+    """The averaged solution, with intercept 0, for targets (labellings, n) that sum to 0.
+
+    Rotations of the samples that keep their sum rotate its coefficients, and change nothing else.
+    """
     shared = _SharedVariance(statistics[GRAM])
     hypotheses = [
         _FittedHypothesis(hypothesis, mass, statistics, shared)
         for hypothesis, mass in prior.items()
         if hypothesis.groups in statistics
     ]
-    chunks = np.array_split(positive, -(-len(positive) // LABELLINGS_AT_ONCE))
+    chunks = np.array_split(targets, -(-len(targets) // LABELLINGS_AT_ONCE))
     parts = [_average_labellings(statistics, rows, hypotheses) for rows in chunks]
     return Solution(
         np.concatenate([part.coefficients for part in parts]),
-        np.concatenate([part.intercept for part in parts]),
+        np.zeros(len(targets)),
         {name: np.concatenate([part.means[name] for part in parts]) for name in parts[0].means},
     )
 
 
 def _average_labellings(
-    statistics: SampleStatistics, positive: NDArray[np.bool_], hypotheses: Sequence["_FittedHypothesis"]
+    statistics: SampleStatistics, target: Floats, hypotheses: Sequence["_FittedHypothesis"]
 ) -> Solution:
-    share = positive.mean(axis=1, keepdims=True)
-    target = np.where(positive, 1 - share, -share)  # sums to 0
     posteriors = [hypothesis.posterior(target) for hypothesis in hypotheses]
     masses = [np.log(hypothesis.mass) for hypothesis in hypotheses]
     weights = softmax([mass + evidence for mass, (evidence, _) in zip(masses, posteriors, strict=True)], axis=0)
-    coefficients = np.zeros(positive.shape)
-    means = {name: np.zeros((len(positive), array.shape[1])) for name, array in statistics.items() if name != GRAM}
+    coefficients = np.zeros(target.shape)
+    means = {name: np.zeros((len(target), array.shape[1])) for name, array in statistics.items() if name != GRAM}
     for hypothesis, weight, (_, expected) in zip(hypotheses, weights[..., None], posteriors, strict=True):
         of_samples, of_means = hypothesis.coefficients(weight * expected)
         coefficients += of_samples
         if of_means is not None:
             means[hypothesis.groups] += of_means
-    decisions = Solution(coefficients, np.zeros(len(positive)), means).decisions(statistics)
-    middle = np.sum(decisions * positive, axis=1) / positive.sum(axis=1) / 2
-    middle += np.sum(decisions * ~positive, axis=1) / (~positive).sum(axis=1) / 2
-    return Solution(coefficients, -middle, means)
+    return Solution(coefficients, np.zeros(len(target)), means)
 
 
 class _SharedVariance:

@@ -23,10 +23,7 @@ def fit_slope(decisions: NDArray[np.float64], y: NDArray[np.int_]) -> float:
     Platt 1999, in Advances in Large Margin Classifiers, 61-74; Guo et al. 2017, ICML, 1321-1330.
     """
     counts = np.bincount(y, minlength=decisions.shape[1])
-    hit = (counts[y] + 1) / (counts[y] + 2)
-    others = decisions.shape[1] - 1
-    target = np.repeat(((1 - hit) / others)[:, None], decisions.shape[1], axis=1)
-    target[np.arange(len(y)), y] = hit
+    target = slope_targets(y, counts)
     weight = 1 / counts[y]
 
     def loss(log_slope: float) -> float:
@@ -34,3 +31,11 @@ def fit_slope(decisions: NDArray[np.float64], y: NDArray[np.int_]) -> float:
 
     best = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded", options={"xatol": 1e-4})
     return float(np.exp(best.x))
+
+
+def slope_targets(y: NDArray[np.int_], counts: NDArray[np.int_]) -> NDArray[np.float64]:
+    """The targets (n, classes) of `fit_slope` for classes y (n,), which have `counts` (classes,) in all."""
+    hit = (counts[y] + 1) / (counts[y] + 2)
+    target = np.repeat(((1 - hit) / (len(counts) - 1))[:, None], len(counts), axis=1)
+    target[np.arange(len(y)), y] = hit
+    return target

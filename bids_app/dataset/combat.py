@@ -38,33 +38,48 @@ def fit(x: NDArray[np.float32], sites: NDArray[np.integer], keep: Floats) -> dic
     codes, counts = codes[counts >= MIN_SITE_PEOPLE], counts[counts >= MIN_SITE_PEOPLE]
     members = np.isin(sites, codes)
     if len(codes) < 2:
-        return _identity(x.shape[1], keep.shape[1])
+        return identity(x.shape[1], keep.shape[1])
     mean, spread = keep[members].mean(axis=0), keep[members].std(axis=0)
     varies = spread > CONSTANT_TOLERANCE * np.maximum(np.abs(mean), 1e-12)
     design = np.column_stack([sites[members, None] == codes, (keep[members] - mean)[:, varies] / spread[varies]])
     coefficients, squares = _least_squares(x, members, design, len(codes))
+    slope = np.zeros((keep.shape[1], x.shape[1]))
+    slope[varies] = coefficients[len(codes) :] / spread[varies, None]
+    return shrink_sites(coefficients[: len(codes)], squares, codes=codes, counts=counts, mean=mean, slope=slope)
 
-    level = coefficients[: len(codes)]
+
+def shrink_sites(
+    level: Floats,
+    squares: Floats,
+    *,
+    codes: NDArray[np.integer],
+    counts: NDArray[np.integer],
+    mean: Floats,
+    slope: Floats,
+) -> dict[str, NDArray[np.generic]]:
+    """Return the arrays of `fit`, given each site's level and residual sum of squares (n, voxels) by least squares.
+
+    codes, counts (n,): code and number of samples of each site; mean (k,), slope (k, voxels) of the covariates.
+    Raises DataError without convergence.
+    """
     grand = counts @ level / counts.sum()
     sd = np.sqrt(squares.sum(axis=0) / counts.sum())  # divided by the number of samples, as in neuroCombat
     used = sd > CONSTANT_TOLERANCE * np.abs(grand)
     if used.sum() < 2:
-        return _identity(x.shape[1], keep.shape[1])
+        return identity(level.shape[1], len(mean))
     shift, scale = np.zeros(level.shape, np.float32), np.ones(level.shape, np.float32)
     for site, count in enumerate(counts):
         gamma, delta = _posterior(
             (level[site, used] - grand[used]) / sd[used], squares[site, used] / sd[used] ** 2, int(count)
         )
         shift[site, used], scale[site, used] = gamma * sd[used], np.sqrt(delta)
-    slope = np.zeros((keep.shape[1], x.shape[1]), np.float32)
-    slope[varies] = coefficients[len(codes) :] / spread[varies, None]
     return {
         "sites": codes.astype(np.int64),
         "shift": shift,
         "scale": scale,
         "grand": grand.astype(np.float32),
         "mean": mean,
-        "slope": slope,
+        "slope": slope.astype(np.float32),
     }
 
 
@@ -101,7 +116,8 @@ def _check_finite(keep: Floats) -> None:
         raise DataError("a covariate of --combat-covariates has missing values; --exclude participants or drop it")
 
 
-def _identity(voxels: int, columns: int) -> dict[str, NDArray[np.generic]]:
+def identity(voxels: int, columns: int) -> dict[str, NDArray[np.generic]]:
+    """Return arrays of `fit` with which `transform` changes nothing."""
     none = np.zeros((0, voxels), np.float32)
     return {
         "sites": np.zeros(0, np.int64),
