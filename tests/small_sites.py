@@ -104,14 +104,13 @@ def make_study(
         )
     sites = {
         name: Site(
-            number,
             part,
             folder / name,
             OutgoingFilter(
                 folder / name, per_class=(int((part.y == 0).sum()), int(part.y.sum())), sizes={MAP: part.sizes(MAP)}
             ),
         )
-        for number, (name, part) in enumerate(data.items())
+        for name, part in data.items()
     }
     covariates = {
         name: np.concatenate([part.covariates[name] for part in data.values()]) for name in ("age", "tiv", "mean_fd")

@@ -32,7 +32,7 @@ def make_filter(folder: Path) -> OutgoingFilter:
 def test_what_is_not_on_the_list_does_not_leave(tmp_path: Path, arrays: dict[str, np.ndarray], message: str):
     outgoing = make_filter(tmp_path)
     with pytest.raises(DataError, match=message):
-        outgoing.release(REQUEST, arrays, number=3)
+        outgoing.release(REQUEST, arrays)
     log = pd.read_csv(outgoing.file, sep="\t")
     assert log["bytes"].tolist() == [0]
     assert log["meaning"][0].startswith("refused by the filter")
@@ -41,7 +41,7 @@ def test_what_is_not_on_the_list_does_not_leave(tmp_path: Path, arrays: dict[str
 def test_a_question_that_is_not_on_the_list_is_refused(tmp_path: Path):
     site = make_study(tmp_path).sites["ams"]
     with pytest.raises(DataError, match="'values', which is not among the questions"):
-        site.answer(Request("values", MAP), number=1)
+        site.answer(Request("values", MAP))
 
 
 def test_every_array_is_one_line_with_its_bytes(tmp_path: Path):

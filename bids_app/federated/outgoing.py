@@ -15,6 +15,10 @@ MIN_PER_CLASS = 10  # with fewer in either class, a site sends no scores
 COLUMNS = ("time", "round", "question", "array", "shape", "bytes", "meaning")
 
 
+class RefusedError(DataError):
+    """An answer that may not leave; its message names no value."""
+
+
 class OutgoingFilter:
     """Checks what leaves a site against `QUESTIONS` and appends a line for each array to messages.tsv in `folder`.
 
@@ -28,34 +32,34 @@ class OutgoingFilter:
             self._write(COLUMNS)
 
     def declines(self, name: str) -> str:
-        """Why the site does not answer a question, empty if it does. Raises DataError for an unknown question."""
+        """Why the site does not answer a question, empty if it does. Raises RefusedError for an unknown question."""
         if name not in QUESTIONS:
-            raise DataError(f"the coordinator asked {name!r}, which is not among the questions that a site answers")
+            raise RefusedError(f"the coordinator asked {name!r}, which is not among the questions that a site answers")
         if QUESTIONS[name].scores and min(self.per_class) < MIN_PER_CLASS:
             return f"fewer than {MIN_PER_CLASS} participants of a class"
         return ""
 
-    def release(self, request: Request, arrays: Arrays, *, number: int) -> Answer:
-        """The answer to `request` of round `number`, once it is checked and written down.
+    def release(self, request: Request, arrays: Arrays) -> Answer:
+        """The answer to a question, once it is checked and written down.
 
-        Raises DataError, and writes only that, for an array that is not on the list, or has another type or shape, or
-        a value that is not finite.
+        Raises RefusedError, and writes only that, for an array that is not on the list, or has another type or shape,
+        or a value that is not finite.
         """
         fields = QUESTIONS[request.name].fields
         sizes = {**self.sizes.get(request.map_name, {}), "slopes": np.size(request.arrays.get("slopes", ()))}
         wrong = [_mismatch(name, fields.get(name), array, sizes) for name, array in arrays.items()]
         wrong += [f"{name} is missing" for name in fields if name not in arrays]
         if refused := next(filter(None, wrong), ""):
-            self._write((_now(), number, request.name, "nothing", "", 0, f"refused by the filter: {refused}"))
-            raise DataError(f"the answer to {request.name} was not sent: {refused}")
+            self._write((_now(), request.number, request.name, "nothing", "", 0, f"refused by the filter: {refused}"))
+            raise RefusedError(f"the answer to {request.name} was not sent: {refused}")
         for name, array in arrays.items():
             shape = "x".join(map(str, array.shape)) or "1"
-            self._write((_now(), number, request.name, name, shape, array.nbytes, fields[name].meaning))
+            self._write((_now(), request.number, request.name, name, shape, array.nbytes, fields[name].meaning))
         return Answer(arrays)
 
-    def decline(self, request: Request, reason: str, *, number: int) -> Answer:
+    def decline(self, request: Request, reason: str) -> Answer:
         """An empty answer, written down as such."""
-        self._write((_now(), number, request.name, "nothing", "", 0, f"not answered: {reason}"))
+        self._write((_now(), request.number, request.name, "nothing", "", 0, f"not answered: {reason}"))
         return Answer({}, declined=reason)
 
     def _write(self, row: tuple[object, ...]) -> None:

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bids_app.errors import DataError
+
 Arrays = Mapping[str, NDArray[Any]]
 Floats = NDArray[np.float64]
 STEPS = ("combat", "adjust", "scale")  # of the features, in order; a stage is a step, or "raw"
@@ -18,6 +20,7 @@ class Request:
 
     `stage`: the last step of the features that the question is about. `arrays`: what the question needs, and the
     arrays of fitted steps ("scale.mean"), which the site keeps. `for_site`: arrays of one site each, by site.
+    `number`: the round; `settings`: the digest of the settings that all share; `site_number`: the code in ComBat.
     """
 
     name: str
@@ -27,21 +30,30 @@ class Request:
     stage: str = "raw"
     arrays: Arrays = field(default_factory=dict)
     for_site: Mapping[str, Arrays] = field(default_factory=dict)
+    number: int = 0
+    settings: str = ""
+    site_number: int = 0
 
-    def to_site(self, name: str) -> "Request":
+    def to_site(self, name: str, site_number: int) -> "Request":
         """The question as one site gets it, without the arrays of other sites."""
-        return replace(self, arrays={**self.arrays, **self.for_site.get(name, {})}, for_site={})
+        arrays = {**self.arrays, **self.for_site.get(name, {})}
+        return replace(self, arrays=arrays, for_site={}, site_number=site_number)
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """The arrays of one site; empty, with the reason in `declined`, if it may not answer."""
+    """The arrays of one site; empty, with the reason, if it may not answer (`declined`) or could not (`failed`)."""
 
     arrays: Arrays
     declined: str = ""
+    failed: str = ""
 
 
 Answers = Mapping[str, Answer]  # by site, in the order of names
+
+
+class OtherSettingsError(DataError):
+    """A site and the coordinator have different settings."""
 
 
 class Transport(Protocol):
@@ -55,8 +67,8 @@ class Transport(Protocol):
 class Answering(Protocol):
     """A site, as a transport sees it."""
 
-    def answer(self, request: Request, *, number: int) -> Answer:
-        """The answer to the question of round `number`."""
+    def answer(self, request: Request) -> Answer:
+        """The answer to a question."""
         ...
 
 
@@ -69,7 +81,8 @@ class InProcess:
     def ask_all(self, request: Request) -> Answers:
         """The answers of all sites, by site in the order of their names."""
         self.number += 1
-        return {name: site.answer(request.to_site(name), number=self.number) for name, site in self.sites.items()}
+        request = replace(request, number=request.number or self.number)
+        return {name: site.answer(request.to_site(name, code)) for code, (name, site) in enumerate(self.sites.items())}
 
 
 def sum_answers(answers: Answers, name: str, *, sites: Sequence[str] | None = None) -> Floats:

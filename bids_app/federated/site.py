@@ -14,7 +14,7 @@ from bids_app.errors import DataError
 from bids_app.evaluation.permutation import shuffle_labels
 from bids_app.federated import site_scores, site_sums
 from bids_app.federated.outgoing import OutgoingFilter
-from bids_app.federated.protocol import STEPS, Answer, Arrays, Floats, Request
+from bids_app.federated.protocol import STEPS, Answer, Arrays, Floats, OtherSettingsError, Request
 
 ANSWERS: dict[str, Callable[["Site", Request], Arrays]] = {**site_sums.ANSWERS, **site_scores.ANSWERS}
 
@@ -64,24 +64,30 @@ class SiteData:
 class Site:
     """Answers questions about `data`; `folder` keeps what outlives a restart, `filter` passes what leaves.
 
-    `number`: the site's place in the order of names, its code in ComBat.
+    `settings`: the digest of the site's settings, which the coordinator's must equal.
     """
 
-    number: int
     data: SiteData
     folder: Path
     filter: OutgoingFilter
+    settings: str = ""
     _features: dict[tuple[str, int, str], NDArray[np.float32]] = field(default_factory=dict)
 
-    def answer(self, request: Request, *, number: int) -> Answer:
-        """The answer to the question of round `number`, through the filter.
+    def answer(self, request: Request) -> Answer:
+        """The answer to a question, through the filter.
 
-        Raises DataError for a question that is not on the list, or an answer that the filter refuses.
+        Raises DataError for a question that is not on the list, other settings, or an answer that the filter refuses.
         """
         if reason := self.filter.declines(request.name):
-            return self.filter.decline(request, reason, number=number)
+            return self.filter.decline(request, reason)
+        return self.filter.release(request, self.compute(request))
+
+    def compute(self, request: Request) -> Arrays:
+        """The arrays that answer a question, before the filter. Raises OtherSettingsError for other settings."""
+        if request.settings != self.settings:
+            raise OtherSettingsError("the settings of this site differ from the coordinator's: use one settings file")
         self._keep_steps(request)
-        return self.filter.release(request, ANSWERS[request.name](self, request), number=number)
+        return ANSWERS[request.name](self, request)
 
     def training_rows(self, fold: int) -> NDArray[np.int64]:
         """The rows that train in a fold; all rows for fold 0."""
@@ -95,10 +101,7 @@ class Site:
         """Values (n, voxels) of all participants after the steps up to the stage of the request."""
         key = (request.map_name, request.fold, request.stage)
         if key not in self._features:
-            earlier = [other for other in self._features if other[:2] == key[:2]]
-            for other in earlier:
-                del self._features[other]
-            self._features[key] = self._transform(*key)
+            self._features = {key: self._transform(request)}  # one at a time: each is a copy of the map
         return self._features[key]
 
     @cached_property
@@ -139,7 +142,8 @@ class Site:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 np.savez(file, **arrays)  # type: ignore[arg-type]
 
-    def _transform(self, map_name: str, fold: int, stage: str) -> NDArray[np.float32]:
+    def _transform(self, request: Request) -> NDArray[np.float32]:
+        map_name, fold, stage = request.map_name, request.fold, request.stage
         data, x = self.data, self.data.values[map_name]
         for step in STEPS[: STEPS.index(stage) + 1] if stage in STEPS else ():
             used = {"combat": data.keep is not None, "adjust": bool(data.adjust[map_name]), "scale": True}[step]
@@ -150,7 +154,7 @@ class Site:
                 raise DataError(f"the coordinator did not send {step} of {map_name}, fold {fold}")
             with np.load(file) as arrays:
                 if step == "combat":
-                    codes = np.full(len(x), self.number)
+                    codes = np.full(len(x), request.site_number)
                     x = combat.transform(x, codes, data.design(data.keep or ()), arrays)
                 elif step == "adjust":
                     x = adjust.transform(x, data.design(data.adjust[map_name]), arrays)
