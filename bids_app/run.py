@@ -73,7 +73,8 @@ def _run_level(options: dict[str, Any], command: tuple[str, ...]) -> int:
         return 0
     _prepare_process(runs[0].other.verbose, runs[0].compute.omp_nthreads)
     environment.configure_environment(runs[0].work_dir)
-    stage = importlib.import_module(f"bids_app.{level}")
+    several = level == "group" and runs[0].federated.federated is not None
+    stage = importlib.import_module("bids_app.consortium" if several else f"bids_app.{level}")
     return max([_run_stage(stage, replace(run, command=command)) for run in runs])
 
 

@@ -10,6 +10,7 @@ from bids_app.errors import UsageError
 from bids_app.options.compute import Compute, Other
 from bids_app.options.declaration import Option, read_options
 from bids_app.options.evidence import Group
+from bids_app.options.federated import Federated
 from bids_app.options.participant import Participant
 from bids_app.options.selection import Select, Shared
 from bids_app.text_files import find_mismatch, read_yaml
@@ -20,6 +21,7 @@ SECTIONS = {
     "shared": Shared,
     "participant": Participant,
     "group": Group,
+    "federated": Federated,
     "compute": Compute,
     "other": Other,
 }
@@ -36,6 +38,7 @@ class Settings:
     shared: Shared = Shared()
     participant: Participant = Participant()
     group: Group = Group()
+    federated: Federated = Federated()
     compute: Compute = Compute()
     other: Other = Other()
     command: tuple[str, ...] = ()

@@ -122,8 +122,10 @@ def audit_confounds(
     if all(answer.declined for answer in answers.values()):
         return []
     sex = dict(zip(SEXES, sum_answers(answers, "sex").astype(int).tolist(), strict=True))
+    total = np.sum(list(per_class.values()))
     rows = [*_audit_categories("site", per_class, classes), *_audit_categories("sex", sex, classes)]
-    return rows + _audit_numbers(transport, answers, classes)
+    rows += _audit_numbers(transport, answers, classes)
+    return [{**row, "lacking": int(total) - row["people"]} for row in rows]
 
 
 def _audit_categories(column: str, counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> list[dict[str, Any]]:

@@ -39,6 +39,17 @@ def folder() -> Path:
     return Path(os.environ[FOLDER])
 
 
+class SitesMissingError(MissingInputError):
+    """A site is not connected; `site` is its name."""
+
+    def __init__(self, site: str, seconds: float) -> None:
+        super().__init__(
+            f"{site} did not connect within {seconds:g} s; start `pellucid ... --federated site` there, and run the "
+            "coordinator again"
+        )
+        self.site = site
+
+
 class SiteExecutor(Executor):
     """Answers the coordinator's questions at a site."""
 
@@ -187,7 +198,7 @@ def _read_reply(reply: Shareable | None) -> Answer:
 def submit(kit: Path, job: Path, sites: Sequence[str], *, wait: float) -> str:
     """Submit a job once all `sites` are connected, wait until it has ended, and return its status.
 
-    kit: the admin's startup kit; wait: seconds for the sites to connect. Raises MissingInputError if some do not.
+    kit: the admin's startup kit; wait: seconds for the sites to connect. Raises SitesMissingError if some do not.
     """
     user = kit.name
     session = new_secure_session(user, str(kit), timeout=wait)
@@ -195,10 +206,7 @@ def submit(kit: Path, job: Path, sites: Sequence[str], *, wait: float) -> str:
         end = time.monotonic() + wait
         while lacking := set(sites) - {client.name for client in session.get_system_info().client_info}:
             if time.monotonic() > end:
-                raise MissingInputError(
-                    f"{', '.join(sorted(lacking))} did not connect within {wait:g} s; start `pellucid ... --federated "
-                    "site` there, and run the coordinator again"
-                )
+                raise SitesMissingError(sorted(lacking)[0], wait)
             time.sleep(1)
         number = session.submit_job(str(job))
         while not (status := str(session.get_job_meta(number).get("status"))).startswith("FINISHED"):

@@ -52,6 +52,8 @@ class OutgoingFilter:
         if refused := next(filter(None, wrong), ""):
             self._write((_now(), request.number, request.name, "nothing", "", 0, f"refused by the filter: {refused}"))
             raise RefusedError(f"the answer to {request.name} was not sent: {refused}")
+        if not arrays:
+            self._write((_now(), request.number, request.name, "nothing", "", 0, "that the question was received"))
         for name, array in arrays.items():
             shape = "x".join(map(str, array.shape)) or "1"
             self._write((_now(), request.number, request.name, name, shape, array.nbytes, fields[name].meaning))

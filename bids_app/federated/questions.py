@@ -94,6 +94,7 @@ QUESTIONS: dict[str, Question] = {
         },
         scores=True,
     ),
+    "finish": Question({}),
     "audit_squares": Question(
         {"squares": Field((len(VARIABLES), 2), f"squared deviations from the class mean of {', '.join(VARIABLES)}")},
         scores=True,

@@ -10,6 +10,8 @@ from scipy.special import expit
 from bids_app.classifiers._voxel_grid import CUBES, group_means
 from bids_app.federated.protocol import Arrays, Floats, Request
 
+FINISHED = "finished"  # in the site's folder, once the coordinator has no more questions
+
 if TYPE_CHECKING:
     from bids_app.federated.site import Site
 
@@ -158,8 +160,16 @@ def _products(coefficients: Floats, x: NDArray[np.float32]) -> Floats:
     return total
 
 
+def finish(site: "Site", request: Request) -> Arrays:
+    """Note that the coordinator has no more questions; nothing leaves."""
+    del request
+    (site.folder / FINISHED).touch()
+    return {}
+
+
 ANSWERS: dict[str, Callable[["Site", Request], Arrays]] = {
     "counts": count,
+    "finish": finish,
     "covariate_sums": sum_covariates,
     "covariate_products": multiply_covariates,
     "combat_sums": sum_for_combat,

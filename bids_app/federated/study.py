@@ -1,7 +1,8 @@
 """The files of a federated study: what a site computes from, the coordinator's plan, its results or their lack."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,15 @@ from numpy.typing import NDArray
 from bids_app.errors import FailedError, PellucidError
 from bids_app.federated import evaluation
 from bids_app.federated.analysis import FederatedResult, analyse
-from bids_app.federated.linear import Groups
+from bids_app.federated.linear import EXACT, Groups
 from bids_app.federated.outgoing import OutgoingFilter
 from bids_app.federated.pipeline import Steps
 from bids_app.federated.protocol import Request, Transport
 from bids_app.federated.rounds import Rounds, SiteFailedError
 from bids_app.federated.site import Site, SiteData
+from bids_app.federated.site_sums import FINISHED
 
-SITE, PLAN, RESULTS, FAILURE = "site", "plan", "results", "failure.json"
+SITE, PLAN, RESULTS, FAILURE, STATE = "site", "plan", "results", "failure.json", "state"
 
 
 class AbortedError(FailedError):
@@ -58,6 +60,7 @@ class StudyResults:
 def write_site(folder: Path, data: SiteData, *, settings: str, messages: Path) -> None:
     """Write what a site computes from; messages: the folder of messages.tsv."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / STATE / FINISHED).unlink(missing_ok=True)
     arrays: dict[str, NDArray[Any]] = {"y": data.y, "folds": data.folds}
     arrays |= {f"values/{name}": array for name, array in data.values.items()}
     arrays |= {f"covariates/{name}": array for name, array in data.covariates.items()}
@@ -99,12 +102,14 @@ def read_site(folder: Path) -> Site:
         participants=tuple(facts["participants"]),
         permutations=facts["permutations"],
     )
-    return Site(data, folder / "state", read_filter(folder), facts["settings"])
+    return Site(data, folder / STATE, read_filter(folder), facts["settings"])
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
     """Write the plan for the coordinator's job."""
     folder.mkdir(parents=True, exist_ok=True)
+    for file in (FAILURE, f"{RESULTS}.json"):
+        (folder / file).unlink(missing_ok=True)
     facts = {name: value for name, value in vars(plan).items() if name not in ("steps", "groups")}
     facts["steps"] = {name: asdict(steps) for name, steps in plan.steps.items()}
     (folder / f"{PLAN}.json").write_text(json.dumps(facts))
@@ -151,6 +156,7 @@ def run_plan(plan: Plan, transport: Transport, folder: Path) -> StudyResults:
         for name, steps in plan.steps.items()
         for classifier in plan.classifiers
     }
+    rounds.ask_all(Request("finish"))
     results = StudyResults(cells, audit, people)
     _write_results(folder, results, rounds.number)
     return results
@@ -172,6 +178,33 @@ def _write_results(folder: Path, results: StudyResults, rounds: int) -> None:
     (folder / FAILURE).unlink(missing_ok=True)
 
 
+def has_results(folder: Path) -> bool:
+    """Whether the plan was run to its end."""
+    return (folder / f"{RESULTS}.json").exists()
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the coordinator has told this site that it has no more questions."""
+    return (folder / STATE / FINISHED).exists()
+
+
+def write_predictions(folder: Path, file: Path, classes: Sequence[str]) -> None:
+    """Write the site's own held-out participants with their decisions, which stay there, by map and classifier."""
+    site, lines = read_site(folder), ["participant_id\tcell\tfold\ttrue\tdecision\tpredicted"]
+    for stored in sorted((site.folder / "decisions").glob("*.npz")):
+        parts = re.fullmatch(r"(.+)_(" + "|".join(EXACT) + r")_(\d+)\.npz", stored.name)
+        if parts is None:
+            continue
+        name, classifier, fold = parts.groups()
+        rows = site.held_out_rows(int(fold))
+        with np.load(stored) as arrays:
+            for row, decision in zip(rows.tolist(), arrays["decision"].tolist(), strict=True):
+                true, predicted = classes[site.data.y[row]], classes[int(decision > 0)]
+                cells = (f"sub-{site.data.participants[row]}", f"{classifier}/{name}", fold, true, f"{decision:.6g}")
+                lines.append("\t".join((*cells, predicted)))
+    file.write_text("\n".join(lines) + "\n")
+
+
 def read_results(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """The facts and the arrays that `run_plan` wrote."""
     with np.load(folder / f"{RESULTS}.npz") as stored:
@@ -184,7 +217,10 @@ def write_failure(folder: Path, error: PellucidError) -> None:
     (folder / FAILURE).write_text(json.dumps({"site": site, "reason": str(error)}))
 
 
-def read_failure(folder: Path) -> dict[str, Any] | None:
-    """The site and the reason of the last failure, None if there was none."""
+def read_failure(folder: Path) -> tuple[str | None, str] | None:
+    """The site, if a single one failed, and the reason of the last failure; None if there was none."""
     file = folder / FAILURE
-    return json.loads(file.read_text()) if file.exists() else None
+    if not file.exists():
+        return None
+    facts = json.loads(file.read_text())
+    return facts["site"], facts["reason"]

@@ -16,6 +16,7 @@ TOPICS = (
     "group: participants",
     "group: classifiers",
     "group: heatmaps and evidence",
+    "group: several sites",
     "compute",
     "other",
     "phantom",

@@ -7,11 +7,12 @@ from pathlib import Path
 from bids_app.options.compute import Compute, Other
 from bids_app.options.declaration import TOPICS, Option, read_options
 from bids_app.options.evidence import Group
+from bids_app.options.federated import Federated
 from bids_app.options.participant import Participant
 from bids_app.options.phantom import Phantom
 from bids_app.options.selection import Select, Shared
 
-SECTIONS = (Select, Shared, Participant, Group, Compute, Other, Phantom)
+SECTIONS = (Select, Shared, Participant, Group, Federated, Compute, Other, Phantom)
 TABLE = re.compile(r"(?<=<!-- options: )(?P<topic>[^>]+?)(?P<open> -->\n).*?(?=<!-- end of options -->)", re.DOTALL)
 # printed by a program itself, and no setting
 PRINTED = {

@@ -9,7 +9,7 @@ from bids_app.report.page import format_number
 def format_audit(audit: Mapping[str, Any]) -> dict[str, Any]:
     """What the page shows of audit.json: tables as rows by heading, notes as sentences."""
     return {
-        "by_class": [_class_row(row) for row in audit["by_class"]],
+        "by_class": [format_class_row(row) for row in audit["by_class"]],
         "confounded": audit["confounded"],
         "excluded_baselines": audit.get("baselines_omitted", []),
         "copies": [text for texts in audit.get("copies", {}).values() for text in texts],
@@ -24,7 +24,8 @@ def two_decimals(value: object) -> str:
     return text if text == "n/a" else f"{float(str(value)):.2f}"
 
 
-def _class_row(row: Mapping[str, Any]) -> dict[str, str]:
+def format_class_row(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row of `audit.audit_classes` as text."""
     by_class = [f"{name}: {_format_summary(summary)}" for name, summary in row["by_class"].items()]
     participants = f"{row['people']}" + (f" ({row['lacking']} unknown)" if row["lacking"] else "")
     return {
