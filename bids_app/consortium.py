@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,8 @@ def _ask_sites(plan: study.Plan, folder: Path, admin: Path, *, drop: bool) -> di
         study.write_plan(folder, plan)
         log.info("asking %s, settings %s", ", ".join(plan.sites), plan.settings[:12])
         try:
-            status = submit(admin, kits.write_job(folder, plan.sites), plan.sites, wait=plan.timeout)
+            job = kits.write_job(folder, plan.sites)
+            status = submit(admin, job, plan.sites, wait=plan.timeout, done=partial(study.has_results, folder))
             if study.has_results(folder):
                 return dropped
             site, reason = study.read_failure(folder) or (None, f"the job ended ({status})")

@@ -95,6 +95,6 @@ def _fit(
     centre = fit_centre(questions, int(counts.sum()), scaling)
     if questions.classifier == "logistic":
         return fit_logistic(questions, counts, centre), None, arrays
-    models = fit_groups(questions, counts, centre, groups)
-    null = fit_groups(questions, counts, centre, groups, permuted=True) if permuted else None
+    models = fit_groups(questions, counts, centre, groups, permuted=permuted)
+    null = GroupModels(models.weights[1:], models.intercepts[1:]) if permuted else None
     return to_voxels(models, groups, centre), null, arrays

@@ -7,7 +7,7 @@ folder that the variable `FOLDER` of its environment names, written there by `pe
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -195,10 +195,11 @@ def _read_reply(reply: Shareable | None) -> Answer:
     return Answer(reply[ARRAYS], reply[DECLINED], reply[FAILED])
 
 
-def submit(kit: Path, job: Path, sites: Sequence[str], *, wait: float) -> str:
-    """Submit a job once all `sites` are connected, wait until it has ended, and return its status.
+def submit(kit: Path, job: Path, sites: Sequence[str], *, wait: float, done: Callable[[], bool]) -> str:
+    """Submit a job once all `sites` are connected, wait until it has ended or is `done`, and return its status.
 
-    kit: the admin's startup kit; wait: seconds for the sites to connect. Raises SitesMissingError if some do not.
+    Sites leave as soon as there are no more questions, which the engine takes for an error of the job. kit: the
+    admin's startup kit; wait: seconds for the sites to connect. Raises SitesMissingError if some do not.
     """
     user = kit.name
     session = new_secure_session(user, str(kit), timeout=wait)
@@ -209,7 +210,7 @@ def submit(kit: Path, job: Path, sites: Sequence[str], *, wait: float) -> str:
                 raise SitesMissingError(sorted(lacking)[0], wait)
             time.sleep(1)
         number = session.submit_job(str(job))
-        while not (status := str(session.get_job_meta(number).get("status"))).startswith("FINISHED"):
+        while not (status := str(session.get_job_meta(number).get("status"))).startswith("FINISHED") and not done():
             time.sleep(1)
         return status
     finally:

@@ -38,6 +38,7 @@ Groups = Mapping[str, NDArray[np.int_]]  # the group of each voxel (voxels,) by 
 EXACT = ("logistic", "model_averaging", "regional", "single_effect")
 GRADIENT_TOLERANCE = 1e-9
 MAX_ITER = 500
+SPARE = 8  # random combinations beyond the rank
 RANK_TOLERANCE = 1e-13  # eigenvalues below this share of the largest are rounding
 
 
@@ -107,14 +108,20 @@ def fit_logistic(questions: MapQuestions, counts: NDArray[np.int64], centre: Flo
 def fit_groups(
     questions: MapQuestions, counts: NDArray[np.int64], centre: Floats, groups: Groups, *, permuted: bool = False
 ) -> GroupModels:
-    """Fit a classifier of `_evidence` to means over cubes and regions, with the true labels, or with each labelling.
+    """Fit a classifier of `_evidence` to means over cubes and regions: the true labels first, then each labelling.
 
     counts (2,) by class; groups: the group of each voxel by set, in the order of the group features.
     """
-    name = "permuted_class_sums" if permuted else "class_sums"
-    products = sum_answers(questions.ask("group_products", "scale", {"centre": centre}), "products")
-    sums = sum_answers(questions.ask(name, "scale", {"centre": centre}), "sums")
-    return solve_groups(questions.classifier, products, np.atleast_2d(sums), counts, groups)
+    arrays = {"centre": centre}
+    packed = sum_answers(questions.ask("group_products", "scale", arrays), "products")
+    sums = [np.atleast_2d(sum_answers(questions.ask("class_sums", "scale", arrays), "sums"))]
+    if permuted:
+        sums.append(sum_answers(questions.ask("permuted_class_sums", "scale", arrays), "sums"))
+    size = sums[0].shape[1]
+    products = np.zeros((size, size))
+    products[np.triu_indices(size)] = packed
+    products += np.triu(products, 1).T
+    return solve_groups(questions.classifier, products, np.concatenate(sums), counts, groups)
 
 
 def solve_groups(
@@ -153,9 +160,8 @@ def rotate_samples(products: Floats, sums: Floats, people: int, target_square: f
     products (k, k) of the centred features; sums (labellings, k) of targets times features, the squared norm of each
     target being `target_square`. Targets and features sum to 0 over people.
     """
-    values, vectors = np.linalg.eigh(products)
+    values, vectors = _eigen(products, people - 1)
     used = values > RANK_TOLERANCE * values[-1]
-    used &= np.arange(len(values)) >= len(values) - (people - 1)
     roots, vectors = np.sqrt(values[used]), vectors[:, used]
     basis = np.linalg.qr(np.column_stack([np.ones(people), np.eye(people)[:, : people - 1]]))[0][:, 1:]
     along = sums @ vectors / roots
@@ -164,6 +170,19 @@ def rotate_samples(products: Floats, sums: Floats, people: int, target_square: f
         rest = np.sqrt(np.maximum(target_square - np.square(along).sum(axis=1), 0))
         targets += rest[:, None] * basis[:, len(roots)]
     return (basis[:, : len(roots)] * roots) @ vectors.T, targets
+
+
+def _eigen(products: Floats, rank: int) -> tuple[Floats, Floats]:
+    """Eigenvalues, ascending, and eigenvectors of a positive matrix of at most this rank."""
+    size = len(products)
+    if size <= rank + SPARE:
+        values, vectors = np.linalg.eigh(products)
+        return values[max(size - rank, 0) :], vectors[:, max(size - rank, 0) :]
+    # as many random combinations as the rank span the columns, and save the cube of the number of features
+    random = np.random.default_rng(0).normal(size=(size, rank + SPARE))
+    span = np.linalg.qr(products @ np.linalg.qr(products @ random)[0])[0]
+    values, vectors = np.linalg.eigh(span.T @ products @ span)
+    return values[-rank:], span @ vectors[:, -rank:]
 
 
 def to_voxels(models: GroupModels, groups: Groups, centre: Floats) -> LinearModel:

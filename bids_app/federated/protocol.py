@@ -49,7 +49,7 @@ class Answer:
     failed: str = ""
 
 
-Answers = Mapping[str, Answer]  # by site, in the order of names
+Answers = Mapping[str, Answer]  # by site
 
 
 class OtherSettingsError(DataError):
@@ -60,7 +60,7 @@ class Transport(Protocol):
     """How questions reach the sites."""
 
     def ask_all(self, request: Request) -> Answers:
-        """The answers of all sites, by site in the order of their names."""
+        """The answers of all sites, by site; their codes follow the order of their names."""
         ...
 
 
@@ -76,13 +76,14 @@ class InProcess:
     """The transport to sites in the same process."""
 
     def __init__(self, sites: Mapping[str, Answering]) -> None:
-        self.sites, self.number = dict(sorted(sites.items())), 0
+        self.sites, self.number = dict(sites), 0
 
     def ask_all(self, request: Request) -> Answers:
-        """The answers of all sites, by site in the order of their names."""
+        """The answers of all sites, by site."""
         self.number += 1
         request = replace(request, number=request.number or self.number)
-        return {name: site.answer(request.to_site(name, code)) for code, (name, site) in enumerate(self.sites.items())}
+        codes = {name: code for code, name in enumerate(sorted(self.sites))}
+        return {name: site.answer(request.to_site(name, codes[name])) for name, site in self.sites.items()}
 
 
 def sum_answers(answers: Answers, name: str, *, sites: Sequence[str] | None = None) -> Floats:

@@ -26,7 +26,8 @@ def _sum(meaning: str, *dims: str | int) -> Field:
 
 
 VOXELS, COVARIATES, KEPT, ADJUSTED = "voxels", "covariates", "combat covariates", "map covariates"
-FEATURES, REGIONS, LABELLINGS, SLOPES = "group features", "regions", "labellings", "slopes"
+FEATURES, PAIRS = "group features", "pairs of group features"
+REGIONS, LABELLINGS, SLOPES = "regions", "labellings", "slopes"
 VARIABLES = ("age", "mean_fd", "minutes", "tiv")
 SEXES = ("F", "M")
 
@@ -51,7 +52,7 @@ QUESTIONS: dict[str, Question] = {
             "intercept_gradient": _sum("its derivative by the intercept"),
         }
     ),
-    "group_products": Question({"products": _sum("products of means over cubes and regions", FEATURES, FEATURES)}),
+    "group_products": Question({"products": _sum("products of means over pairs of cubes and regions", PAIRS)}),
     "class_sums": Question({"sums": Field((FEATURES,), "sum of means over cubes and regions, second class")}),
     "permuted_class_sums": Question(
         {"sums": Field((LABELLINGS, FEATURES), "the same for random labellings, which are not sent")}

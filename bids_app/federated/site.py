@@ -48,13 +48,15 @@ class SiteData:
     def sizes(self, map_name: str) -> dict[str, int]:
         """The length of each named dimension of the answers about a map."""
         groups = {name: int(labels.max(initial=-1)) + 1 for name, labels in self.groups[map_name].items()}
+        features = sum(groups.values())
         adjusted, kept = len(self.adjust[map_name]), len(self.keep or ())
         return {
             "voxels": self.values[map_name].shape[1],
             "covariates": adjusted + kept,
             "combat covariates": kept,
             "map covariates": adjusted,
-            "group features": sum(groups.values()),
+            "group features": features,
+            "pairs of group features": features * (features + 1) // 2,
             "regions": groups.get("regions", 0),
             "labellings": self.permutations,
         }

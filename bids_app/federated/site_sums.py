@@ -86,9 +86,9 @@ def logistic_loss(site: "Site", request: Request) -> Arrays:
 
 
 def multiply_groups(site: "Site", request: Request) -> Arrays:
-    """`products` (k, k) of means over cubes, times the root of their sizes, and over regions (`group_features`)."""
+    """`products` of pairs of group features: the upper triangle (k (k + 1) / 2,) of a symmetric matrix."""
     features = group_features(site, request, site.training_rows(request.fold))
-    return {"products": features.T @ features}
+    return {"products": (features.T @ features)[np.triu_indices(features.shape[1])]}
 
 
 def sum_class(site: "Site", request: Request) -> Arrays:

@@ -117,7 +117,7 @@ def describe_results(scores: pd.DataFrame, classes: tuple[str, ...]) -> list[str
         score = f"balanced accuracy {row['balanced_accuracy']:.2f}, 95 % interval {low:.2f} to {high:.2f}"
         if pd.isna(row["p_max"]):
             sentences.append(f"{name}: {score}. No permutations were run, so nothing is claimed.")
-        elif row["p_max"] < ALPHA:
+        elif row["p_max"] <= ALPHA:
             words = f"distinguished {classes[1]} from {classes[0]} above chance"
             sentences.append(f"{name} {words} ({score}, p = {format_number(row['p_max'])}).")
         else:
