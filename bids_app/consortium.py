@@ -1,14 +1,7 @@
 """Spine 5: several sites whose images stay there: a site answers with sums, the coordinator writes the results."""
 
 import logging
-import os
-import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +12,7 @@ from bids_app.classifiers._voxel_grid import CUBES, REGIONS
 from bids_app.dataset.grid import Grid
 from bids_app.errors import FailedError, UsageError
 from bids_app.federated import kits, study
+from bids_app.federated.coordinator import MIN_SITES, ask_sites, running
 from bids_app.federated.linear import Groups
 from bids_app.federated.site import SiteData
 from bids_app.nodes.site_maps import stack_site_maps
@@ -30,8 +24,6 @@ from bids_app.settings import Settings
 from bids_app.training.models import places
 
 log = logging.getLogger("pellucid")
-SECONDS_TO_END = 20
-MIN_SITES = 2
 AUDITED = ("age", "mean_fd", "minutes", "tiv")
 
 
@@ -65,7 +57,7 @@ def _answer(plan: FederatedPlan, settings: Settings, data: SiteData, digest: str
     workspace = work_dir.path / "flare"
     kits.install_kit(kit, workspace, site=True)
     log.info("%s: settings %s; what leaves is written to %s", kits.client_name(kit), digest[:12], messages)
-    with _process(workspace, folder, work_dir.path / "flare.log") as process:
+    with running(workspace, folder, work_dir.path / "flare.log") as process:
         while not study.is_finished(folder):
             if process.poll() is not None:
                 raise FailedError(f"the client of NVIDIA FLARE ended; see {work_dir.path / 'flare.log'}")
@@ -97,8 +89,8 @@ def _coordinate(
         settings=digest,
         groups=groups,
     )
-    with _process(workspace, folder, work_dir.path / "flare.log"):
-        dropped = _ask_sites(asked, folder, admin, drop=options.on_site_failure == "drop")
+    with running(workspace, folder, work_dir.path / "flare.log"):
+        dropped = ask_sites(asked, folder, admin, drop=options.on_site_failure == "drop")
     facts, results = study.read_results(folder)
     with outputs.staging(settings.output_dir) as stage, outputs.staging(settings.output_dir) as old:
         sentences = stage_federated(stage, plan, settings, facts, results, work_dir, dropped=dropped)
@@ -108,57 +100,6 @@ def _coordinate(
         log.info("%s", sentence)
     log.info("report: %s", settings.output_dir / "group" / plan.analysis.name / "report.html")
     return 0
-
-
-def _ask_sites(plan: study.Plan, folder: Path, admin: Path, *, drop: bool) -> dict[str, str]:
-    """Run the plan until it has results; returns the sites that were dropped, with the reason.
-
-    A job that ended without naming a site (a process was killed) is submitted again. Raises FailedError where a site
-    failed and is not to be dropped, or too few would remain.
-    """
-    from bids_app.federated.flare import SitesMissingError, submit
-
-    dropped: dict[str, str] = {}
-    attempts = 0
-    while True:
-        attempts += 1
-        study.write_plan(folder, plan)
-        log.info("asking %s, settings %s", ", ".join(plan.sites), plan.settings[:12])
-        try:
-            job = kits.write_job(folder, plan.sites)
-            status = submit(admin, job, plan.sites, wait=plan.timeout, done=partial(study.has_results, folder))
-            if study.has_results(folder):
-                return dropped
-            site, reason = study.read_failure(folder) or (None, f"the job ended ({status})")
-        except SitesMissingError as error:
-            site, reason = error.site, str(error)
-        if site is None and attempts < plan.attempts:
-            log.warning("%s; asking again, from the question that was not answered", reason)
-            continue
-        if site is None or not drop or len(plan.sites) <= MIN_SITES:
-            raise FailedError(f"{reason}; completed rounds are kept, and the same command goes on from them")
-        log.warning("%s is dropped: %s; the analysis starts again without it", site, reason)
-        plan = replace(plan, sites=tuple(name for name in plan.sites if name != site))
-        dropped[site], attempts = reason, 0
-
-
-@contextmanager
-def _process(workspace: Path, folder: Path, file: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A running server or client, ended with all its jobs on leaving."""
-    folder.mkdir(parents=True, exist_ok=True)
-    process = kits.start(workspace, folder, file)
-    try:
-        yield process
-    finally:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(process.pid, number)
-            except ProcessLookupError:
-                break
-            try:
-                process.wait(SECONDS_TO_END / 4)
-            except subprocess.TimeoutExpired:
-                continue
 
 
 def _groups(grid: Grid) -> Groups:

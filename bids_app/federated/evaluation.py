@@ -39,7 +39,8 @@ def score_sites(questions: MapQuestions) -> dict[str, Any]:
     answers = questions.ask("scores", "scale")
     silent = {name: answer.declined for name, answer in answers.items() if answer.declined}
     if len(silent) == len(answers):
-        return {"n": 0, "balanced_accuracy": math.nan, "auroc": math.nan, "silent": silent}
+        unknown = ("balanced_accuracy", "balanced_accuracy_low", "balanced_accuracy_high", "auroc")
+        return {"n": 0, **dict.fromkeys(unknown, math.nan), "silent": silent}
     confusion = sum_answers(answers, "confusion").astype(int)
     counts = [(int(confusion[label, label]), int(confusion[label].sum())) for label in (0, 1)]
     value, (low, high) = balanced_accuracy_interval(counts)

@@ -22,7 +22,7 @@ from bids_app.planning.federated import FederatedPlan
 from bids_app.planning.work_dir import WorkDir
 from bids_app.preprocess.conform import read_image
 from bids_app.publish.group import settings_to_toml
-from bids_app.report.audit import format_class_row
+from bids_app.report.audit import format_class_row, two_decimals
 from bids_app.report.figures import draw_heatmap
 from bids_app.report.methods_federated import describe_federated
 from bids_app.report.page import format_number, render_page, save_page
@@ -73,7 +73,7 @@ def stage_federated(
         sentences=sentences,
         dropped=[f"{name} was dropped: {reason}" for name, reason in dropped.items()],
         uneven=[row["what"] for row in facts["audit"] if row["uneven"]],
-        scores=[_shown(row) for row in scores.to_dict("records")],
+        scores=[_score_row(row) for row in scores.to_dict("records")],
         sites=sites.to_dict("records"),
         audit=[format_class_row(row) for row in facts["audit"]],
         regions=[_shown(row) for row in regions.head(20).to_dict("records")],
@@ -203,6 +203,17 @@ def _write_heatmaps(
         draw_heatmap(image, template, mask, folder / figure, title=title, unit=unit)
         shown.append({"file": str(figure), "title": title, "unit": unit})
     return shown
+
+
+def _score_row(row: dict[Any, Any]) -> dict[str, str]:
+    low, high, p = row["balanced_accuracy_low"], row["balanced_accuracy_high"], format_number(row["p_max"])
+    return {
+        "model": str(row["cell"]),
+        "participants": str(row["n"]),
+        "balanced accuracy (95 % interval)": f"{row['balanced_accuracy']:.2f} ({low:.2f} to {high:.2f})",
+        "AUROC within site and fold": two_decimals(row["auroc"]),
+        "p": "not tested" if p == "n/a" else p,
+    }
 
 
 def _shown(row: dict[Any, Any]) -> dict[str, str]:
