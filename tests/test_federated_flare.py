@@ -27,7 +27,7 @@ COORDINATOR = """
 import json, sys
 from pathlib import Path
 from bids_app.federated import kits, study
-from bids_app.federated.coordinator import running
+from bids_app.federated.coordinator import ask_sites, running
 folder, admin = Path(sys.argv[1]), Path(sys.argv[2])
 with running(folder / "flare", folder / "study", folder / "flare.log") as server:
     print(server.pid, flush=True)
@@ -86,6 +86,7 @@ class Consortium:
         output, errors = self.start_coordinator(drop=drop, **changes).communicate()
         if "FailedError: " in errors:
             raise FailedError(errors.rpartition("FailedError: ")[2])
+        assert output.count("\n") > 1, errors
         return json.loads(output.splitlines()[-1])
 
     def messages(self, site: str) -> pd.DataFrame:

@@ -37,7 +37,7 @@ def sum_gradients(
     """
     network.zero_grad()
     for rows in torch.arange(len(y)).split(at_once):
-        cross_entropy(network(x[rows]), y[rows], weight=class_weight, reduction="none").sum().backward()  # type: ignore[no-untyped-call]
+        cross_entropy(network(x[rows]), y[rows], weight=class_weight, reduction="none").sum().backward()
     gradients = [_gradient(parameter).clone() for parameter in network.parameters()]
     network.zero_grad()
     return gradients
@@ -84,7 +84,7 @@ def train_locally(
         gradients = sum_gradients(network, x, y, class_weight)
         with torch.no_grad():
             for parameter, gradient, start in zip(network.parameters(), gradients, common, strict=True):
-                parameter -= learning_rate * (gradient / len(y) + proximal * (parameter - start))
+                parameter.sub_(learning_rate * (gradient / len(y) + proximal * (parameter - start)))
 
 
 def average_weights(network: torch.nn.Module, sites: Sequence[torch.nn.Module], people: Sequence[int]) -> None:

@@ -55,6 +55,8 @@ def plan_federated(dataset: inputs.Dataset, settings: Settings) -> FederatedPlan
         raise UsageError(
             f"--{used[0].replace('_', '-')} is not available with --federated: folds are drawn at each site"
         )
+    if "site" in (*(group.covariates or ()), *group.combat_covariates):
+        raise UsageError("--federated cannot adjust for site; use --harmonize combat")
     default = group.classifiers == Group().classifiers
     classifiers = CLASSIFIERS if default else group.classifiers
     for name in classifiers:
@@ -117,8 +119,8 @@ def _code(columns: tuple[str, ...], used: pd.DataFrame) -> tuple[str, ...]:
     """The names of covariates as numbers. Raises DataError or UsageError for those that have none."""
     coded = tuple("sex[M]" if column == "sex" else column for column in columns)
     for column, name in zip(columns, coded, strict=True):
-        if column not in used or column == "site":
-            raise UsageError(f"--federated cannot adjust for {column}; use numbers and sex, and ComBat for sites")
+        if column not in used:
+            raise UsageError(f"--federated cannot adjust for {column}; use numbers and sex")
         if covariate(used, name).isna().any():
             raise DataError(f"{column} must be a number (sex: F or M) for every participant; correct or --exclude them")
     return coded
