@@ -53,6 +53,9 @@ def test_documented_command_is_accepted(page: Path, words: list[str], tmp_path: 
     monkeypatch.chdir(tmp_path)
     for plugin in re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
         Path("slurm.yml").write_text(plugin)
+    blocks = re.findall(r"^```toml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    for table in (block for block in blocks if block.startswith("[group]")):
+        Path("settings.toml").write_text(table)
     assert parse(words[0], words[1:])
 
 
