@@ -1,11 +1,11 @@
 """The coordinator's side of NVIDIA FLARE: a running server, and jobs until the plan has results or a site stops it."""
 
+import contextlib
 import logging
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,22 +18,36 @@ SECONDS_TO_END = 5
 MIN_SITES = 2
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(workspace: Path, folder: Path, file: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A running server or client of `workspace`, ended with all its jobs on leaving; file: its log."""
     folder.mkdir(parents=True, exist_ok=True)
+    _end(_list_processes(workspace), signal.SIGKILL)  # of a run that was killed
     process = kits.start(workspace, folder, file)
     try:
         yield process
     finally:
         for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(process.pid, number)
+            process.send_signal(number)  # nothing if it has ended
+            _end(_list_processes(workspace), number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(SECONDS_TO_END)
-            except ProcessLookupError:
-                break
-            except subprocess.TimeoutExpired:
-                continue
+
+
+def _end(processes: Iterable[int], number: int) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, number)
+
+
+def _list_processes(workspace: Path) -> list[int]:
+    """The processes of a workspace, by their command lines: a job's has its own session, and outlives its client."""
+    wanted, processes = os.fsencode(workspace), []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if wanted in file.read_bytes().split(b"\0"):
+                processes.append(int(file.parent.name))
+    return processes
 
 
 def ask_sites(plan: study.Plan, folder: Path, admin: Path, *, drop: bool) -> dict[str, str]:
