@@ -173,7 +173,7 @@ def _map_unit(run_map: RunMap) -> str:
 
 def _registration_caption(run: RunData, template: TemplateImages) -> str:
     tissues = "" if template.tissues is None else f" and of {template.whose} tissues"
-    text = f"The mean BOLD image under the outline of the template{tissues}, with the brain mask of the run."
+    text = f"Mean BOLD image and template, under the outlines of the template{tissues}, with the brain mask of the run."
     if run.overlap is None:
         return text
     return f"{text} Dice overlap of the brains of its reference image and of the T1w image: {run.overlap:.2f}."
