@@ -20,6 +20,7 @@ from bids_app.planning.federated import FederatedPlan, check_engine, covariate, 
 from bids_app.planning.work_dir import WorkDir
 from bids_app.publish.federated import stage_federated
 from bids_app.publish.group import remove_previous_group
+from bids_app.publish.index import publish_index
 from bids_app.settings import Settings
 from bids_app.training.models import places
 
@@ -96,6 +97,7 @@ def _coordinate(
         sentences = stage_federated(stage, plan, settings, facts, results, work_dir, dropped=dropped)
         remove_previous_group(settings.output_dir, plan.analysis.name, old)
         outputs.publish(stage, settings.output_dir)
+    publish_index(settings.output_dir)
     for sentence in sentences:
         log.info("%s", sentence)
     log.info("report: %s", settings.output_dir / "group" / plan.analysis.name / "report.html")

@@ -11,14 +11,16 @@ from nibabel.nifti1 import Nifti1Image
 from numpy.typing import NDArray
 
 from bids_app import __version__
+from bids_app.atlases import templates
 from bids_app.bids import outputs
 from bids_app.bids.names import resolution_label
 from bids_app.classifiers.model_averaging import ATLAS
 from bids_app.dataset.grid import Grid
-from bids_app.evaluation.permutation import MIN_PERMUTATIONS
+from bids_app.evaluation.permutation import ALPHA, MIN_PERMUTATIONS
 from bids_app.explainers import pattern, weights
 from bids_app.nodes.template import prepare_template
 from bids_app.planning.federated import FederatedPlan
+from bids_app.planning.provenance import GROUP_SOFTWARE, describe_run
 from bids_app.planning.work_dir import WorkDir
 from bids_app.preprocess.conform import read_image
 from bids_app.publish.group import settings_to_toml
@@ -29,7 +31,7 @@ from bids_app.report.page import format_number, render_page, save_page
 from bids_app.settings import Settings
 
 UNITS = {"weights": weights.UNIT, "pattern": pattern.UNIT}
-ALPHA = 0.05
+UNTESTED = "Whether age, sex, site, motion or brain size alone could do as well was not tested."
 
 
 def stage_federated(
@@ -81,6 +83,9 @@ def stage_federated(
         rounds=facts["rounds"],
         settings=settings_to_toml(settings),
         methods=text,
+        about=describe_run(
+            settings, software=(*GROUP_SOFTWARE, "nvflare"), templates=templates.source_files(plan.analysis.space)
+        ),
         version=__version__,
     )
     save_page(folder / "report.html", page)
@@ -117,9 +122,9 @@ def describe_results(scores: pd.DataFrame, classes: tuple[str, ...]) -> list[str
         score = f"balanced accuracy {row['balanced_accuracy']:.2f}, 95 % interval {low:.2f} to {high:.2f}"
         if pd.isna(row["p_max"]):
             sentences.append(f"{name}: {score}. No permutations were run, so nothing is claimed.")
-        elif row["p_max"] <= ALPHA:
+        elif row["p_max"] <= ALPHA and row["balanced_accuracy"] > 1 / len(classes):
             words = f"distinguished {classes[1]} from {classes[0]} above chance"
-            sentences.append(f"{name} {words} ({score}, p = {format_number(row['p_max'])}).")
+            sentences.append(f"{name} {words} ({score}, p = {format_number(row['p_max'])}). {UNTESTED}")
         else:
             words = f"did not distinguish {classes[1]} from {classes[0]} above chance"
             sentences.append(f"{name} {words} ({score}, p = {format_number(row['p_max'])}); do not interpret its maps.")
