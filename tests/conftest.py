@@ -8,6 +8,8 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from bids_app.nodes.template import prepare_template
 
@@ -15,6 +17,9 @@ from bids_app.nodes.template import prepare_template
 for variable in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
     os.environ[variable] = "1"
 os.environ["MPLBACKEND"] = "Agg"
+# how long an example takes says what else the machine does
+hypothesis_settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+hypothesis_settings.load_profile("busy")
 # a suite started in the background of a shell ignores SIGINT, and the commands it starts would, too
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
