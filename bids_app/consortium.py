@@ -38,7 +38,7 @@ def run(settings: Settings) -> int:
     kit = kits.find_kit(settings.federated.kit or Path(), "server" if coordinates else "client")
     run_locks.lock(settings, f"analysis {plan.analysis.name}", plan.analysis.key)
     outputs.sweep(settings.output_dir)
-    description.describe(settings.output_dir, bids_dir=settings.bids_dir, derivatives=settings.select.derivatives)
+    description.describe_group(settings)
     work_dir = WorkDir(settings.work_dir / f"federated-{plan.analysis.name}-{plan.analysis.key}")
     work_dir.path.mkdir(parents=True, exist_ok=True)
     arrays = stack_site_maps(plan.analysis, settings, work_dir)

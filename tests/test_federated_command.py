@@ -38,6 +38,8 @@ def test_without_the_engine_one_message_says_how_to_install_it(site, capfd, monk
     [
         ([], 64, "requires --kit DIR"),
         (["--kit", "nowhere"], 66, "no startup kits of a client are there"),
+        (["--kit", "k", "--maps-from", "NORTH=n"], 64, "cannot be combined with --maps-from"),
+        (["--kit", "k", "--power", "20"], 64, "cannot be combined with --power"),
         (["--kit", "k", "--classifiers", "svm"], 64, "svm cannot be trained by sums over sites"),
         (["--kit", "k", "--leave-site-out"], 64, "--leave-site-out is not available with --federated"),
         (["--kit", "k", "--covariates", "site"], 64, "cannot adjust for site"),

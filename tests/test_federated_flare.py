@@ -132,7 +132,7 @@ def consortium(tmp_path: Path) -> Consortium:
 
 
 def assert_equal_in_process(consortium: Consortium, *, without: str = "") -> None:
-    """The coordinator's results are those of the same sites in this process, to 1e-9.
+    """The coordinator's results are those of the same sites in this process, to 1e-12.
 
     Mostly to the last bit: which instructions a product of matrices takes can depend on where memory lies.
     """
@@ -146,7 +146,7 @@ def assert_equal_in_process(consortium: Consortium, *, without: str = "") -> Non
     assert facts["cells"]["regional/gm"]["scores"] == expected_facts["cells"]["regional/gm"]["scores"]
     for name, array in expected.items():
         values = array.astype(float)
-        assert np.abs(arrays[name] - values).max(initial=0) <= 1e-9 * np.abs(values).max(initial=0), name
+        assert np.abs(arrays[name] - values).max(initial=0) <= 1e-12 * np.abs(values).max(initial=0), name
 
 
 def read_command(file: Path) -> str:

@@ -13,7 +13,7 @@ from bids_app.errors import FailedError
 from bids_app.graphs.function_node import make_node
 from bids_app.graphs.run import failure_reason, run_graph, set_crash_folder
 from bids_app.nodes.prediction_page import write_prediction_page
-from bids_app.nodes.template import prepare_template
+from bids_app.nodes.template import template_of_analysis
 from bids_app.planning.group import GroupPlan, ModelSpec
 from bids_app.planning.group_records import PageContext, PagePrediction
 from bids_app.planning.sites import output_folder
@@ -105,13 +105,7 @@ def _predictions_of_fold(
 
 
 def _page_context(analysis: GroupPlan, settings: Settings, work_dir: WorkDir) -> PageContext:
-    files = prepare_template(
-        cache=str(settings.work_dir),
-        space=analysis.space,
-        resolution=min(analysis.resolutions.values()),
-        sloppy=analysis.sloppy,
-        seed=settings.compute.random_seed,
-    )
+    files = template_of_analysis(analysis, settings)
     return {
         "brain": files["brain"],
         "mask": files["mask"],

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import nibabel as nib
 import numpy as np
@@ -14,9 +14,24 @@ from bids_app.nodes.cache import cached_folder
 from bids_app.planning.participant_records import TemplateFiles
 from bids_app.preprocess.conform import to_nifti
 
+if TYPE_CHECKING:
+    from bids_app.planning.group import GroupPlan
+    from bids_app.settings import Settings
+
 FINE_MM = 2.0
 COARSE_MM = 4.0
 TISSUES: tuple[Literal["gm", "wm"], ...] = ("gm", "wm")
+
+
+def template_of_analysis(analysis: "GroupPlan", settings: "Settings") -> TemplateFiles:
+    """The template of a group analysis, on the finest grid of its maps (`prepare_template`)."""
+    return prepare_template(
+        cache=str(settings.work_dir),
+        space=analysis.space,
+        resolution=min(analysis.resolutions.values()),
+        sloppy=analysis.sloppy,
+        seed=settings.compute.random_seed,
+    )
 
 
 def prepare_template(

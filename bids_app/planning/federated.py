@@ -49,6 +49,9 @@ def check_engine() -> None:
 def plan_federated(dataset: inputs.Dataset, settings: Settings) -> FederatedPlan:
     """Plan and check a side of the analysis. Raises as `plan_group`, and UsageError for what sums cannot do."""
     group = settings.group
+    given = {"--maps-from": group.maps_from, "--model": settings.shared.model, "--power": group.power}
+    if other := next((option for option, value in given.items() if value), None):
+        raise UsageError(f"--federated cannot be combined with {other}; remove one of them")
     if settings.federated.kit is None:
         raise UsageError("--federated requires --kit DIR, the startup kit that `nvflare provision` made")
     if used := [name for name in SPLITS if getattr(group, name)] + ["repeats"] * (group.repeats > 1):

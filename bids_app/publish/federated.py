@@ -18,7 +18,7 @@ from bids_app.classifiers.model_averaging import ATLAS
 from bids_app.dataset.grid import Grid
 from bids_app.evaluation.permutation import ALPHA, MIN_PERMUTATIONS
 from bids_app.explainers import pattern, weights
-from bids_app.nodes.template import prepare_template
+from bids_app.nodes.template import template_of_analysis
 from bids_app.planning.federated import FederatedPlan
 from bids_app.planning.provenance import GROUP_SOFTWARE, describe_run
 from bids_app.planning.work_dir import WorkDir
@@ -166,13 +166,7 @@ def _write_heatmaps(
 ) -> list[dict[str, str]]:
     """Write the maps of the final models for the second class, with sidecars and figures; returns what a page shows."""
     analysis, explained = plan.analysis, plan.analysis.classes[1]
-    files = prepare_template(
-        cache=str(settings.work_dir),
-        space=analysis.space,
-        resolution=min(analysis.resolutions.values()),
-        sloppy=analysis.sloppy,
-        seed=settings.compute.random_seed,
-    )
+    files = template_of_analysis(analysis, settings)
     template, mask = read_image(files["brain"]), read_image(files["mask"])
     shown = []
     for key, values in arrays.items():

@@ -14,7 +14,7 @@ from bids_app import __version__
 from bids_app.bids import outputs
 from bids_app.bids.names import participant_name, resolution_label
 from bids_app.evaluation import checks
-from bids_app.nodes.template import prepare_template
+from bids_app.nodes.template import template_of_analysis
 from bids_app.planning import cohort, sites
 from bids_app.planning.group import GroupPlan, ModelSpec
 from bids_app.planning.permutations import count_labellings
@@ -128,13 +128,7 @@ def _write_report(
     tables, judgement, notes = results.tables, results.judgement, atlas_notes(analysis, work_dir)
     text = _methods_text(analysis, settings, judgement.audit, notes)
     (folder / "methods.md").write_text(text + "\n")
-    files = prepare_template(
-        cache=str(settings.work_dir),
-        space=analysis.space,
-        resolution=min(analysis.resolutions.values()),
-        sloppy=analysis.sloppy,
-        seed=settings.compute.random_seed,
-    )
+    files = template_of_analysis(analysis, settings)
     template, mask = read_image(files["brain"]), read_image(files["mask"])
     background: dict[str, Any] = {"template": template, "mask": mask, "radiological": settings.other.radiological}
     write_group_report(
